@@ -1,0 +1,1 @@
+"""MiniViT: train a small Vision Transformer and see what it attends to."""

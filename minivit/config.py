@@ -1,0 +1,311 @@
+"""Every setting of a run: bounds, unit, title and help, once, for the form, the command line and `config.json`.
+
+`TrainConfig` is the one model of the settings; its field `model` is the `ViTConfig`. `settings()` lists the
+fields for whoever draws a form or a parser; `preset()` gives complete, measured starting points.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from minivit.errors import ConfigError
+
+SCHEMA_VERSION = 1
+
+Dataset = Literal["cifar10", "cifar100", "fashion_mnist", "svhn", "folder", "shapes"]
+
+ARTICLE_CLASSES = ("cat", "airplane", "frog", "truck")
+
+
+def setting(default: Any, title: str, help: str, *, group: str, unit: str = "", **bounds: Any) -> Any:
+    """A pydantic field that carries what a form and a parser need to show it."""
+    return Field(default, title=title, description=help, json_schema_extra={"unit": unit, "group": group}, **bounds)
+
+
+class Settings(BaseModel):
+    """Base of the settings: frozen, no unknown names, and every refusal is a `ConfigError` sentence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_in_words(cls, data: Any, handler: Any) -> Self:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            raise ConfigError(" ".join(_sentence(cls, problem) for problem in error.errors())) from None
+
+
+class ViTConfig(Settings):
+    """Shape of one Vision Transformer. Names are timm's."""
+
+    img_size: int = setting(
+        32, "Image size", "Images are resized to this many pixels a side.", group="data", unit="px", ge=8, le=512
+    )
+    in_chans: int = setting(
+        3, "Channels", "3 for colour, 1 for grey; images are converted to it.", group="data", ge=1, le=16
+    )
+    num_classes: int = setting(
+        4, "Number of classes", "Follows from the classes that you choose.", group="derived", ge=2, le=1000
+    )
+    patch_size: int = setting(
+        4, "Patch size", "Side of one square patch; it has to divide the image size.", group="model", unit="px",
+        ge=1, le=128,
+    )  # fmt: skip
+    embed_dim: int = setting(
+        64, "Embed dim", "Numbers that describe one patch inside the model.", group="model", ge=4, le=1024
+    )
+    depth: int = setting(
+        1, "Depth", "Transformer blocks, one after another.", group="model", unit="blocks", ge=1, le=24
+    )
+    num_heads: int = setting(
+        1, "Heads", "Attention heads a block; they have to divide the embed dim.", group="model", ge=1, le=32
+    )
+    mlp_ratio: float = setting(
+        1.0, "MLP ratio", "Width of the feed-forward layer, as a multiple of the embed dim.", group="model",
+        ge=0.25, le=8,
+    )  # fmt: skip
+    norm: Literal["post", "pre"] = setting(
+        "post", "LayerNorm", "After each residual sum, as in the article, or before each sub-layer, as in ViT.",
+        group="model",
+    )  # fmt: skip
+    pos_embed: Literal["sine", "learned"] = setting(
+        "sine", "Positions", "A fixed sine and cosine table, or learned with the model.", group="model"
+    )
+    act: Literal["relu", "gelu"] = setting(
+        "relu", "Activation", "Non-linearity inside the feed-forward layer.", group="model"
+    )
+    drop_rate: float = setting(
+        0.0, "Dropout", "Share of activations set to 0 while training.", group="model", ge=0, le=0.9
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.img_size % self.patch_size:
+            fitting = [p for p in range(2, self.img_size) if self.img_size % p == 0]
+            raise ConfigError(
+                f"A patch size of {self.patch_size} px does not divide the image size of {self.img_size} px. "
+                f"Choose one of {', '.join(map(str, fitting)) or self.img_size}."
+            )
+        if self.embed_dim % self.num_heads:
+            fitting = [h for h in range(1, 33) if self.embed_dim % h == 0]
+            raise ConfigError(
+                f"{self.num_heads} heads do not divide an embed dim of {self.embed_dim}. "
+                f"Choose one of {', '.join(map(str, fitting))} heads, or another embed dim."
+            )
+        if self.pos_embed == "sine" and self.embed_dim % 2:
+            raise ConfigError(
+                f"Sine positions need an even embed dim, and it is {self.embed_dim}. "
+                f"Choose {self.embed_dim + 1}, or learned positions."
+            )
+        return self
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of the image."""
+        return self.img_size // self.patch_size
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of the whole image; tokens are one more, the CLS token."""
+        return self.grid**2
+
+
+class TrainConfig(Settings):
+    """Everything that decides a training run; `config.json` holds nothing else."""
+
+    dataset: Dataset = setting("cifar10", "Data set", "Where the images come from.", group="data")
+    data_dir: str = setting(
+        "", "Data folder", "Folder that holds the images; empty for MiniViT's own data folder.", group="data"
+    )
+    classes: tuple[str, ...] = setting(
+        ARTICLE_CLASSES, "Classes", "At least two; their order gives the labels 0, 1, …", group="data", max_length=1000
+    )
+    images_per_class: int = setting(
+        0, "Images per class", "At most this many of each class, the first ones; 0 takes all.", group="data",
+        unit="images", ge=0, le=1_000_000,
+    )  # fmt: skip
+    split: Literal["article", "official"] = setting(
+        "article", "Held-out part",
+        "'article' holds out a fixed random 20 % of the train part; 'official' takes the set's own test part.",
+        group="data",
+    )  # fmt: skip
+    augment: Literal["none", "flip", "flip-crop"] = setting(
+        "none", "Augmentation", "Random changes to each training image, anew every epoch.", group="data"
+    )
+    normalize: bool = setting(
+        False, "Normalise", "Give each channel mean 0 and deviation 1 over the training images.", group="data"
+    )
+
+    model: ViTConfig = Field(default_factory=ViTConfig)
+
+    epochs: int = setting(
+        100, "Epochs", "Passes over the training images.", group="training", unit="epochs", ge=1, le=10_000
+    )
+    batch_size: int = setting(64, "Batch size", "Images a step.", group="training", unit="images", ge=1, le=16_384)
+    optimizer: Literal["adam", "adamw", "sgd"] = setting(
+        "adam", "Optimiser", "AdamW decays weights apart from the gradient; SGD runs with momentum 0.9.",
+        group="training",
+    )  # fmt: skip
+    lr: float = setting(
+        1e-3, "Learning rate", "Size of a step; the peak where a schedule changes it.", group="training",
+        gt=0, le=10,
+    )  # fmt: skip
+    schedule: Literal["constant", "cosine", "one-cycle"] = setting(
+        "constant", "Schedule", "How the learning rate moves from the first step to the last.", group="training"
+    )
+    warmup_epochs: float = setting(
+        0.0, "Warm-up", "The learning rate rises from 0 over this long; one-cycle brings its own.", group="training",
+        unit="epochs", ge=0, le=1000,
+    )  # fmt: skip
+    weight_decay: float = setting(0.0, "Weight decay", "Pull of the weights towards 0.", group="training", ge=0, le=1)
+    label_smoothing: float = setting(
+        0.0, "Label smoothing", "Share of the target spread over all classes.", group="training", ge=0, lt=1
+    )
+    grad_clip: float = setting(
+        0.0, "Gradient clipping", "Largest norm of the gradient; 0 leaves it alone.", group="training", ge=0, le=1000
+    )
+    seed: int = setting(
+        0, "Seed", "The same seed on the same machine gives the same run.", group="training", ge=0, le=2**31 - 1
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting(
+        "auto", "Device", "'auto' takes a GPU where there is one.", group="machine"
+    )
+    threads: int = setting(
+        0, "CPU threads", "0 chooses by the size of the work; tiny models are fastest on one.", group="machine",
+        unit="threads", ge=0, le=256,
+    )  # fmt: skip
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count_classes(cls, data: Any) -> Any:
+        """`model.num_classes` is the number of chosen classes, whatever was written there."""
+        if not isinstance(data, Mapping):
+            return data
+        classes = data.get("classes", ARTICLE_CLASSES)
+        model = data.get("model", {})
+        model = model.model_dump() if isinstance(model, ViTConfig) else model
+        if isinstance(model, Mapping) and isinstance(classes, list | tuple) and len(classes) >= 2:
+            data = {**data, "model": {**model, "num_classes": len(classes)}}
+        return data
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.classes) < 2:
+            chosen = f"only {self.classes[0]!r} is chosen" if self.classes else "none is chosen"
+            raise ConfigError(f"A classifier needs at least 2 classes, and {chosen}. Choose another one too.")
+        twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        if twice:
+            raise ConfigError(f"The class {twice[0]!r} is chosen twice. Name each class once.")
+        if self.warmup_epochs > self.epochs:
+            raise ConfigError(
+                f"A warm-up of {self.warmup_epochs:g} epochs is longer than the run of {self.epochs}. Shorten it."
+            )
+        return self
+
+    def changed(self, **updates: Any) -> Self:
+        """These settings with some replaced; names of `ViTConfig` may stand beside the others.
+
+        Another data set brings its own image size, channels and classes unless they are named too.
+        Raises ConfigError where the result cannot be.
+        """
+        if updates.get("dataset", self.dataset) != self.dataset:
+            updates = {**native_settings(updates["dataset"]), **updates}
+        values = self.model_dump()
+        for name, value in updates.items():
+            (values["model"] if name in ViTConfig.model_fields else values)[name] = value
+        return type(self).model_validate(values)
+
+
+def native_settings(dataset: str) -> dict[str, Any]:
+    """Image size and channels that a data set has by itself, before any resizing."""
+    return {"img_size": 28, "in_chans": 1} if dataset == "fashion_mnist" else {"img_size": 32, "in_chans": 3}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field of the settings, as a form or a parser needs it."""
+
+    name: str
+    title: str
+    help: str
+    unit: str
+    group: str
+    kind: Any  # bool, int, float, str or tuple (of class names)
+    default: Any
+    choices: tuple[Any, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None  # exclusive bound
+
+    def value(self, config: TrainConfig) -> Any:
+        """This setting's value in `config`."""
+        return getattr(config.model if self.name in ViTConfig.model_fields else config, self.name)
+
+
+def settings(*groups: str) -> Iterator[Setting]:
+    """The settings a person chooses, in the order of the data's way; only those of `groups` where given."""
+    fields = {**TrainConfig.model_fields, **ViTConfig.model_fields}
+    listed = [_describe(name, field) for name, field in fields.items() if name != "model"]
+    order = ("data", "model", "training", "machine")
+    for group in groups or order:
+        yield from (one for one in listed if one.group == group)
+
+
+PRESETS: dict[str, str] = {
+    "article": "The notebook's experiment, exactly: one layer, one head, 28,676 parameters.",
+    "quick": "The same size of model, trained by a modern recipe in a tenth of the epochs.",
+    "strong": "Four layers of four heads, augmentation and a cosine schedule: slower, more accurate, richer maps.",
+}
+
+
+def preset(name: str) -> TrainConfig:
+    """Complete settings by the name of a preset; ConfigError for a name that is not in `PRESETS`."""
+    article = TrainConfig()
+    match name:
+        case "article":
+            return article
+        case "quick":
+            return article.changed(
+                norm="pre", pos_embed="learned", act="gelu", normalize=True, epochs=10, batch_size=256, lr=1e-2,
+                schedule="one-cycle",
+            )  # fmt: skip
+        case "strong":
+            return article.changed(
+                embed_dim=80, depth=4, num_heads=4, mlp_ratio=2, norm="pre", pos_embed="learned", act="gelu",
+                normalize=True, augment="flip-crop", epochs=30, batch_size=128, optimizer="adamw", lr=2e-3,
+                schedule="cosine", warmup_epochs=2, weight_decay=0.05, label_smoothing=0.1, grad_clip=1,
+            )  # fmt: skip
+    raise ConfigError(f"There is no preset {name!r}. Choose one of {', '.join(PRESETS)}.")
+
+
+def _describe(name: str, field: FieldInfo) -> Setting:
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    bounds = {
+        key: getattr(part, key) for part in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(part, key)
+    }
+    literal = get_origin(field.annotation) is Literal
+    choices = get_args(field.annotation) if literal else ()
+    kind = type(choices[0]) if literal else get_origin(field.annotation) or field.annotation
+    return Setting(
+        name=name, title=field.title or name, help=field.description or "", unit=str(extra["unit"]),
+        group=str(extra["group"]), kind=kind, default=field.default, choices=choices, minimum=bounds.get("ge"),
+        maximum=bounds.get("le", bounds.get("lt")), above=bounds.get("gt"),
+    )  # fmt: skip
+
+
+def _sentence(model: type[BaseModel], problem: Any) -> str:
+    """One pydantic problem as a sentence: what, which value, what to do."""
+    where = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
+    name = where.rsplit(".", 1)[-1]
+    field = model.model_fields.get(name)
+    title = f"{field.title} ({name})" if field and field.title else where or "The settings"
+    if problem["type"] == "extra_forbidden":
+        return f"There is no setting {name!r}. Remove it or mend its name."
+    said = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    unit = f" {field.json_schema_extra['unit']}" if field and isinstance(field.json_schema_extra, dict) else ""
+    return f"{title} is {problem['input']!r}{unit.rstrip()}; it should be {said}."
