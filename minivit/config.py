@@ -122,7 +122,11 @@ class TrainConfig(Settings):
         "", "Data folder", "Folder that holds the images; empty for MiniViT's own data folder.", group="data"
     )
     classes: tuple[str, ...] = setting(
-        ARTICLE_CLASSES, "Classes", "At least two; their order gives the labels 0, 1, …", group="data", max_length=1000
+        ARTICLE_CLASSES,
+        "Classes",
+        "At least two; their order gives the labels 0, 1 and so on.",
+        group="data",
+        max_length=1000,
     )
     images_per_class: int = setting(
         0, "Images per class", "At most this many of each class, the first ones; 0 takes all.", group="data",

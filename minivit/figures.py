@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.colors import get_colorscale, sample_colorscale
 
@@ -13,3 +14,103 @@ def colormap(name: str, steps: int = 256) -> NDArray[np.uint8]:
     """RGB of `steps` even steps along one of Plotly's colour scales, (steps, 3), 0..255."""
     sampled = sample_colorscale(get_colorscale(name), list(np.linspace(0, 1, steps)))
     return np.array([[float(part) for part in re.findall(r"[\d.]+", rgb)] for rgb in sampled]).round().astype(np.uint8)
+
+
+# Train and held-out keep these two on every page: safe for colour-blind eyes, at least 3:1 on white and on Streamlit's
+# dark grounds.
+SPLIT_COLORS = {"train": "#0F7AC0", "held-out": "#D55E00"}
+
+
+def thin(
+    x: NDArray[np.float64], y: NDArray[np.float64], limit: int = 1000
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """At most `limit` of the points: the first, the last, and the lowest and highest of equal buckets between.
+
+    Peaks stay where they are, so the curve looks the same. A bucket of nothing but NaN keeps a NaN, and so a gap.
+    """
+    if len(y) <= limit:
+        return x, y
+    num_buckets = max(1, (limit - 2) // 2)
+    width = -(-len(y) // num_buckets)
+    buckets = np.full(num_buckets * width, np.nan)
+    buckets[: len(y)] = y
+    buckets = buckets.reshape(num_buckets, width)
+    starts = np.arange(num_buckets) * width
+    lowest = starts + np.where(np.isnan(buckets), np.inf, buckets).argmin(1)
+    highest = starts + np.where(np.isnan(buckets), -np.inf, buckets).argmax(1)
+    keep = np.unique(np.concatenate([[0], lowest, highest, [len(y) - 1]]))
+    keep = keep[keep < len(y)]
+    return x[keep], y[keep]
+
+
+def absolute_scale(*maps: NDArray[np.float32], num_tokens: int) -> tuple[float, float]:
+    """One scale for attention maps that are to be compared, (0, high).
+
+    `high` is what 99 % of the values stay below, and at least four times the uniform value 1/N, so that nearly
+    uniform attention looks uniform and one sharp patch does not turn all others black.
+    """
+    values = np.concatenate([np.ravel(one) for one in maps])
+    return 0.0, max(4 / num_tokens, float(np.quantile(np.nan_to_num(values), 0.99)))
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: '40 s', '2 min 5 s', '1 h 10 min'."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
+    return f"{whole // 3600} h" + (f" {whole % 3600 // 60} min" if whole % 3600 // 60 else "")
+
+
+def with_grid(image: NDArray[np.uint8], patch_size: int, zoom: int = 10) -> NDArray[np.uint8]:
+    """An image (C, H, W) enlarged without smoothing, with a hairline around every patch, (H·zoom, W·zoom, 3)."""
+    picture = np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
+    picture = picture.repeat(zoom, 0).repeat(zoom, 1)
+    picture[:: patch_size * zoom] = picture[:, :: patch_size * zoom] = 255
+    return picture
+
+
+def filter_images(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Patch filters (D, C, p, p) as images of the same shape: 0 is mid-grey, the largest of all full scale."""
+    return (127.5 + 127.5 * weight / max(float(np.abs(weight).max()), 1e-12)).round().astype(np.uint8)
+
+
+def similarity_grid(similarity: NDArray[np.float32]) -> go.Figure:
+    """Position similarity (N-1, N-1), -1..1, as a small map per patch, in its place. As ViT's figure 7."""
+    grid = round(len(similarity) ** 0.5)
+    tiles = np.full((grid, grid + 1, grid, grid + 1), np.nan)
+    tiles[:, :grid, :, :grid] = similarity.reshape(grid, grid, grid, grid).transpose(0, 2, 1, 3)
+    picture = tiles.reshape(grid * (grid + 1), grid * (grid + 1))[:-1, :-1]
+    labels = np.arange(grid) * (grid + 1) + (grid - 1) / 2
+    heatmap = go.Heatmap(
+        z=picture, zmin=-1, zmax=1, colorscale="RdBu_r", colorbar={"title": "cosine"}, hoverinfo="z", hoverongaps=False
+    )
+    ticks = {"tickvals": labels, "ticktext": [str(number + 1) for number in range(grid)], "showgrid": False}
+    figure = go.Figure(heatmap)
+    figure.update_layout(
+        xaxis={**ticks, "title": "column of the patch", "constrain": "domain"},
+        yaxis={**ticks, "title": "row of the patch", "autorange": "reversed", "scaleanchor": "x"},
+        margin={"l": 50, "r": 10, "t": 10, "b": 50},
+        height=460,
+    )
+    return figure
+
+
+def distances(values: NDArray[np.float32], uniform: float) -> go.Figure:
+    """Mean attention distance (L, H) in pixels by layer, a dot a head, and uniform attention. ViT's figure 7."""
+    num_layers, num_heads = values.shape
+    figure = go.Figure()
+    for head in range(num_heads):
+        figure.add_scatter(
+            x=np.arange(1, num_layers + 1), y=values[:, head], mode="markers", name=f"head {head + 1}",
+            marker={"size": 10},
+        )  # fmt: skip
+    figure.add_hline(y=uniform, line_dash="dot", annotation_text=f"uniform attention {uniform:.1f} px")
+    figure.update_layout(
+        xaxis={"title": "layer", "dtick": 1, "range": [0.5, num_layers + 0.5]},
+        yaxis={"title": "mean attention distance (px)", "rangemode": "tozero"},
+        margin={"l": 50, "r": 10, "t": 10, "b": 50},
+        height=380,
+    )
+    return figure

@@ -21,3 +21,206 @@ function element(tag, attributes = {}, ...children) {
   made.append(...children.filter((child) => child != null));
   return made;
 }
+
+// ---- Attention maps, their legends and their controls: inspector, maps ----------------------------------
+
+function svgElement(tag, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+// {name: packed (256, 3)} -> {name: 256 RGBA pixels}
+function unpackColours(tables) {
+  const pixel = (red, green, blue) => (255 << 24) | (blue << 16) | (green << 8) | red;
+  const pixels = (rgb) => Uint32Array.from({ length: 256 }, (_, i) => pixel(...rgb.subarray(3 * i, 3 * i + 3)));
+  return Object.fromEntries(Object.entries(tables).map(([name, packed]) => [name, pixels(unpack(packed))]));
+}
+
+function pixelCanvas(width, height, name) {
+  return element("canvas", { width, height, class: name, "aria-hidden": "true" });
+}
+
+// bytes (height, width, channels), 1 or 3 channels, onto a canvas of that size
+function paintImage(canvas, bytes, channels) {
+  const context = canvas.getContext("2d");
+  const picture = context.createImageData(canvas.width, canvas.height);
+  for (let i = 0; i < canvas.width * canvas.height; i++) {
+    for (let c = 0; c < 3; c++) picture.data[4 * i + c] = bytes[channels * i + (channels === 3 ? c : 0)];
+    picture.data[4 * i + 3] = 255;
+  }
+  context.putImageData(picture, 0, 0);
+}
+
+function colourOf(value, { colours, low, high }) {
+  const place = high > low ? (value - low) / (high - low) : 0;
+  return colours[Math.max(0, Math.min(255, Math.round(place * 255)))];
+}
+
+// One pixel a value; values outside low..high take the end colours, values that are no number stay clear.
+function paintMap(canvas, values, scale) {
+  const context = canvas.getContext("2d");
+  canvas.picture ??= context.createImageData(canvas.width, canvas.height);
+  canvas.pixels ??= new Uint32Array(canvas.picture.data.buffer);
+  for (let i = 0; i < values.length; i++) canvas.pixels[i] = Number.isFinite(values[i]) ? colourOf(values[i], scale) : 0;
+  context.putImageData(canvas.picture, 0, 0);
+}
+
+// A map over an image: the image turns grey as the map gets stronger, so that the colours are the map's alone.
+function layOver(image, map, strength) {
+  image.style.filter = `grayscale(${Math.min(1, 2 * strength)})`;
+  map.style.opacity = strength;
+}
+
+function paintSwatch(swatch, value, scale) {
+  const pixel = colourOf(value, scale);
+  swatch.style.backgroundColor = `rgb(${pixel & 255}, ${(pixel >> 8) & 255}, ${(pixel >> 16) & 255})`;
+}
+
+function rangeOf(values) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return low <= high ? [low, high] : [0, 0];
+}
+
+// A colour bar with a number at each end and marks along it.
+function makeLegend() {
+  const parts = {
+    title: element("span", { class: "legend-title" }),
+    warning: element("span", { class: "legend-warning" }),
+    marks: element("span", { class: "legend-marks" }),
+    bar: pixelCanvas(256, 1, "legend-bar"),
+    low: element("span"),
+    high: element("span"),
+  };
+  const ends = element("span", { class: "legend-ends" }, parts.low, parts.high);
+  const scale = element("span", { class: "legend-scale" }, parts.marks, parts.bar, ends);
+  return { ...parts, root: element("div", { class: "legend" }, element("span", {}, parts.title, " ", parts.warning), scale) };
+}
+
+// marks: [[place 0..1, text]]; low and high are the texts at the ends
+function paintLegend(legend, { colours, title, warning = "", low, high, marks = [] }) {
+  paintMap(legend.bar, Float32Array.from({ length: 256 }, (_, i) => i), { colours, low: 0, high: 255 });
+  const texts = { title, warning, low, high };
+  for (const [part, text] of Object.entries(texts)) if (legend[part].textContent !== text) legend[part].textContent = text;
+  const inside = marks.filter(([place]) => place >= 0 && place <= 1);
+  legend.marks.replaceChildren(
+    ...inside.flatMap(([place, text]) => {
+      const tick = element("span", { class: "legend-tick" });
+      const label = element("span", { class: "legend-mark" }, text);
+      tick.style.left = `${100 * place}%`;
+      label.style.left = `${100 * place}%`;
+      label.style.transform = `translateX(-${100 * place}%)`;
+      return [tick, label];
+    }),
+  );
+}
+
+// low..high of the shown map or of all; where each map has its own range, the warning that this exaggerates
+function paintAttentionLegend(legend, { colours, own, low, high, lowText, highText, uniform, uniformText }) {
+  const mark = [(uniform - low) / (high - low), `uniform 1/${Math.round(1 / uniform)} = ${uniformText}`];
+  paintLegend(legend, {
+    colours,
+    title: own ? "Each map its own range:" : "Attention, one scale for all maps.",
+    warning: own ? "contrast exaggerated, colours of two maps do not compare" : "",
+    low: lowText,
+    high: highText,
+    marks: uniform > low && uniform < high ? [mark] : [],
+  });
+}
+
+// What a person set in the browser, by component key: it outlives reruns, other images and page changes.
+const SETTINGS = new Map();
+
+function settingsOf(key, start) {
+  if (!SETTINGS.has(key)) SETTINGS.set(key, { ...start });
+  return SETTINGS.get(key);
+}
+
+function coloursControl(value, changed) {
+  return selectControl("Colours", ["magma", "viridis", "jet"].map((name) => [name, name]), value, changed);
+}
+
+// options: [[value, text]]
+function selectControl(label, options, value, changed) {
+  const select = element("select", { onchange: () => changed(select.value) });
+  select.append(...options.map(([name, text]) => element("option", { value: name }, text)));
+  select.value = value;
+  return element("label", { class: "control" }, element("span", {}, label), select);
+}
+
+function sliderControl(label, value, changed) {
+  const shown = element("output", {}, percent(value));
+  const slider = element("input", { type: "range", min: 0, max: 100, step: 5, value: Math.round(100 * value) });
+  slider.addEventListener("input", () => {
+    shown.textContent = percent(slider.value / 100);
+    changed(slider.value / 100);
+  });
+  return element("label", { class: "control" }, element("span", {}, label), slider, shown);
+}
+
+function checkControl(label, checked, changed) {
+  const box = element("input", { type: "checkbox", checked, onchange: () => changed(box.checked) });
+  return element("label", { class: "control" }, box, element("span", {}, label));
+}
+
+function percent(share) {
+  return `${Math.round(100 * share)} %`;
+}
+
+// What the cleanup of a component is: Streamlit also calls it for a call that a newer one overtook, so only a
+// component that has left the page is taken down.
+function onRemoval(root, takeDown) {
+  return () => {
+    if (!root.isConnected) takeDown();
+  };
+}
+
+// The full address of a path such as "/media/…" that this Streamlit server serves, under any base path: every
+// page lies directly below the base.
+function serverUrl(path) {
+  return new URL(`.${path}`, document.baseURI).href;
+}
+
+// Any CSS colour as [red, green, blue, alpha], 0..255 and 0..1; names such as "--st-text-color" are looked up.
+const colorPixel = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+function rgba(root, color) {
+  colorPixel.clearRect(0, 0, 1, 1);
+  colorPixel.fillStyle = color.startsWith("--") ? getComputedStyle(root).getPropertyValue(color).trim() : color;
+  colorPixel.fillRect(0, 0, 1, 1);
+  const [red, green, blue, alpha] = colorPixel.getImageData(0, 0, 1, 1).data;
+  return [red, green, blue, alpha / 255];
+}
+
+// One tab stop for many buttons in rows of `columns()`: arrow keys, Home and End move the focus among them.
+function roveFocus(container, buttons, columns) {
+  container.addEventListener("focusin", (event) => {
+    const focused = event.target.closest("button");
+    if (!focused) return;
+    for (const button of container.querySelectorAll("button[tabindex='0']")) button.tabIndex = -1;
+    focused.tabIndex = 0;
+  });
+  container.addEventListener("keydown", (event) => {
+    const all = buttons();
+    const at = all.indexOf(event.target.closest("button"));
+    if (at < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
+    const width = columns();
+    const last = all.length - 1;
+    const below = Math.floor(at / width) < Math.floor(last / width) ? Math.min(at + width, last) : at;
+    const targets = {
+      ArrowLeft: Math.max(at - 1, 0),
+      ArrowRight: Math.min(at + 1, last),
+      ArrowUp: at >= width ? at - width : at,
+      ArrowDown: below,
+      Home: 0,
+      End: last,
+    };
+    if (!(event.key in targets)) return;
+    event.preventDefault();
+    all[targets[event.key]].focus();
+  });
+}

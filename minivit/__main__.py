@@ -1,0 +1,168 @@
+"""The same without a browser: `python -m minivit train | resume | predict | export | download`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from minivit import data
+from minivit.attention import attend
+from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
+from minivit.engine import train
+from minivit.errors import MiniViTError
+from minivit.export import article_json, one_head
+from minivit.predict import Predictions, precision_recall, predict_run, wilson
+from minivit.runs import Run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 0 when it went well, 2 with a sentence for what a person can mend."""
+    chosen = make_parser().parse_args(arguments)
+    try:
+        chosen.command(chosen)
+    except MiniViTError as error:
+        print(f"minivit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. What was finished is kept; `python -m minivit resume RUN_DIR` goes on.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line; the options of `train` are the settings of `TrainConfig`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m minivit", description="Train a small ViT and see what it attends to."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser("train", help="train a model in the foreground")
+    one.add_argument("--preset", choices=PRESETS, default="article", help="settings to start from")
+    one.add_argument("--runs-dir", type=Path, help="folder for runs (default: MINIVIT_RUNS or runs/)")
+    for setting in settings():
+        _add_option(one, setting)
+    one.set_defaults(command=_train)
+
+    one = commands.add_parser("resume", help="go on with a run that was paused, stopped or killed")
+    one.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    one.set_defaults(command=lambda chosen: _run_to_its_end(Run.open(chosen.run_dir)))
+
+    one = commands.add_parser("predict", help="accuracy and confusion matrix of a run on its held-out images")
+    one.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    one.add_argument("--epoch", type=int, help="a saved epoch (default: the newest)")
+    one.set_defaults(command=_predict)
+
+    one = commands.add_parser("export", help="the attention of one held-out image as the article's JSON")
+    one.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    one.add_argument("--image", type=int, default=0, help="number of the held-out image (default: 0)")
+    one.add_argument("--epoch", type=int, help="a saved epoch (default: the newest)")
+    one.add_argument("--layer", type=int, default=1, help="layer, from 1")
+    one.add_argument("--head", default="mean", help="head, from 1, or 'mean' or 'max'")
+    one.add_argument("--output", type=Path, help="file to write (default: standard output)")
+    one.set_defaults(command=_export)
+
+    one = commands.add_parser("download", help="download a data set")
+    one.add_argument("dataset", choices=data.DOWNLOADABLE)
+    one.add_argument("--data-dir", default="", help="where to (default: MINIVIT_DATA or data/)")
+    one.set_defaults(command=lambda chosen: data.download(chosen.dataset, chosen.data_dir, ProgressBar()))
+    return parser
+
+
+class ProgressBar:
+    """A `Progress` on the terminal: one bar for each thing that goes on."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self.bar is None or self.bar.desc != f"{what}: ":
+            self.close()
+            self.bar = tqdm(desc=what, total=total, leave=False, dynamic_ncols=True, unit_scale=True)
+        self.bar.total = total
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def _add_option(parser: argparse.ArgumentParser, setting: Setting) -> None:
+    flag = "--" + setting.name.replace("_", "-")
+    help = setting.help.replace("%", "%%") + (f" [{setting.unit}]" if setting.unit else "")
+    options: dict[str, Any] = {"dest": setting.name, "default": argparse.SUPPRESS, "help": help}
+    if setting.kind is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+    elif setting.kind is tuple:
+        parser.add_argument(flag, nargs="+", metavar="NAME", **options)
+    elif setting.choices:
+        parser.add_argument(flag, choices=setting.choices, type=setting.kind, **options)
+    else:
+        parser.add_argument(flag, type=setting.kind, metavar=setting.kind.__name__.upper(), **options)
+
+
+def _train(chosen: argparse.Namespace) -> None:
+    named = {setting.name: vars(chosen)[setting.name] for setting in settings() if setting.name in vars(chosen)}
+    config = preset(chosen.preset).changed(**named)
+    if "classes" not in named:
+        config = data.fit_classes(config)
+    data.check(config)
+    _run_to_its_end(Run.create(config, chosen.runs_dir))
+
+
+def _run_to_its_end(run: Run) -> None:
+    bar = ProgressBar()
+
+    def say(line: str) -> None:
+        bar.close()
+        print(line, flush=True)
+
+    try:
+        train(run.config, run, bar, say)
+    finally:
+        bar.close()
+        print(run.path)
+
+
+def _predict(chosen: argparse.Namespace) -> None:
+    run = Run.open(chosen.run_dir)
+    print(_report(predict_run(run, chosen.epoch), run.config))
+
+
+def _report(predictions: Predictions, config: TrainConfig) -> str:
+    """Accuracy with its interval, and the confusion matrix with recall and precision, as text."""
+    num_right, num_images = int(predictions.right.sum()), len(predictions.labels)
+    low, high = wilson(num_right, num_images)
+    lines = [
+        f"accuracy {predictions.accuracy:.4f} ({num_right} of {num_images}; 95 % interval {low:.4f} to {high:.4f})",
+        "",
+        "confusion matrix: rows true, columns predicted",
+    ]
+    width = max(9, *(len(name) for name in config.classes)) + 1
+    precision, recall = precision_recall(predictions.confusion)
+    lines.append(" " * width + "".join(f"{name:>{width}}" for name in (*config.classes, "recall")))
+    for name, counts, share in zip(config.classes, predictions.confusion, recall, strict=True):
+        lines.append(f"{name:>{width}}" + "".join(f"{count:>{width}}" for count in counts) + f"{share:>{width}.3f}")
+    lines.append(f"{'precision':>{width}}" + "".join(f"{share:>{width}.3f}" for share in np.nan_to_num(precision)))
+    return "\n".join(lines)
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    head = int(chosen.head) - 1 if chosen.head.isdecimal() else chosen.head
+    run = Run.open(chosen.run_dir)
+    model, (_, test_set) = run.load_model(chosen.epoch), data.load_split(run.config)
+    _, attn = attend(model, test_set.pick(chosen.image).images)
+    text = article_json(one_head(attn[0], chosen.layer - 1, head))
+    if chosen.output:
+        chosen.output.write_text(text)
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""Data sets: file -> uint8 tensor (N, C, H, W), labels and classes; the split into train and held-out part.
+
+    image_set   the form that all images take
+    cache       MiniViT's own data folder
+    folder      a person's own images
+    published   CIFAR-10, CIFAR-100, Fashion-MNIST and SVHN by way of torchvision
+    drawn       shapes
+    batches     size and channels, patches, statistics, augmentation
+
+The order of `classes` gives the labels; images come in the order of the data set, whatever was chosen.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from minivit import shapes
+from minivit.config import Dataset, TrainConfig, native_settings
+from minivit.data import drawn, folder, published
+from minivit.data.batches import augment, channel_stats, fit, patches
+from minivit.data.cache import default_data_dir
+from minivit.data.image_set import ImageSet, Progress
+from minivit.errors import DataError
+
+__all__ = [
+    "ImageSet", "Progress", "article_split", "augment", "channel_stats", "default_data_dir", "download",
+    "fit_classes", "is_present", "list_classes", "load_images", "load_split", "patches",
+]  # fmt: skip
+
+
+def load_images(
+    dataset: Dataset,
+    *,
+    data_dir: str | Path = "",
+    classes: Sequence[str] | None = None,
+    part: Literal["train", "test"] = "train",
+    img_size: int | None = None,
+    in_chans: int | None = None,
+    images_per_class: int = 0,
+    progress: Progress | None = None,
+) -> ImageSet:
+    """The images of one part of a data set; `classes` None takes all, size and channels None are the set's own.
+
+    `images_per_class` keeps the first n of each class, 0 all. Nothing is downloaded here. DataError where the set is
+    missing or unreadable, for a class that it does not have, and for a class without images.
+    """
+    native = native_settings(dataset)
+    img_size = native["img_size"] if img_size is None else img_size
+    in_chans = native["in_chans"] if in_chans is None else in_chans
+    _check(part, img_size, in_chans, images_per_class)
+    chosen = _choose(dataset, list_classes(dataset, data_dir), classes)
+    if dataset == "folder":
+        found = folder.read(
+            data_dir, part, chosen, img_size=img_size, in_chans=in_chans, images_per_class=images_per_class,
+            progress=progress,
+        )  # fmt: skip
+    elif dataset == "shapes":
+        found = drawn.read(part, chosen, img_size=img_size, images_per_class=images_per_class, progress=progress)
+    else:
+        found = published.read(dataset, data_dir, part, chosen, images_per_class=images_per_class, progress=progress)
+    for name, count in found.counts.items():
+        if not count:
+            raise DataError(f"The {part} part of {dataset} has no image of the class {name!r}. Leave the class out.")
+    return replace(found, images=fit(found.images, img_size, in_chans))
+
+
+def load_split(config: TrainConfig, progress: Progress | None = None) -> tuple[ImageSet, ImageSet]:
+    """The images to train on and those held out, of the size and channels of `config.model`.
+
+    'official' holds out the set's own test part, 'article' a fifth of the train part. DataError as `load_images`.
+    """
+
+    def load(part: Literal["train", "test"]) -> ImageSet:
+        return load_images(
+            config.dataset, data_dir=config.data_dir, classes=config.classes, part=part,
+            img_size=config.model.img_size, in_chans=config.model.in_chans,
+            images_per_class=config.images_per_class, progress=progress,
+        )  # fmt: skip
+
+    images = load("train")
+    if config.split == "official":
+        return images, load("test")
+    train, held_out = article_split(len(images))
+    return images.select(train), images.select(held_out)
+
+
+def article_split(num_images: int) -> tuple[list[int], list[int]]:
+    """Indices to train on and to hold out: 0..n-1, shuffled by Python's `random` seeded with 42, cut at 80 %."""
+    indices = list(range(num_images))
+    random.Random(42).shuffle(indices)
+    num_train = int(0.8 * num_images)
+    return indices[:num_train], indices[num_train:]
+
+
+def list_classes(dataset: Dataset, data_dir: str | Path = "") -> tuple[str, ...]:
+    """The classes of a data set in its own order, without reading an image; a published set need not be here."""
+    if dataset == "folder":
+        return tuple(folder.class_folders(data_dir))
+    if dataset == "shapes":
+        return shapes.CLASSES
+    return published.find(dataset).classes
+
+
+def fit_classes(config: TrainConfig) -> TrainConfig:
+    """These settings if the data set has all their classes, else with all classes that it has."""
+    known = list_classes(config.dataset, config.data_dir)
+    return config if set(config.classes) <= set(known) else config.changed(classes=known)
+
+
+def is_present(dataset: Dataset, data_dir: str | Path = "") -> bool:
+    """Whether `load_images` finds the set without a download, judged by names of files alone."""
+    if dataset == "shapes":
+        return True
+    if dataset != "folder":
+        return published.is_present(dataset, data_dir)
+    try:
+        return bool(list_classes(dataset, data_dir))
+    except DataError:
+        return False
+
+
+def download(dataset: Dataset, data_dir: str | Path = "", progress: Progress | None = None) -> None:
+    """Fetch a published set into `data_dir`, unless it is whole already; half a download is never left there.
+
+    DataError without a network, for a file that arrives damaged, and where nothing can be written.
+    """
+    if dataset in ("folder", "shapes"):
+        raise DataError(f"The data set {dataset!r} needs no download. Load it as it is.")
+    published.download(dataset, data_dir, progress)
+
+
+def _check(part: str, img_size: int, in_chans: int, images_per_class: int) -> None:
+    if part not in ("train", "test"):
+        raise DataError(f"There is no part {part!r}. Choose 'train' or 'test'.")
+    if img_size < 1:
+        raise DataError(f"An image size of {img_size} px cannot be. Choose 1 px or more.")
+    if in_chans not in (1, 3):
+        raise DataError(f"Images have 1 channel (grey) or 3 (colour), not {in_chans}. Choose 1 or 3.")
+    if images_per_class < 0:
+        raise DataError(f"{images_per_class} images per class cannot be. Choose 0 for all, or more.")
+
+
+def _choose(dataset: str, known: tuple[str, ...], classes: Sequence[str] | None) -> tuple[str, ...]:
+    chosen = known if classes is None else tuple(classes)
+    if not chosen:
+        raise DataError("No class is chosen. Choose at least 2.")
+    for name in chosen:
+        if name not in known:
+            listed = ", ".join(known[:10]) + (f" … ({len(known)} in all)" if len(known) > 10 else "")
+            raise DataError(f"{dataset} has no class {name!r}. Choose from {listed}.")
+        if chosen.count(name) > 1:
+            raise DataError(f"The class {name!r} is chosen twice. Name each class once.")
+    return chosen

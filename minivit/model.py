@@ -1,0 +1,151 @@
+"""The Vision Transformer: batch -> patches -> tokens -> attention -> logits.
+
+One class for all settings of `ViTConfig`. Parameter names are timm's; a pre-norm model with learned positions loads
+into `timm.models.vision_transformer.VisionTransformer`. The article's post-norm block is the same class.
+
+B images, C channels, H × W pixels, N tokens (CLS first, then the patches row by row), D embed_dim, K classes;
+inside attention, H heads of D / H numbers each.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minivit.config import ViTConfig
+
+
+class PatchEmbed(nn.Module):
+    """Cuts patches and maps each to a token: one strided convolution, (B, C, H, W) -> (B, N-1, D)."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(config.in_chans, config.embed_dim, config.patch_size, stride=config.patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images).flatten(2).mT
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention that shows its weights."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.scale = (config.embed_dim // config.num_heads) ** -0.5
+        self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
+        self.proj = nn.Linear(config.embed_dim, config.embed_dim)
+        self.drop = nn.Dropout(config.drop_rate)
+
+    def forward(self, x: Tensor, num_queries: int) -> tuple[Tensor, Tensor]:
+        """(B, N, D) -> what the first `num_queries` tokens gather (B, Q, D), and their attention (B, H, Q, N)."""
+        B, N, D = x.shape
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q = F.linear(x[:, :num_queries], weight[:D], bias[:D]).view(B, num_queries, self.num_heads, -1)
+        k, v = F.linear(x, weight[D:], bias[D:]).view(B, N, 2, self.num_heads, -1).unbind(2)
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (B, H, ·, D / H)
+        attn = (q @ k.mT * self.scale).softmax(-1)
+        gathered = (attn @ v).transpose(1, 2).reshape(B, num_queries, D)
+        return self.drop(self.proj(gathered)), attn
+
+
+class Mlp(nn.Module):
+    """Feed-forward layer, token by token."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        hidden = int(config.embed_dim * config.mlp_ratio)
+        self.fc1 = nn.Linear(config.embed_dim, hidden)
+        self.act = nn.ReLU() if config.act == "relu" else nn.GELU()
+        self.fc2 = nn.Linear(hidden, config.embed_dim)
+        self.drop = nn.Dropout(config.drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each with a residual sum; LayerNorm after the sums (post) or before the layers."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.post_norm = config.norm == "post"
+        self.norm1 = layer_norm(config)
+        self.attn = Attention(config)
+        self.norm2 = layer_norm(config)
+        self.mlp = Mlp(config)
+
+    def forward(self, x: Tensor, num_queries: int) -> tuple[Tensor, Tensor]:
+        """(B, N, D) -> the first `num_queries` tokens (B, Q, D) and their attention (B, H, Q, N)."""
+        gathered, attn = self.attn(x if self.post_norm else self.norm1(x), num_queries)
+        x = x[:, :num_queries] + gathered
+        if self.post_norm:
+            x = self.norm1(x)
+            return self.norm2(x + self.mlp(x)), attn
+        return x + self.mlp(self.norm2(x)), attn
+
+
+class MiniViT(nn.Module):
+    """Images (B, C, H, W), float 0..1, to logits (B, K). Normalisation is inside, as buffers."""
+
+    pos_embed: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.zeros(config.in_chans, 1, 1))
+        self.register_buffer("std", torch.ones(config.in_chans, 1, 1))
+        self.patch_embed = PatchEmbed(config)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim))
+        if config.pos_embed == "sine":
+            self.register_buffer("pos_embed", sine_positions(config.num_patches + 1, config.embed_dim)[None])
+        else:
+            self.pos_embed = nn.Parameter(torch.empty(1, config.num_patches + 1, config.embed_dim))
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.pos_drop = nn.Dropout(config.drop_rate)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = nn.Identity() if config.norm == "post" else layer_norm(config)
+        self.head = nn.Linear(config.embed_dim, config.num_classes)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> tokens with their positions (B, N, D)."""
+        patches = self.patch_embed((images - self.mean) / self.std)
+        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], dim=1)
+        return self.pos_drop(tokens + self.pos_embed)
+
+    def forward(self, images: Tensor, return_attn: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Logits (B, K); with `return_attn` also a list of `depth` attentions (B, H, N, N), each row adding up to 1.
+
+        Only the CLS row of the last block reaches the logits, so without `return_attn` no other row is computed
+        there. The logits are the same.
+        """
+        x = self.embed(images)
+        attns = []
+        for block in self.blocks:
+            only_cls = block is self.blocks[-1] and not return_attn
+            x, attn = block(x, num_queries=1 if only_cls else x.shape[1])
+            attns.append(attn)
+        logits = self.head(self.norm(x[:, 0]))
+        return (logits, attns) if return_attn else logits
+
+
+def layer_norm(config: ViTConfig) -> nn.LayerNorm:
+    """LayerNorm with the epsilon of the model that the setting stands for: timm's ViT, or PyTorch's default."""
+    return nn.LayerNorm(config.embed_dim, eps=1e-6 if config.norm == "pre" else 1e-5)
+
+
+def sine_positions(num_tokens: int, embed_dim: int) -> Tensor:
+    """The fixed table of 'Attention Is All You Need' (1706.03762, 3.5), (N, D): sine on even, cosine on odd columns."""
+    position = torch.arange(num_tokens, dtype=torch.float64)[:, None]
+    frequency = torch.exp(torch.arange(0, embed_dim, 2, dtype=torch.float64) * (-math.log(10000.0) / embed_dim))
+    table = torch.stack([(position * frequency).sin(), (position * frequency).cos()], dim=-1)
+    return table.reshape(num_tokens, embed_dim).float()
+
+
+def num_parameters(config: ViTConfig) -> int:
+    """Trained numbers of a model with these settings, without building its weights."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in MiniViT(config).parameters())

@@ -1,0 +1,123 @@
+"""What a model says of images: logits, probabilities, losses, the confusion matrix and its figures.
+
+N images, K classes.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from minivit.data import load_split
+from minivit.model import MiniViT
+from minivit.runs import Run
+
+Order = Literal["number", "surest", "least sure", "largest loss"]
+
+EVAL_BATCH = {"cpu": 64, "mps": 512, "cuda": 2048}  # on a CPU, larger batches fall out of the cache
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of N labelled images; `probs` (N, K), everything else (N,)."""
+
+    labels: NDArray[np.int64]
+    probs: NDArray[np.float32]
+    loss: NDArray[np.float32]  # cross-entropy in nats
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The most probable class of each image."""
+        return self.probs.argmax(1)
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """The probability of the predicted class."""
+        return self.probs.max(1)
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether the predicted class is the true one."""
+        return self.predicted == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right predictions, 0..1."""
+        return float(self.right.mean())
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """(K, K) counts: rows the true class, columns the predicted one."""
+        K = self.probs.shape[1]
+        return np.bincount(self.labels * K + self.predicted, minlength=K * K).reshape(K, K)
+
+    def choose(
+        self,
+        *,
+        true: int | None = None,
+        predicted: int | None = None,
+        right: bool | None = None,
+        order: Order = "number",
+    ) -> NDArray[np.int64]:
+        """Numbers of the images that fit all of what is given, in the order asked for."""
+        fits = np.ones(len(self.labels), bool)
+        if true is not None:
+            fits &= self.labels == true
+        if predicted is not None:
+            fits &= self.predicted == predicted
+        if right is not None:
+            fits &= self.right == right
+        chosen = np.flatnonzero(fits)
+        by = {"number": chosen, "surest": -self.confidence, "least sure": self.confidence, "largest loss": -self.loss}
+        return chosen if order == "number" else chosen[by[order][chosen].argsort(kind="stable")]
+
+
+def predict(model: MiniViT, images: Tensor, labels: Tensor) -> Predictions:
+    """What `model` says of images uint8 (N, C, H, W) with labels (N,)."""
+    scores = logits(model, images)
+    loss = F.cross_entropy(scores, labels.to(scores.device), reduction="none")
+    return Predictions(labels.cpu().numpy(), scores.softmax(1).cpu().numpy(), loss.cpu().numpy())
+
+
+def predict_run(run: Run, epoch: int | None = None) -> Predictions:
+    """What a run's model says of its held-out images, after `epoch` or the newest that is kept."""
+    model = run.load_model(epoch)
+    _, test_set = load_split(run.config)
+    return predict(model, test_set.images, test_set.labels)
+
+
+def logits(model: MiniViT, images: Tensor) -> Tensor:
+    """Logits (N, K) of images uint8 (N, C, H, W), on the model's device, without dropout or gradients."""
+    device = model.mean.device
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        batches = [model(as_float(batch.to(device))) for batch in images.split(EVAL_BATCH[device.type])]
+    model.train(training)
+    return torch.cat(batches)
+
+
+def as_float(images: Tensor) -> Tensor:
+    """uint8 0..255 to the float 0..1 that a model takes."""
+    return images.float().div_(255)
+
+
+def precision_recall(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Precision and recall of each class, (K,) each; not a number where a class was never predicted or never true."""
+    right = confusion.diagonal().astype(float)
+    with np.errstate(invalid="ignore"):
+        return right / confusion.sum(0), right / confusion.sum(1)
+
+
+def wilson(correct: int, total: int) -> tuple[float, float]:
+    """95 % interval of a share of `total` > 0, by Wilson's score (1927, doi 10.2307/2276774)."""
+    z = 1.959963984540054  # 97.5 % quantile of the normal distribution
+    share = correct / total
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return max(0.0, middle - half), min(1.0, middle + half)

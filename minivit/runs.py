@@ -1,0 +1,339 @@
+"""The run folder: everything that is known of one training, readable in a text editor.
+
+    config.json         the settings, written once             metrics.jsonl   one row an epoch, appended
+    environment.json    machine, versions, data fingerprint    state.json      phase, epoch, message; replaced whole
+    checkpoints/        weights by epoch                       control.json    what a person asked for
+    resume.safetensors  what training goes on from             log.txt         what the worker printed
+    worker.lock         held by the living worker
+
+A reader never sees half a file: files are written beside and renamed, or appended by whole lines.
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from minivit.config import SCHEMA_VERSION, TrainConfig
+from minivit.errors import ConfigError, RunError
+from minivit.model import MiniViT
+
+Phase = Literal["queued", "loading", "training", "paused", "stopped", "failed", "done"]
+Wish = Literal["pause", "resume", "stop"]
+ACTIVE: tuple[Phase, ...] = ("queued", "loading", "training")
+
+CHECKPOINT_BUDGET = 256 * 2**20  # bytes of weights a run keeps; past it every second epoch goes
+STARTUP_SECONDS = 60  # a new process may need this long to import torch and take its lock
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run is doing. `epoch` is the last finished one; `progress` is 0..1 within what goes on now."""
+
+    phase: Phase
+    epoch: int = 0
+    message: str = ""
+    progress: float = 0.0
+    updated: float = 0.0  # seconds since 1970
+
+    @property
+    def active(self) -> bool:
+        """Whether a worker is busy with the run, or about to be."""
+        return self.phase in ACTIVE
+
+
+class Run:
+    """One run folder. Make one with `create`, read one with `open`; both check it."""
+
+    def __init__(self, path: Path, config: TrainConfig) -> None:
+        self.path = path
+        self.config = config
+
+    @classmethod
+    def create(cls, config: TrainConfig, runs_dir: str | Path | None = None) -> Self:
+        """A new folder for `config` in `runs_dir`, named by the time and the classes; its phase is queued.
+
+        Raises RunError where the folder cannot be made.
+        """
+        root = Path(runs_dir) if runs_dir else default_runs_dir()
+        slug = re.sub(r"[^a-z0-9]+", "-", "-".join(config.classes).lower()).strip("-")[:40].strip("-") or "run"
+        stem = f"{datetime.now():%Y%m%d-%H%M%S}-{slug}"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            path = _make_unused(root, stem)
+            (path / "checkpoints").mkdir()
+        except OSError as error:
+            raise RunError(
+                f"No run can be written in {root}: {error.strerror}. Choose another folder for runs."
+            ) from None
+        _replace(path / "config.json", {"schema_version": SCHEMA_VERSION, **config.model_dump(mode="json")})
+        run = cls(path, config)
+        run.set_state("queued", message="Waiting for a worker.")
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """The run in folder `path`; RunError where there is none or its settings cannot be read."""
+        path = Path(path)
+        try:
+            stored = json.loads((path / "config.json").read_text())
+        except FileNotFoundError:
+            raise RunError(f"There is no run in {path}: it has no config.json. Choose another run.") from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"The settings of the run in {path} cannot be read: {error}.") from None
+        version = stored.pop("schema_version", None) if isinstance(stored, dict) else None
+        if version != SCHEMA_VERSION:
+            raise RunError(
+                f"The run in {path} has settings of version {version!r}, and this MiniViT reads version "
+                f"{SCHEMA_VERSION}. Open it with the MiniViT that made it."
+            )
+        try:
+            return cls(path, TrainConfig.model_validate(stored))
+        except ConfigError as error:
+            raise RunError(f"The settings of the run in {path} are not valid: {error}") from None
+
+    @property
+    def id(self) -> str:
+        """The folder's name, which is the run's name in links."""
+        return self.path.name
+
+    # What is read
+
+    @property
+    def state(self) -> State:
+        """The phase as it really is: a worker that died without a word shows as failed."""
+        stored = _read(self.path / "state.json")
+        if stored.get("phase") not in get_args(Phase):
+            return State("failed", message="The run's state.json cannot be read.")
+        known = {name: stored[name] for name in State.__dataclass_fields__ if name in stored}
+        state = State(**known)
+        waiting_for_worker = state.phase == "queued" and time.time() - state.updated < STARTUP_SECONDS
+        if state.active and not waiting_for_worker and not self.worker_alive():
+            again = _read(self.path / "state.json")  # it may have ended well between the two looks
+            if again == stored:
+                message = f"The worker ended without a word after epoch {state.epoch}. Resume goes on from there."
+                return State("failed", state.epoch, message, updated=state.updated)
+            return self.state
+        return state
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Machine, versions and data of the run; empty before a worker has started."""
+        return _read(self.path / "environment.json")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """One row an epoch, in order, from epoch 0, the untrained model."""
+        rows: dict[int, dict[str, Any]] = {}
+        for line in _lines(self.path / "metrics.jsonl"):
+            try:
+                row = json.loads(line)
+                rows[row["epoch"]] = row  # an epoch done again after a crash stands there twice
+            except (ValueError, KeyError, TypeError):
+                continue
+        return [rows[epoch] for epoch in sorted(rows)]
+
+    def epochs(self) -> list[int]:
+        """Epochs whose weights are kept, rising."""
+        names = (path.name for path in (self.path / "checkpoints").glob("epoch-*.safetensors"))
+        return sorted(int(found[1]) for name in names if (found := re.fullmatch(r"epoch-(\d+)\.safetensors", name)))
+
+    def log(self, num_lines: int = 200) -> str:
+        """The last lines that the worker printed."""
+        return "\n".join(_lines(self.path / "log.txt")[-num_lines:])
+
+    def load_model(self, epoch: int | None = None) -> MiniViT:
+        """The model as it was after `epoch` (the newest by default), on the CPU, in evaluation mode.
+
+        Raises RunError where no such checkpoint is kept or it does not hold this run's model.
+        """
+        kept = self.epochs()
+        if not kept:
+            raise RunError(f"The run {self.id} has no checkpoints yet. Wait for epoch 0, or choose another run.")
+        epoch = kept[-1] if epoch is None else epoch
+        if epoch not in kept:
+            raise RunError(f"The run {self.id} keeps no weights of epoch {epoch}; it keeps {_listed(kept)}.")
+        path = self._checkpoint(epoch)
+        model = MiniViT(self.config.model)
+        try:
+            model.load_state_dict(load_file(path))
+        except (SafetensorError, RuntimeError, OSError):
+            raise RunError(f"{path} does not hold the weights of this run's model. Choose another epoch.") from None
+        return model.eval()
+
+    # What is written
+
+    def set_state(self, phase: Phase, epoch: int = 0, message: str = "", progress: float = 0.0) -> None:
+        """Replaces `state.json`."""
+        _replace(self.path / "state.json", asdict(State(phase, epoch, message, progress, time.time())))
+
+    def set_environment(self, facts: Mapping[str, Any]) -> None:
+        """Replaces `environment.json`."""
+        _replace(self.path / "environment.json", dict(facts))
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Appends one row to `metrics.jsonl`, whole."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def save_checkpoint(self, model: torch.nn.Module, epoch: int) -> None:
+        """Keeps the weights of `epoch`.
+
+        Where the weights of all epochs would pass `CHECKPOINT_BUDGET`, only every second epoch stays, then every
+        fourth, and so on; epoch 0 and the newest always stay.
+        """
+        weights = save({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()})
+        _replace(self._checkpoint(epoch), weights)
+        step = 1
+        while (epoch // step + 2) * len(weights) > CHECKPOINT_BUDGET and step <= epoch:
+            step *= 2
+        for kept in self.epochs():
+            if kept % step and kept != epoch:
+                self._checkpoint(kept).unlink(missing_ok=True)
+
+    def save_resume(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+        """Replaces what training goes on from."""
+        whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+        _replace(self.path / "resume.safetensors", save(whole, dict(facts)))
+
+    def load_resume(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        """What `save_resume` kept, or None where nothing was; RunError where it is broken."""
+        path = self.path / "resume.safetensors"
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise RunError(f"{path} cannot be read ({error}). Delete it to start the run from its beginning.") from None
+
+    # What a person asks for, and who works on it
+
+    def ask(self, wish: Wish) -> None:
+        """Leaves a wish for the worker."""
+        _replace(self.path / "control.json", {"wish": wish, "time": time.time()})
+
+    def asked(self) -> Wish | None:
+        """The last wish that was left."""
+        wish = _read(self.path / "control.json").get("wish")
+        return wish if wish in get_args(Wish) else None
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Holds `worker.lock` inside; RunError where another worker has it."""
+        lock = FileLock(self.path / "worker.lock")
+        try:
+            lock.acquire(timeout=5)  # a reader that tests the lock has it for an instant
+        except Timeout:
+            raise RunError(f"Another worker is busy with the run {self.id}. Stop that one first.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def worker_alive(self) -> bool:
+        """Whether some process holds `worker.lock`."""
+        lock = FileLock(self.path / "worker.lock", thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:
+            return False
+        lock.release()
+        return False
+
+    def delete(self) -> None:
+        """Removes the folder; RunError while a worker is busy with it."""
+        if self.state.active:
+            raise RunError(f"The run {self.id} is still {self.state.phase}. Stop it before you delete it.")
+        try:
+            shutil.rmtree(self.path)
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be deleted whole: {error}. Remove it by hand.") from None
+
+    def _checkpoint(self, epoch: int) -> Path:
+        return self.path / "checkpoints" / f"epoch-{epoch:04d}.safetensors"
+
+
+def default_runs_dir() -> Path:
+    """`MINIVIT_RUNS` from the environment, or `runs/` beside the package."""
+    return Path(os.environ.get("MINIVIT_RUNS") or Path(__file__).parent.parent / "runs")
+
+
+def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
+    """The readable runs of a folder, newest first."""
+    root = Path(runs_dir) if runs_dir else default_runs_dir()
+    found = []
+    for path in sorted(root.glob("*/config.json"), reverse=True):
+        try:
+            found.append(Run.open(path.parent))
+        except RunError:
+            continue
+    return found
+
+
+def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:
+    """The run of that name, directly inside the runs folder and nowhere else; RunError where there is none."""
+    root = Path(runs_dir) if runs_dir else default_runs_dir()
+    inside = re.fullmatch(r"[\w.-]+", run_id) and (root / run_id).resolve().parent == root.resolve()
+    if not inside or not (root / run_id).is_dir():
+        raise RunError(f"The run {run_id!r} is not in {root}. It may have been deleted; choose another run.")
+    return Run.open(root / run_id)
+
+
+def _make_unused(root: Path, stem: str) -> Path:
+    """Makes and returns `root/stem`, or `root/stem-2`, … where that is taken."""
+    for number in range(1, 1000):
+        path = root / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            continue
+    raise RunError(f"{root} has a thousand runs named {stem}. Delete some.")
+
+
+def _listed(epochs: list[int]) -> str:
+    return ", ".join(map(str, epochs)) if len(epochs) <= 12 else f"{epochs[0]}, {epochs[1]}, …, {epochs[-1]}"
+
+
+def _replace(path: Path, content: Mapping[str, Any] | bytes) -> None:
+    """Writes a file beside and renames it, so that a reader sees the old or the new, never half."""
+    data = content if isinstance(content, bytes) else (json.dumps(content, indent=2) + "\n").encode()
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise RunError(f"{path} cannot be written: {error.strerror}. Make room, then resume the run.") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def _lines(path: Path) -> list[str]:
+    """Whole lines of a text file; one that is still being written is left out."""
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return []
+    return text[: text.rfind("\n") + 1].splitlines()

@@ -1,0 +1,216 @@
+"""A data set drawn in code: ten shapes on cluttered backgrounds, and a mask of where each shape is.
+
+Size, place, colour, rotation and clutter are drawn at random and in the same way for every class, so that only
+the outline tells the class. Outlines are signed distance functions (https://iquilezles.org/articles/distfunctions2d),
+computed for a chunk of images at a time; distance over pixel pitch gives antialiased edges.
+
+Letters: B images, H = W = img_size. The picture is the square -1..1, y up; x, y are coordinates and d a signed
+distance (negative inside), float32 (B, H, W). Parameters of an image are (B, 1, 1), colours (B, 3, 1, 1) in 0..1.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minivit.errors import DataError
+
+Array = np.ndarray
+Outline = Callable[[Array, Array], Array]
+
+AREA = (0.11, 0.27)  # of the picture, the same for every class: a thin shape is drawn larger
+STRETCH = 1.12  # a shape is at most this much longer and 1 / this narrower
+CONTRAST = 0.25  # a shape is lighter than all around it by this much at least, in every channel, before texture
+NUM_CLUTTER = 7
+CHUNK_PIXELS = 2**16  # what the processor's cache likes
+
+
+def _circle(x: Array, y: Array) -> Array:
+    return np.sqrt(x * x + y * y) - 1
+
+
+def _ring(x: Array, y: Array) -> Array:
+    return np.abs(_circle(x, y) + 0.26) - 0.26
+
+
+def _crescent(x: Array, y: Array) -> Array:
+    return np.maximum(_circle(x, y), 0.85 - np.sqrt((x - 0.6) ** 2 + y * y))
+
+
+def _heart(x: Array, y: Array) -> Array:
+    x, y = np.abs(x), y + 0.55
+    lobe = np.sqrt((x - 0.25) ** 2 + (y - 0.75) ** 2) - 0.5**1.5
+    foot = 0.5 * np.maximum(x + y, 0)
+    flank = np.sqrt(np.minimum(x * x + (y - 1) ** 2, (x - foot) ** 2 + (y - foot) ** 2))
+    return np.where(x + y > 1, lobe, np.where(x > y, flank, -flank))
+
+
+def _polygon(*corners: tuple[float, float]) -> Outline:
+    def distance(x: Array, y: Array) -> Array:
+        nearest, inside = np.full_like(x, np.inf), np.zeros(x.shape, bool)
+        for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
+            ex, ey, px, py = bx - ax, by - ay, x - ax, y - ay
+            along = np.clip((px * ex + py * ey) / (ex * ex + ey * ey), 0, 1)
+            nearest = np.minimum(nearest, (px - along * ex) ** 2 + (py - along * ey) ** 2)
+            inside ^= ((y >= ay) != (y >= by)) & ((px * ey < py * ex) == (ey > 0))  # edges to the right: even or odd
+        return np.where(inside, -1, 1) * np.sqrt(nearest)
+
+    return distance
+
+
+def _on_circle(*radii: float) -> list[tuple[float, float]]:
+    turns = np.arange(len(radii)) * 2 * np.pi / len(radii)
+    return [(float(r * np.sin(t)), float(r * np.cos(t))) for r, t in zip(radii, turns, strict=True)]
+
+
+_A = 0.36  # half the width of a cross's arm
+OUTLINES: dict[str, Outline] = {
+    "circle": _circle,
+    "square": _polygon(*_on_circle(1, 1, 1, 1)),
+    "triangle": _polygon(*_on_circle(1, 1, 1)),
+    "star": _polygon(*_on_circle(*[1, 0.45] * 5)),
+    "cross": _polygon((_A, 1), (_A, _A), (1, _A), (1, -_A), (_A, -_A), (_A, -1),
+                      (-_A, -1), (-_A, -_A), (-1, -_A), (-1, _A), (-_A, _A), (-_A, 1)),
+    "ring": _ring,
+    "heart": _heart,
+    "crescent": _crescent,
+    "arrow": _polygon((0, 1), (0.8, 0.1), (0.28, 0.1), (0.28, -1), (-0.28, -1), (-0.28, 0.1), (-0.8, 0.1)),
+    "hourglass": _polygon((0.85, 1), (0.22, 0), (0.85, -1), (-0.85, -1), (-0.22, 0), (-0.85, 1)),
+}  # fmt: skip
+CLASSES: tuple[str, ...] = tuple(OUTLINES)
+
+
+def draw(
+    num_per_class: int,
+    *,
+    seed: int = 0,
+    img_size: int = 32,
+    classes: Sequence[str] = CLASSES,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Images uint8 (N, 3, H, W), labels int64 (N,) = index into `classes`, masks bool (N, H, W) of the shape.
+
+    N = num_per_class · len(classes). Classes alternate: image i is number i // len(classes) of its class, so every
+    beginning is balanced and more images only append. An image depends on `seed`, the name of its class, its number
+    within the class and `img_size`, on nothing else. `progress(done, N)` is called after every chunk. Raises
+    `DataError` for classes that are not in `CLASSES` or named twice, and for counts or seeds that cannot be.
+    """
+    _check(num_per_class, seed, classes)
+    images = np.empty((num_per_class, len(classes), 3, img_size, img_size), np.uint8)
+    masks = np.empty((num_per_class, len(classes), img_size, img_size), bool)
+    chunk = max(1, CHUNK_PIXELS // img_size**2)
+    done = 0
+    for label, name in enumerate(classes):
+        for first in range(0, num_per_class, chunk):
+            rows = slice(first, min(first + chunk, num_per_class))
+            rng = np.random.default_rng([seed, first, *name.encode()])
+            # Always a whole chunk: the last one then starts with the images that it has when more are asked for.
+            chunk_images, chunk_masks = _draw_chunk(name, chunk, img_size, rng)
+            images[rows, label] = chunk_images[: rows.stop - first]
+            masks[rows, label] = chunk_masks[: rows.stop - first]
+            done += rows.stop - first
+            if progress:
+                progress(done, num_per_class * len(classes))
+    labels = torch.arange(len(classes)).repeat(num_per_class)
+    return torch.from_numpy(images).flatten(0, 1), labels, torch.from_numpy(masks).flatten(0, 1)
+
+
+def _check(num_per_class: int, seed: int, classes: Sequence[str]) -> None:
+    if num_per_class < 1:
+        raise DataError(f"num_per_class is {num_per_class}; ask for at least 1 image per class.")
+    if seed < 0:
+        raise DataError(f"seed is {seed}; choose 0 or a larger whole number.")
+    if not classes:
+        raise DataError(f"No shape class was chosen; choose some of {', '.join(CLASSES)}.")
+    for name in classes:
+        if name not in OUTLINES:
+            raise DataError(f"There is no shape class {name!r}; choose from {', '.join(CLASSES)}.")
+        if list(classes).count(name) > 1:
+            raise DataError(f"The shape class {name!r} was chosen twice; name every class once.")
+
+
+def _draw_chunk(name: str, B: int, img_size: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Images uint8 (B, 3, H, W) of one class, and masks bool (B, H, W)."""
+    pitch = 2 / img_size
+    row = np.linspace(-1 + pitch / 2, 1 - pitch / 2, img_size, dtype=np.float32)
+    x, y = np.broadcast_arrays(row, -row[:, None])
+
+    def uniform(low: float, high: float, channels: int | None = None) -> Array:
+        shape = (B, 1, 1) if channels is None else (B, channels, 1, 1)
+        return rng.uniform(low, high, shape).astype(np.float32)
+
+    def darker() -> Array:
+        # With shapes both lighter and darker than the ground, a small ViT hardly gets past chance in 20 epochs.
+        return uniform(0, 1, 3) * (colour - CONTRAST)
+
+    def paint(d: Array, paint_colour: Array) -> None:
+        images[:] += np.clip(0.5 - d / pitch, 0, 1)[:, None] * (paint_colour - images)
+
+    def placed(cx: Array | float, cy: Array | float) -> tuple[Array, Array]:
+        turn = rng.uniform(0, 2 * np.pi, (B, 1, 1))  # float64: how a processor rounds a sine is lost in float32
+        cos, sin = np.cos(turn).astype(np.float32), np.sin(turn).astype(np.float32)
+        return cos * (x - cx) + sin * (y - cy), cos * (y - cy) - sin * (x - cx)
+
+    # Background: a gradient between two colours, stripes, smooth texture.
+    colour = uniform(0.4, 1, 3)
+    ground, other = darker(), darker()
+    images = ground + (other - ground) * (0.5 + 0.35 * placed(0, 0)[0])[:, None]
+    stripes = np.abs(placed(0, 0)[0] * uniform(1, 5) % 1 - 0.5) - 0.25
+    images += uniform(-0.5, 0.5, 3) * stripes[:, None]
+    images += uniform(0, 0.25, 1) * _smooth_noise(B, img_size, rng)
+
+    # Clutter: lines, bars, corners and arcs, none of them a class.
+    for number in range(NUM_CLUTTER):
+        u, v = placed(uniform(-1, 1), uniform(-1, 1))
+        long, bend, thickness = uniform(0.25, 0.7), uniform(-1, 1), uniform(0.1, 0.25)
+        d = _arc(u, v, long, bend) if number % 2 else _corner(u, v, long, bend)
+        paint(d - thickness * long, darker())
+
+    # Shape: equal areas, wholly inside the picture.
+    unit_area, unit_radius = _measure(name)
+    scale = np.sqrt(uniform(*AREA) * 4 / unit_area)
+    stretch = uniform(1 / STRETCH, STRETCH)
+    room = np.maximum(1 - scale * unit_radius, 0)
+    u, v = placed(uniform(-1, 1) * room, uniform(-1, 1) * room)
+    d = OUTLINES[name](u / (scale * stretch), v * stretch / scale) * scale
+    paint(d, colour + uniform(-0.1, 0.1, 3) * (u / scale)[:, None])
+
+    images += uniform(0.02, 0.12, 1) * (rng.random(images.shape, np.float32) - 0.5)
+    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8), d < 0
+
+
+def _smooth_noise(B: int, img_size: int, rng: np.random.Generator, num_cells: int = 6) -> Array:
+    """Random values on a grid, linear in between: (B, 3, H, W) in -1..1."""
+    noise = rng.uniform(-1, 1, (B, 3, num_cells + 1, num_cells + 1)).astype(np.float32)
+    cell, share = np.divmod(np.arange(img_size, dtype=np.float32) * (num_cells / img_size), 1)
+    at = cell.astype(int)
+    noise = noise[:, :, at] + share[:, None] * (noise[:, :, at + 1] - noise[:, :, at])
+    return noise[..., at] + share * (noise[..., at + 1] - noise[..., at])
+
+
+def _corner(x: Array, y: Array, long: Array, bend: Array) -> Array:
+    """Distance to two strokes that meet at 70° to 100°, or to one where `bend` is below 0."""
+    ex, ey = long, np.where(bend > 0, long * (0.7 + 0.5 * bend), 0)
+    y = np.where(bend > 0, np.abs(y), y)
+    along = np.clip((x * ex + y * ey) / (ex * ex + ey * ey), 0, 1)
+    return np.sqrt((x - along * ex) ** 2 + (y - along * ey) ** 2)
+
+
+def _arc(x: Array, y: Array, radius: Array, bend: Array) -> Array:
+    """Distance to 70° to 180° of a circle."""
+    x, y = x + radius, np.abs(y)
+    cos = 0.4 + 0.4 * bend
+    sin = np.sqrt(1 - cos * cos)
+    to_end = np.sqrt((x - radius * cos) ** 2 + (y - radius * sin) ** 2)
+    return np.where(sin * x > cos * y, np.abs(np.sqrt(x * x + y * y) - radius), to_end)
+
+
+@cache
+def _measure(name: str) -> tuple[float, float]:
+    """Area and radius of a class's outline before it is scaled."""
+    row = np.linspace(-1.2, 1.2, 481, dtype=np.float32)
+    x, y = np.broadcast_arrays(row, row[:, None])
+    inside = OUTLINES[name](x, y) < 0
+    return float(inside.mean() * 2.4**2), float(np.sqrt(x * x + y * y)[inside].max())

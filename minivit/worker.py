@@ -1,0 +1,46 @@
+"""The process that trains: `python -m minivit.worker RUN_DIR`. It writes the run folder and talks to nobody."""
+
+import subprocess
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from minivit.engine import train
+from minivit.errors import MiniViTError
+from minivit.runs import Run
+
+PROJECT = Path(__file__).parent.parent
+
+
+def start_worker(run: Run) -> None:
+    """Trains `run` in a process of its own that outlives whoever started it; its output goes to `log.txt`.
+
+    The worker waits in the queue while another training has the device.
+    """
+    run.ask("resume")
+    run.set_state("queued", run.state.epoch, "A worker is starting.")
+    with (run.path / "log.txt").open("ab") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-u", "-m", "minivit.worker", str(run.path.resolve())],
+            cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    threading.Thread(target=worker.wait, daemon=True).start()  # so that it leaves no zombie
+
+
+def main(run_dir: str) -> int:
+    """Trains the run in `run_dir`; 0 when it ended well or as asked, 2 for what a person can mend, 1 otherwise."""
+    try:
+        run = Run.open(run_dir)
+        train(run.config, run)
+    except MiniViTError as error:
+        print(error)
+        return 2
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

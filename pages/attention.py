@@ -1,0 +1,59 @@
+"""Attention: one image, every layer, head and patch."""
+
+import streamlit as st
+import torch
+
+from minivit.export import article_json, one_head
+from pages.parts import cached
+from pages.parts.frame import frame, param, pick_epoch, pick_image, pick_run, set_params, whole
+from pages.parts.inspector import inspector
+from pages.parts.probabilities import probabilities
+
+with frame(
+    "Attention",
+    "What the tokens of one image look at. Hover over a patch to see where it looks; click it to stay there.",
+):
+    which, when, number = st.columns([2, 2, 1.4], gap="medium")
+    with which:
+        run = pick_run()
+    with when:
+        epoch = pick_epoch(run)
+    held_out = cached.split(run.config)[1]
+    with number:
+        image = pick_image(len(held_out))
+    probs, attn = cached.attention(run, epoch, image)
+    num_layers, num_heads, num_tokens, _ = attn.shape
+    layer = whole("layer", range(1, num_layers + 1), num_layers) - 1
+    head = whole("head", range(1, num_heads + 1), 0) - 1 if param("head").isdecimal() else param("head", "mean")
+    head = head if head in ("mean", "max", *range(num_heads)) else "mean"
+    token = whole("token", range(num_tokens), 0)
+    true = held_out.classes[held_out.labels[image]]
+
+    picked = inspector(
+        held_out.images[image].numpy(), attn, patch_size=run.config.model.patch_size, layer=layer, head=head,
+        token=token, key="attention_inspector", title=f"image {image}: {true}",
+    )  # fmt: skip
+    if picked is not None:
+        told = picked.head + 1 if isinstance(picked.head, int) else picked.head
+        set_params(layer=picked.layer + 1, head=told, token=picked.token)
+        layer, head, token = picked
+
+    said, take = st.columns([1, 1], gap="large")
+    with said:
+        probabilities(held_out.classes, probs, int(held_out.labels[image]))
+    with take:
+        st.markdown("**Take it along**")
+        st.caption(
+            f"Layer {layer + 1}, {head if isinstance(head, str) else f'head {head + 1}'}, all {num_tokens} tokens."
+        )
+        st.download_button(
+            "Attention as JSON (the article's form)",
+            article_json(one_head(torch.from_numpy(attn), layer, head)),
+            file_name=f"attention-image{image}-epoch{epoch}.json", mime="application/json", icon=":material/download:",
+        )  # fmt: skip
+    st.subheader("BertViz head view", anchor=False)
+    st.caption(
+        "Lines join a token (left) with the tokens it looks at (right). Hover over a token to see its lines alone."
+    )
+    if st.toggle("Show BertViz", key="bertviz", bind="query-params"):
+        st.iframe(cached.bertviz(str(run.path), epoch, image, layer, run), height=80 + 23 * num_tokens)

@@ -1,0 +1,108 @@
+"""Calls into `minivit` that are worth remembering: images, predictions and attention by run and epoch, bounded."""
+
+import numpy as np
+import streamlit as st
+import torch
+from numpy.typing import NDArray
+
+from minivit.attention import attend, cls_map, distance
+from minivit.config import TrainConfig
+from minivit.data import ImageSet, load_images, load_split
+from minivit.engine import estimate_seconds
+from minivit.export import bertviz_html
+from minivit.model import MiniViT
+from minivit.predict import Predictions, predict
+from minivit.runs import Run
+
+
+def split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
+    """Train and held-out images of these settings, with a progress bar the first time."""
+    names = ("dataset", "data_dir", "classes", "images_per_class", "split")
+    return _split((*(getattr(config, name) for name in names), config.model.img_size, config.model.in_chans), config)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _split(key: tuple[object, ...], _config: TrainConfig) -> tuple[ImageSet, ImageSet]:
+    bar = st.progress(0.0, "Loading the images")
+    try:
+        return load_split(_config, lambda what, done, total: bar.progress(done / max(total, 1), what))
+    finally:
+        bar.empty()
+
+
+@st.cache_resource(max_entries=4, show_spinner="Loading the images")
+def samples(
+    dataset: str, data_dir: str, classes: tuple[str, ...], img_size: int, in_chans: int, per_class: int
+) -> ImageSet:
+    """The first images of each class of the train part."""
+    return load_images(
+        dataset, data_dir=data_dir, classes=classes, img_size=img_size, in_chans=in_chans, images_per_class=per_class
+    )  # fmt: skip
+
+
+def model_of(run: Run, epoch: int) -> MiniViT:
+    """The run's model after `epoch`."""
+    return _model(str(run.path), epoch, run)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _model(path: str, epoch: int, _run: Run) -> MiniViT:
+    return _run.load_model(epoch)
+
+
+def predictions(run: Run, epoch: int) -> Predictions:
+    """What the model of `epoch` says of the run's held-out images."""
+    return _predictions(str(run.path), epoch, run)
+
+
+@st.cache_resource(max_entries=32, show_spinner="Predicting the held-out images")
+def _predictions(path: str, epoch: int, _run: Run) -> Predictions:
+    held_out = split(_run.config)[1]
+    return predict(model_of(_run, epoch), held_out.images, held_out.labels)
+
+
+def attention(run: Run, epoch: int, image: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities (K,) and the whole attention (L, H, N, N) of one held-out image."""
+    return _attention(str(run.path), epoch, image, run)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _attention(path: str, epoch: int, image: int, _run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    probs, attn = attend(model_of(_run, epoch), split(_run.config)[1].images[image : image + 1])
+    return probs[0].numpy(), attn[0].numpy()
+
+
+def cls_maps(run: Run, epoch: int, chosen: list[int], layer: int, head: str) -> NDArray[np.float32]:
+    """CLS maps (B, N-1) of some held-out images, by one layer and the mean, the maximum or one of its heads."""
+    return _cls_maps(str(run.path), epoch, tuple(chosen), layer, head, run)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _cls_maps(path: str, epoch: int, chosen: tuple[int, ...], layer: int, head: str, _run: Run) -> NDArray[np.float32]:
+    _, attn = attend(model_of(_run, epoch), split(_run.config)[1].images[list(chosen)])
+    heads = int(head) if head.isdecimal() else head
+    return cls_map(attn[:, layer], heads).numpy()
+
+
+def mean_distance(run: Run, epoch: int, num_images: int) -> NDArray[np.float32]:
+    """Mean attention distance (L, H) in pixels over the first held-out images."""
+    return _mean_distance(str(run.path), epoch, num_images, run)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _mean_distance(path: str, epoch: int, num_images: int, _run: Run) -> NDArray[np.float32]:
+    _, attn = attend(model_of(_run, epoch), split(_run.config)[1].images[:num_images])
+    layers = [distance(layer, _run.config.model.patch_size).mean(0) for layer in attn.unbind(1)]
+    return torch.stack(layers).numpy()
+
+
+@st.cache_data(max_entries=8, show_spinner="Drawing BertViz's head view")
+def bertviz(path: str, epoch: int, image: int, layer: int, _run: Run) -> str:
+    """BertViz's head view of one held-out image."""
+    return bertviz_html(torch.from_numpy(attention(_run, epoch, image)[1]), layer)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def seconds_to_train(config: TrainConfig, num_train: int, num_test: int) -> float:
+    """How long these settings will train on this machine, measured on a few steps."""
+    return estimate_seconds(config, num_train, num_test)

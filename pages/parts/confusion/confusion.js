@@ -1,0 +1,101 @@
+// Where a shade ends, on a light and on a dark ground; a cell's share of its row leads from the ground to here.
+const RIGHT = { light: [10, 98, 52], dark: [60, 190, 118] };
+const WRONG = { light: [176, 24, 40], dark: [244, 92, 92] };
+
+const NUMBER = new Intl.NumberFormat("en");
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".confusion");
+  root.pick = (cell) => setTriggerValue("picked", cell);
+  if (!root.box) start(root);
+  const content = JSON.stringify([data.matrix, data.classes]);
+  root.selected = data.selected && data.selected.join(); // as a button's value
+  const ground = rgba(root, "--st-background-color").slice(0, 3); // asked before there is a table to lay out
+  if (root.content !== content) build(root, data.classes, unpack(data.matrix));
+  root.content = content;
+  shade(root, ground);
+  mark(root);
+}
+
+function start(root) {
+  root.box = element("div", { class: "box" });
+  root.append(
+    root.box,
+    element("p", { class: "caption" }, "A shade is the cell's share of its row, all images of one true class."),
+    element("p", { id: "keys", class: "hidden-text" }, "Arrow keys move, Enter picks the cell, Enter again unpicks it."),
+  );
+  root.box.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button) root.pick(button.value === root.selected ? [] : button.value.split(",").map(Number));
+  });
+  roveFocus(root.box, () => root.cells.map(({ button }) => button), () => root.num_classes);
+}
+
+function build(root, classes, matrix) {
+  const focused = (root.cells ?? []).findIndex(({ button }) => button === root.getRootNode().activeElement);
+  const K = classes.length;
+  root.num_classes = K;
+  root.cells = [];
+  const rows = classes.map((truth, i) => {
+    const row = matrix.subarray(i * K, (i + 1) * K);
+    const sum = row.reduce((total, number) => total + number, 0);
+    const cells = classes.map((predicted, j) => {
+      const share = sum ? row[j] / sum : 0;
+      const named = `true ${truth}, predicted ${predicted}: ${NUMBER.format(row[j])} of ${NUMBER.format(sum)} (${(100 * share).toFixed(1)} %)`;
+      const button = element(
+        "button",
+        { type: "button", value: `${i},${j}`, tabindex: -1, "aria-label": named, title: named },
+        NUMBER.format(row[j]),
+      );
+      root.cells.push({ button, share, right: i === j });
+      return element("td", {}, button);
+    });
+    return element("tr", {}, name("row", truth), ...cells, element("td", { class: "sum" }, NUMBER.format(sum)));
+  });
+  const head = [
+    element(
+      "tr",
+      { class: "axes" },
+      element("th", { class: "corner", rowspan: 2 }, element("span", {}, "true ↓")),
+      element("th", { class: "axis", colspan: K }, element("span", {}, "predicted →")),
+      element("th", { class: "sum", rowspan: 2, scope: "col" }, "sum"),
+    ),
+    element("tr", {}, ...classes.map((predicted) => name("col", predicted))),
+  ];
+  const table = element(
+    "table",
+    { "aria-label": "confusion matrix, rows true, columns predicted", "aria-describedby": "keys" },
+    element("thead", {}, ...head),
+    element("tbody", {}, ...rows),
+  );
+  table.className = K > 20 ? "many" : K > 6 ? "some" : "few";
+  root.box.replaceChildren(table);
+  root.cells[Math.max(focused, 0)]?.button.setAttribute("tabindex", 0);
+  if (focused >= 0) root.cells[Math.min(focused, root.cells.length - 1)].button.focus();
+}
+
+function name(scope, text) {
+  return element("th", { scope, class: scope, title: text }, element("span", {}, text));
+}
+
+function mark({ cells, selected }) {
+  for (const { button } of cells) button.setAttribute("aria-pressed", button.value === selected);
+}
+
+// Background by share, and the text in black or white, whichever reads better on it (4.5:1 at least).
+function shade(root, ground) {
+  const theme = luminance(ground) < 0.18 ? "dark" : "light";
+  for (const { button, share, right } of root.cells) {
+    const strength = share ? 0.05 + 0.95 * share ** 0.7 : 0;
+    const end = (right ? RIGHT : WRONG)[theme];
+    const color = end.map((part, i) => Math.round(part * strength + ground[i] * (1 - strength)));
+    button.style.backgroundColor = `rgb(${color})`;
+    if (!share) button.style.color = "var(--st-gray-text-color)";
+    else button.style.color = luminance(color) > 0.179 ? "#000" : "#fff";
+  }
+}
+
+function luminance(color) {
+  const [red, green, blue] = color.map((part) => (part <= 10.3 ? part / 3294.6 : ((part / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}

@@ -1,0 +1,159 @@
+"""What every page starts with: title, links, run and epoch pickers, and errors told as sentences.
+
+Links are complete: run, epoch, image, layer, head and token stand in the URL. A page reads them with `param` and
+writes them with `set_params`; the pickers here do both.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from minivit.errors import MiniViTError
+from minivit.runs import Run, find_run, list_runs
+
+PARTS = Path(__file__).parent
+SIDEBAR_PX = 200
+PAGES = {
+    "dashboard.py": "Home",
+    "pages/data.py": "Data",
+    "pages/train.py": "Train",
+    "pages/predictions.py": "Predictions",
+    "pages/attention.py": "Attention",
+    "pages/compare.py": "Compare",
+    "pages/anatomy.py": "Anatomy",
+    "pages/runs.py": "Runs",
+}
+
+
+@contextmanager
+def frame(title: str, lead: str) -> Iterator[None]:
+    """Title, one sentence on what is to be seen and done here, and links; errors inside become sentences."""
+    st.set_page_config(
+        page_title=f"{title} · MiniViT",
+        page_icon=str(PARTS / "favicon.png"),
+        layout="wide",
+        initial_sidebar_state=SIDEBAR_PX,
+    )
+    st.html(PARTS / "frame.css")
+    st.logo(str(PARTS / "logo.svg"), size="large")
+    shown = param("run")
+    for path, name in PAGES.items():
+        st.sidebar.page_link(path, label=name, icon="", query_params={"run": shown} if shown else None)
+    st.title(title, anchor=False)
+    st.markdown(lead)
+    with told():
+        yield
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Shows what a person caused inside as a sentence; anything else stays our own mistake."""
+    try:
+        yield
+    except MiniViTError as error:
+        tell(error)
+
+
+def tell(error: MiniViTError | str) -> None:
+    """One error as a sentence; names in it are shown as they are, never as markup."""
+    with st.container(border=True, key=f"error_{abs(hash(str(error)))}"):
+        st.badge("This cannot be", color="red", icon=":material/error:")
+        st.text(str(error))
+
+
+def fragment(show: Callable[[], None], *, every: float | None = None) -> None:
+    """Runs `show` as a part that refreshes by itself, every so many seconds."""
+
+    def shown() -> None:
+        with told():
+            show()
+
+    st.fragment(shown, run_every=every)()
+
+
+def param(name: str, default: str = "") -> str:
+    """The value of a name in the URL."""
+    return st.query_params.get(name, default)
+
+
+def whole(name: str, options: range | list[int], default: int) -> int:
+    """A whole number from the URL if it is one of `options`, else `default`."""
+    found = param(name)
+    return int(found) if found.isdecimal() and int(found) in options else default
+
+
+def set_params(**values: Any) -> None:
+    """Puts values into the URL; an empty one is removed."""
+    for name, value in values.items():
+        if value is None or value == "":
+            st.query_params.pop(name, None)
+        elif st.query_params.get(name) != str(value):
+            st.query_params[name] = str(value)
+
+
+def run_title(run: Run) -> str:
+    """A run as people name it: its classes and when it was started."""
+    names = " · ".join(run.config.classes[:4]) + (" …" if len(run.config.classes) > 4 else "")
+    day, clock = run.id[:8], run.id[9:15]
+    if not (day + clock).isdigit():
+        return f"{names}, {run.id}"
+    return f"{names}, {day[6:]}.{day[4:6]}. {clock[:2]}:{clock[2:4]}:{clock[4:]}"
+
+
+def pick_run(label: str = "Run", name: str = "run") -> Run:
+    """The run of the URL, or the newest; offers the others. Ends the page, with the next step, where there is none."""
+    runs = list_runs()
+    if not runs:
+        st.info("There is no run yet. Train a model first; the article's takes a few minutes.")
+        st.page_link("pages/train.py", label="Train a model", icon=":material/arrow_forward:")
+        st.stop()
+    titles = {run.id: run_title(run) for run in runs}
+    wanted = param(name)
+    gone = bool(wanted) and wanted not in titles
+    chosen = st.selectbox(
+        label,
+        list(titles),
+        index=None if gone else list(titles).index(wanted or runs[0].id),
+        format_func=lambda run_id: titles.get(run_id, run_id),
+        placeholder="Choose a run",
+        key=f"frame_{name}_{wanted}",  # a link to another run is another picker
+    )
+    if chosen is None:
+        find_run(wanted)
+        st.stop()
+    if chosen != wanted:
+        set_params(**{name: chosen, "epoch": None})
+    return find_run(chosen)
+
+
+def pick_epoch(run: Run, label: str = "Epoch", name: str = "epoch", *, first: bool = False) -> int:
+    """One of the run's saved epochs: that of the URL, else the newest (or the first)."""
+    epochs = run.epochs()
+    if not epochs:
+        run.load_model()  # says why there is nothing to see
+    epoch = whole(name, epochs, epochs[0] if first else epochs[-1])
+    if len(epochs) > 1:
+        key = f"frame_{name}_{run.id}"
+        epoch = st.select_slider(label, epochs, value=epoch, key=key, help="Saved epochs; 0 is the untrained model.")
+    set_params(**{name: epoch})
+    return epoch
+
+
+def pick_image(num_images: int) -> int:
+    """The number of one held-out image: that of the URL, else the first; with buttons for its neighbours."""
+    image = whole("image", range(num_images), 0)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="xxsmall"):
+        if st.button(
+            "", key="frame_previous", icon=":material/chevron_left:", help="Previous image", disabled=image == 0
+        ):
+            image -= 1
+        if st.button(
+            "", key="frame_next", icon=":material/chevron_right:", help="Next image", disabled=image == num_images - 1
+        ):
+            image += 1
+        image = st.number_input("Held-out image", 0, num_images - 1, image, key=f"frame_image_{image}")
+    set_params(image=image)
+    return image

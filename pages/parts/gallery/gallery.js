@@ -1,0 +1,88 @@
+const NUMBER = new Intl.NumberFormat("en");
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".gallery");
+  root.pick = (index) => setTriggerValue("picked", index);
+  if (!root.images) start(root);
+  const { selected, ...content } = data;
+  root.selected = selected;
+  const shown = JSON.stringify(content);
+  if (root.shown === shown) return mark(root);
+  root.shown = shown;
+  const sheet = new Image();
+  sheet.src = serverUrl(data.sheet);
+  if (!root.images.childElementCount) show(root, data, sheet.src);
+  // An older gallery stays until the next one's picture is here, so nothing flickers.
+  else sheet.decode().catch(() => null).then(() => root.shown === shown && show(root, data, sheet.src));
+}
+
+function start(root) {
+  root.images = element("div", { class: "images", role: "group", "aria-describedby": "keys" });
+  root.append(
+    root.images,
+    element("p", { id: "keys", class: "hidden-text" }, "Arrow keys move, Enter picks the image."),
+  );
+  root.images.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button) root.pick(Number(button.value));
+  });
+  const buttons = () => [...root.images.children];
+  roveFocus(root.images, buttons, () => {
+    const all = buttons();
+    const second = all.findIndex((button) => button.offsetTop > all[0].offsetTop);
+    return second < 0 ? all.length : second;
+  });
+}
+
+function show(root, { columns, rows, width, height, label, titles }, sheet) {
+  const { images } = root;
+  const focused = [...images.children].indexOf(root.getRootNode().activeElement);
+  images.setAttribute("aria-label", label);
+  for (const [name, value] of Object.entries({
+    "--sheet": `url("${sheet}")`,
+    "--width": `${width}px`,
+    "--height": `${height}px`,
+    "--sheet-size": `${columns * width}px ${rows * height}px`,
+  }))
+    images.style.setProperty(name, value);
+  images.replaceChildren(
+    ...titles.map((title, place) => {
+      const thumb = element("span", { class: "thumb pixels" });
+      thumb.style.backgroundPosition = `${-width * (place % columns)}px ${-height * Math.floor(place / columns)}px`;
+      const caption = element("span", { class: "caption", "aria-hidden": "true" }, ...lines(title));
+      const attributes = { type: "button", value: title.index, tabindex: -1, "aria-label": spoken(title) };
+      return element("button", attributes, thumb, caption);
+    }),
+  );
+  mark(root);
+  if (focused >= 0) images.children[Math.min(focused, titles.length - 1)].focus();
+}
+
+function mark({ images, selected }) {
+  const buttons = [...images.children];
+  for (const button of buttons) button.setAttribute("aria-pressed", Number(button.value) === selected);
+  if (buttons.some((button) => button.tabIndex === 0)) return;
+  const stop = buttons.find((button) => Number(button.value) === selected) ?? buttons[0];
+  stop.tabIndex = 0;
+}
+
+function lines({ true: truth, predicted, right, note }) {
+  const verdict = right == null ? "" : right ? "right" : "wrong";
+  const line = (text, kind, sign = "") =>
+    element(
+      "span",
+      { class: `line ${kind}`, title: text },
+      element("span", { class: "text" }, text),
+      sign ? element("span", { class: "sign" }, sign) : null,
+    );
+  const sign = { right: "✓", wrong: "✗" }[verdict];
+  const rows = predicted == null ? [line(truth, verdict)] : [line(`T: ${truth}`, verdict), line(`P: ${predicted}`, verdict, sign)];
+  return note ? [...rows, line(note, "note")] : rows;
+}
+
+function spoken({ index, true: truth, predicted, right, note }) {
+  const name = predicted == null ? [truth] : [`true ${truth}`, `predicted ${predicted}`];
+  if (right != null) name.push(right ? "right" : "wrong");
+  if (note) name.push(note);
+  return `image ${NUMBER.format(index)}: ${name.join(", ")}`;
+}

@@ -1,0 +1,222 @@
+const CHARTS = {
+  loss: { title: "loss (cross-entropy, nats)", hover: "%{y:.3f}", say: (value) => value.toFixed(3) },
+  accuracy: { title: "accuracy (%)", hover: "%{y:.1f} %", say: (value) => `${value.toFixed(1)} %` },
+};
+const SPLITS = { train: { width: 1.75 }, "held-out": { width: 2.5 } };
+const DOUBLE_CLICK_MS = 250;
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".live_curves");
+  root.data = data;
+  root.pick = (epoch) => setTriggerValue("picked", epoch);
+  root.charts ??= Object.keys(CHARTS).map((name) => buildChart(root, name));
+  loadPlotly(serverUrl(data.plotly)).then(
+    (Plotly) => root.isConnected && root.charts.forEach((chart) => draw(Plotly, root, chart)),
+    (error) => root.replaceChildren(element("p", { role: "alert" }, error.message)),
+  );
+  return onRemoval(root, () => {
+    for (const { plot, resize } of root.charts) {
+      resize?.disconnect();
+      window.Plotly?.purge(plot);
+    }
+    root.charts = undefined;
+    root.replaceChildren();
+  });
+}
+
+// Plotly once a page, however many charts and reruns there are.
+function loadPlotly(url) {
+  window.minivitPlotly ??= new Promise((resolve, reject) => {
+    const failed = () => reject(new Error(`The chart library did not load from ${url}. Reload the page.`));
+    document.head.append(
+      element("script", { src: url, onload: () => (window.Plotly ? resolve(window.Plotly) : failed()), onerror: failed }),
+    );
+  });
+  return window.minivitPlotly;
+}
+
+function buildChart(root, name) {
+  const plot = element("div", { class: "plot" });
+  const reader = element("div", { class: "reader", role: "slider", tabindex: 0, "aria-valuemin": 0 });
+  const chart = { name, plot, reader, curves: {}, at: null };
+  root.append(element("div", { class: "chart" }, reader, plot));
+  return chart;
+}
+
+function draw(Plotly, root, chart) {
+  const { name, plot } = chart;
+  const { data } = root;
+  for (const split of Object.keys(SPLITS)) {
+    const columns = unpack(data.curves[name][split]);
+    const length = columns.shape[1];
+    chart.curves[split] = { x: columns.subarray(0, length), y: columns.subarray(length) };
+  }
+  const first = !chart.resize;
+  Plotly.react(plot, traces(root, chart), layout(root, chart), {
+    displaylogo: false,
+    displayModeBar: true,
+    doubleClick: "autosize",
+    doubleClickDelay: DOUBLE_CLICK_MS,
+    modeBarButtons: [["zoom2d", "pan2d", "autoScale2d", "toImage"]],
+    toImageButtonOptions: { filename: `minivit-${name}`, scale: 2 },
+  });
+  if (first) {
+    adoptPlotlyStyles(root);
+    listen(Plotly, root, chart);
+  }
+  for (const drawing of plot.querySelectorAll(".main-svg")) drawing.setAttribute("aria-hidden", "true");
+  plot.querySelector(".modebar")?.setAttribute("aria-label", `${name} chart`);
+  if (chart.at != null) point(Plotly, chart);
+  describe(chart);
+}
+
+function point(Plotly, { plot, curves, at }) {
+  const { x, y } = curves["held-out"];
+  Plotly.Fx.hover(plot, { xval: x[at], yval: y[at] }, "xy");
+}
+
+function traces(root, chart) {
+  const { colors } = root.data;
+  const { hover } = CHARTS[chart.name];
+  const curves = Object.entries(SPLITS).map(([split, line]) => ({
+    ...orPlaceholder(chart.curves[split]),
+    uid: split,
+    name: split,
+    legendgroup: split,
+    mode: "lines",
+    line: { color: colors[split], ...line },
+    hovertemplate: hover,
+  }));
+  const { x, y } = chart.curves["held-out"];
+  const untrained = {
+    x: x[0] === 0 ? [0] : [null],
+    y: x[0] === 0 ? [y[0]] : [null],
+    uid: "untrained",
+    legendgroup: "held-out",
+    showlegend: false,
+    mode: "markers",
+    marker: { color: colors["held-out"], size: 8 },
+    hoverinfo: "skip",
+  };
+  return [...curves, untrained];
+}
+
+// A curve with no point yet still stands in the legend, so nothing jumps when the first one comes.
+function orPlaceholder({ x, y }) {
+  return y.some((value) => !Number.isNaN(value)) ? { x, y } : { x: [null], y: [null] };
+}
+
+function layout(root, { name, curves }) {
+  const { data } = root;
+  const css = (color) => `rgba(${rgba(root, color).join(",")})`;
+  const text = css("--st-text-color");
+  const grid = css("--st-border-color-light");
+  const faint = css("--st-gray-text-color");
+  const lastEpoch = Math.max(1, ...curves["held-out"].x.slice(-1), ...curves.train.x.slice(-1));
+  const axis = { gridcolor: grid, linecolor: grid, zeroline: false, tickfont: { color: faint } };
+  const shapes = [];
+  if (name === "accuracy")
+    shapes.push({
+      type: "line",
+      ...{ xref: "paper", x0: 0, x1: 1, y0: data.chance, y1: data.chance },
+      line: { color: faint, width: 1.5, dash: "dot" },
+      label: {
+        text: `chance ${Number(data.chance.toFixed(1))} %`,
+        textposition: "end",
+        font: { color: faint, size: 12 },
+      },
+    });
+  if (data.marker != null)
+    shapes.push({
+      type: "line",
+      ...{ yref: "paper", y0: 0, y1: 1, x0: data.marker, x1: data.marker },
+      line: { color: css("--st-primary-color"), width: 1.5 },
+    });
+  return {
+    uirevision: data.key,
+    autosize: true,
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: getComputedStyle(root).fontFamily, size: 13, color: text },
+    margin: { l: 56, r: 10, t: 32, b: 44 },
+    hovermode: "x unified",
+    hoverdistance: -1,
+    hoverlabel: {
+      bgcolor: css("--st-background-color"),
+      bordercolor: css("--st-border-color"),
+      font: { color: text, family: getComputedStyle(root).fontFamily },
+    },
+    dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", // a finger scrolls the page
+    legend: { orientation: "h", x: 0, xanchor: "left", y: 1.01, yanchor: "bottom", font: { color: text } },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: faint, activecolor: css("--st-primary-color") },
+    xaxis: {
+      ...axis,
+      title: { text: "epoch", standoff: 6, font: { size: 13 } },
+      autorangeoptions: { include: [0, lastEpoch] },
+      dtick: lastEpoch <= 8 ? 1 : undefined,
+      ...{ spikemode: "across", spikethickness: 1, spikedash: "solid", spikecolor: faint },
+      unifiedhovertitle: { text: "epoch %{x:d}" },
+    },
+    yaxis: { ...axis, title: { text: CHARTS[name].title, standoff: 6, font: { size: 13 } } },
+    shapes,
+  };
+}
+
+// Plotly puts its style sheet into the page's head, which does not reach into a shadow root.
+function adoptPlotlyStyles(root) {
+  if (root.plotlyStyles) return;
+  const rules = document.getElementById("plotly.js-style-global")?.sheet.cssRules ?? [];
+  root.plotlyStyles = element("style", {}, [...rules].map((rule) => rule.cssText).join("\n"));
+  root.parentNode.append(root.plotlyStyles);
+}
+
+function listen(Plotly, root, chart) {
+  const { plot, reader } = chart;
+  let waiting;
+  let doubled = -Infinity; // a double click resets the zoom and picks nothing, though Plotly tells of its clicks too
+  plot.on("plotly_doubleclick", () => {
+    clearTimeout(waiting);
+    doubled = performance.now();
+  });
+  plot.on("plotly_click", ({ points }) => {
+    if (performance.now() - doubled < DOUBLE_CLICK_MS) return;
+    clearTimeout(waiting);
+    waiting = setTimeout(() => root.pick(Math.round(points[0].x)), DOUBLE_CLICK_MS);
+  });
+  chart.resize = new ResizeObserver(() => plot.offsetWidth && Plotly.Plots.resize(plot));
+  chart.resize.observe(plot);
+  reader.addEventListener("keydown", (event) => {
+    const last = chart.curves["held-out"].x.length - 1;
+    const at = chart.at ?? last;
+    const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
+    const jumps = { Home: 0, End: last };
+    if (event.key === "Enter" || event.key === " ") root.pick(Math.round(chart.curves["held-out"].x[at]));
+    else if (event.key in steps) chart.at = Math.min(last, Math.max(0, at + steps[event.key]));
+    else if (event.key in jumps) chart.at = jumps[event.key];
+    else return;
+    event.preventDefault();
+    chart.at ??= at;
+    point(Plotly, chart);
+    describe(chart);
+  });
+  reader.addEventListener("blur", () => {
+    chart.at = null;
+    Plotly.Fx.unhover(plot);
+    describe(chart);
+  });
+}
+
+// What the chart shows, for a screen reader: the epoch under the keyboard, or the last one.
+function describe({ name, reader, curves, at }) {
+  const { x, y } = curves["held-out"];
+  const index = at ?? x.length - 1;
+  const epoch = x[index] ?? 0;
+  const said = [`epoch ${epoch}`];
+  const inTrain = curves.train.x.indexOf(epoch);
+  if (!Number.isNaN(curves.train.y[inTrain] ?? NaN)) said.push(`train ${CHARTS[name].say(curves.train.y[inTrain])}`);
+  if (!Number.isNaN(y[index] ?? NaN)) said.push(`held-out ${CHARTS[name].say(y[index])}`);
+  reader.setAttribute("aria-label", `${name} by epoch; arrow keys move, Enter picks the epoch`);
+  reader.setAttribute("aria-valuemax", x[x.length - 1] ?? 0);
+  reader.setAttribute("aria-valuenow", epoch);
+  reader.setAttribute("aria-valuetext", said.join(", "));
+}

@@ -1,0 +1,60 @@
+"""A run as pages show it: its state, its card, its buttons, and how one is started."""
+
+import streamlit as st
+
+from minivit import data
+from minivit.config import TrainConfig
+from minivit.runs import Run, State
+from minivit.worker import start_worker
+from pages.parts.frame import run_title
+
+COLOURS = {"done": "green", "failed": "red", "training": "violet", "loading": "violet"}
+STATE_SIGNS = {"done": "check", "failed": "error", "paused": "pause", "stopped": "stop", "queued": "hourglass_empty"}
+
+
+def start(config: TrainConfig) -> None:
+    """Starts a worker for a new run of `config` and goes to its live page."""
+    data.check(config)
+    run = Run.create(config)
+    start_worker(run)
+    st.switch_page("pages/train.py", query_params={"run": run.id})
+
+
+def state_badge(state: State) -> None:
+    """The phase as a coloured word with a sign."""
+    sign = STATE_SIGNS.get(state.phase, "model_training")
+    st.badge(state.phase, color=COLOURS.get(state.phase, "gray"), icon=f":material/{sign}:")
+
+
+def run_card(run: Run) -> None:
+    """State, accuracy with a sparkline, and links into one run."""
+    state, rows = run.state, run.metrics()
+    accuracies = [row["test_acc"] for row in rows]
+    with st.container(border=True):
+        st.text(run_title(run))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            state_badge(state)
+            st.caption(f"epoch {state.epoch} of {run.config.epochs}")
+        st.metric(
+            "held-out accuracy",
+            f"{accuracies[-1]:.1%}" if accuracies else "–",
+            chart_data=accuracies if len(accuracies) > 1 else None,
+        )
+        with st.container(horizontal=True):
+            for path, name in {"train": "Curves", "predictions": "Predictions", "compare": "Compare"}.items():
+                st.page_link(f"pages/{path}.py", label=name, query_params={"run": run.id})
+
+
+def run_buttons(run: Run, state: State) -> None:
+    """What can be asked of a run in this state."""
+    with st.container(horizontal=True):
+        if state.active:
+            if st.button("Pause", key="runs_pause", icon=":material/pause:"):
+                run.ask("pause")
+            if st.button("Stop", key="runs_stop", icon=":material/stop:"):
+                run.ask("stop")
+        elif state.phase != "done" and st.button(
+            "Resume", key="runs_resume", icon=":material/play_arrow:", type="primary"
+        ):
+            start_worker(run)
+            st.rerun()

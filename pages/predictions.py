@@ -1,0 +1,81 @@
+"""Predictions: held-out images in green and red, and where the model confuses what."""
+
+import streamlit as st
+
+from minivit.predict import precision_recall, wilson
+from pages.parts import cached
+from pages.parts.confusion import confusion
+from pages.parts.frame import frame, param, pick_epoch, pick_run
+from pages.parts.gallery import Title, gallery
+
+ORDERS = ["number", "surest", "least sure", "largest loss"]
+ANSWERS = {"right": True, "wrong": False}
+PER_PAGE = 96
+
+with frame(
+    "Predictions", "What the model says of the images it never trained on. Click an image to see what it looked at."
+):
+    which, when = st.columns([1, 1], gap="large")
+    with which:
+        run = pick_run()
+    with when:
+        epoch = pick_epoch(run)
+    held_out, said = cached.split(run.config)[1], cached.predictions(run, epoch)
+    classes = run.config.classes
+    numbers = {name: number for number, name in enumerate(classes)}
+
+    table, images = st.columns([1, 1.7], gap="large")
+    with table:
+        low, high = wilson(int(said.right.sum()), len(said.labels))
+        st.metric("held-out accuracy", f"{said.accuracy:.1%}", width="content")
+        st.caption(
+            f"{said.right.sum():,} of {len(said.labels):,} right; 95 % interval {low:.1%} to {high:.1%} (Wilson). "
+            f"Chance is {1 / len(classes):.0%}."
+        )
+        st.markdown("**Confusion matrix.** Click a cell to see its images.")
+        shown = (numbers.get(param("true"), -1), numbers.get(param("predicted"), -1))
+        cell = confusion(said.confusion, classes, key="predictions_cell", selected=None if -1 in shown else shown)
+        if cell is not None:
+            st.session_state["true"], st.session_state["predicted"] = (
+                (classes[c] for c in cell) if cell else (None, None)
+            )
+            st.rerun()
+        precision, recall = precision_recall(said.confusion)
+        st.dataframe(
+            {"class": classes, "precision": precision, "recall": recall},
+            column_config={
+                name: st.column_config.ProgressColumn(name, format="percent", min_value=0, max_value=1)
+                for name in ("precision", "recall")
+            },
+            hide_index=True,
+        )
+    with images:
+        boxes = st.columns(4)
+        true = boxes[0].selectbox("True class", classes, index=None, key="true", bind="query-params", placeholder="all")
+        predicted = boxes[1].selectbox(
+            "Predicted class", classes, index=None, key="predicted", bind="query-params", placeholder="all"
+        )
+        answer = boxes[2].selectbox(
+            "Answer", list(ANSWERS), index=None, key="answer", bind="query-params", placeholder="right or wrong"
+        )
+        order = boxes[3].selectbox("Sorted by", ORDERS, key="order", bind="query-params")
+        chosen = said.choose(
+            true=numbers.get(true), predicted=numbers.get(predicted), right=ANSWERS.get(answer), order=order
+        )
+        pages = range(1, (len(chosen) - 1) // PER_PAGE + 2)
+        page = st.selectbox("Page", pages, key="page", bind="query-params", width=120) if len(pages) > 1 else 1
+        chosen = chosen[(page - 1) * PER_PAGE : page * PER_PAGE]
+        st.caption(f"{len(chosen)} images shown. T: true class, P: predicted class with its probability.")
+        titles = [
+            Title(
+                int(i),
+                classes[said.labels[i]],
+                classes[said.predicted[i]],
+                bool(said.right[i]),
+                f"{said.confidence[i]:.0%}",
+            )
+            for i in chosen
+        ]
+        picked = gallery(held_out.images[chosen].numpy(), titles, key="predictions_gallery", label="Held-out images")
+        if picked is not None:
+            st.switch_page("pages/attention.py", query_params={"run": run.id, "epoch": epoch, "image": picked})

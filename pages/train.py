@@ -1,0 +1,29 @@
+"""Train: choose settings, start, and watch the curves and the attention grow."""
+
+import streamlit as st
+
+from minivit.figures import duration
+from minivit.model import num_parameters
+from pages.parts import cached
+from pages.parts.choose import choose_data, choose_preset, choose_settings
+from pages.parts.frame import fragment, frame, told
+from pages.parts.live import live_run, shown_run
+from pages.parts.runs import start
+
+with frame(
+    "Train", "Choose images and settings, start, and watch the model learn; everything keeps running without you."
+):
+    form, live = st.columns([1, 2.4], gap="large")
+    with form, told():
+        config = choose_settings(choose_data(choose_preset()))
+        train_set, held_out = cached.split(config)
+        seconds = cached.seconds_to_train(config, len(train_set), len(held_out))
+        st.markdown(
+            f"**{num_parameters(config.model):,}** parameters · **{len(train_set):,}** images · "
+            f"about **{duration(seconds)}** here"
+        )
+        if st.button("Train this model", type="primary", icon=":material/play_arrow:", width="stretch"):
+            start(config)
+    with live, told():
+        run = shown_run()
+        fragment(lambda: live_run(run), every=1.5 if run.state.active else None)

@@ -1,0 +1,331 @@
+"""Curves, gallery and confusion matrix in a real browser: what is picked, what survives a refresh, what is never run."""
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from pages.parts.static import plotly_script
+
+ROOT = Path(__file__).parents[2]
+
+APP = """
+import numpy as np
+import streamlit as st
+
+from pages.parts.confusion import confusion
+from pages.parts.gallery import Title, gallery
+from pages.parts.live_curves import live_curves
+
+state = st.session_state
+state.setdefault("epoch", 5)
+state.setdefault("picks", [])
+st.set_page_config("components", layout="wide")
+st.title("Components")
+
+
+@st.fragment
+def curves():
+    if st.button("Next epoch"):
+        state.epoch += 1
+    rows = [
+        dict(epoch=e, train_loss=1.4 / (e + 1), train_acc=1 - 0.75 / (e + 1), test_loss=1.5 / (e + 1), test_acc=1 - 0.8 / (e + 1))
+        for e in range(state.epoch + 1)
+    ]
+    rows[0] |= dict(train_loss=None, train_acc=None)
+    picked = live_curves(rows, num_classes=4, key="curves", marker_epoch=state.get("marker"))
+    if picked is not None:
+        state.marker = picked
+        st.rerun(scope="fragment")
+    st.text(f"epoch {state.epoch}, marker {state.get('marker')}")
+
+
+curves()
+EVIL = "<img src=x onerror=alert(1)>"
+shift = 100 if st.toggle("Other images") else 0
+images = np.random.default_rng(shift).integers(0, 255, (12, 3, 32, 32), np.uint8)
+titles = [Title(i + shift, "frog", "cat" if i % 2 else "frog", i % 2 == 0, "61 %") for i in range(11)]
+titles.append(Title(11 + shift, EVIL))
+picked = gallery(images, titles, key="gallery", label="test images", selected=state.get("image"))
+if picked is not None:
+    state.picks.append(picked)
+    state.image = picked
+    st.rerun()
+st.text(f"picked images {state.picks}")
+st.text(f"no images: {gallery(images[:0], [], key='none', label='none')}")
+
+picked = confusion(np.array([[9, 1, 0], [2, 8, 0], [0, 0, 0]]), ["cat", "frog", EVIL], key="cells", selected=state.get("cell"))
+if picked is not None:
+    state.cell = picked or None
+    st.rerun()
+st.text(f"cell {state.get('cell')}")
+st.button("Rerun")
+"""
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[str]:
+    """The address of a Streamlit server of the app above."""
+    (folder / "static").mkdir()
+    plotly_script(folder / "static")
+    app = folder / "app.py"
+    app.write_text(textwrap.dedent(APP))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", str(app), f"--server.port={port}", *options]
+    command += ["--server.address=127.0.0.1", "--server.headless=true", "--server.enableStaticServing=true"]
+    command += ["--browser.gatherUsageStats=false", "--server.fileWatcherType=none"]
+    with (folder / "log.txt").open("w") as log:
+        server = subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+    try:
+        base = next((f"/{option.split('=')[1]}" for option in options if "baseUrlPath" in option), "")
+        address = f"http://127.0.0.1:{port}{base}"
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health").close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("app")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=quiet)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that must not log an error, open a dialog, or ask any other server for anything."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+    page.set_default_timeout(20_000)
+    expect.set_options(timeout=20_000)
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: (wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
+    page.on("requestfailed", lambda request: wrong.append(f"failed {request.url}"))
+    near = ("http://127.0.0.1", "blob:", "data:")
+    page.on("request", lambda request: None if request.url.startswith(near) else wrong.append(request.url))
+    yield page
+    page.close()
+    assert not wrong
+
+
+def opened(page: Page, address: str) -> Page:
+    page.goto(address)
+    expect(chart(page, "loss").locator(".main-svg").first).to_be_visible()
+    expect(page.get_by_text("cell None")).to_be_visible()
+    return page
+
+
+def chart(page: Page, name: str) -> Locator:
+    return page.locator(".chart").filter(has=page.get_by_role("slider", name=f"{name} by epoch")).locator(".plot")
+
+
+def look(plot: Locator) -> dict:
+    """Where the axes of a chart stand and which curves it shows."""
+    return plot.evaluate(
+        """(plot) => ({
+            x: plot._fullLayout.xaxis.range, y: plot._fullLayout.yaxis.range,
+            visible: plot._fullData.map((curve) => curve.visible), points: plot._fullData[1].x.length,
+        })"""
+    )
+
+
+def next_epoch(page: Page, plot: Locator) -> dict:
+    """What a chart shows once the next epoch's point has come."""
+    points = look(plot)["points"]
+    page.get_by_role("button", name="Next epoch").click()
+    page.wait_for_function("([plot, n]) => plot._fullData[1].x.length === n", arg=[plot.element_handle(), points + 1])
+    return look(plot)
+
+
+def click_in(plot: Locator, x: float, y: float, *, double: bool = False) -> None:
+    """Clicks at a share of the plotting area's width and height."""
+    area = plot.locator(".nsewdrag").bounding_box()
+    assert area
+    mouse = plot.page.mouse
+    press = mouse.dblclick if double else mouse.click
+    press(area["x"] + x * area["width"], area["y"] + y * area["height"])
+
+
+def drag_in(plot: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
+    area = plot.locator(".nsewdrag").bounding_box()
+    assert area
+    mouse = plot.page.mouse
+    places = [(area["x"] + x * area["width"], area["y"] + y * area["height"]) for x, y in (start, end)]
+    mouse.move(*places[0])
+    mouse.down()
+    mouse.move(*places[1], steps=5)
+    mouse.up()
+
+
+def test_zoom_and_hidden_legend_entries_survive_a_refresh(page: Page, address: str) -> None:
+    loss = chart(opened(page, address), "loss")
+    drag_in(loss, (0.2, 0.2), (0.6, 0.7))
+    loss.locator(".legendtoggle").first.click()
+    page.wait_for_function("(plot) => plot._fullData[0].visible === 'legendonly'", arg=loss.element_handle())
+    before = look(loss)
+    after = next_epoch(page, loss)
+    assert after == {**before, "points": before["points"] + 1}
+    assert after["visible"] == ["legendonly", True, True]
+    assert look(chart(page, "accuracy"))["visible"] == [True, True, True]
+
+
+def test_axes_nobody_zoomed_follow_new_epochs(page: Page, address: str) -> None:
+    loss = chart(opened(page, address), "loss")
+    before = look(loss)
+    after = next_epoch(page, loss)
+    assert after["x"][1] == before["x"][1] + 1
+    drag_in(loss, (0.2, 0.2), (0.6, 0.7))
+    click_in(loss, 0.5, 0.5, double=True)
+    page.wait_for_function("([plot, end]) => plot._fullLayout.xaxis.range[1] === end", arg=[loss.element_handle(), 6])
+    assert next_epoch(page, loss)["x"][1] == after["x"][1] + 1
+    expect(page.get_by_text("marker None")).to_be_visible()  # the double click picked nothing
+
+
+def test_the_untrained_model_is_drawn_at_epoch_0(page: Page, address: str) -> None:
+    opened(page, address)
+    for name in ("loss", "accuracy"):
+        first = chart(page, name).evaluate("(plot) => plot._fullData.map((curve) => [curve.x[0], curve.mode])")
+        assert first[1:] == [[0, "lines"], [0, "markers"]]
+    expect(chart(page, "accuracy").get_by_text("chance 25 %")).to_be_visible()
+
+
+def test_an_epoch_is_picked_by_click_and_by_keyboard(page: Page, address: str) -> None:
+    opened(page, address)
+    drag_in(chart(page, "loss"), (0.2, 0.2), (0.6, 0.7))
+    expect(page.get_by_text("marker None")).to_be_visible()  # a drag picks nothing
+    click_in(chart(page, "accuracy"), 0.999, 0.5)
+    expect(page.get_by_text("marker 5")).to_be_visible()
+    reader = page.get_by_role("slider", name="loss by epoch")
+    reader.focus()
+    page.keyboard.press("Home")
+    expect(reader).to_have_attribute("aria-valuetext", "epoch 0, held-out 1.500")
+    page.keyboard.press("ArrowRight")
+    expect(reader).to_have_attribute("aria-valuetext", "epoch 1, train 0.700, held-out 0.750")
+    expect(page.get_by_text("marker 5")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("marker 1")).to_be_visible()
+    page.get_by_role("button", name="Next epoch").click()
+    expect(page.get_by_text("epoch 6, marker 1")).to_be_visible()
+
+
+def test_an_image_is_picked_once_by_click_and_by_keyboard(page: Page, address: str) -> None:
+    opened(page, address)
+    image = page.get_by_role("button", name="image 3: true frog, predicted cat, wrong, 61 %")
+    expect(image).to_have_attribute("aria-pressed", "false")
+    image.click()
+    expect(page.get_by_text("picked images [3]")).to_be_visible()
+    expect(image).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("button", name="image 4: true frog, predicted frog, right, 61 %")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("picked images [3, 4]")).to_be_visible()
+    expect(image).to_have_attribute("aria-pressed", "false")
+    page.get_by_role("button", name="Rerun").click()
+    page.get_by_text("Other images").click()
+    expect(page.get_by_role("button", name="image 104")).to_be_visible()
+    expect(page.get_by_text("picked images [3, 4]")).to_be_visible()
+
+
+def test_arrow_keys_reach_every_image_and_tab_leaves_them(page: Page, address: str) -> None:
+    opened(page, address)
+    images = page.get_by_role("group", name="test images").get_by_role("button")
+    images.first.focus()
+    page.keyboard.press("End")
+    expect(images.last).to_be_focused()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowLeft")
+    expect(images.first).to_be_focused()
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.keyboard.press("ArrowDown")
+    expect(images.nth(images_a_row(images))).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("group", name="test images").locator(":focus")).to_have_count(0)
+
+
+def images_a_row(images: Locator) -> int:
+    tops = images.evaluate_all("(buttons) => buttons.map((button) => button.offsetTop)")
+    return tops.count(tops[0])
+
+
+def test_a_cell_is_picked_and_unpicked(page: Page, address: str) -> None:
+    opened(page, address)
+    cell = page.get_by_role("button", name="true cat, predicted frog: 1 of 10 (10.0 %)")
+    cell.click()
+    expect(page.get_by_text("cell (0, 1)")).to_be_visible()
+    expect(cell).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("cell (1, 1)")).to_be_visible()
+    expect(cell).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("cell None")).to_be_visible()
+    expect(page.get_by_role("table").locator("[aria-pressed=true]")).to_have_count(0)
+
+
+def test_markup_in_a_class_name_is_shown_as_text(page: Page, address: str) -> None:
+    opened(page, address)
+    evil = "<img src=x onerror=alert(1)>"
+    expect(page.get_by_role("button", name=f"image 11: {evil}")).to_contain_text(evil)
+    expect(page.get_by_role("columnheader", name=evil)).to_have_text(evil)
+    expect(page.get_by_role("rowheader", name=evil)).to_have_text(evil)
+    assert page.locator("img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nobody_is_shut_out_in_either_theme(page: Page, address: str, theme: str) -> None:
+    page.emulate_media(color_scheme="dark" if theme == "light" else "light")
+    opened(page, address)
+    page.emulate_media(color_scheme=theme)  # charts and cells follow without a reload
+    ink = "(plot) => plot._fullLayout.font.color"
+    light = "plot._fullLayout.font.color.match(/\\d+/)[0] < 128"
+    page.wait_for_function(f"(plot) => ({light}) === {str(theme == 'light').lower()}", arg=chart(page, "loss").element_handle())
+    assert chart(page, "loss").evaluate(ink)
+    found = Axe().run(page).response["violations"]
+    assert not [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found]
+
+
+def test_a_phone_scrolls_down_only(page: Page, address: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    opened(page, address)
+    loss, accuracy = (chart(page, name).bounding_box() for name in ("loss", "accuracy"))
+    assert loss and accuracy and accuracy["y"] > loss["y"] + loss["height"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_everything_loads_below_a_base_path(page: Page, tmp_path: Path) -> None:
+    with serving(tmp_path, "--server.baseUrlPath=lab/vit") as address:
+        opened(page, address)
+        sheet = page.locator(".thumb").first.evaluate("(thumb) => getComputedStyle(thumb).backgroundImage")
+        assert f"{address}/media/" in sheet
+        assert page.request.get(sheet.split('"')[1]).ok
+        page.goto("about:blank")

@@ -1,0 +1,358 @@
+"""inspector and maps in a real browser, on small apps of their own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from pages.parts.inspector import quantised
+
+ROOT = Path(__file__).parents[2]
+MARKUP = "<img src=x onerror=alert(1)>"
+
+INSPECTOR = """
+import numpy as np
+import streamlit as st
+from pages.parts.inspector import inspector
+
+layers, heads, size = (int(st.query_params.get(name, 1)) for name in ("layers", "heads", "size"))
+even = "even" in st.query_params
+
+@st.fragment
+def part():
+    number = st.session_state.setdefault("number", 0) + st.button("Next image")
+    st.session_state.number = number
+    rng = np.random.default_rng(number)
+    image = rng.integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    scores = rng.normal(size=(layers, heads, 65, 65)) * (not even)
+    attn = (np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)).astype(np.float32)
+    layer, head, token = st.session_state.setdefault("pick", (0, 0, 0))
+    picked = inspector(
+        image, attn, patch_size=4, layer=layer, head=head, token=token, key="inspector", title="<img src=x onerror=alert(1)>"
+    )
+    if picked:
+        st.session_state.pick = tuple(picked)
+    st.text(f"image {number}, pick {tuple(st.session_state.pick)}")
+
+part()
+"""
+
+MAPS = """
+import numpy as np
+import streamlit as st
+from pages.parts.maps import Caption, maps
+
+layout = st.query_params.get("layout", "rows")
+
+@st.fragment(run_every=1 if layout == "strip" else None)
+def part():
+    number = st.session_state.setdefault("number", 0) + 1
+    st.session_state.number = number
+    rng = np.random.default_rng(number)
+    images = np.random.default_rng(0).integers(0, 256, (3, 1, 28, 28), dtype=np.uint8)
+    columns = {"untrained": np.full((3, 49), 1 / 50), "trained": rng.uniform(0, 0.1, (3, 49))}
+    opened = maps(
+        images, columns, key="maps", scale=(0, 0.08), uniform=1 / 50, layout=layout, difference=("untrained", "trained"),
+        titles=["frog", "truck", "<img src=x onerror=alert(1)>"],
+        captions={"trained": [Caption("frog 91 %", True), Caption("<b>cat</b> 31 %", False), Caption("frog 40 %")]},
+    )
+    if opened is not None:
+        st.session_state.opened = opened
+    st.text(f"run {number}, opened {st.session_state.get('opened')}")
+
+part()
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("MINIVIT_BROWSER", "/usr/bin/chromium")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that fails its test when a script of it fails or a dialog opens."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    yield page
+    page.close()
+    assert not faults
+
+
+@pytest.fixture(scope="module")
+def inspector_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from serve(INSPECTOR, tmp_path_factory.mktemp("inspector"))
+
+
+@pytest.fixture(scope="module")
+def maps_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from serve(MAPS, tmp_path_factory.mktemp("maps"))
+
+
+def serve(source: str, folder: Path) -> Iterator[str]:
+    """Runs one script as a Streamlit server on a free port; gives its address."""
+    (folder / "app.py").write_text(source)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
+    command += ["--server.address=127.0.0.1", "--browser.gatherUsageStats=false", "--server.fileWatcherType=none"]
+    log = (folder / "server.log").open("w")
+    server = subprocess.Popen(
+        command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=subprocess.STDOUT
+    )
+    try:
+        wait_until_healthy(f"http://127.0.0.1:{port}/_stcore/health")
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        server.terminate()
+        server.wait(10)
+        log.close()
+
+
+def wait_until_healthy(address: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urlopen(address):
+                return
+        except URLError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def open_inspector(page: Page, app: str, query: str = "") -> Locator:
+    """The picture, once the server's run is over."""
+    page.goto(f"{app}?{query}")
+    expect(page.get_by_text("image 0, pick")).to_be_visible(timeout=30_000)
+    picture = page.get_by_role("application")
+    expect(picture).to_be_visible()
+    return picture
+
+
+def patch(picture: Locator, number: int, grid: int = 8) -> dict[str, float]:
+    """The middle of a patch, as a position inside the picture."""
+    box = picture.bounding_box()
+    assert box
+    return {"x": (number % grid + 0.5) * box["width"] / grid, "y": (number // grid + 0.5) * box["height"] / grid}
+
+
+def painted(canvas: Locator) -> np.ndarray:
+    """The pixels of a canvas as (height, width, 4)."""
+    pixels = canvas.evaluate(
+        "c => [c.height, c.width, ...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+    )
+    return np.array(pixels[2:], np.uint8).reshape(pixels[0], pixels[1], 4)
+
+
+def overlay(picture: Locator) -> Locator:
+    return picture.locator("canvas").nth(1)
+
+
+def test_hovering_paints_the_patch_s_own_attention_and_sends_nothing(page: Page, inspector_app: str) -> None:
+    sent: list[str | bytes] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    picture = open_inspector(page, inspector_app)
+    of_cls = painted(overlay(picture))
+    before = len(sent)
+    picture.hover(position=patch(picture, 30))
+    expect(page.get_by_text("p30 looks at", exact=True)).to_be_visible()
+    expect(page.get_by_text("CLS looks at p30: 0.")).to_be_visible()
+    assert (painted(overlay(picture)) != of_cls).any()
+    page.mouse.move(5, 5)
+    expect(page.get_by_text("CLS looks at", exact=True)).to_be_visible()
+    np.testing.assert_array_equal(painted(overlay(picture)), of_cls)
+    assert before > 0 and len(sent) == before
+    expect(page.get_by_role("status").filter(has_text="looks at")).to_have_count(0)  # nor is hovering read out
+
+
+def test_the_numbers_are_those_of_the_attention(page: Page, inspector_app: str) -> None:
+    picture = open_inspector(page, inspector_app)
+    rng = np.random.default_rng(0)
+    rng.integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    scores = np.exp(rng.normal(size=(65, 65)))
+    attn = scores / scores.sum(-1, keepdims=True)
+    page.get_by_text("The 8×8 numbers").click()
+    cells = page.get_by_role("cell")
+    shown = np.array([float(text) for text in cells.all_inner_texts()])
+    np.testing.assert_allclose(shown, attn[0, 1:], atol=0.0005 + attn[0].max() / 510)
+    page.get_by_label("Direction").select_option("is looked at by")
+    picture.click(position=patch(picture, 5))
+    expect(page.get_by_text("p5 is looked at by", exact=True)).to_be_visible()
+    shown = np.array([float(text) for text in cells.all_inner_texts()])
+    np.testing.assert_allclose(shown, attn[1:, 6], atol=0.0005 + attn.max() / 510)
+
+
+def test_a_click_delivers_layer_head_and_token(page: Page, inspector_app: str) -> None:
+    picture = open_inspector(page, inspector_app, "layers=2&heads=3")
+    picture.click(position=patch(picture, 30))
+    expect(page.get_by_text("pick (0, 0, 31)")).to_be_visible()
+    button = page.get_by_role("button", name="layer 2, head 3", exact=True)
+    expect(button).to_have_attribute("aria-pressed", "false")
+    button.click()
+    expect(page.get_by_text("pick (1, 2, 31)")).to_be_visible()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", pressed=True)).to_have_count(1)
+    page.get_by_role("button", name="layer 1, mean of all heads").click()
+    expect(page.get_by_text("pick (0, 'mean', 31)")).to_be_visible()
+    page.get_by_role("button", name="CLS").click()
+    expect(page.get_by_text("pick (0, 'mean', 0)")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="layer 1, mean of all heads. CLS looks at")).to_have_count(1)
+
+
+def test_arrow_keys_move_over_the_patches_and_escape_goes_back_to_cls(page: Page, inspector_app: str) -> None:
+    picture = open_inspector(page, inspector_app)
+    picture.focus()
+    for key in ("ArrowRight", "ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowUp"):
+        picture.press(key)
+    expect(page.get_by_text("p2 looks at", exact=True)).to_be_visible()  # the edge holds
+    expect(page.get_by_text("pick (0, 0, 3)")).to_be_visible()
+    picture.press("Escape")
+    expect(page.get_by_text("pick (0, 0, 0)")).to_be_visible()
+    expect(page.get_by_role("button", name="CLS")).to_have_attribute("aria-pressed", "true")
+    expect(picture).to_be_focused()
+
+
+def test_quick_keys_are_not_undone_by_late_answers(page: Page, inspector_app: str) -> None:
+    picture = open_inspector(page, inspector_app)
+    for number in range(9, 20):
+        picture.click(position=patch(picture, number))
+    expect(page.get_by_text("pick (0, 0, 20)")).to_be_visible()
+    picture.press("ArrowRight")
+    expect(page.get_by_text("p20 looks at", exact=True)).to_be_visible()
+    expect(page.get_by_text("pick (0, 0, 21)")).to_be_visible()
+
+
+def test_uniform_attention_paints_one_single_quiet_colour(page: Page, inspector_app: str) -> None:
+    picture = open_inspector(page, inspector_app, "layers=2&heads=2&even=1")
+    grid = page.get_by_role("toolbar", name="Layer and head")
+    for canvas in [overlay(picture), *grid.locator("canvas").all()]:
+        colours = np.unique(painted(canvas).reshape(-1, 4), axis=0)
+        assert len(colours) == 1
+        assert 0 < colours[0, :3].max() < 160  # a quarter up magma: neither its black nor its yellow end
+    expect(page.get_by_text("The 5 strongest patches hold 8 % of the attention")).to_be_visible()
+    expect(page.get_by_text("uniform 1/65 = 0.015")).to_be_visible()
+
+
+def test_own_settings_survive_new_data(page: Page, inspector_app: str) -> None:
+    picture = open_inspector(page, inspector_app, "layers=1&heads=2")
+    page.get_by_label("Colours").select_option("viridis")
+    page.get_by_label("Scale").select_option("own range each")
+    page.get_by_label("Overlay").fill("85")
+    page.get_by_label("Grid").uncheck()
+    expect(page.get_by_text("contrast exaggerated")).to_be_visible()
+    before = painted(overlay(picture))
+    page.get_by_role("button", name="Next image").click()
+    expect(page.get_by_text("image 1, pick")).to_be_visible()
+    assert (painted(overlay(picture)) != before).any()
+    expect(page.get_by_label("Colours")).to_have_value("viridis")
+    expect(page.get_by_label("Scale")).to_have_value("own")
+    expect(page.get_by_label("Overlay")).to_have_value("85")
+    expect(page.get_by_label("Grid")).not_to_be_checked()
+    expect(overlay(picture)).to_have_css("opacity", "0.85")
+    assert tuple(painted(overlay(picture)).reshape(-1, 4).min(0)[:3]) != (0, 0, 0)  # viridis knows no black
+
+
+def test_hovering_repaints_48_heads_within_20_ms(page: Page, inspector_app: str) -> None:
+    picture = open_inspector(page, inspector_app, "layers=6&heads=8")
+    expect(page.get_by_role("toolbar", name="Layer and head").get_by_role("button")).to_have_count(60)
+    assert np.median(hover_times(picture)) < 20
+
+
+def hover_times(picture: Locator) -> list[float]:
+    """Milliseconds from the pointer's event until everything is painted, patch by patch."""
+    return picture.evaluate("""picture => {
+        const box = picture.getBoundingClientRect();
+        return Array.from({ length: 64 }, (_, i) => {
+            const [x, y] = [(i % 8) + 0.5, Math.floor(i / 8) + 0.5].map((place) => (place * box.width) / 8);
+            const event = new PointerEvent("pointermove", { clientX: box.x + x, clientY: box.y + y, bubbles: true });
+            const start = performance.now();
+            picture.dispatchEvent(event);
+            return performance.now() - start;
+        });
+    }""")
+
+
+def test_names_from_outside_are_text(page: Page, inspector_app: str, maps_app: str) -> None:
+    open_inspector(page, inspector_app)
+    expect(page.get_by_text(MARKUP)).to_be_visible()
+    page.goto(maps_app)
+    expect(page.get_by_text(MARKUP)).to_be_visible()
+    expect(page.get_by_text("✗ <b>cat</b> 31\N{NO-BREAK SPACE}%")).to_be_visible()
+    expect(page.locator("img[src=x]")).to_have_count(0)
+
+
+def test_a_click_on_a_row_of_maps_opens_its_image(page: Page, maps_app: str) -> None:
+    page.goto(maps_app)
+    row = page.get_by_role("button", name="image 2, truck; trained: <b>cat</b> 31 %, wrong")
+    row.click()
+    expect(page.get_by_text("run 2, opened 1")).to_be_visible()
+    row.press("Enter")
+    expect(page.get_by_text("run 3, opened 1")).to_be_visible()
+
+
+def test_maps_share_one_scale_until_a_person_wants_their_own(page: Page, maps_app: str) -> None:
+    page.goto(maps_app)
+    canvases = page.get_by_role("button", name="image 1, frog").locator("canvas")
+    untrained = canvases.nth(2)
+    expect(page.get_by_text("uniform 1/50 = 0.02")).to_be_visible()
+    expect(page.get_by_text("≥ 0.08")).to_be_visible()
+    assert len(np.unique(painted(untrained).reshape(-1, 4), axis=0)) == 1
+    expect(page.get_by_text("contrast exaggerated")).not_to_be_visible()
+    trained = painted(canvases.nth(4))
+    page.get_by_label("Scale").select_option("own range each")
+    expect(page.get_by_text("contrast exaggerated")).to_be_visible()
+    assert (painted(canvases.nth(4)) != trained).any()
+    page.get_by_label("Overlay").fill("0")
+    expect(untrained).to_have_css("opacity", "0")
+
+
+def test_a_live_strip_is_painted_in_place(page: Page, maps_app: str) -> None:
+    page.goto(f"{maps_app}?layout=strip")
+    now = page.get_by_role("button", name="image 1, frog").locator("canvas").nth(4)
+    before = painted(now)
+    now.evaluate("canvas => { canvas.same = true }")
+    expect(page.get_by_text("run 4, opened")).to_be_visible(timeout=15_000)
+    assert now.evaluate("canvas => canvas.same")
+    assert (painted(now) != before).any()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_both_are_accessible_and_stay_inside_the_page(
+    browser: Browser, inspector_app: str, maps_app: str, width: int, scheme: str
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    for address in (f"{inspector_app}?layers=6&heads=8", maps_app, f"{maps_app}?layout=strip"):
+        page.goto(address)
+        expect(page.get_by_label("Overlay")).to_be_visible(timeout=30_000)
+        found = Axe().run(page, context=".stBidiComponent").response
+        assert found["passes"] and not found["violations"], [rule["id"] for rule in found["violations"]]
+        assert page.locator(".stBidiComponent").evaluate("e => e.scrollWidth <= e.clientWidth")
+    page.close()
+
+
+def test_quantised_rows_come_back_to_half_a_step() -> None:
+    rng = np.random.default_rng(0)
+    attn = rng.dirichlet(np.full(65, 0.3), size=(2, 3, 65)).astype(np.float32)
+    values, scales = quantised(attn)
+    assert values.nbytes == 2 * 3 * 65 * 65 and scales.shape == (2, 3, 65)
+    np.testing.assert_array_less(np.abs(values / 255 * scales[..., None] - attn), scales[..., None] / 509)

@@ -1,0 +1,48 @@
+"""Every test has its own data, runs and locks folder, and a small real data set of drawn images as PNG files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from minivit import shapes
+from minivit.config import TrainConfig, preset
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test touches a person's data or runs; drawn images are shared between tests, since they never change."""
+    data = tmp_path_factory.getbasetemp() / "data"
+    for name, path in {"DATA": data, "RUNS": tmp_path / "runs", "LOCKS": tmp_path / "locks"}.items():
+        path.mkdir(exist_ok=True)
+        monkeypatch.setenv(f"MINIVIT_{name}", str(path))
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder tree train|test/<class>/*.png of 3 classes with 30 and 10 images."""
+    root = tmp_path_factory.mktemp("images")
+    classes = ("circle", "star", "cross")
+    for part, count, seed in (("train", 30, 0), ("test", 10, 1)):
+        images, labels, _ = shapes.draw(count, seed=seed, classes=classes)
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            folder = root / part / classes[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number:04}.png")
+    return root
+
+
+@pytest.fixture
+def tiny() -> TrainConfig:
+    """Settings that train in a second: 2 drawn classes of 60 images, two small layers of two heads."""
+    return preset("article").changed(
+        dataset="shapes", classes=("circle", "star"), images_per_class=60, patch_size=8, embed_dim=16, depth=2,
+        num_heads=2, epochs=3, batch_size=32, device="cpu", threads=1,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Tiny tensors are fastest on one thread, also when tests share the machine."""
+    torch.set_num_threads(1)

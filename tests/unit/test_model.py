@@ -1,0 +1,129 @@
+from itertools import product
+
+import article_yardstick
+import pytest
+import torch
+from timm.layers import Mlp
+from timm.models.vision_transformer import VisionTransformer
+
+from minivit.config import ViTConfig, preset
+from minivit.model import MiniViT, num_parameters
+
+
+def article_weights(model: MiniViT) -> dict[str, torch.Tensor]:
+    """The model's weights under the names of the yardstick."""
+    state = model.state_dict()
+    q, k, v = (
+        dict(zip(("weight", "bias"), parts, strict=True))
+        for parts in zip(
+            state["blocks.0.attn.qkv.weight"].chunk(3), state["blocks.0.attn.qkv.bias"].chunk(3), strict=True
+        )
+    )
+    named = {"embed.weight": state["patch_embed.proj.weight"].flatten(1), "cls": state["cls_token"].flatten()}
+    named["embed.bias"] = state["patch_embed.proj.bias"]
+    for name, part in {"q": q, "k": k, "v": v}.items():
+        named |= {f"{name}.{kind}": value for kind, value in part.items()}
+    theirs = {"attn_out": "attn.proj", "norm1": "norm1", "ff1": "mlp.fc1", "ff2": "mlp.fc2", "norm2": "norm2"}
+    for name, ours in theirs.items():
+        named |= {f"{name}.{kind}": state[f"blocks.0.{ours}.{kind}"] for kind in ("weight", "bias")}
+    return named | {f"out.{kind}": state[f"head.{kind}"] for kind in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_article_preset_computes_what_an_independent_implementation_computes(seed):
+    torch.manual_seed(seed)
+    model = MiniViT(preset("article").model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)  # CLS and biases away from 0, attention away from uniform
+        images = torch.rand(4, 3, 32, 32)
+        logits, (attn,) = model(images, return_attn=True)
+    their_logits, their_attn = article_yardstick.forward(article_weights(model), images)
+    torch.testing.assert_close(logits, their_logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(attn[:, 0], their_attn, atol=1e-5, rtol=0)
+    assert attn[:, 0].std() > 1e-3  # it was no uniform map that agreed
+
+
+def test_the_article_preset_has_28676_parameters():
+    assert num_parameters(preset("article").model) == 28_676
+
+
+def test_counting_parameters_agrees_with_the_built_model():
+    config = preset("strong").model
+    assert num_parameters(config) == sum(parameter.numel() for parameter in MiniViT(config).parameters())
+
+
+SHAPES = [
+    ViTConfig(
+        norm=norm, pos_embed=pos, act=act, depth=depth, num_heads=heads, embed_dim=16, patch_size=8, in_chans=chans
+    )
+    for norm, pos, act, depth, heads, chans in product(
+        ("pre", "post"), ("learned", "sine"), ("relu", "gelu"), (1, 3), (1, 4), (1, 3)
+    )
+]
+
+
+def test_looking_at_attention_changes_neither_logits_nor_gradients():
+    for config in SHAPES:
+        torch.manual_seed(0)
+        model = MiniViT(config)
+        images = torch.rand(3, config.in_chans, 32, 32)
+        plain = model(images)
+        plain_gradients = torch.autograd.grad(plain.square().sum(), list(model.parameters()))
+        looked, attn = model(images, return_attn=True)
+        gradients = torch.autograd.grad(looked.square().sum(), list(model.parameters()))
+        torch.testing.assert_close(plain, looked, atol=1e-5, rtol=1e-5)
+        for ours, theirs in zip(plain_gradients, gradients, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+        assert len(attn) == config.depth
+        for layer in attn:
+            assert layer.shape == (3, config.num_heads, 17, 17)
+            torch.testing.assert_close(layer.sum(-1), torch.ones(3, config.num_heads, 17))
+
+
+@pytest.mark.parametrize("act", ["gelu", "relu"])
+def test_a_pre_norm_model_with_learned_positions_is_timms_vision_transformer(act):
+    config = ViTConfig(
+        norm="pre", pos_embed="learned", act=act, depth=3, num_heads=4, embed_dim=32, mlp_ratio=2, num_classes=5
+    )
+    torch.manual_seed(0)
+    model = MiniViT(config).eval()
+    theirs = VisionTransformer(
+        img_size=32, patch_size=4, embed_dim=32, depth=3, num_heads=4, mlp_ratio=2, num_classes=5,
+        act_layer=torch.nn.GELU if act == "gelu" else torch.nn.ReLU, mlp_layer=Mlp,
+    ).eval()  # fmt: skip
+    weights = {name: value for name, value in model.state_dict().items() if name not in ("mean", "std")}
+    theirs.load_state_dict(weights, strict=True)
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(model(images), theirs(images), atol=1e-5, rtol=1e-5)
+
+
+def test_normalisation_is_inside_the_model():
+    torch.manual_seed(0)
+    model = MiniViT(ViTConfig(embed_dim=16))
+    images = torch.rand(2, 3, 32, 32)
+    expected = model((images - 0.4) / 0.2)
+    model.mean.fill_(0.4)
+    model.std.fill_(0.2)
+    torch.testing.assert_close(model(images), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_acts_in_training_and_not_in_evaluation():
+    torch.manual_seed(0)
+    model = MiniViT(ViTConfig(embed_dim=16, drop_rate=0.5))
+    images = torch.rand(2, 3, 32, 32)
+    assert not torch.equal(model(images), model(images))
+    model.eval()
+    assert torch.equal(model(images), model(images))
+
+
+def test_token_order_is_cls_and_then_the_patches_row_by_row():
+    model = MiniViT(ViTConfig(embed_dim=16, pos_embed="learned"))
+    with torch.no_grad():
+        model.pos_embed.zero_()
+    images = torch.zeros(1, 3, 32, 32)
+    images[0, :, 4:8, 12:16] = 1.0  # second row, fourth column
+    tokens = model.embed(images)[0]
+    different = (tokens[1:] - tokens[1]).abs().sum(-1) > 1e-6
+    assert different.nonzero().flatten().tolist() == [8 + 3]
+    assert torch.equal(tokens[0], model.cls_token[0, 0])
