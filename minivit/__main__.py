@@ -4,13 +4,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from tqdm import tqdm
 
 from minivit import data
-from minivit.attention import attend
+from minivit.attention import attend, read_head
 from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
 from minivit.engine import train
 from minivit.errors import MiniViTError
@@ -35,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line; the options of `train` are the settings of `TrainConfig`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m minivit", description="Train a small ViT and see what it attends to."
-    )
+    parser = Parser(prog="python -m minivit", description="Train a small ViT and see what it attends to.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     one = commands.add_parser("train", help="train a model in the foreground")
@@ -70,6 +68,13 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("--data-dir", default="", help="where to (default: MINIVIT_DATA or data/)")
     one.set_defaults(command=lambda chosen: data.download(chosen.dataset, chosen.data_dir, ProgressBar()))
     return parser
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the list of all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"minivit: {message[:1].upper()}{message[1:]}. See {self.prog} --help.\n")
 
 
 class ProgressBar:
@@ -153,11 +158,10 @@ def _report(predictions: Predictions, config: TrainConfig) -> str:
 
 
 def _export(chosen: argparse.Namespace) -> None:
-    head = int(chosen.head) - 1 if chosen.head.isdecimal() else chosen.head
     run = Run.open(chosen.run_dir)
     model, (_, test_set) = run.load_model(chosen.epoch), data.load_split(run.config)
     _, attn = attend(model, test_set.pick(chosen.image).images)
-    text = article_json(one_head(attn[0], chosen.layer - 1, head))
+    text = article_json(one_head(attn[0], chosen.layer - 1, read_head(chosen.head)))
     if chosen.output:
         chosen.output.write_text(text)
     else:

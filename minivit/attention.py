@@ -13,6 +13,24 @@ from minivit.errors import ConfigError
 from minivit.model import MiniViT
 from minivit.predict import as_float
 
+Head = int | Literal["mean", "max"]  # one head, from 0, or the mean or maximum over all
+
+
+def read_head(text: str) -> Head:
+    """A head as people write it: 'mean', 'max' or a number from 1. ConfigError for anything else."""
+    if text == "mean":
+        return "mean"
+    if text == "max":
+        return "max"
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"There is no head {text!r}. Choose 'mean', 'max' or a number from 1.")
+    return int(text) - 1
+
+
+def write_head(head: Head) -> str:
+    """The reverse of `read_head`."""
+    return head if isinstance(head, str) else str(head + 1)
+
 
 def attend(model: MiniViT, images: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities (B, K) and the whole attention (B, L, H, N, N) of images uint8 (B, C, H, W), without gradients."""
@@ -21,7 +39,7 @@ def attend(model: MiniViT, images: Tensor) -> tuple[Tensor, Tensor]:
     return logits.softmax(1), torch.stack(attn, dim=1)
 
 
-def cls_map(attn: Tensor, heads: Literal["mean", "max"] | int = "mean") -> Tensor:
+def cls_map(attn: Tensor, heads: Head = "mean") -> Tensor:
     """What CLS looks at in one layer, (B, H, N, N) -> (B, N-1): one head, or the mean or maximum over heads.
 
     The values are the attention weights themselves; what CLS pays to itself is left out, so they add up to less

@@ -6,9 +6,10 @@ fields for whoever draws a form or a parser; `preset()` gives complete, measured
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from minivit.errors import ConfigError
@@ -182,6 +183,12 @@ class TrainConfig(Settings):
         0, "CPU threads", "0 chooses by the size of the work; tiny models are fastest on one.", group="machine",
         unit="threads", ge=0, le=256,
     )  # fmt: skip
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, data_dir: str) -> str:
+        """A run may go on from another working folder."""
+        return str(Path(data_dir).expanduser().absolute()) if data_dir else ""
 
     @model_validator(mode="before")
     @classmethod

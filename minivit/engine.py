@@ -16,14 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minivit.config import TrainConfig
-from minivit.data import ImageSet, augment, channel_stats, load_split
+from minivit.data import ImageSet, Progress, augment, channel_stats, load_split
 from minivit.errors import MiniViTError, RunError, TrainingError
 from minivit.machine import choose_threads, environment, pick_device, turn_on
 from minivit.model import MiniViT
 from minivit.predict import as_float, logits
 from minivit.runs import Phase, Run, Wish
 
-Progress = Callable[[str, int, int], None]  # what goes on, done, total
 Say = Callable[[str], None]
 
 GLANCE_SECONDS = 0.3  # how often the loop looks for wishes and tells its progress

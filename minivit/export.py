@@ -3,10 +3,10 @@
 import importlib.resources
 import json
 import re
-from typing import Literal
 
 from torch import Tensor
 
+from minivit.attention import Head, write_head
 from minivit.errors import ConfigError
 
 # BertViz asks require.js for jQuery and d3; both stand in the page already.
@@ -21,7 +21,7 @@ def tokens(num_patches: int) -> list[str]:
     return ["[CLS]", *(f"p{index}" for index in range(num_patches))]
 
 
-def one_head(attn: Tensor, layer: int, head: Literal["mean", "max"] | int) -> Tensor:
+def one_head(attn: Tensor, layer: int, head: Head) -> Tensor:
     """One layer's attention by one head, or the mean or maximum over its heads: (L, H, N, N) -> (N, N).
 
     Layer and head count from 0. Raises ConfigError where there is no such layer or head.
@@ -34,8 +34,7 @@ def one_head(attn: Tensor, layer: int, head: Literal["mean", "max"] | int) -> Te
     if head == "max":
         return attn[layer].amax(0)
     if not isinstance(head, int) or not 0 <= head < num_heads:
-        said = head + 1 if isinstance(head, int) else repr(head)
-        raise ConfigError(f"There is no head {said}. Choose 1 to {num_heads}, 'mean' or 'max'.")
+        raise ConfigError(f"There is no head {write_head(head)}. Choose 1 to {num_heads}, 'mean' or 'max'.")
     return attn[layer, head]
 
 

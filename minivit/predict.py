@@ -73,8 +73,11 @@ class Predictions:
         if right is not None:
             fits &= self.right == right
         chosen = np.flatnonzero(fits)
-        by = {"number": chosen, "surest": -self.confidence, "least sure": self.confidence, "largest loss": -self.loss}
-        return chosen if order == "number" else chosen[by[order][chosen].argsort(kind="stable")]
+        if order == "number":
+            return np.flatnonzero(fits)
+        by = {"surest": -self.confidence, "least sure": self.confidence, "largest loss": -self.loss}[order]
+        ordered = by.argsort(kind="stable")
+        return ordered[fits[ordered]]
 
 
 def predict(model: MiniViT, images: Tensor, labels: Tensor) -> Predictions:

@@ -3,9 +3,10 @@
 import streamlit as st
 import torch
 
+from minivit.attention import write_head
 from minivit.export import article_json, one_head
 from pages.parts import cached
-from pages.parts.frame import frame, param, pick_epoch, pick_image, pick_run, set_params, whole
+from pages.parts.frame import frame, head_param, pick_epoch, pick_image, pick_run, set_params, whole
 from pages.parts.inspector import inspector
 from pages.parts.probabilities import probabilities
 
@@ -24,8 +25,7 @@ with frame(
     probs, attn = cached.attention(run, epoch, image)
     num_layers, num_heads, num_tokens, _ = attn.shape
     layer = whole("layer", range(1, num_layers + 1), num_layers) - 1
-    head = whole("head", range(1, num_heads + 1), 0) - 1 if param("head").isdecimal() else param("head", "mean")
-    head = head if head in ("mean", "max", *range(num_heads)) else "mean"
+    head = head_param(num_heads)
     token = whole("token", range(num_tokens), 0)
     true = held_out.classes[held_out.labels[image]]
 
@@ -34,8 +34,7 @@ with frame(
         token=token, key="attention_inspector", title=f"image {image}: {true}",
     )  # fmt: skip
     if picked is not None:
-        told = picked.head + 1 if isinstance(picked.head, int) else picked.head
-        set_params(layer=picked.layer + 1, head=told, token=picked.token)
+        set_params(layer=picked.layer + 1, head=write_head(picked.head), token=picked.token)
         layer, head, token = picked
 
     said, take = st.columns([1, 1], gap="large")

@@ -2,9 +2,10 @@
 
 import streamlit as st
 
+from minivit.attention import Head, write_head
 from minivit.figures import absolute_scale
 from pages.parts import cached
-from pages.parts.frame import frame, param, pick_epoch, pick_run, set_params, whole
+from pages.parts.frame import frame, go, head_param, pick_epoch, pick_run, set_params, whole
 from pages.parts.maps import Caption, maps
 from pages.parts.spread import spread
 
@@ -32,17 +33,15 @@ with frame(
 
     boxes = st.columns([2, 1, 1])
     choice = boxes[0].selectbox("Images", CHOICES, format_func=CHOICES.__getitem__, key="images", bind="query-params")
-    layer, head = whole("layer", range(1, num_layers + 1), num_layers), param("head", "mean")
+    layer, head = whole("layer", range(1, num_layers + 1), num_layers), head_param(num_heads)
     if num_layers > 1:
         layers = range(1, num_layers + 1)
         layer = boxes[1].selectbox("Layer", layers, index=layer - 1, key=f"compare_layer_{run.id}")
     if num_heads > 1:
-        heads = ["mean", "max", *map(str, range(1, num_heads + 1))]
-        start = heads.index(head) if head in heads else 0
-        head = boxes[2].selectbox("Head", heads, index=start, key=f"compare_head_{run.id}")
-    else:
-        head = "mean"
-    set_params(layer=layer, head=head)
+        heads: list[Head] = ["mean", "max", *range(num_heads)]
+        at = heads.index(head)
+        head = boxes[2].selectbox("Head", heads, index=at, format_func=write_head, key=f"compare_head_{run.id}")
+    set_params(layer=layer, head=write_head(head))
 
     fits = {
         "first": said[last].labels >= 0,
@@ -78,5 +77,4 @@ with frame(
         scale=absolute_scale(*columns.values(), num_tokens=num_tokens), uniform=1 / num_tokens,
     )  # fmt: skip
     if picked is not None:
-        params = {"run": run.id, "epoch": last, "image": chosen[picked], "layer": layer, "head": head}
-        st.switch_page("pages/attention.py", query_params=params)
+        go("attention", run=run.id, epoch=last, image=chosen[picked], layer=layer, head=write_head(head))

@@ -1,14 +1,15 @@
 """Predictions: held-out images in green and red, and where the model confuses what."""
 
+from typing import get_args
+
 import streamlit as st
 
-from minivit.predict import precision_recall, wilson
+from minivit.predict import Order, precision_recall, wilson
 from pages.parts import cached
 from pages.parts.confusion import confusion
-from pages.parts.frame import frame, param, pick_epoch, pick_run
+from pages.parts.frame import frame, go, param, pick_epoch, pick_run
 from pages.parts.gallery import Title, gallery
 
-ORDERS = ["number", "surest", "least sure", "largest loss"]
 ANSWERS = {"right": True, "wrong": False}
 PER_PAGE = 96
 
@@ -58,9 +59,12 @@ with frame(
         answer = boxes[2].selectbox(
             "Answer", list(ANSWERS), index=None, key="answer", bind="query-params", placeholder="right or wrong"
         )
-        order = boxes[3].selectbox("Sorted by", ORDERS, key="order", bind="query-params")
+        order = boxes[3].selectbox("Sorted by", get_args(Order), key="order", bind="query-params")
         chosen = said.choose(
-            true=numbers.get(true), predicted=numbers.get(predicted), right=ANSWERS.get(answer), order=order
+            true=numbers.get(true or ""),
+            predicted=numbers.get(predicted or ""),
+            right=ANSWERS.get(answer or ""),
+            order=order,
         )
         pages = range(1, (len(chosen) - 1) // PER_PAGE + 2)
         page = st.selectbox("Page", pages, key="page", bind="query-params", width=120) if len(pages) > 1 else 1
@@ -78,4 +82,4 @@ with frame(
         ]
         picked = gallery(held_out.images[chosen].numpy(), titles, key="predictions_gallery", label="Held-out images")
         if picked is not None:
-            st.switch_page("pages/attention.py", query_params={"run": run.id, "epoch": epoch, "image": picked})
+            go("attention", run=run.id, epoch=epoch, image=picked)

@@ -24,9 +24,11 @@ from minivit.data.cache import default_data_dir
 from minivit.data.image_set import ImageSet, Progress
 from minivit.errors import DataError
 
+DOWNLOADABLE = tuple(published.PUBLISHED)
+
 __all__ = [
-    "ImageSet", "Progress", "article_split", "augment", "channel_stats", "default_data_dir", "download",
-    "fit_classes", "is_present", "list_classes", "load_images", "load_split", "patches",
+    "DOWNLOADABLE", "ImageSet", "Progress", "article_split", "augment", "channel_stats", "check", "default_data_dir",
+    "download", "fit_classes", "is_present", "list_classes", "load_images", "load_split", "patches",
 ]  # fmt: skip
 
 
@@ -107,6 +109,15 @@ def fit_classes(config: TrainConfig) -> TrainConfig:
     """These settings if the data set has all their classes, else with all classes that it has."""
     known = list_classes(config.dataset, config.data_dir)
     return config if set(config.classes) <= set(known) else config.changed(classes=known)
+
+
+def check(config: TrainConfig) -> None:
+    """DataError where `load_split` would not find the images of these settings, found out without reading one."""
+    _choose(config.dataset, list_classes(config.dataset, config.data_dir), config.classes)
+    if config.dataset in DOWNLOADABLE:
+        published.check(config.dataset, config.data_dir)
+    elif config.dataset == "folder" and config.split == "official":
+        folder.class_folders(config.data_dir, "test")
 
 
 def is_present(dataset: Dataset, data_dir: str | Path = "") -> bool:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from minivit.errors import DataError
+
 Progress = Callable[[str, int, int], None]  # what is going on, done, total
 
 
@@ -33,6 +35,12 @@ class ImageSet:
         rows = torch.as_tensor(indices, dtype=torch.int64)
         masks = None if self.masks is None else self.masks[rows]
         return replace(self, images=self.images[rows], labels=self.labels[rows], masks=masks)
+
+    def pick(self, number: int) -> "ImageSet":
+        """One image by its number, as a set of one; DataError where there is no such number."""
+        if not 0 <= number < len(self):
+            raise DataError(f"There is no image {number}; choose 0 to {len(self) - 1}.")
+        return self.select([number])
 
     @property
     def counts(self) -> dict[str, int]:

@@ -107,17 +107,22 @@ def is_present(dataset: str, data_dir: str | Path) -> bool:
     return False
 
 
+def check(dataset: str, data_dir: str | Path) -> None:
+    """DataError, with what to do, where the set is not here."""
+    if not is_present(dataset, data_dir):
+        raise DataError(
+            f"{find(dataset).title} is not in {root_of(data_dir)}. Download it, with the button on the Data page or "
+            f"`python -m minivit download {dataset}`. {OTHERWISE}"
+        )
+
+
 def read(
     dataset: str, data_dir: str | Path, part: str, classes: Sequence[str], *, images_per_class: int,
     progress: Progress | None = None,
 ) -> ImageSet:  # fmt: skip
     """The images of these classes in data-set order and native size. DataError where the set is missing or damaged."""
     published, root = find(dataset), root_of(data_dir)
-    if not is_present(dataset, data_dir):
-        raise DataError(
-            f"{published.title} is not in {root}. Download it, with the button on the Data page or "
-            f"`python -m minivit download {dataset}`. {OTHERWISE}"
-        )
+    check(dataset, data_dir)
     if progress:
         progress(f"Reading {published.title}", 0, 1)
     try:

@@ -4,15 +4,17 @@ import numpy as np
 import streamlit as st
 import torch
 from numpy.typing import NDArray
+from streamlit.delta_generator import DeltaGenerator
 
-from minivit.attention import attend, cls_map, distance
-from minivit.config import TrainConfig
+from minivit.attention import Head, attend, cls_map, distance
+from minivit.config import Dataset, TrainConfig
 from minivit.data import ImageSet, load_images, load_split
 from minivit.engine import estimate_seconds
 from minivit.export import bertviz_html
 from minivit.model import MiniViT
 from minivit.predict import Predictions, predict
 from minivit.runs import Run
+from pages.parts.frame import plain
 
 
 def split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
@@ -25,14 +27,19 @@ def split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
 def _split(key: tuple[object, ...], _config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     bar = st.progress(0.0, "Loading the images")
     try:
-        return load_split(_config, lambda what, done, total: bar.progress(done / max(total, 1), what))
+        return load_split(_config, lambda what, done, total: show(bar, what, done, total))
     finally:
         bar.empty()
 
 
+def show(bar: DeltaGenerator, what: str, done: int, total: int) -> None:
+    """Sets a progress bar; names of classes in it are shown as they are."""
+    bar.progress(min(1.0, done / max(total, 1)), plain(what))
+
+
 @st.cache_resource(max_entries=4, show_spinner="Loading the images")
 def samples(
-    dataset: str, data_dir: str, classes: tuple[str, ...], img_size: int, in_chans: int, per_class: int
+    dataset: Dataset, data_dir: str, classes: tuple[str, ...], img_size: int, in_chans: int, per_class: int
 ) -> ImageSet:
     """The first images of each class of the train part."""
     return load_images(
@@ -72,16 +79,15 @@ def _attention(path: str, epoch: int, image: int, _run: Run) -> tuple[NDArray[np
     return probs[0].numpy(), attn[0].numpy()
 
 
-def cls_maps(run: Run, epoch: int, chosen: list[int], layer: int, head: str) -> NDArray[np.float32]:
+def cls_maps(run: Run, epoch: int, chosen: list[int], layer: int, head: Head) -> NDArray[np.float32]:
     """CLS maps (B, N-1) of some held-out images, by one layer and the mean, the maximum or one of its heads."""
     return _cls_maps(str(run.path), epoch, tuple(chosen), layer, head, run)
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
-def _cls_maps(path: str, epoch: int, chosen: tuple[int, ...], layer: int, head: str, _run: Run) -> NDArray[np.float32]:
+def _cls_maps(path: str, epoch: int, chosen: tuple[int, ...], layer: int, head: Head, _run: Run) -> NDArray[np.float32]:
     _, attn = attend(model_of(_run, epoch), split(_run.config)[1].images[list(chosen)])
-    heads = int(head) if head.isdecimal() else head
-    return cls_map(attn[:, layer], heads).numpy()
+    return cls_map(attn[:, layer], head).numpy()
 
 
 def mean_distance(run: Run, epoch: int, num_images: int) -> NDArray[np.float32]:

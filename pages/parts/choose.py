@@ -6,6 +6,7 @@ import streamlit as st
 
 from minivit import data
 from minivit.config import PRESETS, Dataset, Setting, TrainConfig, preset, settings
+from pages.parts import cached
 
 DATASET_TITLES = {
     "cifar10": "CIFAR-10",
@@ -56,7 +57,7 @@ def offer_download(dataset: str) -> None:
     st.info(f"{title} is not on this machine yet. Download it, or choose the drawn shapes or a folder of images.")
     if st.button(f"Download {title}", key=f"choose_download_{dataset}", icon=":material/download:"):
         bar = st.progress(0.0, f"Downloading {title}")
-        data.download(dataset, progress=lambda what, done, total: bar.progress(done / max(total, 1), what))
+        data.download(dataset, progress=lambda *news: cached.show(bar, *news))
         st.rerun()
 
 

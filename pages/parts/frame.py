@@ -4,14 +4,16 @@ Links are complete: run, epoch, image, layer, head and token stand in the URL. A
 writes them with `set_params`; the pickers here do both.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
-from minivit.errors import MiniViTError
+from minivit.attention import Head, read_head
+from minivit.errors import ConfigError, MiniViTError
 from minivit.runs import Run, find_run, list_runs
 
 PARTS = Path(__file__).parent
@@ -85,6 +87,15 @@ def whole(name: str, options: range | list[int], default: int) -> int:
     return int(found) if found.isdecimal() and int(found) in options else default
 
 
+def head_param(num_heads: int) -> Head:
+    """The head of the URL if the model has it, else the mean."""
+    try:
+        head = read_head(param("head", "mean"))
+    except ConfigError:
+        return "mean"
+    return head if isinstance(head, str) or head < num_heads else "mean"
+
+
 def set_params(**values: Any) -> None:
     """Puts values into the URL; an empty one is removed."""
     for name, value in values.items():
@@ -92,6 +103,16 @@ def set_params(**values: Any) -> None:
             st.query_params.pop(name, None)
         elif st.query_params.get(name) != str(value):
             st.query_params[name] = str(value)
+
+
+def go(page: str, **params: Any) -> NoReturn:
+    """Leaves for another page with these values in the URL."""
+    st.switch_page(f"pages/{page}.py", query_params={name: str(value) for name, value in params.items()})
+
+
+def plain(text: str) -> str:
+    """Text that came from outside, so that Markdown shows it as it is."""
+    return re.sub(r"([^\w\s])", r"\\\1", text)
 
 
 def run_title(run: Run) -> str:

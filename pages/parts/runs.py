@@ -1,14 +1,21 @@
 """A run as pages show it: its state, its card, its buttons, and how one is started."""
 
+from typing import Literal
+
 import streamlit as st
 
 from minivit import data
 from minivit.config import TrainConfig
 from minivit.runs import Run, State
 from minivit.worker import start_worker
-from pages.parts.frame import run_title
+from pages.parts.frame import go, run_title
 
-COLOURS = {"done": "green", "failed": "red", "training": "violet", "loading": "violet"}
+COLOURS: dict[str, Literal["green", "red", "violet"]] = {
+    "done": "green",
+    "failed": "red",
+    "training": "violet",
+    "loading": "violet",
+}
 STATE_SIGNS = {"done": "check", "failed": "error", "paused": "pause", "stopped": "stop", "queued": "hourglass_empty"}
 
 
@@ -17,7 +24,7 @@ def start(config: TrainConfig) -> None:
     data.check(config)
     run = Run.create(config)
     start_worker(run)
-    st.switch_page("pages/train.py", query_params={"run": run.id})
+    go("train", run=run.id)
 
 
 def state_badge(state: State) -> None:

@@ -104,9 +104,12 @@ function makeLegend() {
 
 // marks: [[place 0..1, text]]; low and high are the texts at the ends
 function paintLegend(legend, { colours, title, warning = "", low, high, marks = [] }) {
-  paintMap(legend.bar, Float32Array.from({ length: 256 }, (_, i) => i), { colours, low: 0, high: 255 });
   const texts = { title, warning, low, high };
-  for (const [part, text] of Object.entries(texts)) if (legend[part].textContent !== text) legend[part].textContent = text;
+  const painted = JSON.stringify([texts, marks]);
+  if (painted === legend.painted && colours === legend.colours) return;
+  Object.assign(legend, { painted, colours });
+  paintMap(legend.bar, Float32Array.from({ length: 256 }, (_, i) => i), { colours, low: 0, high: 255 });
+  for (const [part, text] of Object.entries(texts)) legend[part].textContent = text;
   const inside = marks.filter(([place]) => place >= 0 && place <= 1);
   legend.marks.replaceChildren(
     ...inside.flatMap(([place, text]) => {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
 from pages.parts.static import plotly_script
 
@@ -112,18 +112,20 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def context() -> Iterator[BrowserContext]:
+    """One browser for all tests here, so that it loads the scripts of Streamlit and Plotly once."""
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=quiet)
-        yield browser
+        path = os.environ.get("MINIVIT_BROWSER", "/usr/bin/chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=quiet)
+        yield browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
         browser.close()
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def page(context: BrowserContext) -> Iterator[Page]:
     """A page that must not log an error, open a dialog, or ask any other server for anything."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+    page = context.new_page()
     page.set_default_timeout(20_000)
     expect.set_options(timeout=20_000)
     wrong: list[str] = []

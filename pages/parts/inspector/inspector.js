@@ -320,8 +320,8 @@ function paint(view) {
       const isPicked = map.layer === view.picked.layer && map.head === view.picked.head;
       const patches = values.subarray(1);
       paintMap(map.canvas, patches, scaleOf(view, values));
-      map.button.setAttribute("aria-pressed", isPicked);
-      map.button.tabIndex = isPicked ? 0 : -1;
+      if (map.isPicked !== isPicked) Object.assign(map.button, { ariaPressed: `${isPicked}`, tabIndex: isPicked ? 0 : -1 });
+      map.isPicked = isPicked;
       highest = Math.max(highest, rangeOf(patches)[1]);
       if (isPicked) shown = values;
     }

@@ -183,7 +183,9 @@ function listen(Plotly, root, chart) {
     clearTimeout(waiting);
     waiting = setTimeout(() => root.pick(Math.round(points[0].x)), DOUBLE_CLICK_MS);
   });
-  chart.resize = new ResizeObserver(() => plot.offsetWidth && Plotly.Plots.resize(plot));
+  chart.resize = new ResizeObserver(() => {
+    if (plot.offsetWidth && plot.offsetWidth !== plot._fullLayout.width) Plotly.Plots.resize(plot);
+  });
   chart.resize.observe(plot);
   reader.addEventListener("keydown", (event) => {
     const last = chart.curves["held-out"].x.length - 1;
