@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
 from tqdm import tqdm
 
 from minivit import data
 from minivit.attention import attend, read_head
 from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
 from minivit.engine import train
-from minivit.errors import MiniViTError
+from minivit.errors import ConfigError, MiniViTError
 from minivit.export import article_json, one_head
+from minivit.machine import pick_device
 from minivit.predict import Predictions, precision_recall, predict_run, wilson
 from minivit.runs import Run
 
@@ -84,7 +84,7 @@ class ProgressBar:
         self.bar: tqdm | None = None
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        if self.bar is None or self.bar.desc != f"{what}: ":
+        if self.bar is None or self.bar.desc != what:
             self.close()
             self.bar = tqdm(desc=what, total=total, leave=False, dynamic_ncols=True, unit_scale=True)
         self.bar.total = total
@@ -117,6 +117,7 @@ def _train(chosen: argparse.Namespace) -> None:
     if "classes" not in named:
         config = data.fit_classes(config)
     data.check(config)
+    pick_device(config.device)
     _run_to_its_end(Run.create(config, chosen.runs_dir))
 
 
@@ -152,9 +153,13 @@ def _report(predictions: Predictions, config: TrainConfig) -> str:
     precision, recall = precision_recall(predictions.confusion)
     lines.append(" " * width + "".join(f"{name:>{width}}" for name in (*config.classes, "recall")))
     for name, counts, share in zip(config.classes, predictions.confusion, recall, strict=True):
-        lines.append(f"{name:>{width}}" + "".join(f"{count:>{width}}" for count in counts) + f"{share:>{width}.3f}")
-    lines.append(f"{'precision':>{width}}" + "".join(f"{share:>{width}.3f}" for share in np.nan_to_num(precision)))
+        lines.append(f"{name:>{width}}" + "".join(f"{count:>{width}}" for count in (*counts, _share(share))))
+    lines.append(f"{'precision':>{width}}" + "".join(f"{_share(share):>{width}}" for share in precision))
     return "\n".join(lines)
+
+
+def _share(share: float) -> str:
+    return "–" if share != share else f"{share:.3f}"  # where nothing was predicted, or nothing true
 
 
 def _export(chosen: argparse.Namespace) -> None:
@@ -163,7 +168,10 @@ def _export(chosen: argparse.Namespace) -> None:
     _, attn = attend(model, test_set.pick(chosen.image).images)
     text = article_json(one_head(attn[0], chosen.layer - 1, read_head(chosen.head)))
     if chosen.output:
-        chosen.output.write_text(text)
+        try:
+            chosen.output.write_text(text)
+        except OSError as error:
+            raise ConfigError(f"{chosen.output} cannot be written: {error.strerror}. Name another file.") from None
     else:
         print(text)
 

@@ -68,7 +68,7 @@ class Training:
         if config.normalize:
             mean, std = channel_stats(train_set.images)
             self.model.mean.copy_(mean.view(-1, 1, 1))
-            self.model.std.copy_(std.view(-1, 1, 1))
+            self.model.std.copy_(std.clamp(min=1 / 255).view(-1, 1, 1))  # a channel may be the same everywhere
         self.model.to(device)
         self.optimizer = make_optimizer(config, self.model)
         self.epoch = 0  # finished ones
@@ -106,11 +106,6 @@ class Training:
             self.step += 1
         loss_sum, num_right = self.sums.tolist()  # the only wait for the device in an epoch
         seconds = self.seconds + time.perf_counter() - begun
-        if not math.isfinite(loss_sum):
-            raise TrainingError(
-                f"The loss is no longer a number in epoch {epoch}. Lower the learning rate (now {self.config.lr:g}) "
-                f"or clip the gradients (now {self.config.grad_clip:g}; 1 is a usual value)."
-            )
         return self._finish(
             epoch,
             {
@@ -172,6 +167,11 @@ class Training:
             "lr": self.optimizer.param_groups[0]["lr"],
             "eval_seconds": time.perf_counter() - begun,
         }
+        if not math.isfinite(row["test_loss"] + (row["train_loss"] or 0)):
+            raise TrainingError(
+                f"The loss is no longer a number in epoch {epoch}. Lower the learning rate (now {self.config.lr:g}) "
+                f"or clip the gradients (now {self.config.grad_clip:g}; 1 is a usual value)."
+            )
         self.epoch, self.step, self.seconds = epoch, 0, 0.0
         self.sums.zero_()
         self.run.save_checkpoint(self.model, epoch)

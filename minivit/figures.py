@@ -32,9 +32,9 @@ def thin(
         return x, y
     num_buckets = max(1, (limit - 2) // 2)
     width = -(-len(y) // num_buckets)
-    buckets = np.full(num_buckets * width, np.nan)
-    buckets[: len(y)] = y
-    buckets = buckets.reshape(num_buckets, width)
+    padded = np.full(num_buckets * width, np.nan)
+    padded[: len(y)] = y
+    buckets = padded.reshape(num_buckets, width)
     starts = np.arange(num_buckets) * width
     lowest = starts + np.where(np.isnan(buckets), np.inf, buckets).argmin(1)
     highest = starts + np.where(np.isnan(buckets), -np.inf, buckets).argmax(1)
@@ -63,12 +63,18 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h" + (f" {whole % 3600 // 60} min" if whole % 3600 // 60 else "")
 
 
-def with_grid(image: NDArray[np.uint8], patch_size: int, zoom: int = 10) -> NDArray[np.uint8]:
-    """An image (C, H, W) enlarged without smoothing, with a hairline around every patch, (H·zoom, W·zoom, 3)."""
-    picture = np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
-    picture = picture.repeat(zoom, 0).repeat(zoom, 1)
-    picture[:: patch_size * zoom] = picture[:, :: patch_size * zoom] = 255
-    return picture
+def apart(patches: NDArray[np.uint8], side: int = 400) -> NDArray[np.uint8]:
+    """Square patches (n, C, p, p), row by row, set apart in their places: RGBA (≈side, ≈side, 4), clear between."""
+    num_patches, _, patch_size, _ = patches.shape
+    grid = round(num_patches**0.5)
+    zoom = max(1, side // (grid * patch_size))
+    cell = patch_size * zoom + max(2, side // grid // 8)
+    picture = np.zeros((grid, cell, grid, cell, 4), np.uint8)
+    colours = np.broadcast_to(patches, (num_patches, 3, patch_size, patch_size)).transpose(0, 2, 3, 1)
+    colours = colours.repeat(zoom, 1).repeat(zoom, 2).reshape(grid, grid, patch_size * zoom, patch_size * zoom, 3)
+    picture[:, : patch_size * zoom, :, : patch_size * zoom, :3] = colours.transpose(0, 2, 1, 3, 4)
+    picture[:, : patch_size * zoom, :, : patch_size * zoom, 3] = 255
+    return picture.reshape(grid * cell, grid * cell, 4)
 
 
 def filter_images(weight: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -72,7 +72,6 @@ class Predictions:
             fits &= self.predicted == predicted
         if right is not None:
             fits &= self.right == right
-        chosen = np.flatnonzero(fits)
         if order == "number":
             return np.flatnonzero(fits)
         by = {"surest": -self.confidence, "least sure": self.confidence, "largest loss": -self.loss}[order]

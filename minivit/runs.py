@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ ACTIVE: tuple[Phase, ...] = ("queued", "loading", "training")
 
 CHECKPOINT_BUDGET = 256 * 2**20  # bytes of weights a run keeps; past it every second epoch goes
 STARTUP_SECONDS = 60  # a new process may need this long to import torch and take its lock
+HOLD_SECONDS = 5  # a worker that is done may need this long to end, and a reader has the lock for an instant
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,9 @@ class Run:
     def state(self) -> State:
         """The phase as it really is: a worker that died without a word shows as failed."""
         stored = _read(self.path / "state.json")
-        if stored.get("phase") not in get_args(Phase):
+        state = _state(stored)
+        if state is None:
             return State("failed", message="The run's state.json cannot be read.")
-        known = {name: stored[name] for name in State.__dataclass_fields__ if name in stored}
-        state = State(**known)
         waiting_for_worker = state.phase == "queued" and time.time() - state.updated < STARTUP_SECONDS
         if state.active and not waiting_for_worker and not self.worker_alive():
             again = _read(self.path / "state.json")  # it may have ended well between the two looks
@@ -140,7 +141,7 @@ class Run:
         for line in _lines(self.path / "metrics.jsonl"):
             try:
                 row = json.loads(line)
-                rows[row["epoch"]] = row  # an epoch done again after a crash stands there twice
+                rows[int(row["epoch"])] = row  # an epoch done again after a crash stands there twice
             except (ValueError, KeyError, TypeError):
                 continue
         return [rows[epoch] for epoch in sorted(rows)]
@@ -184,9 +185,17 @@ class Run:
         _replace(self.path / "environment.json", dict(facts))
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Appends one row to `metrics.jsonl`, whole."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        """Appends one row to `metrics.jsonl`, whole, and on a line of its own."""
+        path, line = self.path / "metrics.jsonl", json.dumps(row) + "\n"
+        try:
+            with path.open("ab+") as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":  # a crash or a full disk left half a row there
+                        line = "\n" + line
+                file.write(line.encode())
+        except OSError as error:
+            raise _unwritable(path, error) from None
 
     def save_checkpoint(self, model: torch.nn.Module, epoch: int) -> None:
         """Keeps the weights of `epoch`.
@@ -235,7 +244,7 @@ class Run:
         """Holds `worker.lock` inside; RunError where another worker has it."""
         lock = FileLock(self.path / "worker.lock")
         try:
-            lock.acquire(timeout=5)  # a reader that tests the lock has it for an instant
+            lock.acquire(timeout=HOLD_SECONDS)
         except Timeout:
             raise RunError(f"Another worker is busy with the run {self.id}. Stop that one first.") from None
         try:
@@ -257,8 +266,8 @@ class Run:
 
     def delete(self) -> None:
         """Removes the folder; RunError while a worker is busy with it."""
-        if self.state.active:
-            raise RunError(f"The run {self.id} is still {self.state.phase}. Stop it before you delete it.")
+        if self.state.active or self.worker_alive():
+            raise RunError(f"A worker is still busy with the run {self.id}. Stop it before you delete it.")
         try:
             shutil.rmtree(self.path)
         except OSError as error:
@@ -279,7 +288,7 @@ def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
     found = []
     for path in sorted(root.glob("*/config.json"), reverse=True):
         try:
-            found.append(Run.open(path.parent))
+            found.append(find_run(path.parent.name, root))
         except RunError:
             continue
     return found
@@ -288,8 +297,12 @@ def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
 def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:
     """The run of that name, directly inside the runs folder and nowhere else; RunError where there is none."""
     root = Path(runs_dir) if runs_dir else default_runs_dir()
-    inside = re.fullmatch(r"[\w.-]+", run_id) and (root / run_id).resolve().parent == root.resolve()
-    if not inside or not (root / run_id).is_dir():
+    try:
+        path = (root / run_id).resolve()
+        inside = path.parent == root.resolve() and path.name == run_id and path.is_dir()
+    except (OSError, ValueError, RuntimeError):  # too long a name, a null character, a ring of links
+        inside = False
+    if not inside:
         raise RunError(f"The run {run_id!r} is not in {root}. It may have been deleted; choose another run.")
     return Run.open(root / run_id)
 
@@ -313,13 +326,28 @@ def _listed(epochs: list[int]) -> str:
 def _replace(path: Path, content: Mapping[str, Any] | bytes) -> None:
     """Writes a file beside and renames it, so that a reader sees the old or the new, never half."""
     data = content if isinstance(content, bytes) else (json.dumps(content, indent=2) + "\n").encode()
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         beside.write_bytes(data)
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise RunError(f"{path} cannot be written: {error.strerror}. Make room, then resume the run.") from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path} cannot be written: {error.strerror}. Make room, then resume the run.")
+
+
+def _state(stored: Mapping[str, Any]) -> State | None:
+    """The state that a `state.json` holds; None where it holds none."""
+    if stored.get("phase") not in get_args(Phase):
+        return None
+    kinds: dict[str, Any] = {"epoch": int, "message": str, "progress": float, "updated": float}
+    try:
+        return State(stored["phase"], **{name: kind(stored[name]) for name, kind in kinds.items() if name in stored})
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ Array = np.ndarray
 Outline = Callable[[Array, Array], Array]
 
 AREA = (0.11, 0.27)  # of the picture, the same for every class: a thin shape is drawn larger
-STRETCH = 1.12  # a shape is at most this much longer and 1 / this narrower
+STRETCH = 1.08  # at most this much longer and that much narrower
 # Shapes are lighter than all around them: with lighter and darker ones, a small ViT hardly learns in 20 epochs.
 GROUND, LIGHT = (0.1, 0.4), (0.6, 0.85)  # mean of the three channels
 NUM_CLUTTER = 7

@@ -1,5 +1,6 @@
 """The process that trains: `python -m minivit.worker RUN_DIR`. It writes the run folder and talks to nobody."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -18,12 +19,14 @@ def start_worker(run: Run) -> None:
 
     The worker waits in the queue while another training has the device.
     """
+    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     run.ask("resume")
     run.set_state("queued", run.state.epoch, "A worker is starting.")
     with (run.path / "log.txt").open("ab") as log:
         worker = subprocess.Popen(
-            [sys.executable, "-u", "-m", "minivit.worker", str(run.path.resolve())],
-            cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            [sys.executable, "-P", "-u", "-m", "minivit.worker", str(run.path.resolve())],
+            env={**os.environ, "PYTHONPATH": path},  # and the starter's cwd, as MINIVIT_DATA may be relative to it
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     threading.Thread(target=worker.wait, daemon=True).start()  # so that it leaves no zombie
 

@@ -10,7 +10,7 @@ from pages.parts.confusion import confusion
 from pages.parts.frame import frame, go, param, pick_epoch, pick_run
 from pages.parts.gallery import Title, gallery
 
-ANSWERS = {"right": True, "wrong": False}
+ANSWERS: dict[str | None, bool] = {"right": True, "wrong": False}
 PER_PAGE = 96
 
 with frame(
@@ -23,7 +23,7 @@ with frame(
         epoch = pick_epoch(run)
     held_out, said = cached.split(run.config)[1], cached.predictions(run, epoch)
     classes = run.config.classes
-    numbers = {name: number for number, name in enumerate(classes)}
+    numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
 
     table, images = st.columns([1, 1.7], gap="large")
     with table:
@@ -61,9 +61,9 @@ with frame(
         )
         order = boxes[3].selectbox("Sorted by", get_args(Order), key="order", bind="query-params")
         chosen = said.choose(
-            true=numbers.get(true or ""),
-            predicted=numbers.get(predicted or ""),
-            right=ANSWERS.get(answer or ""),
+            true=numbers.get(true),
+            predicted=numbers.get(predicted),
+            right=ANSWERS.get(answer),
             order=order,
         )
         pages = range(1, (len(chosen) - 1) // PER_PAGE + 2)

@@ -41,10 +41,11 @@ def show(bar: DeltaGenerator, what: str, done: int, total: int) -> None:
 def samples(
     dataset: Dataset, data_dir: str, classes: tuple[str, ...], img_size: int, in_chans: int, per_class: int
 ) -> ImageSet:
-    """The first images of each class of the train part."""
-    return load_images(
+    """The first images of each class of the train part, class by class."""
+    found = load_images(
         dataset, data_dir=data_dir, classes=classes, img_size=img_size, in_chans=in_chans, images_per_class=per_class
     )  # fmt: skip
+    return found.select(found.labels.argsort(stable=True))
 
 
 def model_of(run: Run, epoch: int) -> MiniViT:

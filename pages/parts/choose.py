@@ -51,7 +51,7 @@ def choose_data(base: TrainConfig) -> TrainConfig:
     return config.changed(classes=tuple(classes))
 
 
-def offer_download(dataset: str) -> None:
+def offer_download(dataset: Dataset) -> None:
     """Says that a set is not here and downloads it when asked to, with a bar; the page goes on without it."""
     title = DATASET_TITLES[dataset]
     st.info(f"{title} is not on this machine yet. Download it, or choose the drawn shapes or a folder of images.")

@@ -1,4 +1,4 @@
-"""Curves, gallery and confusion matrix in a real browser: what is picked, what survives a refresh, what is never run."""
+"""Curves, gallery and confusion matrix in a real browser: what is picked, what survives a refresh, what never runs."""
 
 import os
 import socket
@@ -30,6 +30,8 @@ from pages.parts.live_curves import live_curves
 state = st.session_state
 state.setdefault("epoch", 5)
 state.setdefault("picks", [])
+show = st.query_params.get("show", "curves images cells").split()
+EVIL = "<img src=x onerror=alert(1)>"
 st.set_page_config("components", layout="wide")
 st.title("Components")
 
@@ -38,9 +40,10 @@ st.title("Components")
 def curves():
     if st.button("Next epoch"):
         state.epoch += 1
+    loss = [1 / (epoch + 1) for epoch in range(state.epoch + 1)]
     rows = [
-        dict(epoch=e, train_loss=1.4 / (e + 1), train_acc=1 - 0.75 / (e + 1), test_loss=1.5 / (e + 1), test_acc=1 - 0.8 / (e + 1))
-        for e in range(state.epoch + 1)
+        dict(epoch=epoch, train_loss=1.4 * x, test_loss=1.5 * x, train_acc=1 - 0.75 * x, test_acc=1 - 0.8 * x)
+        for epoch, x in enumerate(loss)
     ]
     rows[0] |= dict(train_loss=None, train_acc=None)
     picked = live_curves(rows, num_classes=4, key="curves", marker_epoch=state.get("marker"))
@@ -50,26 +53,32 @@ def curves():
     st.text(f"epoch {state.epoch}, marker {state.get('marker')}")
 
 
-curves()
-EVIL = "<img src=x onerror=alert(1)>"
-shift = 100 if st.toggle("Other images") else 0
-images = np.random.default_rng(shift).integers(0, 255, (12, 3, 32, 32), np.uint8)
-titles = [Title(i + shift, "frog", "cat" if i % 2 else "frog", i % 2 == 0, "61 %") for i in range(11)]
-titles.append(Title(11 + shift, EVIL))
-picked = gallery(images, titles, key="gallery", label="test images", selected=state.get("image"))
-if picked is not None:
-    state.picks.append(picked)
-    state.image = picked
-    st.rerun()
-st.text(f"picked images {state.picks}")
-st.text(f"no images: {gallery(images[:0], [], key='none', label='none')}")
+if "curves" in show:
+    curves()
 
-picked = confusion(np.array([[9, 1, 0], [2, 8, 0], [0, 0, 0]]), ["cat", "frog", EVIL], key="cells", selected=state.get("cell"))
-if picked is not None:
-    state.cell = picked or None
-    st.rerun()
-st.text(f"cell {state.get('cell')}")
+if "images" in show:
+    shift = 100 if st.toggle("Other images") else 0
+    images = np.random.default_rng(shift).integers(0, 255, (12, 3, 32, 32), np.uint8)
+    titles = [Title(i + shift, "frog", "cat" if i % 2 else "frog", i % 2 == 0, "61 %") for i in range(11)]
+    titles.append(Title(11 + shift, EVIL))
+    picked = gallery(images, titles, key="gallery", label="test images", selected=state.get("image"))
+    if picked is not None:
+        state.picks.append(picked)
+        state.image = picked
+        st.rerun()
+    st.text(f"picked images {state.picks}")
+    st.text(f"no images: {gallery(images[:0], [], key='none', label='none')}")
+
+if "cells" in show:
+    counts = np.array([[9, 1, 0], [2, 8, 0], [0, 0, 0]])
+    picked = confusion(counts, ["cat", "frog", EVIL], key="cells", selected=state.get("cell"))
+    if picked is not None:
+        state.cell = picked or None
+        st.rerun()
+    st.text(f"cell {state.get('cell')}")
+
 st.button("Rerun")
+st.text("the end")
 """
 
 
@@ -140,10 +149,11 @@ def page(context: BrowserContext) -> Iterator[Page]:
     assert not wrong
 
 
-def opened(page: Page, address: str) -> Page:
-    page.goto(address)
-    expect(chart(page, "loss").locator(".main-svg").first).to_be_visible()
-    expect(page.get_by_text("cell None")).to_be_visible()
+def opened(page: Page, address: str, *show: str) -> Page:
+    page.goto(f"{address}/?show={'+'.join(show)}")
+    expect(page.get_by_text("the end")).to_be_visible()
+    if "curves" in show:
+        expect(chart(page, "accuracy").locator(".main-svg").first).to_be_visible()
     return page
 
 
@@ -190,7 +200,7 @@ def drag_in(plot: Locator, start: tuple[float, float], end: tuple[float, float])
 
 
 def test_zoom_and_hidden_legend_entries_survive_a_refresh(page: Page, address: str) -> None:
-    loss = chart(opened(page, address), "loss")
+    loss = chart(opened(page, address, "curves"), "loss")
     drag_in(loss, (0.2, 0.2), (0.6, 0.7))
     loss.locator(".legendtoggle").first.click()
     page.wait_for_function("(plot) => plot._fullData[0].visible === 'legendonly'", arg=loss.element_handle())
@@ -202,27 +212,26 @@ def test_zoom_and_hidden_legend_entries_survive_a_refresh(page: Page, address: s
 
 
 def test_axes_nobody_zoomed_follow_new_epochs(page: Page, address: str) -> None:
-    loss = chart(opened(page, address), "loss")
-    before = look(loss)
-    after = next_epoch(page, loss)
-    assert after["x"][1] == before["x"][1] + 1
-    drag_in(loss, (0.2, 0.2), (0.6, 0.7))
+    loss = chart(opened(page, address, "curves"), "loss")
+    assert next_epoch(page, loss)["x"][1] >= 6
+    drag_in(loss, (0.2, 0.2), (0.5, 0.7))
+    assert look(loss)["x"][1] < 5
     click_in(loss, 0.5, 0.5, double=True)
-    page.wait_for_function("([plot, end]) => plot._fullLayout.xaxis.range[1] === end", arg=[loss.element_handle(), 6])
-    assert next_epoch(page, loss)["x"][1] == after["x"][1] + 1
+    page.wait_for_function("(plot) => plot._fullLayout.xaxis.range[1] >= 6", arg=loss.element_handle())
+    assert next_epoch(page, loss)["x"][1] >= 7
     expect(page.get_by_text("marker None")).to_be_visible()  # the double click picked nothing
 
 
 def test_the_untrained_model_is_drawn_at_epoch_0(page: Page, address: str) -> None:
-    opened(page, address)
+    opened(page, address, "curves")
     for name in ("loss", "accuracy"):
-        first = chart(page, name).evaluate("(plot) => plot._fullData.map((curve) => [curve.x[0], curve.mode])")
-        assert first[1:] == [[0, "lines"], [0, "markers"]]
+        curves = chart(page, name).evaluate("(plot) => plot._fullData.map((curve) => [curve.x[0], curve.y[0] > 0])")
+        assert curves == [[0, False], [0, True], [0, True]]  # train has no figure there
     expect(chart(page, "accuracy").get_by_text("chance 25 %")).to_be_visible()
 
 
 def test_an_epoch_is_picked_by_click_and_by_keyboard(page: Page, address: str) -> None:
-    opened(page, address)
+    opened(page, address, "curves")
     drag_in(chart(page, "loss"), (0.2, 0.2), (0.6, 0.7))
     expect(page.get_by_text("marker None")).to_be_visible()  # a drag picks nothing
     click_in(chart(page, "accuracy"), 0.999, 0.5)
@@ -241,7 +250,7 @@ def test_an_epoch_is_picked_by_click_and_by_keyboard(page: Page, address: str) -
 
 
 def test_an_image_is_picked_once_by_click_and_by_keyboard(page: Page, address: str) -> None:
-    opened(page, address)
+    opened(page, address, "images")
     image = page.get_by_role("button", name="image 3: true frog, predicted cat, wrong, 61 %")
     expect(image).to_have_attribute("aria-pressed", "false")
     image.click()
@@ -259,7 +268,7 @@ def test_an_image_is_picked_once_by_click_and_by_keyboard(page: Page, address: s
 
 
 def test_arrow_keys_reach_every_image_and_tab_leaves_them(page: Page, address: str) -> None:
-    opened(page, address)
+    opened(page, address, "images")
     images = page.get_by_role("group", name="test images").get_by_role("button")
     images.first.focus()
     page.keyboard.press("End")
@@ -280,7 +289,7 @@ def images_a_row(images: Locator) -> int:
 
 
 def test_a_cell_is_picked_and_unpicked(page: Page, address: str) -> None:
-    opened(page, address)
+    opened(page, address, "cells")
     cell = page.get_by_role("button", name="true cat, predicted frog: 1 of 10 (10.0 %)")
     cell.click()
     expect(page.get_by_text("cell (0, 1)")).to_be_visible()
@@ -295,7 +304,7 @@ def test_a_cell_is_picked_and_unpicked(page: Page, address: str) -> None:
 
 
 def test_markup_in_a_class_name_is_shown_as_text(page: Page, address: str) -> None:
-    opened(page, address)
+    opened(page, address, "images", "cells")
     evil = "<img src=x onerror=alert(1)>"
     expect(page.get_by_role("button", name=f"image 11: {evil}")).to_contain_text(evil)
     expect(page.get_by_role("columnheader", name=evil)).to_have_text(evil)
@@ -306,11 +315,13 @@ def test_markup_in_a_class_name_is_shown_as_text(page: Page, address: str) -> No
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nobody_is_shut_out_in_either_theme(page: Page, address: str, theme: str) -> None:
     page.emulate_media(color_scheme="dark" if theme == "light" else "light")
-    opened(page, address)
+    opened(page, address, "curves", "images", "cells")
     page.emulate_media(color_scheme=theme)  # charts and cells follow without a reload
     ink = "(plot) => plot._fullLayout.font.color"
     light = "plot._fullLayout.font.color.match(/\\d+/)[0] < 128"
-    page.wait_for_function(f"(plot) => ({light}) === {str(theme == 'light').lower()}", arg=chart(page, "loss").element_handle())
+    page.wait_for_function(
+        f"(plot) => ({light}) === {str(theme == 'light').lower()}", arg=chart(page, "loss").element_handle()
+    )
     assert chart(page, "loss").evaluate(ink)
     found = Axe().run(page).response["violations"]
     assert not [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found]
@@ -318,7 +329,7 @@ def test_nobody_is_shut_out_in_either_theme(page: Page, address: str, theme: str
 
 def test_a_phone_scrolls_down_only(page: Page, address: str) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
-    opened(page, address)
+    opened(page, address, "curves", "images", "cells")
     loss, accuracy = (chart(page, name).bounding_box() for name in ("loss", "accuracy"))
     assert loss and accuracy and accuracy["y"] > loss["y"] + loss["height"]
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -326,7 +337,7 @@ def test_a_phone_scrolls_down_only(page: Page, address: str) -> None:
 
 def test_everything_loads_below_a_base_path(page: Page, tmp_path: Path) -> None:
     with serving(tmp_path, "--server.baseUrlPath=lab/vit") as address:
-        opened(page, address)
+        opened(page, address, "curves", "images")
         sheet = page.locator(".thumb").first.evaluate("(thumb) => getComputedStyle(thumb).backgroundImage")
         assert f"{address}/media/" in sheet
         assert page.request.get(sheet.split('"')[1]).ok

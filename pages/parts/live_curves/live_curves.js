@@ -78,16 +78,17 @@ function point(Plotly, { plot, curves, at }) {
 function traces(root, chart) {
   const { colors } = root.data;
   const { hover } = CHARTS[chart.name];
-  const curves = Object.entries(SPLITS).map(([split, line]) => ({
+  const { x, y } = chart.curves["held-out"];
+  const curves = Object.entries(SPLITS).map(([split, { width }]) => ({
     ...orPlaceholder(chart.curves[split]),
     uid: split,
     name: split,
     legendgroup: split,
-    mode: "lines",
-    line: { color: colors[split], ...line },
+    mode: x.length <= 20 ? "lines+markers" : "lines", // a lone point has no line
+    line: { color: colors[split], width: x.length > 300 ? 0.6 * width : width },
+    marker: { size: 5 },
     hovertemplate: hover,
   }));
-  const { x, y } = chart.curves["held-out"];
   const untrained = {
     x: x[0] === 0 ? [0] : [null],
     y: x[0] === 0 ? [y[0]] : [null],
@@ -101,9 +102,9 @@ function traces(root, chart) {
   return [...curves, untrained];
 }
 
-// A curve with no point yet still stands in the legend, so nothing jumps when the first one comes.
+// A curve with no point yet still stands in the legend and keeps room for epoch 1.
 function orPlaceholder({ x, y }) {
-  return y.some((value) => !Number.isNaN(value)) ? { x, y } : { x: [null], y: [null] };
+  return y.some((value) => !Number.isNaN(value)) ? { x, y } : { x: [1], y: [null] };
 }
 
 function layout(root, { name, curves }) {
@@ -112,7 +113,7 @@ function layout(root, { name, curves }) {
   const text = css("--st-text-color");
   const grid = css("--st-border-color-light");
   const faint = css("--st-gray-text-color");
-  const lastEpoch = Math.max(1, ...curves["held-out"].x.slice(-1), ...curves.train.x.slice(-1));
+  const lastEpoch = Math.max(0, ...curves["held-out"].x.slice(-1));
   const axis = { gridcolor: grid, linecolor: grid, zeroline: false, tickfont: { color: faint } };
   const shapes = [];
   if (name === "accuracy")
@@ -152,12 +153,16 @@ function layout(root, { name, curves }) {
     xaxis: {
       ...axis,
       title: { text: "epoch", standoff: 6, font: { size: 13 } },
-      autorangeoptions: { include: [0, lastEpoch] },
       dtick: lastEpoch <= 8 ? 1 : undefined,
       ...{ spikemode: "across", spikethickness: 1, spikedash: "solid", spikecolor: faint },
       unifiedhovertitle: { text: "epoch %{x:d}" },
     },
-    yaxis: { ...axis, title: { text: CHARTS[name].title, standoff: 6, font: { size: 13 } } },
+    yaxis: {
+      ...axis,
+      title: { text: CHARTS[name].title, standoff: 6, font: { size: 13 } },
+      // Ten points round chance at least, or the first epochs would look like leaps.
+      autorangeoptions: name === "accuracy" ? { include: [data.chance - 2, data.chance + 8] } : {},
+    },
     shapes,
   };
 }
@@ -189,6 +194,7 @@ function listen(Plotly, root, chart) {
   chart.resize.observe(plot);
   reader.addEventListener("keydown", (event) => {
     const last = chart.curves["held-out"].x.length - 1;
+    if (last < 0) return;
     const at = chart.at ?? last;
     const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
     const jumps = { Home: 0, End: last };
