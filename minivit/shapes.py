@@ -40,6 +40,11 @@ def _crescent(x: Array, y: Array) -> Array:
     return np.maximum(_circle(x, y), 0.85 - np.sqrt((x - 0.6) ** 2 + y * y))
 
 
+def _cross(x: Array, y: Array) -> Array:
+    x, y = np.abs(x), np.abs(y)
+    return np.minimum(np.maximum(x - 1, y - 0.36), np.maximum(x - 0.36, y - 1))
+
+
 def _heart(x: Array, y: Array) -> Array:
     x, y = np.abs(x), y + 0.55
     lobe = np.sqrt((x - 0.25) ** 2 + (y - 0.75) ** 2) - 0.5**1.5
@@ -66,20 +71,18 @@ def _on_circle(*radii: float) -> list[tuple[float, float]]:
     return [(float(r * np.sin(t)), float(r * np.cos(t))) for r, t in zip(radii, turns, strict=True)]
 
 
-_A = 0.36  # half the width of a cross's arm
 OUTLINES: dict[str, Outline] = {
     "circle": _circle,
     "square": _polygon(*_on_circle(1, 1, 1, 1)),
     "triangle": _polygon(*_on_circle(1, 1, 1)),
     "star": _polygon(*_on_circle(*[1, 0.45] * 5)),
-    "cross": _polygon((_A, 1), (_A, _A), (1, _A), (1, -_A), (_A, -_A), (_A, -1),
-                      (-_A, -1), (-_A, -_A), (-1, -_A), (-1, _A), (-_A, _A), (-_A, 1)),
+    "cross": _cross,
     "ring": _ring,
     "heart": _heart,
     "crescent": _crescent,
     "arrow": _polygon((0, 1), (0.8, 0.1), (0.28, 0.1), (0.28, -1), (-0.28, -1), (-0.28, 0.1), (-0.8, 0.1)),
     "hourglass": _polygon((0.85, 1), (0.22, 0), (0.85, -1), (-0.85, -1), (-0.22, 0), (-0.85, 1)),
-}  # fmt: skip
+}
 CLASSES: tuple[str, ...] = tuple(OUTLINES)
 
 
@@ -102,18 +105,15 @@ def draw(
     images = np.empty((num_per_class, len(classes), 3, img_size, img_size), np.uint8)
     masks = np.empty((num_per_class, len(classes), img_size, img_size), bool)
     chunk = max(1, CHUNK_PIXELS // img_size**2)
-    done = 0
     for label, name in enumerate(classes):
         for first in range(0, num_per_class, chunk):
-            rows = slice(first, min(first + chunk, num_per_class))
+            last = min(first + chunk, num_per_class)
             rng = np.random.default_rng([seed, first, *name.encode()])
             # Always a whole chunk: the last one then starts with the images that it has when more are asked for.
-            chunk_images, chunk_masks = _draw_chunk(name, chunk, img_size, rng)
-            images[rows, label] = chunk_images[: rows.stop - first]
-            masks[rows, label] = chunk_masks[: rows.stop - first]
-            done += rows.stop - first
+            drawn, inside = _draw_chunk(name, chunk, img_size, rng)
+            images[first:last, label], masks[first:last, label] = drawn[: last - first], inside[: last - first]
             if progress:
-                progress(done, num_per_class * len(classes))
+                progress(label * num_per_class + last, num_per_class * len(classes))
     labels = torch.arange(len(classes)).repeat(num_per_class)
     return torch.from_numpy(images).flatten(0, 1), labels, torch.from_numpy(masks).flatten(0, 1)
 
@@ -143,11 +143,11 @@ def _draw_chunk(name: str, B: int, img_size: int, rng: np.random.Generator) -> t
         return rng.uniform(low, high, shape).astype(np.float32)
 
     def colours(brightness: tuple[float, float]) -> Array:
-        hue = uniform(0, 0.8, 3)
-        return np.clip(hue - hue.mean(1, keepdims=True) + uniform(*brightness, 1), 0, 1)
+        tint = uniform(-0.4, 0.4, 3)
+        return np.clip(tint - tint.mean(1, keepdims=True) + uniform(*brightness, 1), 0, 1)
 
-    def paint(d: Array, paint_colour: Array) -> None:
-        images[:] += np.clip(0.5 - d / pitch, 0, 1)[:, None] * (paint_colour - images)
+    def paint(d: Array, colour: Array) -> None:
+        images[:] += np.clip(0.5 - d / pitch, 0, 1)[:, None] * (colour - images)
 
     def placed(cx: Array | float, cy: Array | float) -> tuple[Array, Array]:
         turn = rng.uniform(0, 2 * np.pi, (B, 1, 1))  # float64: how a processor rounds a sine is lost in float32
@@ -168,11 +168,11 @@ def _draw_chunk(name: str, B: int, img_size: int, rng: np.random.Generator) -> t
         d = _arc(u, v, long, bend) if number % 2 else _corner(u, v, long, bend)
         paint(d - thickness * long, colours(GROUND))
 
-    # Shape: equal areas, wholly inside the picture.
+    # Shape: of the same areas in every class, inside the picture but for the tips of the largest.
     unit_area, unit_radius = _measure(name)
     scale = np.sqrt(uniform(*AREA) * 4 / unit_area)
     stretch = uniform(1 / STRETCH, STRETCH)
-    room = np.maximum(1 - scale * unit_radius, 0)
+    room = np.maximum(1 - pitch - scale * unit_radius * np.maximum(stretch, 1 / stretch), 0)
     u, v = placed(uniform(-1, 1) * room, uniform(-1, 1) * room)
     d = OUTLINES[name](u / (scale * stretch), v * stretch / scale) * scale
     paint(d, colours(LIGHT) + uniform(-0.1, 0.1, 3) * (u / scale)[:, None])
@@ -199,7 +199,7 @@ def _corner(x: Array, y: Array, long: Array, bend: Array) -> Array:
 
 
 def _arc(x: Array, y: Array, radius: Array, bend: Array) -> Array:
-    """Distance to 70° to 180° of a circle."""
+    """Distance to an arc of 74° to 180°."""
     x, y = x + radius, np.abs(y)
     cos = 0.4 + 0.4 * bend
     sin = np.sqrt(1 - cos * cos)

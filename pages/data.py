@@ -7,7 +7,7 @@ from minivit.data import patches
 from minivit.figures import apart
 from pages.parts import cached
 from pages.parts.choose import choose_data
-from pages.parts.frame import frame, set_params, whole
+from pages.parts.frame import beside, frame, set_params, whole
 from pages.parts.gallery import Title, gallery
 
 NUM_SAMPLES = 48
@@ -15,7 +15,7 @@ NUM_SAMPLES = 48
 with frame(
     "Data", "Choose a data set and its classes, look at samples, and see an image as the model gets it: as patches."
 ):
-    controls, pictures = st.columns([1, 2.4], gap="large")
+    controls, pictures = beside(pictures=2.4)
     with controls:
         config = choose_data(preset("article"))
         train_set, held_out = cached.split(config)

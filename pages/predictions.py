@@ -7,7 +7,7 @@ import streamlit as st
 from minivit.predict import Order, precision_recall, wilson
 from pages.parts import cached
 from pages.parts.confusion import confusion
-from pages.parts.frame import frame, go, param, pick_epoch, pick_run
+from pages.parts.frame import beside, frame, go, param, pick_epoch, pick_run
 from pages.parts.gallery import Title, gallery
 
 ANSWERS: dict[str | None, bool] = {"right": True, "wrong": False}
@@ -25,7 +25,7 @@ with frame(
     classes = run.config.classes
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
 
-    table, images = st.columns([1, 1.7], gap="large")
+    table, images = beside(pictures=1.7)
     with table:
         low, high = wilson(int(said.right.sum()), len(said.labels))
         st.metric("held-out accuracy", f"{said.accuracy:.1%}", width="content")

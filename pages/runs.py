@@ -4,6 +4,7 @@ import streamlit as st
 
 from minivit.runs import list_runs
 from pages.parts.frame import frame, run_title
+from pages.parts.runs import run_links
 
 with frame(
     "Runs", "All runs on this machine. Tick some to open or delete them; a run is a folder that can be copied whole."
@@ -32,9 +33,7 @@ with frame(
     ).selection.rows  # fmt: skip
     picked = [runs[row] for row in chosen if row < len(runs)]
     if len(picked) == 1:
-        with st.container(horizontal=True):
-            for path, name in {"train": "Curves", "predictions": "Predictions", "compare": "Compare"}.items():
-                st.page_link(f"pages/{path}.py", label=name, query_params={"run": picked[0].id})
+        run_links(picked[0])
     if picked:
         st.text("To delete:\n" + "\n".join(f"{run_title(run)} ({run.path})" for run in picked))
         if st.button(f"Delete {len(picked)} of {len(runs)} runs for good", key="runs_delete", icon=":material/delete:"):

@@ -6,14 +6,14 @@ from minivit.figures import duration
 from minivit.model import num_parameters
 from pages.parts import cached
 from pages.parts.choose import choose_data, choose_preset, choose_settings
-from pages.parts.frame import fragment, frame, told
+from pages.parts.frame import beside, fragment, frame, told
 from pages.parts.live import live_run, shown_run
 from pages.parts.runs import start
 
 with frame(
     "Train", "Choose images and settings, start, and watch the model learn; everything keeps running without you."
 ):
-    form, live = st.columns([1, 2.4], gap="large")
+    form, live = beside(pictures=2.6)
     with form, told():
         config = choose_settings(choose_data(choose_preset()))
         train_set, held_out = cached.split(config)

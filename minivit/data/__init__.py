@@ -28,7 +28,7 @@ DOWNLOADABLE = tuple(published.PUBLISHED)
 
 __all__ = [
     "DOWNLOADABLE", "ImageSet", "Progress", "article_split", "augment", "channel_stats", "check", "default_data_dir",
-    "download", "fit_classes", "is_present", "list_classes", "load_images", "load_split", "patches",
+    "download", "download_bytes", "fit_classes", "is_present", "list_classes", "load_images", "load_split", "patches",
 ]  # fmt: skip
 
 
@@ -130,6 +130,11 @@ def is_present(dataset: Dataset, data_dir: str | Path = "") -> bool:
         return bool(list_classes(dataset, data_dir))
     except DataError:
         return False
+
+
+def download_bytes(dataset: Dataset) -> int:
+    """How much `download` fetches."""
+    return published.find(dataset).num_bytes
 
 
 def download(dataset: Dataset, data_dir: str | Path = "", progress: Progress | None = None) -> None:

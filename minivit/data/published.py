@@ -139,14 +139,14 @@ def read(
         for label in range(len(classes)):
             labels[(labels == label).nonzero()[images_per_class:]] = -1
     rows = (labels >= 0).nonzero().flatten()
-    images = torch.as_tensor(raw.data)[rows]
+    images = torch.as_tensor(raw.data)
     if images.ndim == 3:  # grey, (N, H, W)
         images = images[:, None]
     elif images.shape[3] == 3:  # (N, H, W, C)
         images = images.permute(0, 3, 1, 2)
     if progress:
         progress(f"Reading {published.title}", 1, 1)
-    return ImageSet(images.contiguous(), labels[rows], tuple(classes))
+    return ImageSet(images[rows].contiguous(), labels[rows], tuple(classes))
 
 
 def download(dataset: str, data_dir: str | Path, progress: Progress | None) -> None:

@@ -53,9 +53,11 @@ def choose_data(base: TrainConfig) -> TrainConfig:
 
 def offer_download(dataset: Dataset) -> None:
     """Says that a set is not here and downloads it when asked to, with a bar; the page goes on without it."""
-    title = DATASET_TITLES[dataset]
+    title, megabytes = DATASET_TITLES[dataset], data.download_bytes(dataset) / 1e6
     st.info(f"{title} is not on this machine yet. Download it, or choose the drawn shapes or a folder of images.")
-    if st.button(f"Download {title}", key=f"choose_download_{dataset}", icon=":material/download:"):
+    if st.button(
+        f"Download {title} ({megabytes:.0f} MB)", key=f"choose_download_{dataset}", icon=":material/download:"
+    ):
         bar = st.progress(0.0, f"Downloading {title}")
         data.download(dataset, progress=lambda *news: cached.show(bar, *news))
         st.rerun()

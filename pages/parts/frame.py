@@ -5,12 +5,13 @@ writes them with `set_params`; the pickers here do both.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from minivit.attention import Head, read_head
 from minivit.errors import ConfigError, MiniViTError
@@ -48,6 +49,11 @@ def frame(title: str, lead: str) -> Iterator[None]:
     st.markdown(lead)
     with told():
         yield
+
+
+def beside(*, pictures: float) -> Sequence[DeltaGenerator]:
+    """Two columns: controls left, and `pictures` times as wide what they show; on a phone the pictures come first."""
+    return st.container(key="pictures_first").columns([1, pictures], gap="large")
 
 
 @contextmanager

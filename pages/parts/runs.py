@@ -16,6 +16,7 @@ COLOURS: dict[str, Literal["green", "red", "violet"]] = {
     "training": "violet",
     "loading": "violet",
 }
+LINKS = {"train": "Curves", "predictions": "Predictions", "attention": "Attention", "compare": "Compare"}
 STATE_SIGNS = {"done": "check", "failed": "error", "paused": "pause", "stopped": "stop", "queued": "hourglass_empty"}
 
 
@@ -47,9 +48,14 @@ def run_card(run: Run) -> None:
             f"{accuracies[-1]:.1%}" if accuracies else "–",
             chart_data=accuracies if len(accuracies) > 1 else None,
         )
-        with st.container(horizontal=True):
-            for path, name in {"train": "Curves", "predictions": "Predictions", "compare": "Compare"}.items():
-                st.page_link(f"pages/{path}.py", label=name, query_params={"run": run.id})
+        run_links(run)
+
+
+def run_links(run: Run) -> None:
+    """Links to everything that can be seen of one run."""
+    with st.container(horizontal=True, gap="small"):
+        for path, name in LINKS.items():
+            st.page_link(f"pages/{path}.py", label=name, query_params={"run": run.id})
 
 
 def run_buttons(run: Run, state: State) -> None:

@@ -30,7 +30,7 @@ from minivit import data, shapes
 from minivit.config import TrainConfig
 from minivit.data import ImageSet, folder, load_images, load_split
 from minivit.data.batches import fit
-from minivit.data.published import CIFAR100_CLASSES
+from minivit.data.published import CIFAR100_CLASSES, PUBLISHED
 from minivit.errors import DataError
 
 
@@ -430,6 +430,7 @@ def test_shapes_come_with_masks_in_turns_and_are_kept(own_data: Path, monkeypatc
     images, _, masks = shapes.draw(20, seed=0, classes=["circle", "star"])
     assert torch.equal(found.images, images) and found.masks is not None and torch.equal(found.masks, masks)
     assert found.labels[:4].tolist() == [1, 0, 1, 0]
+    assert load_images("shapes", images_per_class=2, img_size=16, in_chans=1).images.shape == (20, 1, 16, 16)
     monkeypatch.setattr(shapes, "draw", lambda *_, **__: pytest.fail("drawn again"))
     again = load_images("shapes", classes=["star", "circle"], images_per_class=20)
     assert again.fingerprint() == found.fingerprint() and again.masks is not None and torch.equal(again.masks, masks)
@@ -617,6 +618,8 @@ def test_classes_of_a_published_set_keep_its_order_and_the_limit_takes_the_first
     rows = sorted(cats + trucks)
     assert torch.equal(found.images.permute(0, 2, 3, 1), torch.from_numpy(images[rows]))
     assert found.labels.tolist() == [0 if labels[row] == 9 else 1 for row in rows]
+    small = load_images(dataset, classes=["truck", "cat"], images_per_class=4, img_size=16, in_chans=1)
+    assert torch.equal(small.images, fit(found.images, 16, 1))
 
 
 @only_cifar10
@@ -669,6 +672,24 @@ def test_loading_never_downloads(published: Published, site: Site, own_data: Pat
     with pytest.raises(DataError, match=r"`python -m minivit download cifar10`.*--dataset shapes"):
         load_images("cifar10")
     assert site.hits == 0 and not own_data.exists()
+
+
+@only_cifar10
+def test_nothing_stands_in_its_place_before_it_is_whole(published: Published, own_data: Path) -> None:
+    def look(doing: str, done: int, total: int) -> None:
+        assert all(path.name.startswith(".") for path in own_data.iterdir()) and not data.is_present("cifar10")
+
+    data.download("cifar10", progress=look)
+    assert data.is_present("cifar10")
+
+
+@pytest.mark.parametrize("damage", [b"", b"half"])
+def test_a_damaged_published_set_is_refused(published: Published, own_data: Path, damage: bytes) -> None:
+    dataset, _, _ = published
+    data.download(dataset)
+    (own_data / PUBLISHED[dataset].files[0]).write_bytes(damage)
+    with pytest.raises(DataError, match=r"is damaged .*Download it again"):
+        load_images(dataset)
 
 
 @only_cifar10
