@@ -288,8 +288,8 @@ def test_ended_phases_need_no_worker(run):
 
 
 GARBAGE = [
-    "", "{", "[]", "7", "null", "{}", '{"phase": "dancing"}', '{"phase": ["done"]}', '{"phase": "queued", "updated": "x"}',
-    '{"phase": "done", "epoch": null}', '{"phase": "done", "epoch": Infinity}',
+    "", "{", "[]", "7", "null", "{}", '{"phase": "dancing"}', '{"phase": ["done"]}',
+    '{"phase": "queued", "updated": "x"}', '{"phase": "done", "epoch": null}', '{"phase": "done", "epoch": Infinity}',
 ]  # fmt: skip
 
 
@@ -392,8 +392,9 @@ def test_every_listed_run_can_be_found_by_its_name_whatever_its_name_is(run):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../runs", "{run}/", "{run}/checkpoints", "./{run}", "{run}/../{run}", "{root}/{run}", "{run}\0",
-             "x" * 300, "x" * 5000, "nowhere", "outside", "ring"],
+    "name",
+    ["", ".", "..", "../runs", "{run}/", "{run}/checkpoints", "./{run}", "{run}/../{run}", "{root}/{run}", "{run}\0",
+     "x" * 300, "x" * 5000, "nowhere", "outside", "ring"],
 )  # fmt: skip
 def test_a_name_leads_nowhere_but_into_the_runs_folder(run, tiny, tmp_path, name):
     root = run.path.parent
