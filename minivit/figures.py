@@ -53,6 +53,11 @@ def absolute_scale(*maps: NDArray[np.float32], num_tokens: int) -> tuple[float, 
     return 0.0, max(4 / num_tokens, float(np.quantile(np.nan_to_num(values), 0.99)))
 
 
+def spread_over(num_images: int, count: int) -> list[int]:
+    """`count` numbers spread evenly over 0 … num_images - 1: a folder's test part comes class by class."""
+    return sorted({int(number) for number in np.linspace(0, num_images - 1, count)})
+
+
 def duration(seconds: float) -> str:
     """A time as people say it: '40 s', '2 min 5 s', '1 h 10 min'."""
     whole = max(1, round(seconds))

@@ -7,6 +7,7 @@ from minivit.attention import write_head
 from minivit.export import article_json, one_head
 from pages.parts import cached
 from pages.parts.frame import frame, head_param, pick_epoch, pick_image, pick_run, set_params, whole
+from pages.parts.gallery import Title, gallery
 from pages.parts.inspector import inspector
 from pages.parts.probabilities import probabilities
 
@@ -50,6 +51,15 @@ with frame(
             article_json(one_head(torch.from_numpy(attn), layer, head)),
             file_name=f"attention-image{image}-epoch{epoch}.json", mime="application/json", icon=":material/download:",
         )  # fmt: skip
+    with st.expander("Other images"):
+        near = list(range(max(0, image - 6), min(len(held_out), image + 18)))
+        other = gallery(
+            held_out.images[near].numpy(), [Title(i, held_out.classes[held_out.labels[i]]) for i in near],
+            key="attention_others", label="Other held-out images", selected=image,
+        )  # fmt: skip
+        if other is not None:
+            set_params(image=other)
+            st.rerun()
     st.subheader("BertViz head view", anchor=False)
     st.caption(
         "Lines join a token (left) with the tokens it looks at (right). Hover over a token to see its lines alone."

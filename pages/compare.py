@@ -3,14 +3,19 @@
 import streamlit as st
 
 from minivit.attention import Head, write_head
-from minivit.figures import absolute_scale
+from minivit.figures import absolute_scale, spread_over
 from pages.parts import cached
 from pages.parts.frame import frame, go, head_param, pick_epoch, pick_run, set_params, whole
 from pages.parts.maps import Caption, maps
 from pages.parts.spread import spread
 
 NUM_IMAGES = 8
-CHOICES = {"first": "The first of the held-out part", "mended": "Wrong before, right after", "wrong": "Wrong after"}
+CHOICES = {
+    "any": "Right or wrong",
+    "mended": "Wrong before, right after",
+    "lost": "Right before, wrong after",
+    "wrong": "Wrong after",
+}
 
 with frame(
     "Compare",
@@ -44,11 +49,13 @@ with frame(
     set_params(layer=layer, head=write_head(head))
 
     fits = {
-        "first": said[last].labels >= 0,
+        "any": said[last].labels >= 0,
         "mended": ~said[first].right & said[last].right,
+        "lost": said[first].right & ~said[last].right,
         "wrong": ~said[last].right,
     }
-    chosen = fits[choice].nonzero()[0][:NUM_IMAGES].tolist()
+    fitting = fits[choice].nonzero()[0]
+    chosen = fitting[spread_over(len(fitting), NUM_IMAGES)].tolist() if len(fitting) else []
     if not chosen:
         st.info("No held-out image fits this choice. Choose other images or epochs.")
         st.stop()

@@ -7,6 +7,7 @@ import streamlit as st
 from minivit import data
 from minivit.config import PRESETS, Dataset, Setting, TrainConfig, preset, settings
 from pages.parts import cached
+from pages.parts.frame import NextStep
 
 DATASET_TITLES = {
     "cifar10": "CIFAR-10",
@@ -23,7 +24,8 @@ MANY_CLASSES = 10  # more than these are not chosen beforehand
 def choose_data(base: TrainConfig) -> TrainConfig:
     """Widgets for data set, folder and classes; `base` with what was chosen there.
 
-    Offers the download of a set that is not here. Raises a MiniViTError for a choice that cannot be.
+    Offers the download of a set that is not here. Raises NextStep where something is still to be chosen, and a
+    MiniViTError for a choice that cannot be.
     """
     titles = DATASET_TITLES
     dataset: Dataset = st.selectbox(
@@ -37,10 +39,10 @@ def choose_data(base: TrainConfig) -> TrainConfig:
             help="A folder of PNG, JPEG or WebP files per class: <folder>/<class>/… or <folder>/train/<class>/….",
         ).strip()  # fmt: skip
         if not data_dir:
-            st.info("Type the path of a folder that holds a folder of images per class.")
-            st.stop()
+            raise NextStep("Type the path of a folder that holds a folder of images per class.")
     elif not data.is_present(dataset):
         offer_download(dataset)
+        raise NextStep
     config = base.changed(dataset=dataset, data_dir=data_dir)
     known = data.list_classes(dataset, data_dir)
     fitting = data.fit_classes(config).classes

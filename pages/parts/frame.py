@@ -56,11 +56,18 @@ def beside(*, pictures: float) -> Sequence[DeltaGenerator]:
     return st.container(key="pictures_first").columns([1, pictures], gap="large")
 
 
+class NextStep(Exception):
+    """This part of the page goes on only once a person has done what the message says."""
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Shows what a person caused inside as a sentence; anything else stays our own mistake."""
     try:
         yield
+    except NextStep as step:
+        if str(step):
+            st.info(plain(str(step)))
     except MiniViTError as error:
         tell(error)
 

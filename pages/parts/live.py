@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from minivit.figures import absolute_scale, duration
+from minivit.figures import absolute_scale, duration, spread_over
 from minivit.runs import Run, State, list_runs
 from pages.parts import cached
 from pages.parts.frame import param, pick_run
@@ -48,7 +48,7 @@ def probes(run: Run) -> None:
         st.caption("The attention of eight held-out images appears here after epoch 0.")
         return
     held_out = cached.split(run.config)[1]
-    chosen = list(range(min(NUM_PROBES, len(held_out))))
+    chosen = spread_over(len(held_out), NUM_PROBES)
     last = run.config.model.depth - 1
     columns = {
         "untrained": cached.cls_maps(run, 0, chosen, last, "mean"),

@@ -1,0 +1,194 @@
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from minivit.figures import (
+    COLORMAPS,
+    SPLIT_COLORS,
+    absolute_scale,
+    colormap,
+    distances,
+    duration,
+    filter_images,
+    similarity_grid,
+    thin,
+    with_grid,
+)
+
+# Colours
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("magma", (0, 0, 4), (252, 253, 191)),  # matplotlib's own ends
+        ("viridis", (68, 1, 84), (253, 231, 37)),
+        ("jet", (0, 0, 131), (128, 0, 0)),
+        ("RdBu", (103, 0, 31), (5, 48, 97)),
+    ],
+)
+def test_a_colormap_runs_from_its_first_to_its_last_colour(name, first, last):
+    colours = colormap(name)
+    assert colours.shape == (256, 3) and colours.dtype == np.uint8
+    np.testing.assert_allclose(colours[0].astype(int), first, atol=3)
+    np.testing.assert_allclose(colours[-1].astype(int), last, atol=3)
+    steps = np.abs(np.diff(colours.astype(int), axis=0)).max()
+    assert steps < 12  # no jump in between
+
+
+def test_every_colormap_is_tested_above_and_has_as_many_steps_as_asked_for():
+    assert set(COLORMAPS) == {"magma", "viridis", "jet", "RdBu"}
+    for name in COLORMAPS:
+        for steps in (2, 3, 10, 100, 257):
+            assert colormap(name, steps).shape == (steps, 3)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2 has it."""
+    shares = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("ground", ["#FFFFFF", "#0E1117"])
+def test_curves_stand_out_from_light_and_dark_grounds(ground):
+    for colour in SPLIT_COLORS.values():
+        light, dark = sorted((luminance(colour) + 0.05, luminance(ground) + 0.05), reverse=True)
+        assert light / dark >= 3
+
+
+# Thinning
+
+CURVES = npst.arrays(
+    np.float64, st.integers(0, 300), elements=st.floats(-1e6, 1e6) | st.just(np.nan), fill=st.nothing()
+)
+
+
+@given(CURVES, st.integers(4, 100))
+def test_thinning_keeps_ends_and_extremes_and_never_passes_the_limit(y, limit):
+    x = np.arange(len(y)) * 0.5
+    thin_x, thin_y = thin(x, y, limit)
+    assert len(thin_x) == len(thin_y) <= limit or len(y) <= limit
+    places = (thin_x * 2).astype(int)
+    assert (np.diff(places) > 0).all()
+    np.testing.assert_array_equal(y[places], thin_y)  # no point is moved or invented
+    if len(y):
+        assert places[0] == 0 and places[-1] == len(y) - 1
+    if not np.isnan(y).all():
+        assert np.nanmin(thin_y) == np.nanmin(y) and np.nanmax(thin_y) == np.nanmax(y)
+
+
+def test_a_short_curve_is_left_alone():
+    x, y = np.arange(1000.0), np.random.default_rng(0).random(1000)
+    assert thin(x, y)[1] is y
+    assert len(thin(np.arange(1001.0), np.append(y, 0.5))[1]) <= 1000
+
+
+def test_one_peak_and_one_gap_survive_thinning():
+    y = np.zeros(100_000)
+    y[77_777] = 1
+    y[30_000:31_000] = np.nan
+    thin_x, thin_y = thin(np.arange(100_000.0), y, 1000)
+    assert thin_x[np.nanargmax(thin_y)] == 77_777
+    gap = thin_x[np.isnan(thin_y)]
+    assert len(gap) and gap.min() >= 30_000 and gap.max() < 31_000
+
+
+# The attention scale
+
+
+def test_nearly_uniform_attention_does_not_fill_the_scale():
+    uniform = np.full((3, 64), 1 / 65, np.float32)
+    assert absolute_scale(uniform, num_tokens=65) == (0.0, pytest.approx(4 / 65))
+
+
+def test_one_scale_covers_all_maps_but_not_a_single_sharp_patch():
+    low, high = np.full((8, 64), 0.01, np.float32), np.full((8, 64), 0.3, np.float32)
+    assert absolute_scale(low, high, num_tokens=65) == (0.0, pytest.approx(0.3))
+    low[0, 0] = 1.0
+    assert absolute_scale(low, num_tokens=65)[1] == pytest.approx(4 / 65)
+
+
+def test_a_map_that_is_no_number_does_not_spoil_the_scale():
+    assert absolute_scale(np.full((2, 16), np.nan, np.float32), num_tokens=17) == (0.0, pytest.approx(4 / 17))
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "1 s"), (0.2, "1 s"), (40.4, "40 s"), (59.4, "59 s"), (59.6, "1 min"), (60, "1 min"), (125, "2 min 5 s"),
+        (3599, "59 min 59 s"), (3599.7, "1 h"), (3600, "1 h"), (4200, "1 h 10 min"), (7259, "2 h"), (360_000, "100 h"),
+    ],
+)  # fmt: skip
+def test_a_time_is_said_as_people_say_it(seconds, words):
+    assert duration(seconds) == words
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_is_enlarged_without_smoothing_and_every_patch_is_outlined(channels):
+    image = np.random.default_rng(0).integers(0, 200, (channels, 8, 8), dtype=np.uint8)
+    before = image.copy()
+    picture = with_grid(image, patch_size=4, zoom=5)
+    assert picture.shape == (40, 40, 3) and picture.dtype == np.uint8
+    for y in range(8):
+        for x in range(8):
+            np.testing.assert_array_equal(picture[5 * y + 2, 5 * x + 2], np.broadcast_to(image[:, y, x], 3))
+    white = (picture == 255).all(2)
+    assert white.all(1).nonzero()[0].tolist() == white.all(0).nonzero()[0].tolist() == [0, 20]
+    np.testing.assert_array_equal(image, before)
+
+
+def test_filters_are_grey_at_0_and_full_at_the_largest_of_all():
+    weight = np.zeros((2, 3, 4, 4), np.float32)
+    weight[0, 0, 0, 0], weight[1, 2, 3, 3], weight[0, 1, 0, 0] = 0.5, -0.5, 0.25
+    images = filter_images(weight)
+    assert images.shape == weight.shape and images.dtype == np.uint8
+    assert (images[0, 0, 0, 0], images[1, 2, 3, 3]) == (255, 0)
+    assert images[0, 1, 0, 0] == pytest.approx(191, abs=1)
+    assert images[1, 0, 0, 0] in (127, 128)
+
+
+@given(npst.arrays(np.float32, (2, 1, 2, 2), elements=st.floats(-1e30, 1e30, width=32)))
+def test_filters_of_any_size_stay_in_the_range_of_bytes(weight):
+    images = filter_images(weight).astype(int)
+    largest = np.abs(weight).max()
+    expected = 127.5 + 127.5 * weight.astype(float) / max(float(largest), 1e-12)
+    np.testing.assert_allclose(images, expected, atol=0.51)
+
+
+def test_every_patchs_similarity_map_stands_in_the_place_of_the_patch():
+    grid = 3
+    similarity = np.arange(81, dtype=np.float32).reshape(9, 9) / 81
+    (heatmap,) = similarity_grid(similarity).data
+    assert isinstance(heatmap, go.Heatmap)
+    assert np.shape(heatmap.z) == (11, 11) and (heatmap.zmin, heatmap.zmax) == (-1, 1)
+    for patch in range(9):
+        top, left = patch // grid * 4, patch % grid * 4
+        tile = np.array(heatmap.z)[top : top + 3, left : left + 3]
+        np.testing.assert_array_equal(tile, similarity[patch].reshape(3, 3))
+    assert np.isnan(np.array(heatmap.z)[3]).all() and np.isnan(np.array(heatmap.z)[:, 7]).all()
+
+
+def test_the_similarity_grid_reads_from_the_top_and_numbers_patches_from_1():
+    layout = similarity_grid(np.eye(4, dtype=np.float32)).layout
+    assert layout.yaxis.autorange == "reversed"
+    assert list(layout.xaxis.ticktext) == ["1", "2"] and list(layout.xaxis.tickvals) == [0.5, 3.5]
+    assert "patch" in layout.xaxis.title.text and "patch" in layout.yaxis.title.text
+
+
+def test_attention_distance_has_a_dot_per_head_and_a_line_for_uniform_attention():
+    values = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32)
+    figure = distances(values, uniform=16.5459)
+    assert [trace.name for trace in figure.data] == ["head 1", "head 2"]
+    assert list(figure.data[1].x) == [1, 2, 3] and list(figure.data[1].y) == [2, 4, 6]
+    assert figure.layout.shapes[0].y0 == 16.5459
+    assert "(px)" in figure.layout.yaxis.title.text

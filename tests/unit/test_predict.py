@@ -1,0 +1,179 @@
+import math
+
+import article_yardstick
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minivit.config import TrainConfig, ViTConfig
+from minivit.data import load_split
+from minivit.engine import train
+from minivit.errors import DataError, RunError
+from minivit.model import MiniViT
+from minivit.predict import Predictions, as_float, logits, precision_recall, predict, predict_run, wilson
+from minivit.runs import Run
+
+# Six images of three classes; class 2 is never true, class 1 is never predicted.
+LABELS = [0, 1, 0, 1, 0, 0]
+PROBS = [[0.5, 0.1, 0.4], [0.6, 0.3, 0.1], [0.2, 0.1, 0.7], [0.1, 0.1, 0.8], [0.9, 0.05, 0.05], [0.5, 0.2, 0.3]]
+
+
+@pytest.fixture
+def said() -> Predictions:
+    probs = np.array(PROBS, np.float32)
+    return Predictions(np.array(LABELS), probs, -np.log(probs[np.arange(6), LABELS]))
+
+
+def test_prediction_confidence_and_accuracy_are_those_of_the_most_probable_class(said):
+    assert said.predicted.tolist() == [0, 0, 2, 2, 0, 0]
+    assert said.confidence.tolist() == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 0.5])
+    assert said.right.tolist() == [True, False, False, False, True, True]
+    assert said.accuracy == 0.5
+
+
+def test_confusion_has_a_row_per_true_and_a_column_per_predicted_class(said):
+    assert said.confusion.tolist() == [[3, 0, 1], [1, 0, 1], [0, 0, 0]]
+
+
+def test_precision_and_recall_are_no_number_where_there_is_nothing_to_count(said):
+    precision, recall = precision_recall(said.confusion)
+    assert precision.tolist() == pytest.approx([3 / 4, math.nan, 0], nan_ok=True)
+    assert recall.tolist() == pytest.approx([3 / 4, 0, math.nan], nan_ok=True)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
+def test_confusion_counts_every_image_once_in_its_cell(pairs):
+    labels, predicted = np.array(pairs).T
+    said = Predictions(labels, np.eye(3, dtype=np.float32)[predicted], np.zeros(len(pairs), np.float32))
+    for true in range(3):
+        for answer in range(3):
+            assert said.confusion[true, answer] == pairs.count((true, answer))
+    assert said.confusion.trace() / len(pairs) == pytest.approx(said.accuracy)
+
+
+def test_choosing_gives_the_images_that_fit_everything_asked_for(said):
+    assert said.choose().tolist() == [0, 1, 2, 3, 4, 5]
+    assert said.choose(true=0).tolist() == [0, 2, 4, 5]
+    assert said.choose(predicted=2).tolist() == [2, 3]
+    assert said.choose(right=False).tolist() == [1, 2, 3]
+    assert said.choose(right=True, true=0).tolist() == [0, 4, 5]
+    assert said.choose(true=0, predicted=2, right=False).tolist() == [2]
+    assert said.choose(true=2).tolist() == []
+    assert said.choose(true=1, order="surest").tolist() == [3, 1]
+
+
+def test_choosing_orders_by_confidence_or_loss_and_keeps_the_order_of_equals(said):
+    assert said.choose(order="surest").tolist() == [4, 3, 2, 1, 0, 5]
+    assert said.choose(order="least sure").tolist() == [0, 5, 1, 2, 3, 4]
+    assert said.choose(order="largest loss").tolist() == [3, 2, 1, 0, 5, 4]
+    assert said.choose(right=True, order="largest loss").tolist() == [0, 5, 4]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.floats(0.01, 0.99, width=32)), max_size=20),
+    st.sampled_from(["number", "surest", "least sure", "largest loss"]),
+    st.sampled_from([None, 0, 1]),
+    st.sampled_from([None, True, False]),
+)
+def test_choosing_never_loses_or_invents_an_image(images, order, true, right):
+    labels = np.array([label for label, _ in images], int)
+    probs = np.array([[share, 1 - share] for _, share in images], np.float32).reshape(-1, 2)
+    said = Predictions(labels, probs, -np.log(probs[np.arange(len(labels)), labels]))
+    chosen = said.choose(true=true, right=right, order=order).tolist()
+    fitting = [
+        number
+        for number in range(len(labels))
+        if (true is None or labels[number] == true) and (right is None or said.right[number] == right)
+    ]
+    assert sorted(chosen) == fitting
+
+
+@given(st.integers(1, 5000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
+def test_the_interval_is_wilsons(counts):
+    correct, total = counts
+    low, high = wilson(correct, total)
+    assert (low, high) == pytest.approx(article_yardstick.wilson(correct, total), abs=1e-9)
+    assert 0 <= low <= correct / total <= high <= 1 or correct in (0, total)
+    assert low < high
+
+
+def test_the_interval_of_a_known_example():
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+
+
+# With a model
+
+
+@pytest.fixture
+def model() -> MiniViT:
+    torch.manual_seed(0)
+    return MiniViT(ViTConfig(embed_dim=16, patch_size=8, num_classes=3, drop_rate=0.5))
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randint(0, 256, (150, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_asking_for_logits_leaves_mode_weights_and_images_as_they_were(model, images, training):
+    model.train(training)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    before = images.clone()
+    first, second = logits(model, images), logits(model, images)
+    assert torch.equal(first, second)  # no dropout
+    assert not first.requires_grad
+    assert {module.training for module in model.modules()} == {training}
+    assert torch.equal(images, before)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("num_images", [1, 63, 64, 65, 150])
+def test_batches_of_any_size_give_the_logits_of_the_whole(model, images, num_images):
+    model.eval()
+    whole = model(images[:num_images].float() / 255)
+    torch.testing.assert_close(logits(model, images[:num_images]), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_bytes_become_0_to_1():
+    assert as_float(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+
+
+def test_probabilities_and_losses_belong_to_their_images(model, images):
+    labels = torch.arange(150) % 3
+    said = predict(model, images, labels)
+    model.eval()
+    for number in (0, 70, 149):
+        probs = model(images[number : number + 1].float() / 255).softmax(1)[0].tolist()
+        assert said.probs[number].tolist() == pytest.approx(probs, abs=1e-5)
+        assert said.loss[number] == pytest.approx(-math.log(probs[number % 3]), abs=1e-5)
+    assert said.labels.tolist() == labels.tolist()
+    np.testing.assert_allclose(said.probs.sum(1), 1, atol=1e-5)
+
+
+def test_a_run_is_asked_about_its_held_out_images_at_any_kept_epoch(tiny: TrainConfig):
+    run = Run.create(tiny)
+    with pytest.raises(RunError, match="no checkpoints"):
+        predict_run(run)
+    train(tiny, run, say=lambda _: None)
+    _, held_out = load_split(tiny)
+    for row in run.metrics():
+        said = predict_run(run, row["epoch"])
+        assert said.labels.tolist() == held_out.labels.tolist()
+        assert said.accuracy == row["test_acc"]
+        assert said.loss.mean() == pytest.approx(row["test_loss"], abs=1e-5)
+    assert np.array_equal(predict_run(run).probs, said.probs)  # the newest by default
+    with pytest.raises(RunError, match="77"):
+        predict_run(run, 77)
+
+
+def test_images_that_have_moved_away_are_told_by_their_folder(tiny, image_folder, tmp_path):
+    (tmp_path / "mine").symlink_to(image_folder)
+    config = tiny.changed(dataset="folder", data_dir=str(tmp_path / "mine"), epochs=1)
+    run = Run.create(config)
+    train(config, run, say=lambda _: None)
+    (tmp_path / "mine").unlink()
+    with pytest.raises(DataError, match=f"no folder {tmp_path}/mine"):
+        predict_run(run)

@@ -1,0 +1,164 @@
+"""Real worker processes: what they finish, what they survive, and what is left when they do not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from minivit import runs, worker
+from minivit.config import TrainConfig
+from minivit.engine import train
+from minivit.machine import turn_on
+from minivit.runs import Run
+from minivit.worker import PROJECT, main, start_worker
+
+DEADLINE = 150  # seconds; importing torch alone takes a minute where the machine is busy
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not what():
+        assert time.monotonic() < end, "the deadline has passed"
+        time.sleep(0.03)
+
+
+def ended(run: Run) -> bool:
+    return not run.state.active
+
+
+def processes_of(run: Run) -> list[int]:
+    """Processes whose command names the run folder, whatever the folder says."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                command = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if os.fsencode(run.path) in command:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture
+def run(tiny: TrainConfig) -> Iterator[Run]:
+    """A run of which no process is left afterwards."""
+    run = Run.create(tiny)
+    yield run
+    for process in processes_of(run):
+        os.kill(process, signal.SIGKILL)
+
+
+def test_a_worker_outlives_its_starter_waits_its_turn_and_trains_to_the_end(run, tmp_path, monkeypatch):
+    """Started by a short-lived process from another folder, as by a page of a server that is then killed."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "random.py").write_text("raise SystemExit('a file of the starter was imported')")
+    monkeypatch.setenv("MINIVIT_DATA", "my data")  # relative to the starter
+    starter = (
+        f"import sys; sys.path[:] = [{str(PROJECT)!r}, *[path for path in sys.path if path]]\n"
+        "from minivit.runs import Run; from minivit.worker import start_worker\n"
+        f"start_worker(Run.open({str(run.path)!r}))"
+    )
+    with turn_on(torch.device("cpu"), lambda: None):
+        subprocess.run([sys.executable, "-c", starter], cwd=tmp_path / "elsewhere", check=True, timeout=DEADLINE)
+        (process,) = processes_of(run)
+        assert os.getsid(process) == process != os.getsid(0)  # a closed terminal does not reach it
+        wait_for(lambda: "Waiting for another training on the cpu" in run.state.message)
+        assert run.state.phase == "queued" and run.worker_alive()
+        assert run.epochs() == [] and run.metrics() == []
+    wait_for(lambda: ended(run))
+    assert (run.state.phase, run.state.epoch) == ("done", 3)
+    assert [row["epoch"] for row in run.metrics()] == run.epochs() == [0, 1, 2, 3]
+    lines = run.log().splitlines()
+    assert [line.split(":")[0] for line in lines[1:]] == ["epoch 0 (untrained)", "epoch 1", "epoch 2", "epoch 3"]
+    assert "96 training and 24 held-out images" in lines[0]
+    assert (tmp_path / "elsewhere" / "my data" / "cache").is_dir()
+    wait_for(lambda: not processes_of(run))
+
+
+def test_a_killed_worker_shows_as_failed_and_resuming_gives_the_run_that_went_through(tiny):
+    config = tiny.changed(epochs=12, batch_size=4)
+    run = Run.create(config)
+    process = subprocess.Popen([sys.executable, "-m", "minivit.worker", str(run.path)], cwd=PROJECT)
+    try:
+        wait_for(lambda: len(run.metrics()) > 2)
+        assert run.state.phase == "training"
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert run.state.phase == "failed"
+    assert f"without a word after epoch {run.state.epoch}" in run.state.message
+    assert len(run.metrics()) < 13, "it was killed too late"
+    assert main(str(run.path)) == 0
+    assert run.state.phase == "done"
+    assert [row["epoch"] for row in run.metrics()] == run.epochs() == list(range(13))
+    through = Run.create(config)
+    train(config, through, say=lambda _: None)
+    assert [row["test_loss"] for row in run.metrics()] == [row["test_loss"] for row in through.metrics()]
+
+
+def test_a_second_worker_on_the_same_run_refuses_and_leaves_it_alone(run, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "HOLD_SECONDS", 0.1)
+    with run.hold():
+        run.set_state("training", 1)
+        assert main(str(run.path)) == 2
+        assert run.state.phase == "training" and run.metrics() == []
+    said = capsys.readouterr().out
+    assert run.id in said and "busy" in said and said.count("\n") == 1
+
+
+def test_a_worker_of_a_run_that_is_gone_says_so(tmp_path, capsys):
+    assert main(str(tmp_path / "gone")) == 2
+    assert str(tmp_path / "gone") in capsys.readouterr().out
+    assert not (tmp_path / "gone").exists()
+
+
+def test_what_a_person_can_mend_is_a_sentence_in_the_log_without_a_traceback(tiny, tmp_path, capsys):
+    run = Run.create(tiny.changed(dataset="folder", data_dir=str(tmp_path / "nowhere")))
+    assert main(str(run.path)) == 2
+    said = capsys.readouterr()
+    assert said.out.strip() == run.state.message and str(tmp_path / "nowhere") in said.out
+    assert "Traceback" not in said.out + said.err and run.state.phase == "failed"
+
+
+def test_our_own_mistake_leaves_a_traceback_in_the_log_and_a_failed_run(run, monkeypatch, capfd):
+    def broken(*_):
+        raise ZeroDivisionError("our mistake")
+
+    monkeypatch.setattr("minivit.engine.load_split", broken)
+    assert main(str(run.path)) == 1
+    said = capfd.readouterr()  # start_worker sends both to log.txt
+    assert "Traceback" in said.err and "our mistake" in said.err
+    assert (run.state.phase, run.state.message) == (
+        "failed",
+        "ZeroDivisionError: our mistake. The log has the details.",
+    )
+    assert not run.worker_alive()
+
+
+def test_starting_settles_an_older_wish_and_appends_to_the_log(run, monkeypatch):
+    started = []
+
+    class Recorded(subprocess.Popen):
+        def __init__(self, command, **options):
+            started.append(command)
+            super().__init__(
+                [sys.executable, "-c", "print('hello'); import sys; print('oh', file=sys.stderr)"], **options
+            )
+
+    monkeypatch.setattr(worker.subprocess, "Popen", Recorded)
+    (run.path / "log.txt").write_text("earlier\n")
+    run.set_state("paused", 2)
+    run.ask("pause")
+    start_worker(run)
+    assert run.asked() == "resume"
+    assert (run.state.phase, run.state.epoch) == ("queued", 2)
+    wait_for(lambda: run.log().count("\n") == 2)
+    assert sorted(run.log().splitlines()) == ["earlier", "hello", "oh"]
+    assert started[0][-2:] == ["minivit.worker", str(run.path)]
