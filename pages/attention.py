@@ -6,7 +6,7 @@ import torch
 from minivit.attention import write_head
 from minivit.export import article_json, one_head
 from pages.parts import cached
-from pages.parts.frame import frame, head_param, pick_epoch, pick_image, pick_run, set_params, whole
+from pages.parts.frame import frame, head_param, pick_epoch, pick_image, pick_run, set_params, token_param, whole
 from pages.parts.gallery import Title, gallery
 from pages.parts.inspector import inspector
 from pages.parts.probabilities import probabilities
@@ -27,7 +27,7 @@ with frame(
     num_layers, num_heads, num_tokens, _ = attn.shape
     layer = whole("layer", range(1, num_layers + 1), num_layers) - 1
     head = head_param(num_heads)
-    token = whole("token", range(num_tokens), 0)
+    token = token_param(num_tokens)
     true = held_out.classes[held_out.labels[image]]
 
     picked = inspector(
@@ -35,9 +35,18 @@ with frame(
         token=token, key="attention_inspector", title=f"image {image}: {true}",
     )  # fmt: skip
     if picked is not None:
-        set_params(layer=picked.layer + 1, head=write_head(picked.head), token=picked.token)
+        set_params(
+            layer=picked.layer + 1,
+            head=write_head(picked.head),
+            token=f"p{picked.token - 1}" if picked.token else "cls",
+        )
         layer, head, token = picked
 
+    if token and layer == num_layers - 1:
+        st.caption(
+            "In the last layer only what CLS looks at reaches the prediction; what patches look at there is computed "
+            "but never used."
+        )
     said, take = st.columns([1, 1], gap="large")
     with said:
         probabilities(held_out.classes, probs, int(held_out.labels[image]))

@@ -5,6 +5,7 @@ writes them with `set_params`; the pickers here do both.
 """
 
 import re
+import string
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,11 +73,9 @@ def told() -> Iterator[None]:
         tell(error)
 
 
-def tell(error: MiniViTError | str) -> None:
-    """One error as a sentence; names in it are shown as they are, never as markup."""
-    with st.container(border=True, key=f"error_{abs(hash(str(error)))}"):
-        st.badge("This cannot be", color="red", icon=":material/error:")
-        st.text(str(error))
+def tell(error: MiniViTError) -> None:
+    """One error as a sentence."""
+    st.error(plain(str(error)), icon=":material/error:")
 
 
 def fragment(show: Callable[[], None], *, every: float | None = None) -> None:
@@ -109,6 +108,13 @@ def head_param(num_heads: int) -> Head:
     return head if isinstance(head, str) or head < num_heads else "mean"
 
 
+def token_param(num_tokens: int) -> int:
+    """The token of the URL, such as 'p30', as its place: 0 is CLS, 1 is p0. CLS where the URL names none."""
+    found = param("token")
+    place = int(found[1:]) + 1 if found[:1] == "p" and found[1:].isdecimal() else 0
+    return place if place < num_tokens else 0
+
+
 def set_params(**values: Any) -> None:
     """Puts values into the URL; an empty one is removed."""
     for name, value in values.items():
@@ -125,7 +131,7 @@ def go(page: str, **params: Any) -> NoReturn:
 
 def plain(text: str) -> str:
     """Text that came from outside, so that Markdown shows it as it is."""
-    return re.sub(r"([^\w\s])", r"\\\1", text)
+    return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", text)
 
 
 def run_title(run: Run) -> str:

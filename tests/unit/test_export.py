@@ -8,6 +8,9 @@ import torch
 from minivit.errors import ConfigError
 from minivit.export import article_json, bertviz_html, one_head, tokens
 
+# BertViz leaves its own script file open.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file .*bertviz:ResourceWarning")
+
 LOADING = ("src", "href", "data", "poster", "action", "srcset")  # attributes that make a browser fetch something
 
 

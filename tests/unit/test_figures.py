@@ -9,13 +9,14 @@ from minivit.figures import (
     COLORMAPS,
     SPLIT_COLORS,
     absolute_scale,
+    apart,
     colormap,
     distances,
     duration,
     filter_images,
     similarity_grid,
+    spread_over,
     thin,
-    with_grid,
 )
 
 # Colours
@@ -134,17 +135,32 @@ def test_a_time_is_said_as_people_say_it(seconds, words):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_an_image_is_enlarged_without_smoothing_and_every_patch_is_outlined(channels):
-    image = np.random.default_rng(0).integers(0, 200, (channels, 8, 8), dtype=np.uint8)
-    before = image.copy()
-    picture = with_grid(image, patch_size=4, zoom=5)
-    assert picture.shape == (40, 40, 3) and picture.dtype == np.uint8
-    for y in range(8):
-        for x in range(8):
-            np.testing.assert_array_equal(picture[5 * y + 2, 5 * x + 2], np.broadcast_to(image[:, y, x], 3))
-    white = (picture == 255).all(2)
-    assert white.all(1).nonzero()[0].tolist() == white.all(0).nonzero()[0].tolist() == [0, 20]
-    np.testing.assert_array_equal(image, before)
+@pytest.mark.parametrize(("grid", "patch_size"), [(1, 8), (3, 4), (16, 2), (28, 1)])
+def test_patches_stand_apart_in_their_places_and_nothing_lies_between_them(channels, grid, patch_size):
+    shape = (grid**2, channels, patch_size, patch_size)
+    patches = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    before = patches.copy()
+    picture = apart(patches, side=400)
+    assert picture.dtype == np.uint8 and picture.shape[0] == picture.shape[1] and picture.shape[2] == 4
+    assert 250 <= len(picture) <= 500
+    cell = len(picture) // grid
+    shown = picture.reshape(grid, cell, grid, cell, 4).transpose(0, 2, 1, 3, 4).reshape(grid**2, cell, cell, 4)
+    covered = int((shown[0, :, :, 3] == 255).any(0).sum())
+    zoom = covered // patch_size
+    assert covered == zoom * patch_size < cell
+    for patch, tile in zip(patches, shown, strict=True):
+        colours = np.broadcast_to(patch, (3, patch_size, patch_size)).transpose(1, 2, 0)
+        np.testing.assert_array_equal(tile[:covered:zoom, :covered:zoom, :3], colours)
+        np.testing.assert_array_equal(tile[zoom - 1 : covered : zoom, zoom - 1 : covered : zoom, :3], colours)
+        assert not tile[covered:].any() and not tile[:, covered:].any()
+    np.testing.assert_array_equal(patches, before)
+
+
+@given(st.integers(1, 5000), st.integers(1, 50))
+def test_images_are_picked_from_the_whole_part_and_none_twice(num_images, count):
+    picked = spread_over(num_images, count)
+    assert picked == sorted(set(picked)) and len(picked) == min(num_images, count)
+    assert picked[0] == 0 and picked[-1] == (num_images - 1 if count > 1 else 0)
 
 
 def test_filters_are_grey_at_0_and_full_at_the_largest_of_all():
@@ -157,7 +173,7 @@ def test_filters_are_grey_at_0_and_full_at_the_largest_of_all():
     assert images[1, 0, 0, 0] in (127, 128)
 
 
-@given(npst.arrays(np.float32, (2, 1, 2, 2), elements=st.floats(-1e30, 1e30, width=32)))
+@given(npst.arrays(np.float32, (2, 1, 2, 2), elements=st.floats(-(2.0**100), 2.0**100, width=32)))
 def test_filters_of_any_size_stay_in_the_range_of_bytes(weight):
     images = filter_images(weight).astype(int)
     largest = np.abs(weight).max()

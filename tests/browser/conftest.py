@@ -1,0 +1,247 @@
+"""A real server with folders of its own, a real browser that is watched, real images, and one run trained by command.
+
+Tests that only read share one server; who starts trainings, kills or deletes takes a `new_server`.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+from minivit import shapes
+from minivit.runs import Run, list_runs
+
+ROOT = Path(__file__).parents[2]
+CLASSES = ("star", "circle", "cross")  # as the trained run has them: not in the order of the folder's names
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+PROBES = r"/\w+/_stcore/(health|host-config)"  # Streamlit looks for its own address below a page's first
+SECONDS = 30  # for anything that a browser waits for; the machine may be busy with other tests
+
+expect.set_options(timeout=1000 * SECONDS)
+
+
+class Server:
+    """`streamlit run dashboard.py` with data, runs and locks of its own."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        self.runs, self.log = folder / "runs", folder / "server.log"
+        self.env = {**os.environ, "MINIVIT_DATA": str(data), "MINIVIT_RUNS": str(self.runs)}
+        self.env["MINIVIT_LOCKS"] = str(folder)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.address = ""
+
+    def start(self) -> None:
+        """Starts on a free port and waits until it answers."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", f"--server.port={port}"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--server.headless=true"], cwd=ROOT, env=self.env, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        self.address = f"http://127.0.0.1:{port}"
+        until(lambda: answers(f"{self.address}/_stcore/health"), "the server answers")
+
+    def kill(self) -> None:
+        """Ends the server and all of its process group at once, as the system does when memory runs out."""
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.process = None
+
+    def close(self) -> None:
+        """Ends the server and whatever it started; what it printed must hold no traceback."""
+        self.kill()
+        for run in self.all_runs():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker_of(run), signal.SIGKILL)
+        assert "Traceback" not in self.log.read_text(), self.log.read_text()
+
+    def all_runs(self) -> list[Run]:
+        """The runs of this server, newest first."""
+        return list_runs(self.runs)
+
+    def command(self, *arguments: str) -> str:
+        """What `python -m minivit …` prints, with this server's folders."""
+        done = subprocess.run(
+            [sys.executable, "-m", "minivit", *arguments], cwd=ROOT, env=self.env, check=True, capture_output=True
+        )
+        return done.stdout.decode()
+
+    def open(self, page: Page, name: str = "", **params: Any) -> None:
+        """Opens a page of the dashboard and waits until it is drawn."""
+        page.goto(f"{self.address}/{name}" + (f"?{urlencode(params)}" if params else ""))
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        settle(page)
+
+
+def until(come: Callable[[], object], what: str, seconds: float = 2 * SECONDS) -> None:
+    """Waits for something outside the browser; fails when it has not come in time."""
+    deadline = time.monotonic() + seconds
+    while not come():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
+        time.sleep(0.05)
+
+
+def answers(address: str) -> bool:
+    try:
+        return urlopen(address).status == 200
+    except OSError:
+        return False
+
+
+def settle(page: Page) -> None:
+    """Waits until the page's script has run to its end."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Chooses one option of a select box, as a person who types its beginning."""
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    settle(page)
+
+
+def said(page: Page, sentence: str | re.Pattern[str]) -> Locator:
+    """A sentence on the page that a person is told what to mend with."""
+    return page.get_by_text(sentence).and_(page.locator(":visible"))
+
+
+def worker_of(run: Run) -> int:
+    """The process id of the worker busy with `run`, found by its command line; one that nobody has if there is none."""
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = command.read_bytes().split(b"\0")
+            if b"minivit.worker" in words and str(run.path).encode() in words:
+                return int(command.parent.name)
+    return 2**22 + 1
+
+
+def draw_folder(root: Path, names: Sequence[str], num_per_class: int) -> Path:
+    """A folder tree <class>/*.png of drawn shapes under names of any kind."""
+    drawn = shapes.CLASSES[: len(names)]
+    images, labels, _ = shapes.draw(num_per_class, classes=drawn)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = root / names[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number:04}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real files: 3 classes of 200 images of 32×32 px."""
+    return draw_folder(tmp_path_factory.mktemp("pictures"), sorted(CLASSES), 200)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        path = os.environ.get("MINIVIT_BROWSER", "/usr/bin/chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """One context for all tests, so that Streamlit's scripts are loaded once."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+    context.set_default_timeout(1000 * SECONDS)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page that fails its test on an error in the console, a failed request, a dialog, or a look at the net."""
+    page = context.new_page()
+    with watched(page):
+        yield page
+        page.close()
+
+
+@contextlib.contextmanager
+def watched(page: Page) -> Iterator[None]:
+    wrong: list[str] = []
+    ours = ("http://127.0.0.1:", "ws://127.0.0.1:", "blob:", "data:", "about:")
+
+    def is_probe(url: str) -> bool:
+        return bool(re.fullmatch(rf"http://127\.0\.0\.1:\d+{PROBES}", url))
+
+    def on_console(message: Any) -> None:
+        if message.type == "error" and not is_probe(message.location["url"]):
+            wrong.append(f"console: {message.text} ({message.location['url']})")
+
+    def on_response(response: Any) -> None:
+        if response.status >= 400 and not is_probe(response.url):
+            wrong.append(f"status {response.status}: {response.url}")
+
+    def on_failed(request: Any) -> None:
+        if request.failure != "net::ERR_ABORTED":  # a person left before it came
+            wrong.append(f"failed: {request.url} {request.failure}")
+
+    page.on("console", on_console)
+    page.on("response", on_response)
+    page.on("requestfailed", on_failed)
+    page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+    page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: request.url.startswith(ours) or wrong.append(f"away: {request.url}"))
+    page.on("websocket", lambda socket: socket.url.startswith(ours) or wrong.append(f"away: {socket.url}"))
+    yield
+    assert not wrong, wrong
+
+
+@pytest.fixture(scope="session")
+def drawn_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder that tests share; shapes are drawn into it once."""
+    data = tmp_path_factory.getbasetemp() / "data"
+    data.mkdir(exist_ok=True)
+    return data
+
+
+@pytest.fixture(scope="session")
+def new_server(tmp_path_factory: pytest.TempPathFactory, drawn_data: Path) -> Iterator[Callable[..., Server]]:
+    """Makes servers without runs, not yet started; all are ended in the end."""
+    made: list[Server] = []
+
+    def make(data: Path = drawn_data) -> Server:
+        made.append(Server(tmp_path_factory.mktemp("server"), data))
+        return made[-1]
+
+    yield make
+    with contextlib.ExitStack() as stack:
+        for server in made:
+            stack.callback(server.close)
+
+
+@pytest.fixture(scope="session")
+def server(new_server: Callable[..., Server], pictures: Path) -> Server:
+    """A running server with one run, trained by the command line; for tests that change nothing."""
+    server = new_server()
+    options = ["--dataset", "folder", "--data-dir", str(pictures), "--classes", *CLASSES]
+    model = ["--depth", "2", "--num-heads", "4", "--embed-dim", "32", "--norm", "pre", "--normalize", "--lr", "0.005"]
+    server.command("train", *options, *model, "--epochs", "4", "--device", "cpu", "--threads", "1")
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def trained_run(server: Server) -> Run:
+    """The run of `server`: 2 layers of 4 heads on 3 classes, epochs 0 to 4."""
+    return server.all_runs()[0]
