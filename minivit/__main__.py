@@ -78,15 +78,17 @@ class Parser(argparse.ArgumentParser):
 
 
 class ProgressBar:
-    """A `Progress` on the terminal: one bar for each thing that goes on."""
+    """A `Progress` on the terminal: one bar for each thing that goes on. Into a file or a pipe nothing is drawn."""
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
+        self.what = ""
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        if self.bar is None or self.bar.desc != what:
+        if self.bar is None or self.what != what:
             self.close()
-            self.bar = tqdm(desc=what, total=total, leave=False, dynamic_ncols=True, unit_scale=True)
+            self.what = what
+            self.bar = tqdm(desc=what, total=total, leave=False, dynamic_ncols=True, unit_scale=True, disable=None)
         self.bar.total = total
         self.bar.update(done - self.bar.n)
 

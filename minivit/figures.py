@@ -101,7 +101,13 @@ def similarity_grid(similarity: NDArray[np.float32]) -> go.Figure:
     figure = go.Figure(heatmap)
     figure.update_layout(
         xaxis={**ticks, "title": "column of the patch", "constrain": "domain"},
-        yaxis={**ticks, "title": "row of the patch", "autorange": "reversed", "scaleanchor": "x"},
+        yaxis={
+            **ticks,
+            "title": "row of the patch",
+            "autorange": "reversed",
+            "scaleanchor": "x",
+            "constrain": "domain",
+        },
         margin={"l": 50, "r": 10, "t": 10, "b": 50},
         height=460,
     )

@@ -15,15 +15,18 @@ with frame(
 ):
     form, live = beside(pictures=2.6)
     with form, told():
-        config = choose_settings(choose_data(choose_preset()))
+        base = choose_data(choose_preset())
+        size_and_start = st.container()
+        config = choose_settings(base)
         train_set, held_out = cached.split(config)
         seconds = cached.seconds_to_train(config, len(train_set), len(held_out))
-        st.markdown(
-            f"**{num_parameters(config.model):,}** parameters · **{len(train_set):,}** images · "
-            f"about **{duration(seconds)}** here"
-        )
-        if st.button("Train this model", type="primary", icon=":material/play_arrow:", width="stretch"):
-            start(config)
+        with size_and_start:
+            st.markdown(
+                f"**{num_parameters(config.model):,}** parameters · **{len(train_set):,}** images · "
+                f"about **{duration(seconds)}** here"
+            )
+            if st.button("Train this model", type="primary", icon=":material/play_arrow:", width="stretch"):
+                start(config)
     with live, told():
         run = shown_run()
         fragment(lambda: live_run(run), every=1.5 if run.state.active else None)

@@ -48,7 +48,7 @@ def choose_data(base: TrainConfig) -> TrainConfig:
     fitting = data.fit_classes(config).classes
     classes = st.multiselect(
         "Classes", known, default=fitting[:MANY_CLASSES], key=f"choose_classes_{dataset}_{data_dir}",
-        persist_state="session", help="At least two. Their order gives the labels 0, 1 and so on.",
+        persist_state="session", help="At least two. Their order gives the labels 0, 1 and so on.", wrap=True,
     )  # fmt: skip
     return config.changed(classes=tuple(classes))
 

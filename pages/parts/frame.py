@@ -8,6 +8,7 @@ import re
 import string
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -137,10 +138,11 @@ def plain(text: str) -> str:
 def run_title(run: Run) -> str:
     """A run as people name it: its classes and when it was started."""
     names = " · ".join(run.config.classes[:4]) + (" …" if len(run.config.classes) > 4 else "")
-    day, clock = run.id[:8], run.id[9:15]
-    if not (day + clock).isdigit():
+    try:
+        started = datetime.strptime(run.id[:15], "%Y%m%d-%H%M%S")
+    except ValueError:  # a folder that somebody renamed
         return f"{names}, {run.id}"
-    return f"{names}, {day[6:]}.{day[4:6]}. {clock[:2]}:{clock[2:4]}:{clock[4:]}"
+    return f"{names}, {started:%d %b %H:%M:%S}"
 
 
 def pick_run(label: str = "Run", name: str = "run") -> Run:

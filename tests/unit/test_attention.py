@@ -90,6 +90,7 @@ def test_relevance_works_on_frozen_weights_and_leaves_the_model_as_it_was():
 @pytest.mark.parametrize(("grid", "patch", "golden"), [(8, 4, 16.5459), (4, 8, 16.0641), (16, 2, 16.6522)])
 def test_uniform_attention_has_the_known_distance(grid, patch, golden):
     assert attention.distance(uniform(grid), patch)[0].tolist() == pytest.approx([golden, golden], abs=1e-4)
+    assert attention.uniform_distance(grid, patch) == pytest.approx(golden, abs=1e-4)
 
 
 def test_distance_agrees_with_an_independent_implementation():
@@ -113,6 +114,36 @@ def test_entropy_agrees_with_an_independent_implementation():
     np.testing.assert_allclose(
         attention.entropy(maps), [article_yardstick.entropy(row.numpy()) for row in maps], rtol=1e-5
     )
+
+
+def test_a_map_that_is_the_same_for_every_image_depends_on_none():
+    same = torch.rand(1, 16).expand(4, 16) * torch.tensor([[1.0], [2.0], [0.5], [3.0]])
+    assert attention.image_dependence(same).item() == pytest.approx(0, abs=1e-6)
+    assert attention.image_dependence(torch.tensor([[1.0, 2, 3, 4], [4, 3, 2, 1]])).item() == pytest.approx(2)
+
+
+def test_image_dependence_is_one_minus_the_mean_of_numpys_correlations():
+    maps = attention.cls_map(random_attention(1, B=5)[0])
+    correlation = np.corrcoef(maps.numpy())
+    expected = 1 - np.mean([correlation[i, j] for i in range(5) for j in range(5) if i != j])
+    assert attention.image_dependence(maps).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_positions_are_alike_as_their_cosine_says():
+    model = MiniViT(ViTConfig(embed_dim=16, patch_size=8, pos_embed="learned"))
+    similarity = attention.position_similarity(model)
+    a, b = model.pos_embed[0, 1 + 3], model.pos_embed[0, 1 + 7]
+    assert similarity.shape == (16, 16)
+    assert similarity[3, 7].item() == pytest.approx((a @ b / a.norm() / b.norm()).item(), abs=1e-6)
+
+
+def test_heads_are_written_from_one_and_read_back():
+    for head in ("mean", "max", 0, 7):
+        assert attention.read_head(attention.write_head(head)) == head
+    assert attention.write_head(0) == "1"
+    for text in ("0", "-1", "x", "1.5", ""):
+        with pytest.raises(ConfigError, match="from 1"):
+            attention.read_head(text)
 
 
 def test_attend_gives_probabilities_and_the_attention_of_every_layer_in_order():

@@ -96,18 +96,13 @@ def test_the_head_view_loads_nothing_from_anywhere(html):
         assert "http-equiv" not in attributes
     for style in page.text.get("style", []):
         assert "@import" not in style and "url(" not in style
-    assert "cdnjs" not in html
 
 
 def test_scripts_end_where_they_should(html):
     page = Page(html)
     scripts = page.text["script"]
-    assert (
-        page.ended.count("script")
-        == len(scripts)
-        == len(re.findall("</script", html))
-        == len(re.findall("<script", html))
-    )
+    assert page.ended.count("script") == len(scripts) == len(re.findall("</script", html))
+    assert not any("<!--" in script for script in scripts)  # after it, a "<script" would swallow the end of its script
     assert sum(len(script) for script in scripts) > 0.9 * len(html)
     jquery, d3, shim, *_ = scripts
     assert "jQuery" in jquery and "d3js.org" in d3 and "requirejs" in shim

@@ -1,0 +1,113 @@
+"""What no single module can hold: the one way of imports, short pages, and a tidy top level."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "minivit"
+
+# A module imports only what stands before it; see DESIGN in the README of the house.
+ORDER = [
+    "errors", "config", "shapes", "data", "model", "runs", "machine", "predict", "attention", "export", "engine",
+    "worker", "__main__",
+]  # fmt: skip
+ALONE = {"figures": {"errors"}}  # beside the order, with all that it may import
+TRACKED = {
+    "README.md", "LICENSE", "dashboard.py", "minivit", "pages", "pyproject.toml", "requirements.txt", "tests",
+}  # fmt: skip
+PAGES = [ROOT / "dashboard.py", *sorted((ROOT / "pages").glob("*.py"))]
+
+
+def sources(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def module_of(path: Path) -> str:
+    """The module of `minivit` that a file belongs to; a package counts as one."""
+    first = path.relative_to(LIBRARY).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports, wherever in the file; relative ones are refused."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} has a relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def ours(path: Path) -> set[str]:
+    """Modules of `minivit` that a file imports."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith("minivit.")}
+
+
+def test_every_module_has_its_place():
+    files = [path for path in sources(LIBRARY) if path != LIBRARY / "__init__.py"]
+    assert {module_of(path) for path in files} == {*ORDER, *ALONE}
+    assert not imports(LIBRARY / "__init__.py")
+
+
+@pytest.mark.parametrize("path", sources(LIBRARY), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    module = module_of(path)
+    if module == "__init__":
+        return
+    allowed = ALONE.get(module) or {*ORDER[: ORDER.index(module)], module}
+    assert ours(path) <= allowed
+    if module in ("engine", "worker"):
+        assert not ours(path) & {"attention", "export"}
+
+
+def test_the_library_and_figures_do_not_name_what_they_must_not_know():
+    for path in sources(LIBRARY):
+        assert not {name.split(".")[0] for name in imports(path)} & {"streamlit", "pages", "dashboard", "tests"}, path
+    assert not {name.split(".")[0] for name in imports(LIBRARY / "figures.py")} & {"torch", "pathlib", "os", "io"}
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed():
+    everything = ", ".join(f"minivit.{module}" for module in (*ORDER, *ALONE))
+    code = (
+        "import sys, minivit.config, minivit.figures\n"
+        "assert 'torch' not in sys.modules, 'torch'\n"
+        f"import {everything}\n"
+        "for name in ('streamlit', 'bertviz', 'torchvision', 'transformers', 'matplotlib'):\n"
+        "    assert name not in sys.modules, name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", sources(LIBRARY), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_of_the_library_passes_400_lines_and_each_says_its_job(path):
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    assert ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_is_short_and_stands_whole_inside_its_frame(path):
+    text = path.read_text()
+    assert text.count("\n") < 100
+    docstring, *body = ast.parse(text).body
+    assert isinstance(docstring, ast.Expr) and isinstance(docstring.value, ast.Constant)
+    (shown,) = [part for part in body if not isinstance(part, ast.Import | ast.ImportFrom | ast.Assign)]
+    assert isinstance(shown, ast.With) and shown is body[-1]
+    (opened,) = [item.context_expr for item in shown.items]
+    assert isinstance(opened, ast.Call) and isinstance(opened.func, ast.Name) and opened.func.id == "frame"
+
+
+def test_only_the_agreed_names_are_tracked_at_the_top_level():
+    listed = subprocess.run(
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    tops = {name.split("/")[0] for name in listed if name}
+    assert "minivit" in tops
+    assert not {name for name in tops if not name.startswith(".")} - TRACKED
