@@ -6,8 +6,8 @@ from minivit import data
 from minivit.config import preset
 from minivit.runs import list_runs
 from pages.parts.choose import offer_download
-from pages.parts.frame import frame
-from pages.parts.runs import run_card, start
+from pages.parts.frame import fragment, frame
+from pages.parts.runs import run_cards, start
 
 with frame(
     "MiniViT",
@@ -19,18 +19,10 @@ with frame(
         if st.button("Train the article's experiment on CIFAR-10", type="primary", icon=":material/play_arrow:"):
             start(article)
     else:
-        drawn = article.changed(dataset="shapes", classes=("circle", "star", "cross", "heart"), epochs=30)
+        drawn = article.changed(dataset="shapes", classes=data.list_classes("shapes")[:4], epochs=30)
         if st.button("Train the article's model on drawn shapes", type="primary", icon=":material/play_arrow:"):
             start(drawn)
         offer_download("cifar10")
 
-    runs = list_runs()
-    st.subheader("Runs" if runs else "No run yet", anchor=False)
-    if not runs:
-        st.markdown("The button above starts one; **Train** lets you choose classes and settings first.")
-    for row in range(0, len(runs[:12]), 3):
-        for column, run in zip(st.columns(3), runs[row : row + 3], strict=False):
-            with column:
-                run_card(run)
-    if len(runs) > 12:
-        st.page_link("pages/runs.py", label=f"All {len(runs)} runs")
+    st.subheader("Runs", anchor=False)
+    fragment(run_cards, every=3 if any(run.state.active for run in list_runs()) else None)

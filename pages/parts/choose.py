@@ -18,7 +18,8 @@ DATASET_TITLES = {
     "shapes": "Shapes, drawn here",
 }
 GROUPS = {"model": "Model", "training": "Training", "machine": "Machine"}
-MANY_CLASSES = 10  # more than these are not chosen beforehand
+CHOSEN_BEFOREHAND = 4  # as many classes as the article has; a person's own folder is taken whole if it can be
+MANY_CLASSES = 10
 
 
 def choose_data(base: TrainConfig) -> TrainConfig:
@@ -47,7 +48,7 @@ def choose_data(base: TrainConfig) -> TrainConfig:
     known = data.list_classes(dataset, data_dir)
     fitting = data.fit_classes(config).classes
     classes = st.multiselect(
-        "Classes", known, default=fitting[:MANY_CLASSES], key=f"choose_classes_{dataset}_{data_dir}",
+        "Classes", known, default=fitting[: MANY_CLASSES if dataset == "folder" else CHOSEN_BEFOREHAND], key=f"choose_classes_{dataset}_{data_dir}",
         persist_state="session", help="At least two. Their order gives the labels 0, 1 and so on.", wrap=True,
     )  # fmt: skip
     return config.changed(classes=tuple(classes))

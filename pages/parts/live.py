@@ -32,7 +32,7 @@ def live_run(run: Run) -> None:
         st.text(_headline(run, state, rows))
     if state.active:
         st.progress(min(1.0, (state.epoch + state.progress) / run.config.epochs))
-    elif state.phase == "failed":
+    elif state.phase != "done":
         st.text(state.message)
     run_buttons(run, state)
     live_curves(rows, num_classes=len(run.config.classes), key=f"live_curves_{run.id}")

@@ -6,7 +6,7 @@ import streamlit as st
 
 from minivit import data
 from minivit.config import TrainConfig
-from minivit.runs import Run, State
+from minivit.runs import Run, State, list_runs
 from minivit.worker import start_worker
 from pages.parts.frame import go, run_title
 
@@ -16,6 +16,7 @@ COLOURS: dict[str, Literal["green", "red", "violet"]] = {
     "training": "violet",
     "loading": "violet",
 }
+NUM_CARDS = 12
 LINKS = {"train": "Curves", "predictions": "Predictions", "attention": "Attention", "compare": "Compare"}
 STATE_SIGNS = {"done": "check", "failed": "error", "paused": "pause", "stopped": "stop", "queued": "hourglass_empty"}
 
@@ -32,6 +33,19 @@ def state_badge(state: State) -> None:
     """The phase as a coloured word with a sign."""
     sign = STATE_SIGNS.get(state.phase, "model_training")
     st.badge(state.phase, color=COLOURS.get(state.phase, "gray"), icon=f":material/{sign}:")
+
+
+def run_cards() -> None:
+    """The newest runs as cards, three in a row; what to do where there is none."""
+    runs = list_runs()
+    if not runs:
+        st.markdown("None yet. The button above starts one; **Train** lets you choose classes and settings first.")
+    for row in range(0, len(runs[:NUM_CARDS]), 3):
+        for column, run in zip(st.columns(3), runs[row : row + 3], strict=False):
+            with column:
+                run_card(run)
+    if len(runs) > NUM_CARDS:
+        st.page_link("pages/runs.py", label=f"All {len(runs)} runs")
 
 
 def run_card(run: Run) -> None:

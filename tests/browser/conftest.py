@@ -36,8 +36,8 @@ expect.set_options(timeout=1000 * SECONDS)
 class Server:
     """`streamlit run dashboard.py` with data, runs and locks of its own."""
 
-    def __init__(self, folder: Path, data: Path) -> None:
-        self.runs, self.log = folder / "runs", folder / "server.log"
+    def __init__(self, folder: Path, data: Path, runs: Path | None = None) -> None:
+        self.runs, self.log = runs or folder / "runs", folder / "server.log"
         self.env = {**os.environ, "MINIVIT_DATA": str(data), "MINIVIT_RUNS": str(self.runs)}
         self.env["MINIVIT_LOCKS"] = str(folder)
         self.process: subprocess.Popen[bytes] | None = None
@@ -220,8 +220,8 @@ def new_server(tmp_path_factory: pytest.TempPathFactory, drawn_data: Path) -> It
     """Makes servers without runs, not yet started; all are ended in the end."""
     made: list[Server] = []
 
-    def make(data: Path = drawn_data) -> Server:
-        made.append(Server(tmp_path_factory.mktemp("server"), data))
+    def make(data: Path = drawn_data, runs: Path | None = None) -> Server:
+        made.append(Server(tmp_path_factory.mktemp("server"), data, runs))
         return made[-1]
 
     yield make

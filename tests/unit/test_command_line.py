@@ -72,7 +72,7 @@ def fingerprint(run: Run) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_images(folder: Path, part: str) -> list[tuple[int, torch.Tensor]]:
+def files_of(folder: Path, part: str) -> list[tuple[int, torch.Tensor]]:
     """Label and image (1, 3, 32, 32) 0..1 of every file, read without MiniViT, in the order of the data set."""
     found = []
     for name in sorted(CLASSES):
@@ -80,9 +80,6 @@ def test_images(folder: Path, part: str) -> list[tuple[int, torch.Tensor]]:
             pixels = np.asarray(Image.open(path).convert("RGB")).astype(np.float32) / 255
             found.append((CLASSES.index(name), torch.from_numpy(pixels).permute(2, 0, 1)[None]))
     return found
-
-
-test_images.__test__ = False  # a helper whose name only looks like a test
 
 
 # Train
@@ -137,7 +134,7 @@ def test_prediction_prints_what_an_independent_count_gives(call, trained, image_
     for epoch in (None, 0):
         model = trained.load_model(epoch)
         counts = np.zeros((3, 3), int)
-        for label, image in test_images(image_folder, "test"):
+        for label, image in files_of(image_folder, "test"):
             counts[label, model(image)[0].argmax()] += 1
         code, out, err = call("predict", trained.path, *([] if epoch is None else ["--epoch", epoch]))
         assert (code, err) == (0, "")
@@ -200,7 +197,7 @@ def test_the_keyboard_ends_it_with_what_to_do_next_and_no_traceback(call, tiny, 
 def test_export_writes_the_articles_json_of_that_image_layer_and_head(
     call, trained, image_folder, options, layer, head
 ):
-    _, image = test_images(image_folder, "test")[13]
+    _, image = files_of(image_folder, "test")[13]
     _, attn = trained.load_model(1)(image, return_attn=True)
     heads = {"mean": attn[layer][0].mean(0), "max": attn[layer][0].amax(0), 0: attn[layer][0, 0], 1: attn[layer][0, 1]}
     code, out, err = call("export", trained.path, "--epoch", 1, "--image", 13, *options)

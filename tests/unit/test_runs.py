@@ -398,8 +398,8 @@ def test_every_listed_run_can_be_found_by_its_name_whatever_its_name_is(run):
 )  # fmt: skip
 def test_a_name_leads_nowhere_but_into_the_runs_folder(run, tiny, tmp_path, name):
     root = run.path.parent
-    outside = Run.create(tiny, tmp_path / "elsewhere")
-    (root / "outside").symlink_to(outside.path)
+    outside = Run.create(tiny, tmp_path / "elsewhere").path.rename(tmp_path / "elsewhere" / "outside")
+    (root / "outside").symlink_to(outside)
     (root / "ring").symlink_to(root / "ring")
     name = name.format(run=run.id, root=root)
     with pytest.raises(RunError) as refused:
