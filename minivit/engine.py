@@ -35,7 +35,7 @@ def train(config: TrainConfig, run: Run, progress: Progress = lambda *_: None, s
     decisions and of each epoch. A wish to pause or stop ends the function with that phase. Raises a MiniViTError for
     what a person can mend; the run's phase is then failed and its message says the same.
     """
-    with run.hold(), _ending(run, say):
+    with run.hold(), _ending(run, say), _enough_memory(config):
         device = pick_device(config.device)
         glance = Glance(run, progress)
         with turn_on(device, lambda: glance("queued", f"Waiting for another training on the {device.type}.", 0, 1)):
@@ -265,10 +265,11 @@ def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> floa
     before = torch.get_num_threads()
     torch.set_num_threads(choose_threads(config))
     try:
-        fastest = seconds_per_image(2)  # pays for warming up; a large model is judged by it alone
-        batch = min(config.batch_size, 64)
-        if fastest * batch < 2:
-            fastest = min(seconds_per_image(batch) for _ in range(10))
+        with _enough_memory(config):
+            fastest = seconds_per_image(2)  # pays for warming up; a large model is judged by it alone
+            batch = min(config.batch_size, 64)
+            if fastest * batch < 2:
+                fastest = min(seconds_per_image(batch) for _ in range(10))
     finally:
         torch.set_num_threads(before)
     return config.epochs * fastest * (num_train + num_test / 3)  # evaluating has no backward pass
@@ -332,6 +333,20 @@ def _ending(run: Run, say: Say) -> Iterator[None]:
     except Exception as error:
         run.set_state("failed", run.state.epoch, f"{type(error).__name__}: {error}. The log has the details.")
         raise
+
+
+@contextmanager
+def _enough_memory(config: TrainConfig) -> Iterator[None]:
+    """Says in a sentence that the memory is too small; torch says so by RuntimeErrors of several kinds."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise TrainingError(
+            f"This machine has too little memory for {config.model.num_patches:,} patches an image and a batch of "
+            f"{config.batch_size:,}. Choose larger patches, smaller images, a smaller batch or a smaller model."
+        ) from None
 
 
 def mix(*numbers: int) -> int:

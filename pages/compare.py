@@ -5,7 +5,7 @@ import streamlit as st
 from minivit.attention import Head, write_head
 from minivit.figures import absolute_scale, spread_over
 from pages.parts import cached
-from pages.parts.frame import frame, go, head_param, pick_epoch, pick_run, set_params, whole
+from pages.parts.frame import frame, go, head_param, linked, pick_epoch, pick_run, set_params, whole
 from pages.parts.maps import Caption, maps
 from pages.parts.spread import spread
 
@@ -41,11 +41,12 @@ with frame(
     layer, head = whole("layer", range(1, num_layers + 1), num_layers), head_param(num_heads)
     if num_layers > 1:
         layers = range(1, num_layers + 1)
-        layer = boxes[1].selectbox("Layer", layers, index=layer - 1, key=f"compare_layer_{run.id}")
+        layer = linked("layer", layer, lambda **how: boxes[1].selectbox("Layer", layers, **how))
     if num_heads > 1:
         heads: list[Head] = ["mean", "max", *range(num_heads)]
-        at = heads.index(head)
-        head = boxes[2].selectbox("Head", heads, index=at, format_func=write_head, key=f"compare_head_{run.id}")
+        head = linked(
+            "head", head, lambda **how: boxes[2].selectbox("Head", heads, format_func=write_head, **how), write_head
+        )
     set_params(layer=layer, head=write_head(head))
 
     fits = {

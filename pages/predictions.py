@@ -7,7 +7,7 @@ import streamlit as st
 from minivit.predict import Order, precision_recall, wilson
 from pages.parts import cached
 from pages.parts.confusion import confusion
-from pages.parts.frame import beside, frame, go, param, pick_epoch, pick_run
+from pages.parts.frame import beside, frame, go, pick_epoch, pick_run
 from pages.parts.gallery import Title, gallery
 
 ANSWERS: dict[str | None, bool] = {"right": True, "wrong": False}
@@ -26,6 +26,17 @@ with frame(
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
 
     table, images = beside(pictures=1.7)
+    st.session_state.update(st.session_state.pop("predictions_cell_classes", {}))  # before their boxes are drawn
+    with images:
+        boxes = st.columns(4)
+        true = boxes[0].selectbox("True class", classes, index=None, key="true", bind="query-params", placeholder="all")
+        predicted = boxes[1].selectbox(
+            "Predicted class", classes, index=None, key="predicted", bind="query-params", placeholder="all"
+        )
+        answer = boxes[2].selectbox(
+            "Answer", list(ANSWERS), index=None, key="answer", bind="query-params", placeholder="right or wrong"
+        )
+        order = boxes[3].selectbox("Sorted by", get_args(Order), key="order", bind="query-params")
     with table:
         low, high = wilson(int(said.right.sum()), len(said.labels))
         st.metric("held-out accuracy", f"{said.accuracy:.1%}", width="content")
@@ -34,12 +45,11 @@ with frame(
             f"Chance is {1 / len(classes):.0%}."
         )
         st.markdown("**Confusion matrix.** Click a cell to see its images.")
-        shown = (numbers.get(param("true"), -1), numbers.get(param("predicted"), -1))
-        cell = confusion(said.confusion, classes, key="predictions_cell", selected=None if -1 in shown else shown)
+        shown = (numbers[true], numbers[predicted]) if true and predicted else None
+        cell = confusion(said.confusion, classes, key="predictions_cell", selected=shown)
         if cell is not None:
-            st.session_state["true"], st.session_state["predicted"] = (
-                (classes[c] for c in cell) if cell else (None, None)
-            )
+            picked_true, picked_predicted = (classes[c] for c in cell) if cell else (None, None)
+            st.session_state["predictions_cell_classes"] = {"true": picked_true, "predicted": picked_predicted}
             st.rerun()
         precision, recall = precision_recall(said.confusion)
         st.dataframe(
@@ -51,15 +61,6 @@ with frame(
             hide_index=True,
         )
     with images:
-        boxes = st.columns(4)
-        true = boxes[0].selectbox("True class", classes, index=None, key="true", bind="query-params", placeholder="all")
-        predicted = boxes[1].selectbox(
-            "Predicted class", classes, index=None, key="predicted", bind="query-params", placeholder="all"
-        )
-        answer = boxes[2].selectbox(
-            "Answer", list(ANSWERS), index=None, key="answer", bind="query-params", placeholder="right or wrong"
-        )
-        order = boxes[3].selectbox("Sorted by", get_args(Order), key="order", bind="query-params")
         chosen = said.choose(
             true=numbers.get(true),
             predicted=numbers.get(predicted),

@@ -25,7 +25,8 @@ with frame(
         "folder": [str(run.path) for run in runs],
     }
     chosen = st.dataframe(
-        table, hide_index=True, on_select="rerun", selection_mode="multi-row", key="runs_table",
+        table, hide_index=True, on_select="rerun", selection_mode="multi-row",
+        key=f"runs_table_{hash(tuple(run.id for run in runs))}",  # ticks are row numbers: other runs, another table
         column_config={
             "held-out accuracy": st.column_config.NumberColumn(format="percent"),
             "over training": st.column_config.LineChartColumn(y_min=0, y_max=1),

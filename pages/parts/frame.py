@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from minivit.attention import Head, read_head
-from minivit.errors import ConfigError, MiniViTError
+from minivit.attention import Head, write_head
+from minivit.errors import MiniViTError
 from minivit.runs import Run, find_run, list_runs
+
+T = TypeVar("T")
 
 PARTS = Path(__file__).parent
 SIDEBAR_PX = 200
@@ -37,13 +39,14 @@ PAGES = {
 def frame(title: str, lead: str) -> Iterator[None]:
     """Title, one sentence on what is to be seen and done here, and links; errors inside become sentences."""
     st.set_page_config(
-        page_title=f"{title} · MiniViT",
+        page_title=title if title == "MiniViT" else f"{title} · MiniViT",
         page_icon=str(PARTS / "favicon.png"),
         layout="wide",
         initial_sidebar_state=SIDEBAR_PX,
     )
     st.html(PARTS / "frame.css")
     st.logo(str(PARTS / "logo.svg"), size="large")
+    st.session_state["frame_page"] = title
     shown = param("run")
     for path, name in PAGES.items():
         st.sidebar.page_link(path, label=name, icon="", query_params={"run": shown} if shown else None)
@@ -97,23 +100,18 @@ def param(name: str, default: str = "") -> str:
 def whole(name: str, options: range | list[int], default: int) -> int:
     """A whole number from the URL if it is one of `options`, else `default`."""
     found = param(name)
-    return int(found) if found.isdecimal() and int(found) in options else default
+    return int(found) if len(found) < 10 and found.isdecimal() and int(found) in options else default
 
 
 def head_param(num_heads: int) -> Head:
     """The head of the URL if the model has it, else the mean."""
-    try:
-        head = read_head(param("head", "mean"))
-    except ConfigError:
-        return "mean"
-    return head if isinstance(head, str) or head < num_heads else "mean"
+    heads: list[Head] = ["mean", "max", *range(num_heads)]
+    return {write_head(head): head for head in heads}.get(param("head"), "mean")
 
 
 def token_param(num_tokens: int) -> int:
     """The token of the URL, such as 'p30', as its place: 0 is CLS, 1 is p0. CLS where the URL names none."""
-    found = param("token")
-    place = int(found[1:]) + 1 if found[:1] == "p" and found[1:].isdecimal() else 0
-    return place if place < num_tokens else 0
+    return {f"p{place - 1}": place for place in range(1, num_tokens)}.get(param("token"), 0)
 
 
 def set_params(**values: Any) -> None:
@@ -123,6 +121,18 @@ def set_params(**values: Any) -> None:
             st.query_params.pop(name, None)
         elif st.query_params.get(name) != str(value):
             st.query_params[name] = str(value)
+
+
+def linked(name: str, found: T, widget: Callable[..., T], write: Callable[[T], Any] = str) -> T:
+    """The value of a widget that stands in the URL as `name`, where `found` was read.
+
+    The widget writes there when a person changes it, and follows where the URL was changed otherwise, as by the
+    browser's Back button.
+    """
+    key = f"{st.session_state['frame_page']}_{name}"  # each page has its own
+    if st.session_state.get(key) != found:
+        st.session_state[key] = found
+    return widget(key=key, on_change=lambda: set_params(**{name: write(st.session_state[key])}))
 
 
 def go(page: str, **params: Any) -> NoReturn:
@@ -154,20 +164,20 @@ def pick_run(label: str = "Run", name: str = "run") -> Run:
         st.stop()
     titles = {run.id: run_title(run) for run in runs}
     wanted = param(name)
-    gone = bool(wanted) and wanted not in titles
-    chosen = st.selectbox(
-        label,
-        list(titles),
-        index=None if gone else list(titles).index(wanted or runs[0].id),
-        format_func=lambda run_id: titles.get(run_id, run_id),
-        placeholder="Choose a run",
-        key=f"frame_{name}_{wanted}",  # a link to another run is another picker
+    found = (wanted if wanted in titles else None) if wanted else runs[0].id
+    chosen = linked(
+        name,
+        found,
+        lambda **how: st.selectbox(
+            label, list(titles), None, lambda run_id: titles.get(run_id, run_id), placeholder="Choose a run", **how
+        ),
     )
     if chosen is None:
         find_run(wanted)
         st.stop()
-    if chosen != wanted:
-        set_params(**{name: chosen, "epoch": None})
+    if not wanted:
+        set_params(**{name: chosen})
+        st.rerun()  # so that the links to other pages lead to it
     return find_run(chosen)
 
 
@@ -178,8 +188,8 @@ def pick_epoch(run: Run, label: str = "Epoch", name: str = "epoch", *, first: bo
         run.load_model()  # says why there is nothing to see
     epoch = whole(name, epochs, epochs[0] if first else epochs[-1])
     if len(epochs) > 1:
-        key = f"frame_{name}_{run.id}"
-        epoch = st.select_slider(label, epochs, value=epoch, key=key, help="Saved epochs; 0 is the untrained model.")
+        said = "Saved epochs; 0 is the untrained model."
+        epoch = linked(name, epoch, lambda **how: st.select_slider(label, epochs, help=said, **how))
     set_params(**{name: epoch})
     return epoch
 
@@ -188,14 +198,11 @@ def pick_image(num_images: int) -> int:
     """The number of one held-out image: that of the URL, else the first; with buttons for its neighbours."""
     image = whole("image", range(num_images), 0)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="xxsmall"):
-        if st.button(
-            "", key="frame_previous", icon=":material/chevron_left:", help="Previous image", disabled=image == 0
-        ):
-            image -= 1
-        if st.button(
-            "", key="frame_next", icon=":material/chevron_right:", help="Next image", disabled=image == num_images - 1
-        ):
-            image += 1
-        image = st.number_input("Held-out image", 0, num_images - 1, image, key=f"frame_image_{image}")
+        for way, sign, beside in (("Previous", "left", image - 1), ("Next", "right", image + 1)):
+            st.button(
+                "", key=f"frame_{way}", icon=f":material/chevron_{sign}:", help=f"{way} image",
+                disabled=beside not in range(num_images), on_click=set_params, kwargs={"image": beside},
+            )  # fmt: skip
+        image = linked("image", image, lambda **how: st.number_input("Held-out image", 0, num_images - 1, **how))
     set_params(image=image)
     return image

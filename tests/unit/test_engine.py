@@ -18,6 +18,8 @@ from minivit.model import MiniViT
 from minivit.predict import predict_run, wilson
 from minivit.runs import Run
 
+pytestmark = pytest.mark.timeout(120)  # a loop that never ends fails
+
 CLOCK = ("train_seconds", "eval_seconds", "images_per_second")  # what no two runs have in common
 
 
@@ -92,15 +94,21 @@ def test_epoch_0_is_the_freshly_seeded_model_and_is_kept_before_the_first_step(t
 # What is learned from
 
 
-def test_each_training_image_is_learned_from_once_an_epoch_and_no_held_out_image_ever(tiny, monkeypatch):
-    seen: list[bytes] = []
+@pytest.fixture
+def seen(monkeypatch) -> list[bytes]:
+    """Every image that the model learns from, as it gets it."""
+    images: list[bytes] = []
     convert = engine.as_float
 
-    def spy(images):
-        seen.extend(image.numpy().tobytes() for image in images)
-        return convert(images)
+    def spy(batch):
+        images.extend(image.numpy().tobytes() for image in batch)
+        return convert(batch)
 
     monkeypatch.setattr(engine, "as_float", spy)
+    return images
+
+
+def test_each_training_image_is_learned_from_once_an_epoch_and_no_held_out_image_ever(tiny, seen):
     for split in ("article", "official"):
         config = tiny.changed(split=split, epochs=2, batch_size=25)
         seen.clear()
@@ -111,6 +119,26 @@ def test_each_training_image_is_learned_from_once_an_epoch_and_no_held_out_image
         assert sorted(seen[:num]) == sorted(seen[num:]) == one_epoch
         assert seen[:num] != seen[num:]  # in another order
         assert not {image.numpy().tobytes() for image in held_out.images} & set(seen)
+
+
+def test_augmentation_changes_each_training_image_by_itself_and_anew_every_epoch(tiny, seen):
+    trained(tiny.changed(augment="flip"))
+    train_set, _ = load_split(tiny)
+    mirrored = {image.flip(2).numpy().tobytes(): number for number, image in enumerate(train_set.images)}
+    plain = {image.numpy().tobytes(): number for number, image in enumerate(train_set.images)}
+    epochs = []
+    for epoch in range(3):
+        shown = seen[96 * epoch : 96 * (epoch + 1)]
+        assert sorted((mirrored | plain)[image] for image in shown) == list(range(96))
+        epochs.append({mirrored[image] for image in shown if image in mirrored})
+        assert 24 < len(epochs[-1]) < 72  # about half
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_dropout_acts_in_training(tiny):
+    frozen = tiny.changed(epochs=1, optimizer="sgd", lr=1e-12)
+    plain, dropped = (trained(frozen.changed(drop_rate=rate)).metrics()[1] for rate in (0.0, 0.5))
+    assert plain["test_loss"] == dropped["test_loss"] and abs(plain["train_loss"] - dropped["train_loss"]) > 1e-3
 
 
 def test_test_loss_and_accuracy_are_those_of_the_kept_weights_computed_by_hand(tiny):
@@ -437,6 +465,38 @@ def test_nothing_that_is_not_a_number_is_ever_kept(tiny, batch_size):
     for epoch in run.epochs():
         assert all(value.isfinite().all() for value in weights(run, epoch).values())
     assert all(value.isfinite().all() for name, value in run.load_resume()[0].items() if name.startswith("model."))
+
+
+NO_MEMORY = [
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 549760008200 bytes."),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 512.00 GiB."),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
+def test_too_little_memory_is_told_with_the_settings_that_ask_for_it(tiny, monkeypatch, error):
+    def forward(*_, **__):
+        raise error
+
+    monkeypatch.setattr(MiniViT, "forward", forward)
+    run = Run.create(tiny)
+    with pytest.raises(TrainingError, match="memory for 16 patches an image and a batch of 32"):
+        train(tiny, run, say=quiet)
+    assert run.state.phase == "failed" and "16 patches" in run.state.message
+    with pytest.raises(TrainingError, match="16 patches"):
+        estimate_seconds(tiny, 96, 24)
+
+
+def test_another_mistake_is_not_taken_for_too_little_memory(tiny, monkeypatch):
+    def forward(*_, **__):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(MiniViT, "forward", forward)
+    run = Run.create(tiny)
+    with pytest.raises(RuntimeError, match="mat1"):
+        train(tiny, run, say=quiet)
+    assert run.state.phase == "failed" and "RuntimeError: mat1" in run.state.message
 
 
 def test_images_that_are_missing_fail_the_run_with_the_same_sentence(tiny, tmp_path):

@@ -18,6 +18,8 @@ from minivit.machine import turn_on
 from minivit.runs import Run
 from minivit.worker import PROJECT, main, start_worker
 
+pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
+
 DEADLINE = 150  # seconds; importing torch alone takes a minute where the machine is busy
 
 

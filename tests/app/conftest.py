@@ -1,0 +1,96 @@
+"""Pages as AppTest runs them: the script alone, without a browser, on a folder of runs of the test's own."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from minivit.config import TrainConfig, preset
+from minivit.engine import train
+from minivit.runs import Run, default_runs_dir, list_runs
+
+ROOT = Path(__file__).parents[2]
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="session")
+def trained_config(image_folder: Path) -> TrainConfig:
+    """3 classes of a folder, not in the folder's order; 2 layers of 2 heads."""
+    return preset("article").changed(
+        dataset="folder", data_dir=str(image_folder), classes=("star", "cross", "circle"), patch_size=8, embed_dim=16,
+        depth=2, num_heads=2, epochs=3, batch_size=32, lr=0.01, device="cpu", threads=1,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def trained_once(trained_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = Run.create(trained_config, tmp_path_factory.mktemp("trained"))
+    train(trained_config, run, say=lambda line: None)
+    return run.path
+
+
+@pytest.fixture
+def trained(trained_once: Path) -> Run:
+    """A finished run of epochs 0 to 3, the only one there is; a copy, so that a test may change it."""
+    copy = default_runs_dir() / trained_once.name
+    shutil.copytree(trained_once, copy)
+    return Run.open(copy)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """The runs that a page gave to a worker; no process is started."""
+    given: list[Run] = []
+    monkeypatch.setattr("pages.parts.runs.start_worker", given.append)
+    return given
+
+
+@pytest.fixture
+def open_page() -> Iterator[Open]:
+    """Runs a page, with names and values in its URL; nothing but what MiniViT tells may go wrong."""
+    opened: list[AppTest] = []
+
+    def run(name: str = "dashboard", **params: Any) -> AppTest:
+        app = AppTest.from_file(str(ROOT / "dashboard.py"), default_timeout=60)
+        if name != "dashboard":
+            app.switch_page(f"pages/{name}.py")
+        for key, value in params.items():
+            app.query_params[key] = str(value)
+        opened.append(app)
+        return app.run()
+
+    yield run
+    st.cache_data.clear()
+    for app in opened:
+        assert not app.exception, app.exception
+
+
+def told(app: AppTest) -> list[str]:
+    """The sentences that say what to mend, as a person reads them."""
+    return [re.sub(r"\\(.)", r"\1", one.value) for one in app.error]
+
+
+def button(app: AppTest, label: str) -> Any:
+    """The one button of that label."""
+    (found,) = [one for one in app.button if one.label == label]
+    return found
+
+
+def labels(app: AppTest) -> list[str]:
+    """The labels of all buttons."""
+    return [one.label for one in app.button]
+
+
+def widget(app: AppTest, kind: str, label: str) -> Any:
+    """The one widget of a kind and label."""
+    (found,) = [one for one in app.get(kind) if one.label == label]
+    return found
+
+
+def shown_runs() -> list[str]:
+    return [run.id for run in list_runs()]

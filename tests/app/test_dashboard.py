@@ -1,0 +1,74 @@
+"""Home: one click starts a first run; the runs there are stand as cards."""
+
+import shutil
+
+import pytest
+
+from minivit import data
+from minivit.config import preset
+from minivit.errors import DataError
+from minivit.runs import Run
+from tests.app.conftest import Open, button, labels, told
+
+
+def test_one_click_trains_the_article_s_model_on_drawn_shapes(open_page: Open, started: list[Run]) -> None:
+    page = open_page()
+    assert any(text.value.startswith("None yet.") for text in page.markdown)
+    button(page, "Train the article's model on drawn shapes").click().run()
+    (run,) = started
+    assert run.config.dataset == "shapes"
+    assert run.config.model == preset("article").model
+    assert page.query_params["run"] == run.id
+    assert page.title[0].value == "Train"  # the click leads to its curves
+
+
+def test_one_click_trains_the_article_s_experiment_where_cifar_10_is(
+    open_page: Open, started: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "is_present", lambda *which: True)
+    monkeypatch.setattr(data, "check", lambda config: None)
+    page = open_page()
+    assert not [label for label in labels(page) if "shapes" in label or "Download" in label]
+    monkeypatch.setattr("pages.parts.runs.go", lambda page, run: None)  # its page would load CIFAR-10
+    button(page, "Train the article's experiment on CIFAR-10").click().run()
+    assert [run.config for run in started] == [preset("article")]
+
+
+def test_a_download_that_fails_says_what_else_there_is(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*_: object, **__: object) -> None:
+        raise DataError("CIFAR-10 cannot be downloaded. Choose 'shapes'.")
+
+    page = open_page()
+    monkeypatch.setattr(data, "download", download)
+    button(page, "Download CIFAR-10 (170 MB)").click().run()
+    assert told(page) == ["CIFAR-10 cannot be downloaded. Choose 'shapes'."]
+    assert "Train the article's model on drawn shapes" in labels(page)
+
+
+def test_a_run_stands_as_a_card_with_its_state_accuracy_and_links(open_page: Open, trained: Run) -> None:
+    page = open_page()
+    accuracy = trained.metrics()[-1]["test_acc"]
+    assert [metric.value for metric in page.metric] == [f"{accuracy:.1%}"]
+    assert "epoch 3 of 3" in [caption.value for caption in page.caption]
+    cards = [link.proto for link in page.main.get("page_link")]
+    assert [link.label for link in cards] == ["Curves", "Predictions", "Attention", "Compare"]
+    assert {link.query_string for link in cards} == {f"run={trained.id}"}
+    assert not any(text.value.startswith("None yet.") for text in page.markdown)
+
+
+def test_the_newest_twelve_of_many_runs_are_shown(open_page: Open, trained: Run) -> None:
+    for number in range(13):
+        shutil.copytree(trained.path, trained.path.with_name(f"20200101-0000{number:02}-star"))
+    page = open_page()
+    assert len(page.metric) == 12
+    links = [link.proto for link in page.main.get("page_link")]
+    assert links[0].query_string == f"run={trained.id}"
+    assert links[-1].label == "All 14 runs"
+    assert "run=20200101-000000-star" not in [link.query_string for link in links]
+
+
+def test_a_folder_that_is_no_run_is_passed_over(open_page: Open, trained: Run) -> None:
+    broken = trained.path.with_name("broken")
+    broken.mkdir()
+    (broken / "config.json").write_text('{"schema_version": 1, "epochs": "many"}')
+    assert len(open_page().metric) == 1

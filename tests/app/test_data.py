@@ -1,0 +1,95 @@
+"""Data: counts and samples of what was chosen; folders that cannot be are told and can be mended."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.app.conftest import Open, told, widget
+
+
+def test_counts_samples_and_patches_follow_what_was_chosen(open_page: Open) -> None:
+    page = open_page("data")
+    widget(page, "multiselect", "Classes").set_value(["star", "circle"]).run()
+    counts = page.dataframe[0].value
+    assert counts["class"].tolist() == ["star", "circle"]
+    assert counts["label"].tolist() == [0, 1]
+    assert (counts["train"] + counts["held out"]).tolist() == [1500, 1500]
+
+    def caption() -> str:
+        return page.image[1].captions[0]
+
+    assert caption().startswith("64 patches, p0 to p63 row by row; each is 48 numbers (3 × 4 × 4).")
+    widget(page, "select_slider", "Patch size (px)").set_value(8).run()
+    assert caption().startswith("16 patches, p0 to p15 row by row; each is 192 numbers (3 × 8 × 8).")
+    assert not told(page)
+
+
+def test_a_folder_is_asked_for_before_anything_is_read(open_page: Open) -> None:
+    page = open_page("data")
+    widget(page, "selectbox", "Data set").select("folder").run()
+    assert [info.value for info in page.info] == [r"Type the path of a folder that holds a folder of images per class\."]
+    assert not page.dataframe and not told(page)
+
+
+def test_folders_that_cannot_be_are_told_and_can_be_mended_right_there(
+    open_page: Open, image_folder: Path, tmp_path: Path
+) -> None:
+    good = image_folder / "train"
+    one_class, empty_class, file = tmp_path / "one", tmp_path / "empty", good / "star" / "0001.png"
+    shutil.copytree(good / "star", one_class / "star")
+    shutil.copytree(good / "star", empty_class / "star")
+    (empty_class / "nothing").mkdir()
+    (tmp_path / "bare").mkdir()
+    file = next((good / "star").iterdir())
+    sentences = {
+        tmp_path / "missing": f"There is no folder {tmp_path / 'missing'}. Mend the path of the data folder.",
+        one_class: f"{one_class} holds 1 class folder, 'star'; a classifier needs at least 2. Add a folder per class.",
+        empty_class: f"The class folder {empty_class / 'nothing'} holds no .png, .jpg, .jpeg, .webp files. Add some or "
+        "leave it out.",
+        tmp_path / "bare": f"{tmp_path / 'bare'} holds no class folders. Add a folder of images per class, at least 2.",
+        file: f"{file} is a file. Name the folder that holds a folder of images per class.",
+        "x" * 5000: None,
+        "a\0b": None,
+    }
+    for name in ("data", "train"):
+        page = open_page(name)
+        widget(page, "selectbox", "Data set").select("folder").run()
+        for path, sentence in sentences.items():
+            widget(page, "text_input", "Folder").set_value(str(path)).run()
+            (said,) = told(page)
+            assert sentence is None or said == sentence
+            assert not [one.label for one in page.button if one.label == "Train this model"]
+        widget(page, "text_input", "Folder").set_value(f"  {good} ").run()
+        assert not told(page)
+
+
+def test_files_that_cannot_be_read_are_named_and_left_out(open_page: Open, image_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(image_folder / "train", tmp_path / "images")
+    broken = tmp_path / "images" / "star" / "<b>.png"
+    broken.write_bytes(b"no picture")
+    page = open_page("data")
+    widget(page, "selectbox", "Data set").select("folder").run()
+    widget(page, "text_input", "Folder").set_value(str(tmp_path / "images")).run()
+    assert "1 files could not be decoded and were left out:" in [text.value for text in page.text]
+    assert [code.value for code in page.code] == [f"{broken}: not a PNG, JPEG or WebP image"]
+    assert page.dataframe[0].value["train"].sum() + page.dataframe[0].value["held out"].sum() == 90
+
+
+@pytest.mark.parametrize("image", ["99", "-1", "x", "9" * 5000])
+def test_nonsense_in_a_link_shows_the_first_image(open_page: Open, image: str) -> None:
+    assert not told(open_page("data", image=image))
+
+
+def test_a_class_that_vanishes_while_the_page_is_open_is_left_out(
+    open_page: Open, image_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(image_folder / "train", tmp_path / "images")
+    page = open_page("data")
+    widget(page, "selectbox", "Data set").select("folder").run()
+    widget(page, "text_input", "Folder").set_value(str(tmp_path / "images")).run()
+    widget(page, "multiselect", "Classes").set_value(["star", "cross", "circle"]).run()
+    shutil.rmtree(tmp_path / "images" / "cross")
+    page.run()
+    assert not page.exception
+    assert "cross" not in widget(page, "multiselect", "Classes").options

@@ -1,0 +1,130 @@
+"""What holds for every page: it opens, says what to do next, and takes a link as it comes."""
+
+import shutil
+
+import pytest
+
+from minivit.runs import Run, default_runs_dir
+from tests.app.conftest import Open, labels, told
+
+OF_A_RUN = ("predictions", "attention", "compare", "anatomy")
+NEXT = dict.fromkeys((*OF_A_RUN, "runs"), "There is no run yet.") | {
+    "train": "The curves of the run appear here once you train a model."
+}
+TITLES = {"dashboard": "MiniViT"} | {
+    name: name.capitalize() for name in ("data", "train", "predictions", "attention", "compare", "anatomy", "runs")
+}
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_a_page_opens_under_its_title_with_links_to_all(open_page: Open, trained: Run, name: str) -> None:
+    page = open_page(name, run=trained.id)
+    assert [title.value for title in page.title] == [TITLES[name]]
+    linked = [link.proto for link in page.sidebar.get("page_link")]
+    assert [link.label for link in linked] == ["Home", *list(TITLES.values())[1:]]
+    assert {link.query_string for link in linked} == {f"run={trained.id}"}
+    assert not told(page)
+
+
+@pytest.mark.parametrize("name", NEXT)
+def test_a_page_without_a_run_says_what_to_do_next(open_page: Open, name: str) -> None:
+    page = open_page(name)
+    assert NEXT[name] in " ".join(info.value for info in page.info)
+    assert name == "train" or page.main.get("page_link")[0].proto.label == "Train a model"
+    assert not told(page)
+    assert not {"Pause", "Stop", "Resume"} & set(labels(page))
+
+
+@pytest.mark.parametrize("name", [*OF_A_RUN, "train"])
+@pytest.mark.parametrize("wanted", ["20200101-000000-gone", "../..", "..", ".", "/etc", "a/../b", "x\0y", "x" * 5000])
+def test_a_link_to_a_run_that_is_not_there_says_so_and_shows_no_other(
+    open_page: Open, trained: Run, name: str, wanted: str
+) -> None:
+    root = default_runs_dir()
+    shutil.copy(trained.path / "config.json", root.parent)  # what looks like a run outside of the folder is none
+    page = open_page(name, run=wanted)
+    assert told(page) == [f"The run {wanted!r} is not in {root}. It may have been deleted; choose another run."]
+    assert not page.get("bidi_component")
+    assert len(page.dataframe) == 0
+
+
+@pytest.mark.parametrize("name", [*OF_A_RUN, "train"])
+def test_a_link_to_a_run_that_is_gone_offers_the_others(open_page: Open, trained: Run, name: str) -> None:
+    page = open_page(name, run="20200101-000000-gone")
+    picker = next(box for box in page.selectbox if box.label in ("Run", "Shown run"))
+    assert picker.value is None
+    picker.select(trained.id).run()
+    assert page.query_params["run"] == trained.id
+    assert not told(page)
+
+
+@pytest.mark.parametrize("name", [*OF_A_RUN, "train"])
+def test_another_run_picked_is_another_run_everywhere_on_the_page(
+    open_page: Open, trained: Run, name: str
+) -> None:
+    older = trained.path.with_name("20200101-000000-star-cross-circle")
+    shutil.copytree(trained.path, older)
+    page = open_page(name)
+    assert page.query_params["run"] == trained.id  # the newest
+    next(box for box in page.selectbox if box.label in ("Run", "Shown run")).select(older.name).run()
+    assert page.query_params["run"] == older.name
+    assert {link.proto.query_string for link in page.sidebar.get("page_link")} == {f"run={older.name}"}
+
+
+@pytest.mark.parametrize(
+    ("epoch", "image", "layer", "head", "token"),
+    [
+        ("99", "100000", "9", "9", "p64"),
+        ("-1", "-1", "0", "0", "p-1"),
+        ("last", "<b>", "1.5", "'; --", "q3"),
+        ("²", "٣٣٣٣", "１００", "²", "p²"),
+        ("9" * 5000, "9" * 5000, "9" * 5000, "9" * 5000, "p" + "9" * 5000),
+        ("", "", "", "", ""),
+    ],
+    ids=["too large", "too small", "words", "foreign digits", "endless", "empty"],
+)
+def test_nonsense_in_a_link_falls_back_to_what_the_run_has(
+    open_page: Open, trained: Run, epoch: str, image: str, layer: str, head: str, token: str
+) -> None:
+    view = {"run": trained.id, "epoch": epoch, "image": image, "layer": layer, "head": head, "token": token}
+    attention = open_page("attention", **view)
+    assert attention.number_input[0].value == 0
+    assert attention.select_slider[0].value == 3
+    compare = open_page("compare", **view, before=epoch, images="nothing")
+    assert [slider.value for slider in compare.select_slider] == [0, 3]
+    assert [box.value for box in compare.selectbox[1:]] == ["any", 2, "mean"]
+    predictions = open_page("predictions", **view, true="dog", predicted="", order="?", page="x", answer="7")
+    assert [box.value for box in predictions.selectbox[1:]] == [None, None, None, "number"]
+    assert open_page("anatomy", **view).select_slider[0].value == 3
+    assert not [told(page) for page in (attention, compare, predictions) if told(page)]
+
+
+@pytest.mark.parametrize("name", OF_A_RUN)
+def test_a_run_without_checkpoints_says_so(open_page: Open, trained: Run, name: str) -> None:
+    shutil.rmtree(trained.path / "checkpoints")
+    page = open_page(name, run=trained.id)
+    assert told(page) == [
+        f"The run {trained.id} has no checkpoints yet. Wait for epoch 0, or choose another run."
+    ]
+    assert not page.get("bidi_component")
+
+
+@pytest.mark.parametrize("name", [*OF_A_RUN[:3], "train"])
+def test_a_run_whose_images_are_gone_says_so_once(
+    open_page: Open, trained: Run, name: str, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = trained.config.changed(data_dir=str(tmp_path / "moved away"))
+    (trained.path / "config.json").write_text(
+        config.model_dump_json().replace("{", '{"schema_version": 1, ', 1)
+    )
+    page = open_page(name, run=trained.id)
+    assert told(page) == [f"There is no folder {tmp_path / 'moved away'}. Mend the path of the data folder."]
+
+
+def test_a_broken_checkpoint_is_told_in_a_sentence(open_page: Open, trained: Run) -> None:
+    newest = trained.path / "checkpoints" / "epoch-0003.safetensors"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    page = open_page("attention", run=trained.id)
+    assert told(page) == [f"{newest} does not hold the weights of this run's model. Choose another epoch."]
+    page.select_slider[0].set_value(2).run()  # mended right there
+    assert not told(page)

@@ -1,0 +1,42 @@
+"""Predictions: the figures are those of the run, and filters choose what is shown."""
+
+import pytest
+
+from minivit.predict import predict_run, wilson
+from minivit.runs import Run
+from tests.app.conftest import Open, told, widget
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_accuracy_and_recall_are_those_of_the_epoch(open_page: Open, trained: Run, epoch: int) -> None:
+    page = open_page("predictions", run=trained.id, epoch=epoch)
+    expected = predict_run(trained, epoch)
+    low, high = wilson(int(expected.right.sum()), len(expected.labels))
+    assert page.metric[0].value == f"{expected.accuracy:.1%}"
+    assert any(f"95 % interval {low:.1%} to {high:.1%} (Wilson)" in caption.value for caption in page.caption)
+    recall = page.dataframe[0].value["recall"]
+    assert recall.round(6).tolist() == [
+        round(expected.right[expected.labels == number].mean(), 6) for number in range(3)
+    ]
+
+
+def test_filters_choose_what_is_shown_and_come_from_the_link(open_page: Open, trained: Run) -> None:
+    page = open_page("predictions", run=trained.id)
+    expected = predict_run(trained)
+
+    def shown() -> str:
+        return next(caption.value for caption in page.caption if "shown" in caption.value)
+
+    assert shown().startswith("18 images shown.")
+    widget(page, "selectbox", "True class").select("circle").run()
+    assert shown().startswith(f"{(expected.labels == 2).sum()} images shown.")
+    widget(page, "selectbox", "Answer").select("wrong").run()
+    assert shown().startswith(f"{((expected.labels == 2) & ~expected.right).sum()} images shown.")
+    again = open_page("predictions", run=trained.id, true="circle", answer="wrong")
+    assert next(caption.value for caption in again.caption if "shown" in caption.value) == shown()
+
+
+def test_a_filter_that_nothing_fits_shows_no_image_and_no_error(open_page: Open, trained: Run) -> None:
+    page = open_page("predictions", run=trained.id, true="star", predicted="cross", answer="right")
+    assert any(caption.value.startswith("0 images shown.") for caption in page.caption)
+    assert not told(page)

@@ -1,0 +1,199 @@
+"""Train: what is set reaches the run, what cannot be is told and starts nothing, and a run shows as it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from minivit.config import PRESETS, TrainConfig, preset, settings
+from minivit.model import num_parameters
+from minivit.runs import Run, list_runs
+from tests.app.conftest import Open, button, labels, told, widget
+
+START = "Train this model"
+
+# A value unlike the preset's for every setting that has a widget.
+CHANGED: dict[str, Any] = {
+    "images_per_class": 20, "split": "official", "augment": "flip", "normalize": True, "img_size": 16, "in_chans": 1,
+    "patch_size": 2, "embed_dim": 48, "depth": 3, "num_heads": 6, "mlp_ratio": 2.5, "norm": "pre",
+    "pos_embed": "learned", "act": "gelu", "drop_rate": 0.25, "epochs": 7, "batch_size": 33, "optimizer": "adamw",
+    "lr": 0.0005, "schedule": "cosine", "warmup_epochs": 1.5, "weight_decay": 0.05, "label_smoothing": 0.1,
+    "grad_clip": 2.5, "seed": 42, "device": "cpu", "threads": 1,
+}  # fmt: skip
+
+
+def on_folder(page: AppTest, folder: Path) -> AppTest:
+    """The page with the images of a folder chosen."""
+    widget(page, "selectbox", "Data set").select("folder").run()
+    return widget(page, "text_input", "Folder").set_value(str(folder)).run()
+
+
+def set_to(page: AppTest, name: str, value: Any) -> None:
+    """Sets one setting without running the page yet."""
+    one = next(one for one in settings() if one.name == name)
+    kind = "toggle" if one.kind is bool else "selectbox" if one.choices else "number_input"
+    label = f"{one.title} ({one.unit})" if one.unit else one.title
+    widget(page, kind, label).set_value(value)
+
+
+def test_every_setting_reaches_the_run_and_its_worker(
+    open_page: Open, started: list[Run], image_folder: Path
+) -> None:
+    page = on_folder(open_page("train"), image_folder)
+    widget(page, "multiselect", "Classes").set_value(["star", "circle"])
+    for name, value in CHANGED.items():
+        set_to(page, name, value)
+    button(page.run(), START).click().run()
+    assert not told(page)
+    (run,) = started
+    wanted = preset("article").changed(
+        dataset="folder", data_dir=str(image_folder), classes=("star", "circle"), **CHANGED
+    )
+    assert run.config == wanted
+    assert Run.open(run.path).config == wanted
+    unchanged = [one.name for one in settings() if one.value(wanted) == one.value(TrainConfig())]
+    assert unchanged == []  # so every setting has been moved
+    assert page.query_params["run"] == run.id
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_sets_all_widgets(
+    open_page: Open, started: list[Run], image_folder: Path, name: str
+) -> None:
+    page = on_folder(open_page("train"), image_folder)
+    set_to(page, "epochs", 3)
+    widget(page.run(), "selectbox", "Preset").select(name).run()
+    button(page, START).click().run()
+    chosen = {"dataset": "folder", "data_dir": str(image_folder), "classes": ("circle", "cross", "star")}
+    expected = preset(name).changed(**chosen)
+    assert started[0].config == (expected.changed(epochs=3) if name == "article" else expected)
+    assert PRESETS[name] in [caption.value for caption in page.caption]
+
+
+def test_size_and_time_are_told_before_the_start(open_page: Open, started: list[Run], image_folder: Path) -> None:
+    page = on_folder(open_page("train"), image_folder)
+
+    for depth in (1, 4):
+        set_to(page, "depth", depth)
+        page.run()
+        model = preset("article").changed(classes=("star", "cross", "circle"), depth=depth).model
+        facts = next(text.value for text in page.markdown if "parameters" in text.value)
+        assert facts.startswith(f"**{num_parameters(model):,}** parameters · **72** images · about **")
+    assert not started and not list_runs()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("patch_size", 5, "A patch size of 5 px does not divide the image size of 32 px. Choose one of 2, 4, 8, 16."),
+        ("num_heads", 3, "3 heads do not divide an embed dim of 64. Choose one of 1, 2, 4, 8, 16, 32 heads, or another "
+         "embed dim."),
+        ("warmup_epochs", 500.0, "A warm-up of 500 epochs is longer than the run of 100. Shorten it."),
+        ("embed_dim", 5, "Sine positions need an even embed dim, and it is 5. Choose 6, or learned positions."),
+        ("in_chans", 2, "Images have 1 channel (grey) or 3 (colour), not 2. Choose 1 or 3."),
+        ("split", "official", "{folder} has no test part. Choose the split 'article', which holds out a share of the "
+         "train part, or sort the images into train/<class> and test/<class>."),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_told_and_can_be_mended_right_there(
+    open_page: Open, started: list[Run], image_folder: Path, name: str, value: Any, sentence: str
+) -> None:
+    folder = image_folder / "train"
+    page = on_folder(open_page("train"), folder)
+    before = next(one for one in settings() if one.name == name).value(preset("article"))
+    set_to(page, name, value)
+    page.run()
+    assert told(page) == [sentence.format(folder=folder)]
+    assert START not in labels(page)
+    set_to(page, name, before)
+    button(page.run(), START).click().run()
+    assert not told(page)
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("classes", [[], ["star"]])
+def test_fewer_than_two_classes_start_nothing(
+    open_page: Open, started: list[Run], image_folder: Path, classes: list[str]
+) -> None:
+    page = on_folder(open_page("train"), image_folder)
+    widget(page, "multiselect", "Classes").set_value(classes).run()
+    chosen = f"only {classes[0]!r} is chosen" if classes else "none is chosen"
+    assert told(page) == [f"A classifier needs at least 2 classes, and {chosen}. Choose another one too."]
+    assert START not in labels(page)
+    widget(page, "multiselect", "Classes").set_value(["star", "cross"]).run()
+    assert not told(page)
+
+
+def test_a_set_that_is_not_here_is_offered_and_starts_nothing(
+    open_page: Open, started: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = open_page("train")
+    widget(page, "selectbox", "Data set").select("cifar10").run()
+    assert "CIFAR-10 is not on this machine yet." in page.info[0].value
+    assert START not in labels(page)
+    asked: list[str] = []
+    monkeypatch.setattr("minivit.data.download", lambda name, progress: asked.append(name))
+    button(page, "Download CIFAR-10 (170 MB)").click().run()
+    assert asked == ["cifar10"]
+    assert not started
+
+
+@pytest.mark.parametrize(
+    ("phase", "offered"),
+    [
+        ("queued", ["Pause", "Stop"]),
+        ("loading", ["Pause", "Stop"]),
+        ("training", ["Pause", "Stop"]),
+        ("paused", ["Resume"]),
+        ("stopped", ["Resume"]),
+        ("failed", ["Resume"]),
+        ("done", []),
+    ],
+)
+def test_a_run_offers_what_its_state_allows(
+    open_page: Open, trained: Run, started: list[Run], monkeypatch: pytest.MonkeyPatch, phase: Any, offered: list[str]
+) -> None:
+    monkeypatch.setattr(Run, "worker_alive", lambda run: "Pause" in offered)
+    trained.set_state(phase, 2, "What the worker said.")
+    page = open_page("train", run=trained.id)
+    assert [label for label in labels(page) if label in ("Pause", "Stop", "Resume")] == offered
+    assert any("epoch 2 of 3" in text.value for text in page.text)
+    if phase in ("paused", "stopped", "failed"):
+        assert "What the worker said." in [text.value for text in page.text]
+    if offered:
+        button(page, offered[0]).click().run()
+        assert trained.asked() == {"Pause": "pause", "Resume": None}[offered[0]]
+        assert len(started) == (offered[0] == "Resume")
+
+
+def test_a_dead_worker_shows_as_failed_with_a_way_on(open_page: Open, trained: Run, started: list[Run]) -> None:
+    trained.set_state("training", 2)
+    page = open_page("train", run=trained.id)
+    sentence = "The worker ended without a word after epoch 2. Resume goes on from there."
+    assert sentence in [text.value for text in page.text]
+    assert "Pause" not in labels(page)
+    button(page, "Resume").click().run()
+    assert [run.id for run in started] == [trained.id]
+
+
+def test_the_form_is_kept_while_other_pages_are_open(open_page: Open, trained: Run, image_folder: Path) -> None:
+    page = on_folder(open_page("train", run=trained.id), image_folder)
+    widget(page, "multiselect", "Classes").set_value(["star", "circle"])
+    set_to(page, "epochs", 7)
+    page.run()
+    page.switch_page("pages/predictions.py").run()
+    assert not [box for box in page.selectbox if box.label == "Data set"]
+    page.switch_page("pages/train.py").run()
+    assert widget(page, "text_input", "Folder").value == str(image_folder)
+    assert widget(page, "multiselect", "Classes").value == ["star", "circle"]
+    assert widget(page, "number_input", "Epochs (epochs)").value == 7
+
+
+def test_a_broken_row_of_metrics_does_not_stop_the_page(open_page: Open, trained: Run) -> None:
+    with (trained.path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"epoch": 4})[:-3] + "\n")
+    page = open_page("train", run=trained.id)
+    assert any("epoch 3 of 3" in text.value for text in page.text)
+    assert not told(page)
