@@ -24,5 +24,5 @@ with frame(
             start(drawn)
         offer_download("cifar10")
 
-    st.subheader("Runs", anchor=False)
+    st.header("Runs", anchor=False)
     fragment(run_cards, every=3 if any(run.state.active for run in list_runs()) else None)

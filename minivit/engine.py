@@ -19,12 +19,13 @@ from minivit.config import TrainConfig
 from minivit.data import ImageSet, Progress, augment, channel_stats, load_split
 from minivit.errors import MiniViTError, RunError, TrainingError
 from minivit.machine import choose_threads, environment, pick_device, turn_on
-from minivit.model import MiniViT
+from minivit.model import MiniViT, num_parameters
 from minivit.predict import as_float, logits
 from minivit.runs import Phase, Run, Wish
 
 Say = Callable[[str], None]
 
+GUESS_ABOVE = 10**9  # multiplications an image; a larger model is not tried out to say how long it will take
 GLANCE_SECONDS = 0.3  # how often the loop looks for wishes and tells its progress
 
 
@@ -249,6 +250,10 @@ def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> floa
     """How long the whole training will take here, from timing a few steps of the real model on random images."""
     device = pick_device(config.device)
     model = MiniViT(config.model).to(device)
+    num_weights = num_parameters(config.model) * (config.model.num_patches + 1)
+    attended = config.model.depth * config.model.num_heads * (config.model.num_patches + 1) ** 2
+    if num_weights + 20 * attended > GUESS_ABOVE:  # too large to try out; a core does some 10⁹ such steps a second
+        return 6e-9 * (num_weights + 20 * attended) * config.epochs * (num_train + num_test / 3)
     optimizer = make_optimizer(config, model)
     shape = (config.model.in_chans, config.model.img_size, config.model.img_size)
 

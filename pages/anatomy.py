@@ -22,7 +22,7 @@ with frame(
     model, patch_size = cached.model_of(run, epoch), run.config.model.patch_size
     left, right = st.columns([1.2, 1], gap="large")
     with left:
-        st.subheader("Patch filters", anchor=False)
+        st.header("Patch filters", anchor=False)
         st.caption(
             "One filter per embedding dimension, the rows of patch_embed.proj. Mid-grey is 0; all share one scale, "
             "so strong filters have strong colours."
@@ -32,10 +32,10 @@ with frame(
             names = [Title(number, f"{number}") for number in range(len(filters))]
             gallery(filters, names, key="anatomy_filters", label="Patch filters", size=48)
     with right:
-        st.subheader("Position similarity", anchor=False)
+        st.header("Position similarity", anchor=False)
         st.caption("Cosine between one patch's position and all others: a small map per patch, in its place.")
         st.plotly_chart(similarity_grid(position_similarity(model).numpy()), key="anatomy_positions")
-        st.subheader("Mean attention distance", anchor=False)
+        st.header("Mean attention distance", anchor=False)
         st.caption(f"How far each head looks, over {NUM_IMAGES} held-out images.")
         far = cached.mean_distance(run, epoch, NUM_IMAGES)
         st.plotly_chart(distances(far, uniform_distance(run.config.model.grid, patch_size)), key="anatomy_distance")

@@ -68,10 +68,11 @@ with frame(
         )  # fmt: skip
         if other is not None:
             set_params(image=other)
-            st.rerun()
-    st.subheader("BertViz head view", anchor=False)
+    st.header("BertViz head view", anchor=False)
     st.caption(
         "Lines join a token (left) with the tokens it looks at (right). Hover over a token to see its lines alone."
     )
     if st.toggle("Show BertViz", key="bertviz", bind="query-params"):
         st.iframe(cached.bertviz(str(run.path), epoch, image, layer, run), height=80 + 23 * num_tokens)
+    if picked is not None or other is not None:
+        st.rerun()  # drawn from its link, so that another link, or the Back button, is news to the inspector

@@ -39,7 +39,7 @@ with frame(
             config.dataset, config.data_dir, config.classes, config.model.img_size, config.model.in_chans, per_class
         )
         image = whole("image", range(len(shown)), 0)
-        st.subheader("One image as the model gets it", anchor=False)
+        st.header("One image as the model gets it", anchor=False)
         whole_image, as_patches = st.columns(2)
         cut = patches(shown.images[image : image + 1], patch_size)[0]
         whole_image.image(
@@ -51,7 +51,7 @@ with frame(
             caption=f"{len(cut)} patches, p0 to p{len(cut) - 1} row by row; each is {cut[0].numel()} numbers "
             f"({cut.shape[1]} × {patch_size} × {patch_size}). CLS stands before them as token 0.",
         )  # fmt: skip
-        st.subheader("Samples of each class", anchor=False)
+        st.header("Samples of each class", anchor=False)
         titles = [Title(number, shown.classes[label]) for number, label in enumerate(shown.labels)]
         picked = gallery(shown.images.numpy(), titles, key="data_samples", label="Samples", selected=image)
         if picked is not None:

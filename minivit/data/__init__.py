@@ -116,8 +116,12 @@ def check(config: TrainConfig) -> None:
     _choose(config.dataset, list_classes(config.dataset, config.data_dir), config.classes)
     if config.dataset in DOWNLOADABLE:
         published.check(config.dataset, config.data_dir)
-    elif config.dataset == "folder" and config.split == "official":
-        folder.class_folders(config.data_dir, "test")
+    elif config.dataset == "folder":
+        for part in ("train", "test") if config.split == "official" else ("train",):
+            folders = folder.class_folders(config.data_dir, part)
+            for name in config.classes:
+                if name in folders:
+                    folder.image_files(folders[name])
 
 
 def is_present(dataset: Dataset, data_dir: str | Path = "") -> bool:

@@ -115,24 +115,25 @@ def token_param(num_tokens: int) -> int:
 
 
 def set_params(**values: Any) -> None:
-    """Puts values into the URL; an empty one is removed."""
-    for name, value in values.items():
-        if value is None or value == "":
-            st.query_params.pop(name, None)
-        elif st.query_params.get(name) != str(value):
-            st.query_params[name] = str(value)
+    """Puts values into the URL, all in one step for the browser's Back button; None removes one."""
+    for name in [name for name, value in values.items() if value is None]:
+        st.query_params.pop(name, None)
+    texts = {name: str(value) for name, value in values.items() if value is not None}
+    changed = {name: text for name, text in texts.items() if st.query_params.get(name) != text}
+    if changed:
+        st.query_params.update(changed)
 
 
-def linked(name: str, found: T, widget: Callable[..., T], write: Callable[[T], Any] = str) -> T:
+def linked(name: str, found: T, widget: Callable[..., T], write: Callable[[T], Any] = str, **besides: Any) -> T:
     """The value of a widget that stands in the URL as `name`, where `found` was read.
 
-    The widget writes there when a person changes it, and follows where the URL was changed otherwise, as by the
-    browser's Back button.
+    The widget writes there when a person changes it, and what goes with it `besides`; it follows where the URL was
+    changed otherwise, as by the browser's Back button.
     """
     key = f"{st.session_state['frame_page']}_{name}"  # each page has its own
     if st.session_state.get(key) != found:
         st.session_state[key] = found
-    return widget(key=key, on_change=lambda: set_params(**{name: write(st.session_state[key])}))
+    return widget(key=key, on_change=lambda: set_params(**{name: write(st.session_state[key])}, **besides))
 
 
 def go(page: str, **params: Any) -> NoReturn:
@@ -171,6 +172,7 @@ def pick_run(label: str = "Run", name: str = "run") -> Run:
         lambda **how: st.selectbox(
             label, list(titles), None, lambda run_id: titles.get(run_id, run_id), placeholder="Choose a run", **how
         ),
+        epoch=None,  # the newest of the other run
     )
     if chosen is None:
         find_run(wanted)

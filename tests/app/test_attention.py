@@ -22,7 +22,9 @@ def test_the_probabilities_are_those_of_the_image_and_the_epoch(open_page: Open,
 
 def test_neighbours_and_numbers_lead_to_other_images(open_page: Open, trained: Run) -> None:
     page = open_page("attention", run=trained.id)
-    previous, following = (next(one for one in page.button if one.help == f"{way} image") for way in ("Previous", "Next"))
+    previous, following = (
+        next(one for one in page.button if one.help == f"{way} image") for way in ("Previous", "Next")
+    )
     assert previous.disabled and not following.disabled
     following.click().run()
     assert page.query_params["image"] == "1"

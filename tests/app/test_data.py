@@ -28,7 +28,9 @@ def test_counts_samples_and_patches_follow_what_was_chosen(open_page: Open) -> N
 def test_a_folder_is_asked_for_before_anything_is_read(open_page: Open) -> None:
     page = open_page("data")
     widget(page, "selectbox", "Data set").select("folder").run()
-    assert [info.value for info in page.info] == [r"Type the path of a folder that holds a folder of images per class\."]
+    assert [info.value for info in page.info] == [
+        r"Type the path of a folder that holds a folder of images per class\."
+    ]
     assert not page.dataframe and not told(page)
 
 

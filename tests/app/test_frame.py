@@ -59,9 +59,7 @@ def test_a_link_to_a_run_that_is_gone_offers_the_others(open_page: Open, trained
 
 
 @pytest.mark.parametrize("name", [*OF_A_RUN, "train"])
-def test_another_run_picked_is_another_run_everywhere_on_the_page(
-    open_page: Open, trained: Run, name: str
-) -> None:
+def test_another_run_picked_is_another_run_everywhere_on_the_page(open_page: Open, trained: Run, name: str) -> None:
     older = trained.path.with_name("20200101-000000-star-cross-circle")
     shutil.copytree(trained.path, older)
     page = open_page(name)
@@ -103,9 +101,7 @@ def test_nonsense_in_a_link_falls_back_to_what_the_run_has(
 def test_a_run_without_checkpoints_says_so(open_page: Open, trained: Run, name: str) -> None:
     shutil.rmtree(trained.path / "checkpoints")
     page = open_page(name, run=trained.id)
-    assert told(page) == [
-        f"The run {trained.id} has no checkpoints yet. Wait for epoch 0, or choose another run."
-    ]
+    assert told(page) == [f"The run {trained.id} has no checkpoints yet. Wait for epoch 0, or choose another run."]
     assert not page.get("bidi_component")
 
 
@@ -114,9 +110,7 @@ def test_a_run_whose_images_are_gone_says_so_once(
     open_page: Open, trained: Run, name: str, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = trained.config.changed(data_dir=str(tmp_path / "moved away"))
-    (trained.path / "config.json").write_text(
-        config.model_dump_json().replace("{", '{"schema_version": 1, ', 1)
-    )
+    (trained.path / "config.json").write_text(config.model_dump_json().replace("{", '{"schema_version": 1, ', 1))
     page = open_page(name, run=trained.id)
     assert told(page) == [f"There is no folder {tmp_path / 'moved away'}. Mend the path of the data folder."]
 

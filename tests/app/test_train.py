@@ -38,9 +38,7 @@ def set_to(page: AppTest, name: str, value: Any) -> None:
     widget(page, kind, label).set_value(value)
 
 
-def test_every_setting_reaches_the_run_and_its_worker(
-    open_page: Open, started: list[Run], image_folder: Path
-) -> None:
+def test_every_setting_reaches_the_run_and_its_worker(open_page: Open, started: list[Run], image_folder: Path) -> None:
     page = on_folder(open_page("train"), image_folder)
     widget(page, "multiselect", "Classes").set_value(["star", "circle"])
     for name, value in CHANGED.items():
@@ -59,9 +57,7 @@ def test_every_setting_reaches_the_run_and_its_worker(
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_sets_all_widgets(
-    open_page: Open, started: list[Run], image_folder: Path, name: str
-) -> None:
+def test_a_preset_sets_all_widgets(open_page: Open, started: list[Run], image_folder: Path, name: str) -> None:
     page = on_folder(open_page("train"), image_folder)
     set_to(page, "epochs", 3)
     widget(page.run(), "selectbox", "Preset").select(name).run()

@@ -19,7 +19,7 @@ from urllib.request import urlopen
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from minivit import shapes
 from minivit.runs import Run, list_runs
@@ -29,6 +29,12 @@ CLASSES = ("star", "circle", "cross")  # as the trained run has them: not in the
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 PROBES = r"/\w+/_stcore/(health|host-config)"  # Streamlit looks for its own address below a page's first
 SECONDS = 30  # for anything that a browser waits for; the machine may be busy with other tests
+
+SHOWN = """() => {
+    const all = (root) => [...root.querySelectorAll("*")].filter((one) => one.shadowRoot).map((one) => one.shadowRoot);
+    const inside = (root) => root.innerHTML + all(root).map(inside).join();
+    return inside(document.documentElement);
+}"""  # the page's markup, that of components included
 
 expect.set_options(timeout=1000 * SECONDS)
 
@@ -45,6 +51,11 @@ class Server:
 
     def start(self) -> None:
         """Starts on a free port and waits until it answers."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Starts on a free port."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -55,6 +66,9 @@ class Server:
                 start_new_session=True,
             )  # fmt: skip
         self.address = f"http://127.0.0.1:{port}"
+
+    def wait(self) -> None:
+        """Waits until it answers."""
         until(lambda: answers(f"{self.address}/_stcore/health"), "the server answers")
 
     def kill(self) -> None:
@@ -83,7 +97,7 @@ class Server:
         )
         return done.stdout.decode()
 
-    def open(self, page: Page, name: str = "", **params: Any) -> None:
+    def open(self, page: Page, name: str = "", /, **params: Any) -> None:
         """Opens a page of the dashboard and waits until it is drawn."""
         page.goto(f"{self.address}/{name}" + (f"?{urlencode(params)}" if params else ""))
         expect(page.get_by_role("heading", level=1)).to_be_visible()
@@ -110,16 +124,11 @@ def settle(page: Page) -> None:
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
-def choose(page: Page, label: str, option: str) -> None:
-    """Chooses one option of a select box, as a person who types its beginning."""
+def choose(page: Page, label: str, option: str | re.Pattern[str]) -> None:
+    """Chooses one option of a select box."""
     page.get_by_role("combobox", name=label).click()
     page.get_by_role("option", name=option, exact=True).click()
     settle(page)
-
-
-def said(page: Page, sentence: str | re.Pattern[str]) -> Locator:
-    """A sentence on the page that a person is told what to mend with."""
-    return page.get_by_text(sentence).and_(page.locator(":visible"))
 
 
 def worker_of(run: Run) -> int:
@@ -173,23 +182,30 @@ def page(context: BrowserContext) -> Iterator[Page]:
     page = context.new_page()
     with watched(page):
         yield page
-        page.close()
+    page.close()
 
 
 @contextlib.contextmanager
 def watched(page: Page) -> Iterator[None]:
+    """Fails on an error in the console, a failed request, a dialog, or a look at the net, while inside."""
     wrong: list[str] = []
+    overtaken: list[str] = []  # a picture of a run of the script that a newer one overtook is gone; nobody sees it
     ours = ("http://127.0.0.1:", "ws://127.0.0.1:", "blob:", "data:", "about:")
 
     def is_probe(url: str) -> bool:
         return bool(re.fullmatch(rf"http://127\.0\.0\.1:\d+{PROBES}", url))
 
+    def is_media(url: str) -> bool:
+        return bool(re.fullmatch(r"http://127\.0\.0\.1:\d+/media/\w+\.png", url))
+
     def on_console(message: Any) -> None:
-        if message.type == "error" and not is_probe(message.location["url"]):
+        if message.type == "error" and not is_probe(message.location["url"]) and not is_media(message.location["url"]):
             wrong.append(f"console: {message.text} ({message.location['url']})")
 
     def on_response(response: Any) -> None:
-        if response.status >= 400 and not is_probe(response.url):
+        if response.status == 404 and is_media(response.url):
+            overtaken.append(Path(response.url).name)
+        elif response.status >= 400 and not is_probe(response.url):
             wrong.append(f"status {response.status}: {response.url}")
 
     def on_failed(request: Any) -> None:
@@ -204,7 +220,8 @@ def watched(page: Page) -> Iterator[None]:
     page.on("request", lambda request: request.url.startswith(ours) or wrong.append(f"away: {request.url}"))
     page.on("websocket", lambda socket: socket.url.startswith(ours) or wrong.append(f"away: {socket.url}"))
     yield
-    assert not wrong, wrong
+    shown = "" if page.is_closed() else page.evaluate(SHOWN)
+    assert not wrong + [name for name in overtaken if name in shown], wrong
 
 
 @pytest.fixture(scope="session")

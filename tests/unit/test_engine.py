@@ -133,6 +133,8 @@ def test_augmentation_changes_each_training_image_by_itself_and_anew_every_epoch
         epochs.append({mirrored[image] for image in shown if image in mirrored})
         assert 24 < len(epochs[-1]) < 72  # about half
     assert epochs[0] != epochs[1] != epochs[2]
+    batches = [tuple(image in mirrored for image in seen[start : start + 32]) for start in range(0, len(seen), 32)]
+    assert len(set(batches)) == 9  # by chance, not by place in the batch
 
 
 def test_dropout_acts_in_training(tiny):

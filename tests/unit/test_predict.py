@@ -4,7 +4,7 @@ import article_yardstick
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minivit.config import TrainConfig, ViTConfig
@@ -14,6 +14,9 @@ from minivit.errors import DataError, RunError
 from minivit.model import MiniViT
 from minivit.predict import Predictions, as_float, logits, precision_recall, predict, predict_run, wilson
 from minivit.runs import Run
+
+# A busy machine is no mistake.
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Six images of three classes; class 2 is never true, class 1 is never predicted.
 LABELS = [0, 1, 0, 1, 0, 0]
@@ -43,6 +46,7 @@ def test_precision_and_recall_are_no_number_where_there_is_nothing_to_count(said
     assert recall.tolist() == pytest.approx([3 / 4, 0, math.nan], nan_ok=True)
 
 
+@calm
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
 def test_confusion_counts_every_image_once_in_its_cell(pairs):
     labels, predicted = np.array(pairs).T
@@ -71,6 +75,7 @@ def test_choosing_orders_by_confidence_or_loss_and_keeps_the_order_of_equals(sai
     assert said.choose(right=True, order="largest loss").tolist() == [0, 5, 4]
 
 
+@calm
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(1, 99).map(lambda percent: percent / 100)), max_size=20),
     st.sampled_from(["number", "surest", "least sure", "largest loss"]),
@@ -90,6 +95,7 @@ def test_choosing_never_loses_or_invents_an_image(images, order, true, right):
     assert sorted(chosen) == fitting
 
 
+@calm
 @given(st.integers(1, 5000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
 def test_the_interval_is_wilsons(counts):
     correct, total = counts
