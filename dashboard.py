@@ -6,7 +6,7 @@ from minivit import data
 from minivit.config import preset
 from minivit.runs import list_runs
 from pages.parts.choose import offer_download
-from pages.parts.frame import fragment, frame
+from pages.parts.frame import fragment, frame, told
 from pages.parts.runs import run_cards, start
 
 with frame(
@@ -16,13 +16,22 @@ with frame(
 ):
     article = preset("article")
     if data.is_present("cifar10"):
-        if st.button("Train the article's experiment on CIFAR-10", type="primary", icon=":material/play_arrow:"):
+        if st.button(
+            f"Train the article's experiment on CIFAR-10, {article.epochs} epochs",
+            type="primary",
+            icon=":material/play_arrow:",
+        ):
             start(article)
     else:
         drawn = article.changed(dataset="shapes", classes=data.list_classes("shapes")[:4], epochs=30)
-        if st.button("Train the article's model on drawn shapes", type="primary", icon=":material/play_arrow:"):
+        if st.button(
+            f"Train the article's model on drawn shapes, {drawn.epochs} epochs",
+            type="primary",
+            icon=":material/play_arrow:",
+        ):
             start(drawn)
-        offer_download("cifar10")
+        with told():
+            offer_download("cifar10")
 
     st.header("Runs", anchor=False)
     fragment(run_cards, every=3 if any(run.state.active for run in list_runs()) else None)

@@ -119,10 +119,3 @@ def position_similarity(model: MiniViT) -> Tensor:
     """Cosine between the position embeddings of every two patches, (N-1, N-1), -1..1. As in ViT's figure 7."""
     positions = torch.nn.functional.normalize(model.pos_embed.detach()[0, 1:], dim=-1)
     return positions @ positions.T
-
-
-def image_dependence(maps: Tensor) -> Tensor:
-    """1 − mean pairwise Pearson correlation of maps (B, n) of B ≥ 2 images: 0 is one map for all images."""
-    B = len(maps)
-    correlation = torch.corrcoef(maps)
-    return 1 - (correlation.sum() - correlation.diagonal().sum()) / (B * (B - 1))

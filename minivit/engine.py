@@ -271,7 +271,8 @@ def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> floa
     torch.set_num_threads(choose_threads(config))
     try:
         with _enough_memory(config):
-            fastest = seconds_per_image(2)  # pays for warming up; a large model is judged by it alone
+            seconds_per_image(2)  # pays for warming up
+            fastest = seconds_per_image(2)  # a large model is judged by this alone
             batch = min(config.batch_size, 64)
             if fastest * batch < 2:
                 fastest = min(seconds_per_image(batch) for _ in range(10))

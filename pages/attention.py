@@ -8,12 +8,19 @@ from minivit.export import article_json, one_head
 from pages.parts import cached
 from pages.parts.frame import frame, head_param, pick_epoch, pick_image, pick_run, set_params, token_param, whole
 from pages.parts.gallery import Title, gallery
-from pages.parts.inspector import inspector
+from pages.parts.inspector import Picked, inspector
 from pages.parts.probabilities import probabilities
+
+
+def keep(picked: Picked) -> None:
+    """Puts what was picked into the link."""
+    token = f"p{picked.token - 1}" if picked.token else "cls"
+    set_params(layer=picked.layer + 1, head=write_head(picked.head), token=token)
+
 
 with frame(
     "Attention",
-    "What the tokens of one image look at. Hover over a patch to see where it looks; click it to stay there.",
+    "What the tokens of one image look at. Point at a patch to see where it looks; click or tap it to stay there.",
 ):
     which, when, number = st.columns([2, 2, 1.4], gap="medium")
     with which:
@@ -30,23 +37,16 @@ with frame(
     token = token_param(num_tokens)
     true = held_out.classes[held_out.labels[image]]
 
-    picked = inspector(
+    inspector(
         held_out.images[image].numpy(), attn, patch_size=run.config.model.patch_size, layer=layer, head=head,
-        token=token, key="attention_inspector", title=f"image {image}: {true}",
+        token=token, key="attention_inspector", on_pick=keep,
+        title=f"image {image}: {true}, called {held_out.classes[probs.argmax()]} with {probs.max():.0%}",
+        absolute_max=cached.run_scale(run)[1],
     )  # fmt: skip
-    if picked is not None:
-        set_params(
-            layer=picked.layer + 1,
-            head=write_head(picked.head),
-            token=f"p{picked.token - 1}" if picked.token else "cls",
-        )
-        layer, head, token = picked
-
-    if token and layer == num_layers - 1:
-        st.caption(
-            "In the last layer only what CLS looks at reaches the prediction; what patches look at there is computed "
-            "but never used."
-        )
+    st.caption(
+        "CLS is the token that the answer is read from. In the last layer only what CLS looks at reaches the answer; "
+        "what patches look at there is computed but never used."
+    )
     said, take = st.columns([1, 1], gap="large")
     with said:
         probabilities(held_out.classes, probs, int(held_out.labels[image]))
@@ -68,11 +68,11 @@ with frame(
         )  # fmt: skip
         if other is not None:
             set_params(image=other)
+            st.rerun()
     st.header("BertViz head view", anchor=False)
     st.caption(
-        "Lines join a token (left) with the tokens it looks at (right). Hover over a token to see its lines alone."
+        "Lines join a token (left) with the tokens it looks at (right). Point at a token to see its lines alone. "
+        "BertViz counts layers from 0."
     )
     if st.toggle("Show BertViz", key="bertviz", bind="query-params"):
         st.iframe(cached.bertviz(str(run.path), epoch, image, layer, run), height=80 + 23 * num_tokens)
-    if picked is not None or other is not None:
-        st.rerun()  # drawn from its link, so that another link, or the Back button, is news to the inspector

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from minivit.attention import Head, write_head
-from minivit.figures import absolute_scale, spread_over
+from minivit.figures import spread_over
 from pages.parts import cached
 from pages.parts.frame import frame, go, head_param, linked, pick_epoch, pick_run, set_params, whole
 from pages.parts.maps import Caption, maps
@@ -82,7 +82,7 @@ with frame(
     picked = maps(
         held_out.images[chosen].numpy(), columns, key="compare_maps", captions=captions, difference=names,
         titles=[f"{i}: {held_out.classes[held_out.labels[i]]}" for i in chosen],
-        scale=absolute_scale(*columns.values(), num_tokens=num_tokens), uniform=1 / num_tokens,
+        scale=cached.run_scale(run), uniform=1 / num_tokens,
     )  # fmt: skip
     if picked is not None:
         go("attention", run=run.id, epoch=last, image=chosen[picked], layer=layer, head=write_head(head))

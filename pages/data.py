@@ -45,9 +45,10 @@ with frame(
         whole_image.image(
             apart(patches(shown.images[image : image + 1], config.model.img_size)[0].numpy()),
             caption=f"{config.model.img_size} × {config.model.img_size} px", output_format="PNG",
+            alt="The picked image",
         )  # fmt: skip
         as_patches.image(
-            apart(cut.numpy()), output_format="PNG",
+            apart(cut.numpy()), output_format="PNG", alt="The same image cut into patches",
             caption=f"{len(cut)} patches, p0 to p{len(cut) - 1} row by row; each is {cut[0].numel()} numbers "
             f"({cut.shape[1]} × {patch_size} × {patch_size}). CLS stands before them as token 0.",
         )  # fmt: skip

@@ -69,8 +69,9 @@ with frame(
         )
         pages = range(1, (len(chosen) - 1) // PER_PAGE + 2)
         page = st.selectbox("Page", pages, key="page", bind="query-params", width=120) if len(pages) > 1 else 1
+        num_fitting = len(chosen)
         chosen = chosen[(page - 1) * PER_PAGE : page * PER_PAGE]
-        st.caption(f"{len(chosen)} images shown. T: true class, P: predicted class with its probability.")
+        st.caption(f"{len(chosen)} of {num_fitting} images. T: true class, P: predicted class with its probability.")
         titles = [
             Title(
                 int(i),

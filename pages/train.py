@@ -17,15 +17,15 @@ with frame(
     with form, told():
         base = choose_data(choose_preset())
         size_and_start = st.container()
-        config = choose_settings(base)
-        train_set, held_out = cached.split(config)
-        seconds = cached.seconds_to_train(config, len(train_set), len(held_out))
-        with size_and_start:
-            st.markdown(
-                f"**{num_parameters(config.model):,}** parameters · **{len(train_set):,}** images · "
+        with told(size_and_start):
+            config = choose_settings(base)
+            train_set, held_out = cached.split(config)
+            seconds = cached.seconds_to_train(config, len(train_set), len(held_out))
+            size_and_start.markdown(
+                f"**{num_parameters(config.model):,}** parameters · **{len(train_set):,}** images to train on · "
                 f"about **{duration(seconds)}** here"
             )
-            if st.button("Train this model", type="primary", icon=":material/play_arrow:", width="stretch"):
+            if size_and_start.button("Train this model", type="primary", icon=":material/play_arrow:", width="stretch"):
                 start(config)
     with live, told():
         run = shown_run()

@@ -11,6 +11,7 @@ from minivit.config import Dataset, TrainConfig
 from minivit.data import ImageSet, load_images, load_split
 from minivit.engine import estimate_seconds
 from minivit.export import bertviz_html
+from minivit.figures import absolute_scale, spread_over
 from minivit.model import MiniViT
 from minivit.predict import Predictions, predict
 from minivit.runs import Run
@@ -89,6 +90,18 @@ def cls_maps(run: Run, epoch: int, chosen: list[int], layer: int, head: Head) ->
 def _cls_maps(path: str, epoch: int, chosen: tuple[int, ...], layer: int, head: Head, _run: Run) -> NDArray[np.float32]:
     _, attn = attend(model_of(_run, epoch), split(_run.config)[1].images[list(chosen)])
     return cls_map(attn[:, layer], head).numpy()
+
+
+def run_scale(run: Run) -> tuple[float, float]:
+    """The absolute colour scale of a run, the same for all its images and epochs: that of its newest weights."""
+    return _run_scale(str(run.path), run.epochs()[-1], run)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _run_scale(path: str, epoch: int, _run: Run) -> tuple[float, float]:
+    images = split(_run.config)[1].images
+    _, attn = attend(model_of(_run, epoch), images[spread_over(len(images), 32)])
+    return absolute_scale(attn[:, :, :, 0, 1:].numpy(), num_tokens=attn.shape[-1])
 
 
 def mean_distance(run: Run, epoch: int, num_images: int) -> NDArray[np.float32]:

@@ -38,7 +38,7 @@ def choose_data(base: TrainConfig) -> TrainConfig:
         data_dir = st.text_input(
             "Folder", key="choose_data_dir", persist_state="session", placeholder="/path/to/images",
             help="A folder of PNG, JPEG or WebP files per class: <folder>/<class>/… or <folder>/train/<class>/….",
-        ).strip()  # fmt: skip
+        ).strip(" \"'")  # fmt: skip
         if not data_dir:
             raise NextStep("Type the path of a folder that holds a folder of images per class.")
     elif not data.is_present(dataset):
@@ -63,7 +63,10 @@ def offer_download(dataset: Dataset) -> None:
         f"Download {title} ({megabytes:.0f} MB)", key=f"choose_download_{dataset}", icon=":material/download:"
     ):
         bar = st.progress(0.0, f"Downloading {title}")
-        data.download(dataset, progress=lambda *news: cached.show(bar, *news))
+        try:
+            data.download(dataset, progress=lambda *news: cached.show(bar, *news))
+        finally:
+            bar.empty()
         st.rerun()
 
 
@@ -87,7 +90,7 @@ def choose_settings(base: TrainConfig) -> TrainConfig:
 def _widget(one: Setting, base: TrainConfig) -> Any:
     """The widget that suits one setting; its state belongs to the preset and data set it started from."""
     value = one.value(base)
-    label = f"{one.title} ({one.unit})" if one.unit else one.title
+    label = f"{one.title} ({one.unit})" if one.unit and one.unit not in one.title.lower() else one.title
     start = f"{st.session_state.get('choose_preset')}_{base.dataset}"
     common: dict[str, Any] = {"key": f"choose_{one.name}_{start}", "help": one.help, "persist_state": "session"}
     if one.kind is bool:

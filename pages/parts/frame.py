@@ -66,20 +66,15 @@ class NextStep(Exception):
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Shows what a person caused inside as a sentence; anything else stays our own mistake."""
+def told(place: DeltaGenerator | None = None) -> Iterator[None]:
+    """Shows what a person caused inside as a sentence, at `place`; anything else stays our own mistake."""
     try:
         yield
     except NextStep as step:
         if str(step):
-            st.info(plain(str(step)))
+            (place or st).info(plain(str(step)))
     except MiniViTError as error:
-        tell(error)
-
-
-def tell(error: MiniViTError) -> None:
-    """One error as a sentence."""
-    st.error(plain(str(error)), icon=":material/error:")
+        (place or st).error(plain(str(error)), icon=":material/error:")
 
 
 def fragment(show: Callable[[], None], *, every: float | None = None) -> None:

@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from minivit.figures import absolute_scale, duration, spread_over
+from minivit.figures import duration, spread_over
 from minivit.runs import Run, State, list_runs
 from pages.parts import cached
 from pages.parts.frame import param, pick_run
 from pages.parts.live_curves import live_curves
 from pages.parts.maps import maps
-from pages.parts.runs import run_buttons, state_badge
+from pages.parts.runs import run_buttons, run_links, state_badge
 
 NUM_PROBES = 8
 
@@ -35,6 +35,8 @@ def live_run(run: Run) -> None:
     elif state.phase != "done":
         st.text(state.message)
     run_buttons(run, state)
+    if state.phase == "done":
+        run_links(run)
     live_curves(rows, num_classes=len(run.config.classes), key=f"live_curves_{run.id}")
     probes(run)
     with st.expander("Log"):
@@ -58,7 +60,7 @@ def probes(run: Run) -> None:
     maps(
         held_out.images[chosen].numpy(), columns, key=f"live_probes_{run.id}", layout="strip", controls=False,
         clickable=False, size=72,
-        scale=absolute_scale(*columns.values(), num_tokens=num_tokens), uniform=1 / num_tokens,
+        scale=cached.run_scale(run), uniform=1 / num_tokens,
     )  # fmt: skip
 
 

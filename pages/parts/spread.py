@@ -1,4 +1,4 @@
-"""Two sets of maps in numbers: how right the models are, how evenly they look, how much that varies by image."""
+"""Two sets of maps in numbers: how right the models are and how evenly they look."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ import streamlit as st
 import torch
 from numpy.typing import NDArray
 
-from minivit.attention import entropy, image_dependence
+from minivit.attention import entropy
 
 
 def spread(columns: Mapping[str, NDArray[np.float32]], accuracies: Sequence[float]) -> None:
@@ -16,8 +16,7 @@ def spread(columns: Mapping[str, NDArray[np.float32]], accuracies: Sequence[floa
         {
             "model": name,
             "held-out accuracy": accuracy,
-            "entropy": float(entropy(torch.from_numpy(maps)).mean()),
-            "varies by image": float(image_dependence(torch.from_numpy(maps))) if len(maps) > 1 else None,
+            "entropy of the maps shown": float(entropy(torch.from_numpy(maps)).mean()),
         }
         for (name, maps), accuracy in zip(columns.items(), accuracies, strict=True)
     ]
@@ -25,12 +24,8 @@ def spread(columns: Mapping[str, NDArray[np.float32]], accuracies: Sequence[floa
         rows,
         column_config={
             "held-out accuracy": st.column_config.NumberColumn(format="percent"),
-            "entropy": st.column_config.NumberColumn(
-                format="%.4f", help="How evenly the maps shown are spread: 1 is uniform, 0 is all on one patch."
-            ),
-            "varies by image": st.column_config.NumberColumn(
-                format="%.3f",
-                help="1 − the mean correlation between the maps shown: 0 is the same map for every image.",
+            "entropy of the maps shown": st.column_config.NumberColumn(
+                format="%.4f", help="How evenly they are spread: 1 is uniform, 0 is all on one patch."
             ),
         },
         hide_index=True,

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 CLASSES = ("star", "circle", "cross")  # as the trained run has them: not in the order of the folder's names
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 PROBES = r"/\w+/_stcore/(health|host-config)"  # Streamlit looks for its own address below a page's first
-SECONDS = 30  # for anything that a browser waits for; the machine may be busy with other tests
+SECONDS = 60  # for anything that a browser waits for; the machine may be busy with other tests
 
 SHOWN = """() => {
     const all = (root) => [...root.querySelectorAll("*")].filter((one) => one.shadowRoot).map((one) => one.shadowRoot);

@@ -79,7 +79,7 @@ def test_settings_that_cannot_be_are_refused_by_name_and_mended_in_place(page: P
 def test_names_from_outside_are_shown_as_they_are_on_every_page(
     page: Page, new_server: Callable[..., Server], tmp_path: Path
 ) -> None:
-    root = draw_folder(tmp_path / "pictures", HOSTILE, 20)
+    root = draw_folder(tmp_path / "pictures", HOSTILE, 60)
     server = new_server()
     server.command("train", "--dataset", "folder", "--data-dir", str(root), "--epochs", "1", "--threads", "1")
     server.start()

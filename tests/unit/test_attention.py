@@ -116,19 +116,6 @@ def test_entropy_agrees_with_an_independent_implementation():
     )
 
 
-def test_a_map_that_is_the_same_for_every_image_depends_on_none():
-    same = torch.rand(1, 16).expand(4, 16) * torch.tensor([[1.0], [2.0], [0.5], [3.0]])
-    assert attention.image_dependence(same).item() == pytest.approx(0, abs=1e-6)
-    assert attention.image_dependence(torch.tensor([[1.0, 2, 3, 4], [4, 3, 2, 1]])).item() == pytest.approx(2)
-
-
-def test_image_dependence_is_one_minus_the_mean_of_numpys_correlations():
-    maps = attention.cls_map(random_attention(1, B=5)[0])
-    correlation = np.corrcoef(maps.numpy())
-    expected = 1 - np.mean([correlation[i, j] for i in range(5) for j in range(5) if i != j])
-    assert attention.image_dependence(maps).item() == pytest.approx(expected, abs=1e-5)
-
-
 def test_positions_are_alike_as_their_cosine_says():
     model = MiniViT(ViTConfig(embed_dim=16, patch_size=8, pos_embed="learned"))
     similarity = attention.position_similarity(model)

@@ -3,9 +3,11 @@
 Letters: L layers, H heads, N tokens with CLS first, C channels.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
+import streamlit as st
 from numpy.typing import NDArray
 
 from pages.parts.component import component, packed
@@ -36,8 +38,11 @@ def inspector(
     absolute_max: float | None = None,
     colormap: str = "magma",
     overlay: float = 0.6,
+    on_pick: Callable[[Picked], None] = lambda picked: None,
 ) -> Picked | None:
     """Draws the inspector; returns what was picked in it just now, or None.
+
+    `on_pick` is called with it before the page is drawn again, so that `layer`, `head` and `token` can be the pick's.
 
     `image` is (C, H, W) with H = W and C 1 or 3; `attn` is (L, H, N, N), each row the attention of one query token.
     A layer, head or token that this model does not have is clipped to one that it has. `title` names the image.
@@ -69,7 +74,7 @@ def inspector(
             "highest": max(absolute_max, float(cls_attn.max())),
             "palettes": palettes(),
         },
-        on_picked_change=lambda: None,
+        on_picked_change=lambda: on_pick(Picked(**st.session_state[key].picked)),
     )
     return Picked(**result.picked) if result.picked else None
 
