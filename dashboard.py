@@ -17,7 +17,7 @@ with frame(
     article = preset("article")
     if data.is_present("cifar10"):
         if st.button(
-            f"Train the article's experiment on CIFAR-10, {article.epochs} epochs",
+            "Train the article's experiment on CIFAR-10",
             type="primary",
             icon=":material/play_arrow:",
         ):
@@ -25,7 +25,7 @@ with frame(
     else:
         drawn = article.changed(dataset="shapes", classes=data.list_classes("shapes")[:4], epochs=30)
         if st.button(
-            f"Train the article's model on drawn shapes, {drawn.epochs} epochs",
+            "Train the article's model on drawn shapes",
             type="primary",
             icon=":material/play_arrow:",
         ):

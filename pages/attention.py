@@ -6,17 +6,20 @@ import torch
 from minivit.attention import write_head
 from minivit.export import article_json, one_head
 from pages.parts import cached
-from pages.parts.frame import frame, head_param, pick_epoch, pick_image, pick_run, set_params, token_param, whole
+from pages.parts.frame import (
+    frame,
+    head_param,
+    pick_epoch,
+    pick_image,
+    pick_run,
+    set_params,
+    token_name,
+    token_param,
+    whole,
+)
 from pages.parts.gallery import Title, gallery
-from pages.parts.inspector import Picked, inspector
+from pages.parts.inspector import inspector
 from pages.parts.probabilities import probabilities
-
-
-def keep(picked: Picked) -> None:
-    """Puts what was picked into the link."""
-    token = f"p{picked.token - 1}" if picked.token else "cls"
-    set_params(layer=picked.layer + 1, head=write_head(picked.head), token=token)
-
 
 with frame(
     "Attention",
@@ -39,7 +42,9 @@ with frame(
 
     inspector(
         held_out.images[image].numpy(), attn, patch_size=run.config.model.patch_size, layer=layer, head=head,
-        token=token, key="attention_inspector", on_pick=keep,
+        token=token, key="attention_inspector", on_pick=lambda picked: set_params(
+            layer=picked.layer + 1, head=write_head(picked.head), token=token_name(picked.token)
+        ),
         title=f"image {image}: {true}, called {held_out.classes[probs.argmax()]} with {probs.max():.0%}",
         absolute_max=cached.run_scale(run)[1],
     )  # fmt: skip

@@ -1,5 +1,7 @@
 """Calls into `minivit` that are worth remembering: images, predictions and attention by run and epoch, bounded."""
 
+from contextlib import suppress
+
 import numpy as np
 import streamlit as st
 import torch
@@ -10,6 +12,7 @@ from minivit.attention import Head, attend, cls_map, distance
 from minivit.config import Dataset, TrainConfig
 from minivit.data import ImageSet, load_images, load_split
 from minivit.engine import estimate_seconds
+from minivit.errors import RunError
 from minivit.export import bertviz_html
 from minivit.figures import absolute_scale, spread_over
 from minivit.model import MiniViT
@@ -94,7 +97,10 @@ def _cls_maps(path: str, epoch: int, chosen: tuple[int, ...], layer: int, head: 
 
 def run_scale(run: Run) -> tuple[float, float]:
     """The absolute colour scale of a run, the same for all its images and epochs: that of its newest weights."""
-    return _run_scale(str(run.path), run.epochs()[-1], run)
+    for epoch in reversed(run.epochs()):
+        with suppress(RunError):  # weights that cannot be read are told of where they are shown
+            return _run_scale(str(run.path), epoch, run)
+    return 0.0, 4 / (run.config.model.num_patches + 1)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

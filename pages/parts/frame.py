@@ -109,6 +109,11 @@ def token_param(num_tokens: int) -> int:
     return {f"p{place - 1}": place for place in range(1, num_tokens)}.get(param("token"), 0)
 
 
+def token_name(place: int) -> str:
+    """The reverse of `token_param`."""
+    return f"p{place - 1}" if place else "cls"
+
+
 def set_params(**values: Any) -> None:
     """Puts values into the URL, all in one step for the browser's Back button; None removes one."""
     for name in [name for name, value in values.items() if value is None]:

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from minivit.config import TrainConfig, preset
 from minivit.engine import train
-from minivit.runs import Run, default_runs_dir, list_runs
+from minivit.runs import Run, default_runs_dir
 
 ROOT = Path(__file__).parents[2]
 Open = Callable[..., AppTest]
@@ -76,8 +76,8 @@ def told(app: AppTest) -> list[str]:
 
 
 def button(app: AppTest, label: str) -> Any:
-    """The one button of that label."""
-    (found,) = [one for one in app.button if one.label == label]
+    """The one button whose label begins like that."""
+    (found,) = [one for one in app.button if one.label.startswith(label)]
     return found
 
 
@@ -87,10 +87,6 @@ def labels(app: AppTest) -> list[str]:
 
 
 def widget(app: AppTest, kind: str, label: str) -> Any:
-    """The one widget of a kind and label."""
-    (found,) = [one for one in app.get(kind) if one.label == label]
+    """The one widget of a kind and a label, its unit left out."""
+    (found,) = [one for one in app.get(kind) if re.sub(r" \(.*", "", one.label) == label]
     return found
-
-
-def shown_runs() -> list[str]:
-    return [run.id for run in list_runs()]

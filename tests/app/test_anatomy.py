@@ -12,7 +12,7 @@ from tests.app.conftest import Open, told
 @pytest.mark.parametrize("epoch", [0, 3])
 def test_filters_positions_and_distances_are_drawn(open_page: Open, trained: Run, epoch: int) -> None:
     page = open_page("anatomy", run=trained.id, epoch=epoch)
-    assert [part.value for part in page.subheader][:1] == ["Patch filters"]
+    assert [part.value for part in page.header][:1] == ["Patch filters"]
     assert len(page.get("bidi_component")) == 1
     assert len(page.get("plotly_chart")) == 2
     assert not told(page)

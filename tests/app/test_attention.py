@@ -37,16 +37,6 @@ def test_neighbours_and_numbers_lead_to_other_images(open_page: Open, trained: R
     assert widget(page, "number_input", "Held-out image").value == 16
 
 
-def test_what_the_last_layer_never_uses_is_said(open_page: Open, trained: Run) -> None:
-    def said(**view: object) -> bool:
-        page = open_page("attention", run=trained.id, **view)
-        return any("computed but never used" in caption.value for caption in page.caption)
-
-    assert said(layer=2, token="p3")
-    assert not said(layer=1, token="p3")
-    assert not said(layer=2)
-
-
 def test_an_image_that_another_run_has_not_falls_back(open_page: Open, trained: Run) -> None:
     small = trained.path.with_name("20200101-000000-small")
     shutil.copytree(trained.path, small)

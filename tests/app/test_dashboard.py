@@ -42,7 +42,7 @@ def test_a_download_that_fails_says_what_else_there_is(open_page: Open, monkeypa
     monkeypatch.setattr(data, "download", download)
     button(page, "Download CIFAR-10 (170 MB)").click().run()
     assert told(page) == ["CIFAR-10 cannot be downloaded. Choose 'shapes'."]
-    assert "Train the article's model on drawn shapes" in labels(page)
+    assert button(page, "Train the article's model on drawn shapes")
 
 
 def test_a_run_stands_as_a_card_with_its_state_accuracy_and_links(open_page: Open, trained: Run) -> None:

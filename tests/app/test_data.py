@@ -20,7 +20,7 @@ def test_counts_samples_and_patches_follow_what_was_chosen(open_page: Open) -> N
         return page.image[1].captions[0]
 
     assert caption().startswith("64 patches, p0 to p63 row by row; each is 48 numbers (3 × 4 × 4).")
-    widget(page, "select_slider", "Patch size (px)").set_value(8).run()
+    widget(page, "select_slider", "Patch size").set_value(8).run()
     assert caption().startswith("16 patches, p0 to p15 row by row; each is 192 numbers (3 × 8 × 8).")
     assert not told(page)
 

@@ -35,8 +35,13 @@ def test_a_page_without_a_run_says_what_to_do_next(open_page: Open, name: str) -
     assert not {"Pause", "Stop", "Resume"} & set(labels(page))
 
 
-@pytest.mark.parametrize("name", [*OF_A_RUN, "train"])
-@pytest.mark.parametrize("wanted", ["20200101-000000-gone", "../..", "..", ".", "/etc", "a/../b", "x\0y", "x" * 5000])
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        *((name, "20200101-000000-gone") for name in (*OF_A_RUN, "train")),
+        *(("attention", wanted) for wanted in ("../..", "..", ".", "/etc", "a/../b", "x\0y", "x" * 5000)),
+    ],
+)
 def test_a_link_to_a_run_that_is_not_there_says_so_and_shows_no_other(
     open_page: Open, trained: Run, name: str, wanted: str
 ) -> None:

@@ -25,18 +25,18 @@ def test_filters_choose_what_is_shown_and_come_from_the_link(open_page: Open, tr
     expected = predict_run(trained)
 
     def shown() -> str:
-        return next(caption.value for caption in page.caption if "shown" in caption.value)
+        return next(caption.value for caption in page.caption if "T: true class" in caption.value)
 
-    assert shown().startswith("18 images shown.")
+    assert shown().startswith("18 of 18 images.")
     widget(page, "selectbox", "True class").select("circle").run()
-    assert shown().startswith(f"{(expected.labels == 2).sum()} images shown.")
+    assert shown().startswith(f"{(expected.labels == 2).sum()} of ")
     widget(page, "selectbox", "Answer").select("wrong").run()
-    assert shown().startswith(f"{((expected.labels == 2) & ~expected.right).sum()} images shown.")
+    assert shown().startswith(f"{((expected.labels == 2) & ~expected.right).sum()} of ")
     again = open_page("predictions", run=trained.id, true="circle", answer="wrong")
-    assert next(caption.value for caption in again.caption if "shown" in caption.value) == shown()
+    assert next(caption.value for caption in again.caption if "T: true class" in caption.value) == shown()
 
 
 def test_a_filter_that_nothing_fits_shows_no_image_and_no_error(open_page: Open, trained: Run) -> None:
     page = open_page("predictions", run=trained.id, true="star", predicted="cross", answer="right")
-    assert any(caption.value.startswith("0 images shown.") for caption in page.caption)
+    assert any(caption.value.startswith("0 of 0 images.") for caption in page.caption)
     assert not told(page)

@@ -13,7 +13,8 @@ def tick(page: AppTest, *rows: int) -> AppTest:
     """The page with some rows of the table ticked."""
     key = page.dataframe[0].proto.id.split("-", 2)[-1]  # after "$$ID" and a hash
     page.session_state[key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
-    return page.run()
+    page.run()
+    return page.toggle[0].set_value(True).run()
 
 
 def test_all_runs_stand_in_the_table_newest_first(open_page: Open, trained: Run) -> None:

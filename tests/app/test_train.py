@@ -34,8 +34,7 @@ def set_to(page: AppTest, name: str, value: Any) -> None:
     """Sets one setting without running the page yet."""
     one = next(one for one in settings() if one.name == name)
     kind = "toggle" if one.kind is bool else "selectbox" if one.choices else "number_input"
-    label = f"{one.title} ({one.unit})" if one.unit else one.title
-    widget(page, kind, label).set_value(value)
+    widget(page, kind, one.title).set_value(value)
 
 
 def test_every_setting_reaches_the_run_and_its_worker(open_page: Open, started: list[Run], image_folder: Path) -> None:
@@ -76,7 +75,7 @@ def test_size_and_time_are_told_before_the_start(open_page: Open, started: list[
         page.run()
         model = preset("article").changed(classes=("star", "cross", "circle"), depth=depth).model
         facts = next(text.value for text in page.markdown if "parameters" in text.value)
-        assert facts.startswith(f"**{num_parameters(model):,}** parameters · **72** images · about **")
+        assert facts.startswith(f"**{num_parameters(model):,}** parameters · **72** images to train on · about **")
     assert not started and not list_runs()
 
 
@@ -184,7 +183,7 @@ def test_the_form_is_kept_while_other_pages_are_open(open_page: Open, trained: R
     page.switch_page("pages/train.py").run()
     assert widget(page, "text_input", "Folder").value == str(image_folder)
     assert widget(page, "multiselect", "Classes").value == ["star", "circle"]
-    assert widget(page, "number_input", "Epochs (epochs)").value == 7
+    assert widget(page, "number_input", "Epochs").value == 7
 
 
 def test_a_broken_row_of_metrics_does_not_stop_the_page(open_page: Open, trained: Run) -> None:

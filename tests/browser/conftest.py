@@ -27,6 +27,7 @@ from minivit.runs import Run, list_runs
 ROOT = Path(__file__).parents[2]
 CLASSES = ("star", "circle", "cross")  # as the trained run has them: not in the order of the folder's names
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+STREAMLIT = (sys.executable, "-m", "streamlit", "run", "--server.headless=true")
 PROBES = r"/\w+/_stcore/(health|host-config)"  # Streamlit looks for its own address below a page's first
 SECONDS = 60  # for anything that a browser waits for; the machine may be busy with other tests
 
@@ -56,15 +57,12 @@ class Server:
 
     def launch(self) -> None:
         """Starts on a free port."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", f"--server.port={port}"]
+        port = free_port()
+        command = [*STREAMLIT, "dashboard.py", f"--server.port={port}"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--server.headless=true"], cwd=ROOT, env=self.env, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
+                command, cwd=ROOT, env=self.env, stdout=log, stderr=log, start_new_session=True
+            )
         self.address = f"http://127.0.0.1:{port}"
 
     def wait(self) -> None:
@@ -102,6 +100,32 @@ class Server:
         page.goto(f"{self.address}/{name}" + (f"?{urlencode(params)}" if params else ""))
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         settle(page)
+
+
+@contextlib.contextmanager
+def serving(script: str, folder: Path, *options: str) -> Iterator[str]:
+    """The address of a Streamlit server of one script, written into `folder`; it finds `pages.parts`."""
+    (folder / "app.py").write_text(script)
+    port = free_port()
+    command = [*STREAMLIT, "app.py", f"--server.port={port}", "--server.address=127.0.0.1", *options]
+    command += ["--browser.gatherUsageStats=false", "--server.fileWatcherType=none"]
+    with (folder / "server.log").open("wb") as log:
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
+    try:
+        base = next((option.split("=")[1] for option in options if "baseUrlPath" in option), "")
+        address = f"http://127.0.0.1:{port}/{base}".rstrip("/")
+        until(lambda: answers(f"{address}/_stcore/health"), "the server answers")
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def until(come: Callable[[], object], what: str, seconds: float = 2 * SECONDS) -> None:

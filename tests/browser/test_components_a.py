@@ -1,23 +1,15 @@
 """Curves, gallery and confusion matrix in a real browser: what is picked, what survives a refresh, what never runs."""
 
-import os
-import socket
-import subprocess
-import sys
-import textwrap
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 from pages.parts.static import plotly_script
-
-ROOT = Path(__file__).parents[2]
+from tests.browser.conftest import serving
 
 APP = """
 import numpy as np
@@ -83,70 +75,17 @@ st.text("the end")
 
 
 @contextmanager
-def serving(folder: Path, *options: str) -> Iterator[str]:
-    """The address of a Streamlit server of the app above."""
+def serving_components(folder: Path, *options: str) -> Iterator[str]:
     (folder / "static").mkdir()
     plotly_script(folder / "static")
-    app = folder / "app.py"
-    app.write_text(textwrap.dedent(APP))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(app), f"--server.port={port}", *options]
-    command += ["--server.address=127.0.0.1", "--server.headless=true", "--server.enableStaticServing=true"]
-    command += ["--browser.gatherUsageStats=false", "--server.fileWatcherType=none"]
-    with (folder / "log.txt").open("w") as log:
-        server = subprocess.Popen(
-            command, cwd=folder, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)}
-        )
-    try:
-        base = next((f"/{option.split('=')[1]}" for option in options if "baseUrlPath" in option), "")
-        address = f"http://127.0.0.1:{port}{base}"
-        for _ in range(200):
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health").close()
-                break
-            except OSError:
-                time.sleep(0.1)
+    with serving(APP, folder, "--server.enableStaticServing=true", *options) as address:
         yield address
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("app")) as address:
+    with serving_components(tmp_path_factory.mktemp("app")) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def context() -> Iterator[BrowserContext]:
-    """One browser for all tests here, so that it loads the scripts of Streamlit and Plotly once."""
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        path = os.environ.get("MINIVIT_BROWSER", "/usr/bin/chromium")
-        browser = playwright.chromium.launch(executable_path=path, args=quiet)
-        yield browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
-        browser.close()
-
-
-@pytest.fixture
-def page(context: BrowserContext) -> Iterator[Page]:
-    """A page that must not log an error, open a dialog, or ask any other server for anything."""
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    expect.set_options(timeout=20_000)
-    wrong: list[str] = []
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("dialog", lambda dialog: (wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
-    page.on("requestfailed", lambda request: wrong.append(f"failed {request.url}"))
-    near = ("http://127.0.0.1", "blob:", "data:")
-    page.on("request", lambda request: None if request.url.startswith(near) else wrong.append(request.url))
-    yield page
-    page.close()
-    assert not wrong
 
 
 def opened(page: Page, address: str, *show: str) -> Page:
@@ -336,7 +275,7 @@ def test_a_phone_scrolls_down_only(page: Page, address: str) -> None:
 
 
 def test_everything_loads_below_a_base_path(page: Page, tmp_path: Path) -> None:
-    with serving(tmp_path, "--server.baseUrlPath=lab/vit") as address:
+    with serving_components(tmp_path, "--server.baseUrlPath=lab/vit") as address:
         opened(page, address, "curves", "images")
         sheet = page.locator(".thumb").first.evaluate("(thumb) => getComputedStyle(thumb).backgroundImage")
         assert f"{address}/media/" in sheet

@@ -1,23 +1,15 @@
 """inspector and maps in a real browser, on small apps of their own."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from pages.parts.inspector import quantised
+from tests.browser.conftest import serving
 
-ROOT = Path(__file__).parents[2]
 MARKUP = "<img src=x onerror=alert(1)>"
 
 INSPECTOR = """
@@ -76,68 +68,15 @@ part()
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = os.environ.get("MINIVIT_BROWSER", "/usr/bin/chromium")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails its test when a script of it fails or a dialog opens."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    yield page
-    page.close()
-    assert not faults
-
-
-@pytest.fixture(scope="module")
 def inspector_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from serve(INSPECTOR, tmp_path_factory.mktemp("inspector"))
+    with serving(INSPECTOR, tmp_path_factory.mktemp("inspector")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def maps_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from serve(MAPS, tmp_path_factory.mktemp("maps"))
-
-
-def serve(source: str, folder: Path) -> Iterator[str]:
-    """Runs one script as a Streamlit server on a free port; gives its address."""
-    (folder / "app.py").write_text(source)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
-    command += ["--server.address=127.0.0.1", "--browser.gatherUsageStats=false", "--server.fileWatcherType=none"]
-    log = (folder / "server.log").open("w")
-    server = subprocess.Popen(
-        command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=subprocess.STDOUT
-    )
-    try:
-        wait_until_healthy(f"http://127.0.0.1:{port}/_stcore/health")
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        server.terminate()
-        server.wait(10)
-        log.close()
-
-
-def wait_until_healthy(address: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            with urlopen(address):
-                return
-        except URLError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+    with serving(MAPS, tmp_path_factory.mktemp("maps")) as address:
+        yield address
 
 
 def open_inspector(page: Page, app: str, query: str = "") -> Locator:
