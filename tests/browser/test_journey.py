@@ -52,7 +52,9 @@ def journey_run(empty_server: Server, browser: Browser, pictures: Path) -> Run:
         page.get_by_role("spinbutton", name="Heads").fill("2")
         page.keyboard.press("Enter")
         settle(page)
-        expect(page.get_by_text(re.compile(r"28,611 parameters · 480 images to train on · about .* here"))).to_be_visible()
+        expect(
+            page.get_by_text(re.compile(r"28,611 parameters · 480 images to train on · about .* here"))
+        ).to_be_visible()
         page.get_by_role("button", name="Train this model").click()
 
         expect(page).to_have_url(re.compile(r"run=\d{8}-\d{6}-star-circle-cross"))
