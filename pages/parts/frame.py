@@ -166,14 +166,14 @@ def pick_run(label: str = "Run", name: str = "run") -> Run:
     titles = {run.id: run_title(run) for run in runs}
     wanted = param(name)
     found = (wanted if wanted in titles else None) if wanted else runs[0].id
-    chosen = linked(
-        name,
-        found,
-        lambda **how: st.selectbox(
-            label, list(titles), None, lambda run_id: titles.get(run_id, run_id), placeholder="Choose a run", **how
-        ),
-        epoch=None,  # the newest of the other run
-    )
+
+    def picker(**how: Any) -> str | None:
+        index = 0 if found else None  # None would let a person clear it
+        return st.selectbox(
+            label, list(titles), index, lambda run_id: titles.get(run_id, run_id), placeholder="Choose a run", **how
+        )
+
+    chosen = linked(name, found, picker, epoch=None)  # the newest epoch of the other run
     if chosen is None:
         find_run(wanted)
         st.stop()

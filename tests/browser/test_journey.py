@@ -4,176 +4,235 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from minivit.predict import predict_run
 from minivit.runs import Run
 from tests.browser.conftest import Server, choose, settle, until, watched
 
-POINTS = """chart => chart.data.filter(trace => trace.name === 'held-out').map(trace => Array.from(trace.x))[0]"""
-ZOOM = "chart => chart.layout.xaxis.range.map(Number)"
-
-
-def plots(page: Page):
-    return page.locator(".js-plotly-plot")
+NUM_EPOCHS = 80
 
 
 @pytest.fixture(scope="module")
-def empty_server(new_server: Callable[..., Server]) -> Server:
-    """A machine on which nobody has trained anything."""
-    server = new_server()
+def machine(new_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A machine on which nobody has trained anything and no data lies."""
+    server = new_server(data=tmp_path_factory.mktemp("empty"))
     server.start()
     return server
 
 
 @pytest.fixture(scope="module")
-def journey_run(empty_server: Server, browser: Browser, pictures: Path) -> Run:
-    """The run that a person makes by clicking, while its curves grow and keep the zoom; the rest looks at it."""
+def journey_run(machine: Server, browser: Browser, pictures: Path) -> Run:
+    """The run that a person makes by clicking; the tests after the first look at it."""
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
     with watched(page):
-        empty_server.open(page)
+        machine.open(page)
         expect(page.get_by_text("None yet.")).to_be_visible()
-        page.get_by_role("link", name="Train", exact=True).click()
-        choose(page, "Data set", "Images of a folder")
-        page.get_by_role("textbox", name="Folder").fill(str(pictures))
-        page.keyboard.press("Enter")
-        for name in ("cross", "circle", "star"):  # all are chosen beforehand; a person wants another order
-            page.get_by_role("button", name=f"Remove {name}").click()
-            settle(page)
-            if name == "star":
-                expect(page.get_by_text("needs at least 2 classes")).to_be_visible()
-        for name in ("star", "circle", "cross"):
-            choose(page, "Classes", name)
-        page.get_by_text("Training", exact=True).click()
-        page.get_by_role("spinbutton", name="Epochs").first.fill("40")
-        page.keyboard.press("Enter")
-        page.get_by_text("Model", exact=True).click()
-        page.get_by_role("spinbutton", name="Heads").fill("2")
-        page.keyboard.press("Enter")
-        settle(page)
-        expect(
-            page.get_by_text(re.compile(r"28,611 parameters · 480 images to train on · about .* here"))
-        ).to_be_visible()
+        expect(page.get_by_role("button", name="Train the article's model on drawn shapes")).to_be_visible()
+        page.get_by_role("region", name="Sidebar").get_by_role("link", name="Train").click()
+        fill_in_the_form(page, pictures)
+        assert machine.all_runs() == []  # choosing starts nothing
         page.get_by_role("button", name="Train this model").click()
-
-        expect(page).to_have_url(re.compile(r"run=\d{8}-\d{6}-star-circle-cross"))
-        expect(plots(page)).to_have_count(2)
-        expect(page.get_by_role("button", name="Pause")).to_be_visible()
-        chart = plots(page).first
-        until(lambda: len(chart.evaluate(POINTS) or []) >= 3, "the first points of the curve")
-        first = chart.evaluate(POINTS)
-        assert first[0] == 0  # the untrained model
-        box = chart.locator(".nsewdrag").bounding_box()
-        assert box
-        page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.5)
-        page.mouse.down()
-        page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.5, steps=5)
-        page.mouse.up()
-        zoomed = chart.evaluate(ZOOM)
-        until(lambda: len(chart.evaluate(POINTS)) > len(first), "the curve grows")
-        assert chart.evaluate(ZOOM) == zoomed
-        expect(page.get_by_text("epoch 40 of 40")).to_be_visible(timeout=120_000)
-        expect(page.get_by_role("button", name="Pause")).to_have_count(0)
-        assert chart.evaluate(POINTS) == list(range(41))
-        page.close()
-    (run,) = empty_server.all_runs()
-    assert run.state.phase == "done" and run.config.classes == ("star", "circle", "cross")
+        expect(page).to_have_url(re.compile(r"train\?run=\d{8}-\d{6}-star-circle-cross$"))
+        watch_it_grow(page)
+    page.close()
+    (run,) = machine.all_runs()
     return run
 
 
-def test_the_gallery_shows_what_the_confusion_matrix_counts(page: Page, empty_server: Server, journey_run: Run) -> None:
-    empty_server.open(page, "predictions", run=journey_run.id)
-    gallery = page.get_by_role("group", name="Held-out images")
-    expect(gallery.get_by_role("button")).to_have_count(96)
-    expect(gallery.get_by_text(re.compile("^T: star")).first).to_be_visible()
-    cell = page.get_by_role("button", name=re.compile("^true star, predicted circle:"))
-    count = int(re.sub(r"\D", "", cell.inner_text()))
-    cell.click()
+def fill_in_the_form(page: Page, pictures: Path) -> None:
+    choose(page, "Data set", "Images of a folder")
+    folder = page.get_by_role("textbox", name="Folder")
+    folder.fill(str(pictures))
+    folder.press("Enter")
     settle(page)
-    expect(gallery.get_by_role("button")).to_have_count(min(count, 96)) if count else expect(gallery).to_have_count(0)
-    expect(page).to_have_url(re.compile("true=star.*predicted=circle"))
+    chosen = page.get_by_role("group", name="Selected values").get_by_role("button")
+    expect(chosen).to_have_count(3)
+    page.get_by_role("button", name="Clear all").click()
+    expect(page.get_by_role("alert")).to_contain_text("A classifier needs at least 2 classes, and none is chosen.")
+    for name in ("star", "circle", "cross"):  # not the folder's order
+        choose(page, "Classes", name)
+    page.get_by_text("Training", exact=True).click()
+    epochs = page.get_by_role("spinbutton", name="Epochs").first
+    epochs.fill(str(NUM_EPOCHS))
+    epochs.press("Enter")
+    page.get_by_text("Model", exact=True).click()
+    heads = page.get_by_role("spinbutton", name="Heads")
+    heads.fill("2")
+    heads.press("Enter")
+    settle(page)
+    expect(page.get_by_text("parameters ·")).to_have_text(
+        re.compile(r"^28,611 parameters · 480 images to train on · about .* (s|min) here$")
+    )
+
+
+def watch_it_grow(page: Page) -> None:
+    """From the first points to the last; a zoom holds meanwhile."""
+    loss = page.locator(".chart").filter(has=page.get_by_role("slider", name="loss by epoch")).locator(".plot")
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    until(lambda: len(points(loss)) >= 2, "the first points of the curve")
+    seen = points(loss)
+    assert seen[0] == 0  # the untrained model
+    zoom(page, loss)
+    zoomed = loss.evaluate("(plot) => plot._fullLayout.xaxis.range")
+    until(lambda: len(points(loss)) > len(seen), "the curve grows")
+    assert loss.evaluate("(plot) => plot._fullLayout.xaxis.range") == zoomed
+    expect(page.get_by_text(f"epoch {NUM_EPOCHS} of {NUM_EPOCHS} ")).to_be_visible()
+    expect(page.get_by_role("paragraph").get_by_text("done")).to_be_visible()
+    assert points(loss) == list(range(NUM_EPOCHS + 1))
+    assert loss.evaluate("(plot) => plot._fullLayout.xaxis.range") == zoomed
+    expect(page.get_by_role("button", name=re.compile("Pause|Stop|Resume"))).to_have_count(0)
+
+
+def points(plot: Locator) -> list[int]:
+    """Epochs that the held-out curve of a chart shows."""
+    return plot.evaluate_all("(plots) => [...(plots[0]?._fullData?.[1].x ?? [])]")
+
+
+def zoom(page: Page, plot: Locator) -> None:
+    box = plot.locator(".nsewdrag").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.8 * box["height"], steps=5)
+    page.mouse.up()
+
+
+def test_a_person_trains_a_model_by_clicking_and_sees_its_curves_grow(journey_run: Run) -> None:
+    assert journey_run.state.phase == "done"
+    assert journey_run.config.classes == ("star", "circle", "cross")
+    assert (journey_run.config.epochs, journey_run.config.model.num_heads) == (NUM_EPOCHS, 2)
+    assert [row["epoch"] for row in journey_run.metrics()] == list(range(NUM_EPOCHS + 1))
+    assert not journey_run.worker_alive()
+
+
+def test_the_gallery_shows_what_a_cell_of_the_confusion_matrix_counts(
+    page: Page, machine: Server, journey_run: Run
+) -> None:
+    said = predict_run(journey_run)
+    machine.open(page, "predictions", run=journey_run.id)
+    images = page.get_by_role("group", name="Held-out images").get_by_role("button")
+    expect(images).to_have_count(96)
+    expect(images.first).to_contain_text(re.compile(r"T: (star|circle|cross)P: (star|circle|cross)[✓✗]\d+%"))
+    confused = [
+        (true, other) for true in range(3) for other in range(3) if true != other and said.confusion[true, other]
+    ]
+    true, predicted = confused[0]
+    names = journey_run.config.classes
+    cell = page.get_by_role("button", name=re.compile(f"^true {names[true]}, predicted {names[predicted]}:"))
+    cell.click()
+    expect(images).to_have_count(said.confusion[true, predicted])
+    expect(cell).to_have_attribute("aria-pressed", "true")
+    expect(page).to_have_url(re.compile(f"true={names[true]}&predicted={names[predicted]}"))
     page.reload()
     settle(page)
     expect(cell).to_have_attribute("aria-pressed", "true")
-    for button in gallery.get_by_role("button").all():
-        expect(button).to_have_accessible_name(re.compile("true star, predicted circle, wrong"))
+    expect(images).to_have_count(said.confusion[true, predicted])
+    for image in images.all():
+        expect(image).to_have_accessible_name(re.compile(f"true {names[true]}, predicted {names[predicted]}, wrong"))
+    cell.click()
+    expect(images).to_have_count(96)
+    expect(page).not_to_have_url(re.compile("true="))
 
 
-def test_an_image_opens_patch_by_patch_and_the_view_comes_back_in_another_browser(
-    page: Page, empty_server: Server, journey_run: Run, browser: Browser
+def test_an_image_is_looked_into_patch_by_patch_and_the_view_comes_back_anywhere(
+    page: Page, machine: Server, journey_run: Run, browser: Browser
 ) -> None:
-    empty_server.open(page, "predictions", run=journey_run.id)
+    machine.open(page, "predictions", run=journey_run.id)
     page.get_by_role("group", name="Held-out images").get_by_role("button").nth(7).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Attention")
-    settle(page)
-    expect(page).to_have_url(re.compile(r"image=7\b"))
-    picture = page.get_by_role("application")
+    picture = page.get_by_role("application", name=re.compile("^image 7"))
     box = picture.bounding_box()
     assert box
     picture.click(position={"x": box["width"] * 3.5 / 8, "y": box["height"] * 2.5 / 8})  # row 3, column 4 of 8
-    expect(page).to_have_url(re.compile(r"token=p19\b"))
-    expect(page.get_by_text("p19 looks at", exact=True)).to_be_visible()
-    expect(page).to_have_url(re.compile(rf"run={journey_run.id}"))
-    for name in ("epoch=40", "layer=1", "head=", "image=7"):
-        assert name in page.url
-    page.reload()
+    page.get_by_role("button", name="layer 1, head 2").click()
+    wanted = {"run": journey_run.id, "epoch": NUM_EPOCHS, "image": 7, "layer": 1, "head": 2, "token": "p19"}
+    for name, value in wanted.items():
+        expect(page).to_have_url(re.compile(rf"[?&]{name}={value}(&|$)"))
     settle(page)
-    expect(page.get_by_text("p19 looks at", exact=True)).to_be_visible()
+    expect_view(page)
+    strongest = page.get_by_role("listitem").all_inner_texts()
+    page.reload()
+    expect_view(page)
+    assert page.get_by_role("listitem").all_inner_texts() == strongest
     elsewhere = browser.new_context().new_page()
     with watched(elsewhere):
         elsewhere.goto(page.url)
-        expect(elsewhere.get_by_text("p19 looks at", exact=True)).to_be_visible()
-        elsewhere.context.close()
-    assert "p19" not in journey_run.log()  # looking leaves no trace in the run
+        expect_view(elsewhere)
+        assert elsewhere.get_by_role("listitem").all_inner_texts() == strongest
+        assert elsewhere.url == page.url  # nothing is added or lost
+    elsewhere.context.close()
 
 
-def test_the_articles_json_holds_the_attention_that_the_model_computes(
-    page: Page, empty_server: Server, journey_run: Run, tmp_path: Path
+def expect_view(page: Page) -> None:
+    expect(page.get_by_role("application", name=re.compile("^image 7"))).to_be_visible()
+    expect(page.get_by_text("p19 looks at", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="layer 1, head 2")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("slider", name="Epoch")).to_have_attribute("aria-valuetext", str(NUM_EPOCHS))
+
+
+def test_the_article_s_json_holds_the_attention_that_the_command_line_prints(
+    page: Page, machine: Server, journey_run: Run
 ) -> None:
-    empty_server.open(page, "attention", run=journey_run.id, image=5, layer=1, head=2)
-    with page.expect_download() as started:
-        page.get_by_role("button", name=re.compile("Attention as JSON")).click()
-    started.value.save_as(tmp_path / "attention.json")
-    stored = json.loads((tmp_path / "attention.json").read_text())
-    assert stored["tokens"][:2] == ["[CLS]", "p0"] and len(stored["tokens"]) == 65
-    printed = json.loads(empty_server.command("export", str(journey_run.path), "--image", "5", "--head", "2"))
+    machine.open(page, "attention", run=journey_run.id, image=5, epoch=3, layer=1, head=2)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Attention as JSON").click()
+    assert download.value.suggested_filename == "attention-image5-epoch3.json"
+    stored: dict[str, Any] = json.loads(download.value.path().read_text())
+    assert stored["tokens"] == ["[CLS]", *(f"p{number}" for number in range(64))]
+    view = ("--image", "5", "--epoch", "3", "--head", "2")
+    printed = json.loads(machine.command("export", str(journey_run.path), *view))
     for ours, theirs in zip(stored["attentions"], printed["attentions"], strict=True):
         assert ours == pytest.approx(theirs, abs=1e-6)
         assert sum(ours) == pytest.approx(1, abs=1e-5)
 
 
-def test_bertviz_shows_one_tokens_lines_while_the_pointer_is_on_it(
-    page: Page, empty_server: Server, journey_run: Run
+def test_bertviz_works_without_a_net_and_shows_one_token_s_lines_under_the_pointer(
+    page: Page, machine: Server, journey_run: Run
 ) -> None:
-    empty_server.open(page, "attention", run=journey_run.id, image=5)
+    machine.open(page, "attention", run=journey_run.id, image=5)
     page.get_by_text("Show BertViz").click()
     view = page.frame_locator("iframe")
-    token = view.locator("text").filter(has_text=re.compile("^p30$")).first
+    token = view.locator("#left").get_by_text("p30", exact=True)
     expect(token).to_be_visible()
-    drawn = """svg => [...svg.querySelectorAll('#attention line')]
-        .filter(line => getComputedStyle(line).visibility !== 'hidden')
-        .map(line => +line.getAttribute('left-token-index'))"""
-    drawing = view.locator("svg").first
-    assert set(drawing.evaluate(drawn)) == set(range(65))
+    assert lines(view) == {number: 2 * 65 for number in range(65)}  # of two heads
     token.hover()
-    until(lambda: set(drawing.evaluate(drawn)) == {31}, "only the lines of p30 remain")
-    assert len(drawing.evaluate(drawn)) == 2 * 65  # two heads
+    until(lambda: lines(view) == {31: 2 * 65}, "only the lines of p30 are left")
+    expect(page).to_have_url(re.compile("bertviz=true"))
 
 
-def test_compare_puts_untrained_and_trained_on_one_scale_with_its_uniform_value(
-    page: Page, empty_server: Server, journey_run: Run
+def lines(view: Any) -> dict[int, int]:
+    """How many lines BertViz shows, by the token that they start from; 0 is CLS."""
+    shown = view.locator("#attention line").evaluate_all(
+        """(lines) => lines.filter((line) => getComputedStyle(line).visibility === "visible")
+                           .map((line) => line.getAttribute("left-token-index"))"""
+    )
+    return {number: shown.count(str(number)) for number in map(int, dict.fromkeys(shown))}
+
+
+def test_untrained_and_trained_are_compared_on_one_scale_that_marks_the_uniform_value(
+    page: Page, machine: Server, journey_run: Run
 ) -> None:
-    empty_server.open(page, "compare", run=journey_run.id)
+    machine.open(page, "compare", run=journey_run.id)
     expect(page.get_by_text("Attention, one scale for all maps.")).to_be_visible()
-    expect(page.get_by_text(re.compile(r"uniform 1/65 = 0\.0154"))).to_be_visible()
-    expect(page.get_by_text(re.compile("Difference: epoch 40 − untrained"))).to_be_visible()
-    rows = page.get_by_role("button", name=re.compile("untrained: .*; epoch 40: "))
+    expect(page.get_by_text("uniform 1/65 = 0.0154")).to_be_visible()
+    expect(page.get_by_text(f"Difference: epoch {NUM_EPOCHS} − untrained.")).to_be_visible()
+    rows = page.get_by_role("button", name=re.compile(f"untrained: .*; epoch {NUM_EPOCHS}: "))
     expect(rows).to_have_count(8)
     choose(page, "Images", "Wrong before, right after")
-    for row in rows.all():
-        expect(row).to_have_accessible_name(re.compile("untrained: .*, wrong; epoch 40: .*, right$"))
+    choose(page, "Head", "2")
+    mended = re.compile(f"untrained: [^;]*, wrong; epoch {NUM_EPOCHS}: [^;]*, right$")
+    expect(page.get_by_role("button", name=mended)).to_have_count(rows.count())
+    names = [row.get_attribute("aria-label") for row in rows.all()]
     page.reload()
     settle(page)
     expect(page.get_by_role("combobox", name="Images")).to_have_value("Wrong before, right after")
-    expect(rows.first).to_be_visible()
+    expect(page.get_by_role("combobox", name="Head")).to_have_value("2")
+    assert [row.get_attribute("aria-label") for row in rows.all()] == names
+    expect(page.get_by_text("contrast exaggerated")).to_be_hidden()  # no map has a scale of its own
+    rows.first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Attention")
+    expect(page).to_have_url(re.compile(r"head=2(&|$)"))

@@ -125,7 +125,7 @@ def test_nonsense_in_a_link_falls_back_to_what_the_run_has(page: Page, server: S
     expect(page.get_by_role("button", name="layer 2, mean")).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_text("CLS looks at", exact=True)).to_be_visible()
     server.open(page, "predictions", run=trained_run.id, true="dog", predicted="", order="?", page="x", answer="7")
-    expect(page.get_by_text("96 images shown")).to_be_visible()
+    expect(page.get_by_text("96 of 120 images")).to_be_visible()
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
