@@ -22,10 +22,13 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from minivit import shapes
+from minivit.config import preset
+from minivit.engine import train
 from minivit.runs import Run, list_runs
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("star", "circle", "cross")  # as the trained run has them: not in the order of the folder's names
+HOSTILE = ("<img src=x onerror=alert(1)>", "**bold** :red[x] $x$ [l](http:x) `c` :smile:")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 STREAMLIT = (sys.executable, "-m", "streamlit", "run", "--server.headless=true")
 PROBES = r"/\w+/_stcore/(health|host-config)"  # Streamlit looks for its own address below a page's first
@@ -272,9 +275,22 @@ def new_server(tmp_path_factory: pytest.TempPathFactory, drawn_data: Path) -> It
 
 
 @pytest.fixture(scope="session")
-def server(new_server: Callable[..., Server], pictures: Path) -> Server:
-    """A running server with one run, trained by the command line; for tests that change nothing."""
+def hostile_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real files in 2 class folders whose names are markup, 40 images each."""
+    return draw_folder(tmp_path_factory.mktemp("hostile"), HOSTILE, 40)
+
+
+@pytest.fixture(scope="session")
+def server(new_server: Callable[..., Server], pictures: Path, hostile_pictures: Path) -> Server:
+    """A running server with one run, trained by the command line, and an older one; for tests that change nothing."""
     server = new_server()
+    hostile = preset("article").changed(
+        dataset="folder", data_dir=str(hostile_pictures), classes=HOSTILE, epochs=1, device="cpu", threads=1
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("MINIVIT_DATA", "MINIVIT_LOCKS"):
+            patched.setenv(name, server.env[name])
+        train(hostile, Run.create(hostile, server.runs), say=lambda line: None)
     options = ["--dataset", "folder", "--data-dir", str(pictures), "--classes", *CLASSES]
     model = ["--depth", "2", "--num-heads", "4", "--embed-dim", "32", "--norm", "pre", "--normalize", "--lr", "0.005"]
     server.command("train", *options, *model, "--epochs", "4", "--device", "cpu", "--threads", "1")
@@ -284,5 +300,11 @@ def server(new_server: Callable[..., Server], pictures: Path) -> Server:
 
 @pytest.fixture(scope="session")
 def trained_run(server: Server) -> Run:
-    """The run of `server`: 2 layers of 4 heads on 3 classes, epochs 0 to 4."""
+    """The newer run of `server`: 2 layers of 4 heads on 3 classes, epochs 0 to 4."""
     return server.all_runs()[0]
+
+
+@pytest.fixture(scope="session")
+def hostile_run(server: Server) -> Run:
+    """The older run of `server`, on classes whose names are markup."""
+    return server.all_runs()[1]

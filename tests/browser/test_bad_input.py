@@ -1,99 +1,106 @@
 """What a person can get wrong: a sentence with the value, on the page itself, and mended right there."""
 
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server, choose, draw_folder, settle
-
-HOSTILE = ("<img src=x onerror=alert(1)>", "**bold** :red[x] $x$ [l](http:x) `c`")
-
-
-@pytest.fixture(scope="module")
-def form(new_server: Callable[..., Server]) -> Iterator[Server]:
-    server = new_server()
-    server.start()
-    yield server
+from minivit.runs import Run
+from tests.browser.conftest import HOSTILE, Server, choose, settle
 
 
-def type_folder(page: Page, path: object) -> None:
-    page.get_by_role("textbox", name="Folder").fill(str(path))
-    page.keyboard.press("Enter")
+def fill(page: Page, kind: str, name: str, value: object) -> None:
+    box = page.get_by_role(kind, name=name)  # type: ignore[arg-type]
+    box.fill(str(value))
+    box.press("Enter")
     settle(page)
 
 
-def expect_sentence(page: Page, *words: str) -> None:
-    sentence = page.get_by_role("alert").filter(has_text=re.compile(".*".join(map(re.escape, words)), re.S))
-    expect(sentence).to_be_visible()
+def expect_sentence(page: Page, sentence: str) -> None:
+    """The sentence, and neither a traceback nor a way to start."""
+    expect(page.get_by_role("alert")).to_have_text(re.compile(re.escape(sentence)))
     expect(page.get_by_test_id("stException")).to_have_count(0)
     expect(page.get_by_role("button", name="Train this model")).to_have_count(0)
 
 
-def test_a_wrong_folder_is_named_and_mended_in_place(page: Page, form: Server, pictures: Path, tmp_path: Path) -> None:
-    form.open(page, "train")
-    choose(page, "Data set", "Images of a folder")
-    expect(page.get_by_text("Type the path of a folder")).to_be_visible()
-    type_folder(page, tmp_path / "nowhere")
-    expect_sentence(page, "There is no folder", "nowhere")
-    (tmp_path / "file.txt").write_text("no folder")
-    type_folder(page, tmp_path / "file.txt")
-    expect_sentence(page, "file.txt", "is a file")
+def test_a_wrong_folder_is_named_and_mended_right_there(
+    page: Page, server: Server, pictures: Path, tmp_path: Path
+) -> None:
+    runs = [run.id for run in server.all_runs()]
     (tmp_path / "lonely" / "cat").mkdir(parents=True)
-    type_folder(page, tmp_path / "lonely")
-    expect_sentence(page, "1 class folder", "at least 2")
-    (tmp_path / "empty" / "cat").mkdir(parents=True)
-    (tmp_path / "empty" / "dog").mkdir(parents=True)
-    type_folder(page, tmp_path / "empty")
-    expect_sentence(page, "cat", "holds no")
-    type_folder(page, pictures)
+    for name in ("cat", HOSTILE[0]):
+        (tmp_path / "empty" / name).mkdir(parents=True)
+    a_file = next(pictures.glob("star/*"))
+    server.open(page, "train")
+    choose(page, "Data set", "Images of a folder")
+    expect(page.get_by_text("Type the path of a folder that holds a folder of images per class.")).to_be_visible()
+    for path, sentence in {
+        tmp_path / "missing": f"There is no folder {tmp_path / 'missing'}. Mend the path of the data folder.",
+        a_file: f"{a_file} is a file. Name the folder that holds a folder of images per class.",
+        tmp_path / "lonely": f"{tmp_path / 'lonely'} holds 1 class folder, 'cat'; a classifier needs at least 2.",
+        tmp_path
+        / "empty": f"The class folder {tmp_path / 'empty' / HOSTILE[0]} holds no .png, .jpg, .jpeg, .webp files.",
+    }.items():
+        fill(page, "textbox", "Folder", path)
+        expect_sentence(page, sentence)
+    expect(page.get_by_role("slider", name="loss by epoch")).to_be_visible()  # the other half of the page goes on
+    fill(page, "textbox", "Folder", pictures)
+    expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.get_by_role("button", name="Train this model")).to_be_visible()
-    assert form.all_runs() == []  # looking for a folder starts nothing
+    assert [run.id for run in server.all_runs()] == runs  # looking for a folder starts nothing
 
 
-def test_settings_that_cannot_be_are_refused_by_name_and_mended_in_place(page: Page, form: Server) -> None:
-    form.open(page, "train")
+def test_settings_that_cannot_be_are_refused_by_value_and_mended_right_there(page: Page, server: Server) -> None:
+    runs = [run.id for run in server.all_runs()]
+    server.open(page, "train")
     choose(page, "Data set", "Shapes, drawn here")
     page.get_by_text("Model", exact=True).click()
-    patch, heads = page.get_by_role("spinbutton", name="Patch size"), page.get_by_role("spinbutton", name="Heads")
-    patch.fill("5")
-    page.keyboard.press("Enter")
-    expect_sentence(page, "5 px", "32 px", "4, 8, 16")
-    patch.fill("8")
-    page.keyboard.press("Enter")
-    heads.fill("3")
-    page.keyboard.press("Enter")
-    expect_sentence(page, "3 heads", "64")
-    heads.fill("4")
-    page.keyboard.press("Enter")
+    fill(page, "spinbutton", "Patch size", 5)
+    expect_sentence(page, "A patch size of 5 px does not divide the image size of 32 px. Choose one of 2, 4, 8, 16.")
+    fill(page, "spinbutton", "Patch size", 8)
+    fill(page, "spinbutton", "Heads", 3)
+    expect_sentence(page, "3 heads do not divide an embed dim of 64. Choose one of 1, 2, 4, 8, 16, 32 heads")
+    fill(page, "spinbutton", "Heads", 4)
     expect(page.get_by_role("button", name="Train this model")).to_be_visible()
     for name in ("square", "triangle", "star"):
         page.get_by_role("button", name=f"Remove {name}").click()
-        settle(page)
-    expect_sentence(page, "at least 2 classes", "'circle'")
-    assert form.all_runs() == []
+    expect_sentence(page, "A classifier needs at least 2 classes, and only 'circle' is chosen. Choose another one too.")
+    choose(page, "Classes", "heart")
+    page.keyboard.press("Escape")  # the list of classes stays open for more
+    expect(page.get_by_role("button", name="Train this model")).to_be_visible()
+    expect(page.get_by_role("spinbutton", name="Heads")).to_have_value("4")  # the rest is kept
+    assert [run.id for run in server.all_runs()] == runs
 
 
 def test_names_from_outside_are_shown_as_they_are_on_every_page(
-    page: Page, new_server: Callable[..., Server], tmp_path: Path
+    page: Page, server: Server, hostile_run: Run, hostile_pictures: Path
 ) -> None:
-    root = draw_folder(tmp_path / "pictures", HOSTILE, 60)
-    server = new_server()
-    server.command("train", "--dataset", "folder", "--data-dir", str(root), "--epochs", "1", "--threads", "1")
-    server.start()
-    (run,) = server.all_runs()
-    assert set(run.config.classes) == set(HOSTILE)
-    for name in ("train", "predictions", "attention", "compare", "runs", ""):
-        server.open(page, name, run=run.id)
-        for tag in ("img[src='x']", "a[href='http:x']"):
-            expect(page.locator(tag)).to_have_count(0)
-        expect(page.get_by_test_id("stException")).to_have_count(0)
-    server.open(page, "predictions", run=run.id)
-    for name in HOSTILE:
-        expect(page.get_by_text(f"T: {name}", exact=True).first).to_be_visible()
-    server.open(page, "data")
+    shown = {
+        "": page.get_by_text(f"{HOSTILE[0]} · {HOSTILE[1]}"),
+        "predictions": page.get_by_text(f"T: {HOSTILE[1]}", exact=True),
+        "attention": page.get_by_text(re.compile(f"^says .* with .*; it is ({'|'.join(map(re.escape, HOSTILE))})$")),
+        "compare": page.get_by_role("button", name=re.compile(f": {re.escape(HOSTILE[1])}; untrained: ")),
+        "train": page.get_by_text("done"),
+        "data": page.get_by_text("Samples of each class"),
+    }
+    for name, names in shown.items():
+        server.open(page, name, run=hostile_run.id)
+        expect(names.first).to_be_visible()
+        expect_no_markup(page)
+        if name in ("predictions", "attention", "compare", "train"):
+            run = page.get_by_role("combobox", name="run")
+            expect(run).to_have_value(re.compile(re.escape(f"{HOSTILE[0]} · {HOSTILE[1]}")))
     choose(page, "Data set", "Images of a folder")
-    type_folder(page, root)
-    expect(page.get_by_role("group", name="Samples").get_by_text(HOSTILE[0], exact=True).first).to_be_visible()
+    fill(page, "textbox", "Folder", hostile_pictures)
+    for name in HOSTILE:
+        expect(page.get_by_role("group", name="Selected values").get_by_text(name, exact=True)).to_be_visible()
+        expect(page.get_by_role("group", name="Samples").get_by_text(name, exact=True).first).to_be_visible()
+    expect_no_markup(page)
+
+
+def expect_no_markup(page: Page) -> None:
+    """Nothing in a name has become an image, a link, bold or coloured text, code or a formula."""
+    for tag in ("img[src=x]", "a[href^='http:x']", "strong", "code", ".katex"):
+        expect(page.get_by_role("main").locator(tag).filter(has_text=re.compile("^(bold|x|l|c|)$"))).to_have_count(0)
+    expect(page.get_by_text("😄")).to_have_count(0)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
