@@ -2,7 +2,7 @@
 
     config.json         the settings, written once             metrics.jsonl   one row an epoch, appended
     environment.json    machine, versions, data fingerprint    state.json      phase, epoch, message; replaced whole
-    checkpoints/        weights by epoch                       control.json    what a person asked for
+    checkpoints/        weights by moment                      control.json    what a person asked for
     resume.safetensors  what training goes on from             log.txt         what the worker printed
     worker.lock         held by the living worker
 
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import torch
 from filelock import FileLock, Timeout
@@ -55,6 +55,13 @@ class State:
     def active(self) -> bool:
         """Whether a worker is busy with the run, or about to be."""
         return self.phase in ACTIVE
+
+
+class Moment(NamedTuple):
+    """When weights were kept: after `epoch` whole epochs and `step` steps of the next one. Sorts in order of time."""
+
+    epoch: int
+    step: int = 0
 
 
 class Run:
@@ -148,14 +155,19 @@ class Run:
 
     def epochs(self) -> list[int]:
         """Epochs whose weights are kept, rising."""
+        return [moment.epoch for moment in self.moments() if not moment.step]
+
+    def moments(self) -> list[Moment]:
+        """All moments whose weights are kept, in order: epochs, and within the first one steps 1, 2, 4, 8, …"""
         names = (path.name for path in (self.path / "checkpoints").glob("epoch-*.safetensors"))
-        return sorted(int(found[1]) for name in names if (found := re.fullmatch(r"epoch-(\d+)\.safetensors", name)))
+        found = (re.fullmatch(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors", name) for name in names)
+        return sorted(Moment(int(match[1]), int(match[2] or 0)) for match in found if match)
 
     def log(self, num_lines: int = 200) -> str:
         """The last lines that the worker printed."""
         return "\n".join(_lines(self.path / "log.txt")[-num_lines:])
 
-    def load_model(self, epoch: int | None = None) -> MiniViT:
+    def load_model(self, epoch: int | Moment | None = None) -> MiniViT:
         """The model as it was after `epoch` (the newest by default), on the CPU, in evaluation mode.
 
         Raises RunError where no such checkpoint is kept or it does not hold this run's model.
@@ -163,10 +175,13 @@ class Run:
         kept = self.epochs()
         if not kept:
             raise RunError(f"The run {self.id} has no checkpoints yet. Wait for epoch 0, or choose another run.")
-        epoch = kept[-1] if epoch is None else epoch
-        if epoch not in kept:
-            raise RunError(f"The run {self.id} keeps no weights of epoch {epoch}; it keeps {_listed(kept)}.")
-        path = self._checkpoint(epoch)
+        moment = epoch if isinstance(epoch, Moment) else Moment(kept[-1] if epoch is None else epoch)
+        if moment not in self.moments():
+            step = f", step {moment.step}" if moment.step else ""
+            raise RunError(
+                f"The run {self.id} keeps no weights of epoch {moment.epoch}{step}; it keeps {_listed(kept)}."
+            )
+        path = self._checkpoint(moment)
         model = MiniViT(self.config.model)
         try:
             model.load_state_dict(load_file(path))
@@ -203,14 +218,20 @@ class Run:
         Where the weights of all epochs would pass `CHECKPOINT_BUDGET`, only every second epoch stays, then every
         fourth, and so on; epoch 0 and the newest always stay.
         """
-        weights = save({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()})
-        _replace(self._checkpoint(epoch), weights)
+        weights = _weights(model)
+        _replace(self._checkpoint(Moment(epoch)), weights)
         step = 1
         while (epoch // step + 2) * len(weights) > CHECKPOINT_BUDGET and step <= epoch:
             step *= 2
         for kept in self.epochs():
             if kept % step and kept != epoch:
-                self._checkpoint(kept).unlink(missing_ok=True)
+                self._checkpoint(Moment(kept)).unlink(missing_ok=True)
+
+    def save_early(self, model: torch.nn.Module, step: int) -> None:
+        """Keeps the weights after `step` steps of the first epoch, unless they are too large to keep so often."""
+        weights = _weights(model)
+        if len(weights) <= CHECKPOINT_BUDGET / 64:
+            _replace(self._checkpoint(Moment(0, step)), weights)
 
     def save_resume(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
         """Replaces what training goes on from."""
@@ -273,8 +294,9 @@ class Run:
         except OSError as error:
             raise RunError(f"{self.path} cannot be deleted whole: {error}. Remove it by hand.") from None
 
-    def _checkpoint(self, epoch: int) -> Path:
-        return self.path / "checkpoints" / f"epoch-{epoch:04d}.safetensors"
+    def _checkpoint(self, moment: Moment) -> Path:
+        step = f"-step-{moment.step:05d}" if moment.step else ""
+        return self.path / "checkpoints" / f"epoch-{moment.epoch:04d}{step}.safetensors"
 
 
 def default_runs_dir() -> Path:
@@ -317,6 +339,10 @@ def _make_unused(root: Path, stem: str) -> Path:
         except FileExistsError:
             continue
     raise RunError(f"{root} has a thousand runs named {stem}. Delete some.")
+
+
+def _weights(model: torch.nn.Module) -> bytes:
+    return save({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()})
 
 
 def _listed(epochs: list[int]) -> str:

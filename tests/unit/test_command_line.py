@@ -162,7 +162,7 @@ def test_a_run_that_was_cut_off_is_finished_and_named_last(call, tiny):
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("minivit.engine.GLANCE_SECONDS", -1)
+        patch.setattr("minivit.engine.control.GLANCE_SECONDS", -1)
         train(tiny, run, progress, lambda _: None)
     code, out, _ = call("resume", run.path)
     lines = out.splitlines()

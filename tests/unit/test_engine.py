@@ -12,7 +12,7 @@ from torch import Tensor
 from minivit import engine, machine
 from minivit.config import TrainConfig
 from minivit.data import load_split
-from minivit.engine import estimate_seconds, learning_rate, make_optimizer, train
+from minivit.engine import control, estimate_seconds, learning_rate, make_optimizer, train, training
 from minivit.errors import ConfigError, DataError, RunError, TrainingError
 from minivit.model import MiniViT
 from minivit.predict import predict_run, wilson
@@ -66,7 +66,7 @@ def loss_by_hand(model: MiniViT, images: Tensor, labels: Tensor) -> float:
 @pytest.fixture
 def every_step(monkeypatch):
     """The loop looks up at every step."""
-    monkeypatch.setattr(engine, "GLANCE_SECONDS", -1.0)
+    monkeypatch.setattr(control, "GLANCE_SECONDS", -1.0)
 
 
 # Epoch 0
@@ -98,13 +98,13 @@ def test_epoch_0_is_the_freshly_seeded_model_and_is_kept_before_the_first_step(t
 def seen(monkeypatch) -> list[bytes]:
     """Every image that the model learns from, as it gets it."""
     images: list[bytes] = []
-    convert = engine.as_float
+    convert = training.as_float
 
     def spy(batch):
         images.extend(image.numpy().tobytes() for image in batch)
         return convert(batch)
 
-    monkeypatch.setattr(engine, "as_float", spy)
+    monkeypatch.setattr(training, "as_float", spy)
     return images
 
 

@@ -17,7 +17,7 @@ from minivit.config import TrainConfig
 from minivit.engine import train
 from minivit.errors import RunError
 from minivit.model import MiniViT
-from minivit.runs import Run, find_run, list_runs
+from minivit.runs import Moment, Run, find_run, list_runs
 
 COLUMNS = {
     "epoch", "train_loss", "train_acc", "test_loss", "test_acc", "lr", "train_seconds", "eval_seconds",
@@ -52,6 +52,7 @@ def test_a_trained_run_holds_the_files_of_the_contract_and_nothing_else(run):
     assert {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()} == {
         "config.json", "environment.json", "metrics.jsonl", "state.json", "resume.safetensors", "worker.lock",
         *(f"checkpoints/epoch-{epoch:04}.safetensors" for epoch in range(4)),
+        *(f"checkpoints/epoch-0000-step-{step:05}.safetensors" for step in (1, 2)),
     } | ({"control.json"} if (run.path / "control.json").exists() else set())  # fmt: skip
 
 
@@ -185,6 +186,23 @@ def test_a_loaded_model_is_the_saved_one_in_evaluation_mode(run):
         assert torch.equal(value, loaded.state_dict()[name])
     assert not torch.equal(run.load_model().head.weight, loaded.head.weight)  # the newest by default, which is another
     assert torch.equal(run.load_model().head.weight, run.load_model(1).head.weight)
+
+
+def test_the_first_epoch_is_kept_at_steps_that_double(run):
+    train(run.config, run)  # 3 steps an epoch
+    assert run.epochs() == [0, 1, 2, 3]
+    assert run.moments() == [Moment(0), Moment(0, 1), Moment(0, 2), Moment(1), Moment(2), Moment(3)]
+    early, untrained = run.load_model(Moment(0, 1)), run.load_model(0)
+    moved = (early.head.weight - untrained.head.weight).abs().max()
+    assert 0 < moved < 0.002  # Adam's first step is the learning rate
+    with pytest.raises(RunError, match="keeps no weights of epoch 0, step 3;"):
+        run.load_model(Moment(0, 3))
+
+
+def test_weights_too_large_to_keep_so_often_are_not_kept_within_the_first_epoch(run, monkeypatch):
+    monkeypatch.setattr(runs, "CHECKPOINT_BUDGET", 1000)
+    train(run.config, run)
+    assert run.moments() == [Moment(0), Moment(3)]
 
 
 @pytest.mark.parametrize("last", [0, 1, 2, 7, 30, 45])

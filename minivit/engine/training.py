@@ -1,0 +1,185 @@
+"""One training under way, step by step and epoch by epoch."""
+
+import hashlib
+import math
+import time
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minivit.config import TrainConfig
+from minivit.data import ImageSet, augment, channel_stats
+from minivit.engine.control import Glance, Interrupted
+from minivit.engine.optim import learning_rate, make_optimizer
+from minivit.errors import RunError, TrainingError
+from minivit.model import MiniViT
+from minivit.predict import as_float, logits
+from minivit.runs import Run
+
+
+class Training:
+    """One training under way: images, model and optimiser on the device, and how far it is."""
+
+    def __init__(
+        self, config: TrainConfig, run: Run, device: torch.device, train_set: ImageSet, test_set: ImageSet
+    ) -> None:
+        self.config, self.run, self.device = config, run, device
+        self.train_set, self.test_set = train_set, test_set
+        self.images, self.labels = train_set.images.to(device), train_set.labels.to(device)
+        self.test_images, self.test_labels = test_set.images.to(device), test_set.labels.to(device)
+        self.num_steps = math.ceil(len(self.labels) / config.batch_size)  # an epoch
+        torch.manual_seed(config.seed)
+        self.model = MiniViT(config.model)
+        if config.normalize:
+            mean, std = channel_stats(train_set.images)
+            self.model.mean.copy_(mean.view(-1, 1, 1))
+            self.model.std.copy_(std.clamp(min=1 / 255).view(-1, 1, 1))  # a channel may be the same everywhere
+        self.model.to(device)
+        self.optimizer = make_optimizer(config, self.model)
+        self.epoch = 0  # finished ones
+        self.step = 0  # done in the epoch under way
+        self.sums = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+        self.seconds = 0.0
+        self._restore()
+
+    def untrained(self) -> dict[str, Any]:
+        """Evaluates and keeps the model as it is before the first step; returns its metrics row."""
+        return self._finish(
+            0, {"train_loss": None, "train_acc": None, "train_seconds": None, "images_per_second": None}
+        )
+
+    def next_epoch(self, glance: Glance) -> dict[str, Any]:
+        """Trains one epoch, evaluates, keeps it and returns its metrics row.
+
+        Raises Interrupted where somebody wished so, with the steps done so far kept; TrainingError where the loss is
+        no longer a number.
+        """
+        epoch, num_images, begun = self.epoch + 1, len(self.labels), time.perf_counter()
+        order = torch.randperm(num_images, generator=torch.Generator().manual_seed(mix(self.config.seed, epoch)))
+        order = order.to(self.device)
+        self.model.train()
+        while self.step < self.num_steps:
+            if glance.due():
+                try:
+                    glance("training", f"epoch {epoch}", self.step, self.num_steps, self.epoch)
+                except Interrupted:
+                    self.seconds += time.perf_counter() - begun
+                    self._keep()
+                    raise
+            start = self.step * self.config.batch_size
+            self._learn(epoch, order[start : start + self.config.batch_size])
+            self.step += 1
+            if epoch == 1 and self.step & (self.step - 1) == 0 and self.step < self.num_steps:  # 1, 2, 4, 8, …
+                self.run.save_early(self.model, self.step)
+        loss_sum, num_right = self.sums.tolist()  # the only wait for the device in an epoch
+        seconds = self.seconds + time.perf_counter() - begun
+        return self._finish(
+            epoch,
+            {
+                "train_loss": loss_sum / num_images,
+                "train_acc": num_right / num_images,
+                "train_seconds": seconds,
+                "images_per_second": num_images / seconds,
+            },
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What `environment.json` says of the data."""
+        return {
+            "num_train": len(self.train_set),
+            "num_test": len(self.test_set),
+            "skipped_files": list(self.train_set.skipped),
+            "data_fingerprint": f"{self.train_set.fingerprint()} {self.test_set.fingerprint()}",
+        }
+
+    def describe(self) -> str:
+        """Size of the work, in a line."""
+        num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        return (
+            f"{len(self.labels):,} training and {len(self.test_labels):,} held-out images, "
+            f"{num_parameters:,} parameters, {self.num_steps:,} steps an epoch, "
+            f"on {self.device} with {torch.get_num_threads()} CPU thread(s)"
+        )
+
+    def _learn(self, epoch: int, chosen: Tensor) -> None:
+        """One step on the chosen images."""
+        config = self.config
+        seed = mix(config.seed, epoch, self.step)
+        torch.manual_seed(seed)  # dropout
+        batch, target = self.images[chosen], self.labels[chosen]
+        if config.augment != "none":
+            batch = augment(batch, config.augment, torch.Generator(self.device).manual_seed(seed))
+        lr = learning_rate(config, (epoch - 1) * self.num_steps + self.step, self.num_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        scores = self.model(as_float(batch))
+        loss = F.cross_entropy(scores, target, label_smoothing=config.label_smoothing)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if config.grad_clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip)
+        self.optimizer.step()
+        self.sums[0] += loss.detach() * len(target)
+        self.sums[1] += (scores.detach().argmax(1) == target).sum()
+
+    def _finish(self, epoch: int, trained: dict[str, float | None]) -> dict[str, Any]:
+        """Evaluates, keeps weights, row and what to resume from, in an order that a crash cannot spoil."""
+        begun = time.perf_counter()
+        scores = logits(self.model, self.test_images)
+        row = {
+            "epoch": epoch,
+            **trained,
+            "test_loss": F.cross_entropy(scores, self.test_labels).item(),
+            "test_acc": (scores.argmax(1) == self.test_labels).double().mean().item(),
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "eval_seconds": time.perf_counter() - begun,
+        }
+        if not math.isfinite(row["test_loss"] + (row["train_loss"] or 0)):
+            raise TrainingError(
+                f"The loss is no longer a number in epoch {epoch}. Lower the learning rate (now {self.config.lr:g}) "
+                f"or clip the gradients (now {self.config.grad_clip:g}; 1 is a usual value)."
+            )
+        self.epoch, self.step, self.seconds = epoch, 0, 0.0
+        self.sums.zero_()
+        self.run.save_checkpoint(self.model, epoch)
+        self.run.append_metrics(row)
+        self._keep()
+        self.run.set_state("training", epoch)
+        return row
+
+    def _keep(self) -> None:
+        """Writes what `_restore` reads: weights, optimiser state and position."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items() if torch.is_tensor(value)}
+        position = {"epoch": str(self.epoch), "step": str(self.step), "seconds": str(self.seconds)}
+        self.run.save_resume(tensors | {"sums": self.sums}, position)
+
+    def _restore(self) -> None:
+        """Goes where `_keep` was; stays at the beginning where nothing was kept."""
+        kept = self.run.load_resume()
+        if kept is None:
+            return
+        tensors, position = kept
+        state: dict[int, dict[str, Tensor]] = {}
+        try:
+            self.model.load_state_dict(
+                {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+            )
+            for name, value in tensors.items():
+                if name.startswith("optimizer."):
+                    _, index, slot = name.split(".")
+                    state.setdefault(int(index), {})[slot] = value
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+            self.sums.copy_(tensors["sums"])
+            self.epoch, self.step = int(position["epoch"]), int(position["step"])
+            self.seconds = float(position["seconds"])
+        except (KeyError, RuntimeError, ValueError):
+            raise RunError(f"What {self.run.id} would go on from does not fit its settings. Start a new run.") from None
+
+
+def mix(*numbers: int) -> int:
+    """One 63-bit seed for a tuple of whole numbers."""
+    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "big") >> 1
