@@ -4,8 +4,9 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from filelock import FileLock, Timeout
 
 from minivit.config import TrainConfig
 from minivit.errors import ConfigError
+
+POLL_SECONDS = 0.1  # how often a training that waits for the device looks again
 
 
 def pick_device(name: str) -> torch.device:
@@ -31,27 +34,57 @@ def choose_threads(config: TrainConfig) -> int:
     if config.threads:
         return config.threads
     numbers = config.batch_size * (config.model.num_patches + 1) * config.model.embed_dim * config.model.depth
-    return 1 if numbers < 1_500_000 else os.cpu_count() or 1
+    return 1 if numbers < 1_500_000 else num_cores()
+
+
+def num_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def num_slots(device: torch.device) -> int:
+    """How many trainings may run side by side: one a core of the CPU, or one a GPU."""
+    count = {"cpu": num_cores, "cuda": torch.cuda.device_count}.get(device.type, lambda: 1)()
+    return max(1, count)
+
+
+def slots_needed(config: TrainConfig, device: torch.device) -> int:
+    """Slots that a training fills: a core for each of its threads, or one GPU."""
+    return choose_threads(config) if device.type == "cpu" else 1
 
 
 @contextmanager
-def turn_on(device: torch.device, waiting: Callable[[], None]) -> Iterator[None]:
-    """Waits until no other training of this person is on the device, and keeps it inside.
+def turn_on(device: torch.device, waiting: Callable[[], None], num: int | None = None) -> Iterator[torch.device]:
+    """Waits until `num` slots of the device are free, all of them by default, and keeps them inside.
 
+    Yields the device to train on; of several GPUs the one whose slot it is. A slot is a lock of the operating system,
+    so it is free as soon as its holder dies. One training at a time collects slots and the next ones wait behind it:
+    two that need several cannot block each other, and small ones do not overtake a large one for ever.
     `waiting` is called a few times a second meanwhile and may raise to give up.
     """
     folder = Path(os.environ.get("MINIVIT_LOCKS") or tempfile.gettempdir())
-    user = getattr(os, "getuid", lambda: 0)()
-    lock = FileLock(folder / f"minivit-{user}-{device.type}.lock")
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=0.3)
-        except Timeout:
-            waiting()
-    try:
-        yield
-    finally:
-        lock.release()
+    stem = f"minivit-{getattr(os, 'getuid', lambda: 0)()}-{device.type}"
+    free = [FileLock(folder / f"{stem}-{number}.lock") for number in range(num_slots(device))]
+    slots = list(free)
+    with ExitStack() as held:
+        with _first_free([FileLock(folder / f"{stem}.lock")], waiting):
+            for _ in range(min(num or len(slots), len(slots))):
+                slot = _first_free(free, waiting)
+                held.callback(slot.release)
+                free.remove(slot)
+        index = next(number for number, slot in enumerate(slots) if slot.is_locked)
+        yield torch.device("cuda", index) if device.type == "cuda" else device
+
+
+def _first_free(locks: Sequence[FileLock], waiting: Callable[[], None]) -> FileLock:
+    """Waits for any of the locks, and returns it held."""
+    while True:
+        for lock in locks:
+            with suppress(Timeout):
+                lock.acquire(timeout=0)
+                return lock
+        waiting()
+        time.sleep(POLL_SECONDS)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -9,6 +9,7 @@ function of (seed, epoch, step), so a run that was paused, stopped or killed goe
     estimate    how long it will take here
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from minivit.engine.control import Glance, Interrupted, Say, ending, enough_memo
 from minivit.engine.estimate import estimate_seconds
 from minivit.engine.optim import learning_rate, make_optimizer
 from minivit.engine.training import Training, mix
-from minivit.machine import choose_threads, environment, pick_device, turn_on
+from minivit.machine import choose_threads, environment, pick_device, slots_needed, turn_on
 from minivit.runs import Run
 
 __all__ = [
@@ -27,17 +28,30 @@ __all__ = [
 ]  # fmt: skip
 
 
-def train(config: TrainConfig, run: Run, progress: Progress = lambda *_: None, say: Say = print) -> None:
+def train(
+    config: TrainConfig,
+    run: Run,
+    progress: Progress = lambda *_: None,
+    say: Say = print,
+    after_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> None:
     """Trains `config` in the folder of `run`, from its beginning or from where it was left.
 
     Epoch 0, the untrained model, is evaluated and kept first. `progress` hears of data, queue and steps, `say` of
-    decisions and of each epoch. A wish to pause or stop ends the function with that phase. Raises a MiniViTError for
-    what a person can mend; the run's phase is then failed and its message says the same.
+    decisions and of each epoch; `after_epoch` gets its metrics row and may raise Interrupted. A wish to pause or stop
+    ends the function with that phase. Raises a MiniViTError for what a person can mend; the run's phase is then failed
+    and its message says the same.
     """
+
+    def tell(row: dict[str, Any]) -> None:
+        say(describe(row))
+        after_epoch(row)
+
     with run.hold(), ending(run, say), enough_memory(config):
         device = pick_device(config.device)
         glance = Glance(run, progress)
-        with turn_on(device, lambda: glance("queued", f"Waiting for another training on the {device.type}.", 0, 1)):
+        said = f"Waiting for another training on the {device.type}."
+        with turn_on(device, lambda: glance("queued", said, 0, 1), slots_needed(config, device)) as device:
             torch.set_num_threads(choose_threads(config))
             glance("loading", "Loading the images", 0, 1)
             data = load_split(config, lambda what, done, total: glance("loading", what, done, total))
@@ -45,9 +59,9 @@ def train(config: TrainConfig, run: Run, progress: Progress = lambda *_: None, s
             run.set_environment(environment(device) | training.facts())
             say(training.describe())
             if not run.metrics():
-                say(describe(training.untrained()))
+                tell(training.untrained())
             while training.epoch < config.epochs:
-                say(describe(training.next_epoch(glance)))
+                tell(training.next_epoch(glance))
         run.set_state("done", config.epochs, "Finished.")
 
 
