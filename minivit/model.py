@@ -37,8 +37,11 @@ class Attention(nn.Module):
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
         self.drop = nn.Dropout(config.drop_rate)
 
-    def forward(self, x: Tensor, num_queries: int) -> tuple[Tensor, Tensor]:
-        """(B, N, D) -> what the first `num_queries` (1 or all) tokens gather (B, Q, D), and attention (B, H, Q, N)."""
+    def forward(self, x: Tensor, num_queries: int, silenced: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, N, D) -> what the first `num_queries` (1 or all) tokens gather (B, Q, D), and attention (B, H, Q, N).
+
+        `silenced`, bool (H,), are heads whose output is put to zero before `proj`.
+        """
         B, N, D = x.shape
         if num_queries == 1:
             gathered, attn = self.gather_for_cls(x)
@@ -46,6 +49,8 @@ class Attention(nn.Module):
             q, k, v = self.qkv(x).view(B, N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, N, D / H) each
             attn = (q @ k.mT * self.scale).softmax(-1)
             gathered = (attn @ v).transpose(1, 2).reshape(B, N, D)
+        if silenced is not None:
+            gathered = gathered.masked_fill(silenced.repeat_interleave(D // self.num_heads), 0)
         return self.drop(self.proj(gathered)), attn
 
     def gather_for_cls(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,9 +95,9 @@ class Block(nn.Module):
         self.norm2 = layer_norm(config)
         self.mlp = Mlp(config)
 
-    def forward(self, x: Tensor, num_queries: int) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, num_queries: int, silenced: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, N, D) -> the first `num_queries` tokens (B, Q, D) and their attention (B, H, Q, N)."""
-        gathered, attn = self.attn(x if self.post_norm else self.norm1(x), num_queries)
+        gathered, attn = self.attn(x if self.post_norm else self.norm1(x), num_queries, silenced)
         x = x[:, :num_queries] + gathered
         if self.post_norm:
             x = self.norm1(x)
@@ -130,20 +135,39 @@ class MiniViT(nn.Module):
         tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], dim=1)
         return self.pos_drop(tokens + self.pos_embed)
 
-    def forward(self, images: Tensor, return_attn: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, images: Tensor, return_attn: bool = False, keep: Tensor | None = None, silenced: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Logits (B, K); with `return_attn` also a list of `depth` attentions (B, H, N, N), each row adding up to 1.
 
-        Only the CLS row of the last block reaches the logits, so without `return_attn` no other row is computed
-        there. The logits are the same.
+        `keep`, int64 (B, n), are the patches that stay, from 0: the tokens of all others are dropped once they have
+        their positions, so that N is n + 1. `silenced`, bool (depth, H), are heads whose output is put to zero.
         """
         x = self.embed(images)
-        attns = []
-        for block in self.blocks:
-            only_cls = block is self.blocks[-1] and not return_attn
-            x, attn = block(x, num_queries=1 if only_cls else x.shape[1])
-            attns.append(attn)
-        logits = self.head(self.norm(x[:, 0]))
+        x = x if keep is None else keep_patches(x, keep)
+        logits, attns = self.forward_tokens(x, only_cls=not return_attn, silenced=silenced)
         return (logits, attns) if return_attn else logits
+
+    def forward_tokens(
+        self, x: Tensor, only_cls: bool = True, silenced: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Logits and attentions from tokens with their positions (B, N, D).
+
+        Only the CLS row of the last block reaches the logits, so with `only_cls` no other row is computed there. The
+        logits are the same.
+        """
+        attns = []
+        for index, block in enumerate(self.blocks):
+            num_queries = 1 if only_cls and block is self.blocks[-1] else x.shape[1]
+            x, attn = block(x, num_queries, None if silenced is None else silenced[index])
+            attns.append(attn)
+        return self.head(self.norm(x[:, 0])), attns
+
+
+def keep_patches(x: Tensor, keep: Tensor) -> Tensor:
+    """CLS and the tokens of the patches `keep`, int64 (B, n): (B, N, D) -> (B, n + 1, D)."""
+    rows = torch.nn.functional.pad(keep + 1, (1, 0))  # 0 is CLS
+    return x.gather(1, rows[:, :, None].expand(-1, -1, x.shape[-1]))
 
 
 def layer_norm(config: ViTConfig) -> nn.LayerNorm:

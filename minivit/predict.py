@@ -3,6 +3,8 @@
 N images, K classes.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
@@ -96,17 +98,25 @@ def predict_run(run: Run, epoch: int | None = None) -> Predictions:
 def logits(model: MiniViT, images: Tensor) -> Tensor:
     """Logits (N, K) of images uint8 (N, C, H, W), on the model's device, without dropout or gradients."""
     device = model.mean.device
+    with looking(model):
+        return torch.cat([model(as_float(batch.to(device))) for batch in images.split(EVAL_BATCH[device.type])])
+
+
+@contextmanager
+def looking(model: MiniViT) -> Iterator[None]:
+    """Evaluation mode without gradients inside; the model is then as it was."""
     training = model.training
     model.eval()
-    with torch.no_grad():
-        batches = [model(as_float(batch.to(device))) for batch in images.split(EVAL_BATCH[device.type])]
-    model.train(training)
-    return torch.cat(batches)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
 
 
 def as_float(images: Tensor) -> Tensor:
-    """uint8 0..255 to the float 0..1 that a model takes."""
-    return images.float().div_(255)
+    """uint8 0..255 to the float 0..1 that a model takes; floats are that already."""
+    return images if images.is_floating_point() else images.float().div_(255)
 
 
 def precision_recall(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -127,3 +127,49 @@ def test_token_order_is_cls_and_then_the_patches_row_by_row():
     different = (tokens[1:] - tokens[1]).abs().sum(-1) > 1e-6
     assert different.nonzero().flatten().tolist() == [8 + 3]
     assert torch.equal(tokens[0], model.cls_token[0, 0])
+
+
+def test_dropped_patches_and_silenced_heads_give_the_same_logits_on_both_paths():
+    for config in SHAPES:
+        torch.manual_seed(0)
+        model = MiniViT(config)
+        images = torch.rand(2, config.in_chans, 32, 32)
+        keep = torch.tensor([[0, 3, 9], [15, 2, 1]])
+        silenced = torch.zeros(config.depth, config.num_heads, dtype=torch.bool)
+        silenced[-1, -1] = True
+        plain = model(images, keep=keep, silenced=silenced)
+        looked, attn = model(images, return_attn=True, keep=keep, silenced=silenced)
+        torch.testing.assert_close(plain, looked, atol=1e-5, rtol=1e-5)
+        assert [layer.shape for layer in attn] == [(2, config.num_heads, 4, 4)] * config.depth
+        for other in ({"keep": keep}, {"silenced": silenced}, {}):
+            assert not torch.allclose(model(images, **other), plain, atol=1e-6)
+
+
+def test_a_dropped_patch_cannot_be_seen_and_the_others_keep_their_positions():
+    torch.manual_seed(0)
+    model = MiniViT(ViTConfig(embed_dim=16, patch_size=8, depth=2, pos_embed="learned"))
+    with torch.no_grad():
+        model.pos_embed.normal_()
+    images = torch.rand(1, 3, 32, 32)
+    keep = torch.tensor([[patch for patch in range(16) if patch != 6]])
+    painted = images.clone()
+    painted[:, :, 8:16, 16:24] = 1  # patch 6 is in the second row, third column
+    expected = model(images, keep=keep)
+    torch.testing.assert_close(model(painted, keep=keep), expected)
+    torch.testing.assert_close(model(images, keep=keep.flip(1)), expected, atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(model(images, keep=torch.arange(15)[None]), expected, atol=1e-4)
+    everything = torch.arange(16)[None]
+    torch.testing.assert_close(model(images, keep=everything), model(images))
+    assert model(images, return_attn=True, keep=everything[:, :0])[1][1].tolist() == [[[[1.0]]]]  # CLS alone
+
+
+def test_a_silenced_head_is_one_whose_columns_of_the_output_projection_are_zero():
+    torch.manual_seed(0)
+    model = MiniViT(ViTConfig(embed_dim=16, patch_size=8, depth=2, num_heads=4))
+    images = torch.rand(2, 3, 32, 32)
+    silenced = torch.zeros(2, 4, dtype=torch.bool)
+    silenced[0, 2] = True
+    found = model(images, silenced=silenced)
+    with torch.no_grad():
+        model.blocks[0].attn.proj.weight[:, 8:12] = 0
+    torch.testing.assert_close(found, model(images), atol=1e-6, rtol=1e-5)
