@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from minivit import data
-from minivit.attention import attend, read_head
+from minivit.attention import read_head
 from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
 from minivit.engine import train
 from minivit.errors import ConfigError, MiniViTError
-from minivit.export import article_json, one_head
+from minivit.export import KINDS, make
 from minivit.machine import pick_device
 from minivit.predict import Predictions, precision_recall, predict_run, wilson
 from minivit.runs import Run
@@ -54,8 +54,12 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("--epoch", type=int, help="a saved epoch (default: the newest)")
     one.set_defaults(command=_predict)
 
-    one = commands.add_parser("export", help="the attention of one held-out image as the article's JSON")
+    one = commands.add_parser(
+        "export", help="the attention of one held-out image as a file, or the model or the run itself",
+        epilog="; ".join(f"{name}: {said}" for name, said in KINDS.items()),
+    )  # fmt: skip
     one.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    one.add_argument("--what", choices=KINDS, default="json", help="kind of file (default: the article's JSON)")
     one.add_argument("--image", type=int, default=0, help="number of the held-out image (default: 0)")
     one.add_argument("--epoch", type=int, help="a saved epoch (default: the newest)")
     one.add_argument("--layer", type=int, default=1, help="layer, from 1")
@@ -165,17 +169,17 @@ def _share(share: float) -> str:
 
 
 def _export(chosen: argparse.Namespace) -> None:
-    run = Run.open(chosen.run_dir)
-    model, (_, test_set) = run.load_model(chosen.epoch), data.load_split(run.config)
-    _, attn = attend(model, test_set.pick(chosen.image).images)
-    text = article_json(one_head(attn[0], chosen.layer - 1, read_head(chosen.head)))
-    if chosen.output:
-        try:
-            chosen.output.write_text(text)
-        except OSError as error:
-            raise ConfigError(f"{chosen.output} cannot be written: {error.strerror}. Name another file.") from None
-    else:
-        print(text)
+    run, head = Run.open(chosen.run_dir), read_head(chosen.head)
+    content = make(run, chosen.what, epoch=chosen.epoch, image=chosen.image, layer=chosen.layer - 1, head=head)
+    if not chosen.output:
+        if isinstance(content, bytes):
+            raise ConfigError(f"The kind {chosen.what!r} is no text. Name a file for it: --output FILE.")
+        print(content)
+        return
+    try:
+        chosen.output.write_bytes(content if isinstance(content, bytes) else content.encode())
+    except OSError as error:
+        raise ConfigError(f"{chosen.output} cannot be written: {error.strerror}. Name another file.") from None
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
 """Attention: one image, every layer, head and patch."""
 
 import streamlit as st
-import torch
 
 from minivit.attention import write_head
-from minivit.export import article_json, one_head
 from pages.parts import cached
 from pages.parts.frame import (
     frame,
@@ -20,6 +18,7 @@ from pages.parts.frame import (
 from pages.parts.gallery import Title, gallery
 from pages.parts.inspector import inspector
 from pages.parts.probabilities import probabilities
+from pages.parts.take_along import take_along
 
 with frame(
     "Attention",
@@ -52,19 +51,7 @@ with frame(
         "CLS is the token that the answer is read from. In the last layer only what CLS looks at reaches the answer; "
         "what patches look at there is computed but never used."
     )
-    said, take = st.columns([1, 1], gap="large")
-    with said:
-        probabilities(held_out.classes, probs, int(held_out.labels[image]))
-    with take:
-        st.markdown("**Take it along**")
-        st.caption(
-            f"Layer {layer + 1}, {head if isinstance(head, str) else f'head {head + 1}'}, all {num_tokens} tokens."
-        )
-        st.download_button(
-            "Attention as JSON (the article's form)",
-            article_json(one_head(torch.from_numpy(attn), layer, head)),
-            file_name=f"attention-image{image}-epoch{epoch}.json", mime="application/json", icon=":material/download:",
-        )  # fmt: skip
+    probabilities(held_out.classes, probs, int(held_out.labels[image]))
     with st.expander("Other images"):
         near = list(range(max(0, image - 6), min(len(held_out), image + 18)))
         other = gallery(
@@ -74,10 +61,4 @@ with frame(
         if other is not None:
             set_params(image=other)
             st.rerun()
-    st.header("BertViz head view", anchor=False)
-    st.caption(
-        "Lines join a token (left) with the tokens it looks at (right). Point at a token to see its lines alone. "
-        "BertViz counts layers from 0."
-    )
-    if st.toggle("Show BertViz", key="bertviz", bind="query-params"):
-        st.iframe(cached.bertviz(str(run.path), epoch, image, layer, run), height=80 + 23 * num_tokens)
+    take_along(run, epoch, image, layer, head)

@@ -13,8 +13,7 @@ from minivit.config import Dataset, TrainConfig
 from minivit.data import ImageSet, load_images, load_split
 from minivit.engine import estimate_seconds
 from minivit.errors import RunError
-from minivit.export import bertviz_html
-from minivit.figures import absolute_scale, spread_over
+from minivit.export import OneImage, model_scale
 from minivit.model import MiniViT
 from minivit.predict import Predictions, predict
 from minivit.runs import Run
@@ -105,9 +104,7 @@ def run_scale(run: Run) -> tuple[float, float]:
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _run_scale(path: str, epoch: int, _run: Run) -> tuple[float, float]:
-    images = split(_run.config)[1].images
-    _, attn = attend(model_of(_run, epoch), images[spread_over(len(images), 32)])
-    return absolute_scale(attn[:, :, :, 0, 1:].numpy(), num_tokens=attn.shape[-1])
+    return model_scale(model_of(_run, epoch), split(_run.config)[1])
 
 
 def mean_distance(run: Run, epoch: int, num_images: int) -> NDArray[np.float32]:
@@ -122,10 +119,34 @@ def _mean_distance(path: str, epoch: int, num_images: int, _run: Run) -> NDArray
     return torch.stack(layers).numpy()
 
 
+def one_image(run: Run, epoch: int, image: int) -> OneImage:
+    """One held-out image, ready to be taken along."""
+    held_out = split(run.config)[1]
+    probs, attn = attention(run, epoch, image)
+    return OneImage(
+        run.id, epoch, image, held_out.images[image], int(held_out.labels[image]), held_out.classes,
+        torch.from_numpy(probs), torch.from_numpy(attn), run_scale(run),
+    )  # fmt: skip
+
+
+def bertviz(run: Run, epoch: int, image: int, layer: int, layers: list[int]) -> str:
+    """BertViz's head view of one held-out image, with these layers to choose from."""
+    return _bertviz(str(run.path), epoch, image, layer, tuple(layers), run)
+
+
 @st.cache_data(max_entries=8, show_spinner="Drawing BertViz's head view")
-def bertviz(path: str, epoch: int, image: int, layer: int, _run: Run) -> str:
-    """BertViz's head view of one held-out image."""
-    return bertviz_html(torch.from_numpy(attention(_run, epoch, image)[1]), layer)
+def _bertviz(path: str, epoch: int, image: int, layer: int, layers: tuple[int, ...], _run: Run) -> str:
+    return one_image(_run, epoch, image).bertviz(layer, list(layers))
+
+
+def bertviz_model(run: Run, epoch: int, image: int, layers: list[int]) -> str:
+    """BertViz's model view of one held-out image, of these layers."""
+    return _bertviz_model(str(run.path), epoch, image, tuple(layers), run)
+
+
+@st.cache_data(max_entries=4, show_spinner="Drawing BertViz's model view")
+def _bertviz_model(path: str, epoch: int, image: int, layers: tuple[int, ...], _run: Run) -> str:
+    return one_image(_run, epoch, image).bertviz_model(list(layers))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -213,11 +213,14 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 
 @contextlib.contextmanager
-def watched(page: Page) -> Iterator[None]:
-    """Fails on an error in the console, a failed request, a dialog, or a look at the net, while inside."""
+def watched(page: Page, *also: str) -> Iterator[None]:
+    """Fails on an error in the console, a failed request, a dialog, or a look at the net, while inside.
+
+    `also` are beginnings of addresses that may be looked at besides the server's.
+    """
     wrong: list[str] = []
     overtaken: list[str] = []  # a picture of a run of the script that a newer one overtook is gone; nobody sees it
-    ours = ("http://127.0.0.1:", "ws://127.0.0.1:", "blob:", "data:", "about:")
+    ours = ("http://127.0.0.1:", "ws://127.0.0.1:", "blob:", "data:", "about:", *also)
 
     def is_probe(url: str) -> bool:
         return bool(re.fullmatch(rf"http://127\.0\.0\.1:\d+{PROBES}", url))

@@ -207,6 +207,14 @@ def test_export_writes_the_articles_json_of_that_image_layer_and_head(
     torch.testing.assert_close(torch.tensor(stored["attentions"]), heads[head], atol=1e-5, rtol=0)
 
 
+def test_export_writes_binary_kinds_into_a_file_alone(call, trained, tmp_path):
+    code, out, err = call("export", trained.path, "--what", "npz")
+    assert (code, out) == (2, "") and "Name a file for it: --output FILE." in err
+    assert call("export", trained.path, "--what", "npz", "--image", 3, "--output", tmp_path / "a.npz") == (0, "", "")
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
+        assert arrays["attn"].shape == (2, 2, 17, 17) and arrays["number"] == 3
+
+
 def test_export_writes_the_same_into_a_file(call, trained, tmp_path):
     printed = call("export", trained.path)[1]
     assert call("export", trained.path, "--output", tmp_path / "attention.json") == (0, "", "")

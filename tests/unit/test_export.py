@@ -1,12 +1,35 @@
+"""Files of one image: what is in them, and that they load nothing from anywhere."""
+
+import base64
+import io
 import json
 import re
+import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from minivit.errors import ConfigError
-from minivit.export import article_json, bertviz_html, one_head, tokens
+from minivit.attention import attend
+from minivit.data import load_split
+from minivit.engine import train
+from minivit.errors import ConfigError, MiniViTError
+from minivit.export import (
+    KINDS,
+    MapPicture,
+    OneImage,
+    article_json,
+    attention_npz,
+    bertviz_html,
+    bertviz_model_html,
+    make,
+    one_head,
+    tokens,
+)
+from minivit.figures import colormap
+from minivit.runs import Run
 
 # BertViz leaves its own script file open.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file .*bertviz:ResourceWarning")
@@ -79,16 +102,94 @@ def test_the_articles_model_has_65_tokens():
     assert len(tokens(64)) == 65 and tokens(64)[-1] == "p63"
 
 
+# NumPy arrays
+
+
+def test_the_arrays_are_read_back_without_pickle_as_they_were(attn):
+    image = torch.randint(256, (3, 8, 8), dtype=torch.uint8)
+    probs = torch.tensor([0.25, 0.75])
+    content = attention_npz(attn, probs, image, label=1, classes=("Größe 3?", "b"), run="x", epoch=3)
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        stored = dict(arrays)
+    assert np.array_equal(stored["attn"], attn.numpy()) and stored["attn"].dtype == np.float32
+    assert np.array_equal(stored["probs"], probs.numpy()) and np.array_equal(stored["image"], image.numpy())
+    assert stored["tokens"].tolist() == tokens(4) and stored["classes"].tolist() == ["Größe 3?", "b"]
+    assert (stored["label"], stored["run"], stored["epoch"]) == (1, "x", 3)
+
+
+# The map as a picture
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def a_map(values: list[float], *, title: str = "", high: float = 0.4, channels: int = 3) -> MapPicture:
+    """A map of 2 × 2 patches over an image of one grey, 8 × 8 px."""
+    image = np.full((channels, 8, 8), 100, np.uint8)
+    return MapPicture(image, np.array(values, np.float32), (0, high), 1 / 5, title, overlay=1)
+
+
+def texts(svg: str) -> list[str]:
+    return [one.text or "" for one in ET.fromstring(svg).iter(f"{SVG}text")]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_patch_of_the_picture_has_the_colour_of_its_weight_in_its_place(channels):
+    picture = a_map([0, 0.1, 0.2, 0.4], channels=channels)
+    pixels = np.asarray(Image.open(io.BytesIO(picture.png())))
+    assert pixels.shape[1::-1] == picture.size
+    boxes = [one for one in ET.fromstring(picture.svg()).iter(f"{SVG}rect") if float(one.get("width")) == 200]
+    colours = colormap("magma")[[0, 64, 128, 255]]
+    assert [one.get("fill") for one in boxes] == ["#{:02x}{:02x}{:02x}".format(*colour) for colour in colours]
+    for box, colour in zip(boxes, colours, strict=True):
+        x, y = int(box.get("x")) + 100, int(box.get("y")) + 100
+        assert pixels[y, x].tolist() == colour.tolist()
+    left = pixels[picture.size[1] // 3, 50]  # the image itself stands beside it
+    assert left.tolist() == [100, 100, 100]
+
+
+def test_the_scale_stands_in_numbers_with_the_uniform_value_in_its_place():
+    picture = a_map([0, 0.1, 0.2, 0.3])
+    said = texts(picture.svg())
+    assert {"0", "0.4000", "uniform 1/5 = 0.2000"} <= set(said)
+    ticks = [one for one in ET.fromstring(picture.svg()).iter(f"{SVG}rect") if one.get("width") == "1"]
+    (bar,) = [one for one in ET.fromstring(picture.svg()).iter(f"{SVG}image") if one.get("height") == "14"]
+    assert float(ticks[0].get("x")) == float(bar.get("x")) + float(bar.get("width")) / 2  # 0.2 of 0 to 0.4
+
+
+def test_a_weight_beyond_the_scale_is_admitted():
+    assert "0.4000 and more" in texts(a_map([0, 0, 0, 0.5]).svg())
+    assert "0.4000" in texts(a_map([0, 0, 0, 0.4]).svg())
+
+
+def test_a_title_that_is_markup_stays_text():
+    title = '<script>alert(1)</script> & "x" \0\n\ud800'
+    picture = a_map([0, 0, 0, 0], title=title)
+    svg = picture.svg()
+    assert "<script" not in svg
+    assert texts(svg)[0].startswith('<script>alert(1)</script> & "x" ')
+    assert Image.open(io.BytesIO(picture.png())).size == picture.size
+
+
+def test_the_svg_loads_nothing():
+    for one in ET.fromstring(a_map([0, 0, 0, 0]).svg()).iter():
+        for name, value in one.attrib.items():
+            assert not name.endswith("href") or value.startswith("data:image/png;base64,")
+
+
 # BertViz
 
+PATCHES = torch.arange(3 * 8 * 8).reshape(3, 8, 8).to(torch.uint8)
 
-@pytest.fixture(scope="module")
-def html() -> str:
+
+@pytest.fixture(scope="module", params=["head view", "model view"])
+def html(request) -> str:
     attn = torch.randn(3, 2, 5, 5, generator=torch.Generator().manual_seed(0)).softmax(-1)
-    return bertviz_html(attn, layer=2)
+    if request.param == "head view":
+        return bertviz_html(attn, layer=2, image=PATCHES)
+    return bertviz_model_html(attn, image=PATCHES)
 
 
-def test_the_head_view_loads_nothing_from_anywhere(html):
+def test_the_views_load_nothing_from_anywhere(html):
     page = Page(html)
     for tag, attributes in page.elements:
         assert not [name for name in LOADING if attributes.get(name)], (tag, attributes)
@@ -106,7 +207,7 @@ def test_scripts_end_where_they_should(html):
     assert sum(len(script) for script in scripts) > 0.9 * len(html)
     jquery, d3, shim, *_ = scripts
     assert "jQuery" in jquery and "d3js.org" in d3 and "requirejs" in shim
-    assert "Layer:" in html and {"html", "head", "body", "title", "select"} <= {tag for tag, _ in page.elements}
+    assert {"html", "head", "body", "title"} <= {tag for tag, _ in page.elements}
     assert html.startswith("<!DOCTYPE html>") and page.ended[-1] == "html"
 
 
@@ -116,23 +217,97 @@ def params_of(html: str) -> dict:
     return json.loads(found[1])
 
 
-def test_the_head_view_shows_these_numbers_rounded_to_four_decimals_and_the_chosen_layer(html, attn):
+def test_the_views_show_these_numbers_rounded_to_four_decimals(html, attn):
     params = params_of(html)
     (shown,) = params["attention"]
     weights = torch.tensor(shown["attn"], dtype=torch.float64)
     assert weights.shape == (3, 2, 5, 5)
     assert (weights - attn.double()).abs().max() <= 0.5e-4 + 1e-12
     assert shown["left_text"] == shown["right_text"] == tokens(4)
-    assert params["layer"] == 2
     digits = re.findall(r"0\.(\d+)", json.dumps(shown["attn"]))
     assert max(map(len, digits)) == 4
 
 
-def test_every_layer_can_be_chosen(attn):
+def test_the_image_for_the_patches_stands_in_the_page(html):
+    found = re.search(r"const PEEK = (\{.*?\});", html)
+    assert found
+    facts = json.loads(found[1])
+    assert facts["grid"] == 2
+    image = Image.open(io.BytesIO(base64.b64decode(facts["image"].removeprefix("data:image/png;base64,"))))
+    assert np.array_equal(np.asarray(image), PATCHES.permute(1, 2, 0).numpy())
+
+
+def test_without_an_image_no_patch_is_shown(attn):
+    assert "PEEK" not in bertviz_html(attn) + bertviz_model_html(attn)
+
+
+def test_every_layer_can_be_shown_first(attn):
     assert [params_of(bertviz_html(attn, layer))["layer"] for layer in range(3)] == [0, 1, 2]
     assert params_of(bertviz_html(attn))["layer"] == 0
+
+
+@pytest.mark.parametrize("view", [bertviz_html, bertviz_model_html])
+def test_only_the_chosen_layers_are_taken_under_their_own_numbers(attn, view):
+    params = params_of(view(attn, layers=[2, 0]))
+    assert params["include_layers"] == [0, 2]
+    weights = torch.tensor(params["attention"][0]["attn"])
+    torch.testing.assert_close(weights, attn[[0, 2]], atol=1e-4, rtol=0)
+    with pytest.raises(ConfigError, match=r"no layer 4; the model has 3"):
+        view(attn, layers=[0, 3])
+    with pytest.raises(ConfigError, match="No layer is chosen"):
+        view(attn, layers=[])
+
+
+def test_a_first_layer_that_was_not_taken_gives_way_to_one_that_was(attn):
+    assert params_of(bertviz_html(attn, 1, layers=[2, 0]))["layer"] == 0
+    assert params_of(bertviz_html(attn, 2, layers=[2, 0]))["layer"] == 2
 
 
 def test_two_views_on_one_page_do_not_share_a_name(attn):
     first, second = (params_of(bertviz_html(attn))["root_div_id"] for _ in range(2))
     assert first != second
+
+
+# From a run folder
+
+
+@pytest.fixture
+def run(tiny) -> Run:
+    run = Run.create(tiny.changed(epochs=1))
+    train(run.config, run, say=lambda line: None)
+    return run
+
+
+def test_files_of_one_image_hold_what_the_run_s_model_says_of_it(run):
+    held_out = load_split(run.config)[1]
+    probs, attn = attend(run.load_model(0), held_out.images[5:6])
+    with np.load(io.BytesIO(make(run, "npz", epoch=0, image=5)), allow_pickle=False) as arrays:
+        assert np.array_equal(arrays["attn"], attn[0].numpy()) and np.array_equal(arrays["probs"], probs[0].numpy())
+        assert (arrays["label"], arrays["epoch"], arrays["number"]) == (int(held_out.labels[5]), 0, 5)
+    stored = json.loads(make(run, "json", epoch=0, image=5, layer=1, head=0))
+    assert torch.equal(torch.tensor(stored["attentions"]), attn[0, 1, 0])
+    picture = OneImage.look(run, 0, 5).picture(1, 0)
+    assert np.array_equal(picture.values, attn[0, 1, 0, 0, 1:].numpy()) and picture.uniform == 1 / 17
+    assert picture.scale[1] >= 4 / 17
+    assert "layer 2, head 1 · epoch 0" in picture.title
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"epoch": 9}, "no weights of epoch 9"),
+        ({"image": 24}, "no image 24"),
+        ({"layer": 2}, "no layer 3"),
+        ({"head": 2}, "no head 3"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["json", "png"])
+def test_what_the_run_does_not_have_is_refused_in_words(run, kind, choice, words):
+    with pytest.raises(MiniViTError, match=words):
+        make(run, kind, **choice)
+
+
+def test_an_unknown_kind_is_refused_with_those_there_are(run):
+    with pytest.raises(ConfigError, match=r"no file of the kind 'pdf'\. Choose one of json, npz"):
+        make(run, "pdf")
+    assert "npz" in KINDS

@@ -1,0 +1,21 @@
+"""What a person takes along: attention as files, a model for other programs, a run as one page.
+
+    arrays      one image's attention as the article's JSON and as NumPy arrays
+    picture     a map over its image as PNG and SVG
+    bertviz     BertViz's head view and model view as one page that loads nothing
+    one_image   all of these for one held-out image of a run
+    kinds       every kind of file by its name
+
+Everything here returns text or bytes; whoever asks decides where they go.
+"""
+
+from minivit.export.arrays import article_json, attention_npz, one_head, tokens
+from minivit.export.bertviz import bertviz_html, bertviz_model_html
+from minivit.export.kinds import KINDS, make
+from minivit.export.one_image import OneImage, model_scale
+from minivit.export.picture import MapPicture
+
+__all__ = [
+    "KINDS", "MapPicture", "OneImage", "article_json", "attention_npz", "bertviz_html", "bertviz_model_html", "make",
+    "model_scale", "one_head", "tokens",
+]  # fmt: skip

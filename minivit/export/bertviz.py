@@ -1,0 +1,99 @@
+"""BertViz's head view and model view of one image, each as one HTML page that works without a network.
+
+BertViz means its pages for notebooks and loads require.js, jQuery and d3 from the net. Here jQuery and d3 come out of
+installed packages and stand in the page, and a few lines take the place of require.js.
+"""
+
+import importlib.resources
+import json
+import re
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from torch import Tensor
+
+from minivit.errors import ConfigError
+from minivit.export.arrays import tokens
+from minivit.export.picture import data_uri
+
+# BertViz asks require.js for jQuery and d3; both stand in the page already.
+REQUIRE_SHIM = """
+window.require = { config() {} };
+window.requirejs = (names, run) => run(...names.map((name) => (name === "d3" ? window.d3 : window.jQuery)));
+"""
+
+
+def bertviz_html(
+    attn: Tensor, layer: int = 0, *, layers: Sequence[int] | None = None, image: Tensor | None = None
+) -> str:
+    """BertViz's head view of one image's attention (L, H, N, N), as a whole HTML page that loads nothing.
+
+    `layers` are those to choose from, all by default, and `layer` the one shown first; all count from 0. With `image`,
+    uint8 (C, H, W), the patch of the token under the pointer is shown beside it. Weights are rounded to four decimals,
+    finer than lines can show. Raises ConfigError for a layer that is not there.
+    """
+    from bertviz import head_view  # takes two seconds to import
+
+    chosen = _check_layers(attn, layers)
+    first = layer if layer in chosen else chosen[0]
+    view = head_view(
+        _rounded(attn), tokens(attn.shape[-1] - 1), layer=first, include_layers=chosen, html_action="return"
+    )
+    return _page("BertViz head view", view.data, image, attn.shape[-1] - 1)
+
+
+def bertviz_model_html(attn: Tensor, *, layers: Sequence[int] | None = None, image: Tensor | None = None) -> str:
+    """BertViz's model view, every layer × head as a small picture, as a whole HTML page like `bertviz_html`.
+
+    It draws L · H · N² lines: 103,000 for 6 layers of 4 heads over 65 tokens, which takes a browser a while.
+    """
+    from bertviz import model_view
+
+    view = model_view(
+        _rounded(attn), tokens(attn.shape[-1] - 1), include_layers=_check_layers(attn, layers), display_mode="light",
+        html_action="return",
+    )  # fmt: skip
+    return _page("BertViz model view", view.data, image, attn.shape[-1] - 1)
+
+
+def _check_layers(attn: Tensor, layers: Sequence[int] | None) -> list[int]:
+    num_layers = len(attn)
+    chosen = sorted(set(range(num_layers) if layers is None else layers))
+    if not chosen:
+        raise ConfigError("No layer is chosen. Choose at least one.")
+    for layer in chosen:
+        if not 0 <= layer < num_layers:
+            raise ConfigError(f"There is no layer {layer + 1}; the model has {num_layers}. Choose 1 to {num_layers}.")
+    return chosen
+
+
+def _rounded(attn: Tensor) -> list[Tensor]:
+    return [one.double().round(decimals=4)[None] for one in attn]
+
+
+def _page(title: str, view: str, image: Tensor | None, num_patches: int) -> str:
+    view = re.sub(r'<script src="[^"]*require[^"]*"></script>', "", view, count=1)
+    before = [
+        _packaged("xstatic.pkg.jquery", "data/jquery.min.js"),
+        _packaged("mpld3", "js/d3.v5.min.js"),
+        REQUIRE_SHIM,
+    ]
+    after = [] if image is None else [_peek(image, num_patches)]
+    scripts, peek = ("".join(f"<script>{code}</script>" for code in codes) for codes in (before, after))
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title></head>'
+        f'<body style="background: white; color: black; margin: 8px">{scripts}{view}{peek}</body></html>'
+    )
+
+
+def _peek(image: Tensor, num_patches: int) -> str:
+    """The script that shows the patch of a token."""
+    facts = json.dumps({"image": data_uri(image.numpy()), "grid": round(num_patches**0.5)})
+    return f"const PEEK = {facts};\n" + Path(__file__).with_name("peek.js").read_text(encoding="utf-8")
+
+
+def _packaged(package: str, path: str) -> str:
+    """Text of a file that an installed package ships, fit to stand inside a script element."""
+    text = importlib.resources.files(package).joinpath(path).read_text(encoding="utf-8")
+    return text.replace("</script", "<\\/script")
