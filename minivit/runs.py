@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from torch import Tensor
 
 from minivit.config import SCHEMA_VERSION, TrainConfig
 from minivit.errors import ConfigError, RunError
+from minivit.files import is_held, make_unused, read_json, replace_file, unwritable, whole_lines
 from minivit.model import MiniViT
 
 Phase = Literal["queued", "loading", "training", "paused", "stopped", "failed", "done"]
@@ -82,13 +82,13 @@ class Run:
         stem = f"{datetime.now():%Y%m%d-%H%M%S}-{slug}"
         try:
             root.mkdir(parents=True, exist_ok=True)
-            path = _make_unused(root, stem)
+            path = make_unused(root, stem)
             (path / "checkpoints").mkdir()
         except OSError as error:
             raise RunError(
                 f"No run can be written in {root}: {error.strerror}. Choose another folder for runs."
             ) from None
-        _replace(path / "config.json", {"schema_version": SCHEMA_VERSION, **config.model_dump(mode="json")})
+        replace_file(path / "config.json", {"schema_version": SCHEMA_VERSION, **config.model_dump(mode="json")})
         run = cls(path, config)
         run.set_state("queued", message="Waiting for a worker.")
         return run
@@ -124,13 +124,13 @@ class Run:
     @property
     def state(self) -> State:
         """The phase as it really is: a worker that died without a word shows as failed."""
-        stored = _read(self.path / "state.json")
+        stored = read_json(self.path / "state.json")
         state = _state(stored)
         if state is None:
             return State("failed", message="The run's state.json cannot be read.")
         waiting_for_worker = state.phase == "queued" and time.time() - state.updated < STARTUP_SECONDS
         if state.active and not waiting_for_worker and not self.worker_alive():
-            again = _read(self.path / "state.json")  # it may have ended well between the two looks
+            again = read_json(self.path / "state.json")  # it may have ended well between the two looks
             if again == stored:
                 message = f"The worker ended without a word after epoch {state.epoch}. Resume goes on from there."
                 return State("failed", state.epoch, message, updated=state.updated)
@@ -140,12 +140,12 @@ class Run:
     @property
     def environment(self) -> dict[str, Any]:
         """Machine, versions and data of the run; empty before a worker has started."""
-        return _read(self.path / "environment.json")
+        return read_json(self.path / "environment.json")
 
     def metrics(self) -> list[dict[str, Any]]:
         """One row an epoch, in order, from epoch 0, the untrained model."""
         rows: dict[int, dict[str, Any]] = {}
-        for line in _lines(self.path / "metrics.jsonl"):
+        for line in whole_lines(self.path / "metrics.jsonl"):
             try:
                 row = json.loads(line)
                 rows[int(row["epoch"])] = row  # an epoch done again after a crash stands there twice
@@ -165,7 +165,7 @@ class Run:
 
     def log(self, num_lines: int = 200) -> str:
         """The last lines that the worker printed."""
-        return "\n".join(_lines(self.path / "log.txt")[-num_lines:])
+        return "\n".join(whole_lines(self.path / "log.txt")[-num_lines:])
 
     def load_model(self, epoch: int | Moment | None = None) -> MiniViT:
         """The model as it was after `epoch` (the newest by default), on the CPU, in evaluation mode.
@@ -193,11 +193,11 @@ class Run:
 
     def set_state(self, phase: Phase, epoch: int = 0, message: str = "", progress: float = 0.0) -> None:
         """Replaces `state.json`."""
-        _replace(self.path / "state.json", asdict(State(phase, epoch, message, progress, time.time())))
+        replace_file(self.path / "state.json", asdict(State(phase, epoch, message, progress, time.time())))
 
     def set_environment(self, facts: Mapping[str, Any]) -> None:
         """Replaces `environment.json`."""
-        _replace(self.path / "environment.json", dict(facts))
+        replace_file(self.path / "environment.json", dict(facts))
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Appends one row to `metrics.jsonl`, whole, and on a line of its own."""
@@ -210,7 +210,7 @@ class Run:
                         line = "\n" + line
                 file.write(line.encode())
         except OSError as error:
-            raise _unwritable(path, error) from None
+            raise unwritable(path, error) from None
 
     def save_checkpoint(self, model: torch.nn.Module, epoch: int) -> None:
         """Keeps the weights of `epoch`.
@@ -219,7 +219,7 @@ class Run:
         fourth, and so on; epoch 0 and the newest always stay.
         """
         weights = _weights(model)
-        _replace(self._checkpoint(Moment(epoch)), weights)
+        replace_file(self._checkpoint(Moment(epoch)), weights)
         step = 1
         while (epoch // step + 2) * len(weights) > CHECKPOINT_BUDGET and step <= epoch:
             step *= 2
@@ -231,12 +231,12 @@ class Run:
         """Keeps the weights after `step` steps of the first epoch, unless they are too large to keep so often."""
         weights = _weights(model)
         if len(weights) <= CHECKPOINT_BUDGET / 64:
-            _replace(self._checkpoint(Moment(0, step)), weights)
+            replace_file(self._checkpoint(Moment(0, step)), weights)
 
     def save_resume(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
         """Replaces what training goes on from."""
         whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-        _replace(self.path / "resume.safetensors", save(whole, dict(facts)))
+        replace_file(self.path / "resume.safetensors", save(whole, dict(facts)))
 
     def load_resume(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
         """What `save_resume` kept, or None where nothing was; RunError where it is broken."""
@@ -253,11 +253,11 @@ class Run:
 
     def ask(self, wish: Wish) -> None:
         """Leaves a wish for the worker."""
-        _replace(self.path / "control.json", {"wish": wish, "time": time.time()})
+        replace_file(self.path / "control.json", {"wish": wish, "time": time.time()})
 
     def asked(self) -> Wish | None:
         """The last wish that was left."""
-        wish = _read(self.path / "control.json").get("wish")
+        wish = read_json(self.path / "control.json").get("wish")
         return wish if wish in get_args(Wish) else None
 
     @contextmanager
@@ -275,15 +275,7 @@ class Run:
 
     def worker_alive(self) -> bool:
         """Whether some process holds `worker.lock`."""
-        lock = FileLock(self.path / "worker.lock", thread_local=False)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        except OSError:
-            return False
-        lock.release()
-        return False
+        return is_held(self.path / "worker.lock")
 
     def delete(self) -> None:
         """Removes the folder; RunError while a worker is busy with it."""
@@ -329,40 +321,12 @@ def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:
     return Run.open(root / run_id)
 
 
-def _make_unused(root: Path, stem: str) -> Path:
-    """Makes and returns `root/stem`, or `root/stem-2`, … where that is taken."""
-    for number in range(1, 1000):
-        path = root / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            path.mkdir()
-            return path
-        except FileExistsError:
-            continue
-    raise RunError(f"{root} has a thousand runs named {stem}. Delete some.")
-
-
 def _weights(model: torch.nn.Module) -> bytes:
     return save({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()})
 
 
 def _listed(epochs: list[int]) -> str:
     return ", ".join(map(str, epochs)) if len(epochs) <= 12 else f"{epochs[0]}, {epochs[1]}, …, {epochs[-1]}"
-
-
-def _replace(path: Path, content: Mapping[str, Any] | bytes) -> None:
-    """Writes a file beside and renames it, so that a reader sees the old or the new, never half."""
-    data = content if isinstance(content, bytes) else (json.dumps(content, indent=2) + "\n").encode()
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-    try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise _unwritable(path, error) from None
-
-
-def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(f"{path} cannot be written: {error.strerror}. Make room, then resume the run.")
 
 
 def _state(stored: Mapping[str, Any]) -> State | None:
@@ -374,20 +338,3 @@ def _state(stored: Mapping[str, Any]) -> State | None:
         return State(stored["phase"], **{name: kind(stored[name]) for name, kind in kinds.items() if name in stored})
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return stored if isinstance(stored, dict) else {}
-
-
-def _lines(path: Path) -> list[str]:
-    """Whole lines of a text file; one that is still being written is left out."""
-    try:
-        text = path.read_text(errors="replace")
-    except OSError:
-        return []
-    return text[: text.rfind("\n") + 1].splitlines()

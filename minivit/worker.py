@@ -17,18 +17,23 @@ PROJECT = Path(__file__).parent.parent
 def start_worker(run: Run) -> None:
     """Trains `run` in a process of its own that outlives whoever started it; its output goes to `log.txt`.
 
-    The worker waits in the queue while another training has the device.
+    The worker waits in the queue while other trainings have the device.
     """
-    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     run.ask("resume")
     run.set_state("queued", run.state.epoch, "A worker is starting.")
-    with (run.path / "log.txt").open("ab") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-P", "-u", "-m", "minivit.worker", str(run.path.resolve())],
+    start_detached("minivit.worker", str(run.path.resolve()), log=run.path / "log.txt")
+
+
+def start_detached(module: str, *arguments: str, log: Path) -> None:
+    """Starts `python -m module arguments…` as a process that outlives its starter; its output is added to `log`."""
+    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-u", "-m", module, *arguments],
             env={**os.environ, "PYTHONPATH": path},  # and the starter's cwd, as MINIVIT_DATA may be relative to it
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-    threading.Thread(target=worker.wait, daemon=True).start()  # so that it leaves no zombie
+    threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie
 
 
 def main(run_dir: str) -> int:

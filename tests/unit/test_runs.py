@@ -16,6 +16,7 @@ from minivit import runs
 from minivit.config import TrainConfig
 from minivit.engine import train
 from minivit.errors import RunError
+from minivit.files import read_json
 from minivit.model import MiniViT
 from minivit.runs import Moment, Run, find_run, list_runs
 
@@ -336,7 +337,7 @@ def test_readers_never_see_half_a_state_however_many_write(run):
 
     def read_on() -> None:
         while not stop.is_set():
-            if runs._read(run.path / "state.json").get("phase") != "done":
+            if read_json(run.path / "state.json").get("phase") != "done":
                 failures.append("half a state")
 
     def write_on(number: int) -> None:
