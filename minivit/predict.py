@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.data import load_split
+from minivit.data import Images, load_split
 from minivit.model import MiniViT
 from minivit.runs import Run
 
@@ -81,7 +81,7 @@ class Predictions:
         return ordered[fits[ordered]]
 
 
-def predict(model: MiniViT, images: Tensor, labels: Tensor) -> Predictions:
+def predict(model: MiniViT, images: Images, labels: Tensor) -> Predictions:
     """What `model` says of images uint8 (N, C, H, W) with labels (N,)."""
     scores = logits(model, images)
     loss = F.cross_entropy(scores, labels.to(scores.device), reduction="none")
@@ -95,7 +95,7 @@ def predict_run(run: Run, epoch: int | None = None) -> Predictions:
     return predict(model, test_set.images, test_set.labels)
 
 
-def logits(model: MiniViT, images: Tensor) -> Tensor:
+def logits(model: MiniViT, images: Images) -> Tensor:
     """Logits (N, K) of images uint8 (N, C, H, W), on the model's device, without dropout or gradients."""
     device = model.mean.device
     with looking(model):

@@ -54,7 +54,7 @@ with frame(
         )  # fmt: skip
         st.header("Samples of each class", anchor=False)
         titles = [Title(number, shown.classes[label]) for number, label in enumerate(shown.labels)]
-        picked = gallery(shown.images.numpy(), titles, key="data_samples", label="Samples", selected=image)
+        picked = gallery(shown.images[:].numpy(), titles, key="data_samples", label="Samples", selected=image)
         if picked is not None:
             set_params(image=picked)
             st.rerun()

@@ -1,34 +1,40 @@
 """Data sets: file -> uint8 tensor (N, C, H, W), labels and classes; the split into train and held-out part.
 
     image_set   the form that all images take
+    mapped      images that stay in their files, and when they do
     cache       MiniViT's own data folder
     folder      a person's own images
     published   CIFAR-10, CIFAR-100, Fashion-MNIST and SVHN by way of torchvision
     drawn       shapes
     batches     size and channels, patches, statistics, augmentation
+    source      batches of images on the device that trains
 
 The order of `classes` gives the labels; images come in the order of the data set, whatever was chosen.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from minivit import shapes
 from minivit.config import Dataset, TrainConfig, native_settings
 from minivit.data import drawn, folder, published
-from minivit.data.batches import augment, channel_stats, fit, patches
-from minivit.data.cache import default_data_dir
-from minivit.data.image_set import ImageSet, Progress
+from minivit.data.batches import augment, channel_stats, fit, fit_chunk, patches
+from minivit.data.cache import cached, default_data_dir, digest
+from minivit.data.image_set import ClassImages, ImageSet, Progress, join
+from minivit.data.mapped import CHUNK_BYTES, Images, memory_limit
+from minivit.data.source import BatchSource
 from minivit.errors import DataError
 
 DOWNLOADABLE = tuple(published.PUBLISHED)
 
 __all__ = [
-    "DOWNLOADABLE", "ImageSet", "Progress", "article_split", "augment", "channel_stats", "check", "default_data_dir",
-    "download", "download_bytes", "fit_classes", "is_present", "list_classes", "load_images", "load_split", "patches",
+    "DOWNLOADABLE", "BatchSource", "ImageSet", "Images", "Progress", "article_split", "augment", "channel_stats",
+    "check", "default_data_dir", "download", "download_bytes", "fit_classes", "is_present", "list_classes",
+    "load_images", "load_split", "patches",
 ]  # fmt: skip
 
 
@@ -65,7 +71,7 @@ def load_images(
     for name, count in found.counts.items():
         if not count:
             raise DataError(f"The {part} part of {dataset} has no image of the class {name!r}. Leave the class out.")
-    return replace(found, images=fit(found.images, img_size, in_chans))
+    return _fitted(found, img_size, in_chans)
 
 
 def load_split(config: TrainConfig, progress: Progress | None = None) -> tuple[ImageSet, ImageSet]:
@@ -160,6 +166,26 @@ def _check(part: str, img_size: int, in_chans: int, images_per_class: int) -> No
         raise DataError(f"Images have 1 channel (grey) or 3 (colour), not {in_chans}. Choose 1 or 3.")
     if images_per_class < 0:
         raise DataError(f"{images_per_class} images per class cannot be. Choose 0 for all, or more.")
+
+
+def _fitted(found: ImageSet, img_size: int, in_chans: int) -> ImageSet:
+    """The images in this size and with these channels; kept on disk where they are too large for the memory then."""
+    if len(found) * in_chans * img_size**2 <= memory_limit():
+        return replace(found, images=fit(found.images, img_size, in_chans))
+    if found.images.shape[1:] == (in_chans, img_size, img_size):
+        return found
+    parts = {}
+    for label, name in enumerate(found.classes):
+        own = found.select((found.labels == label).nonzero().flatten())
+        asked = digest(own.fingerprint(), img_size, in_chans)
+        parts[name] = cached(f"fitted-{asked}", asked, partial(_fit_pieces, own, img_size, in_chans))
+    place = found.labels.argsort(stable=True).argsort()  # of each image among all, class by class
+    return replace(found, images=join(parts, found.classes).select(place).images)
+
+
+def _fit_pieces(found: ImageSet, img_size: int, in_chans: int) -> Iterator[ClassImages]:
+    for chunk in found.images.split(max(1, CHUNK_BYTES // (in_chans * img_size**2))):
+        yield ClassImages(fit_chunk(chunk, img_size, in_chans))
 
 
 def _choose(dataset: str, known: tuple[str, ...], classes: Sequence[str] | None) -> tuple[str, ...]:

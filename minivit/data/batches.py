@@ -9,17 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 1024  # images at a time, so that nothing is copied whole in a wider type
+from minivit.data.mapped import Images, chunks
 
 
-def fit(images: Tensor, img_size: int, in_chans: int) -> Tensor:
+def fit(images: Images, img_size: int, in_chans: int) -> Images:
     """uint8 (N, C, H, W) -> uint8 (N, in_chans, img_size, img_size), antialiased; what fits comes back as it is."""
     if images.shape[1:] == (in_chans, img_size, img_size):
         return images
-    return torch.cat([_fit_chunk(chunk, img_size, in_chans) for chunk in images.split(CHUNK)])
+    return torch.cat([fit_chunk(chunk, img_size, in_chans) for chunk in chunks(images)])
 
 
-def _fit_chunk(images: Tensor, img_size: int, in_chans: int) -> Tensor:
+def fit_chunk(images: Tensor, img_size: int, in_chans: int) -> Tensor:
+    """What `fit` gives of a few images."""
     if images.shape[1] == 3 and in_chans == 1:
         r, g, b = images.to(torch.int32).split(1, dim=1)
         images = ((19595 * r + 38470 * g + 7471 * b + 2**15) >> 16).to(torch.uint8)  # ITU-R 601, as PIL has it
@@ -37,10 +38,10 @@ def patches(images: Tensor, patch_size: int) -> Tensor:
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(N, (H // p) * (W // p), C, p, p)
 
 
-def channel_stats(images: Tensor) -> tuple[Tensor, Tensor]:
+def channel_stats(images: Images) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel, float32 (C,) each, in 0..1, of uint8 (N, C, H, W)."""
     histogram = torch.zeros(images.shape[1], 256, dtype=torch.int64, device=images.device)
-    for chunk in images.split(CHUNK):
+    for chunk in chunks(images):
         for channel, counts in zip(chunk.unbind(1), histogram, strict=True):
             counts += torch.bincount(channel.flatten(), minlength=256)
     share = histogram.cpu().double() / histogram.sum(1, keepdim=True).cpu()

@@ -1,6 +1,6 @@
 """The set 'shapes': drawn by `minivit.shapes` when it is first asked for, then kept."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -26,11 +26,11 @@ def read(
             if progress:
                 progress(f"Drawing {name}", place * num_images + done, len(in_order) * num_images)
 
-        def make() -> ClassImages:
+        def make() -> Iterator[ClassImages]:
             images, _, masks = shapes.draw(
                 num_images, seed=SEED[part], img_size=img_size, classes=[name], progress=report
             )
-            return ClassImages(images, masks)
+            yield ClassImages(images, masks)
 
         return cached(f"shapes-{part}-{name}-{img_size}px-{num_images}", key, make)
 

@@ -5,9 +5,11 @@ Data-set order: class folders by name, inside a class files by relative path wit
 
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +23,7 @@ from minivit.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 FORMATS = ("PNG", "JPEG", "WEBP")  # by content; no decoder beyond these is ever run
-CHUNK = 64  # images that a thread decodes between two reports
+CHUNK_PIXELS = 2**16  # that a thread decodes between two reports: 64 images of 32 px
 
 
 class ImageFile(NamedTuple):
@@ -91,7 +93,7 @@ def _reporter(progress: Progress | None, name: str, done: int, total: int) -> Ca
 def _read_class(
     folder: Path, files: list[ImageFile], limit: int, img_size: int, in_chans: int, report: Callable[[int], None]
 ) -> ClassImages:
-    def make() -> ClassImages:
+    def make() -> Iterator[ClassImages]:
         first = sorted(files, key=natural_order)[: limit or None]
         return _decode_all(folder, [file.path for file in first], img_size, in_chans, report)
 
@@ -148,28 +150,38 @@ def _is_part(folder: Path) -> bool:
 
 def _decode_all(
     folder: Path, paths: list[str], img_size: int, in_chans: int, report: Callable[[int], None]
-) -> ClassImages:
-    images = np.empty((len(paths), in_chans, img_size, img_size), np.uint8)
-    reasons: dict[int, str] = {}
+) -> Iterator[ClassImages]:
+    """The images of these files in their order, chunk by chunk; only a few chunks are decoded ahead."""
+    size = max(1, CHUNK_PIXELS // img_size**2)
+    chunks = iter([paths[start : start + size] for start in range(0, len(paths), size)])
+    num_threads = os.cpu_count() or 1
+    done = 0
+    with ThreadPoolExecutor(num_threads) as pool:
 
-    def decode(rows: range) -> int:
-        for row in rows:
-            try:
-                images[row] = decode_image(folder / paths[row], img_size, in_chans)
-            except Exception as error:  # whatever PIL's decoders raise on a damaged file
-                reasons[row] = _reason(error)
-        return rows.stop
+        def decoding(num_chunks: int) -> list[Future[ClassImages]]:
+            some = islice(chunks, num_chunks)
+            return [pool.submit(_decode_some, [folder / path for path in chunk], img_size, in_chans) for chunk in some]
 
-    chunks = [range(start, min(start + CHUNK, len(paths))) for start in range(0, len(paths), CHUNK)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in pool.map(decode, chunks):
+        ahead = deque(decoding(4 * num_threads))
+        while ahead:
+            decoded = ahead.popleft().result()
+            ahead.extend(decoding(1))
+            done += len(decoded.images) + len(decoded.skipped)
             report(done)
-    kept = [row for row in range(len(paths)) if row not in reasons]
-    skipped = (f"{folder / paths[row]}: {reasons[row]}" for row in sorted(reasons))
-    return ClassImages(
-        torch.from_numpy(images[kept] if reasons else images),
-        skipped=tuple(line.encode(errors="replace").decode() for line in skipped),
-    )
+            yield decoded
+
+
+def _decode_some(paths: list[Path], img_size: int, in_chans: int) -> ClassImages:
+    images = np.empty((len(paths), in_chans, img_size, img_size), np.uint8)
+    skipped: list[str] = []
+    num_images = 0
+    for path in paths:
+        try:
+            images[num_images] = decode_image(path, img_size, in_chans)
+            num_images += 1
+        except Exception as error:  # whatever PIL's decoders raise on a damaged file
+            skipped.append(f"{path}: {_reason(error)}".encode(errors="replace").decode())
+    return ClassImages(torch.from_numpy(images[:num_images]), skipped=tuple(skipped))
 
 
 def decode_image(path: Path, img_size: int, in_chans: int) -> np.ndarray:

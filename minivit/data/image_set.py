@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from minivit.data.mapped import Images, MappedImages, chunks, memory_limit
 from minivit.errors import DataError
 
 Progress = Callable[[str, int, int], None]  # what is going on, done, total
@@ -18,10 +19,10 @@ Progress = Callable[[str, int, int], None]  # what is going on, done, total
 class ImageSet:
     """Images with their labels. `images, labels, classes = image_set` takes it apart."""
 
-    images: Tensor  # uint8 (N, C, H, W)
+    images: Images  # uint8 (N, C, H, W)
     labels: Tensor  # int64 (N,), index into classes
     classes: tuple[str, ...]
-    masks: Tensor | None = None  # bool (N, H, W), the object, where it is known
+    masks: Images | None = None  # bool (N, H, W), the object, where it is known
     skipped: tuple[str, ...] = ()  # files that could not be decoded, "path: reason"
 
     def __iter__(self) -> Iterator[Any]:
@@ -33,8 +34,8 @@ class ImageSet:
     def select(self, indices: Sequence[int] | Tensor) -> "ImageSet":
         """The images of these indices, in their order; classes and `skipped` stay whole."""
         rows = torch.as_tensor(indices, dtype=torch.int64)
-        masks = None if self.masks is None else self.masks[rows]
-        return replace(self, images=self.images[rows], labels=self.labels[rows], masks=masks)
+        masks = None if self.masks is None else _select(self.masks, rows)
+        return replace(self, images=_select(self.images, rows), labels=self.labels[rows], masks=masks)
 
     def pick(self, number: int) -> "ImageSet":
         """One image by its number, as a set of one; DataError where there is no such number."""
@@ -52,7 +53,8 @@ class ImageSet:
         """sha256 of images, labels and classes, in hex: the same data give the same one on every machine."""
         digest = hashlib.sha256(json.dumps([list(self.images.shape), self.classes]).encode())
         for values in (self.images, self.labels):
-            digest.update(values.cpu().contiguous().numpy().data)
+            for chunk in chunks(values):
+                digest.update(chunk.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
 
@@ -65,13 +67,22 @@ class ClassImages(NamedTuple):
 
 
 def join(parts: Mapping[str, ClassImages], classes: Sequence[str]) -> ImageSet:
-    """The classes of `parts` one after another, labelled by their places in `classes`."""
+    """The classes of `parts` one after another, labelled by their places in `classes`.
+
+    Images that take more than `memory_limit()` stay in the files that they are mapped from.
+    """
+    images = [part.images for part in parts.values()]
     masks = [part.masks for part in parts.values() if part.masks is not None]
     labels = [torch.full((len(part.images),), classes.index(name)) for name, part in parts.items()]
+    together = MappedImages if sum(part.nbytes for part in images) > memory_limit() else torch.cat
     return ImageSet(
-        images=torch.cat([part.images for part in parts.values()]),
+        images=together(images),
         labels=torch.cat(labels),
         classes=tuple(classes),
-        masks=torch.cat(masks) if len(masks) == len(parts) else None,
+        masks=together(masks) if len(masks) == len(parts) else None,
         skipped=tuple(line for part in parts.values() for line in part.skipped),
     )
+
+
+def _select(images: Images, rows: Tensor) -> Images:
+    return images.select(rows) if isinstance(images, MappedImages) else images[rows]

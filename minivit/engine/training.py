@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minivit.config import TrainConfig
-from minivit.data import ImageSet, augment, channel_stats
+from minivit.data import BatchSource, ImageSet, augment, channel_stats
 from minivit.engine.control import Glance, Interrupted
 from minivit.engine.optim import learning_rate, make_optimizer
 from minivit.errors import RunError, TrainingError
@@ -27,9 +27,8 @@ class Training:
     ) -> None:
         self.config, self.run, self.device = config, run, device
         self.train_set, self.test_set = train_set, test_set
-        self.images, self.labels = train_set.images.to(device), train_set.labels.to(device)
-        self.test_images, self.test_labels = test_set.images.to(device), test_set.labels.to(device)
-        self.num_steps = math.ceil(len(self.labels) / config.batch_size)  # an epoch
+        self.source, self.held_out = BatchSource(train_set, device), BatchSource(test_set, device)
+        self.num_steps = math.ceil(len(self.source) / config.batch_size)  # an epoch
         torch.manual_seed(config.seed)
         self.model = MiniViT(config.model)
         if config.normalize:
@@ -56,9 +55,9 @@ class Training:
         Raises Interrupted where somebody wished so, with the steps done so far kept; TrainingError where the loss is
         no longer a number.
         """
-        epoch, num_images, begun = self.epoch + 1, len(self.labels), time.perf_counter()
+        epoch, num_images, begun = self.epoch + 1, len(self.source), time.perf_counter()
         order = torch.randperm(num_images, generator=torch.Generator().manual_seed(mix(self.config.seed, epoch)))
-        order = order.to(self.device)
+        batches = order.to(self.source.home).split(self.config.batch_size)
         self.model.train()
         while self.step < self.num_steps:
             if glance.due():
@@ -68,8 +67,7 @@ class Training:
                     self.seconds += time.perf_counter() - begun
                     self._keep()
                     raise
-            start = self.step * self.config.batch_size
-            self._learn(epoch, order[start : start + self.config.batch_size])
+            self._learn(epoch, *batches[self.step : self.step + 2])
             self.step += 1
             if epoch == 1 and self.step & (self.step - 1) == 0 and self.step < self.num_steps:  # 1, 2, 4, 8, …
                 self.run.save_early(self.model, self.step)
@@ -90,6 +88,7 @@ class Training:
         return {
             "num_train": len(self.train_set),
             "num_test": len(self.test_set),
+            "images": self.source.place,
             "skipped_files": list(self.train_set.skipped),
             "data_fingerprint": f"{self.train_set.fingerprint()} {self.test_set.fingerprint()}",
         }
@@ -98,17 +97,17 @@ class Training:
         """Size of the work, in a line."""
         num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         return (
-            f"{len(self.labels):,} training and {len(self.test_labels):,} held-out images, "
+            f"{len(self.source):,} training and {len(self.held_out):,} held-out images {self.source.place}; "
             f"{num_parameters:,} parameters, {self.num_steps:,} steps an epoch, "
             f"on {self.device} with {torch.get_num_threads()} CPU thread(s)"
         )
 
-    def _learn(self, epoch: int, chosen: Tensor) -> None:
-        """One step on the chosen images."""
+    def _learn(self, epoch: int, chosen: Tensor, upcoming: Tensor | None = None) -> None:
+        """One step on the chosen images; `upcoming` are those of the next one."""
         config = self.config
         seed = mix(config.seed, epoch, self.step)
         torch.manual_seed(seed)  # dropout
-        batch, target = self.images[chosen], self.labels[chosen]
+        batch, target = self.source.take(chosen, upcoming), self.source.labels[chosen.to(self.device)]
         if config.augment != "none":
             batch = augment(batch, config.augment, torch.Generator(self.device).manual_seed(seed))
         lr = learning_rate(config, (epoch - 1) * self.num_steps + self.step, self.num_steps)
@@ -127,12 +126,12 @@ class Training:
     def _finish(self, epoch: int, trained: dict[str, float | None]) -> dict[str, Any]:
         """Evaluates, keeps weights, row and what to resume from, in an order that a crash cannot spoil."""
         begun = time.perf_counter()
-        scores = logits(self.model, self.test_images)
+        scores = logits(self.model, self.held_out.images)
         row = {
             "epoch": epoch,
             **trained,
-            "test_loss": F.cross_entropy(scores, self.test_labels).item(),
-            "test_acc": (scores.argmax(1) == self.test_labels).double().mean().item(),
+            "test_loss": F.cross_entropy(scores, self.held_out.labels).item(),
+            "test_acc": (scores.argmax(1) == self.held_out.labels).double().mean().item(),
             "lr": self.optimizer.param_groups[0]["lr"],
             "eval_seconds": time.perf_counter() - begun,
         }

@@ -1,0 +1,83 @@
+"""Images that stay in their files, and the rule by which a data set does.
+
+A data set of which one part takes more than `memory_limit()` is never read whole: its cache files are mapped into
+memory, and only what is indexed is copied out of them. What fits is read once into one tensor.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+CHUNK_BYTES = 2**22
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # what a container may use, which can be less than there is
+
+
+def memory_limit() -> int:
+    """Bytes that one part of a data set may take in memory: `MINIVIT_MEMORY` (MB), else a quarter of the memory."""
+    asked = os.environ.get("MINIVIT_MEMORY", "")
+    if asked.isdecimal():
+        return int(asked) * 10**6
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else [16 * 2**30]
+    with suppress(OSError, ValueError):  # no container, or one without a limit
+        limits.append(int(CGROUP_LIMIT.read_text()))
+    return min(limits) // 4
+
+
+class MappedImages:
+    """A tensor (N, …) whose rows lie in several mapped ones; an index copies what it asks for, and nothing else.
+
+    Choosing and ordering rows with `select` moves no image: it is a list of places.
+    """
+
+    def __init__(self, parts: Sequence[Tensor], rows: Tensor | None = None) -> None:
+        assert parts and len({(part.dtype, part.shape[1:]) for part in parts}) == 1, "parts must be alike"
+        self.parts = tuple(parts)
+        self.ends = torch.tensor([len(part) for part in parts]).cumsum(0)
+        self.rows = torch.arange(int(self.ends[-1])) if rows is None else rows
+        self.dtype, self.device = parts[0].dtype, parts[0].device
+        self.shape = torch.Size([len(self.rows), *parts[0].shape[1:]])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def nbytes(self) -> int:
+        """What the rows would take in memory."""
+        return self.shape.numel() * self.dtype.itemsize
+
+    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[np.integer] | Tensor) -> Tensor:
+        """What the same index gives of a tensor, copied out of the files."""
+        rows = self.rows[torch.as_tensor(index) if isinstance(index, Sequence) else index]
+        return self.gather(rows.flatten()).reshape(*rows.shape, *self.shape[1:])
+
+    def gather(self, rows: Tensor, pin_memory: bool = False) -> Tensor:
+        """The rows (B,) of all that the parts hold, (B, …); `pin_memory` as for `torch.empty`."""
+        gathered = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype, pin_memory=pin_memory)
+        part_of = torch.searchsorted(self.ends, rows.contiguous(), right=True)
+        for number in part_of.unique().tolist():
+            part, where = self.parts[number], (part_of == number).nonzero().flatten()
+            gathered[where] = part[rows[where] - (self.ends[number] - len(part))]
+        return gathered
+
+    def select(self, rows: Tensor) -> "MappedImages":
+        """These rows, in their order, still in their files."""
+        return MappedImages(self.parts, self.rows[rows])
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """Chunk by chunk, `size` rows each, in memory one at a time."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+
+Images = Tensor | MappedImages  # uint8 (N, C, H, W); both can be indexed, split and asked for their shape
+
+
+def chunks(images: Images) -> Iterator[Tensor]:
+    """All images, a few megabytes at a time, so that none are copied whole, least of all in a wider type."""
+    yield from images.split(max(1, CHUNK_BYTES // max(1, images.shape[1:].numel())))
