@@ -39,7 +39,7 @@ class OneImage:
         """
         model, held_out = run.load_model(epoch), load_split(run.config)[1]
         picked = held_out.pick(number)
-        probs, attn = attend(model, picked.images)
+        probs, attn = attend(model, picked.images[:])
         return cls(
             run.id, run.epochs()[-1] if epoch is None else epoch, number, picked.images[0], int(picked.labels[0]),
             picked.classes, probs[0], attn[0], model_scale(model, held_out),
