@@ -19,22 +19,40 @@ from minivit.errors import ConfigError
 POLL_SECONDS = 0.1  # how often a training that waits for the device looks again
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of that name, 'auto' being the best there is; ConfigError where this machine has none."""
+def pick_device(name: str, number: int = 0, needed: int = 1) -> torch.device:
+    """The device of that name, 'auto' being the best there is; ConfigError where this machine has none.
+
+    Where several are `needed`, for as many processes, it is the one of that number; CPU processes share the cores.
+    """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if needed > 1:
+        there["mps"] = False  # a machine has but one
     if name == "auto":
-        return torch.device(next(kind for kind, found in there.items() if found))
+        name = next(kind for kind, found in there.items() if found)
     if not there[name]:
-        raise ConfigError(f"This machine has no {name} device. Choose 'auto' or 'cpu'.")
-    return torch.device(name)
+        several = f" for {needed} processes" if needed > 1 else ""
+        raise ConfigError(f"This machine has no {name} device{several}. Choose 'auto' or 'cpu'.")
+    if name != "cuda" or needed == 1:
+        return torch.device(name)
+    if needed > torch.cuda.device_count():
+        raise ConfigError(
+            f"{needed} processes on this machine need a GPU each, and it has {torch.cuda.device_count()}. "
+            "Choose fewer devices, or the CPU."
+        )
+    torch.cuda.set_device(number)
+    return torch.device(name, number)
 
 
-def choose_threads(config: TrainConfig) -> int:
-    """CPU threads that suit the work: one for tiny models, whose steps are shorter than waking a second thread."""
+def choose_threads(config: TrainConfig, num_processes: int = 1) -> int:
+    """CPU threads that suit the work of each of `num_processes` that share batch and cores.
+
+    One for tiny models, whose steps are shorter than waking a second thread.
+    """
     if config.threads:
         return config.threads
-    numbers = config.batch_size * (config.model.num_patches + 1) * config.model.embed_dim * config.model.depth
-    return 1 if numbers < 1_500_000 else num_cores()
+    images = config.batch_size / num_processes
+    numbers = images * (config.model.num_patches + 1) * config.model.embed_dim * config.model.depth
+    return 1 if numbers < 1_500_000 else max(1, num_cores() // num_processes)
 
 
 def num_cores() -> int:
@@ -48,9 +66,14 @@ def num_slots(device: torch.device) -> int:
     return max(1, count)
 
 
-def slots_needed(config: TrainConfig, device: torch.device) -> int:
-    """Slots that a training fills: a core for each of its threads, or one GPU."""
-    return choose_threads(config) if device.type == "cpu" else 1
+def slots_needed(config: TrainConfig, device: torch.device, num_processes: int = 1) -> int:
+    """Slots that a training fills: a core for each of its threads, or one GPU; of several processes all GPUs.
+
+    For each of them takes the GPU of its own number.
+    """
+    if device.type == "cpu":
+        return num_processes * choose_threads(config, num_processes)
+    return 1 if num_processes == 1 else num_slots(device)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from minivit.engine import train
+from minivit.engine import join, train
 from minivit.errors import MiniViTError
 from minivit.runs import Run
 
@@ -39,8 +39,9 @@ def start_detached(module: str, *arguments: str, log: Path) -> None:
 def main(run_dir: str) -> int:
     """Trains the run in `run_dir`; 0 when it ended well or as asked, 2 for what a person can mend, 1 otherwise."""
     try:
-        run = Run.open(run_dir)
-        train(run.config, run)
+        with join() as group:
+            run = Run.open(run_dir)
+            train(run.config, run, group=group)
     except MiniViTError as error:
         print(error)
         return 2

@@ -6,17 +6,20 @@ function of (seed, epoch, step), so a run that was paused, stopped or killed goe
     control     a person's wishes, progress, and how the run folder is left at the end
     optim       optimiser and learning rate
     training    one training under way
+    devices     several processes that train together
     estimate    how long it will take here
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from minivit.config import TrainConfig
 from minivit.data import Progress, load_split
-from minivit.engine.control import Glance, Interrupted, Say, ending, enough_memory
+from minivit.engine.control import Glance, Say, ending, enough_memory, refuse_other_images
+from minivit.engine.devices import ALONE, Follower, Group, Interrupted, everywhere, join
 from minivit.engine.estimate import estimate_seconds
 from minivit.engine.optim import learning_rate, make_optimizer
 from minivit.engine.training import Training, mix
@@ -24,7 +27,8 @@ from minivit.machine import choose_threads, environment, pick_device, slots_need
 from minivit.runs import Run
 
 __all__ = [
-    "Glance", "Interrupted", "Say", "Training", "estimate_seconds", "learning_rate", "make_optimizer", "mix", "train",
+    "Glance", "Interrupted", "Say", "Training", "estimate_seconds", "join", "learning_rate", "make_optimizer", "mix",
+    "train",
 ]  # fmt: skip
 
 
@@ -34,29 +38,42 @@ def train(
     progress: Progress = lambda *_: None,
     say: Say = print,
     after_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    group: Group = ALONE,
 ) -> None:
     """Trains `config` in the folder of `run`, from its beginning or from where it was left.
 
     Epoch 0, the untrained model, is evaluated and kept first. `progress` hears of data, queue and steps, `say` of
     decisions and of each epoch; `after_epoch` gets its metrics row and may raise Interrupted. A wish to pause or stop
     ends the function with that phase. Raises a MiniViTError for what a person can mend; the run's phase is then failed
-    and its message says the same.
+    and its message says the same. Each process of a `group` calls this; the main one alone writes and says something.
     """
+    if not group.is_main:
+        run, progress, say = Follower(run.path, run.config), lambda *_: None, lambda _: None
 
     def tell(row: dict[str, Any]) -> None:
         say(describe(row))
         after_epoch(row)
 
-    with run.hold(), ending(run, say), enough_memory(config):
-        device = pick_device(config.device)
-        glance = Glance(run, progress)
+    with run.hold(), ending(run, say), group.telling(), enough_memory(config):
+        device = pick_device(config.device, group.local_rank, group.local_size)
+        glance = Glance(run, progress, group)
         said = f"Waiting for another training on the {device.type}."
-        with turn_on(device, lambda: glance("queued", said, 0, 1), slots_needed(config, device)) as device:
-            torch.set_num_threads(choose_threads(config))
+        num_slots = slots_needed(config, device, group.local_size)
+        turn = (
+            turn_on(device, lambda: glance("queued", said, 0, 1), num_slots) if group.is_main else nullcontext(device)
+        )
+        with turn as device:
+            group.meet("the device is ours")
+            torch.set_num_threads(choose_threads(config, group.local_size))
             glance("loading", "Loading the images", 0, 1)
-            data = load_split(config, lambda what, done, total: glance("loading", what, done, total))
-            training = Training(config, run, device, *data)
-            run.set_environment(environment(device) | training.facts())
+            data = group.in_turn(lambda: load_split(config, lambda *news: glance("loading", *news)))
+            training = Training(config, run, device, *data, group)
+            facts = training.facts()
+            group.same("images", facts["data_fingerprint"])
+            group.same("state of the run", f"{training.epoch} {training.step} {len(run.metrics())}")
+            refuse_other_images(run, facts)
+            here = environment(device)
+            run.set_environment(here | everywhere(group, here) | facts)
             say(training.describe())
             if not run.metrics():
                 tell(training.untrained())

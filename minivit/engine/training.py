@@ -11,7 +11,8 @@ from torch import Tensor
 
 from minivit.config import TrainConfig
 from minivit.data import BatchSource, ImageSet, augment, channel_stats
-from minivit.engine.control import Glance, Interrupted
+from minivit.engine.control import Glance
+from minivit.engine.devices import ALONE, Group, Interrupted
 from minivit.engine.optim import learning_rate, make_optimizer
 from minivit.errors import RunError, TrainingError
 from minivit.model import MiniViT
@@ -23,11 +24,18 @@ class Training:
     """One training under way: images, model and optimiser on the device, and how far it is."""
 
     def __init__(
-        self, config: TrainConfig, run: Run, device: torch.device, train_set: ImageSet, test_set: ImageSet
+        self,
+        config: TrainConfig,
+        run: Run,
+        device: torch.device,
+        train_set: ImageSet,
+        test_set: ImageSet,
+        group: Group = ALONE,
     ) -> None:
-        self.config, self.run, self.device = config, run, device
+        self.config, self.run, self.device, self.group = config, run, device, group
         self.train_set, self.test_set = train_set, test_set
-        self.source, self.held_out = BatchSource(train_set, device), BatchSource(test_set, device)
+        mine = test_set if group.size == 1 else test_set.select(group.share(torch.arange(len(test_set))))
+        self.source, self.held_out = BatchSource(train_set, device), BatchSource(mine, device)
         self.num_steps = math.ceil(len(self.source) / config.batch_size)  # an epoch
         torch.manual_seed(config.seed)
         self.model = MiniViT(config.model)
@@ -65,12 +73,14 @@ class Training:
                     glance("training", f"epoch {epoch}", self.step, self.num_steps, self.epoch)
                 except Interrupted:
                     self.seconds += time.perf_counter() - begun
+                    self.group.add_up(self.sums)
                     self._keep()
                     raise
             self._learn(epoch, *batches[self.step : self.step + 2])
             self.step += 1
             if epoch == 1 and self.step & (self.step - 1) == 0 and self.step < self.num_steps:  # 1, 2, 4, 8, …
                 self.run.save_early(self.model, self.step)
+        self.group.add_up(self.sums)
         loss_sum, num_right = self.sums.tolist()  # the only wait for the device in an epoch
         seconds = self.seconds + time.perf_counter() - begun
         return self._finish(
@@ -97,42 +107,45 @@ class Training:
         """Size of the work, in a line."""
         num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         return (
-            f"{len(self.source):,} training and {len(self.held_out):,} held-out images {self.source.place}; "
+            f"{len(self.source):,} training and {len(self.test_set):,} held-out images {self.source.place}; "
             f"{num_parameters:,} parameters, {self.num_steps:,} steps an epoch, "
             f"on {self.device} with {torch.get_num_threads()} CPU thread(s)"
+            + (f", in each of {self.group.size} processes" if self.group.size > 1 else "")
         )
 
     def _learn(self, epoch: int, chosen: Tensor, upcoming: Tensor | None = None) -> None:
         """One step on the chosen images; `upcoming` are those of the next one."""
         config = self.config
         seed = mix(config.seed, epoch, self.step)
-        torch.manual_seed(seed)  # dropout
+        torch.manual_seed(seed + self.group.rank)  # dropout
         batch, target = self.source.take(chosen, upcoming), self.source.labels[chosen.to(self.device)]
         if config.augment != "none":
             batch = augment(batch, config.augment, torch.Generator(self.device).manual_seed(seed))
+        batch, target = self.group.share(batch), self.group.share(target)
         lr = learning_rate(config, (epoch - 1) * self.num_steps + self.step, self.num_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         scores = self.model(as_float(batch))
-        loss = F.cross_entropy(scores, target, label_smoothing=config.label_smoothing)
+        loss_sum = F.cross_entropy(scores, target, label_smoothing=config.label_smoothing, reduction="sum")
         self.optimizer.zero_grad()
-        loss.backward()
+        (loss_sum / len(chosen)).backward()
+        self.group.add_gradients(self.model.parameters())
         if config.grad_clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip)
         self.optimizer.step()
-        self.sums[0] += loss.detach() * len(target)
+        self.sums[0] += loss_sum.detach()
         self.sums[1] += (scores.detach().argmax(1) == target).sum()
 
     def _finish(self, epoch: int, trained: dict[str, float | None]) -> dict[str, Any]:
         """Evaluates, keeps weights, row and what to resume from, in an order that a crash cannot spoil."""
         begun = time.perf_counter()
-        scores = logits(self.model, self.held_out.images)
-        row = {
+        test_loss, test_acc = self._evaluate()
+        row: dict[str, Any] = {
             "epoch": epoch,
             **trained,
-            "test_loss": F.cross_entropy(scores, self.held_out.labels).item(),
-            "test_acc": (scores.argmax(1) == self.held_out.labels).double().mean().item(),
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "test_loss": test_loss,
+            "test_acc": test_acc,
+            "lr": learning_rate(self.config, max(0, epoch * self.num_steps - 1), self.num_steps),
             "eval_seconds": time.perf_counter() - begun,
         }
         if not math.isfinite(row["test_loss"] + (row["train_loss"] or 0)):
@@ -147,6 +160,15 @@ class Training:
         self._keep()
         self.run.set_state("training", epoch)
         return row
+
+    def _evaluate(self) -> tuple[float, float]:
+        """Mean loss and accuracy on the held-out images."""
+        scores, labels = logits(self.model, self.held_out.images), self.held_out.labels
+        losses = F.cross_entropy(scores, labels, reduction="none")
+        sums = torch.stack([losses.to(self.sums.dtype).sum(), (scores.argmax(1) == labels).sum()])
+        self.group.add_up(sums)
+        loss_sum, num_right = (sums / len(self.test_set)).tolist()
+        return loss_sum, num_right
 
     def _keep(self) -> None:
         """Writes what `_restore` reads: weights, optimiser state and position."""
@@ -172,7 +194,7 @@ class Training:
                     _, index, slot = name.split(".")
                     state.setdefault(int(index), {})[slot] = value
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-            self.sums.copy_(tensors["sums"])
+            self.sums.copy_(tensors["sums"] * self.group.is_main)  # they are already those of all processes
             self.epoch, self.step = int(position["epoch"]), int(position["step"])
             self.seconds = float(position["seconds"])
         except (KeyError, RuntimeError, ValueError):
