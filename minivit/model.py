@@ -46,7 +46,8 @@ class Attention(nn.Module):
         if num_queries == 1:
             gathered, attn = self.gather_for_cls(x)
         else:
-            q, k, v = self.qkv(x).view(B, N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, N, D / H) each
+            H = self.num_heads
+            q, k, v = self.qkv(x).view(B, N, 3, H, D // H).permute(2, 0, 3, 1, 4)  # (B, H, N, D / H) each
             attn = (q @ k.mT * self.scale).softmax(-1)
             gathered = (attn @ v).transpose(1, 2).reshape(B, N, D)
         if silenced is not None:
