@@ -133,7 +133,7 @@ class MiniViT(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> tokens with their positions (B, N, D)."""
         patches = self.patch_embed((images - self.mean) / self.std)
-        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], dim=1)
+        tokens = torch.cat([self.cls_token.expand(images.shape[0], -1, -1), patches], dim=1)
         return self.pos_drop(tokens + self.pos_embed)
 
     def forward(

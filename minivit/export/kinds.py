@@ -2,6 +2,7 @@
 
 from minivit.attention import Head
 from minivit.errors import ConfigError
+from minivit.export.model_files import onnx_model, timm_checkpoint
 from minivit.export.one_image import OneImage
 from minivit.runs import Run
 
@@ -12,6 +13,8 @@ KINDS = {
     "svg": "the same as vectors",
     "bertviz": "BertViz's head view as one HTML file",
     "bertviz-model": "BertViz's model view as one HTML file",
+    "timm": "the model as a checkpoint that timm loads",
+    "onnx": "the model as ONNX, with its attention as outputs",
 }
 
 
@@ -22,7 +25,15 @@ def make(
 
     Raises a MiniViTError for what the run or its model does not have.
     """
-    one = OneImage.look(run, epoch, image)
+    if kind not in KINDS:
+        raise ConfigError(f"There is no file of the kind {kind!r}. Choose one of {', '.join(KINDS)}.")
+    if kind in ("timm", "onnx"):
+        write = timm_checkpoint if kind == "timm" else onnx_model
+        return write(run.load_model(epoch), run.config.classes)
+    return _of_one_image(OneImage.look(run, epoch, image), kind, layer, head)
+
+
+def _of_one_image(one: OneImage, kind: str, layer: int, head: Head) -> str | bytes:
     match kind:
         case "json":
             return one.json(layer, head)
@@ -36,4 +47,4 @@ def make(
             return one.bertviz(layer)
         case "bertviz-model":
             return one.bertviz_model()
-    raise ConfigError(f"There is no file of the kind {kind!r}. Choose one of {', '.join(KINDS)}.")
+    raise AssertionError(kind)
