@@ -1,4 +1,4 @@
-"""The same without a browser: `python -m minivit train | resume | predict | export | download`."""
+"""The same without a browser: `python -m minivit train | sweep | resume | predict | export | download`."""
 
 import argparse
 import sys
@@ -12,11 +12,22 @@ from minivit import data
 from minivit.attention import read_head
 from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
 from minivit.engine import train
-from minivit.errors import ConfigError, MiniViTError
+from minivit.errors import ConfigError, MiniViTError, SweepError
 from minivit.export import KINDS, make
 from minivit.machine import pick_device
 from minivit.predict import Predictions, precision_recall, predict_run, wilson
 from minivit.runs import Run
+from minivit.sweep import (
+    Sweep,
+    SweepConfig,
+    Vary,
+    as_text,
+    find_sweep,
+    follow,
+    list_sweeps,
+    start_workers,
+    sweep_settings,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +55,23 @@ def make_parser() -> argparse.ArgumentParser:
     for setting in settings():
         _add_option(one, setting)
     one.set_defaults(command=_train)
+
+    one = commands.add_parser("sweep", help="train many models, as a grid or a search over the settings")
+    one.add_argument("--preset", choices=PRESETS, default="article", help="settings to start from")
+    one.add_argument(
+        "--vary", action="append", default=[], metavar="NAME=VALUES",
+        help="a setting to vary: depth=1,2,4 or lr=1e-4..1e-2, with :log after it for a logarithmic scale",
+    )  # fmt: skip
+    one.add_argument("--name", default="", help="name of the study; one that exists is gone on with, or joined")
+    one.add_argument(
+        "--storage", default="", metavar="URL",
+        help="where machines share the study: journal:///FOLDER/FILE on a shared disk, or a database's URL",
+    )  # fmt: skip
+    one.add_argument("--retry", action="store_true", help="try failed trials of the study again")
+    one.add_argument("--runs-dir", type=Path, help="folder for runs (default: MINIVIT_RUNS or runs/)")
+    for setting in (*sweep_settings(), *settings()):
+        _add_option(one, setting)
+    one.set_defaults(command=_sweep)
 
     one = commands.add_parser("resume", help="go on with a run that was paused, stopped or killed")
     one.add_argument("run_dir", type=Path, metavar="RUN_DIR")
@@ -125,6 +153,49 @@ def _train(chosen: argparse.Namespace) -> None:
     data.check(config)
     pick_device(config.device)
     _run_to_its_end(Run.create(config, chosen.runs_dir))
+
+
+def _sweep(chosen: argparse.Namespace) -> None:
+    sweep = _chosen_sweep(chosen)
+    if chosen.retry:
+        print(f"{sweep.retry()} failed trials wait again", flush=True)
+    start_workers(sweep)
+    try:
+        for tried in follow(sweep):
+            end = tried.message if tried.accuracy is None else f"held-out accuracy {tried.accuracy:.4f} {tried.message}"
+            print(f"trial {tried.number} {tried.phase}: {as_text(tried.params)}: {end}".rstrip(), flush=True)
+    except KeyboardInterrupt:
+        sweep.ask("stop")
+        print(f"\nStopping. `python -m minivit sweep --name {sweep.id}` goes on.", file=sys.stderr)
+        raise SystemExit(130) from None
+    if sweep.problem:
+        raise SweepError(sweep.problem)
+    best = sweep.best()
+    if best is None:
+        raise SweepError(f"No trial came to its end. {sweep.path / 'log.txt'} says why.")
+    print(f"best: trial {best.number}, held-out accuracy {best.accuracy:.4f}, {as_text(best.params)}")
+    print(sweep.runs_dir / best.run_id if best.here else sweep.path)
+
+
+def _chosen_sweep(chosen: argparse.Namespace) -> Sweep:
+    """A new sweep where something is to be varied, else the one of that name, here or at the storage."""
+    own = {setting.name: vars(chosen)[setting.name] for setting in sweep_settings() if setting.name in vars(chosen)}
+    named = {setting.name: vars(chosen)[setting.name] for setting in settings() if setting.name in vars(chosen)}
+    if chosen.vary:
+        base = preset(chosen.preset).changed(**named)
+        base = base if "classes" in named else data.fit_classes(base)
+        data.check(base)
+        config = SweepConfig(base=base, vary=tuple(Vary.parse(text) for text in chosen.vary), **own)
+        return Sweep.create(config, chosen.runs_dir, chosen.name, chosen.storage)
+    if not chosen.name:
+        raise ConfigError("Say what to vary, as in --vary lr=1e-4..1e-2:log, or name a sweep to go on with.")
+    joins = chosen.storage and chosen.name not in {sweep.id for sweep in list_sweeps(chosen.runs_dir)}
+    kept = sorted({*named, *own} - ({"data_dir", "device", "threads", "workers"} if joins else set()))
+    if kept:
+        raise ConfigError(f"A sweep keeps its settings. Leave out {', '.join(kept)}, or say what a new one varies.")
+    if joins:
+        return Sweep.join(chosen.name, chosen.storage, chosen.runs_dir, **named, **own)
+    return find_sweep(chosen.name, chosen.runs_dir)
 
 
 def _run_to_its_end(run: Run) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from minivit.errors import ConfigError
@@ -261,10 +261,17 @@ class Setting:
 def settings(*groups: str) -> Iterator[Setting]:
     """The settings a person chooses, in the order of the data's way; only those of `groups` where given."""
     fields = {**TrainConfig.model_fields, **ViTConfig.model_fields}
-    listed = [_describe(name, field) for name, field in fields.items() if name != "model"]
+    listed = [describe(name, field) for name, field in fields.items() if name != "model"]
     order = ("data", "model", "training", "machine")
     for group in groups or order:
         yield from (one for one in listed if one.group == group)
+
+
+def fit_setting(name: str, value: Any) -> Any:
+    """`value` as the setting `name` holds it, whatever the others are; ConfigError where it is out of bounds."""
+    field = {**TrainConfig.model_fields, **ViTConfig.model_fields}[name]
+    alone = create_model(name, __base__=Settings, **{name: (field.annotation, field)})  # type: ignore[call-overload]
+    return getattr(alone.model_validate({name: value}), name)
 
 
 PRESETS: dict[str, str] = {
@@ -294,7 +301,8 @@ def preset(name: str) -> TrainConfig:
     raise ConfigError(f"There is no preset {name!r}. Choose one of {', '.join(PRESETS)}.")
 
 
-def _describe(name: str, field: FieldInfo) -> Setting:
+def describe(name: str, field: FieldInfo) -> Setting:
+    """A field of any `Settings` as a form or a parser needs it."""
     extra = field.json_schema_extra
     assert isinstance(extra, dict)
     bounds = {

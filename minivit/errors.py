@@ -4,7 +4,8 @@
     ├── ConfigError     a setting, or a pair of settings, that cannot be
     ├── DataError       images that are missing, unreadable or too few
     ├── RunError        a run folder that is gone, broken or in another phase than asked for
-    └── TrainingError   a training that cannot go on
+    ├── TrainingError   a training that cannot go on
+    └── SweepError      a study that cannot be opened, shared or gone on with
 
 A message says what, which value, and what to do next. Pages and the command line catch `MiniViTError`
 and nothing wider; our own mistakes stay assertions and tracebacks.
@@ -29,3 +30,7 @@ class RunError(MiniViTError):
 
 class TrainingError(MiniViTError):
     """A training that cannot go on, such as a loss that is no longer a number."""
+
+
+class SweepError(MiniViTError):
+    """A study that cannot be opened, shared or gone on with."""

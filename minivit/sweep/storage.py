@@ -1,0 +1,56 @@
+"""Where a study is kept: Optuna's journal in a file that several machines may share, or a database by its URL."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minivit.errors import SweepError
+
+if TYPE_CHECKING:
+    import optuna
+
+JOURNAL = "journal://"  # before the path of a file
+
+
+def open_storage(url: str) -> "optuna.storages.BaseStorage":
+    """The storage at `journal:///path/of/a/file` or at a database's URL, made where it is new.
+
+    Optuna made its journal for several processes on a network disk: it is only appended to. Raises SweepError where
+    it cannot be opened.
+    """
+    import optuna  # takes a second, so not before it is needed
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with told(url):
+        if url.startswith(JOURNAL):
+            path = Path(url.removeprefix(JOURNAL))
+            if not path.is_absolute() or not path.parent.is_dir():
+                raise SweepError(f"{url} names no file in a folder that exists. Write {JOURNAL}/FOLDER/FILE.")
+            return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+        wait = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+        return optuna.storages.RDBStorage(url, engine_kwargs=wait)
+
+
+@contextmanager
+def told(url: str) -> Iterator[None]:
+    """Says in a sentence what keeps a storage from being read or written."""
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (ImportError, OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        why = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
+        raise SweepError(f"The study at {without_password(url)} cannot be reached: {why}. Check its URL.") from None
+    except ValueError as error:
+        if "log format" not in str(error) and "JSON" not in type(error).__name__:
+            raise
+        raise SweepError(f"The journal {url} is broken. Take a copy of it from before, or start a new sweep.") from None
+
+
+def without_password(url: str) -> str:
+    """A URL that may be shown."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:…@", url)
