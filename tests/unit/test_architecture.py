@@ -79,7 +79,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed():
         "import sys, minivit.config, minivit.figures\n"
         "assert 'torch' not in sys.modules, 'torch'\n"
         f"import {everything}\n"
-        "for name in ('streamlit', 'bertviz', 'torchvision', 'transformers', 'matplotlib'):\n"
+        "for name in ('streamlit', 'optuna', 'bertviz', 'torchvision', 'transformers', 'matplotlib'):\n"
         "    assert name not in sys.modules, name\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=150)

@@ -301,17 +301,17 @@ def test_images_that_are_gone_end_the_worker_with_a_sentence_and_cost_no_trial(s
 @pytest.mark.parametrize("url", ["journal://{}/shared.journal", "sqlite:///{}/shared.db"])
 def test_two_machines_share_one_study_by_its_url(small, tmp_path, processes, url):
     url = url.format(tmp_path)
-    config = sweep_of(small, "seed=0,1,2,3,4,5", sampler="grid", pruning=False, workers=1)
+    config = sweep_of(small, "seed=0,1,2,3", sampler="grid", pruning=False, workers=1)
     here = Sweep.create(config, name="both", storage=url)
     there = Sweep.join("both", url, tmp_path / "elsewhere", workers=3, threads=1)
     assert there.config.vary == here.config.vary and there.config.workers == 3
     both = [start(processes, here, 0), start(processes, there, 0)]
     assert [process.wait(DEADLINE) for process in both] == [0, 0]
     trials = here.trials()
-    assert [tried.params["seed"] for tried in trials] == [0, 1, 2, 3, 4, 5]
+    assert [tried.params["seed"] for tried in trials] == [0, 1, 2, 3]
     assert {tried.phase for tried in trials} == {"done"}
     assert [tried.here for tried in there.trials()] == [not tried.here for tried in trials]
-    assert len(list_runs()) + len(list_runs(tmp_path / "elsewhere")) == 6
+    assert len(list_runs()) + len(list_runs(tmp_path / "elsewhere")) == 4
     assert here.best().number == there.best().number
 
 
