@@ -1,4 +1,4 @@
-"""Registers the browser components: `<name>/<name>.js` and `.css`, with `shared.js` and `shared.css` before them."""
+"""Registers the browser components: what `<name>/` holds of .js and .css, with `shared.js` and `shared.css` before."""
 
 import base64
 from functools import cache
@@ -17,10 +17,16 @@ def component(name: str, *, isolate_styles: bool = True) -> Any:
     return st.components.v2.component(
         f"minivit_{name}",
         html=f'<div class="{name}"></div>',
-        css="\n".join((PARTS / path).read_text() for path in ("shared.css", f"{name}/{name}.css")),
-        js="\n".join((PARTS / path).read_text() for path in ("shared.js", f"{name}/{name}.js")),
+        css=_joined(name, "css"),
+        js=_joined(name, "js"),
         isolate_styles=isolate_styles,
     )
+
+
+def _joined(name: str, kind: str) -> str:
+    """The files of one component as a single one; each declares functions, so their order does not matter."""
+    own = sorted((PARTS / name).glob(f"*.{kind}"))
+    return "\n".join(path.read_text() for path in (PARTS / f"shared.{kind}", *own))
 
 
 def packed(array: np.ndarray) -> dict[str, Any]:

@@ -73,8 +73,8 @@ function layOver(image, map, strength) {
 }
 
 function paintSwatch(swatch, value, scale) {
-  const pixel = colourOf(value, scale);
-  swatch.style.backgroundColor = `rgb(${pixel & 255}, ${(pixel >> 8) & 255}, ${(pixel >> 16) & 255})`;
+  const pixel = Number.isFinite(value) ? colourOf(value, scale) : 0;
+  swatch.style.backgroundColor = `rgb(${pixel & 255} ${(pixel >> 8) & 255} ${(pixel >> 16) & 255} / ${pixel >>> 24})`;
 }
 
 function rangeOf(values) {

@@ -1,9 +1,10 @@
-"""One image and the whole of its attention: every layer, head and token, repainted in the browser.
+"""One image and what a method says of it: every layer, head and token, or one map, repainted in the browser.
 
 Letters: L layers, H heads, N tokens with CLS first, C channels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,9 +25,30 @@ class Picked(NamedTuple):
     token: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the values are to be read and written."""
+
+    title: str = "Attention"
+    unit: str = "attention, and how many times uniform"
+    meaning: str = ""  # of the numbers of a single map, behind its title
+    verbs: tuple[str, str] = ("looks at", "is looked at by")  # of a row and of a column
+    decimals: int = 3
+    uniform: float | None = None  # what attention spread evenly would give; marked on the scale
+    uniformName: str = ""  # noqa: N815, as the browser calls it
+    signed: bool = False  # below 0 a patch speaks against something: a diverging map round 0
+    shares: bool = False  # each row adds up to 1
+
+
+def reading_of_attention(num_tokens: int) -> Reading:
+    """How attention over so many tokens is read."""
+    name = f"uniform 1/{num_tokens}"
+    return Reading(decimals=4 if num_tokens > 100 else 3, uniform=1 / num_tokens, uniformName=name, shares=True)
+
+
 def inspector(
     image: NDArray[np.uint8],
-    attn: NDArray[np.float32],
+    values: NDArray[np.float32],
     *,
     patch_size: int,
     layer: int,
@@ -34,47 +56,60 @@ def inspector(
     token: int,
     key: str,
     title: str = "",
-    scale: Literal["absolute", "own"] = "absolute",
+    reading: Reading | None = None,
+    scale: Literal["absolute", "shared", "own"] = "absolute",
     absolute_max: float | None = None,
     colormap: str = "magma",
     overlay: float = 0.6,
+    off: Collection[int] = (),
     on_pick: Callable[[Picked], None] = lambda picked: None,
+    on_off: Callable[[list[int]], None] = lambda off: None,
 ) -> Picked | None:
     """Draws the inspector; returns what was picked in it just now, or None.
 
-    `on_pick` is called with it before the page is drawn again, so that `layer`, `head` and `token` can be the pick's.
+    `on_pick` is called with it before the page is drawn again, so that `layer`, `head` and `token` can be the pick's;
+    `on_off` likewise with the tokens (1 is p0) that a person wants switched `off`. Their rows and columns are hatched.
 
-    `image` is (C, H, W) with H = W and C 1 or 3; `attn` is (L, H, N, N), each row the attention of one query token.
-    A layer, head or token that this model does not have is clipped to one that it has. `title` names the image.
+    `image` is (C, H, W) with H = W and C 1 or 3. `values` is (L, H, N, N), each row what one query token looks at,
+    and by default attention; or (N-1,), one map of the whole image. A layer, head or token that (L, H, N, N) does not
+    have is clipped to one that it has. `title` names the image.
 
     The absolute scale runs from 0 to `absolute_max`. By default 99 % of the CLS attention of this image stays below it,
     and it is at least four times the uniform value 1/N: nearly uniform attention looks uniform, and one sharp head does
     not turn all others black; the legend says where it cuts. `scale`, `colormap` and `overlay` (0..1) are where the
     controls start; afterwards they belong to the person at the browser.
     """
-    num_layers, num_heads, num_tokens, _ = attn.shape
+    is_one_map = values.ndim == 1
+    num_tokens = len(values) + 1 if is_one_map else values.shape[-1]
     grid = image.shape[-1] // patch_size
-    assert image.shape[-1] == image.shape[-2] and grid * grid + 1 == num_tokens, (image.shape, patch_size, attn.shape)
+    assert image.shape[-1] == image.shape[-2] and grid * grid + 1 == num_tokens, (image.shape, patch_size, values.shape)
     assert colormap in SEQUENTIAL, colormap
-    cls_attn = np.nan_to_num(attn[:, :, 0, 1:])
+    asked = Picked(layer, head, token)
+    if is_one_map:
+        sent = {"values": packed(values.astype(np.float32))}
+    else:
+        rows, row_scales = quantised(values)
+        sent = {"values": packed(rows), "rowScales": packed(row_scales)}
+        asked = _within(asked, *values.shape[:3])
     if absolute_max is None:
-        absolute_max = max(4 / num_tokens, float(np.quantile(cls_attn, 0.99, method="higher")))
-    values, row_scales = quantised(attn)
+        shown = np.abs(values) if is_one_map else np.nan_to_num(values[:, :, 0, 1:])
+        absolute_max = max(4 / num_tokens, float(np.quantile(shown, 0.99, method="higher")))
     result = component("inspector")(
         key=key,
         data={
             "key": key,
             "title": title,
             "image": packed(image.transpose(1, 2, 0)),
-            "attn": packed(values),
-            "rowScales": packed(row_scales),
-            "asked": _within(Picked(layer, head, token), num_layers, num_heads, num_tokens)._asdict(),
+            **sent,
+            "reading": asdict(reading or reading_of_attention(num_tokens)),
+            "asked": asked._asdict(),
+            "off": sorted(off),
             "start": {"scale": scale, "colormap": colormap, "overlay": overlay},
             "absoluteMax": absolute_max,
-            "highest": max(absolute_max, float(cls_attn.max())),
             "palettes": palettes(),
         },
         on_picked_change=lambda: on_pick(Picked(**st.session_state[key].picked)),
+        on_off_change=lambda: on_off(sorted(st.session_state[key].off)),
     )
     return Picked(**result.picked) if result.picked else None
 

@@ -1,0 +1,164 @@
+// The inspector's elements, made once per shape of the data.
+
+function build(view) {
+  view.legend = makeLegend();
+  view.status = element("p", { class: "hidden-text", role: "status" });
+  view.controls = element("div", { class: "controls" });
+  const picture = buildPicture(view);
+  const foot = element("div", { class: "scene-foot" }, view.legend.root, view.plain);
+  const scene = element("div", { class: "scene" }, picture, buildSwitches(view), foot);
+  const maps = buildMaps(view);
+  const heads = element("div", { class: "heads" }, element("div", { class: "heading" }, "Layer × head"), maps);
+  const parts = [scene, view.isOneMap ? null : heads, buildPanel(view), view.controls, buildNumbers(view)];
+  view.root.replaceChildren(element("div", { class: "board" }, ...parts.filter(Boolean)), view.status);
+}
+
+function buildPicture(view) {
+  const [height, width] = view.image.shape;
+  const G = view.gridSize;
+  const zoom = Math.max(1, Math.round(384 / width));
+  view.scene = pixelCanvas(width, height);
+  view.plain = pixelCanvas(width, height, "plain");
+  view.overlay = pixelCanvas(G, G);
+  view.lines = buildLines(view);
+  view.picture = element(
+    "div",
+    {
+      class: "stack picture",
+      tabindex: 0,
+      role: "application",
+      onpointermove: (event) => hover(view, tokenAt(view, event)),
+      onpointerleave: () => hover(view, null),
+      onclick: (event) => clickPatch(view, tokenAt(view, event)),
+      onkeydown: (event) => pictureKey(view, event),
+      onfocus: () => readOut(view),
+    },
+    view.scene,
+    view.overlay,
+    view.lines,
+  );
+  view.picture.style.cssText = `--side: ${width}px; --wide: ${width * zoom}px`;
+  view.sceneTitle = element("span", { class: "scene-title" });
+  return element("div", {}, element("div", { class: "scene-head" }, buildCls(view), view.sceneTitle), view.picture);
+}
+
+function buildSwitches(view) {
+  const switching = checkControl("Switch patches off by clicking", view.settings.switching, (on) => {
+    view.settings.switching = on;
+    paint(view);
+  });
+  view.switching = switching.firstChild;
+  view.allOn = element("button", { type: "button", class: "all-on", onclick: () => switchAllOn(view) }, "Switch all on");
+  view.offNames = element("span", { class: "muted" });
+  return element("div", { class: "switches" }, switching, view.allOn, view.offNames);
+}
+
+function buildCls(view) {
+  view.clsSwatch = element("span", { class: "swatch" });
+  view.clsValue = element("span", { class: "muted" });
+  view.cls = element(
+    "button",
+    {
+      class: "cls",
+      type: "button",
+      title: "The CLS token has no place in the image. Its square shows how much attention goes to it.",
+      onpointerenter: () => hover(view, 0),
+      onpointerleave: () => hover(view, null),
+      onclick: () => pick(view, { token: 0 }),
+    },
+    view.clsSwatch,
+    "CLS",
+    view.clsValue,
+  );
+  return view.cls;
+}
+
+// Hairlines between the patches, hatching over those that are off, and the outlines of the picked and the hovered one
+function buildLines(view) {
+  const G = view.gridSize;
+  const lines = svgElement("svg", { viewBox: `0 0 ${G} ${G}`, class: "lines", "aria-hidden": "true" });
+  const path = Array.from({ length: G - 1 }, (_, i) => `M${i + 1} 0V${G}M0 ${i + 1}H${G}`).join("");
+  view.hairlines = svgElement("path", { d: path, class: "hairlines" });
+  view.outlines = ["kept", "halo", "query"].map((name) => svgElement("rect", { width: 1, height: 1, class: name }));
+  [view.shade, view.hatching] = ["shade", "hatching"].map((name) => svgElement("path", { class: name }));
+  lines.append(view.hairlines, view.shade, view.hatching, ...view.outlines);
+  return lines;
+}
+
+function buildMaps(view) {
+  const text = (head) => (typeof head === "number" ? `${head + 1}` : head);
+  const names = view.heads.map((head) => element("span", { class: "column-name" }, text(head)));
+  const grid = element("div", { class: "map-grid", role: "toolbar", "aria-label": "Layer and head" });
+  roveFocus(grid, () => view.maps.map((map) => map.button), () => view.heads.length);
+  grid.append(element("span"), ...names);
+  grid.style.setProperty("--columns", view.heads.length);
+  const longer = Math.max(view.heads.length, view.numLayers);
+  grid.style.setProperty("--cell", `${longer > 6 ? 44 : longer > 2 ? 64 : longer > 1 ? 112 : 176}px`);
+  view.maps = [];
+  for (let layer = 0; layer < view.numLayers; layer++) {
+    grid.append(element("span", { class: "row-name" }, `layer ${layer + 1}`));
+    for (const head of view.heads) {
+      const canvas = pixelCanvas(view.gridSize, view.gridSize);
+      const label = layerHeadName({ layer, head });
+      const button = element("button", { type: "button", class: "map", "aria-label": label, title: label }, canvas);
+      button.addEventListener("click", () => pick(view, { layer, head }));
+      view.maps.push({ layer, head, canvas, button });
+      grid.append(button);
+    }
+  }
+  return grid;
+}
+
+function buildPanel(view) {
+  view.looks = element("div", { class: "heading" });
+  view.place = element("p", { class: "muted place" });
+  view.sentence = element("p", { class: "sentence" });
+  view.between = element("p", { class: "muted between" });
+  view.entries = Array.from({ length: Math.min(STRONGEST, view.numTokens - 1) + 1 }, () => {
+    const [swatch, name, value, ratio] = [element("span", { class: "swatch" }), ...[1, 2, 3].map(() => element("span"))];
+    return { swatch, name, value, ratio, root: element("li", {}, swatch, name, value, ratio) };
+  });
+  const list = element("ul", { class: "entries" }, ...view.entries.map((entry) => entry.root));
+  return element("div", { class: "panel" }, view.looks, view.place, list, view.sentence, view.between);
+}
+
+function buildNumbers(view) {
+  const G = view.gridSize;
+  view.numbersCaption = element("caption");
+  view.cells = Array.from({ length: G * G }, () => element("td"));
+  const rows = Array.from({ length: G }, (_, row) => {
+    const name = element("th", { scope: "row" }, `p${row * G} – p${row * G + G - 1}`);
+    return element("tr", {}, name, ...view.cells.slice(row * G, row * G + G));
+  });
+  const head = ["patches", ...Array.from({ length: G }, (_, column) => `+${column}`)];
+  const headRow = element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text)));
+  const scroll = element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of the numbers" });
+  scroll.append(element("table", {}, view.numbersCaption, headRow, ...rows));
+  view.numbers = element("details", { class: "numbers" }, element("summary", {}, `The ${G}×${G} numbers`), scroll);
+  view.numbers.addEventListener("toggle", () => paint(view));
+  return view.numbers;
+}
+
+// Made again where the method or the top of the absolute scale is another one
+function buildControls(view) {
+  const set = (name) => (value) => {
+    view.settings[name] = value;
+    paint(view);
+  };
+  const { signed } = view.reading;
+  const absolute = `absolute, ${number(view, signed ? -view.absoluteMax : 0)} – ${number(view, view.absoluteMax)}`;
+  const scales = [
+    ["absolute", absolute],
+    ["shared", "shared by the page"],
+    ["own", "own range each"],
+  ].filter(([name]) => name !== "shared" || !view.isOneMap);
+  const { direction, colormap, overlay, grid } = view.settings;
+  const controls = [
+    view.isOneMap ? null : selectControl("Direction", view.reading.verbs.map((verb, i) => [["row", "column"][i], verb]), direction, set("direction")),
+    selectControl("Scale", scales, scaleName(view), set("scale")),
+    signed ? null : coloursControl(colormap, set("colormap")),
+    sliderControl("Overlay", overlay, set("overlay")),
+    checkControl("Grid", grid, set("grid")),
+  ];
+  view.controls.replaceChildren(...controls.filter(Boolean));
+}

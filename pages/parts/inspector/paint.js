@@ -1,0 +1,140 @@
+// Painting: all of it after each move, so nothing can be left behind.
+
+// What changes with the data only
+function paintScene(view, title) {
+  for (const canvas of [view.scene, view.plain]) paintImage(canvas, view.image, view.image.shape[2]);
+  view.sceneTitle.textContent = title;
+  const G = view.gridSize;
+  const keys = "Arrow keys move over the patches, Home or Escape goes back to CLS.";
+  view.picture.setAttribute("aria-label", `${title || "Image"}, ${G} by ${G} patches. ${keys}`);
+  const made = JSON.stringify([view.absoluteMax, view.reading]);
+  if (made !== view.controlsMade || !view.controls.firstChild) buildControls(view);
+  view.controlsMade = made;
+}
+
+// One map shares its scale with no other.
+const scaleName = (view) => (view.isOneMap && view.settings.scale === "shared" ? "absolute" : view.settings.scale);
+
+// `range` is that of all maps that the page shows
+function scaleOf(view, values, range) {
+  const name = scaleName(view);
+  const [low, high] = { own: () => rangeOf(values.subarray(1)), shared: () => range, absolute: () => [0, view.absoluteMax] }[name]();
+  if (!view.reading.signed) return { colours: view.colours[view.settings.colormap], low, high };
+  const most = Math.max(Math.abs(low), Math.abs(high)) || 1;
+  return { colours: view.colours.difference, low: -most, high: most };
+}
+
+function paint(view) {
+  const token = view.hovered ?? view.picked.token;
+  const all = Array.from({ length: view.numLayers }, (_, layer) => layerValues(view, layer, token)).flat();
+  const ranges = all.map((values) => rangeOf(values.subarray(1)));
+  const range = [Math.min(...ranges.map(([low]) => low)), Math.max(...ranges.map(([, high]) => high))];
+  let shown = all[0];
+  view.maps.forEach((map, i) => {
+    const isPicked = map.layer === view.picked.layer && map.head === view.picked.head;
+    paintMap(map.canvas, all[i].subarray(1), scaleOf(view, all[i], range));
+    if (map.isPicked !== isPicked) Object.assign(map.button, { ariaPressed: `${isPicked}`, tabIndex: isPicked ? 0 : -1 });
+    map.isPicked = isPicked;
+    if (isPicked && !view.isOneMap) shown = all[i];
+  });
+  const scale = scaleOf(view, shown, range);
+  paintPicture(view, token, shown, scale);
+  paintSwitches(view);
+  paintPanel(view, token, shown, scale);
+  paintScale(view, scale, range);
+  if (view.numbers.open) paintNumbers(view, token, shown);
+}
+
+function paintScale(view, scale, [lowest, highest]) {
+  const { title, signed, uniformName, meaning } = view.reading;
+  const own = scaleName(view) === "own";
+  const above = highest > scale.high * 1.001 ? "≥ " : "";
+  const below = lowest < scale.low * 1.001 && signed ? "≤ " : "";
+  const place = (value) => (value - scale.low) / (scale.high - scale.low);
+  const each = own && !view.isOneMap;
+  paintLegend(view.legend, {
+    colours: scale.colours,
+    title: each ? "Each map its own range:" : view.isOneMap ? `${title}: ${meaning}` : `${title}, one scale for all maps.`,
+    warning: each ? "contrast exaggerated, colours of two maps do not compare" : own ? "Its own range: contrast exaggerated." : "",
+    low: `${own ? "" : below}${number(view, scale.low)}`,
+    high: `${own ? "" : above}${number(view, scale.high)}`,
+    marks: signed
+      ? [[0.5, "0"]]
+      : view.uniform > scale.low && view.uniform < scale.high
+        ? [[place(view.uniform), `${uniformName} = ${number(view, view.uniform)}`]]
+        : [],
+  });
+}
+
+function paintPicture(view, token, values, scale) {
+  paintMap(view.overlay, values.subarray(1), scale);
+  layOver(view.scene, view.overlay, view.settings.overlay);
+  view.hairlines.style.display = view.settings.grid ? "" : "none";
+  const [kept, halo, query] = view.outlines;
+  const G = view.gridSize;
+  const corners = [...view.off].map((off) => `M${(off - 1) % G} ${Math.floor((off - 1) / G)}`);
+  view.shade.setAttribute("d", corners.map((corner) => `${corner}h1v1h-1z`).join(""));
+  view.hatching.setAttribute("d", corners.map((corner) => `${corner}m0 .5l.5 -.5m-.5 1l1 -1m-.5 1l.5 -.5`).join(""));
+  place(kept, view.hovered === null ? 0 : view.picked.token, view.gridSize);
+  place(halo, token, view.gridSize);
+  place(query, token, view.gridSize);
+  view.cls.setAttribute("aria-pressed", view.picked.token === 0);
+  view.cls.hidden = view.isOneMap;
+  view.cls.classList.toggle("is-query", token === 0);
+  paintSwatch(view.clsSwatch, values[0], scale);
+  view.clsValue.textContent = number(view, values[0]);
+}
+
+function paintSwitches(view) {
+  view.switching.checked = view.settings.switching;
+  view.allOn.hidden = !view.off.size;
+  setText(view.offNames, switchedOff(view));
+  view.picture.classList.toggle("switching", view.settings.switching);
+}
+
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function place(outline, token, gridSize) {
+  outline.style.display = token === 0 ? "none" : "";
+  outline.setAttribute("x", (token - 1) % gridSize);
+  outline.setAttribute("y", Math.floor((token - 1) / gridSize));
+}
+
+function paintPanel(view, token, values, scale) {
+  const strongest = strongestPatches(view, values);
+  setText(view.looks, lookName(view, token));
+  setText(view.place, view.isOneMap ? view.reading.unit : `${placeName(view)}: ${view.reading.unit}`);
+  const listed = [...strongest, ...(view.isOneMap ? [] : [0])];
+  view.entries.forEach((entry, i) => {
+    entry.root.hidden = i >= listed.length;
+    if (entry.root.hidden) return;
+    paintSwatch(entry.swatch, values[listed[i]], scale);
+    setText(entry.name, tokenName(listed[i]));
+    setText(entry.value, number(view, values[listed[i]]));
+    setText(entry.ratio, times(view, values[listed[i]]));
+  });
+  setText(view.sentence, summary(view, token, values, strongest));
+  const numbers = strongest.map((other) => `${tokenName(other)} ${number(view, values[other])}`).join(", ");
+  view.words = `${lookName(view, token)}${view.isOneMap ? ":" : ""} ${numbers}. ${view.sentence.textContent}`;
+  setText(view.between, between(view));
+}
+
+function strongestPatches(view, values) {
+  const size = view.reading.signed ? Math.abs : (value) => value;
+  const patches = Array.from({ length: values.length - 1 }, (_, i) => i + 1).filter((i) => Number.isFinite(values[i]));
+  return patches.sort((one, other) => size(values[other]) - size(values[one])).slice(0, STRONGEST);
+}
+
+function paintNumbers(view, token, values) {
+  const strong = new Set(strongestPatches(view, values));
+  view.cells.forEach((cell, i) => {
+    cell.textContent = number(view, values[i + 1]);
+    cell.classList.toggle("strong", strong.has(i + 1));
+  });
+  const cls = `, ${placeName(view)}. CLS: ${number(view, values[0])}`;
+  const uniform = view.uniform ? ` ${view.reading.uniformName} = ${number(view, view.uniform)}.` : "";
+  const rounded = view.isOneMap ? "" : " Each value is rounded to 1/255 of the largest in its row.";
+  view.numbersCaption.textContent = `${lookName(view, token)}${view.isOneMap ? "" : cls}.${uniform}${rounded}`;
+}

@@ -1,0 +1,60 @@
+// What the inspector says: names, numbers and sentences.
+
+const tokenName = (token) => (token === 0 ? "CLS" : `p${token - 1}`);
+const headName = (head) => (typeof head === "number" ? `head ${head + 1}` : `${head} of all heads`);
+const layerHeadName = ({ layer, head }) => `layer ${layer + 1}, ${headName(head)}`;
+const placeName = (view) => (view.isOneMap ? view.reading.title : layerHeadName(view.picked));
+const sum = (values) => values.reduce((total, value) => total + value, 0);
+
+// "CLS looks at", "p30 is looked at by"; one map of the whole image has but its title
+function lookName(view, token) {
+  const { title, verbs } = view.reading;
+  return view.isOneMap ? title : `${tokenName(token)} ${verbs[view.settings.direction === "row" ? 0 : 1]}`;
+}
+
+function number(view, value) {
+  if (!Number.isFinite(value)) return "–";
+  const text = value === 0 ? "0" : Math.abs(value).toFixed(view.reading.decimals);
+  const sign = value < 0 ? "−" : view.reading.signed && value > 0 ? "+" : "";
+  return sign + text;
+}
+
+const times = (view, value) =>
+  view.uniform && Number.isFinite(value) ? `${(value / view.uniform).toFixed(1)}×` : "";
+
+// One sentence on how far from even a map is.
+function summary(view, token, values, strongest) {
+  const patches = values.subarray(1).filter(Number.isFinite);
+  if (!patches.length) return token && view.off.has(token) ? `${tokenName(token)} is switched off.` : "No patch is on.";
+  if (view.reading.signed) {
+    const [up, down] = [patches.filter((value) => value > 0), patches.filter((value) => value < 0)];
+    const side = (some, way) => `${some.length} patches ${way} it, ${number(view, sum(some))} together`;
+    return `${side(up, "speak for")}; ${side(down, "speak against")}.`;
+  }
+  if (!view.isOneMap && view.picked.head === "max") return "The highest over all heads: these values do not add up to 100 %.";
+  const most = sum(strongest.map((other) => values[other]));
+  const many = `The ${strongest.length} strongest patches hold`;
+  if (!view.reading.shares)
+    return `${many} ${percent(most / sum(patches))} of the map; spread evenly they would hold ${percent(strongest.length / patches.length)}.`;
+  if (view.settings.direction === "row")
+    return `${many} ${percent(most)} of the attention; spread evenly they would hold ${percent(strongest.length * view.uniform)}.`;
+  const received = sum(values.filter(Number.isFinite));
+  return `This token receives ${received.toFixed(2)} from all ${Math.round(1 / view.uniform)} tokens together; spread evenly it would be 1.00.`;
+}
+
+// While another patch is hovered: how the picked token stands to it, or what the one map has there
+function between(view) {
+  const { layer, head, token } = view.picked;
+  if (view.isOneMap) {
+    const patch = view.hovered ?? token;
+    return patch ? `${tokenName(patch)}: ${number(view, view.values[patch - 1])}` : "";
+  }
+  if (view.hovered === null || view.hovered === token) return "";
+  const value = layerValues(view, layer, token)[view.heads.indexOf(head)][view.hovered];
+  return `${lookName(view, token)} ${tokenName(view.hovered)}: ${[number(view, value), times(view, value)].filter(Boolean).join(", ")}`;
+}
+
+function switchedOff(view) {
+  const names = [...view.off].sort((one, other) => one - other).map(tokenName);
+  return names.length ? `Off: ${names.slice(0, 8).join(", ")}${names.length > 8 ? ` and ${names.length - 8} more` : ""}.` : "";
+}
