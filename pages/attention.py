@@ -7,6 +7,7 @@ from pages.parts import cached
 from pages.parts.frame import (
     frame,
     head_param,
+    off_param,
     pick_epoch,
     pick_image,
     pick_run,
@@ -17,6 +18,8 @@ from pages.parts.frame import (
 )
 from pages.parts.gallery import Title, gallery
 from pages.parts.inspector import inspector
+from pages.parts.methods import absolute_max, caveats, explain, pick_method, reading, values, with_patches_off
+from pages.parts.next_image import next_image
 from pages.parts.probabilities import probabilities
 from pages.parts.take_along import take_along
 
@@ -32,26 +35,33 @@ with frame(
     held_out = cached.split(run.config)[1]
     with number:
         image = pick_image(len(held_out))
+    classes, label = held_out.classes, int(held_out.labels[image])
     probs, attn = cached.attention(run, epoch, image)
     num_layers, num_heads, num_tokens, _ = attn.shape
     layer = whole("layer", range(1, num_layers + 1), num_layers) - 1
-    head = head_param(num_heads)
-    token = token_param(num_tokens)
-    true = held_out.classes[held_out.labels[image]]
+    head, token, off = head_param(num_heads), token_param(num_tokens), off_param(num_tokens)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        asked = pick_method(run.config.model, classes, int(probs.argmax()))
+        next_image(cached.predictions(run, epoch), classes, image)
+    explain(asked, run.config.model)
+    without, shown = None, values(run, epoch, image, asked)
+    if off:
+        without, attn_without = with_patches_off(run, epoch, image, off)
+        shown = attn_without if asked.method == "cls_map" else shown
+    top = absolute_max(run, asked)
 
     inspector(
-        held_out.images[image].numpy(), attn, patch_size=run.config.model.patch_size, layer=layer, head=head,
-        token=token, key="attention_inspector", on_pick=lambda picked: set_params(
+        held_out.images[image].numpy(), shown, patch_size=run.config.model.patch_size, layer=layer, head=head,
+        token=token, off=off, key="attention_inspector", absolute_max=top,
+        reading=reading(asked, classes, run.config.model, num_tokens - len(off), top),
+        title=f"image {image}: {classes[label]}, called {classes[probs.argmax()]} with {probs.max():.0%}",
+        on_pick=lambda picked: set_params(
             layer=picked.layer + 1, head=write_head(picked.head), token=token_name(picked.token)
         ),
-        title=f"image {image}: {true}, called {held_out.classes[probs.argmax()]} with {probs.max():.0%}",
-        absolute_max=cached.run_scale(run)[1],
+        on_off=lambda tokens: set_params(off=",".join(map(token_name, tokens)) or None),
     )  # fmt: skip
-    st.caption(
-        "CLS is the token that the answer is read from. In the last layer only what CLS looks at reaches the answer; "
-        "what patches look at there is computed but never used."
-    )
-    probabilities(held_out.classes, probs, int(held_out.labels[image]))
+    caveats(asked, off)
+    probabilities(classes, probs, label, without, len(off))
     with st.expander("Other images"):
         near = list(range(max(0, image - 6), min(len(held_out), image + 18)))
         other = gallery(

@@ -114,6 +114,12 @@ def token_name(place: int) -> str:
     return f"p{place - 1}" if place else "cls"
 
 
+def off_param(num_tokens: int) -> list[int]:
+    """The tokens of the URL that are switched off, such as 'p3,p4', as their places: 1 is p0. CLS is always on."""
+    places = {f"p{place - 1}": place for place in range(1, num_tokens)}
+    return sorted({places[name] for name in param("off").split(",") if name in places})
+
+
 def set_params(**values: Any) -> None:
     """Puts values into the URL, all in one step for the browser's Back button; None removes one."""
     for name in [name for name, value in values.items() if value is None]:

@@ -9,23 +9,41 @@ from numpy.typing import NDArray
 MOST = 10  # classes shown
 
 
-def probabilities(classes: Sequence[str], probs: NDArray[np.float32], true: int) -> None:
-    """The verdict in words and the probabilities (K,) as a table with bars, the most probable first."""
-    order = np.argsort(-probs, kind="stable")
-    said = int(order[0])
+def probabilities(
+    classes: Sequence[str],
+    probs: NDArray[np.float32],
+    true: int,
+    without: NDArray[np.float32] | None = None,
+    num_off: int = 0,
+) -> None:
+    """The verdict in words and the probabilities (K,) as a table with bars, the most probable first.
+
+    `without` are those with `num_off` patches switched off, beside the others.
+    """
+    order = np.argsort(-probs, kind="stable")[:MOST]
+    _verdict(classes, probs, true)
+    columns = {"probability": probs}
+    if without is not None:
+        patches = f"{num_off} patch{'es' if num_off > 1 else ''} off"
+        _verdict(classes, without, true, f"with {patches} ")
+        columns = {"all patches on": probs, patches: without}
+    st.dataframe(
+        {
+            "class": [classes[k] + (" (true)" if k == true else "") for k in order],
+            **{name: values[order].astype(float) for name, values in columns.items()},
+        },
+        column_config={
+            name: st.column_config.ProgressColumn(name, format="percent", min_value=0, max_value=1) for name in columns
+        },
+        hide_index=True,
+    )
+
+
+def _verdict(classes: Sequence[str], probs: NDArray[np.float32], true: int, when: str = "") -> None:
+    said = int(np.argmax(probs))
     with st.container(horizontal=True, vertical_alignment="center"):
         if said == true:
             st.badge("right", color="green", icon=":material/check:")
         else:
             st.badge("wrong", color="red", icon=":material/close:")
-        st.text(f"says {classes[said]} with {probs[said]:.0%}; it is {classes[true]}")
-    st.dataframe(
-        {
-            "class": [classes[k] + (" (true)" if k == true else "") for k in order[:MOST]],
-            "probability": [float(probs[k]) for k in order[:MOST]],
-        },
-        column_config={
-            "probability": st.column_config.ProgressColumn("probability", format="percent", min_value=0, max_value=1)
-        },
-        hide_index=True,
-    )
+        st.text(f"{when}says {classes[said]} with {probs[said]:.0%}; it is {classes[true]}")

@@ -3,11 +3,16 @@
 import shutil
 
 import numpy as np
+import pytest
+import torch
 
 from minivit.attention import attend
 from minivit.data import load_split
+from minivit.engine import train
+from minivit.methods import METHODS
+from minivit.predict import predict_run
 from minivit.runs import Run
-from tests.app.conftest import Open, told, widget
+from tests.app.conftest import Open, button, told, widget
 
 
 def test_the_probabilities_are_those_of_the_image_and_the_epoch(open_page: Open, trained: Run) -> None:
@@ -46,3 +51,66 @@ def test_an_image_that_another_run_has_not_falls_back(open_page: Open, trained: 
     widget(page, "selectbox", "Run").select(small.name).run()
     assert widget(page, "number_input", "Held-out image").value == 0
     assert not told(page)
+
+
+def test_every_method_is_explained_and_comes_back_from_the_link(open_page: Open, trained: Run) -> None:
+    page = open_page("attention", run=trained.id, method="occlusion", **{"class": "cross", "against": "circle"})
+    assert widget(page, "selectbox", "Method").value == "occlusion"
+    assert widget(page, "selectbox", "Why this class").value == "cross"
+    assert widget(page, "selectbox", "and not").value == "circle"
+    assert any("1311\\.2901" in one.value and METHODS["occlusion"].title in one.value for one in page.caption)
+    widget(page, "selectbox", "Why this class").select("circle").run()
+    assert widget(page, "selectbox", "and not").value is None  # not against itself
+    for name, method in METHODS.items():
+        widget(page, "selectbox", "Method").select(name).run()
+        assert page.query_params["method"] == name
+        assert any(one.value.startswith(method.title) for one in page.caption)
+        assert len([one for one in page.selectbox if one.label == "and not"]) == method.needs_class
+        assert not told(page)
+
+
+def test_rollout_is_switched_off_with_the_reason_where_there_is_one_layer(open_page: Open, trained: Run) -> None:
+    shutil.rmtree(trained.path)
+    config = trained.config.changed(depth=1, epochs=1)
+    flat = Run.create(config)
+    train(config, flat, say=lambda line: None)
+    page = open_page("attention", run=flat.id, method="rollout")
+    assert widget(page, "selectbox", "Method").value == "cls_map"
+    assert METHODS["rollout"].title not in widget(page, "selectbox", "Method").options
+    assert any("switched off" in one.value and "With one layer" in one.value for one in page.caption)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_patches_that_are_off_are_dropped_by_the_model_and_move_the_probabilities(
+    open_page: Open, trained: Run, method: str
+) -> None:
+    page = open_page("attention", run=trained.id, image=5, off="p3,p4,p99,nonsense", method=method)
+    held_out = load_split(trained.config)[1]
+    keep = torch.tensor([[patch for patch in range(16) if patch not in (3, 4)]])
+    probs, _ = attend(trained.load_model(), held_out.images[5:6], keep)
+    table = page.dataframe[0].value
+    names = [name.removesuffix(" (true)") for name in table["class"]]
+    expected = [probs[0, held_out.classes.index(name)] for name in names]
+    np.testing.assert_allclose(table["2 patches off"], expected, rtol=1e-5)
+    assert (table["2 patches off"] - table["all patches on"]).abs().max() > 1e-6
+    assert not told(page)
+
+
+def test_all_patches_may_be_off(open_page: Open, trained: Run) -> None:
+    page = open_page("attention", run=trained.id, off=",".join(f"p{patch}" for patch in range(16)))
+    assert "16 patches off" in page.dataframe[0].value
+
+
+def test_the_next_mistake_is_one_click_away_and_keeps_to_the_cell_it_came_from(open_page: Open, trained: Run) -> None:
+    said = predict_run(trained, 1)
+    page = open_page("attention", run=trained.id, epoch=1)
+    wrong = np.flatnonzero(~said.right)
+    for expected in [*wrong[wrong > 0], wrong[0]]:  # round again at the end
+        button(page, "Next wrong image").click().run()
+        assert page.query_params["image"] == str(expected)
+    true, predicted = (said.labels[wrong[0]], said.predicted[wrong[0]])
+    names = trained.config.classes
+    page = open_page("attention", run=trained.id, epoch=1, true=names[true], predicted=names[predicted])
+    button(page, f"Next {names[true]} called {names[predicted]}").click().run()
+    image = int(page.query_params["image"])
+    assert (said.labels[image], said.predicted[image]) == (true, predicted)

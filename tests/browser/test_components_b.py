@@ -15,7 +15,7 @@ MARKUP = "<img src=x onerror=alert(1)>"
 INSPECTOR = """
 import numpy as np
 import streamlit as st
-from pages.parts.inspector import inspector
+from pages.parts.inspector import Reading, inspector
 
 layers, heads, size = (int(st.query_params.get(name, 1)) for name in ("layers", "heads", "size"))
 even = "even" in st.query_params
@@ -29,13 +29,16 @@ def part():
     scores = rng.normal(size=(layers, heads, 65, 65)) * (not even)
     attn = (np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)).astype(np.float32)
     layer, head, token = st.session_state.setdefault("pick", (0, 0, 0))
+    off = st.session_state.setdefault("off", [])
+    signed = np.linspace(-0.5, 1, 64, dtype=np.float32) if "signed" in st.query_params else None
     picked = inspector(
-        image, attn, patch_size=4, layer=layer, head=head, token=token, key="inspector",
-        title="<img src=x onerror=alert(1)>",
+        image, attn if signed is None else signed, patch_size=4, layer=layer, head=head, token=token, key="inspector",
+        title="<img src=x onerror=alert(1)>", off=off, on_off=lambda off: st.session_state.update(off=off),
+        **({} if signed is None else {"reading": Reading(title="Occlusion", signed=True), "absolute_max": 1}),
     )
     if picked:
         st.session_state.pick = tuple(picked)
-    st.text(f"image {number}, pick {tuple(st.session_state.pick)}")
+    st.text(f"image {number}, pick {tuple(st.session_state.pick)}, off {off}")
 
 part()
 """
@@ -209,6 +212,52 @@ def test_own_settings_survive_new_data(page: Page, inspector_app: str) -> None:
     expect(page.get_by_label("Grid")).not_to_be_checked()
     expect(overlay(picture)).to_have_css("opacity", "0.85")
     assert tuple(painted(overlay(picture)).reshape(-1, 4).min(0)[:3]) != (0, 0, 0)  # viridis knows no black
+
+
+def test_a_click_switches_patches_off_and_on_again_where_that_is_wanted(page: Page, inspector_app: str) -> None:
+    picture = open_inspector(page, inspector_app)
+    page.get_by_label("Switch patches off by clicking").check()
+    for number in (3, 4, 10):
+        picture.click(position=patch(picture, number))
+    picture.click(position=patch(picture, 4))
+    expect(page.get_by_text("pick (0, 0, 0), off [4, 11]")).to_be_visible()  # and nothing is picked
+    expect(page.get_by_text("Off: p3, p10.")).to_be_visible()
+    alpha = painted(overlay(picture))[..., 3].reshape(-1)
+    assert (alpha == 0).nonzero()[0].tolist() == [3, 10]
+    picture.focus()
+    picture.press("ArrowRight")  # to p0
+    picture.press("Space")
+    expect(page.get_by_text("pick (0, 0, 1), off [1, 4, 11]")).to_be_visible()
+    page.get_by_role("button", name="Switch all on").click()
+    expect(page.get_by_text("off []")).to_be_visible()
+    assert (painted(overlay(picture))[..., 3] == 255).all()
+    page.get_by_label("Switch patches off by clicking").uncheck()
+    picture.click(position=patch(picture, 7))
+    expect(page.get_by_text("pick (0, 0, 8), off []")).to_be_visible()
+
+
+def test_a_signed_map_is_painted_round_0_with_its_own_legend(page: Page, inspector_app: str) -> None:
+    picture = open_inspector(page, inspector_app, "signed=1")
+    colours = painted(overlay(picture)).reshape(-1, 4).astype(int)
+    assert colours[0, 2] > colours[0, 0] and colours[-1, 0] > colours[-1, 2]  # blue below 0, red above
+    assert np.ptp(colours[21, :3]) < 12  # 0 is neither
+    expect(page.get_by_text("−1.000", exact=True)).to_be_visible()
+    expect(page.get_by_text("+1.000", exact=True)).to_have_count(2)  # the scale's end, and the strongest patch
+    picture.hover(position=patch(picture, 0))
+    expect(page.get_by_text("p0: −0.500")).to_be_visible()
+    expect(page.get_by_role("toolbar", name="Layer and head")).to_have_count(0)
+    picture.click(position=patch(picture, 9))
+    expect(page.get_by_text("pick (0, 0, 10)")).to_be_visible()
+
+
+def test_a_scale_that_the_page_shares_runs_from_its_lowest_to_its_highest_value(page: Page, inspector_app: str) -> None:
+    open_inspector(page, inspector_app, "layers=2&heads=2")
+    page.get_by_label("Scale").select_option("shared by the page")
+    grid = page.get_by_role("toolbar", name="Layer and head")
+    maps = np.stack([painted(canvas) for canvas in grid.locator("canvas").all()])
+    brightest, darkest = maps[..., :3].sum(-1).max((1, 2)), maps[..., :3].sum(-1).min((1, 2))
+    assert brightest.max() == 252 + 253 + 191 and (brightest < brightest.max()).any()  # magma's two ends
+    assert darkest.min() == 4 and (darkest > 4).any()
 
 
 def test_hovering_repaints_48_heads_within_20_ms(page: Page, inspector_app: str) -> None:

@@ -35,7 +35,7 @@ class Reading:
     verbs: tuple[str, str] = ("looks at", "is looked at by")  # of a row and of a column
     decimals: int = 3
     uniform: float | None = None  # what attention spread evenly would give; marked on the scale
-    uniformName: str = ""  # noqa: N815, as the browser calls it
+    uniform_name: str = ""
     signed: bool = False  # below 0 a patch speaks against something: a diverging map round 0
     shares: bool = False  # each row adds up to 1
 
@@ -43,7 +43,7 @@ class Reading:
 def reading_of_attention(num_tokens: int) -> Reading:
     """How attention over so many tokens is read."""
     name = f"uniform 1/{num_tokens}"
-    return Reading(decimals=4 if num_tokens > 100 else 3, uniform=1 / num_tokens, uniformName=name, shares=True)
+    return Reading(decimals=4 if num_tokens > 100 else 3, uniform=1 / num_tokens, uniform_name=name, shares=True)
 
 
 def inspector(

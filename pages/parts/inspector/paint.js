@@ -46,7 +46,7 @@ function paint(view) {
 }
 
 function paintScale(view, scale, [lowest, highest]) {
-  const { title, signed, uniformName, meaning } = view.reading;
+  const { title, signed, uniform_name: uniformName, meaning } = view.reading;
   const own = scaleName(view) === "own";
   const above = highest > scale.high * 1.001 ? "≥ " : "";
   const below = lowest < scale.low * 1.001 && signed ? "≤ " : "";
@@ -134,7 +134,7 @@ function paintNumbers(view, token, values) {
     cell.classList.toggle("strong", strong.has(i + 1));
   });
   const cls = `, ${placeName(view)}. CLS: ${number(view, values[0])}`;
-  const uniform = view.uniform ? ` ${view.reading.uniformName} = ${number(view, view.uniform)}.` : "";
+  const uniform = view.uniform ? ` ${view.reading.uniform_name} = ${number(view, view.uniform)}.` : "";
   const rounded = view.isOneMap ? "" : " Each value is rounded to 1/255 of the largest in its row.";
   view.numbersCaption.textContent = `${lookName(view, token)}${view.isOneMap ? "" : cls}.${uniform}${rounded}`;
 }
