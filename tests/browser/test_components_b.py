@@ -221,7 +221,7 @@ def test_a_click_switches_patches_off_and_on_again_where_that_is_wanted(page: Pa
         picture.click(position=patch(picture, number))
     picture.click(position=patch(picture, 4))
     expect(page.get_by_text("pick (0, 0, 0), off [4, 11]")).to_be_visible()  # and nothing is picked
-    expect(page.get_by_text("Off: p3, p10.")).to_be_visible()
+    expect(page.get_by_text("Off: p3, p10.", exact=True)).to_be_visible()
     alpha = painted(overlay(picture))[..., 3].reshape(-1)
     assert (alpha == 0).nonzero()[0].tolist() == [3, 10]
     picture.focus()
