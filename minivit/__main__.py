@@ -1,4 +1,4 @@
-"""The same without a browser: `python -m minivit train | sweep | resume | predict | export | download`."""
+"""The same without a browser: `python -m minivit train | sweep | resume | predict | export | import | download`."""
 
 import argparse
 import sys
@@ -14,6 +14,7 @@ from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
 from minivit.engine import train
 from minivit.errors import ConfigError, MiniViTError, SweepError
 from minivit.export import KINDS, make
+from minivit.foreign import NORMALIZATIONS, import_model
 from minivit.machine import pick_device
 from minivit.predict import Predictions, precision_recall, predict_run, wilson
 from minivit.runs import Run
@@ -94,6 +95,18 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("--head", default="mean", help="head, from 1, or 'mean' or 'max'")
     one.add_argument("--output", type=Path, help="file to write (default: standard output)")
     one.set_defaults(command=_export)
+
+    one = commands.add_parser("import", help="open a ViT of timm's from a file of weights, on the images of a folder")
+    one.add_argument("file", type=Path, metavar="FILE", help="a .safetensors file, or a state dict that torch saved")
+    one.add_argument("--data-dir", required=True, help="folder with a folder of images per class")
+    one.add_argument("--heads", type=int, default=0, help="attention heads (default: the embed dim over 64)")
+    one.add_argument(
+        "--normalization", choices=NORMALIZATIONS, default="half", help="mean and deviation it was trained with"
+    )
+    one.add_argument("--class-names", type=Path, help="text file with a name per line for the head's classes")
+    one.add_argument("--images-per-class", type=int, default=0, help="at most this many of each folder (0: all)")
+    one.add_argument("--runs-dir", type=Path, help="folder for runs (default: MINIVIT_RUNS or runs/)")
+    one.set_defaults(command=_import)
 
     one = commands.add_parser("download", help="download a data set")
     one.add_argument("dataset", choices=data.DOWNLOADABLE)
@@ -251,6 +264,14 @@ def _export(chosen: argparse.Namespace) -> None:
         chosen.output.write_bytes(content if isinstance(content, bytes) else content.encode())
     except OSError as error:
         raise ConfigError(f"{chosen.output} cannot be written: {error.strerror}. Name another file.") from None
+
+
+def _import(chosen: argparse.Namespace) -> None:
+    run = import_model(
+        chosen.file, chosen.data_dir, num_heads=chosen.heads, normalization=chosen.normalization,
+        class_names=chosen.class_names, images_per_class=chosen.images_per_class, runs_dir=chosen.runs_dir,
+    )  # fmt: skip
+    print(run.path)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class ViTConfig(Settings):
         3, "Channels", "3 for colour, 1 for grey; images are converted to it.", group="data", ge=1, le=16
     )
     num_classes: int = setting(
-        4, "Number of classes", "Follows from the classes that you choose.", group="derived", ge=2, le=1000
+        4, "Number of classes", "Follows from the classes that you choose.", group="derived", ge=2, le=25_000
     )
     patch_size: int = setting(
         4, "Patch size", "Side of one square patch; it has to divide the image size.", group="model", unit="px",
@@ -128,7 +128,7 @@ class TrainConfig(Settings):
         "Classes",
         "At least two; their order gives the labels 0, 1 and so on.",
         group="data",
-        max_length=1000,
+        max_length=25_000,
     )
     images_per_class: int = setting(
         0, "Images per class", "At most this many of each class, the first ones; 0 takes all.", group="data",
@@ -145,6 +145,11 @@ class TrainConfig(Settings):
     normalize: bool = setting(
         False, "Normalise", "Give each channel mean 0 and deviation 1 over the training images.", group="data"
     )
+
+    imported: bool = setting(
+        False, "Imported", "A model from elsewhere: its head names the classes; all images of the folder are shown.",
+        group="derived",
+    )  # fmt: skip
 
     model: ViTConfig = Field(default_factory=ViTConfig)
 

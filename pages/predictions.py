@@ -4,6 +4,7 @@ from typing import get_args
 
 import streamlit as st
 
+from minivit.data import num_without_class
 from minivit.predict import Order, precision_recall, wilson
 from pages.parts import cached
 from pages.parts.confusion import confusion
@@ -12,6 +13,7 @@ from pages.parts.gallery import Title, gallery
 
 ANSWERS: dict[str | None, bool] = {"right": True, "wrong": False}
 PER_PAGE = 96
+MOST_CLASSES = 200  # of a confusion matrix, which has a cell for every two
 
 with frame(
     "Predictions", "What the model says of the images it never trained on. Click an image to see what it looked at."
@@ -44,9 +46,18 @@ with frame(
             f"{said.right.sum():,} of {len(said.labels):,} right; 95 % interval {low:.1%} to {high:.1%} (Wilson). "
             f"Chance is {1 / len(classes):.0%}."
         )
+        if run.config.imported and (num_unknown := num_without_class(held_out)):
+            st.info(
+                f"{num_unknown:,} of these images lie in folders whose name is no class of this model. No answer to "
+                "them can be right, and they count as wrong here."
+            )
         st.markdown("**Confusion matrix.** Click a cell to see its images.")
         shown = (numbers[true], numbers[predicted]) if true and predicted else None
-        cell = confusion(said.confusion, classes, key="predictions_cell", selected=shown)
+        cell = None
+        if len(classes) <= MOST_CLASSES:
+            cell = confusion(said.confusion, classes, key="predictions_cell", selected=shown)
+        else:
+            st.caption(f"Too large to draw for {len(classes):,} classes; choose a true and a predicted class instead.")
         if cell is not None:
             picked_true, picked_predicted = (classes[c] for c in cell) if cell else (None, None)
             st.session_state["predictions_cell_classes"] = {"true": picked_true, "predicted": picked_predicted}

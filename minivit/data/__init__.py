@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from minivit import shapes
 from minivit.config import Dataset, TrainConfig, native_settings
 from minivit.data import drawn, folder, published
@@ -34,7 +36,7 @@ DOWNLOADABLE = tuple(published.PUBLISHED)
 __all__ = [
     "DOWNLOADABLE", "BatchSource", "ImageSet", "Images", "Progress", "article_split", "augment", "channel_stats",
     "check", "default_data_dir", "download", "download_bytes", "fit_classes", "is_present", "list_classes",
-    "load_images", "load_split", "patches",
+    "load_images", "load_split", "not_a_class", "num_without_class", "patches",
 ]  # fmt: skip
 
 
@@ -77,8 +79,12 @@ def load_images(
 def load_split(config: TrainConfig, progress: Progress | None = None) -> tuple[ImageSet, ImageSet]:
     """The images to train on and those held out, of the size and channels of `config.model`.
 
-    'official' holds out the set's own test part, 'article' a fifth of the train part. DataError as `load_images`.
+    'official' holds out the set's own test part, 'article' a fifth of the train part. A model that was imported has
+    seen none of the images here: all of them are held out. DataError as `load_images`.
     """
+    if config.imported:
+        shown = _load_shown(config, progress)
+        return shown.select([]), shown
 
     def load(part: Literal["train", "test"]) -> ImageSet:
         return load_images(
@@ -92,6 +98,34 @@ def load_split(config: TrainConfig, progress: Progress | None = None) -> tuple[I
         return images, load("test")
     train, held_out = article_split(len(images))
     return images.select(train), images.select(held_out)
+
+
+NO_CLASS = " (no class of this model)"
+
+
+def not_a_class(name: str) -> str:
+    """What a folder of images is called whose name is no class of an imported model's."""
+    return name + NO_CLASS
+
+
+def num_without_class(images: ImageSet) -> int:
+    """How many images lie in such folders, so that no answer to them can be right."""
+    return sum(count for name, count in images.counts.items() if name.endswith(NO_CLASS))
+
+
+def _load_shown(config: TrainConfig, progress: Progress | None) -> ImageSet:
+    """All images of the folder that an imported model is shown, labelled where its head has a class of that name."""
+    folders = list_classes("folder", config.data_dir)
+    found = load_images(
+        "folder", data_dir=config.data_dir, classes=folders, img_size=config.model.img_size,
+        in_chans=config.model.in_chans, images_per_class=config.images_per_class, progress=progress,
+    )  # fmt: skip
+    places = {name: place for place, name in enumerate(config.classes)}
+    labels = [places.get(name, places.get(not_a_class(name))) for name in folders]
+    if None in labels:
+        new = folders[labels.index(None)]
+        raise DataError(f"The folder {new!r} came to {config.data_dir} after the import. Import the model again.")
+    return replace(found, labels=torch.tensor(labels)[found.labels], classes=config.classes)
 
 
 def article_split(num_images: int) -> tuple[list[int], list[int]]:

@@ -23,6 +23,7 @@ from minivit.engine.devices import ALONE, Follower, Group, Interrupted, everywhe
 from minivit.engine.estimate import estimate_seconds
 from minivit.engine.optim import learning_rate, make_optimizer
 from minivit.engine.training import Training, mix
+from minivit.errors import RunError
 from minivit.machine import choose_threads, environment, pick_device, slots_needed, turn_on
 from minivit.runs import Run
 
@@ -47,6 +48,8 @@ def train(
     ends the function with that phase. Raises a MiniViTError for what a person can mend; the run's phase is then failed
     and its message says the same. Each process of a `group` calls this; the main one alone writes and says something.
     """
+    if config.imported:
+        raise RunError(f"The run {run.id} is a model that was imported; it is there to be looked at, not trained on.")
     if not group.is_main:
         run, progress, say = Follower(run.path, run.config), lambda *_: None, lambda _: None
 

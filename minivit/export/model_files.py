@@ -35,6 +35,14 @@ def timm_arguments(config: ViTConfig) -> dict[str, Any]:
             "timm's VisionTransformer normalises before each sub-layer, and this model after each residual sum "
             "(LayerNorm: post). Train one with LayerNorm 'pre' for timm, or take this one along as ONNX."
         )
+    with torch.device("meta"):
+        names = {name for name in MiniViT(config).state_dict() if name not in ("mean", "std")}
+    known = {*TIMM_AROUND, *(f"blocks.{n}.{name}" for n in range(config.depth) for name in TIMM_BLOCK)}
+    if names != known:
+        raise ConfigError(
+            f"timm's VisionTransformer has no place for a part of this model ({min(names ^ known)}), such as a "
+            "convolutional stem. Take it along as ONNX."
+        )
     return {
         "img_size": config.img_size, "patch_size": config.patch_size, "in_chans": config.in_chans,
         "num_classes": config.num_classes, "embed_dim": config.embed_dim, "depth": config.depth,
@@ -50,13 +58,6 @@ def timm_checkpoint(model: MiniViT, classes: Sequence[str] = ()) -> bytes:
     """
     arguments = timm_arguments(model.config)
     weights = {name: value.detach() for name, value in model.state_dict().items() if name not in ("mean", "std")}
-    known = {*TIMM_AROUND, *(f"blocks.{n}.{name}" for n in range(model.config.depth) for name in TIMM_BLOCK)}
-    foreign = sorted(weights.keys() ^ known)
-    if foreign:
-        raise ConfigError(
-            f"timm's VisionTransformer has no place for a part of this model ({foreign[0]}), such as a convolutional "
-            "stem. Take it along as ONNX."
-        )
     weight, bias = fold_normalization(
         weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], model.mean, model.std
     )

@@ -22,7 +22,7 @@ from pages.parts.frame import plain
 
 def split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     """Train and held-out images of these settings, with a progress bar the first time."""
-    names = ("dataset", "data_dir", "classes", "images_per_class", "split")
+    names = ("dataset", "data_dir", "classes", "images_per_class", "split", "imported")
     return _split((*(getattr(config, name) for name in names), config.model.img_size, config.model.in_chans), config)
 
 
