@@ -1,6 +1,9 @@
 """Numbers in, Plotly figures and colours out. No files, no torch, no Streamlit."""
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -130,4 +133,110 @@ def distances(values: NDArray[np.float32], uniform: float) -> go.Figure:
         margin={"l": 50, "r": 10, "t": 10, "b": 50},
         height=380,
     )
+    return figure
+
+
+GREY = "#85868F"  # at least 3:1 on white and on Streamlit's dark grounds
+
+
+def trial_curves(trials: Sequence[tuple[str, str, Mapping[int, float]]], best: str = "") -> go.Figure:
+    """Held-out accuracy by epoch of many models, (name, phase, accuracy by epoch 0..1) each; pruned ones are faint."""
+    figure = go.Figure()
+    orange = SPLIT_COLORS["held-out"]
+    looks = {
+        "pruned": {"color": GREY, "width": 1, "dash": "dot"},
+        "failed": {"color": GREY, "width": 1, "dash": "dash"},
+        "running": {"color": orange, "width": 1.5, "dash": "dot"},
+        "done": {"color": orange, "width": 1.5},
+        "best": {"color": orange, "width": 3.5},
+    }
+    for phase, line in looks.items():
+        x: list[int | None] = []
+        y: list[float | None] = []
+        names: list[str] = []
+        for name, found, curve in trials:
+            if curve and phase == ("best" if name == best else found):
+                x += [*sorted(curve), None]  # a gap between one model and the next
+                y += [*(100 * curve[epoch] for epoch in sorted(curve)), None]
+                names += [name] * (len(curve) + 1)
+        if x:
+            label = f"best, {best}" if phase == "best" else phase
+            figure.add_scatter(
+                x=x, y=y, text=names, name=label, mode="lines+markers", line=line, marker={"size": 4},
+                opacity=1 if phase == "best" else 0.65, hovertemplate="%{text}, epoch %{x}: %{y:.1f} %<extra></extra>",
+            )  # fmt: skip
+    figure.update_layout(
+        xaxis={"title": "epoch", "rangemode": "tozero"},
+        yaxis={"title": "held-out accuracy (%)"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        margin={"l": 50, "r": 10, "t": 10, "b": 50},
+        height=360,
+        showlegend=True,
+    )
+    return figure
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a parallel-coordinates plot: where each model stands on it, 0..1, and its ticks."""
+
+    title: str
+    places: Sequence[float]
+    ticks: Mapping[float, str]
+
+
+def chosen_axis(title: str, values: Sequence[Any], choices: Sequence[Any]) -> Axis:
+    """An axis of listed values, evenly apart."""
+    places = {choice: (index + 0.5) / len(choices) for index, choice in enumerate(choices)}
+    return Axis(title, [places[value] for value in values], {place: str(value) for value, place in places.items()})
+
+
+def range_axis(
+    title: str, values: Sequence[float], low: float, high: float, *, log: bool = False, form: str = ".3g"
+) -> Axis:
+    """An axis of the numbers from `low` to `high`."""
+    scale = np.log10 if log else np.asarray
+    start, end = float(scale(low)), float(scale(high))
+    width = (end - start) or 1.0
+    ticks = np.linspace(start, end, 3 if end > start else 1)
+    return Axis(
+        title,
+        [(float(scale(value)) - start) / width for value in values],
+        {(tick - start) / width: format(10**tick if log else tick, form) for tick in ticks},
+    )
+
+
+def parallel_coordinates(axes: Sequence[Axis], names: Sequence[str], values: Sequence[float]) -> go.Figure:
+    """A line for each model across its settings: the higher its value among all, the stronger and warmer its colour."""
+    low, high = min(values), max(values)
+    shares = [(value - low) / ((high - low) or 1) for value in values]
+    shades = sample_colorscale([[0, GREY], [1, SPLIT_COLORS["held-out"]]], list(np.linspace(0, 1, 8)))
+    figure = go.Figure()
+    for shade, color in enumerate(shades):
+        chosen = [row for row, share in enumerate(shares) if round(share * (len(shades) - 1)) == shade]
+        x: list[int | None] = []
+        y: list[float | None] = []
+        text: list[str] = []
+        for row in chosen:
+            x += [*range(len(axes)), None]
+            y += [*(axis.places[row] for axis in axes), None]
+            text += [names[row]] * (len(axes) + 1)
+        figure.add_scatter(
+            x=x, y=y, text=text, mode="lines+markers", line={"color": color, "width": 1 + 1.5 * shade / 7},
+            marker={"size": 5}, hovertemplate="%{text}<extra></extra>", showlegend=False,
+        )  # fmt: skip
+    for place, axis in enumerate(axes):
+        figure.add_vline(x=place, line={"width": 1, "color": GREY}, layer="below")
+        for at, label in axis.ticks.items():
+            figure.add_annotation(x=place, y=at, text=label, showarrow=False, xanchor="left", xshift=6, yshift=8)
+    figure.update_layout(
+        xaxis={
+            "tickvals": list(range(len(axes))), "ticktext": [axis.title for axis in axes], "showgrid": False,
+            "side": "top", "range": [-0.15, len(axes) - 0.6], "fixedrange": True,
+        },
+        yaxis={"visible": False, "range": [-0.08, 1.12], "fixedrange": True},
+        margin={"l": 10, "r": 10, "t": 40, "b": 10},
+        height=360,
+        hovermode="closest",
+    )  # fmt: skip
     return figure

@@ -83,15 +83,14 @@ def choose_settings(base: TrainConfig) -> TrainConfig:
     shown = [one for one in settings("data") if one.name not in ("dataset", "data_dir", "classes")]
     for title, group in {"Data": shown, **{title: list(settings(key)) for key, title in GROUPS.items()}}.items():
         with st.expander(title):
-            chosen |= {one.name: _widget(one, base) for one in group}
+            start = f"{st.session_state.get('choose_preset')}_{base.dataset}"
+            chosen |= {one.name: setting_widget(one, one.value(base), start) for one in group}
     return base.changed(**chosen)
 
 
-def _widget(one: Setting, base: TrainConfig) -> Any:
-    """The widget that suits one setting; its state belongs to the preset and data set it started from."""
-    value = one.value(base)
+def setting_widget(one: Setting, value: Any, start: str) -> Any:
+    """The widget that suits one setting; its state belongs to what it started from."""
     label = f"{one.title} ({one.unit})" if one.unit and one.unit not in one.title.lower() else one.title
-    start = f"{st.session_state.get('choose_preset')}_{base.dataset}"
     common: dict[str, Any] = {"key": f"choose_{one.name}_{start}", "help": one.help, "persist_state": "session"}
     if one.kind is bool:
         return st.toggle(label, value, **common)

@@ -27,6 +27,7 @@ PAGES = {
     "dashboard.py": "Home",
     "pages/data.py": "Data",
     "pages/train.py": "Train",
+    "pages/sweeps.py": "Sweeps",
     "pages/predictions.py": "Predictions",
     "pages/attention.py": "Attention",
     "pages/compare.py": "Compare",

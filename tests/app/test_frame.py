@@ -12,7 +12,8 @@ NEXT = dict.fromkeys((*OF_A_RUN, "runs"), "There is no run yet.") | {
     "train": "The curves of the run appear here once you train a model."
 }
 TITLES = {"dashboard": "MiniViT"} | {
-    name: name.capitalize() for name in ("data", "train", "predictions", "attention", "compare", "anatomy", "runs")
+    name: name.capitalize()
+    for name in ("data", "train", "sweeps", "predictions", "attention", "compare", "anatomy", "runs")
 }
 
 

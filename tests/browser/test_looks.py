@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from minivit.runs import Run
 from tests.browser.conftest import SECONDS, Server, settle, watched
 
-PAGES = ["", "data", "train", "predictions", "attention", "compare", "anatomy", "runs"]
+PAGES = ["", "data", "train", "sweeps", "predictions", "attention", "compare", "anatomy", "runs"]
 STREAMLITS = {"list", "listitem", "svg-img-alt"}  # broken in its own sidebar and in the sparkline of its metric
 
 # Texts of which a part is hidden, in the page and in its components; where a tip tells the whole, nothing is lost.

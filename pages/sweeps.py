@@ -1,0 +1,38 @@
+"""Sweeps: train many small models at once, as a grid or a search, and see which settings lead where."""
+
+import streamlit as st
+
+from minivit.figures import duration
+from minivit.machine import num_slots, pick_device
+from pages.parts import cached
+from pages.parts.choose import choose_data, choose_preset, choose_settings
+from pages.parts.frame import beside, fragment, frame, told
+from pages.parts.sweeps import choose_sweep, live_sweep, pick_sweep, start_sweep
+
+with frame(
+    "Sweeps", "Train many small models at once, as a grid or a search, and see which settings lead to what accuracy."
+):
+    form, live = beside(pictures=2.6)
+    with form, told():
+        base = choose_data(choose_preset())
+        size_and_start = st.container()
+        with told(size_and_start):
+            with st.expander("The same in all trials"):
+                base = choose_settings(base)
+            config = choose_sweep(base)
+            storage = st.text_input(
+                "Share the study at", key="sweeps_storage", placeholder="only on this machine",
+                help="A URL that other machines reach too: journal:///FOLDER/FILE on a shared disk, or a database.",
+            )  # fmt: skip
+            train_set, held_out = cached.split(base)
+            workers = config.workers or num_slots(pick_device(base.device))
+            seconds = cached.seconds_to_train(base, len(train_set), len(held_out)) * config.num_trials / workers
+            size_and_start.markdown(
+                f"**{config.num_trials:,}** models of {base.epochs:,} epochs, **{workers}** side by side · at most "
+                f"about **{duration(seconds)}** here"
+            )
+            if size_and_start.button("Start this sweep", type="primary", icon=":material/play_arrow:", width="stretch"):
+                start_sweep(config, storage)
+    with live, told():
+        sweep = pick_sweep()
+        fragment(lambda: live_sweep(sweep), every=2 if sweep.active else None)

@@ -1,0 +1,104 @@
+"""Sweeps: what is chosen reaches the study, and a study shows as it is."""
+
+import pytest
+
+from minivit.config import TrainConfig
+from minivit.runs import Run
+from minivit.sweep import Sweep, SweepConfig, Vary, list_sweeps
+from minivit.sweep.work import main
+from tests.app.conftest import Open, button, labels, told, widget
+
+START = "Start this sweep"
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[Sweep]:
+    """The sweeps whose workers a page started; no process is started."""
+    given: list[Sweep] = []
+    monkeypatch.setattr("pages.parts.sweeps.start_workers", given.append)
+    return given
+
+
+@pytest.fixture
+def swept(tiny: TrainConfig) -> Sweep:
+    """A finished grid with a pair that cannot be."""
+    base = tiny.changed(images_per_class=20, epochs=2)
+    vary = (Vary.parse("num_heads=1,3"), Vary.parse("lr=0.001,0.01"))
+    sweep = Sweep.create(SweepConfig(base=base, vary=vary, sampler="grid", pruning=False))
+    assert main(str(sweep.path), 0) == 0
+    return sweep
+
+
+def test_what_is_chosen_reaches_the_study(open_page: Open, begun: list[Sweep]) -> None:
+    page = open_page("sweeps")
+    assert "The curves of the sweep appear here once you start one." in [info.value for info in page.info]
+    widget(page, "selectbox", "Data set").select("shapes").run()
+    widget(page, "number_input", "Epochs").set_value(3)
+    widget(page, "multiselect", "Vary").set_value(["depth", "lr", "norm"]).run()
+    widget(page, "text_input", "Values of depth").set_value("1, 2")
+    widget(page, "text_input", "Values of learning rate").set_value("1e-4..1e-2:log")
+    widget(page, "number_input", "Trials").set_value(7)
+    widget(page, "number_input", "Workers").set_value(3)
+    page.run()
+    assert any(text.value.startswith("**7** models of 3 epochs, **3** side by side") for text in page.markdown)
+    button(page, START).click().run()
+    assert not told(page)
+    (sweep,) = begun
+    vary = [Vary.parse(text) for text in ("depth=1,2", "lr=1e-4..1e-2:log", "norm=post,pre")]
+    assert list(sweep.config.vary) == vary
+    assert (sweep.config.sampler, sweep.config.num_trials, sweep.config.workers) == ("tpe", 7, 3)
+    assert (sweep.config.base.dataset, sweep.config.base.epochs) == ("shapes", 3)
+    assert page.query_params["sweep"] == sweep.id
+    assert {tried.phase for tried in sweep.trials()} == {"waiting"}
+
+
+def test_what_cannot_be_is_told_and_starts_nothing(open_page: Open, begun: list[Sweep]) -> None:
+    page = open_page("sweeps")
+    widget(page, "selectbox", "Data set").select("shapes").run()
+    widget(page, "text_input", "Values of learning rate").set_value("1..99").run()
+    assert told(page) == ["Learning rate (lr) is 99.0; it should be less than or equal to 10."]
+    assert START not in labels(page)
+    widget(page, "multiselect", "Vary").set_value([]).run()
+    assert told(page) == ["A sweep varies at least one setting. Name it with its values or its range."]
+    assert not begun and not list_sweeps()
+
+
+def test_a_finished_sweep_shows_its_trials_both_figures_and_its_best_run(open_page: Open, swept: Sweep) -> None:
+    page = open_page("sweeps", sweep=swept.id)
+    assert "4 trials: 2 done, 2 pruned" in [text.value for text in page.text]
+    best = swept.best()
+    assert any(
+        f"**{best.accuracy:.1%}** held-out accuracy, trial {best.number}" in text.value for text in page.markdown
+    )
+    links = {link.proto.query_string for link in page.main.get("page_link")}
+    assert links == {f"run={best.run_id}"}
+    assert len(page.get("plotly_chart")) == 2
+    table = page.dataframe[0].value
+    assert list(table["state"]) == ["done", "done", "pruned", "pruned"]
+    assert table["why"][2].startswith("3 heads do not divide an embed dim of 16.")
+    assert not {"Stop", "Resume"} & set(labels(page))
+
+
+def test_a_sweep_can_be_stopped_gone_on_with_and_tried_again(
+    open_page: Open, begun: list[Sweep], tiny: TrainConfig
+) -> None:
+    sweep = Sweep.create(SweepConfig(base=tiny, vary=(Vary.parse("seed=0,1"),), sampler="grid"))
+    page = open_page("sweeps")
+    assert "2 trials: 2 waiting" in [text.value for text in page.text]
+    button(page, "Resume").click().run()
+    assert [one.id for one in begun] == [sweep.id]
+    with sweep.hold(0):
+        page.run()
+        assert "Resume" not in labels(page)
+        button(page, "Stop").click().run()
+    assert sweep.asked() == "stop"
+    study = sweep.study()
+    study.ask()
+    study.tell(0, state=type(study.trials[0].state).FAIL)
+    button(page.run(), "Try 1 failed again").click().run()
+    assert [tried.phase for tried in sweep.trials()] == ["failed", "waiting", "waiting"]
+
+
+def test_a_link_to_a_sweep_that_is_not_there_says_so(open_page: Open, swept: Sweep, trained: Run) -> None:
+    page = open_page("sweeps", sweep="../gone", run=trained.id)
+    assert told(page) == [f"The sweep '../gone' is not in {swept.path.parent}. Choose another one."]
