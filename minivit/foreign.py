@@ -95,6 +95,7 @@ def import_model(
         run.save_checkpoint(model, epoch)
     facts = {"imported_from": str(path.absolute()), "normalization": normalization, "head_classes": len(head)}
     run.set_environment(environment(torch.device("cpu")) | facts)
+    run.rename(path.stem)
     run.set_state("done", 1, f"Imported from {path.name}; epoch 0 is the same architecture with random weights.")
     return run
 

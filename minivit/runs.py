@@ -4,7 +4,7 @@
     environment.json    machine, versions, data fingerprint    state.json      phase, epoch, message; replaced whole
     checkpoints/        weights by moment                      control.json    what a person asked for
     resume.safetensors  what training goes on from             log.txt         what the worker printed
-    worker.lock         held by the living worker
+    worker.lock         held by the living worker              name.txt        what a person calls it, if anything
 
 A reader never sees half a file: files are written beside and renamed, or appended by whole lines.
 """
@@ -38,6 +38,7 @@ ACTIVE: tuple[Phase, ...] = ("queued", "loading", "training")
 
 CHECKPOINT_BUDGET = 256 * 2**20  # bytes of weights a run keeps; past it every second epoch goes
 STARTUP_SECONDS = 60  # a new process may need this long to import torch and take its lock
+NAME_LENGTH = 80  # letters of a name that a person gives
 HOLD_SECONDS = 5  # a worker that is done may need this long to end, and a reader has the lock for an instant
 
 
@@ -118,6 +119,19 @@ class Run:
     def id(self) -> str:
         """The folder's name, which is the run's name in links."""
         return self.path.name
+
+    @property
+    def name(self) -> str:
+        """What a person calls the run; empty where nobody named it."""
+        try:
+            text = (self.path / "name.txt").read_text(encoding="utf-8", errors="replace")[: 4 * NAME_LENGTH]
+        except OSError:
+            return ""
+        return "".join(letter for letter in text if letter.isprintable())[:NAME_LENGTH].strip()
+
+    def rename(self, name: str) -> None:
+        """Gives the run a name to be shown by; an empty one takes it away. The folder keeps its own, so links hold."""
+        replace_file(self.path / "name.txt", name.strip()[:NAME_LENGTH].encode(errors="replace"))
 
     # What is read
 

@@ -5,6 +5,7 @@
     bertviz     BertViz's head view and model view as one page that loads nothing
     one_image   all of these for one held-out image of a run
     model_files the model as a checkpoint of timm's and as ONNX
+    report      a run as one page
     kinds       every kind of file by its name
 
 Everything here returns text or bytes; whoever asks decides where they go.
@@ -16,8 +17,9 @@ from minivit.export.kinds import KINDS, make
 from minivit.export.model_files import onnx_model, timm_arguments, timm_checkpoint
 from minivit.export.one_image import OneImage, model_scale
 from minivit.export.picture import MapPicture
+from minivit.export.report import report_html
 
 __all__ = [
     "KINDS", "MapPicture", "OneImage", "article_json", "attention_npz", "bertviz_html", "bertviz_model_html", "make",
-    "model_scale", "one_head", "onnx_model", "timm_arguments", "timm_checkpoint", "tokens",
+    "model_scale", "one_head", "onnx_model", "report_html", "timm_arguments", "timm_checkpoint", "tokens",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from minivit.attention import Head
 from minivit.errors import ConfigError
 from minivit.export.model_files import onnx_model, timm_checkpoint
 from minivit.export.one_image import OneImage
+from minivit.export.report import report_html
 from minivit.runs import Run
 
 KINDS = {
@@ -15,6 +16,7 @@ KINDS = {
     "bertviz-model": "BertViz's model view as one HTML file",
     "timm": "the model as a checkpoint that timm loads",
     "onnx": "the model as ONNX, with its attention as outputs",
+    "report": "the run as one HTML page",
 }
 
 
@@ -27,6 +29,8 @@ def make(
     """
     if kind not in KINDS:
         raise ConfigError(f"There is no file of the kind {kind!r}. Choose one of {', '.join(KINDS)}.")
+    if kind == "report":
+        return report_html(run, epoch)
     if kind in ("timm", "onnx"):
         write = timm_checkpoint if kind == "timm" else onnx_model
         return write(run.load_model(epoch), run.config.classes)

@@ -154,8 +154,8 @@ def plain(text: str) -> str:
 
 
 def run_title(run: Run) -> str:
-    """A run as people name it: its classes and when it was started."""
-    names = " · ".join(run.config.classes[:4]) + (" …" if len(run.config.classes) > 4 else "")
+    """A run as people name it: the name they gave it, else its classes, and when it was started."""
+    names = run.name or " · ".join(run.config.classes[:4]) + (" …" if len(run.config.classes) > 4 else "")
     try:
         started = datetime.strptime(run.id[:15], "%Y%m%d-%H%M%S")
     except ValueError:  # a folder that somebody renamed

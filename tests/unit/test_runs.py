@@ -473,6 +473,18 @@ def test_a_run_is_not_deleted_while_its_worker_is_starting(run):
     assert run.path.exists()
 
 
+def test_a_name_is_shown_without_moving_the_folder_and_can_be_taken_away(run):
+    assert run.name == ""
+    run.rename("  Größe 3 <b>\nnext\x00 ")
+    assert run.name == "Größe 3 <b>next" and find_run(run.id).name == run.name
+    run.rename("x" * 500)
+    assert run.name == "x" * 80
+    (run.path / "name.txt").write_bytes(b"\xff\xfe")
+    assert isinstance(run.name, str)
+    run.rename("")
+    assert run.name == ""
+
+
 # The lock
 
 

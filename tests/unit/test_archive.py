@@ -1,0 +1,135 @@
+"""Runs as .zip: what travels comes back the same, and what is no run does not get in."""
+
+import io
+import shutil
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from minivit import archive
+from minivit.archive import pack, unpack
+from minivit.engine import train
+from minivit.errors import RunError
+from minivit.runs import Run, list_runs
+
+
+@pytest.fixture
+def run(tiny) -> Run:
+    run = Run.create(tiny.changed(epochs=1))
+    train(run.config, run, say=lambda line: None)
+    run.rename("My <b>first</b>")
+    return run
+
+
+def changed(content: bytes, **files: bytes | None) -> io.BytesIO:
+    """A copy of a .zip with some files replaced, added, or left out (None), by their names."""
+    with ZipFile(io.BytesIO(content)) as old:
+        kept = {one.filename: old.read(one) for one in old.infolist()}
+    kept = {name: data for name, data in {**kept, **files}.items() if data is not None}
+    made = io.BytesIO()
+    with ZipFile(made, "w") as new:
+        for name, data in kept.items():
+            new.writestr(name, data)
+    return made
+
+
+def everything_under(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def test_a_run_comes_back_from_its_zip_beside_itself(run):
+    (run.path / "worker.lock").write_text("")
+    run.ask("pause")
+    back = unpack(io.BytesIO(pack(run)))
+    assert back.id == f"{run.id}-2" and [one.id for one in list_runs()] == [back.id, run.id]
+    assert (back.config, back.metrics(), back.moments(), back.name) == (
+        run.config,
+        run.metrics(),
+        run.moments(),
+        run.name,
+    )
+    assert (back.state.phase, back.state.epoch, back.environment) == ("done", 1, run.environment)
+    for name, value in run.load_model().state_dict().items():
+        assert torch.equal(value, back.load_model().state_dict()[name])
+    assert back.asked() is None  # wishes stay where they were made
+
+
+def test_a_run_under_training_is_not_packed(run):
+    with run.hold():
+        run.set_state("training", 1)
+        with pytest.raises(RunError, match="Pause or stop it"):
+            pack(run)
+
+
+def test_a_run_that_was_never_finished_is_a_stopped_one_here(run):
+    content = pack(run)
+    name = f"{run.id}/state.json"
+    back = unpack(changed(content, **{name: b'{"phase": "training", "epoch": 1, "updated": 0}'}))
+    assert (back.state.phase, back.state.epoch) == ("stopped", 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../evil.txt", "/etc/evil", "{run}/../../evil.txt", "{run}/checkpoints/../../evil.safetensors", "C:\\evil",
+     "{run}/notes.txt", "{run}/checkpoints/epoch-0000.pt", "{run}/sub/config.json", "other/metrics.jsonl",
+     "{run}/checkpoints/epoch-٠٠٠٠.safetensors", "{run}/config.json/x"],
+)  # fmt: skip
+def test_a_zip_with_any_other_file_is_refused_and_nothing_is_written(run, tmp_path, name):
+    content = changed(pack(run), **{name.format(run=run.id): b"{}"})
+    before = everything_under(tmp_path)
+    with pytest.raises(RunError, match=r"no file of a run|no run"):
+        unpack(content)
+    assert everything_under(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "damage", ["no zip", "cut off", "empty", "no run", "no weights", "weights", "settings", "deep"]
+)
+def test_a_zip_that_holds_no_whole_run_is_refused_and_leaves_nothing(run, tmp_path, damage):
+    content = pack(run)
+    checkpoint = f"{run.id}/checkpoints/epoch-0001.safetensors"
+    other = {
+        "no zip": io.BytesIO(b"x" * 500),
+        "cut off": io.BytesIO(content[: len(content) // 2]),
+        "empty": changed(b"PK\5\6" + bytes(18)),
+        "no run": changed(content, **{f"{run.id}/config.json": None}),
+        "no weights": changed(
+            content, **{f"{run.id}/{path.relative_to(run.path)}": None for path in run.path.rglob("e*s")}
+        ),
+        "weights": changed(content, **{checkpoint: save({"head.weight": torch.zeros(2)})}),
+        "settings": changed(content, **{f"{run.id}/config.json": b'{"schema_version": 1, "epochs": 0}'}),
+        "deep": changed(content, **{f"{run.id}/config.json": b"[" * 100_000}),
+    }[damage]
+    before = everything_under(tmp_path)
+    with pytest.raises(RunError):
+        unpack(other)
+    assert everything_under(tmp_path) == before
+
+
+def test_a_zip_that_would_fill_the_disk_is_refused_before_it_is_unpacked(run, monkeypatch):
+    content = pack(run)
+    monkeypatch.setattr(archive, "MAX_BYTES", 1000)
+    with pytest.raises(RunError, match="holds more than"):
+        unpack(io.BytesIO(content))
+    monkeypatch.setattr(archive, "MAX_BYTES", 2**40)
+    with pytest.raises(RunError, match=r"log\.txt' in this .zip has"):
+        unpack(changed(content, **{f"{run.id}/log.txt": bytes(65 * 2**20)}))
+
+
+def test_files_without_a_folder_around_them_are_a_run_too(run):
+    with ZipFile(io.BytesIO(pack(run))) as old:
+        flat = {one.filename.split("/", 1)[1]: old.read(one) for one in old.infolist()}
+    made = io.BytesIO()
+    with ZipFile(made, "w") as new:
+        for name, data in flat.items():
+            new.writestr(name, data)
+    assert unpack(made).id == "imported"
+
+
+def test_a_run_is_unpacked_where_no_runs_folder_was(run, tmp_path):
+    content = pack(run)
+    shutil.rmtree(run.path.parent)
+    assert unpack(io.BytesIO(content)).id == run.id
