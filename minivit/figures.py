@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -239,4 +240,21 @@ def parallel_coordinates(axes: Sequence[Axis], names: Sequence[str], values: Seq
         height=360,
         hovermode="closest",
     )  # fmt: skip
+    return figure
+
+
+def accuracy_by_epoch(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:
+    """Held-out accuracy 0..1 by epoch, a line for each name; peaks stay where a long curve is thinned."""
+    figure = go.Figure()
+    for name, (epochs, accuracy) in curves.items():
+        x, y = thin(np.array(epochs, float), np.array(accuracy, float))
+        figure.add_scatter(x=x, y=y, mode="lines+markers" if len(x) == 1 else "lines", name=escape(name))
+    figure.update_layout(
+        xaxis={"title": "epoch", "rangemode": "tozero"},
+        yaxis={"title": "held-out accuracy", "tickformat": ".0%"},
+        legend={"orientation": "h", "y": -0.25},
+        margin={"l": 50, "r": 10, "t": 10, "b": 50},
+        height=380,
+        showlegend=True,
+    )
     return figure

@@ -1,18 +1,20 @@
-"""Runs: all of them in a table, to open or to delete."""
+"""Runs: all of them in a table, to compare, name, take along or delete; and runs from elsewhere."""
 
 import streamlit as st
 
 from minivit.runs import list_runs
 from pages.parts.frame import frame, run_title
+from pages.parts.manage import compare_curves, delete_runs, let_in, rename_run, take_run_along
 from pages.parts.runs import run_links
 
 with frame(
-    "Runs", "All runs on this machine. Tick some to open or delete them; a run is a folder that can be copied whole."
+    "Runs", "All runs on this machine. Tick one to open, name or take along, several to compare, any to delete."
 ):
     runs = list_runs()
     if not runs:
         st.info("There is no run yet.")
         st.page_link("pages/train.py", label="Train a model", icon=":material/arrow_forward:")
+        let_in()
         st.stop()
     metrics = [run.metrics() for run in runs]
     table = {
@@ -37,9 +39,9 @@ with frame(
     picked = [runs[row] for row in chosen if row < len(runs)]
     if len(picked) == 1:
         run_links(picked[0])
-    if picked and st.toggle("Delete…", key="runs_deleting"):
-        st.text("To delete:\n" + "\n".join(f"{run_title(run)} ({run.path})" for run in picked))
-        if st.button(f"Delete {len(picked)} of {len(runs)} runs for good", key="runs_delete", icon=":material/delete:"):
-            for run in picked:
-                run.delete()
-            st.rerun()
+        rename_run(picked[0])
+        take_run_along(picked[0])
+    elif picked:
+        compare_curves(picked)
+    delete_runs(picked, len(runs))
+    let_in()

@@ -1,20 +1,23 @@
 """Runs: all in a table; what is deleted is what was ticked."""
 
 import shutil
+from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 from streamlit.testing.v1 import AppTest
+from timm.models.vision_transformer import VisionTransformer
 
 from minivit.runs import Run, list_runs
-from tests.app.conftest import Open, button, labels, told
+from tests.app.conftest import Open, button, labels, told, widget
 
 
-def tick(page: AppTest, *rows: int) -> AppTest:
+def tick(page: AppTest, *rows: int, deleting: bool = True) -> AppTest:
     """The page with some rows of the table ticked."""
     key = page.dataframe[0].proto.id.split("-", 2)[-1]  # after "$$ID" and a hash
     page.session_state[key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
     page.run()
-    return page.toggle[0].set_value(True).run()
+    return page.toggle[0].set_value(True).run() if deleting else page
 
 
 def test_all_runs_stand_in_the_table_newest_first(open_page: Open, trained: Run) -> None:
@@ -50,3 +53,39 @@ def test_a_run_in_training_is_not_deleted(open_page: Open, trained: Run, monkeyp
     button(page, "Delete 1 of 1 runs for good").click().run()
     assert told(page) == [f"A worker is still busy with the run {trained.id}. Stop it before you delete it."]
     assert trained.path.exists()
+
+
+def test_a_ticked_run_is_renamed_and_taken_along(open_page: Open, trained: Run) -> None:
+    page = tick(open_page("runs"), 0, deleting=False)
+    files = [one.label for one in page.get("download_button")]
+    assert files == ["Run as .zip", "Report (one HTML page)", "Model as ONNX, with attention"]
+    assert "LayerNorm" in " ".join(one.value for one in page.caption)  # why there is no file for timm
+    page.text_input[0].set_value("My *first* model")
+    button(page, "Rename").click().run()
+    assert trained.name == "My *first* model"
+    assert page.dataframe[0].value["run"][0].startswith("My *first* model, ")
+
+
+def test_several_ticked_runs_are_compared_on_one_chart(open_page: Open, trained: Run) -> None:
+    shutil.copytree(trained.path, trained.path.with_name("20200101-000000-older"))
+    page = tick(open_page("runs"), 0, 1, deleting=False)
+    (chart,) = page.get("plotly_chart")
+    assert chart.proto.spec.count('"held-out accuracy"') == 1 and chart.proto.spec.count('"name"') >= 2
+    assert not page.get("download_button")
+
+
+def test_a_model_of_timms_is_opened_from_the_form_or_refused_in_words(
+    open_page: Open, image_folder: Path, tmp_path: Path
+) -> None:
+    page = open_page("runs")
+    widget(page, "text_input", "File of weights").set_value(str(tmp_path / "nowhere.safetensors"))
+    widget(page, "text_input", "Folder of images").set_value(str(image_folder))
+    button(page, "Open this model").click().run()
+    assert "nowhere.safetensors cannot be read" in told(page)[0]
+    theirs = VisionTransformer(img_size=32, patch_size=8, embed_dim=64, depth=1, num_heads=1, num_classes=3)
+    save_file(theirs.state_dict(), tmp_path / "vit.safetensors")
+    widget(page, "text_input", "File of weights").set_value(str(tmp_path / "vit.safetensors"))
+    button(page, "Open this model").click().run()
+    (run,) = list_runs()
+    assert run.config.imported and run.name == "vit"
+    assert not told(page)

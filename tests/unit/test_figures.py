@@ -9,6 +9,7 @@ from minivit.figures import (
     COLORMAPS,
     SPLIT_COLORS,
     absolute_scale,
+    accuracy_by_epoch,
     apart,
     colormap,
     distances,
@@ -219,3 +220,14 @@ def test_attention_distance_has_a_dot_per_head_and_a_line_for_uniform_attention(
     assert list(figure.data[1].x) == [1, 2, 3] and list(figure.data[1].y) == [2, 4, 6]
     assert figure.layout.shapes[0].y0 == 16.5459
     assert "(px)" in figure.layout.yaxis.title.text
+
+
+# Runs beside each other
+
+
+def test_accuracy_of_several_runs_stands_on_one_chart_under_names_that_stay_text():
+    figure = accuracy_by_epoch({"a <b>b</b>": ([0, 1, 2], [0.25, 0.5, 0.75]), "c": ([0], [0.3])})
+    first, second = figure.data
+    assert first.name == "a &lt;b&gt;b&lt;/b&gt;" and first.y.tolist() == [0.25, 0.5, 0.75]
+    assert second.mode == "lines+markers"  # a line of one point would not be seen
+    assert figure.layout.yaxis.title.text == "held-out accuracy"
