@@ -144,6 +144,8 @@ def trial_curves(trials: Sequence[tuple[str, str, Mapping[int, float]]], best: s
     """Held-out accuracy by epoch of many models, (name, phase, accuracy by epoch 0..1) each; pruned ones are faint."""
     figure = go.Figure()
     orange = SPLIT_COLORS["held-out"]
+    last = max((max(curve) for _, _, curve in trials if curve), default=0)
+    step = max(1, last // 10)
     looks = {
         "pruned": {"color": GREY, "width": 1, "dash": "dot"},
         "failed": {"color": GREY, "width": 1, "dash": "dash"},
@@ -167,7 +169,7 @@ def trial_curves(trials: Sequence[tuple[str, str, Mapping[int, float]]], best: s
                 opacity=1 if phase == "best" else 0.65, hovertemplate="%{text}, epoch %{x}: %{y:.1f} %<extra></extra>",
             )  # fmt: skip
     figure.update_layout(
-        xaxis={"title": "epoch", "rangemode": "tozero"},
+        xaxis={"title": "epoch", "rangemode": "tozero", "tickformat": "d", "minallowed": 0, "dtick": step},
         yaxis={"title": "held-out accuracy (%)"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         margin={"l": 50, "r": 10, "t": 10, "b": 50},
@@ -233,7 +235,7 @@ def parallel_coordinates(axes: Sequence[Axis], names: Sequence[str], values: Seq
     figure.update_layout(
         xaxis={
             "tickvals": list(range(len(axes))), "ticktext": [axis.title for axis in axes], "showgrid": False,
-            "side": "top", "range": [-0.15, len(axes) - 0.6], "fixedrange": True,
+            "side": "top", "range": [-0.35, len(axes) - 0.6], "fixedrange": True,
         },
         yaxis={"visible": False, "range": [-0.08, 1.12], "fixedrange": True},
         margin={"l": 10, "r": 10, "t": 40, "b": 10},
