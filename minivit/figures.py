@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.colors import get_colorscale, sample_colorscale
+from plotly.subplots import make_subplots
 
 COLORMAPS = ("magma", "viridis", "jet", "RdBu")
 
@@ -259,4 +260,56 @@ def accuracy_by_epoch(curves: Mapping[str, tuple[Sequence[float], Sequence[float
         height=380,
         showlegend=True,
     )
+    return figure
+
+
+METHOD_COLOR = "#7A6BF0"  # of what is held against chance, which is grey
+
+
+def removal_curves(
+    curves: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]], what: str, method: str
+) -> go.Figure:
+    """A panel per named curve (N,) of a probability, as patches go or come, over random orders (R, N): mean ± sd."""
+    figure = make_subplots(1, len(curves), shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=list(curves))
+    for column, (curve, by_chance) in enumerate(curves.values(), start=1):
+        steps, first = np.arange(len(curve)), column == 1
+        mean, sd = by_chance.mean(0), by_chance.std(0)
+        band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "legendgroup": "random"}
+        figure.add_scatter(x=steps, y=mean + sd, showlegend=False, **band, row=1, col=column)
+        figure.add_scatter(
+            x=steps, y=mean - sd, fill="tonexty", fillcolor="rgba(138, 141, 153, 0.3)", showlegend=False, **band,
+            row=1, col=column,
+        )  # fmt: skip
+        for name, values, color, dash in (
+            (f"{len(by_chance)} random orders, mean ± sd", mean, GREY, "dash"),
+            (method, curve, METHOD_COLOR, "solid"),
+        ):
+            figure.add_scatter(
+                x=steps, y=values, name=name, showlegend=first, legendgroup=name, mode="lines",
+                line={"color": color, "dash": dash, "width": 2}, row=1, col=column,
+            )  # fmt: skip
+    figure.update_xaxes(title="patches", range=[0, len(steps) - 1])
+    figure.update_yaxes(range=[0, 1])
+    figure.update_yaxes(title=what, col=1)
+    figure.update_layout(
+        height=320, margin={"l": 60, "r": 10, "t": 60, "b": 50}, legend={"orientation": "h", "y": 1.32, "x": 0}
+    )
+    return figure
+
+
+def over_epochs(
+    epochs: Sequence[int], curves: Mapping[str, Sequence[float]], chance: Mapping[str, float], title: str
+) -> go.Figure:
+    """Named shares at saved epochs, each with a dotted line at what chance gives."""
+    figure = go.Figure()
+    for (name, values), color in zip(curves.items(), (METHOD_COLOR, "#D98A00"), strict=False):
+        figure.add_scatter(x=list(epochs), y=list(values), name=name, mode="lines+markers", line={"color": color})
+        figure.add_hline(
+            y=chance[name], line_dash="dot", line_color=color, annotation_text=f"chance {chance[name]:.0%}",
+            annotation_position="bottom right",
+        )  # fmt: skip
+    figure.update_layout(
+        xaxis={"title": "epoch (0 is untrained)"}, yaxis={"title": title, "tickformat": ".0%", "range": [0, 1.02]},
+        height=320, margin={"l": 60, "r": 10, "t": 10, "b": 50}, legend={"orientation": "h", "y": 1.15, "x": 0},
+    )  # fmt: skip
     return figure

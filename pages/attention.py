@@ -22,6 +22,7 @@ from pages.parts.methods import absolute_max, caveats, explain, pick_method, rea
 from pages.parts.next_image import next_image
 from pages.parts.probabilities import probabilities
 from pages.parts.take_along import take_along
+from pages.parts.trusted import trusted
 
 with frame(
     "Attention",
@@ -71,4 +72,5 @@ with frame(
         if other is not None:
             set_params(image=other)
             st.rerun()
+    trusted(run, epoch, image, asked, layer, head)
     take_along(run, epoch, image, layer, head)

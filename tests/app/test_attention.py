@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from minivit.attention import attend
+from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.engine import train
-from minivit.methods import METHODS
+from minivit.methods import METHODS, maps
 from minivit.predict import predict_run
 from minivit.runs import Run
+from minivit.trust import Verdict, area, deletion, mass_inside
+from pages.parts.trusted import sentence
 from tests.app.conftest import Open, button, told, widget
 
 
@@ -114,3 +117,40 @@ def test_the_next_mistake_is_one_click_away_and_keeps_to_the_cell_it_came_from(o
     button(page, f"Next {names[true]} called {names[predicted]}").click().run()
     image = int(page.query_params["image"])
     assert (said.labels[image], said.predicted[image]) == (true, predicted)
+
+
+def test_trust_is_measured_for_one_image_and_for_many_once_it_is_asked_for(open_page: Open, trained: Run) -> None:
+    page = open_page("attention", run=trained.id, method="relevance")
+    assert not page.get("plotly_chart")
+    page = open_page("attention", run=trained.id, method="relevance", trust="true")
+    assert [part.value for part in page.subheader] == ["This image", "Many images", "Known answers"]
+    assert len(page.get("plotly_chart")) == 2
+    model, images = trained.load_model(), load_split(trained.config)[1].images[:1]
+    target = attend(model, images)[0].argmax(1)
+    going = area(deletion(model, images, target, maps("relevance", model, images, target)))
+    assert any(one.value.startswith(f"Deletion area {going.item():.3f}, random orders ") for one in page.caption)
+    assert any("only for the drawn shapes" in one.value for one in page.caption)
+    assert not told(page)
+
+
+def test_on_drawn_shapes_the_maps_are_held_against_the_objects(open_page: Open, tiny: TrainConfig) -> None:
+    run = Run.create(tiny)
+    train(tiny, run, say=lambda line: None)
+    page = open_page("attention", run=run.id, trust="true")
+    table = next(one.value for one in page.dataframe if "map" in one.value)
+    held_out = load_split(tiny)[1]
+    untrained = maps("cls_map", run.load_model(0), held_out.images, held_out.labels, layer=1, head=0)
+    row = table[table["map"] == "CLS map, layer 2, head 1"]
+    expected = mass_inside(untrained, held_out.masks, tiny.model.patch_size).mean().item()
+    assert row["mass, untrained"].item() == pytest.approx(expected, rel=1e-5)
+    assert len(page.get("plotly_chart")) == 3
+
+
+def test_the_verdict_is_as_plain_as_the_curves_allow() -> None:
+    better, worse = (Verdict(curve, 0.1, 0.5, 0.01, 0.001, 64) for curve in ("deletion", "insertion"))
+    unsure = Verdict("insertion", 0.5, 0.5, 0.01, 0.8, 64)
+    good = Verdict("insertion", 0.9, 0.5, 0.01, 0.001, 64)
+    assert sentence(better, good).startswith("Better than random both ways")
+    assert sentence(better, unsure) == "Half and half: deletion is better than random, insertion no better than random."
+    assert "worse than random" in sentence(better, worse)
+    assert sentence(Verdict("deletion", 0.5, 0.5, 0.01, 0.8, 64), unsure).startswith("Here no better than random")

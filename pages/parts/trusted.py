@@ -1,0 +1,232 @@
+"""Whether the map that is shown can be trusted: patches taken away in its order, and objects whose place is known."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+import torch
+from torch import Tensor
+
+from minivit.attention import Head, write_head
+from minivit.figures import over_epochs, removal_curves, spread_over
+from minivit.methods import METHODS, maps, unavailable
+from minivit.model import MiniViT
+from minivit.runs import Run
+from minivit.trust import (
+    Verdict,
+    area,
+    deletion,
+    insertion,
+    mass_inside,
+    pointing,
+    rank_correlation,
+    uniform_mass,
+    uniform_pointing,
+    verdict,
+)
+from pages.parts import cached
+from pages.parts.methods import Asked
+
+SIZES = (16, 64, 256)
+NUM_ORDERS, NUM_ORDERS_EACH = 64, 8  # random orders of one image, and of each image of a set
+CHUNK = 8  # images between two steps of a progress bar
+NUM_KNOWN, NUM_EPOCHS = 64, 17
+REFERENCE = "occlusion_drop"
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Probabilities as patches go or come one by one: of B images in the map's order (B, N), and in R random ones."""
+
+    deletion: Tensor
+    insertion: Tensor
+    by_chance: Tensor  # (B, R, N), patches going
+    correlation: Tensor  # (B,), of the map with dropped occlusion
+
+    def verdicts(self) -> tuple[Verdict, Verdict]:
+        """Of deletion and insertion. A random order backwards is a random order, so one set serves both."""
+        by_chance = area(self.by_chance.flatten(0, 1)).view(self.by_chance.shape[:2])
+        return (
+            verdict(area(self.deletion), by_chance, "deletion"),
+            verdict(area(self.insertion), by_chance, "insertion"),
+        )
+
+
+def trusted(run: Run, epoch: int, image: int, asked: Asked, layer: int, head: Head) -> None:
+    """The section: nothing is computed before a person asks for it."""
+    st.header("Can this map be trusted?", anchor=False)
+    st.caption(
+        "Patches are dropped from the model in the map's order, the strongest first, and put back in that order. If "
+        "the map names the patches that matter, the probability falls and comes back sooner than in random orders."
+    )
+    if not st.toggle("Measure it", key="trust", bind="query-params"):
+        return
+    held_out = cached.split(run.config)[1]
+    classes = held_out.classes
+    st.subheader("This image", anchor=False)
+    _show(_removal_of_one(str(run.path), epoch, image, asked, layer, head, run), asked, f"of {classes[asked.target]}")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.subheader("Many images", anchor=False, width="content")
+        sizes = sorted({min(size, len(held_out)) for size in SIZES})
+        number = st.selectbox(
+            "Held-out images", sizes, key="trust_images", bind="query-params", width=140,
+            help="Spread over the whole held-out part; each is asked for the class that the model says.",
+        )  # fmt: skip
+    _show(_removal_of_many(str(run.path), epoch, number, asked.method, layer, head, run), asked, "of the class said")
+    st.subheader("Known answers", anchor=False)
+    if held_out.masks is None:
+        st.caption(
+            "Where the objects are is known only for the drawn shapes. Train on them to see how much of each map lies "
+            "on the object."
+        )
+        return
+    _known(run, epoch, asked.method, layer, head)
+
+
+def _show(found: Removal, asked: Asked, which: str) -> None:
+    going, coming = found.verdicts()
+    st.markdown(f"**{sentence(going, coming)}**")
+    by_chance = found.by_chance.mean(0).numpy()  # (R, N)
+    curves = {
+        "strongest patches dropped first": (found.deletion.mean(0).numpy(), by_chance),
+        "strongest patches put back first": (found.insertion.mean(0).numpy(), by_chance[:, ::-1]),
+    }
+    title = METHODS[asked.method].title
+    st.plotly_chart(removal_curves(curves, f"probability {which}", title), key=f"trust_curves_{len(found.deletion)}")
+    correlation = found.correlation.nanmean().item()
+    agrees = f"Rank correlation with dropped occlusion: {correlation:.2f} (1 is the same order, 0 none in common)."
+    for said in (f"{str(going).capitalize()}.", f"{str(coming).capitalize()}.", agrees):
+        st.caption(said)
+
+
+def sentence(going: Verdict, coming: Verdict) -> str:
+    """The plain verdict on both curves."""
+    words = {going.words, coming.words}
+    if words == {"better than random"}:
+        return "Better than random both ways: this map names patches that matter to the model."
+    if "better than random" not in words:
+        return "Here no better than random: this order of the patches says nothing about what matters to the model."
+    better, other = (going, coming) if going.words == "better than random" else (coming, going)
+    return f"Half and half: {better.curve} is better than random, {other.curve} {other.words}."
+
+
+@st.cache_resource(max_entries=64, show_spinner="Dropping patches")
+def _removal_of_one(path: str, epoch: int, image: int, asked: Asked, layer: int, head: Head, _run: Run) -> Removal:
+    images, target = cached.split(_run.config)[1].images[image : image + 1], torch.tensor([asked.target])
+    against = None if asked.against is None else torch.tensor([asked.against])
+    model = cached.model_of(_run, epoch)
+    shown = maps(asked.method, model, images, target, layer, head, against)
+    return _remove(model, images, target, shown, NUM_ORDERS, seed=image)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _removal_of_many(path: str, epoch: int, number: int, method: str, layer: int, head: Head, _run: Run) -> Removal:
+    held_out, model = cached.split(_run.config)[1], cached.model_of(_run, epoch)
+    chosen = spread_over(len(held_out), number)
+    said = torch.from_numpy(cached.predictions(_run, epoch).predicted)
+    parts = []
+    for some in _with_bar(torch.tensor(chosen).split(CHUNK), "Dropping patches of the held-out images"):
+        images, classes = held_out.images[some.tolist()], said[some]
+        shown = maps(method, model, images, classes, layer, head)
+        parts.append(_remove(model, images, classes, shown, NUM_ORDERS_EACH, seed=int(some[0])))
+    fields = ("deletion", "insertion", "by_chance", "correlation")
+    return Removal(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
+
+
+def _remove(model: MiniViT, images: Tensor, classes: Tensor, shown: Tensor, num_orders: int, seed: int) -> Removal:
+    generator = torch.Generator().manual_seed(seed)
+    orders = torch.rand(len(images) * num_orders, shown.shape[1], generator=generator)
+    each = torch.arange(len(images)).repeat_interleave(num_orders)
+    by_chance = deletion(model, images[each], classes[each], orders)
+    return Removal(
+        deletion(model, images, classes, shown),
+        insertion(model, images, classes, shown),
+        by_chance.view(len(images), num_orders, -1),
+        rank_correlation(shown, maps(REFERENCE, model, images, classes)),
+    )
+
+
+def _with_bar(parts: Sequence[Tensor], what: str) -> Iterator[Tensor]:
+    bar = st.progress(0.0, what)
+    try:
+        for done, part in enumerate(parts):
+            cached.show(bar, what, done, len(parts))
+            yield part
+    finally:
+        bar.empty()
+
+
+def _known(run: Run, epoch: int, method: str, layer: int, head: Head) -> None:
+    """How much of each method's map lies on the object, at this epoch and untrained, and over all saved epochs."""
+    images, _, masks = _known_images(run)
+    st.caption(
+        f"Over {len(images)} held-out images, asked for the true class. Mass: the share of the map on the object. "
+        "Pointing: how often its strongest patch touches the object."
+    )
+    st.dataframe(
+        _known_table(str(run.path), epoch, run),
+        column_config={
+            name: st.column_config.NumberColumn(format="percent")
+            for name in (f"mass, epoch {epoch}", "mass, untrained", f"pointing, epoch {epoch}", "pointing, untrained")
+        },
+        hide_index=True,
+    )
+    epochs = run.epochs()
+    shown = tuple(epochs[place] for place in spread_over(len(epochs), NUM_EPOCHS))
+    scores = _known_scores(str(run.path), shown, method, layer, head, run)
+    names = ("mass on the object", "strongest patch touches it")
+    by_chance = (uniform_mass(masks), uniform_pointing(masks, run.config.model.patch_size))
+    st.plotly_chart(
+        over_epochs(
+            shown, dict(zip(names, scores, strict=True)),
+            {name: float(one.mean()) for name, one in zip(names, by_chance, strict=True)},
+            f"{METHODS[method].title} (share)",
+        ),
+        key="trust_epochs",
+    )  # fmt: skip
+
+
+def _known_images(run: Run) -> tuple[Tensor, Tensor, Tensor]:
+    """Some held-out images, their labels and masks; in memory, wherever the others are."""
+    held_out = cached.split(run.config)[1]
+    assert held_out.masks is not None
+    chosen = spread_over(len(held_out), NUM_KNOWN)
+    return held_out.images[chosen], held_out.labels[chosen], held_out.masks[chosen]
+
+
+@st.cache_resource(max_entries=32, show_spinner="Comparing the maps with the objects")
+def _known_table(path: str, epoch: int, _run: Run) -> list[dict[str, str | float]]:
+    """A line for every method, layer and head."""
+    model = _run.config.model
+    heads: list[Head] = ["mean", *range(model.num_heads)] if model.num_heads > 1 else [0]
+    places = [(layer, head) for layer in range(model.depth) for head in heads]
+    rows: list[dict[str, str | float]] = []
+    for name, method in METHODS.items():
+        if unavailable(name, model):
+            continue
+        for layer, head in places if method.needs_layer else places[:1]:
+            where = f", layer {layer + 1}, head {write_head(head)}" if method.needs_layer else ""
+            mass, pointed = _known_scores(path, (epoch, 0), name, layer, head, _run)
+            rows.append(
+                {
+                    "map": method.title + where,
+                    f"mass, epoch {epoch}": mass[0],
+                    "mass, untrained": mass[1],
+                    f"pointing, epoch {epoch}": pointed[0],
+                    "pointing, untrained": pointed[1],
+                }
+            )
+    return rows
+
+
+@st.cache_resource(max_entries=512, show_spinner=False)
+def _known_scores(
+    path: str, epochs: tuple[int, ...], method: str, layer: int, head: Head, _run: Run
+) -> tuple[list[float], list[float]]:
+    """Mass on the object and how often the strongest patch touches it, at each of these epochs."""
+    (images, labels, masks), size = _known_images(_run), _run.config.model.patch_size
+    every = [maps(method, cached.model_of(_run, epoch), images, labels, layer, head) for epoch in epochs]
+    return (
+        [mass_inside(one, masks, size).mean().item() for one in every],
+        [pointing(one, masks, size).float().mean().item() for one in every],
+    )
