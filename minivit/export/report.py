@@ -3,7 +3,7 @@
 The page loads nothing, follows the reader's light or dark, and shows every text that came from outside as text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -38,6 +38,7 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 p, figcaption { color: var(--faint); } strong { color: var(--text); }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
 th, td { border: 1px solid var(--line); padding: 0.25rem 0.5rem; text-align: left; font-weight: normal; }
+th { overflow-wrap: normal; }
 .confusion td { text-align: right; }
 .charts, .images { display: flex; flex-wrap: wrap; gap: 1.5rem; }
 figure { margin: 0; } svg { max-width: 100%; height: auto; } .legend svg { background: #fff; }
@@ -64,7 +65,7 @@ def report_html(run: Run, epoch: int | None = None) -> str:
         _curves(run.metrics(), len(run.config.classes)),
         _confusion(said, run.config.classes),
         _maps(run, (kept[0], epoch), held_out),
-        "<h2>Settings</h2>" + _table((one.title, f"{one.value(run.config)} {one.unit}") for one in settings()),
+        "<h2>Settings</h2>" + _table((one.title, f"{_words(one.value(run.config))} {one.unit}") for one in settings()),
         "<h2>Environment</h2>" + _table(run.environment.items()),
     ]
     return (
@@ -199,9 +200,15 @@ def _picture(
     return to_svg(shapes, (side, side), "image" if values is None else "attention over the image")
 
 
-def _table(rows: Any) -> str:
-    return (
-        "<table>"
-        + "".join(f"<tr><th>{escape(str(a))}</th><td>{escape(str(b))}</td></tr>" for a, b in rows)
-        + "</table>"
-    )
+def _table(rows: Iterable[tuple[str, Any]]) -> str:
+    cells = (f"<tr><th>{escape(name)}</th><td>{escape(_words(value))}</td></tr>" for name, value in rows)
+    return f"<table>{''.join(cells)}</table>"
+
+
+def _words(value: Any) -> str:
+    """A value of the settings or the environment as people write it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value)) or "–"
+    return str(value)

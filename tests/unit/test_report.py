@@ -31,6 +31,7 @@ def test_the_report_holds_accuracy_confusion_curves_settings_and_maps_of_eight_i
     assert len(re.findall(r"<figcaption>image \d+: ", html)) == 8
     assert "uniform 1/17 = 0.0588" in html and "untrained" in html and "epoch 2" in html
     assert ">Learning rate<" in html and ">torch<" in html
+    assert "<td>circle, star </td>" in html
     assert html == make(run, "report")
 
 
