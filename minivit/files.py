@@ -3,13 +3,18 @@
 import json
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from minivit.errors import RunError
+
+TAIL_BYTES = 2**18  # more than the last lines that anybody looks at
+ROWS_REMEMBERED = 100_000  # rows of all growing files together, some 60 MB
 
 
 def make_unused(root: Path, stem: str) -> Path:
@@ -50,13 +55,65 @@ def read_json(path: Path) -> dict[str, Any]:
     return stored if isinstance(stored, dict) else {}
 
 
-def whole_lines(path: Path) -> list[str]:
-    """Whole lines of a text file; one that is still being written is left out."""
+def last_lines(path: Path, count: int) -> list[str]:
+    """The last whole lines of a text file, of which only the end is read."""
     try:
-        text = path.read_text(errors="replace")
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL_BYTES))
+            text = file.read().decode(errors="replace")
     except OSError:
         return []
-    return text[: text.rfind("\n") + 1].splitlines()
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    return lines[-count:] if size <= TAIL_BYTES else lines[1:][-count:]  # the first may have lost its beginning
+
+
+@dataclass
+class _Grown:
+    """What was read of a file that only grows: up to where, the bytes before that place, and the rows."""
+
+    inode: int = 0
+    place: int = 0
+    before: bytes = b""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+_grown: OrderedDict[Path, _Grown] = OrderedDict()
+_growing = threading.Lock()
+
+
+def json_rows(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects that a file holds, one a line; what is none is left out, as is a line still being written.
+
+    Rows are read once and remembered for all who ask in this process: of a file that has grown only what came since is
+    read. A file that was replaced or written anew is told by its inode and the bytes before that place. The rows are
+    everybody's: do not change them.
+    """
+    with _growing:
+        known = _grown.pop(path, None) or _Grown()
+        try:
+            with path.open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                file.seek(known.place - len(known.before))
+                if inode != known.inode or file.read(len(known.before)) != known.before:
+                    known = _Grown(inode)
+                    file.seek(0)
+                new = file.read()
+        except OSError:
+            return []
+        new = new[: new.rfind(b"\n") + 1]
+        for line in new.splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            known.rows += [row] if isinstance(row, dict) else []
+        known.place += len(new)
+        known.before = (known.before + new)[-256:]
+        _grown[path] = known
+        while len(_grown) > 1 and sum(len(each.rows) for each in _grown.values()) > ROWS_REMEMBERED:
+            _grown.popitem(last=False)
+        return list(known.rows)
 
 
 def is_held(path: Path) -> bool:

@@ -29,13 +29,14 @@ from torch import Tensor
 
 from minivit.config import SCHEMA_VERSION, TrainConfig
 from minivit.errors import ConfigError, RunError
-from minivit.files import is_held, make_unused, read_json, replace_file, unwritable, whole_lines
+from minivit.files import is_held, json_rows, last_lines, make_unused, read_json, replace_file, unwritable
 from minivit.model import MiniViT
 
 Phase = Literal["queued", "loading", "training", "paused", "stopped", "failed", "done"]
 Wish = Literal["pause", "resume", "stop"]
 ACTIVE: tuple[Phase, ...] = ("queued", "loading", "training")
 
+CHECKPOINT_NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors")
 CHECKPOINT_BUDGET = 256 * 2**20  # bytes of weights a run keeps; past it every second epoch goes
 STARTUP_SECONDS = 60  # a new process may need this long to import torch and take its lock
 NAME_LENGTH = 80  # letters of a name that a person gives
@@ -158,13 +159,8 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """One row an epoch, in order, from epoch 0, the untrained model."""
-        rows: dict[int, dict[str, Any]] = {}
-        for line in whole_lines(self.path / "metrics.jsonl"):
-            try:
-                row = json.loads(line)
-                rows[int(row["epoch"])] = row  # an epoch done again after a crash stands there twice
-            except (ValueError, KeyError, TypeError):
-                continue
+        found = json_rows(self.path / "metrics.jsonl")
+        rows = {row["epoch"]: row for row in found if isinstance(row.get("epoch"), int)}  # one done again counts
         return [rows[epoch] for epoch in sorted(rows)]
 
     def epochs(self) -> list[int]:
@@ -173,13 +169,14 @@ class Run:
 
     def moments(self) -> list[Moment]:
         """All moments whose weights are kept, in order: epochs, and within the first one steps 1, 2, 4, 8, …"""
-        names = (path.name for path in (self.path / "checkpoints").glob("epoch-*.safetensors"))
-        found = (re.fullmatch(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors", name) for name in names)
+        folder = self.path / "checkpoints"
+        names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208, thousands, at every refresh of a page
+        found = (CHECKPOINT_NAME.fullmatch(name) for name in names)
         return sorted(Moment(int(match[1]), int(match[2] or 0)) for match in found if match)
 
     def log(self, num_lines: int = 200) -> str:
         """The last lines that the worker printed."""
-        return "\n".join(whole_lines(self.path / "log.txt")[-num_lines:])
+        return "\n".join(last_lines(self.path / "log.txt", num_lines))
 
     def load_model(self, epoch: int | Moment | None = None) -> MiniViT:
         """The model as it was after `epoch` (the newest by default), on the CPU, in evaluation mode.

@@ -5,7 +5,7 @@ import streamlit as st
 from minivit.runs import list_runs
 from pages.parts.frame import frame, run_title
 from pages.parts.manage import compare_curves, delete_runs, let_in, rename_run, take_run_along
-from pages.parts.runs import run_links
+from pages.parts.runs import run_links, sparkline
 
 with frame(
     "Runs", "All runs on this machine. Tick one to open, name or take along, several to compare, any to delete."
@@ -22,7 +22,7 @@ with frame(
         "state": [run.state.phase for run in runs],
         "epoch": [run.state.epoch for run in runs],
         "held-out accuracy": [rows[-1]["test_acc"] if rows else None for rows in metrics],
-        "over training": [[row["test_acc"] for row in rows] for rows in metrics],
+        "over training": [sparkline([row["test_acc"] for row in rows]) for rows in metrics],
         "model": [f"{run.config.model.depth} × {run.config.model.num_heads}" for run in runs],
         "data set": [run.config.dataset for run in runs],
         "folder": [str(run.path) for run in runs],

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from minivit.config import SCHEMA_VERSION
 from minivit.engine import mix
 from minivit.errors import ConfigError, RunError, SweepError
-from minivit.files import is_held, make_unused, read_json, replace_file, whole_lines
+from minivit.files import is_held, last_lines, make_unused, read_json, replace_file
 from minivit.machine import num_slots, pick_device
 from minivit.runs import HOLD_SECONDS, STARTUP_SECONDS, Run, default_runs_dir
 from minivit.sweep.space import SweepConfig
@@ -226,7 +226,7 @@ class Sweep:
 
     def log(self, num_lines: int = 200) -> str:
         """The last lines that the workers printed."""
-        return "\n".join(whole_lines(self.path / "log.txt")[-num_lines:])
+        return "\n".join(last_lines(self.path / "log.txt", num_lines))
 
     @contextmanager
     def hold(self, worker: int) -> Iterator[None]:

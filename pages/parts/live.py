@@ -68,13 +68,12 @@ def _headline(run: Run, state: State, rows: list[dict]) -> str:
     parts = [f"epoch {state.epoch} of {run.config.epochs}"]
     if rows:
         parts.append(f"held-out accuracy {rows[-1]['test_acc']:.1%}")
-    trained = [row for row in rows if row["train_seconds"]]
+    trained = [row for row in rows[-5:] if row["train_seconds"]]
     if trained:
         parts.append(f"{trained[-1]['images_per_second']:,.0f} images/s")
         parts.append(f"lr {trained[-1]['lr']:.2g}")
     if state.active and trained:
-        recent = trained[-5:]
-        a_epoch = sum(row["train_seconds"] + row["eval_seconds"] for row in recent) / len(recent)
+        a_epoch = sum(row["train_seconds"] + row["eval_seconds"] for row in trained) / len(trained)
         parts.append(f"{duration(a_epoch * (run.config.epochs - state.epoch - state.progress))} left")
     elif state.active and state.message:
         parts.append(state.message)

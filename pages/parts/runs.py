@@ -2,10 +2,12 @@
 
 from typing import Literal
 
+import numpy as np
 import streamlit as st
 
 from minivit import data
 from minivit.config import TrainConfig
+from minivit.figures import thin
 from minivit.runs import Run, State, list_runs
 from minivit.worker import start_worker
 from pages.parts.frame import go, run_title
@@ -17,6 +19,7 @@ COLOURS: dict[str, Literal["green", "red", "violet"]] = {
     "loading": "violet",
 }
 NUM_CARDS = 12
+NUM_POINTS = 200  # of a sparkline
 LINKS = {"train": "Curves", "predictions": "Predictions", "attention": "Attention", "compare": "Compare"}
 STATE_SIGNS = {"done": "check", "failed": "error", "paused": "pause", "stopped": "stop", "queued": "hourglass_empty"}
 
@@ -60,9 +63,14 @@ def run_card(run: Run) -> None:
         st.metric(
             "held-out accuracy",
             f"{accuracies[-1]:.1%}" if accuracies else "–",
-            chart_data=accuracies if len(accuracies) > 1 else None,
+            chart_data=sparkline(accuracies) if len(accuracies) > 1 else None,
         )
         run_links(run)
+
+
+def sparkline(values: list[float]) -> list[float]:
+    """A curve as a small picture needs it: its extremes are kept."""
+    return thin(np.arange(len(values), dtype=float), np.array(values, float), NUM_POINTS)[1].tolist()
 
 
 def run_links(run: Run) -> None:

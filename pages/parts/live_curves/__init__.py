@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import streamlit as st
 
 from minivit.figures import SPLIT_COLORS, thin
 from pages.parts.component import component, packed
@@ -18,10 +19,6 @@ def live_curves(
     A row without a figure (None, as train_loss at epoch 0) is a gap. A vertical line stands at `marker_epoch`.
     Give each run its own `key`: zoom and hidden curves belong to it.
     """
-    curves = {
-        "loss": {"train": _curve(metrics, "train_loss"), "held-out": _curve(metrics, "test_loss")},
-        "accuracy": {"train": _curve(metrics, "train_acc", 100), "held-out": _curve(metrics, "test_acc", 100)},
-    }
     result = component("live_curves")(
         key=key,
         data={
@@ -30,11 +27,20 @@ def live_curves(
             "colors": SPLIT_COLORS,
             "chance": 100 / num_classes,
             "marker": marker_epoch,
-            "curves": curves,
+            "curves": _curves(key, len(metrics), [list(row.values()) for row in metrics[-1:]], metrics),
         },
         on_picked_change=lambda: None,
     )
     return None if result.picked is None else int(result.picked)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _curves(key: str, num_rows: int, last: list[Any], _metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The curves as they are sent, made once for all watchers of these rows."""
+    return {
+        "loss": {"train": _curve(_metrics, "train_loss"), "held-out": _curve(_metrics, "test_loss")},
+        "accuracy": {"train": _curve(_metrics, "train_acc", 100), "held-out": _curve(_metrics, "test_acc", 100)},
+    }
 
 
 def _curve(metrics: Sequence[Mapping[str, Any]], column: str, scale: float = 1) -> dict[str, Any]:
