@@ -313,3 +313,38 @@ def over_epochs(
         height=320, margin={"l": 60, "r": 10, "t": 10, "b": 50}, legend={"orientation": "h", "y": 1.15, "x": 0},
     )  # fmt: skip
     return figure
+
+
+def map_grid(
+    maps: NDArray[np.float32], *, rows: Sequence[str], columns: Sequence[str], title: str, top: float
+) -> go.Figure:
+    """Small signed maps (R, C, n) in rows and columns on one scale round 0, to ±`top`; `title` names its numbers."""
+    R, C, grid = *maps.shape[:2], round(maps.shape[2] ** 0.5)
+    cell = grid + max(1, grid // 4)
+    tiles = np.full((R, cell, C, cell), np.nan)
+    tiles[:, :grid, :, :grid] = maps.reshape(R, C, grid, grid).transpose(0, 2, 1, 3)
+    figure = go.Figure(
+        go.Heatmap(
+            z=tiles.reshape(R * cell, C * cell)[: grid - cell, : grid - cell],
+            zmin=-top,
+            zmax=top,
+            colorscale="RdBu_r",
+            colorbar={"title": title, "thickness": 14},
+            hoverinfo="z",
+            hoverongaps=False,
+        )
+    )
+    middle, axis = (grid - 1) / 2, {"showgrid": False, "zeroline": False, "constrain": "domain"}
+    figure.update_layout(
+        xaxis={**axis, "tickvals": np.arange(C) * cell + middle, "ticktext": list(columns), "side": "top"},
+        yaxis={
+            **axis,
+            "tickvals": np.arange(R) * cell + middle,
+            "ticktext": list(rows),
+            "autorange": "reversed",
+            "scaleanchor": "x",
+        },
+        margin={"l": 40, "r": 10, "t": 30, "b": 10},
+        height=max(240, 60 + 130 * R),
+    )
+    return figure

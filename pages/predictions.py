@@ -10,6 +10,7 @@ from pages.parts import cached
 from pages.parts.confusion import confusion
 from pages.parts.frame import beside, frame, go, pick_epoch, pick_run
 from pages.parts.gallery import Title, gallery
+from pages.parts.mistakes import mistakes
 
 ANSWERS: dict[str | None, bool] = {"right": True, "wrong": False}
 PER_PAGE = 96
@@ -62,6 +63,8 @@ with frame(
             picked_true, picked_predicted = (classes[c] for c in cell) if cell else (None, None)
             st.session_state["predictions_cell_classes"] = {"true": picked_true, "predicted": picked_predicted}
             st.rerun()
+        if shown and true != predicted:
+            mistakes(run, epoch, *shown)
         precision, recall = precision_recall(said.confusion)
         st.dataframe(
             {"class": classes, "precision": precision, "recall": recall},
@@ -73,10 +76,7 @@ with frame(
         )
     with images:
         chosen = said.choose(
-            true=numbers.get(true),
-            predicted=numbers.get(predicted),
-            right=ANSWERS.get(answer),
-            order=order,
+            true=numbers.get(true), predicted=numbers.get(predicted), right=ANSWERS.get(answer), order=order
         )
         pages = range(1, (len(chosen) - 1) // PER_PAGE + 2)
         page = st.selectbox("Page", pages, key="page", bind="query-params", width=120) if len(pages) > 1 else 1
@@ -95,4 +95,4 @@ with frame(
         ]
         picked = gallery(held_out.images[chosen].numpy(), titles, key="predictions_gallery", label="Held-out images")
         if picked is not None:
-            go("attention", run=run.id, epoch=epoch, image=picked)
+            go("attention", run=run.id, epoch=epoch, image=picked, true=true, predicted=predicted, answer=answer)

@@ -144,8 +144,10 @@ def linked(name: str, found: T, widget: Callable[..., T], write: Callable[[T], A
 
 
 def go(page: str, **params: Any) -> NoReturn:
-    """Leaves for another page with these values in the URL."""
-    st.switch_page(f"pages/{page}.py", query_params={name: str(value) for name, value in params.items()})
+    """Leaves for another page with these values in the URL; None stays away."""
+    st.switch_page(
+        f"pages/{page}.py", query_params={name: str(value) for name, value in params.items() if value is not None}
+    )
 
 
 def plain(text: str) -> str:

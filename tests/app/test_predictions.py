@@ -1,5 +1,8 @@
 """Predictions: the figures are those of the run, and filters choose what is shown."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from minivit.predict import predict_run, wilson
@@ -40,3 +43,20 @@ def test_a_filter_that_nothing_fits_shows_no_image_and_no_error(open_page: Open,
     page = open_page("predictions", run=trained.id, true="star", predicted="cross", answer="right")
     assert any(caption.value.startswith("0 of 0 images.") for caption in page.caption)
     assert not told(page)
+
+
+def test_a_cell_of_mistakes_is_set_against_the_right_answers_of_its_class(
+    open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes, found = trained.config.classes, predict_run(trained, 1)
+    probs = np.eye(3, dtype=np.float32)[(found.labels + np.arange(len(found.labels)) % 2) % 3]  # every second one wrong
+    said = replace(found, probs=probs)
+    monkeypatch.setattr("pages.parts.cached.predictions", lambda run, epoch: said)
+    true, predicted = 0, 1
+    page = open_page("predictions", run=trained.id, epoch=1, true=classes[true], predicted=classes[predicted])
+    assert len(page.get("plotly_chart")) == 1
+    table = next(one.value for one in page.dataframe if "outer ring" in one.value)
+    assert table["images"][0] == f"called {classes[predicted]} ({said.confusion[true, predicted]})"
+    assert table["outer ring"].iloc[-1] == 12 / 16 and table["middle"].iloc[-1] == 4 / 16
+    assert not told(page)
+    assert not open_page("predictions", run=trained.id, epoch=1).get("plotly_chart")

@@ -15,6 +15,7 @@ from minivit.figures import (
     distances,
     duration,
     filter_images,
+    map_grid,
     similarity_grid,
     spread_over,
     thin,
@@ -231,3 +232,13 @@ def test_accuracy_of_several_runs_stands_on_one_chart_under_names_that_stay_text
     assert first.name == "a &lt;b&gt;b&lt;/b&gt;" and first.y.tolist() == [0.25, 0.5, 0.75]
     assert second.mode == "lines+markers"  # a line of one point would not be seen
     assert figure.layout.yaxis.title.text == "held-out accuracy"
+
+
+def test_a_grid_of_signed_maps_has_each_in_its_place_on_one_scale_round_0():
+    maps = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    (heatmap,) = map_grid(maps, rows=["a", "b"], columns=["c", "d", "e"], title="logit", top=30).data
+    assert (heatmap.zmin, heatmap.zmax) == (-30, 30)
+    shown = np.array(heatmap.z)
+    assert shown.shape == (5, 8)
+    np.testing.assert_array_equal(shown[3:, 6:], maps[1, 2].reshape(2, 2))
+    assert np.isnan(shown[2]).all() and np.isnan(shown[:, 5]).all()

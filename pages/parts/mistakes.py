@@ -1,0 +1,53 @@
+"""For a cell of the confusion matrix: where the model looked when it was wrong, and when it was right."""
+
+import streamlit as st
+import torch
+from torch import Tensor
+
+from minivit.figures import map_grid
+from minivit.methods import maps
+from minivit.runs import Run
+from minivit.trust import mistakes_minus_right, ring_mass
+from pages.parts import cached
+
+CHUNK = 256  # images whose whole attention is held at a time
+
+
+def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
+    """The mean CLS map of the cell's images minus that of the right ones of its class, and mass at the border."""
+    said, classes = cached.predictions(run, epoch), run.config.classes
+    labels, predicted = torch.from_numpy(said.labels), torch.from_numpy(said.predicted)
+    wrong, right = ((labels == true) & (predicted == of) for of in (mistaken, true))
+    st.markdown("**Where it looked**")
+    if not wrong.any() or not right.any():
+        st.caption("This needs images of the cell, and others of the same class that were called rightly.")
+        return
+    found = _class_maps(str(run.path), epoch, true, run)
+    of_class = labels == true
+    difference = mistakes_minus_right(found, labels[of_class], predicted[of_class], true, mistaken)
+    top = max(float(difference.abs().max()), 1e-12)
+    st.caption("CLS map of the last layer, mean over heads and images: mistakes minus right answers. Red is more.")
+    figure = map_grid(difference.view(1, 1, -1).numpy(), rows=[""], columns=[""], title="attention", top=top)
+    st.plotly_chart(figure, key="predictions_mistakes")
+    sides = [ring_mass(found[chosen[of_class]]) for chosen in (wrong, right)]
+    st.dataframe(
+        {
+            "images": [f"called {classes[mistaken]} ({int(wrong.sum())})", f"right ({int(right.sum())})", "uniform"],
+            "outer ring": [*(float(one.ring.mean()) for one in sides), sides[0].uniform_ring],
+            "middle": [*(float(one.middle.mean()) for one in sides), sides[0].uniform_middle],
+        },
+        column_config={
+            name: st.column_config.NumberColumn(format="percent", help="Share of the attention that patches get.")
+            for name in ("outer ring", "middle")
+        },
+        hide_index=True,
+    )
+
+
+@st.cache_resource(max_entries=16, show_spinner="Averaging the maps")
+def _class_maps(path: str, epoch: int, true: int, _run: Run) -> Tensor:
+    """CLS maps (n, N-1) of the held-out images of one class, in their order."""
+    held_out, model = cached.split(_run.config)[1], cached.model_of(_run, epoch)
+    rows = (held_out.labels == true).nonzero()[:, 0]
+    parts = [held_out.images[some.tolist()] for some in rows.split(CHUNK)]
+    return torch.cat([maps("cls_map", model, images, torch.full((len(images),), true)) for images in parts])
