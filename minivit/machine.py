@@ -55,6 +55,17 @@ def choose_threads(config: TrainConfig, num_processes: int = 1) -> int:
     return 1 if numbers < 1_500_000 else max(1, num_cores() // num_processes)
 
 
+@contextmanager
+def threads_for(config: TrainConfig) -> Iterator[None]:
+    """The CPU threads that suit these settings, inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(choose_threads(config))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def num_cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,13 +1,16 @@
-"""Compare: the same images, before and after, on one scale."""
+"""Compare: the same images over training, before and after, and in two runs, on one scale."""
 
 import streamlit as st
 
-from minivit.attention import Head, write_head
+from minivit.attention import write_head
 from minivit.figures import spread_over
+from minivit.runs import Moment
 from pages.parts import cached
-from pages.parts.frame import frame, go, head_param, linked, pick_epoch, pick_run, set_params, whole
-from pages.parts.maps import Caption, maps
-from pages.parts.spread import spread
+from pages.parts.frame import NextStep, frame, go, pick_epoch, pick_heads, pick_layer, pick_run
+from pages.parts.scrub import Shown, scrub
+from pages.parts.scrub.columns import about, columns, common_scale
+from pages.parts.scrub.numbers import numbers
+from pages.parts.second_run import pick_second_run
 
 NUM_IMAGES = 8
 CHOICES = {
@@ -19,36 +22,29 @@ CHOICES = {
 
 with frame(
     "Compare",
-    "The same held-out images before and after, attention on one absolute scale. Click a row to look inside.",
+    "The same held-out images at every moment of training, on one absolute scale. Click a row to look inside.",
 ):
-    which, before, after = st.columns([1.6, 1, 1], gap="large")
+    which, beside, start, end, what = st.columns([1.5, 1, 1, 1, 1.2])
     with which:
         run = pick_run()
-    with before:
+    with beside:
+        second = pick_second_run(run)
+    with start:
         first = pick_epoch(run, "Before: epoch", "before", first=True)
-    with after:
+    with end:
         last = pick_epoch(run, "After: epoch")
+    choice = what.selectbox("Images", CHOICES, format_func=CHOICES.__getitem__, key="images", bind="query-params")
+    model, model2 = run.config.model, (second or run).config.model
+    boxes = st.columns([1, 1, 1, 2.7])
+    with boxes[0]:
+        layers = [pick_layer(model.depth)]
+    with boxes[1]:
+        heads = pick_heads(min(model.num_heads, model2.num_heads), each=second is None)
+    with boxes[2]:
+        layers += [pick_layer(model2.depth, "Layer of the second", "layer2")] if second else []
+
     held_out = cached.split(run.config)[1]
-    said = {first: cached.predictions(run, first), last: cached.predictions(run, last)}
-    num_layers, num_heads, num_tokens = (
-        run.config.model.depth,
-        run.config.model.num_heads,
-        run.config.model.num_patches + 1,
-    )
-
-    boxes = st.columns([2, 1, 1])
-    choice = boxes[0].selectbox("Images", CHOICES, format_func=CHOICES.__getitem__, key="images", bind="query-params")
-    layer, head = whole("layer", range(1, num_layers + 1), num_layers), head_param(num_heads)
-    if num_layers > 1:
-        layers = range(1, num_layers + 1)
-        layer = linked("layer", layer, lambda **how: boxes[1].selectbox("Layer", layers, **how))
-    if num_heads > 1:
-        heads: list[Head] = ["mean", "max", *range(num_heads)]
-        head = linked(
-            "head", head, lambda **how: boxes[2].selectbox("Head", heads, format_func=write_head, **how), write_head
-        )
-    set_params(layer=layer, head=write_head(head))
-
+    said = {epoch: cached.predictions(run, epoch) for epoch in (first, last)}
     fits = {
         "any": said[last].labels >= 0,
         "mended": ~said[first].right & said[last].right,
@@ -58,31 +54,24 @@ with frame(
     fitting = fits[choice].nonzero()[0]
     chosen = fitting[spread_over(len(fitting), NUM_IMAGES)].tolist() if len(fitting) else []
     if not chosen:
-        st.info("No held-out image fits this choice. Choose other images or epochs.")
-        st.stop()
-    names = (
-        "untrained" if first == 0 else f"epoch {first}",
-        f"epoch {last}" if last != first else f"epoch {last} again",
-    )
-    columns = {
-        name: cached.cls_maps(run, epoch, chosen, layer - 1, head)
-        for name, epoch in zip(names, (first, last), strict=True)
-    }
-    captions = {
-        name: [
-            Caption(
-                f"{held_out.classes[said[epoch].predicted[i]]} {said[epoch].confidence[i]:.0%}",
-                bool(said[epoch].right[i]),
-            )
-            for i in chosen
-        ]
-        for name, epoch in zip(names, (first, last), strict=True)
-    }
-    spread(columns, [said[first].accuracy, said[last].accuracy])
-    picked = maps(
-        held_out.images[chosen].numpy(), columns, key="compare_maps", captions=captions, difference=names,
+        raise NextStep("No held-out image fits this choice. Choose other images or epochs.")
+    num_measured = min(cached.NUM_MEASURED, len(held_out))
+    before, after = Moment(first), Moment(last)
+    names = [write_head(head) for head in heads]
+    shown = [
+        Shown(one, cached.history(one, chosen, layer - 1, heads, [before, after] if one is run else []), names)
+        for one, layer in zip([run, *([second] if second else [])], layers, strict=True)
+    ]
+    opened = scrub(
+        held_out.images[chosen].numpy(), shown, **columns(shown, before, after), start=after,
+        labels=held_out.labels[chosen].tolist(),
         titles=[f"{i}: {held_out.classes[held_out.labels[i]]}" for i in chosen],
-        scale=cached.run_scale(run), uniform=1 / num_tokens,
+        scale=common_scale([one.run for one in shown]), num_measured=num_measured,
+        key="compare_scrub",
     )  # fmt: skip
-    if picked is not None:
-        go("attention", run=run.id, epoch=last, image=chosen[picked], layer=layer, head=write_head(head))
+    if opened is not None:
+        head = write_head(heads[0])
+        go("attention", run=run.id, epoch=opened.moment.epoch, image=chosen[opened.image], layer=layers[0], head=head)
+    st.caption(about(shown, num_measured))
+    with st.expander("The curves in numbers"):
+        numbers(shown[0])

@@ -7,7 +7,7 @@ import torch
 from minivit.config import TrainConfig
 from minivit.engine.control import enough_memory
 from minivit.engine.optim import make_optimizer
-from minivit.machine import choose_threads, pick_device
+from minivit.machine import pick_device, threads_for
 from minivit.model import MiniViT, num_parameters
 
 GUESS_ABOVE = 10**9  # multiplications an image; a larger model is not tried out to say how long it will take
@@ -34,15 +34,10 @@ def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> floa
         loss.item()
         return (time.perf_counter() - begun) / num_images
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(choose_threads(config))
-    try:
-        with enough_memory(config):
-            seconds_per_image(2)  # pays for warming up
-            fastest = seconds_per_image(2)  # a large model is judged by this alone
-            batch = min(config.batch_size, 64)
-            if fastest * batch < 2:
-                fastest = min(seconds_per_image(batch) for _ in range(10))
-    finally:
-        torch.set_num_threads(before)
+    with threads_for(config), enough_memory(config):
+        seconds_per_image(2)  # pays for warming up
+        fastest = seconds_per_image(2)  # a large model is judged by this alone
+        batch = min(config.batch_size, 64)
+        if fastest * batch < 2:
+            fastest = min(seconds_per_image(batch) for _ in range(10))
     return config.epochs * fastest * (num_train + num_test / 3)  # evaluating has no backward pass

@@ -1,5 +1,6 @@
 """Calls into `minivit` that are worth remembering: images, predictions and attention by run and epoch, bounded."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -14,16 +15,23 @@ from minivit.data import ImageSet, load_images, load_split
 from minivit.engine import estimate_seconds
 from minivit.errors import RunError
 from minivit.export import OneImage, model_scale
+from minivit.figures import spread_over
+from minivit.history import History, Look, Measured, gather, look, measure
+from minivit.machine import threads_for
 from minivit.model import MiniViT
 from minivit.predict import Predictions, predict
-from minivit.runs import Run
+from minivit.runs import Moment, Run
 from pages.parts.frame import plain
+
+# Two runs that agree here see the same images.
+SAME_IMAGES = ("dataset", "data_dir", "classes", "images_per_class", "split", "imported")
 
 
 def split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     """Train and held-out images of these settings, with a progress bar the first time."""
-    names = ("dataset", "data_dir", "classes", "images_per_class", "split", "imported")
-    return _split((*(getattr(config, name) for name in names), config.model.img_size, config.model.in_chans), config)
+    return _split(
+        (*(getattr(config, name) for name in SAME_IMAGES), config.model.img_size, config.model.in_chans), config
+    )
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -92,6 +100,62 @@ def cls_maps(run: Run, epoch: int, chosen: list[int], layer: int, head: Head) ->
 def _cls_maps(path: str, epoch: int, chosen: tuple[int, ...], layer: int, head: Head, _run: Run) -> NDArray[np.float32]:
     _, attn = attend(model_of(_run, epoch), split(_run.config)[1].images[list(chosen)])
     return cls_map(attn[:, layer], head).numpy()
+
+
+NUM_MEASURED = 64  # held-out images that the figures over training are of
+MOST_MOMENTS = 200
+MOST_VALUES = 2_000_000  # of maps that a browser is given at once, a byte each
+
+
+def history(run: Run, chosen: list[int], layer: int, heads: Sequence[Head], always: Sequence[Moment]) -> History:
+    """Chosen maps of some held-out images at every kept moment, thinned evenly where these are too many.
+
+    `always` are moments that stay. The figures are of `NUM_MEASURED` images spread over the held-out part.
+    """
+    moments = run.moments()
+    fitting = MOST_VALUES // (len(chosen) * len(heads) * run.config.model.num_patches)
+    thinned = spread_over(len(moments), max(2, min(MOST_MOMENTS, fitting)))
+    kept = sorted({*(moments[i] for i in thinned), *always})
+    return _history(str(run.path), tuple(kept), tuple(chosen), layer, tuple(heads), run)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Looking at the images with every kept model")
+def _history(
+    path: str, moments: tuple[Moment, ...], chosen: tuple[int, ...], layer: int, heads: tuple[Head, ...], _run: Run
+) -> History:
+    many = tuple(spread_over(len(split(_run.config)[1]), NUM_MEASURED))
+    seen: dict[Moment, tuple[Look, Measured]] = {}
+    left_out = []
+    with threads_for(_run.config):
+        for moment in moments:
+            try:
+                untrained = next(iter(seen), moment)
+                seen[moment] = _look(path, moment, chosen, _run), _measured(path, moment, untrained, many, _run)
+            except RunError:
+                left_out.append(moment)
+    if not seen:
+        _run.load_model(moments[-1])  # says why there is nothing to see
+    return gather(seen, layer, heads, left_out)
+
+
+@st.cache_resource(max_entries=512, show_spinner=False)
+def _look(path: str, moment: Moment, chosen: tuple[int, ...], _run: Run) -> Look:
+    return _look_now(_run, moment, chosen)
+
+
+@st.cache_resource(max_entries=512, show_spinner=False)
+def _measured(path: str, moment: Moment, untrained: Moment, many: tuple[int, ...], _run: Run) -> Measured:
+    before = _look_untrained(path, untrained, many, _run)
+    return measure(before if moment == untrained else _look_now(_run, moment, many), before)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _look_untrained(path: str, moment: Moment, many: tuple[int, ...], _run: Run) -> Look:
+    return _look_now(_run, moment, many)
+
+
+def _look_now(run: Run, moment: Moment, chosen: Sequence[int]) -> Look:
+    return look(run.load_model(moment), split(run.config)[1].images[list(chosen)])
 
 
 def run_scale(run: Run) -> tuple[float, float]:

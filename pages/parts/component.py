@@ -1,4 +1,4 @@
-"""Registers the browser components: what `<name>/` holds of .js and .css, with `shared.js` and `shared.css` before."""
+"""Registers the browser components: what `<name>/` holds of .js and .css, with what they share before."""
 
 import base64
 from functools import cache
@@ -12,21 +12,22 @@ PARTS = Path(__file__).parent
 
 
 @cache
-def component(name: str, *, isolate_styles: bool = True) -> Any:
-    """The mounting command of the component in `pages/parts/<name>/`."""
+def component(name: str, *also: str, isolate_styles: bool = True) -> Any:
+    """The mounting command of the component in `pages/parts/<name>/`; `also` names what it takes besides `shared`."""
     return st.components.v2.component(
         f"minivit_{name}",
         html=f'<div class="{name}"></div>',
-        css=_joined(name, "css"),
-        js=_joined(name, "js"),
+        css=_joined(name, also, "css"),
+        js=_joined(name, also, "js"),
         isolate_styles=isolate_styles,
     )
 
 
-def _joined(name: str, kind: str) -> str:
+def _joined(name: str, also: tuple[str, ...], kind: str) -> str:
     """The files of one component as a single one; each declares functions, so their order does not matter."""
+    common = [PARTS / f"{file}.{kind}" for file in ("shared", *also)]
     own = sorted((PARTS / name).glob(f"*.{kind}"))
-    return "\n".join(path.read_text() for path in (PARTS / f"shared.{kind}", *own))
+    return "\n".join(path.read_text() for path in (*common, *own))
 
 
 def packed(array: np.ndarray) -> dict[str, Any]:

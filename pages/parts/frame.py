@@ -21,6 +21,9 @@ from minivit.runs import Run, find_run, list_runs
 
 T = TypeVar("T")
 
+WHOLE_LAYER: tuple[Head, ...] = ("mean", "max")
+EACH_HEAD = "each"  # in links, where a page can show all heads of a layer
+
 PARTS = Path(__file__).parent
 SIDEBAR_PX = 200
 PAGES = {
@@ -182,7 +185,7 @@ def pick_run(label: str = "Run", name: str = "run") -> Run:
             label, list(titles), index, lambda run_id: titles.get(run_id, run_id), placeholder="Choose a run", **how
         )
 
-    chosen = linked(name, found, picker, epoch=None)  # the newest epoch of the other run
+    chosen = linked(name, found, picker, epoch=None, moment=None)  # the newest of the other run
     if chosen is None:
         find_run(wanted)
         st.stop()
@@ -203,6 +206,31 @@ def pick_epoch(run: Run, label: str = "Epoch", name: str = "epoch", *, first: bo
         epoch = linked(name, epoch, lambda **how: st.select_slider(label, epochs, help=said, **how))
     set_params(**{name: epoch})
     return epoch
+
+
+def pick_layer(depth: int, label: str = "Layer", name: str = "layer") -> int:
+    """A layer, from 1: that of the URL, else the last; no widget where there is only one."""
+    layers = range(1, depth + 1)
+    layer = whole(name, layers, depth)
+    if depth > 1:
+        layer = linked(name, layer, lambda **how: st.selectbox(label, layers, **how))
+    set_params(**{name: layer})
+    return layer
+
+
+def pick_heads(num_heads: int, *, each: bool) -> list[Head]:
+    """One head, the mean or the maximum, as the URL says; with `each` perhaps the mean and then every head."""
+    heads = {write_head(head): [head] for head in (*WHOLE_LAYER, *range(num_heads))}
+    if each and num_heads > 1:
+        heads[EACH_HEAD] = ["mean", *range(num_heads)]
+    name = param("head") if param("head") in heads else "mean"
+    if num_heads > 1:
+        said = {EACH_HEAD: "each, side by side"}
+        name = linked(
+            "head", name, lambda **how: st.selectbox("Head", heads, format_func=lambda one: said.get(one, one), **how)
+        )
+    set_params(head=name)
+    return heads[name]
 
 
 def pick_image(num_images: int) -> int:

@@ -1,30 +1,141 @@
-"""Compare: two epochs of one run, in figures."""
+"""Compare: every kept moment of one run, or of two, as the page gives it to the browser."""
 
+import base64
+import json
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from minivit.attention import attend, cls_map, entropy
+from minivit.data import load_split
+from minivit.engine import train
 from minivit.predict import predict_run
-from minivit.runs import Run
+from minivit.runs import Moment, Run
 from tests.app.conftest import Open, told, widget
 
 
-def test_the_untrained_model_stands_beside_the_newest(open_page: Open, trained: Run) -> None:
-    page = open_page("compare", run=trained.id)
+def sent(page: AppTest) -> dict[str, Any]:
+    """What the slider's component is given."""
+    (component,) = page.get("bidi_component")
+    return json.loads(component.proto.mixed.json or component.proto.json)
+
+
+def infos(page: AppTest) -> list[str]:
+    return [info.value.replace("\\", "") for info in page.info]
+
+
+def unpacked(packed: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(packed["base64"]), packed["dtype"]).reshape(packed["shape"])
+
+
+def test_every_kept_moment_is_a_frame_and_the_slider_begins_after_training(open_page: Open, trained: Run) -> None:
+    data = sent(open_page("compare", run=trained.id))
+    assert trained.moments() == [Moment(0), Moment(0, 1), Moment(0, 2), Moment(1), Moment(2), Moment(3)]
+    assert [frame["moment"] for frame in data["frames"]] == ["0", "0.1", "0.2", "1", "2", "3"]
+    assert [frame["text"] for frame in data["frames"][::2]] == ["untrained", "epoch 0 of 3, step 2", "epoch 2 of 3"]
+    assert data["start"] == 5
+    assert [column["name"] for column in data["columns"]] == ["untrained", "at the slider", "epoch 3"]
+    assert [column["at"] for column in data["columns"]] == [0, None, 5]
+    assert data["difference"] == [1, 0]
+
+
+def test_maps_answers_and_curves_are_those_of_the_kept_models(open_page: Open, trained: Run) -> None:
+    page = open_page("compare", run=trained.id, layer=1, head=2)
+    data = sent(page)
+    (of_run,) = data["runs"]
+    numbers = [int(title.split(":")[0]) for title in data["titles"]]
+    held_out = load_split(trained.config)[1]
+    maps = unpacked(of_run["values"]) / 255 * unpacked(of_run["scales"])[..., None]
+    for place, moment in enumerate(trained.moments()):
+        probs, attn = attend(trained.load_model(moment), held_out.images[numbers])
+        expected = cls_map(attn[:, 0], 1)
+        assert np.abs(maps[place, :, 0] - expected.numpy()).max() <= float(expected.max()) / 500
+        assert unpacked(of_run["predicted"])[place].tolist() == probs.argmax(1).tolist()
+        np.testing.assert_allclose(unpacked(of_run["confidence"])[place], probs.amax(1), atol=1e-6)
+    charts = {chart["title"]: [unpacked(line["values"]) for line in chart["lines"]] for chart in data["charts"]}
+    untrained, *losses = [row["test_loss"] for row in trained.metrics()]
+    np.testing.assert_allclose(charts["loss"][1], [untrained, np.nan, np.nan, *losses], rtol=1e-6)
+    assert np.isnan(charts["accuracy"][0][0])  # nothing was trained before epoch 1
+    _, attn = attend(trained.load_model(2), held_out.images)  # fewer than are measured at most, so all of them
+    assert charts["entropy"][0][4] == pytest.approx(float(entropy(cls_map(attn[:, 0], 1)).mean()), rel=1e-5)
+    assert charts["divergence"][0][0] == pytest.approx(0, abs=1e-6)
     figures = page.dataframe[0].value
-    assert figures["model"].tolist() == ["untrained", "epoch 3"]
-    assert figures["held-out accuracy"].tolist() == [predict_run(trained, epoch).accuracy for epoch in (0, 3)]
-    assert (figures["entropy of the maps shown"] <= 1).all()
+    assert figures["moment"].tolist() == ["0", "0.1", "0.2", "1", "2", "3"]
+    assert figures["held-out accuracy"].tolist()[::3] == [predict_run(trained, epoch).accuracy for epoch in (0, 1)]
+    np.testing.assert_allclose(figures["entropy"], charts["entropy"][0])
 
 
 def test_any_two_epochs_layers_and_heads_stand_in_the_link(open_page: Open, trained: Run) -> None:
     page = open_page("compare", run=trained.id, before=1, epoch=2, layer=1, head=2)
-    assert page.dataframe[0].value["model"].tolist() == ["epoch 1", "epoch 2"]
-    assert [widget(page, "selectbox", name).value for name in ("Layer", "Head")] == [1, 1]
+    assert [column["name"] for column in sent(page)["columns"]] == ["epoch 1", "at the slider", "epoch 2"]
+    assert [widget(page, "selectbox", name).value for name in ("Layer", "Head")] == [1, "2"]
     widget(page, "selectbox", "Head").select("max").run()
     assert page.query_params["head"] == "max"
     assert page.query_params["epoch"] == "2"  # the rest stays
+    widget(page, "selectbox", "Head").select("each").run()
+    assert [column["name"] for column in sent(page)["columns"]] == ["mean of heads", "head 1", "head 2"]
+    assert unpacked(sent(page)["runs"][0]["values"]).shape[2] == 3
+    assert not told(page)
 
 
 def test_one_epoch_against_itself_is_no_error(open_page: Open, trained: Run) -> None:
     page = open_page("compare", run=trained.id, before=2, epoch=2, images="Wrong before, right after")
-    assert any("No held-out image fits this choice." in info.value for info in page.info)
+    assert infos(page) == ["No held-out image fits this choice. Choose other images or epochs."]
     widget(page, "selectbox", "Images").select("any").run()
-    assert page.dataframe[0].value["model"].tolist() == ["epoch 2", "epoch 2 again"]
+    assert [column["name"] for column in sent(page)["columns"]] == ["epoch 2", "at the slider", "epoch 2"]
     assert not told(page)
+
+
+def test_two_runs_that_cut_images_differently_share_multiples_of_uniform(open_page: Open, trained: Run) -> None:
+    config = trained.config.changed(patch_size=16, depth=1, num_heads=1, epochs=1)
+    other = Run.create(config, trained.path.parent)
+    train(config, other, say=lambda line: None)
+    page = open_page("compare", run=trained.id)
+    widget(page, "selectbox", "Second run").select(other.id).run()
+    assert page.query_params["run2"] == other.id
+    data = sent(page)
+    first, second = data["runs"]
+    assert (first["numTokens"], second["numTokens"]) == (first["times"], second["times"]) == (17, 5)
+    assert unpacked(second["values"]).shape[-1] == 4
+    assert second["at"] == [0, 1, 2, 3, 3, 3]  # it ends after one epoch and stays there
+    assert data["difference"] is None  # 16 patches and 4
+    assert data["scale"][1] >= 4
+    assert [len(chart["lines"]) for chart in data["charts"]] == [2] * 6
+    assert not [box for box in page.selectbox if box.label == "Head"]  # one of them has a single head
+    assert not told(page)
+
+
+def test_runs_on_other_images_are_told_apart_in_a_sentence(open_page: Open, trained: Run) -> None:
+    other = trained.path.with_name("20200101-000000-star-cross")
+    shutil.copytree(trained.path, other)
+    stored = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**stored, "classes": ["star", "cross"]}))
+    page = open_page("compare", run=trained.id, run2=other.name)
+    (sentence,) = infos(page)
+    assert sentence.startswith("The two runs do not see the same held-out images: their classes is")
+    assert not page.get("bidi_component")
+    gone = open_page("compare", run=trained.id, run2="20200101-000000-gone")
+    assert told(gone)[0].startswith("The run '20200101-000000-gone' is not in ")
+
+
+def test_weights_that_cannot_be_read_are_left_out_and_named(open_page: Open, trained: Run) -> None:
+    broken = trained.path / "checkpoints" / "epoch-0002.safetensors"
+    broken.write_bytes(broken.read_bytes()[:100])
+    page = open_page("compare", run=trained.id)
+    assert [frame["moment"] for frame in sent(page)["frames"]] == ["0", "0.1", "0.2", "1", "3"]
+    assert any("The weights of epoch 2 cannot be read and are left out." in one.value for one in page.caption)
+    assert not told(page)
+
+
+def test_many_moments_are_thinned_evenly_with_the_chosen_ones_among_them(
+    open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pages.parts.cached.MOST_MOMENTS", 2)
+    page = open_page("compare", run=trained.id, before=1, epoch=3)
+    assert [frame["moment"] for frame in sent(page)["frames"]] == ["0", "1", "3"]
+    assert any("3 of the 6 kept moments are shown" in one.value for one in page.caption)
+    assert torch.get_num_threads() == 1  # as before

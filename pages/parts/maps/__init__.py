@@ -57,7 +57,7 @@ def maps(
         if difference_max is None:
             difference_max = float(np.abs(np.nan_to_num(shown["difference"])).max(initial=0))
     said = captions or {}
-    result = component("maps")(
+    result = component("maps", "board")(
         key=key,
         data={
             "key": key,

@@ -1,0 +1,57 @@
+"""What stands side by side on the Compare page, on which scale, and what is to be known of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from minivit.runs import Moment, Run
+from pages.parts import cached
+from pages.parts.scrub import Column, Difference, Shown
+
+SLIDER = "at the slider"
+
+
+def columns(shown: Sequence[Shown], before: Moment, after: Moment) -> dict[str, Any]:
+    """The columns and the difference of `scrub`.
+
+    Two runs stand at the slider, with their difference where both cut images alike; single heads stand at the slider;
+    else one map stands before, at the slider and after, with the difference to before.
+    """
+    if len(shown) == 2:
+        first, second = (one.history.maps.shape[-1] for one in shown)
+        both = [Column("first run", run=0), Column("second run", run=1)]
+        return {"columns": both, "difference": Difference(1, 0) if first == second else None}
+    names = shown[0].heads
+    if len(names) > 1:
+        heads = [Column(f"head {name}", map=i, captioned=False) for i, name in enumerate(names) if i]
+        return {"columns": [Column("mean of heads"), *heads]}
+    stages = [Column(_name(before), moment=before), Column(SLIDER), Column(_name(after), moment=after)]
+    return {"columns": stages, "difference": Difference(1, 0)}
+
+
+def common_scale(runs: Sequence[Run]) -> tuple[float, float]:
+    """The absolute scale of one run; of two in multiples of their uniform attention 1/N, the larger one."""
+    if len(runs) == 1:
+        return cached.run_scale(runs[0])
+    return 0.0, max(cached.run_scale(run)[1] * (run.config.model.num_patches + 1) for run in runs)
+
+
+def about(shown: Sequence[Shown], num_measured: int) -> str:
+    """What was measured on what, and what was left out."""
+    said = [
+        f"The curves of attention are of {num_measured} held-out images spread over all, not only of those shown; "
+        "where the pointer rests on a curve's name it says what it means."
+    ]
+    for one in shown:
+        num_kept = len(one.run.moments())
+        num_shown = len(one.history.moments)
+        if num_shown + len(one.history.left_out) < num_kept:
+            said.append(f"{num_shown} of the {num_kept} kept moments are shown: first, last and evenly spread ones.")
+        for moment in one.history.left_out:
+            said.append(f"The weights of {_name(moment)} cannot be read and are left out.")
+    return " ".join(said)
+
+
+def _name(moment: Moment) -> str:
+    if moment == Moment(0):
+        return "untrained"
+    return f"epoch {moment.epoch}" + (f", step {moment.step}" if moment.step else "")

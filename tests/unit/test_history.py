@@ -1,0 +1,83 @@
+"""History of a run's attention: the same numbers as from the whole attention, in order, and figures one can check."""
+
+import numpy as np
+import pytest
+import torch
+
+from minivit.attention import attend, cls_map, divergence, entropy, image_dependence, image_share
+from minivit.config import TrainConfig
+from minivit.history import MEASURES, Look, all_heads, gather, look, measure
+from minivit.model import MiniViT
+from minivit.runs import Moment
+
+HEADS = all_heads(2)
+
+
+@pytest.fixture
+def model(tiny: TrainConfig) -> MiniViT:
+    torch.manual_seed(0)
+    return MiniViT(tiny.model).eval()
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    """More than fit into one batch."""
+    return torch.randint(0, 256, (19, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+
+
+def test_a_look_holds_the_cls_maps_of_the_whole_attention(model: MiniViT, images: torch.Tensor) -> None:
+    probs, attn = attend(model, images)
+    seen = look(model, images)
+    assert HEADS == [0, 1, "mean", "max"]
+    assert seen.maps.shape == (19, 2, 4, 16)
+    for layer in range(2):
+        for place, head in enumerate(HEADS):
+            expected = cls_map(attn[:, layer], head)
+            torch.testing.assert_close(torch.from_numpy(seen.maps[:, layer, place]), expected, atol=1e-6, rtol=1e-5)
+    np.testing.assert_allclose(seen.probs, probs, atol=1e-6)
+
+
+def test_figures_are_those_of_each_layer_and_head(model: MiniViT, images: torch.Tensor) -> None:
+    now, before = look(model, images), look(model, images.flip(0))
+    measured = measure(now, before)
+    maps, untrained = torch.from_numpy(now.maps[:, 1, 3]), torch.from_numpy(before.maps[:, 1, 3])
+    expected = (
+        float(entropy(maps).mean()),
+        float(divergence(maps, untrained).mean()),
+        image_dependence(maps),
+        image_share(maps),
+    )
+    assert [float(measured.figures[name][1, 3]) for name in MEASURES] == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(measured.average, now.maps.mean(0), rtol=1e-5)
+
+
+def test_uniform_maps_are_even_and_the_same_for_every_image() -> None:
+    uniform = Look(np.full((5, 2), 0.5, np.float32), np.full((5, 1, 3, 16), 1 / 17, np.float32))
+    spread = np.zeros((5, 1, 3, 16), np.float32)
+    spread[np.arange(5), ..., np.arange(5)] = 1  # each image looks at a patch of its own
+    figures = measure(Look(uniform.probs, spread), uniform).figures
+    at_first = measure(uniform, uniform).figures
+    assert at_first["entropy"] == pytest.approx(1)
+    assert at_first["divergence"] == pytest.approx(0, abs=1e-6)
+    assert at_first["image share"] == pytest.approx(0, abs=1e-6)
+    assert figures["entropy"] == pytest.approx(0)
+    assert figures["image dependence"] == pytest.approx(1 + 1 / 15)  # two such maps correlate by -1 / 15
+    assert figures["image share"] == pytest.approx(0.8)  # a fifth of the average map lies on each patch
+
+
+def test_moments_are_gathered_in_order_for_one_layer_and_the_heads_asked_for(
+    model: MiniViT, images: torch.Tensor
+) -> None:
+    looks = [look(model, images), look(model, images.flip(3))]
+    moments = [Moment(0), Moment(0, 2)]
+    seen = {moment: (one, measure(one, looks[0])) for moment, one in zip(moments, looks, strict=True)}
+    history = gather(seen, 1, ["max", 0], [Moment(3)])
+    assert history.moments == moments
+    assert history.maps.shape == (2, 19, 2, 16)
+    np.testing.assert_array_equal(history.maps[1, :, 0], looks[1].maps[:, 1, 3])
+    np.testing.assert_array_equal(history.maps[1, :, 1], looks[1].maps[:, 1, 0])
+    np.testing.assert_array_equal(history.average[1, 1], seen[moments[1]][1].average[1, 0])
+    assert history.figures["divergence"][0] == pytest.approx(0, abs=1e-6)
+    assert (history.figures["divergence"][1] > 0).all()
+    assert history.probs.shape == (2, 19, 2)
+    assert history.left_out == [Moment(3)]
