@@ -40,7 +40,7 @@ with frame(
         layers = [pick_layer(model.depth)]
     with boxes[1]:
         heads = pick_heads(min(model.num_heads, model2.num_heads), each=second is None)
-    with boxes[2]:
+    with boxes[2 if model.depth > 1 else 0]:
         layers += [pick_layer(model2.depth, "Layer of the second", "layer2")] if second else []
 
     held_out = cached.split(run.config)[1]

@@ -217,14 +217,15 @@ def test_untrained_and_trained_are_compared_on_one_scale_that_marks_the_uniform_
     machine.open(page, "compare", run=journey_run.id)
     expect(page.get_by_text("Attention, one scale for all maps.")).to_be_visible()
     expect(page.get_by_text("uniform 1/65 = 0.0154")).to_be_visible()
-    expect(page.get_by_text(f"Difference: epoch {NUM_EPOCHS} − untrained.")).to_be_visible()
+    expect(page.get_by_text("Difference: at the slider − untrained.")).to_be_visible()
     rows = page.get_by_role("button", name=re.compile(f"untrained: .*; epoch {NUM_EPOCHS}: "))
     expect(rows).to_have_count(8)
     choose(page, "Images", "Wrong before, right after")
     choose(page, "Head", "2")
     before, after = predict_run(journey_run, 0).right, predict_run(journey_run).right
     num_mended = min(8, int((~before & after).sum()))
-    mended = page.get_by_role("button", name=re.compile(f"untrained: [^;]*, wrong; epoch {NUM_EPOCHS}: [^;]*, right$"))
+    stages = f"untrained: [^;]*, wrong; at the slider: [^;]*, right; epoch {NUM_EPOCHS}: [^;]*, right$"
+    mended = page.get_by_role("button", name=re.compile(stages))
     expect(mended).to_have_count(num_mended)
     expect(rows).to_have_count(num_mended)
     names = [row.get_attribute("aria-label") for row in rows.all()]
@@ -238,3 +239,45 @@ def test_untrained_and_trained_are_compared_on_one_scale_that_marks_the_uniform_
     rows.first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Attention")
     expect(page).to_have_url(re.compile(r"head=2(&|$)"))
+
+
+def test_training_is_scrubbed_in_the_browser_without_asking_the_server(
+    page: Page, machine: Server, journey_run: Run
+) -> None:
+    sent: list[str | bytes] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    machine.open(page, "compare", run=journey_run.id, head="each")
+    slider = page.get_by_role("slider", name="Moment of training")
+    expect(slider).to_have_attribute("aria-valuetext", f"epoch {NUM_EPOCHS} of {NUM_EPOCHS}")
+    row = page.get_by_role("button", name=re.compile("^image 1, "))
+    settle(page)
+    asked = len(sent)
+    assert asked
+    last = len(journey_run.moments()) - 1
+    drawn, height = set(), page.locator(".board").bounding_box()
+    for frame in range(last + 1):
+        slider.fill(str(frame))
+        drawn.add(row.locator("canvas").nth(2).evaluate("(map) => map.toDataURL()"))
+        assert page.locator(".board").bounding_box() == height  # nothing jumps
+    assert len(drawn) > 0.9 * last  # a map of its own at nearly every moment
+    slider.press("Home")
+    expect(slider).to_have_attribute("aria-valuetext", "untrained")
+    slider.press("ArrowRight")
+    slider.press("ArrowRight")
+    expect(slider).to_have_attribute("aria-valuetext", f"epoch 0 of {NUM_EPOCHS}, step 2")
+    play = page.get_by_role("button", name="Play")
+    play.click()
+    expect(play).to_have_attribute("aria-pressed", "true")
+    expect(slider).to_have_value(str(last))  # the end, where it stops by itself
+    expect(play).to_have_attribute("aria-pressed", "false")
+    loss = page.get_by_role("img", name=re.compile("^loss over training: train .* to "))
+    loss.click(position={"x": 1, "y": 20})  # a frame is about a pixel wide
+    expect(slider).to_have_attribute("aria-valuetext", re.compile("^untrained$|, step [12]$"))
+    slider.fill("1")
+    expect(page).to_have_url(re.compile(r"moment=0\.1(&|$)"))
+    assert len(sent) == asked
+    page.reload()
+    expect(slider).to_have_attribute("aria-valuetext", f"epoch 0 of {NUM_EPOCHS}, step 1")
+    choose(page, "Images", "Wrong after")  # the server's work, and the moment stays
+    expect(slider).to_have_attribute("aria-valuetext", f"epoch 0 of {NUM_EPOCHS}, step 1")
+    expect(page).to_have_url(re.compile(r"moment=0\.1(&|$)"))

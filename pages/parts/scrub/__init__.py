@@ -113,7 +113,9 @@ def charts(shown: Sequence[Shown], frames: Sequence[Moment]) -> list[dict[str, A
             for split, by_epoch in _by_epoch(one.run.metrics(), column, times).items()
             if alone or split == "held-out"
         ]
-        made.append({"title": title, "digits": 1 if unit else 3, "unit": unit, "help": "", "lines": lines})
+        made.append(
+            {"title": title, "digits": 1 if unit else 3, "unit": unit, "help": "", "lines": lines, "numbered": 2}
+        )
     for name, said in MEASURES.items():
         lines = [
             _line(
@@ -125,7 +127,7 @@ def charts(shown: Sequence[Shown], frames: Sequence[Moment]) -> list[dict[str, A
             for i, one in enumerate(shown)
             for s, values in enumerate(one.history.figures[name].T)
         ]
-        made.append({"title": name, "digits": 3, "unit": "", "help": said, "lines": lines})
+        made.append({"title": name, "digits": 3, "unit": "", "help": said, "lines": lines, "numbered": len(shown)})
     return made
 
 

@@ -193,7 +193,7 @@ function buildCharts(view) {
 }
 
 // A frame is a step to the right, so that the curves stand under each other and the first epoch has room.
-function buildChart(view, { title, help, digits, unit }, lines) {
+function buildChart(view, { title, help, digits, unit, numbered }, lines) {
   const { frames } = view.data;
   const width = Math.max(1, lastFrame(view));
   const finite = lines.flatMap(({ values }) => [...values].filter(Number.isFinite));
@@ -212,7 +212,7 @@ function buildChart(view, { title, help, digits, unit }, lines) {
   }
   const mark = upright(0, "mark");
   drawing.append(mark);
-  const numbers = lines.slice(0, 2).filter(({ name }, i) => i === 0 || !name.startsWith("head")).map(({ name, colour }) => {
+  const numbers = lines.slice(0, numbered).map(({ name, colour }) => {
     const number = element("span", { class: "number", title: name });
     number.style.borderColor = colour;
     return number;
@@ -269,7 +269,7 @@ function paintMarks(view) {
 
 // ---- maps -----------------------------------------------------------------------------------------------
 
-const momentOf = (view, { run, at }) => at ?? Math.max(0, run.at[view.frame]);
+const momentOf = ({ run, at }, frame) => at ?? Math.max(0, run.at[frame]);
 
 function paintTexts(view) {
   const { titles, labels, classes } = view.data;
@@ -277,7 +277,7 @@ function paintTexts(view) {
   view.board.lines.forEach((line, n) => {
     const captions = view.columns.map((column) => {
       if (!column.captioned) return ["", null];
-      const place = momentOf(view, column) * column.run.numImages + n;
+      const place = momentOf(column, view.frame) * column.run.numImages + n;
       const said = column.run.predicted[place];
       return [`${classes[said]} ${Math.round(100 * column.run.confidence[place])}%`, said === labels[n]];
     });
@@ -299,19 +299,19 @@ function subtract(into, plus, minus) {
   for (let j = 0; j < into.length; j++) into[j] = plus[j] - minus[j];
 }
 
-function fillLine(view, n, specific) {
+function fillLine(view, frame, n, specific) {
   for (const column of view.columns) {
     if (column.plus) subtract(column.shown, column.plus.shown, column.minus.shown);
-    else fill(column.shown, column.run, column.map, momentOf(view, column), n, specific);
+    else fill(column.shown, column.run, column.map, momentOf(column, frame), n, specific);
   }
 }
 
 // The largest size of what any frame shows, of the maps and of the difference: a legend must not move with the slider.
 function rangesOf(view, specific) {
   const most = { map: 0, difference: 0 };
-  for (view.frame = 0; view.frame <= lastFrame(view); view.frame++) {
+  for (let frame = 0; frame <= lastFrame(view); frame++) {
     for (let n = 0; n < view.images.shape[0]; n++) {
-      fillLine(view, n, specific);
+      fillLine(view, frame, n, specific);
       for (const column of view.columns) {
         const name = column.plus ? "difference" : "map";
         for (const value of column.shown) if (Math.abs(value) > most[name]) most[name] = Math.abs(value);
@@ -324,7 +324,7 @@ function rangesOf(view, specific) {
 function paintMaps(view) {
   const { view: what, overlay } = view.settings;
   view.board.lines.forEach((line, n) => {
-    fillLine(view, n, what === "specific");
+    fillLine(view, view.frame, n, what === "specific");
     line.cells.forEach((cell, i) => {
       paintMap(cell.map, view.columns[i].shown, scaleOf(view, view.columns[i]));
       layOver(cell.image, cell.map, overlay);
