@@ -10,24 +10,49 @@ inside attention, H heads of D / H numbers each.
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minivit.config import ViTConfig
+from minivit.data import patches
 
 
 class PatchEmbed(nn.Module):
-    """Cuts patches and maps each to a token: one strided convolution, (B, C, H, W) -> (B, N-1, D)."""
+    """Images to one token a patch, (B, C, H, W) -> (B, N-1, D): one strided convolution, or small ones before it."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(config.in_chans, config.embed_dim, config.patch_size, stride=config.patch_size)
+        conv = config.stem == "conv"
+        self.stem = conv_stem(config) if conv else nn.Identity()
+        in_chans, size = (config.embed_dim, 1) if conv else (config.in_chans, config.patch_size)
+        self.proj = nn.Conv2d(in_chans, config.embed_dim, size, stride=size)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.proj(images).flatten(2).mT
+        if not isinstance(self.stem, nn.Identity):
+            images = images.contiguous(memory_format=torch.channels_last)  # as convolutions are fastest
+        return self.proj(self.stem(images)).flatten(2).mT
+
+
+def conv_stem(config: ViTConfig) -> nn.Sequential:
+    """3×3 convolutions that halve the image until a patch is one pixel, and one more, (B, C, H, W) -> (B, D, G, G).
+
+    Widths double up to D. As in 'Early Convolutions Help Transformers See Better' (2106.14881), with a LayerNorm over
+    each whole image in place of BatchNorm, so that no image's result depends on the others of its batch.
+    """
+    halvings = config.patch_size.bit_length() - 1
+    widths = [config.embed_dim >> (halvings - 1 - i) for i in range(halvings)] + [config.embed_dim]
+    layers: list[nn.Module] = []
+    for i, (before, width) in enumerate(zip([config.in_chans, *widths], widths, strict=False)):
+        layers += [
+            nn.Conv2d(before, width, 3, stride=2 if i < halvings else 1, padding=1, bias=False),
+            nn.GroupNorm(1, width),
+            nn.ReLU() if config.act == "relu" else nn.GELU(),
+        ]
+    return nn.Sequential(*layers)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention that shows its weights."""
+    """Multi-head self-attention that shows its weights. What the heads gather goes through `project`."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -52,7 +77,11 @@ class Attention(nn.Module):
             gathered = (attn @ v).transpose(1, 2).reshape(B, N, D)
         if silenced is not None:
             gathered = gathered.masked_fill(silenced.repeat_interleave(D // self.num_heads), 0)
-        return self.drop(self.proj(gathered)), attn
+        return gathered, attn
+
+    def project(self, gathered: Tensor) -> Tensor:
+        """(B, Q, D) of all heads side by side -> (B, Q, D) to add to the tokens."""
+        return self.drop(self.proj(gathered))
 
     def gather_for_cls(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The same for CLS alone, (B, N, D) -> (B, 1, D) and (B, H, 1, N), without forming keys and values.
@@ -99,11 +128,15 @@ class Block(nn.Module):
     def forward(self, x: Tensor, num_queries: int, silenced: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, N, D) -> the first `num_queries` tokens (B, Q, D) and their attention (B, H, Q, N)."""
         gathered, attn = self.attn(x if self.post_norm else self.norm1(x), num_queries, silenced)
-        x = x[:, :num_queries] + gathered
+        return self.finish(x[:, :num_queries], gathered), attn
+
+    def finish(self, x: Tensor, gathered: Tensor) -> Tensor:
+        """The rest of the block, from tokens x (B, Q, D) and what their heads gathered (B, Q, D)."""
+        x = x + self.attn.project(gathered)
         if self.post_norm:
             x = self.norm1(x)
-            return self.norm2(x + self.mlp(x)), attn
-        return x + self.mlp(self.norm2(x)), attn
+            return self.norm2(x + self.mlp(x))
+        return x + self.mlp(self.norm2(x))
 
 
 class MiniViT(nn.Module):
@@ -132,8 +165,8 @@ class MiniViT(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> tokens with their positions (B, N, D)."""
-        patches = self.patch_embed((images - self.mean) / self.std)
-        tokens = torch.cat([self.cls_token.expand(images.shape[0], -1, -1), patches], dim=1)
+        embedded = self.patch_embed((images - self.mean) / self.std)
+        tokens = torch.cat([self.cls_token.expand(images.shape[0], -1, -1), embedded], dim=1)
         return self.pos_drop(tokens + self.pos_embed)
 
     def forward(
@@ -144,6 +177,8 @@ class MiniViT(nn.Module):
         `keep`, int64 (B, n), are the patches that stay, from 0: the tokens of all others are dropped once they have
         their positions, so that N is n + 1. `silenced`, bool (depth, H), are heads whose output is put to zero.
         """
+        if self.absorbs and not return_attn and keep is None and silenced is None:
+            return self.forward_patches(patches(images, self.config.patch_size).flatten(2))
         x = self.embed(images)
         x = x if keep is None else keep_patches(x, keep)
         logits, attns = self.forward_tokens(x, only_cls=not return_attn, silenced=silenced)
@@ -164,10 +199,41 @@ class MiniViT(nn.Module):
             attns.append(attn)
         return self.head(self.norm(x[:, 0])), attns
 
+    @property
+    def absorbs(self) -> bool:
+        """Whether `forward_patches` is the whole model: one block that reads the tokens just as they are embedded."""
+        config = self.config
+        linear = config.stem == "patch" and config.norm == "post" and not (self.training and config.drop_rate)
+        return linear and config.depth == 1
+
+    def forward_patches(self, patches: Tensor) -> Tensor:
+        """Logits (B, K) of patches (B, N-1, C·p·p), float 0..1, where the model `absorbs`; the same as `forward`'s.
+
+        The CLS token of the first block is the same for every image, and so is its query. The score of a patch is
+        thus one filter of its pixels and a number for its place, and what CLS gathers is the embedding of the mean
+        patch, Σ a · patch: no token, key or value is formed.
+        """
+        block, proj = self.blocks[0], self.patch_embed.proj
+        assert isinstance(block, Block) and proj.bias is not None
+        H, D = block.attn.num_heads, self.config.embed_dim
+        W_q, W_k, W_v = block.attn.qkv.weight.view(3, H, -1, D).unbind()  # (H, D / H, D) each
+        b_q, _, b_v = block.attn.qkv.bias.view(3, H, -1).unbind()
+        weight = proj.weight / self.std
+        filters = weight.flatten(1)  # (D, C·p·p)
+        cls = self.cls_token[0] + self.pos_embed[0, :1]
+        places = torch.cat([cls, proj.bias - (weight * self.mean).sum((1, 2, 3)) + self.pos_embed[0, 1:]])  # (N, D)
+        q = F.linear(cls, W_q.flatten(0, 1), b_q.flatten()).view(H, 1, -1)
+        asked = (q * block.attn.scale @ W_k)[:, 0]  # (H, D)
+        scores = F.pad((patches @ (asked @ filters).T).mT, (1, 0)) + asked @ places.T  # (B, H, N)
+        attn = scores.softmax(-1)
+        mean_token = F.linear(attn[:, :, 1:] @ patches, filters) + attn @ places  # (B, H, D)
+        gathered = torch.einsum("bhd,hed->bhe", mean_token, W_v) + b_v
+        return self.head(self.norm(block.finish(cls, gathered.flatten(1))))
+
 
 def keep_patches(x: Tensor, keep: Tensor) -> Tensor:
     """CLS and the tokens of the patches `keep`, int64 (B, n): (B, N, D) -> (B, n + 1, D)."""
-    rows = torch.nn.functional.pad(keep + 1, (1, 0))  # 0 is CLS
+    rows = F.pad(keep + 1, (1, 0))  # 0 is CLS
     return x.gather(1, rows[:, :, None].expand(-1, -1, x.shape[-1]))
 
 

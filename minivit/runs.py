@@ -223,8 +223,8 @@ class Run:
         except OSError as error:
             raise unwritable(path, error) from None
 
-    def save_checkpoint(self, model: torch.nn.Module, epoch: int) -> None:
-        """Keeps the weights of `epoch`.
+    def save_checkpoint(self, model: torch.nn.Module | Mapping[str, Tensor], epoch: int) -> None:
+        """Keeps the weights of `epoch`: a model, or its weights by name.
 
         Where the weights of all epochs would pass `CHECKPOINT_BUDGET`, only every second epoch stays, then every
         fourth, and so on; epoch 0 and the newest always stay.
@@ -238,7 +238,7 @@ class Run:
             if kept % step and kept != epoch:
                 self._checkpoint(Moment(kept)).unlink(missing_ok=True)
 
-    def save_early(self, model: torch.nn.Module, step: int) -> None:
+    def save_early(self, model: torch.nn.Module | Mapping[str, Tensor], step: int) -> None:
         """Keeps the weights after `step` steps of the first epoch, unless they are too large to keep so often."""
         weights = _weights(model)
         if len(weights) <= CHECKPOINT_BUDGET / 64:
@@ -332,8 +332,9 @@ def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:
     return Run.open(root / run_id)
 
 
-def _weights(model: torch.nn.Module) -> bytes:
-    return save({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()})
+def _weights(model: torch.nn.Module | Mapping[str, Tensor]) -> bytes:
+    weights = model.state_dict() if isinstance(model, torch.nn.Module) else model
+    return save({name: tensor.contiguous().cpu() for name, tensor in weights.items()})
 
 
 def _listed(epochs: list[int]) -> str:

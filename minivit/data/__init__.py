@@ -6,7 +6,8 @@
     folder      a person's own images
     published   CIFAR-10, CIFAR-100, Fashion-MNIST and SVHN by way of torchvision
     drawn       shapes
-    batches     size and channels, patches, statistics, augmentation
+    batches     size and channels, patches, statistics
+    augment     random changes to a batch: flip, crop, RandAugment, Mixup, CutMix
     source      batches of images on the device that trains
 
 The order of `classes` gives the labels; images come in the order of the data set, whatever was chosen.
@@ -24,7 +25,8 @@ import torch
 from minivit import shapes
 from minivit.config import Dataset, TrainConfig, native_settings
 from minivit.data import drawn, folder, published
-from minivit.data.batches import augment, channel_stats, fit, fit_chunk, patches
+from minivit.data.augment import augment, mix_pairs
+from minivit.data.batches import channel_stats, fit, fit_chunk, patches
 from minivit.data.cache import cached, default_data_dir, digest
 from minivit.data.image_set import ClassImages, ImageSet, Progress, join
 from minivit.data.mapped import CHUNK_BYTES, Images, memory_limit
@@ -36,7 +38,7 @@ DOWNLOADABLE = tuple(published.PUBLISHED)
 __all__ = [
     "DOWNLOADABLE", "BatchSource", "ImageSet", "Images", "Progress", "article_split", "augment", "channel_stats",
     "check", "default_data_dir", "download", "download_bytes", "fit_classes", "is_present", "list_classes",
-    "load_images", "load_split", "not_a_class", "num_without_class", "patches",
+    "load_images", "load_split", "mix_pairs", "not_a_class", "num_without_class", "patches",
 ]  # fmt: skip
 
 

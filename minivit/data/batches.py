@@ -1,9 +1,7 @@
-"""Pure functions on a batch of images: size and channels, patches, statistics, augmentation.
+"""Pure functions on a batch of images: size and channels, patches, statistics.
 
 B or N images, C channels, H × W pixels, p patch_size.
 """
-
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,34 +47,3 @@ def channel_stats(images: Images) -> tuple[Tensor, Tensor]:
     mean = share @ values
     variance = share @ values**2 - mean**2
     return mean.float().to(images.device), variance.clamp(min=0).sqrt().float().to(images.device)
-
-
-def augment(images: Tensor, how: Literal["none", "flip", "flip-crop"], generator: torch.Generator) -> Tensor:
-    """A batch (B, C, H, W) of any dtype, each image changed at random by itself.
-
-    'flip' mirrors left and right with probability ½; 'flip-crop' also shifts by up to 12.5 % of the side, as does a
-    random crop of the image padded with its own reflection. Randomness comes from `generator` alone, drawn on the
-    generator's device, so that a seed gives the same changes wherever the images are.
-    """
-    if how == "none":
-        return images
-    B, C, H, W = images.shape
-    device = generator.device
-
-    def draw(low: int, high: int) -> Tensor:
-        """A whole number low..high for each image."""
-        return torch.randint(low, high + 1, (B, 1), generator=generator, device=device)
-
-    rows, cols = torch.arange(H, device=device).expand(B, H), torch.arange(W, device=device).expand(B, W)
-    flipped = draw(0, 1) == 1
-    if how == "flip-crop":
-        rows = _reflect(rows + draw(-(H // 8), H // 8), H)
-        cols = _reflect(cols + draw(-(W // 8), W // 8), W)
-    cols = torch.where(flipped, cols.flip(1), cols)
-    source = (rows[:, :, None] * W + cols[:, None, :]).view(B, 1, H * W).to(images.device)
-    return images.flatten(2).gather(2, source.expand(B, C, H * W)).view(B, C, H, W)
-
-
-def _reflect(index: Tensor, size: int) -> Tensor:
-    """Indices beyond either edge, mirrored at it without repeating it."""
-    return size - 1 - (size - 1 - index.abs()).abs()

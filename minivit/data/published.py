@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import torch
 from filelock import FileLock, Timeout
 
-from minivit.config import Dataset
+from minivit.config import CIFAR10_CLASSES, Dataset
 from minivit.data.cache import root_of
 from minivit.data.image_set import ImageSet, Progress
 from minivit.errors import DataError
@@ -23,7 +23,6 @@ OTHERWISE = (
     "or your own images (--dataset folder --data-dir DIR)."
 )
 DAMAGE = (OSError, RuntimeError, ValueError, LookupError, AssertionError)  # of a file, as torchvision takes it
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR100_CLASSES = (
     "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
     "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",

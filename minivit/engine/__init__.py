@@ -4,7 +4,9 @@
 function of (seed, epoch, step), so a run that was paused, stopped or killed goes on exactly where it was.
 
     control     a person's wishes, progress, and how the run folder is left at the end
-    optim       optimiser and learning rate
+    optim       flat parameters, optimisers and learning rate
+    whitening   patches decorrelated while the model learns
+    step        the loss of a batch, compiled where that pays
     training    one training under way
     devices     several processes that train together
     estimate    how long it will take here
@@ -21,15 +23,15 @@ from minivit.data import Progress, load_split
 from minivit.engine.control import Glance, Say, ending, enough_memory, refuse_other_images
 from minivit.engine.devices import ALONE, Follower, Group, Interrupted, everywhere, join
 from minivit.engine.estimate import estimate_seconds
-from minivit.engine.optim import learning_rate, make_optimizer
+from minivit.engine.optim import FlatParameters, learning_rate, make_optimizer
 from minivit.engine.training import Training, mix
 from minivit.errors import RunError
 from minivit.machine import choose_threads, environment, pick_device, slots_needed, turn_on
 from minivit.runs import Run
 
 __all__ = [
-    "Glance", "Interrupted", "Say", "Training", "estimate_seconds", "join", "learning_rate", "make_optimizer", "mix",
-    "train",
+    "FlatParameters", "Glance", "Interrupted", "Say", "Training", "estimate_seconds", "join", "learning_rate",
+    "make_optimizer", "mix", "train",
 ]  # fmt: skip
 
 
@@ -81,7 +83,7 @@ def train(
             if not run.metrics():
                 tell(training.untrained())
             while training.epoch < config.epochs:
-                tell(training.next_epoch(glance))
+                tell(training.next_epoch(glance, say))
         run.set_state("done", config.epochs, "Finished.")
 
 

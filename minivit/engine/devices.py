@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar, get_args
 
@@ -81,21 +81,6 @@ class Group:
             done = work()
         self.meet("all are done")
         return done
-
-    def add_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Puts in each gradient the sum over all processes: those of the whole batch, where losses are shares of its.
-
-        One message for all, as the gradients of a small model are: DistributedDataParallel does the same by hooks on a
-        wrapped model, which forward passes of the model itself, and a compiled step, would go round.
-        """
-        if self.size == 1:
-            return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        bucket = torch.cat([gradient.flatten() for gradient in gradients])
-        self.add_up(bucket)
-        parts = bucket.split([gradient.numel() for gradient in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
 
     def same(self, what: str, text: str) -> None:
         """TrainingError where the processes do not all say the same."""

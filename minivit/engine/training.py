@@ -3,6 +3,9 @@
 import hashlib
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,10 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minivit.config import TrainConfig
-from minivit.data import BatchSource, ImageSet, augment, channel_stats
-from minivit.engine.control import Glance
+from minivit.data import BatchSource, ImageSet, augment, channel_stats, mix_pairs, patches
+from minivit.engine.control import Glance, Say
 from minivit.engine.devices import ALONE, Group, Interrupted
-from minivit.engine.optim import learning_rate, make_optimizer
+from minivit.engine.optim import FlatParameters, learning_rate, make_optimizer
+from minivit.engine.step import StepLoss
+from minivit.engine.whitening import plain_weights, whiten
 from minivit.errors import RunError, TrainingError
 from minivit.model import MiniViT
 from minivit.predict import as_float, logits
@@ -34,21 +39,31 @@ class Training:
     ) -> None:
         self.config, self.run, self.device, self.group = config, run, device, group
         self.train_set, self.test_set = train_set, test_set
-        mine = test_set if group.size == 1 else test_set.select(group.share(torch.arange(len(test_set))))
-        self.source, self.held_out = BatchSource(train_set, device), BatchSource(mine, device)
-        self.num_steps = math.ceil(len(self.source) / config.batch_size)  # an epoch
         torch.manual_seed(config.seed)
         self.model = MiniViT(config.model)
         if config.normalize:
             mean, std = channel_stats(train_set.images)
             self.model.mean.copy_(mean.view(-1, 1, 1))
             self.model.std.copy_(std.clamp(min=1 / 255).view(-1, 1, 1))  # a channel may be the same everywhere
+        if config.whiten:
+            whiten(self.model, train_set.images)
         self.model.to(device)
-        self.optimizer = make_optimizer(config, self.model)
+        self.flat = FlatParameters(self.model)
+        self.optimizer = make_optimizer(config, self.flat)
+        self.average = self.flat.values.clone() if config.ema else None
+
+        changes_images = config.augment != "none" or config.mixup or config.cutmix
+        self.in_patches = self.model.absorbs and not changes_images and isinstance(train_set.images, Tensor)
+        self.loss = StepLoss(config, self.model.forward_patches if self.in_patches else self.model, device)
+        self.source = BatchSource(self._cut(train_set), device)
+        mine = test_set if group.size == 1 else test_set.select(group.share(torch.arange(len(test_set))))
+        self.held_out = BatchSource(self._cut(mine), device)
+        self.num_steps = math.ceil(len(self.source) / config.batch_size)  # an epoch
         self.epoch = 0  # finished ones
         self.step = 0  # done in the epoch under way
         self.sums = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         self.seconds = 0.0
+        self.seconds_left: float | None = None  # of training; known after an epoch
         self._restore()
 
     def untrained(self) -> dict[str, Any]:
@@ -57,7 +72,13 @@ class Training:
             0, {"train_loss": None, "train_acc": None, "train_seconds": None, "images_per_second": None}
         )
 
-    def next_epoch(self, glance: Glance) -> dict[str, Any]:
+    def _cut(self, image_set: ImageSet) -> ImageSet:
+        """The images, and where the model reads patches and no image changes them cut into those once and for all."""
+        if not self.in_patches or not isinstance(image_set.images, Tensor):
+            return image_set
+        return replace(image_set, images=patches(image_set.images, self.config.model.patch_size).flatten(2))
+
+    def next_epoch(self, glance: Glance, say: Say) -> dict[str, Any]:
         """Trains one epoch, evaluates, keeps it and returns its metrics row.
 
         Raises Interrupted where somebody wished so, with the steps done so far kept; TrainingError where the loss is
@@ -67,6 +88,7 @@ class Training:
         order = torch.randperm(num_images, generator=torch.Generator().manual_seed(mix(self.config.seed, epoch)))
         batches = order.to(self.source.home).split(self.config.batch_size)
         self.model.train()
+        self.loss.decide(self.seconds_left, say)
         while self.step < self.num_steps:
             if glance.due():
                 try:
@@ -79,10 +101,12 @@ class Training:
             self._learn(epoch, *batches[self.step : self.step + 2])
             self.step += 1
             if epoch == 1 and self.step & (self.step - 1) == 0 and self.step < self.num_steps:  # 1, 2, 4, 8, …
-                self.run.save_early(self.model, self.step)
+                with self._averaged():
+                    self.run.save_early(plain_weights(self.model), self.step)
         self.group.add_up(self.sums)
         loss_sum, num_right = self.sums.tolist()  # the only wait for the device in an epoch
         seconds = self.seconds + time.perf_counter() - begun
+        self.seconds_left = seconds * (self.config.epochs - epoch)
         return self._finish(
             epoch,
             {
@@ -115,26 +139,38 @@ class Training:
 
     def _learn(self, epoch: int, chosen: Tensor, upcoming: Tensor | None = None) -> None:
         """One step on the chosen images; `upcoming` are those of the next one."""
-        config = self.config
-        seed = mix(config.seed, epoch, self.step)
-        torch.manual_seed(seed + self.group.rank)  # dropout
-        batch, target = self.source.take(chosen, upcoming), self.source.labels[chosen.to(self.device)]
-        if config.augment != "none":
-            batch = augment(batch, config.augment, torch.Generator(self.device).manual_seed(seed))
-        batch, target = self.group.share(batch), self.group.share(target)
-        lr = learning_rate(config, (epoch - 1) * self.num_steps + self.step, self.num_steps)
+        config, number = self.config, (epoch - 1) * self.num_steps + self.step
+        batch, target = self._batch(mix(config.seed, epoch, self.step), chosen, upcoming)
+        lr = learning_rate(config, number, self.num_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        scores = self.model(as_float(batch))
-        loss_sum = F.cross_entropy(scores, target, label_smoothing=config.label_smoothing, reduction="sum")
-        self.optimizer.zero_grad()
+        loss_sum, sums = self.loss(batch, target)
+        self.flat.gradients.zero_()
         (loss_sum / len(chosen)).backward()
-        self.group.add_gradients(self.model.parameters())
+        self.group.add_up(self.flat.gradients)
         if config.grad_clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip)
+            torch.nn.utils.clip_grad_norm_(self.flat.whole, config.grad_clip)
         self.optimizer.step()
-        self.sums[0] += loss_sum.detach()
-        self.sums[1] += (scores.detach().argmax(1) == target).sum()
+        if self.average is not None:
+            kept = min(config.ema, (number + 1) / (number + 10))  # the first steps are soon forgotten
+            self.average.lerp_(self.flat.values, 1 - kept)
+        self.sums += sums
+
+    def _batch(self, seed: int, chosen: Tensor, upcoming: Tensor | None) -> tuple[Tensor, Tensor]:
+        """This process's share of the chosen images, changed as the settings ask for, and their labels or targets."""
+        config = self.config
+        if config.model.drop_rate:
+            torch.manual_seed(seed + self.group.rank)
+        batch, target = self.source.take(chosen, upcoming), self.source.labels[chosen.to(self.device)]
+        if config.augment != "none" or config.mixup or config.cutmix:
+            generator = torch.Generator(self.device).manual_seed(seed)
+            batch = augment(batch, config.augment, generator)
+            if config.mixup or config.cutmix:
+                batch, target = mix_pairs(
+                    as_float(batch), target, config.model.num_classes, mixup=config.mixup, cutmix=config.cutmix,
+                    generator=generator,
+                )  # fmt: skip
+        return self.group.share(batch), self.group.share(target)
 
     def _finish(self, epoch: int, trained: dict[str, float | None]) -> dict[str, Any]:
         """Evaluates, keeps weights, row and what to resume from, in an order that a crash cannot spoil."""
@@ -155,7 +191,8 @@ class Training:
             )
         self.epoch, self.step, self.seconds = epoch, 0, 0.0
         self.sums.zero_()
-        self.run.save_checkpoint(self.model, epoch)
+        with self._averaged():
+            self.run.save_checkpoint(plain_weights(self.model), epoch)
         self.run.append_metrics(row)
         self._keep()
         self.run.set_state("training", epoch)
@@ -163,18 +200,35 @@ class Training:
 
     def _evaluate(self) -> tuple[float, float]:
         """Mean loss and accuracy on the held-out images."""
-        scores, labels = logits(self.model, self.held_out.images), self.held_out.labels
+        labels = self.held_out.labels
+        with self._averaged():
+            scores = logits(self.model, self.held_out.images, self.model.forward_patches if self.in_patches else None)
         losses = F.cross_entropy(scores, labels, reduction="none")
         sums = torch.stack([losses.to(self.sums.dtype).sum(), (scores.argmax(1) == labels).sum()])
         self.group.add_up(sums)
         loss_sum, num_right = (sums / len(self.test_set)).tolist()
         return loss_sum, num_right
 
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The model has its average weights inside, where the settings ask for such."""
+        if self.average is None:
+            yield
+            return
+        own = self.flat.values.clone()
+        self.flat.values.copy_(self.average)
+        try:
+            yield
+        finally:
+            self.flat.values.copy_(own)
+
     def _keep(self) -> None:
         """Writes what `_restore` reads: weights, optimiser state and position."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items() if torch.is_tensor(value)}
+        if self.average is not None:
+            tensors["average"] = self.average
         position = {"epoch": str(self.epoch), "step": str(self.step), "seconds": str(self.seconds)}
         self.run.save_resume(tensors | {"sums": self.sums}, position)
 
@@ -194,6 +248,8 @@ class Training:
                     _, index, slot = name.split(".")
                     state.setdefault(int(index), {})[slot] = value
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+            if self.average is not None:
+                self.average.copy_(tensors["average"])
             self.sums.copy_(tensors["sums"] * self.group.is_main)  # they are already those of all processes
             self.epoch, self.step = int(position["epoch"]), int(position["step"])
             self.seconds = float(position["seconds"])

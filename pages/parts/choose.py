@@ -47,7 +47,7 @@ def choose_data(base: TrainConfig) -> TrainConfig:
     config = base.changed(dataset=dataset, data_dir=data_dir)
     known = data.list_classes(dataset, data_dir)
     fitting = data.fit_classes(config).classes
-    beforehand = MANY_CLASSES if dataset == "folder" else CHOSEN_BEFOREHAND
+    beforehand = MANY_CLASSES if dataset == "folder" else max(CHOSEN_BEFOREHAND, len(base.classes))
     classes = st.multiselect(
         "Classes", known, default=fitting[:beforehand], key=f"choose_classes_{dataset}_{data_dir}",
         persist_state="session", help="At least two. Their order gives the labels 0, 1 and so on.", wrap=True,

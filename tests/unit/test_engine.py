@@ -1,6 +1,7 @@
 """The training loop on real drawn images, and against torch's own schedules and a loss written out by hand."""
 
 import math
+import shutil
 from itertools import count, product
 from typing import Any
 
@@ -11,8 +12,18 @@ from torch import Tensor
 
 from minivit import engine, machine
 from minivit.config import TrainConfig
-from minivit.data import load_split
-from minivit.engine import control, estimate_seconds, learning_rate, make_optimizer, train, training
+from minivit.data import load_split, patches
+from minivit.engine import (
+    FlatParameters,
+    control,
+    estimate_seconds,
+    learning_rate,
+    make_optimizer,
+    train,
+)
+from minivit.engine import step as step_module
+from minivit.engine.step import StepLoss
+from minivit.engine.whitening import plain_weights, whiten
 from minivit.errors import ConfigError, DataError, RunError, TrainingError
 from minivit.model import MiniViT
 from minivit.predict import predict_run, wilson
@@ -98,13 +109,13 @@ def test_epoch_0_is_the_freshly_seeded_model_and_is_kept_before_the_first_step(t
 def seen(monkeypatch) -> list[bytes]:
     """Every image that the model learns from, as it gets it."""
     images: list[bytes] = []
-    convert = training.as_float
+    convert = step_module.as_float
 
     def spy(batch):
         images.extend(image.numpy().tobytes() for image in batch)
         return convert(batch)
 
-    monkeypatch.setattr(training, "as_float", spy)
+    monkeypatch.setattr(step_module, "as_float", spy)
     return images
 
 
@@ -266,11 +277,28 @@ def test_the_row_of_an_epoch_holds_the_learning_rate_of_its_last_step(tiny):
 
 
 OTHERS = [
-    {"label_smoothing": 0.1, "grad_clip": 1.0, "drop_rate": 0.2, "weight_decay": 0.05, "warmup_epochs": 0.5},
-    {"normalize": True, "norm": "pre", "pos_embed": "learned", "act": "gelu", "depth": 1, "num_heads": 4},
+    {
+        "cutmix": 1.0,
+        "stem": "conv",
+        "ema": 0.9,
+        "label_smoothing": 0.1,
+        "grad_clip": 1.0,
+        "drop_rate": 0.2,
+        "weight_decay": 0.05,
+        "warmup_epochs": 0.5,
+    },
+    {
+        "normalize": True,
+        "norm": "pre",
+        "pos_embed": "learned",
+        "act": "gelu",
+        "depth": 1,
+        "num_heads": 4,
+        "warmup_epochs": 0.5,
+    },
     {"in_chans": 1, "grad_clip": 0.01, "drop_rate": 0.9, "label_smoothing": 0.99, "split": "official"},
 ]
-COMBINATIONS = product(("adam", "adamw", "sgd"), ("constant", "cosine", "one-cycle"), ("none", "flip", "flip-crop"))
+COMBINATIONS = product(("adam", "adamw", "sgd"), ("constant", "cosine", "one-cycle"), ("none", "flip", "rand"))
 
 
 @pytest.mark.parametrize(
@@ -312,17 +340,98 @@ def test_label_smoothing_weighs_all_classes_and_leaves_the_test_loss_alone(tiny)
 
 
 def test_adamw_decays_matrices_and_nothing_else(tiny):
-    model = MiniViT(tiny.changed(pos_embed="learned").model)
-    optimizer = make_optimizer(tiny.changed(optimizer="adamw", weight_decay=0.3), model)
-    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    decayed = {name for name, parameter in model.named_parameters() if decay[id(parameter)] == 0.3}
+    config = tiny.changed(pos_embed="learned", optimizer="adamw", weight_decay=0.3, lr=0.1)
+    model = MiniViT(config.model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1)
+    optimizer = make_optimizer(config, FlatParameters(model))
+    optimizer.step()  # with gradients of 0, only decay moves anything
+    decayed = {name for name, parameter in model.named_parameters() if parameter.allclose(torch.tensor(0.97))}
+    assert all(parameter.eq(1).all() for name, parameter in model.named_parameters() if name not in decayed)
     matrices = [
         f"blocks.{block}.{layer}.weight"
         for block in (0, 1)
         for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
     ]
     assert decayed == {"patch_embed.proj.weight", "head.weight", *matrices}
-    assert len(decay) == len(list(model.parameters()))
+
+
+def test_parameters_side_by_side_are_the_models_own_and_give_the_same_steps(tiny):
+    config = tiny.changed(weight_decay=0.1)
+    ours, theirs = MiniViT(config.model), MiniViT(config.model)
+    theirs.load_state_dict(ours.state_dict())
+    flat = FlatParameters(ours)
+    optimizer = make_optimizer(config, flat)
+    reference = torch.optim.Adam(theirs.parameters(), lr=config.lr, weight_decay=0.1)
+    for _ in range(5):
+        images = torch.rand(4, 3, 32, 32)
+        flat.gradients.zero_()
+        ours(images).square().sum().backward()
+        optimizer.step()
+        reference.zero_grad()
+        theirs(images).square().sum().backward()
+        reference.step()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_compiled_step_gives_the_gradients_of_the_plain_one(tiny):
+    said = []
+    config = tiny.changed(compile="on", depth=1, norm="post", num_heads=1, images_per_class=50, batch_size=32, epochs=1)
+    run = Run.create(config)
+    train(config, run, say=said.append)
+    assert any("The step is compiled, as the settings ask for." in line for line in said)
+    plain = trained(config.changed(compile="off"))
+    for name, value in weights(plain, 1).items():
+        torch.testing.assert_close(weights(run, 1)[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_whether_a_step_is_compiled_is_decided_by_what_it_saves_and_said(tiny, monkeypatch):
+    def decided(seconds_left, **settings):
+        said = []
+        loss = StepLoss(tiny.changed(**settings), lambda images: images, torch.device("cpu"))
+        loss.decide(None, said.append)
+        loss.decide(seconds_left, said.append)
+        return loss.compiled is not None, said
+
+    assert decided(10_000)[0] and "would save about 3500 s" in decided(10_000)[1][0]
+    assert not decided(50)[0] and "not compiled: compiling takes about 45 s" in decided(50)[1][0]
+    assert decided(1, compile="on")[0]
+    assert decided(10_000, compile="off") == (False, [])
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert not decided(10_000)[0] and "no C++ compiler" in decided(10_000)[1][0]
+
+
+def test_whitening_decorrelates_the_training_patches_and_is_folded_into_what_is_kept(tiny):
+    config = tiny.changed(whiten=True, normalize=True, epochs=1, patch_size=4)
+    train_set, held_out = load_split(config)
+    model = MiniViT(config.model)
+    model.mean.fill_(0.5)
+    model.std.fill_(0.25)
+    whiten(model, train_set.images)
+    cut = patches((train_set.images.float() / 255 - 0.5) / 0.25, 4).flatten(2).flatten(0, 1)
+    matrix = model.patch_embed.proj.parametrizations.weight[0].matrix
+    covariance = (cut @ matrix.T).T.cov()
+    strong = covariance.diagonal() > 0.9  # the rest is noise and stays below
+    assert strong.sum() > 20 and covariance.diagonal().max() < 1.01
+    assert (covariance - covariance.diagonal().diag()).abs().max() < 1e-3
+    plain = MiniViT(config.model)
+    plain.load_state_dict(plain_weights(model))
+    images = held_out.images[:8].float() / 255
+    torch.testing.assert_close(plain(images), model(images), rtol=1e-5, atol=1e-5)
+    run = trained(config)
+    assert "patch_embed.proj.weight" in weights(run, 1)
+    assert run.load_model(1)(images).isfinite().all()
+
+
+def test_the_average_of_the_weights_is_what_is_shown_and_kept(tiny):
+    config = tiny.changed(epochs=1, batch_size=96, ema=0.9, optimizer="sgd", lr=1.0)
+    averaged, plain = trained(config), trained(config.changed(ema=0))
+    for name, start in weights(plain, 0).items():
+        end, shown = weights(plain, 1)[name], weights(averaged, 1)[name]
+        torch.testing.assert_close(shown, start + 0.9 * (end - start), rtol=1e-4, atol=1e-6)  # 1 / 10 is kept at first
+    assert averaged.metrics()[1]["test_loss"] != plain.metrics()[1]["test_loss"]
 
 
 def test_dropout_and_augmentation_do_not_touch_evaluation(tiny):
@@ -351,7 +460,16 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(tiny):
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_a_run_paused_at_every_step_is_bit_for_bit_the_run_that_went_through(tiny, every_step, optimizer):
-    config = tiny.changed(optimizer=optimizer, weight_decay=0.01, label_smoothing=0.1, grad_clip=1, **RANDOM)
+    config = tiny.changed(
+        optimizer=optimizer,
+        weight_decay=0.01,
+        label_smoothing=0.1,
+        grad_clip=1,
+        ema=0.9,
+        whiten=True,
+        mixup=0.5,
+        **RANDOM,
+    )
     through = trained(config)
     run = Run.create(config)
     pauses = 0

@@ -55,30 +55,56 @@ def test_counting_parameters_agrees_with_the_built_model():
 
 SHAPES = [
     ViTConfig(
-        norm=norm, pos_embed=pos, act=act, depth=depth, num_heads=heads, embed_dim=16, patch_size=8, in_chans=chans
+        norm=norm, pos_embed=pos, act=act, depth=depth, num_heads=heads, embed_dim=16, patch_size=8, in_chans=chans,
+        stem=stem,
     )
-    for norm, pos, act, depth, heads, chans in product(
-        ("pre", "post"), ("learned", "sine"), ("relu", "gelu"), (1, 3), (1, 4), (1, 3)
+    for norm, pos, act, depth, heads, chans, stem in product(
+        ("pre", "post"), ("learned", "sine"), ("relu", "gelu"), (1, 3), (1, 4), (1, 3), ("patch", "conv")
     )
-]
+]  # fmt: skip
 
 
 def test_looking_at_attention_changes_neither_logits_nor_gradients():
     for config in SHAPES:
         torch.manual_seed(0)
         model = MiniViT(config)
-        images = torch.rand(3, config.in_chans, 32, 32)
+        model.mean.uniform_(0.3, 0.6)
+        model.std.uniform_(0.2, 0.4)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 0.1 * torch.randn_like(parameter)  # CLS and biases away from 0
+        model.double()  # so that only a difference in the formulas shows
+        images = torch.rand(3, config.in_chans, 32, 32, dtype=torch.float64)
         plain = model(images)
         plain_gradients = torch.autograd.grad(plain.square().sum(), list(model.parameters()))
         looked, attn = model(images, return_attn=True)
         gradients = torch.autograd.grad(looked.square().sum(), list(model.parameters()))
-        torch.testing.assert_close(plain, looked, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(plain, looked, atol=1e-10, rtol=1e-8)
         for ours, theirs in zip(plain_gradients, gradients, strict=True):
-            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=1e-8)
         assert len(attn) == config.depth
         for layer in attn:
             assert layer.shape == (3, config.num_heads, 17, 17)
-            torch.testing.assert_close(layer.sum(-1), torch.ones(3, config.num_heads, 17))
+            torch.testing.assert_close(layer.sum(-1), torch.ones(3, config.num_heads, 17, dtype=torch.float64))
+
+
+def test_one_post_norm_block_is_computed_from_its_patches_alone_unless_dropout_changes_its_tokens():
+    assert [config for config in SHAPES if MiniViT(config).absorbs] == [
+        config for config in SHAPES if (config.depth, config.norm, config.stem) == (1, "post", "patch")
+    ]
+    dropping = MiniViT(ViTConfig(embed_dim=16, drop_rate=0.5))
+    assert not dropping.absorbs and dropping.eval().absorbs
+
+
+def test_a_convolutional_stem_gives_one_token_a_patch_that_sees_a_little_around_it():
+    for patch_size in (2, 4, 8):
+        config = ViTConfig(stem="conv", patch_size=patch_size, embed_dim=16)
+        images = torch.rand(1, 3, 32, 32, requires_grad=True)
+        embed = MiniViT(config).patch_embed
+        tokens = embed(images)
+        assert tokens.shape == (1, config.num_patches, 16)
+        (gradient,) = torch.autograd.grad(embed.stem[0](images)[0, :, 3, 3].square().sum(), images)
+        assert gradient[0].abs().sum(0).nonzero().tolist() == [[row, col] for row in (5, 6, 7) for col in (5, 6, 7)]
 
 
 @pytest.mark.parametrize("act", ["gelu", "relu"])

@@ -1,0 +1,132 @@
+"""Random changes to a whole batch of training images at once. Pure functions of the batch and a `torch.Generator`.
+
+B images, C channels, H × W pixels, K classes. Randomness comes from the generator alone, drawn on its device, so that
+a seed gives the same changes wherever the images are.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Augmentation = Literal["none", "flip", "flip-crop", "rand"]
+
+NUM_OPS = 2  # of RandAugment, one after the other on each image
+STRENGTH = 0.3  # of each of its operations, 0..1: magnitude 9 of 30
+
+
+def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """A batch (B, C, H, W), each image changed at random by itself; of any dtype, uint8 for 'rand'.
+
+    'flip' mirrors left and right with probability ½; 'flip-crop' also shifts by up to 12.5 % of the side, as does a
+    random crop of the image padded with its own reflection; 'rand' goes on with RandAugment (1909.13719).
+    """
+    if how == "none":
+        return images
+    B, C, H, W = images.shape
+    device = generator.device
+
+    def draw(low: int, high: int) -> Tensor:
+        """A whole number low..high for each image."""
+        return torch.randint(low, high + 1, (B, 1), generator=generator, device=device)
+
+    rows, cols = torch.arange(H, device=device).expand(B, H), torch.arange(W, device=device).expand(B, W)
+    flipped = draw(0, 1) == 1
+    if how != "flip":
+        rows = _reflect(rows + draw(-(H // 8), H // 8), H)
+        cols = _reflect(cols + draw(-(W // 8), W // 8), W)
+    cols = torch.where(flipped, cols.flip(1), cols)
+    source = (rows[:, :, None] * W + cols[:, None, :]).view(B, 1, H * W).to(images.device)
+    changed = images.flatten(2).gather(2, source.expand(B, C, H * W)).view(B, C, H, W)
+    return rand_augment(changed, generator) if how == "rand" else changed
+
+
+def rand_augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """RandAugment (1909.13719) of uint8 (B, C, H, W): two random operations an image, each in a random direction.
+
+    The operations are torchvision's; all images of a batch that drew the same one are changed together.
+    """
+    operations = _operations(images.shape[-1])
+    for _ in range(NUM_OPS):
+        drawn = torch.randint(len(operations), (len(images),), generator=generator, device=generator.device)
+        changed = images.clone()
+        for number, operation in enumerate(operations):
+            where = (drawn == number).nonzero().flatten().to(images.device)
+            if len(where):
+                changed[where] = operation(images[where])
+        images = changed
+    return images
+
+
+def mix_pairs(
+    images: Tensor, target: Tensor, num_classes: int, *, mixup: float, cutmix: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Each image mixed with another of its batch: float 0..1 (B, C, H, W) and target shares (B, K), of labels (B,).
+
+    Mixup (1710.09412) averages two images; CutMix (1905.04899) sets a rectangle of one into the other. `mixup` and
+    `cutmix` are the α of the Beta distribution that the share is drawn from, 0 for never; with both, each batch takes
+    one of them by chance.
+    """
+    shares = F.one_hot(target, num_classes).to(images.dtype)
+    chance = random.Random(int(torch.randint(2**31, (), generator=generator, device=generator.device)))
+    cut = bool(cutmix) and (not mixup or chance.random() < 0.5)
+    alpha = cutmix if cut else mixup
+    if not alpha:
+        return images, shares
+    share = chance.betavariate(alpha, alpha)  # of the image itself
+    if cut:
+        H, W = images.shape[2:]
+        rows, cols = _rectangle(chance, 1 - share, H, W)
+        images = images.clone()
+        images[:, :, rows, cols] = images.flip(0)[:, :, rows, cols]
+        share = 1 - (rows.stop - rows.start) * (cols.stop - cols.start) / (H * W)
+    else:
+        images = share * images + (1 - share) * images.flip(0)
+    return images, share * shares + (1 - share) * shares.flip(0)
+
+
+def _rectangle(chance: random.Random, area: float, height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of a rectangle of about this share of the image, cut off at its edges."""
+
+    def span(size: int) -> slice:
+        middle, half = chance.randrange(size), round(size * math.sqrt(area) / 2)
+        return slice(max(0, middle - half), min(size, middle + half))
+
+    return span(height), span(width)
+
+
+def _operations(size: int) -> list[Callable[[Tensor], Tensor]]:
+    """RandAugment's operations for images of `size` px, those that have a direction once for each."""
+    from torchvision.transforms.v2 import functional as V  # takes two seconds to import
+
+    def affine(**how: float) -> Callable[[Tensor], Tensor]:
+        x, y = how.get("shear_x", 0.0), how.get("shear_y", 0.0)
+        move = [round(how.get("right", 0.0)), round(how.get("down", 0.0))]
+        return lambda images: V.affine(images, how.get("angle", 0.0), move, 1.0, [x, y], fill=[128.0])
+
+    shear, move, turn = math.degrees(0.3 * STRENGTH), 0.45 * STRENGTH * size, 30 * STRENGTH
+    found: list[Callable[[Tensor], Tensor]] = [
+        lambda images: images,
+        V.autocontrast,
+        V.equalize,
+        lambda images: V.posterize(images, 8 - round(4 * STRENGTH)),
+        lambda images: V.solarize(images, 255 * (1 - STRENGTH)),
+    ]
+    for way in (1, -1):
+        found += [affine(shear_x=way * shear), affine(shear_y=way * shear), affine(angle=way * turn)]
+        found += [affine(right=way * move), affine(down=way * move)]
+        for adjust in (V.adjust_brightness, V.adjust_saturation, V.adjust_contrast, V.adjust_sharpness):
+            found.append(
+                partial(adjust, **{f"{adjust.__name__.removeprefix('adjust_')}_factor": 1 + 0.9 * way * STRENGTH})
+            )
+    return found
+
+
+def _reflect(index: Tensor, size: int) -> Tensor:
+    """Indices beyond either edge, mirrored at it without repeating it."""
+    return size - 1 - (size - 1 - index.abs()).abs()
