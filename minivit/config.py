@@ -335,7 +335,7 @@ PRESETS: dict[str, str] = {
     "article": "The notebook's experiment, exactly: one layer, one head, 28,676 parameters.",
     "quick": "The same layer with eight heads, trained by a modern recipe in a tenth of the epochs.",
     "strong": "Two layers behind a convolutional stem, augmentation and a cosine schedule: slower, more accurate.",
-    "gpu": "Six layers for all ten classes of CIFAR-10 on one modern GPU: RandAugment, Mixup, CutMix, averaged weights.",
+    "gpu": "Six layers for all ten classes of CIFAR-10 on one modern GPU: RandAugment, CutMix, averaged weights.",
 }
 
 
