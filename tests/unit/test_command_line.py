@@ -89,8 +89,10 @@ def test_training_prints_a_line_per_epoch_and_the_run_folder_last(process, train
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
     assert "90 training and 30 held-out images" in lines[0]
-    assert [line.split(":")[0] for line in lines[1:-1]] == ["epoch 0 (untrained)", "epoch 1", "epoch 2", "epoch 3"]
-    for line, row in zip(lines[1:-1], trained.metrics(), strict=True):
+    epochs = [line for line in lines[1:-1] if line.startswith("epoch")]
+    assert [line.split(":")[0] for line in epochs] == ["epoch 0 (untrained)", "epoch 1", "epoch 2", "epoch 3"]
+    assert [line.split(":")[0] for line in lines[1:-1] if line not in epochs] == ["The step is not compiled"]
+    for line, row in zip(epochs, trained.metrics(), strict=True):
         assert f"accuracy {row['test_acc']:.4f}" in line and f"held-out loss {row['test_loss']:.4f}" in line
     assert Path(lines[-1]) == trained.path and trained.state.phase == "done"
     assert process.stderr == ""
@@ -166,7 +168,8 @@ def test_a_run_that_was_cut_off_is_finished_and_named_last(call, tiny):
         train(tiny, run, progress, lambda _: None)
     code, out, _ = call("resume", run.path)
     lines = out.splitlines()
-    assert code == 0 and [line.split(":")[0] for line in lines[1:-1]] == ["epoch 2", "epoch 3"]
+    assert code == 0
+    assert [line.split(":")[0] for line in lines[1:-1] if line.startswith("epoch")] == ["epoch 2", "epoch 3"]
     assert lines[-1] == str(run.path)
     assert run.state.phase == "done" and [row["epoch"] for row in run.metrics()] == [0, 1, 2, 3]
 

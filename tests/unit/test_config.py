@@ -27,7 +27,8 @@ def test_the_article_preset_holds_the_articles_settings():
 def test_every_setting_has_what_a_form_needs_to_explain_it():
     names = [setting.name for setting in settings()]
     assert len(names) == len(set(names))
-    assert set(names) == (set(TrainConfig.model_fields) | set(ViTConfig.model_fields)) - {"model", "num_classes"}
+    hidden = {"model", "num_classes", "imported"}  # not chosen by a person
+    assert set(names) == (set(TrainConfig.model_fields) | set(ViTConfig.model_fields)) - hidden
     for setting in settings():
         assert setting.title and setting.help.endswith(".")
         if setting.kind in (int, float) and not setting.choices:
