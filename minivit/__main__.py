@@ -1,4 +1,4 @@
-"""The same without a browser: `python -m minivit train | sweep | resume | predict | export | import | download`."""
+"""The same without a browser: `python -m minivit COMMAND`, from `train` to `download`."""
 
 import argparse
 import sys
@@ -18,6 +18,7 @@ from minivit.foreign import NORMALIZATIONS, import_model
 from minivit.machine import pick_device
 from minivit.predict import Predictions, precision_recall, predict_run, wilson
 from minivit.runs import Run
+from minivit.scores import NUM_IMAGES, report
 from minivit.sweep import (
     Sweep,
     SweepConfig,
@@ -82,6 +83,12 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     one.add_argument("--epoch", type=int, help="a saved epoch (default: the newest)")
     one.set_defaults(command=_predict)
+
+    one = commands.add_parser("trust", help="what the maps of a run are worth: known answers, deletion and insertion")
+    one.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    one.add_argument("--epoch", type=int, help="a saved epoch (default: the newest)")
+    one.add_argument("--images", type=int, default=NUM_IMAGES, help=f"held-out images (default: {NUM_IMAGES})")
+    one.set_defaults(command=_trust)
 
     one = commands.add_parser(
         "export", help="the attention of one held-out image as a file, or the model or the run itself",
@@ -250,6 +257,10 @@ def _report(predictions: Predictions, config: TrainConfig) -> str:
 
 def _share(share: float) -> str:
     return "–" if share != share else f"{share:.3f}"  # where nothing was predicted, or nothing true
+
+
+def _trust(chosen: argparse.Namespace) -> None:
+    print(report(Run.open(chosen.run_dir), chosen.epoch, chosen.images))
 
 
 def _export(chosen: argparse.Namespace) -> None:

@@ -96,16 +96,20 @@ def maps(
     depth = model.config.depth
     if METHODS[name].needs_layer and not -depth <= layer < depth:
         raise ConfigError(f"There is no layer {layer + 1}; the model has {depth}. Choose 1 to {depth}.")
+    if METHODS[name].needs_layer:
+        return attention.cls_map(every_layer(name, model, images)[layer], head)
     match name:
-        case "cls_map":
-            return attention.cls_map(_attn(model, images)[layer], head)
         case "rollout":
             return attention.rollout(_attn(model, images))
         case "relevance":
             return attention.relevance(model, images, classes, against)
-        case "value_weighted":
-            return attention.cls_map(attention.value_weighted(model, images)[layer], head)
     return trust.occlusion(model, images, classes, "drop" if name == "occlusion_drop" else "mean", against)
+
+
+def every_layer(name: str, model: MiniViT, images: Tensor) -> list[Tensor]:
+    """What a method that needs a layer is read from by `attention.cls_map`: a tensor (B, H, N, N) a layer."""
+    assert METHODS[name].needs_layer
+    return attention.value_weighted(model, images) if name == "value_weighted" else _attn(model, images)
 
 
 def unavailable(name: str, config: ViTConfig) -> str | None:

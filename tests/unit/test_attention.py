@@ -1,7 +1,10 @@
 import article_yardstick
+import attention_yardstick as yardstick
 import numpy as np
 import pytest
+import scipy.stats
 import torch
+from small_models import KINDS, random_images, random_model, settings_of, weights_of
 
 from minivit import attention
 from minivit.config import ViTConfig
@@ -37,13 +40,11 @@ def test_rollout_agrees_with_an_independent_implementation():
     attn = random_attention(4)
     ours = attention.rollout(attn)
     for image in range(2):
-        theirs = article_yardstick.rollout([layer[image].numpy() for layer in attn])
-        np.testing.assert_allclose(ours[image], theirs, atol=1e-6)
-
-
-def test_rollout_in_the_wrong_order_is_another_map():
-    attn = random_attention(4)
-    assert not torch.allclose(attention.rollout(attn), attention.rollout(attn[::-1]), atol=1e-4)
+        layers = [layer[image].numpy() for layer in attn]
+        for theirs in (article_yardstick.rollout(layers), yardstick.rollout(layers)):
+            np.testing.assert_allclose(ours[image], theirs, atol=1e-6)
+        multiplied_on_the_right = yardstick.rollout(layers[::-1])
+        assert not np.allclose(ours[image], multiplied_on_the_right, atol=1e-4)
 
 
 def test_rollout_of_uniform_attention_is_uniform():
@@ -56,27 +57,42 @@ def test_rollout_of_one_layer_is_half_the_mean_cls_map():
     torch.testing.assert_close(attention.rollout(attn), attention.cls_map(attn[0]) / 2)
 
 
-def relevance_by_loops(model: MiniViT, image: torch.Tensor, label: int) -> np.ndarray:
-    """Equations 5 and 6 of 2103.15679 for one image, written out."""
+def relevance_of_one(model: MiniViT, image: torch.Tensor, label: int, *, reverse: bool = False) -> np.ndarray:
+    """The yardstick's relevance, from gradients of that class's logit; reversed layer order is a known mistake."""
     logits, attn = model(image[None], return_attn=True)
     gradients = torch.autograd.grad(logits[0, label], attn)
-    N = attn[0].shape[-1]
-    R = np.eye(N)
-    for layer, gradient in zip(attn, gradients, strict=True):
-        A_bar = np.zeros((N, N))
-        for head in range(layer.shape[1]):
-            A_bar += np.maximum(layer[0, head].detach().numpy() * gradient[0, head].numpy(), 0)
-        R = R + (A_bar / layer.shape[1]) @ R
-    return R[0, 1:]
+    return yardstick.relevance(
+        [layer[0].detach().numpy() for layer in attn],
+        [gradient[0].numpy() for gradient in (gradients[::-1] if reverse else gradients)],
+    )
 
 
-def test_relevance_agrees_with_the_equations_written_out():
-    torch.manual_seed(0)
-    model = MiniViT(ViTConfig(depth=3, num_heads=4, embed_dim=32, patch_size=8, num_classes=5, norm="pre")).eval()
-    images, classes = torch.rand(3, 3, 32, 32), torch.tensor([4, 0, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_relevance_agrees_with_the_equations_written_out_and_not_with_a_reversed_order(kind):
+    model, images, classes = random_model(**kind), random_images(3), torch.tensor([3, 0, 2])
     ours = attention.relevance(model, images, classes)
-    for index in range(3):
-        np.testing.assert_allclose(ours[index], relevance_by_loops(model, images[index], classes[index]), atol=1e-6)
+    for image, label, found in zip(images, classes, ours, strict=True):
+        np.testing.assert_allclose(found, relevance_of_one(model, image, label), atol=1e-5)
+        assert not np.allclose(found, relevance_of_one(model, image, label, reverse=True), atol=1e-3)
+
+
+def test_relevance_clamps_before_the_mean_over_heads():
+    model, images = random_model(depth=1), random_images(1)
+    logits, (attn,) = model(images, return_attn=True)
+    (gradient,) = torch.autograd.grad(logits[0, 1], attn)
+    found = attention.relevance(model, images, torch.tensor([1]))
+    product = (attn * gradient)[:, :, 0, 1:].detach()
+    torch.testing.assert_close(found, product.clamp(min=0).mean(1))
+    assert not torch.allclose(found, product.mean(1).clamp(min=0), atol=1e-3)
+
+
+def test_relevance_of_one_class_rather_than_another_is_that_of_the_difference_of_their_logits():
+    model, images = random_model(), random_images(2)
+    found = attention.relevance(model, images, torch.tensor([0, 1]), against=torch.tensor([2, 2]))
+    with torch.no_grad():
+        model.head.weight[:2] -= model.head.weight[2]
+        model.head.bias[:2] -= model.head.bias[2]
+    torch.testing.assert_close(found, attention.relevance(model, images, torch.tensor([0, 1])))
 
 
 def test_relevance_works_on_frozen_weights_and_leaves_the_model_as_it_was():
@@ -143,3 +159,118 @@ def test_attend_gives_probabilities_and_the_attention_of_every_layer_in_order():
     _, layers = model(images / 255, return_attn=True)
     for index, layer in enumerate(layers):
         torch.testing.assert_close(attn[:, index], layer)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_value_weighted_attention_agrees_with_an_independent_implementation(kind):
+    model, images = random_model(**kind), random_images(2)
+    ours, weights = attention.value_weighted(model, images), weights_of(model)
+    for image, picture in enumerate(images):
+        seen = yardstick.vit_forward(weights, picture.numpy(), **settings_of(model))
+        for layer, read in enumerate(seen.inputs):
+            names = (f"blocks.{layer}.attn.{part}" for part in ("qkv.weight", "qkv.bias", "proj.weight"))
+            theirs = yardstick.value_weighted(read, *(weights[name] for name in names), seen.attn[layer], 4)
+            np.testing.assert_allclose(ours[layer][image], theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_position_and_content_agree_with_an_independent_implementation_and_add_up_to_the_scores(kind):
+    model, images = random_model(**kind), random_images(2)
+    ours, weights = attention.position_content(model, images).numpy(), weights_of(model)
+    qkv, bias = weights["blocks.0.attn.qkv.weight"], weights["blocks.0.attn.qkv.bias"]
+    position = weights["pos_embed"][0]
+    for image, picture in enumerate(images):
+        seen = yardstick.vit_forward(weights, picture.numpy(), **settings_of(model))
+        np.testing.assert_allclose(ours[image].sum(1), seen.scores[0], atol=1e-5)
+        halves = [np.vstack([weights["cls_token"][0], yardstick.embed(weights, picture.numpy())]), position]
+        if model.config.norm == "pre":
+            deviation = np.sqrt((halves[0] + position).var(1, keepdims=True) + 1e-6)
+            gamma, beta = weights["blocks.0.norm1.weight"], weights["blocks.0.norm1.bias"]
+            halves = [(half - half.mean(1, keepdims=True)) / deviation * gamma for half in halves]
+            halves[0] = halves[0] + beta
+        theirs = yardstick.position_content(*halves, qkv[:16], bias[:16], qkv[16:32], bias[16:32], 4)
+        for term, expected in enumerate(theirs):
+            np.testing.assert_allclose(ours[image, :, term], expected, atol=1e-5)
+
+
+def test_without_positions_all_of_the_scores_is_content():
+    model = random_model(pos_embed="learned")
+    with torch.no_grad():
+        model.pos_embed.zero_()
+    shares = attention.term_shares(attention.position_content(model, random_images(2)))
+    torch.testing.assert_close(shares, torch.tensor([1.0, 0, 0, 0]).expand(2, 4, 4))
+
+
+def test_shares_of_the_terms_add_up_to_one_and_ignore_what_every_key_has():
+    terms = torch.randn(2, 3, 4, 17, 17)
+    shares = attention.term_shares(terms)
+    torch.testing.assert_close(shares.sum(-1), torch.ones(2, 3))
+    lifted = terms + torch.randn(2, 3, 4, 17, 1)
+    torch.testing.assert_close(attention.term_shares(lifted), shares, atol=1e-4, rtol=1e-4)
+    one, whole = terms[0, 1, 2, 0].numpy(), terms[0, 1, :, 0].sum(0).numpy()
+    expected = np.cov(one, whole)[0, 1] / whole.var(ddof=1)
+    assert attention.term_shares(terms[..., :1, :])[0, 1, 2].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_effect_of_a_head_is_the_accuracy_without_it():
+    model, images = random_model(), random_images(100)
+    with torch.no_grad():
+        model.head.bias -= model(images).mean(0)  # so that all classes are predicted
+    labels = model(images).argmax(1)
+    labels[:10] = (labels[:10] + 1) % 4
+    without, whole = attention.head_effects(model, images, labels)
+    assert without.shape == (3, 4) and whole == pytest.approx(0.9)
+    for layer, head in np.ndindex(3, 4):
+        silenced = torch.zeros(3, 4, dtype=torch.bool)
+        silenced[layer, head] = True
+        right = (model(images, silenced=silenced).argmax(1) == labels).float().mean()
+        assert without[layer, head].item() == pytest.approx(right.item())
+    assert without.min() < 0.8
+
+
+def test_divergence_agrees_with_scipy_and_the_yardstick():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.rand(5, 64, generator=generator), torch.rand(5, 64, generator=generator) ** 4
+    a[:, :20] = 0
+    found = attention.divergence(a, b)
+    for image in range(5):
+        p, q = a[image].double() / a[image].double().sum(), b[image].double() / b[image].double().sum()
+        by_scipy = (scipy.stats.entropy(p, (p + q) / 2, base=2) + scipy.stats.entropy(q, (p + q) / 2, base=2)) / 2
+        assert found[image].item() == pytest.approx(by_scipy, abs=1e-5)
+        assert found[image].item() == pytest.approx(yardstick.jensen_shannon(a[image], b[image]), abs=1e-5)
+
+
+def test_divergence_is_zero_for_the_same_map_and_one_bit_for_maps_apart():
+    one, other = torch.eye(64)[:1], torch.eye(64)[1:2]
+    assert attention.divergence(one, other).item() == 1
+    assert attention.divergence(one, 3 * one).item() == 0
+
+
+def test_image_dependence_agrees_with_the_yardstick_and_is_zero_where_all_maps_are_alike():
+    maps = torch.rand(6, 64, generator=torch.Generator().manual_seed(0))
+    assert attention.image_dependence(maps) == pytest.approx(yardstick.image_dependence(maps), abs=1e-5)
+    alike = maps[:1] * torch.tensor([[1.0], [2], [3]])
+    assert attention.image_dependence(alike) == pytest.approx(0, abs=1e-6)
+    assert attention.image_share(alike) == pytest.approx(0, abs=1e-6)
+
+
+def test_noise_on_uniform_maps_is_image_dependent_by_correlation_but_moves_no_share():
+    noise = torch.rand(50, 64, generator=torch.Generator().manual_seed(0))
+    assert attention.image_dependence(1 + 0.001 * noise) > 0.95
+    assert attention.image_share(1 + 0.001 * noise) < 0.001
+    assert attention.image_share(torch.eye(64)) == pytest.approx(63 / 64)  # each image looks at its own patch
+
+
+def test_the_image_specific_part_is_what_the_average_image_lacks():
+    maps = torch.tensor([[1.0, 3], [3, 5]])
+    assert attention.image_specific(maps).tolist() == [[-1, -1], [1, 1]]
+
+
+def test_attend_can_drop_patches():
+    model, images = random_model(), random_images(2)
+    probs, attn = attention.attend(model, images, keep=torch.tensor([[0, 5], [7, 3]]))
+    assert attn.shape == (2, 3, 4, 3, 3)
+    picture = images[1].numpy()
+    theirs = yardstick.vit_forward(weights_of(model), picture, keep=[7, 3], **settings_of(model))
+    np.testing.assert_allclose(attn[1, 2], theirs.attn[2], atol=1e-5)
+    np.testing.assert_allclose(probs[1], yardstick.softmax(theirs.logits), atol=1e-5)
