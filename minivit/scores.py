@@ -1,7 +1,7 @@
 """What the methods' maps are worth on a whole set of images: known answers, and deletion and insertion, as tables.
 
-Two maps that know nothing of the model stand beside them: a uniform one, and the brightness of the image's patches,
-since an object that is lighter than its surroundings can be found without a model.
+A map that knows nothing of the model stands beside them, the brightness of the image's patches: an object that is
+lighter than its surroundings can be found without a model. And what a uniform map scores is said.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from minivit.attention import Head, cls_map, write_head
 from minivit.data import ImageSet, load_split
-from minivit.errors import DataError
+from minivit.errors import ConfigError, DataError
 from minivit.methods import METHODS, every_layer, maps, unavailable
 from minivit.model import MiniViT
 from minivit.predict import logits, wilson
@@ -126,8 +126,6 @@ def brightness(images: Tensor, patch_size: int) -> Tensor:
 
 def _named_maps(model: MiniViT, found: ImageSet) -> Iterator[tuple[str, Tensor]]:
     """Every map that there is to score, (B, P) on the CPU, by a name for people."""
-    P = model.config.num_patches
-    yield "Uniform, no model", torch.full((len(found), P), 1 / P)
     yield BRIGHTNESS, brightness(found.images, model.config.patch_size)
     for name, method in METHODS.items():
         if unavailable(name, model.config):
@@ -157,8 +155,10 @@ def _mean(values: Tensor) -> Share:
 def report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGES) -> str:
     """Both tables of a run's model after `epoch` (the newest by default) as Markdown, on the first held-out images.
 
-    Known answers only where the data set has masks, beside the untrained model's.
+    Known answers only where the data set has masks, beside the untrained model's. ConfigError for fewer than 2 images.
     """
+    if num_images < 2:
+        raise ConfigError(f"{num_images} images cannot be compared. Take at least 2.")
     model, untrained = run.load_model(epoch), run.load_model(0)
     _, held_out = load_split(run.config)
     found = held_out.select(range(min(num_images, len(held_out))))
@@ -184,8 +184,8 @@ def _known_table(
         for now, before in zip(trained, untrained, strict=True)
     ]
     return [
-        "Known answers, asked for the true class (95 % intervals). A patch drawn at random touches the object with "
-        f"{chance:.3f}.",
+        "Known answers, asked for the true class, with 95 % intervals. A uniform map has "
+        f"{uniform_mass(found.masks).mean():.3f} of its mass on the object, and {chance:.3f} of all patches touch it.",
         "",
         *_markdown(header, rows),
     ]

@@ -1,0 +1,76 @@
+import pytest
+import torch
+from small_models import random_images, random_model
+
+from minivit import attention, trust
+from minivit.config import ViTConfig
+from minivit.errors import ConfigError
+from minivit.methods import METHODS, maps, unavailable
+from minivit.model import MiniViT
+
+
+def test_methods_stand_in_the_agreed_order_and_each_says_what_it_is():
+    assert list(METHODS) == ["cls_map", "rollout", "relevance", "value_weighted", "occlusion", "occlusion_drop"]
+    for method in METHODS.values():
+        assert method.title and method.formula and method.limits and "arXiv" in method.source
+        assert not (method.needs_class and method.needs_layer)
+
+
+def test_each_method_gives_what_its_own_function_gives():
+    model, images, classes = random_model(), random_images(2), torch.tensor([3, 1])
+    _, attn = model(images, return_attn=True)
+    expected = {
+        "cls_map": attention.cls_map(attn[1], 2),
+        "rollout": attention.rollout(attn),
+        "relevance": attention.relevance(model, images, classes),
+        "value_weighted": attention.cls_map(attention.value_weighted(model, images)[1], 2),
+        "occlusion": trust.occlusion(model, images, classes, "mean"),
+        "occlusion_drop": trust.occlusion(model, images, classes, "drop"),
+    }
+    for name in METHODS:
+        found = maps(name, model, images, classes, layer=1, head=2)
+        assert found.shape == (2, 16) and not found.requires_grad
+        torch.testing.assert_close(found, expected[name].detach())
+
+
+def test_a_method_is_signed_where_its_maps_go_below_zero():
+    model, images, classes = random_model(), random_images(8), torch.arange(8) % 4
+    for name, method in METHODS.items():
+        assert (maps(name, model, images, classes).min() < 0) == method.signed, name
+
+
+def test_only_methods_that_need_a_class_change_with_it():
+    model, images = random_model(), random_images(2)
+    classes = torch.tensor([0, 1]), torch.tensor([2, 3])
+    for name, method in METHODS.items():
+        first, second = (maps(name, model, images, asked) for asked in classes)
+        assert torch.equal(first, second) != method.needs_class, name
+        apart = maps(name, model, images, classes[0], against=classes[1])
+        assert torch.equal(first, apart) != method.needs_class, name
+
+
+def test_pixels_may_be_whole_numbers():
+    model, classes = random_model(), torch.tensor([0, 1])
+    images = (random_images(2) * 255).to(torch.uint8)
+    for name in METHODS:
+        found = maps(name, model, images, classes)
+        torch.testing.assert_close(found, maps(name, model, images.float() / 255, classes))
+
+
+def test_rollout_is_switched_off_for_one_layer_with_the_reason():
+    one, two = ViTConfig(), ViTConfig(depth=2)
+    assert "one layer" in str(unavailable("rollout", one))
+    assert [name for name in METHODS if unavailable(name, one)] == ["rollout"]
+    assert not [name for name in METHODS if unavailable(name, two)]
+    with pytest.raises(ConfigError, match="one layer"):
+        maps("rollout", MiniViT(one).eval(), torch.rand(1, 3, 32, 32), torch.tensor([0]))
+
+
+def test_a_method_or_layer_that_is_not_there_is_refused():
+    model, images, classes = random_model(), random_images(1), torch.tensor([0])
+    with pytest.raises(ConfigError, match="'saliency'"):
+        maps("saliency", model, images, classes)
+    with pytest.raises(ConfigError, match="no layer 4; the model has 3"):
+        maps("cls_map", model, images, classes, layer=3)
+    with pytest.raises(ConfigError, match="no head"):
+        maps("value_weighted", model, images, classes, head=4)

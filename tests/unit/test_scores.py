@@ -1,0 +1,108 @@
+"""Scores of a model that was trained to tell a red patch from a blue one, so that it is known where it has to look."""
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from minivit.config import TrainConfig, ViTConfig
+from minivit.data import ImageSet, load_split
+from minivit.engine import train
+from minivit.errors import ConfigError, DataError
+from minivit.methods import METHODS
+from minivit.model import MiniViT
+from minivit.runs import Run
+from minivit.scores import KnownAnswer, Share, faithfulness, known_answers, report
+
+
+def one_patch_tells(count: int, seed: int) -> ImageSet:
+    """Grey noise with one patch of 8 px in red or in blue, which is the class; the masks are that patch."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(80, 176, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    labels, places = (torch.randint(0, most, (count,), generator=generator) for most in (2, 16))
+    masks = F.one_hot(places, 16).bool().view(-1, 4, 4).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    for colour, label in ((0, 0), (2, 1)):
+        images[:, colour][masks & (labels == label)[:, None, None]] = 255
+        images[:, 2 - colour][masks & (labels == label)[:, None, None]] = 0
+    return ImageSet(images, labels, ("red", "blue"), masks)
+
+
+@pytest.fixture(scope="module")
+def untrained() -> MiniViT:
+    torch.manual_seed(0)
+    return MiniViT(ViTConfig(depth=2, num_heads=2, embed_dim=16, patch_size=8, num_classes=2)).eval()
+
+
+@pytest.fixture(scope="module")
+def trained(untrained: MiniViT) -> MiniViT:
+    model = MiniViT(untrained.config)
+    model.load_state_dict(untrained.state_dict())
+    optimizer, seen = torch.optim.Adam(model.parameters(), lr=3e-3), one_patch_tells(4000, seed=1)
+    for images, labels in zip(seen.images.split(50), seen.labels.split(50), strict=True):
+        optimizer.zero_grad()
+        F.cross_entropy(model(images.float() / 255), labels).backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def held_out() -> ImageSet:
+    return one_patch_tells(60, seed=2)
+
+
+def by_name(scored: list) -> dict[str, KnownAnswer]:
+    return {one.name: one for one in scored}
+
+
+def test_a_trained_model_is_found_to_look_at_what_tells_the_class_and_an_untrained_one_is_not(
+    trained, untrained, held_out
+):
+    now, before = by_name(known_answers(trained, held_out)), by_name(known_answers(untrained, held_out))
+    for name in ("Attention rollout", "Occlusion, filled", "Occlusion, dropped"):
+        assert now[name].pointing.value > 0.9 and now[name].words == "on the object", name
+    assert now["Class relevance"].mass.value > before["Class relevance"].mass.value + 0.1
+    assert abs(before["Attention rollout"].mass.value - 1 / 16) < 0.01
+
+
+def test_every_layer_and_head_has_its_row(trained, held_out):
+    names = list(by_name(known_answers(trained, held_out)))
+    heads = [f"layer {layer}, head {head}" for layer in (1, 2) for head in ("mean", 1, 2)]
+    assert names == [
+        "Brightness of the image, no model",
+        *(f"CLS map, {head}" for head in heads), "Attention rollout", "Class relevance",
+        *(f"Value-weighted attention, {head}" for head in heads), "Occlusion, filled", "Occlusion, dropped",
+    ]  # fmt: skip
+
+
+def test_images_without_masks_have_no_known_answers(trained, held_out):
+    with pytest.raises(DataError, match="'shapes'"):
+        known_answers(trained, ImageSet(held_out.images, held_out.labels, held_out.classes))
+
+
+def test_the_words_say_on_which_side_of_a_uniform_map_the_interval_lies():
+    share = Share(0.5, 0.4, 0.6)
+    words = [KnownAnswer("x", share, share, Share(middle, middle - 0.1, middle + 0.1)).words for middle in (0.2, 0, -1)]
+    assert words == ["on the object", "no more on the object than a uniform map", "off the object"]
+
+
+def test_by_deletion_and_insertion_occlusion_beats_random_orders_and_brightness_does_not(trained, held_out):
+    found = {one.name: one for one in faithfulness(trained, held_out.images)}
+    assert set(found) == {method.title for method in METHODS.values()} | {"Brightness of the image, no model"}
+    dropped = found["Occlusion, dropped"]
+    assert dropped.deletion.words == dropped.insertion.words == "better than random"
+    assert dropped.rank_correlation == pytest.approx(1)
+    assert dropped.deletion.area < dropped.deletion.random_mean < dropped.insertion.area
+
+
+def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny: TrainConfig):
+    run = Run.create(tiny.changed(epochs=1))
+    train(run.config, run, say=lambda _: None)
+    text = report(run, num_images=20)
+    assert "20 held-out images" in text and "epoch 1" in text
+    assert len(re.findall(r"^\| CLS map, layer 2, head 1 \|( 0\.\d+ \(0\.\d+–0\.\d+\) \|){4}", text, re.M)) == 1
+    assert len(re.findall(r"^\| Class relevance \| 0\.\d+ \| .*random \(p = ", text, re.M)) == 1
+    whole = len(load_split(run.config)[1])
+    assert whole < 30 and f"{whole} held-out images" in report(run, epoch=0, num_images=10_000)
+    with pytest.raises(ConfigError, match="at least 2"):
+        report(run, num_images=1)
