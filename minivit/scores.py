@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from minivit.attention import Head, cls_map, write_head
-from minivit.data import ImageSet, load_split
+from minivit.data import load_split
 from minivit.errors import ConfigError, DataError
 from minivit.methods import METHODS, every_layer, maps, unavailable
 from minivit.model import MiniViT
@@ -75,23 +75,23 @@ class Faithfulness:
     rank_correlation: float  # Spearman's with dropped occlusion, mean over the images
 
 
-def known_answers(model: MiniViT, found: ImageSet) -> list[KnownAnswer]:
-    """Every method, layer and head scored against the objects' masks, asked for the true class.
+def known_answers(model: MiniViT, images: Tensor, masks: Tensor | None, labels: Tensor) -> list[KnownAnswer]:
+    """Every method, layer and head scored against the objects' masks, bool (B, H, W), asked for the true class.
 
     Each layer's mean over heads comes before its heads. DataError where the images have no masks.
     """
-    if found.masks is None:
+    if masks is None:
         raise DataError("These images have no masks of their objects. Known answers need the data set 'shapes'.")
     scored = []
-    for name, every in _named_maps(model, found):
-        inside = mass_inside(every, found.masks, model.config.patch_size)
-        hits = pointing(every, found.masks, model.config.patch_size)
+    for name, every in _named_maps(model, images, labels):
+        inside = mass_inside(every, masks, model.config.patch_size)
+        hits = pointing(every, masks, model.config.patch_size)
         scored.append(
             KnownAnswer(
                 name,
                 mass=_mean(inside),
                 pointing=Share(hits.float().mean().item(), *wilson(int(hits.sum()), len(hits))),
-                gain=_mean(inside - uniform_mass(found.masks)),
+                gain=_mean(inside - uniform_mass(masks)),
             )
         )
     return scored
@@ -124,20 +124,20 @@ def brightness(images: Tensor, patch_size: int) -> Tensor:
     return torch.nn.functional.avg_pool2d(images.float().mean(1, keepdim=True), patch_size).flatten(1)
 
 
-def _named_maps(model: MiniViT, found: ImageSet) -> Iterator[tuple[str, Tensor]]:
+def _named_maps(model: MiniViT, images: Tensor, labels: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Every map that there is to score, (B, P) on the CPU, by a name for people."""
-    yield BRIGHTNESS, brightness(found.images, model.config.patch_size)
+    yield BRIGHTNESS, brightness(images, model.config.patch_size)
     for name, method in METHODS.items():
         if unavailable(name, model.config):
             continue
         if not method.needs_layer:
-            yield method.title, _chunked(name, model, found.images, found.labels).cpu()
+            yield method.title, _chunked(name, model, images, labels).cpu()
             continue
         heads: list[Head] = ["mean", *range(model.config.num_heads)] if model.config.num_heads > 1 else [0]
         places = [(layer, head) for layer in range(model.config.depth) for head in heads]
         parts = []
-        for images in found.images.split(CHUNK):
-            layers = every_layer(name, model, images)
+        for some in images.split(CHUNK):
+            layers = every_layer(name, model, some)
             parts.append(torch.stack([cls_map(layers[layer], head).cpu() for layer, head in places]))
         for (layer, head), every in zip(places, torch.cat(parts, dim=1), strict=True):
             yield f"{method.title}, layer {layer + 1}, head {write_head(head)}", every
@@ -162,22 +162,22 @@ def report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGES) -> 
     model, untrained = run.load_model(epoch), run.load_model(0)
     _, held_out = load_split(run.config)
     found = held_out.select(range(min(num_images, len(held_out))))
-    right = (logits(model, found.images).argmax(1) == found.labels).float().mean().item()
+    images, labels = found.images[:], found.labels
+    masks = None if found.masks is None else found.masks[:]
+    right = (logits(model, images).argmax(1).cpu() == labels).float().mean().item()
     lines = [
         f"{len(found)} held-out images, accuracy {right:.3f}, epoch {run.epochs()[-1] if epoch is None else epoch}"
     ]
-    if found.masks is None:
+    if masks is None:
         lines += ["", f"Known answers need masks of the objects, which the data set {run.config.dataset!r} has not."]
     else:
-        lines += ["", *_known_table(known_answers(model, found), known_answers(untrained, found), found, model)]
-    return "\n".join([*lines, "", *_faith_table(faithfulness(model, found.images))])
+        scored = (known_answers(one, images, masks, labels) for one in (model, untrained))
+        chance = uniform_mass(masks).mean().item(), uniform_pointing(masks, model.config.patch_size).mean().item()
+        lines += ["", *_known_table(*scored, *chance)]
+    return "\n".join([*lines, "", *_faith_table(faithfulness(model, images))])
 
 
-def _known_table(
-    trained: list[KnownAnswer], untrained: list[KnownAnswer], found: ImageSet, model: MiniViT
-) -> list[str]:
-    assert found.masks is not None
-    chance = uniform_pointing(found.masks, model.config.patch_size).mean().item()
+def _known_table(trained: list[KnownAnswer], untrained: list[KnownAnswer], mass: float, touching: float) -> list[str]:
     header = ["Map", "Mass on the object", "Untrained", "Highest patch touches it", "Untrained", "Verdict"]
     rows = [
         [now.name, str(now.mass), str(before.mass), str(now.pointing), str(before.pointing), now.words]
@@ -185,7 +185,7 @@ def _known_table(
     ]
     return [
         "Known answers, asked for the true class, with 95 % intervals. A uniform map has "
-        f"{uniform_mass(found.masks).mean():.3f} of its mass on the object, and {chance:.3f} of all patches touch it.",
+        f"{mass:.3f} of its mass on the object, and {touching:.3f} of all patches touch it.",
         "",
         *_markdown(header, rows),
     ]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from minivit.config import TrainConfig, ViTConfig
-from minivit.data import ImageSet, load_split
+from minivit.data import load_split
 from minivit.engine import train
 from minivit.errors import ConfigError, DataError
 from minivit.methods import METHODS
@@ -15,8 +15,10 @@ from minivit.model import MiniViT
 from minivit.runs import Run
 from minivit.scores import KnownAnswer, Share, faithfulness, known_answers, report
 
+Known = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # images, masks, labels
 
-def one_patch_tells(count: int, seed: int) -> ImageSet:
+
+def one_patch_tells(count: int, seed: int) -> Known:
     """Grey noise with one patch of 8 px in red or in blue, which is the class; the masks are that patch."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(80, 176, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
@@ -25,7 +27,7 @@ def one_patch_tells(count: int, seed: int) -> ImageSet:
     for colour, label in ((0, 0), (2, 1)):
         images[:, colour][masks & (labels == label)[:, None, None]] = 255
         images[:, 2 - colour][masks & (labels == label)[:, None, None]] = 0
-    return ImageSet(images, labels, ("red", "blue"), masks)
+    return images, masks, labels
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def trained(untrained: MiniViT) -> MiniViT:
     model = MiniViT(untrained.config)
     model.load_state_dict(untrained.state_dict())
     optimizer, seen = torch.optim.Adam(model.parameters(), lr=3e-3), one_patch_tells(4000, seed=1)
-    for images, labels in zip(seen.images.split(50), seen.labels.split(50), strict=True):
+    for images, _, labels in zip(*(part.split(50) for part in seen), strict=True):
         optimizer.zero_grad()
         F.cross_entropy(model(images.float() / 255), labels).backward()
         optimizer.step()
@@ -47,7 +49,7 @@ def trained(untrained: MiniViT) -> MiniViT:
 
 
 @pytest.fixture(scope="module")
-def held_out() -> ImageSet:
+def held_out() -> Known:
     return one_patch_tells(60, seed=2)
 
 
@@ -58,7 +60,7 @@ def by_name(scored: list) -> dict[str, KnownAnswer]:
 def test_a_trained_model_is_found_to_look_at_what_tells_the_class_and_an_untrained_one_is_not(
     trained, untrained, held_out
 ):
-    now, before = by_name(known_answers(trained, held_out)), by_name(known_answers(untrained, held_out))
+    now, before = by_name(known_answers(trained, *held_out)), by_name(known_answers(untrained, *held_out))
     for name in ("Attention rollout", "Occlusion, filled", "Occlusion, dropped"):
         assert now[name].pointing.value > 0.9 and now[name].words == "on the object", name
     assert now["Class relevance"].mass.value > before["Class relevance"].mass.value + 0.1
@@ -66,7 +68,7 @@ def test_a_trained_model_is_found_to_look_at_what_tells_the_class_and_an_untrain
 
 
 def test_every_layer_and_head_has_its_row(trained, held_out):
-    names = list(by_name(known_answers(trained, held_out)))
+    names = list(by_name(known_answers(trained, *held_out)))
     heads = [f"layer {layer}, head {head}" for layer in (1, 2) for head in ("mean", 1, 2)]
     assert names == [
         "Brightness of the image, no model",
@@ -75,9 +77,10 @@ def test_every_layer_and_head_has_its_row(trained, held_out):
     ]  # fmt: skip
 
 
-def test_images_without_masks_have_no_known_answers(trained, held_out):
+def test_images_without_masks_have_no_known_answers(trained, *held_out):
+    images, _, labels = held_out
     with pytest.raises(DataError, match="'shapes'"):
-        known_answers(trained, ImageSet(held_out.images, held_out.labels, held_out.classes))
+        known_answers(trained, images, None, labels)
 
 
 def test_the_words_say_on_which_side_of_a_uniform_map_the_interval_lies():
@@ -87,7 +90,7 @@ def test_the_words_say_on_which_side_of_a_uniform_map_the_interval_lies():
 
 
 def test_by_deletion_and_insertion_occlusion_beats_random_orders_and_brightness_does_not(trained, held_out):
-    found = {one.name: one for one in faithfulness(trained, held_out.images)}
+    found = {one.name: one for one in faithfulness(trained, held_out[0])}
     assert set(found) == {method.title for method in METHODS.values()} | {"Brightness of the image, no model"}
     dropped = found["Occlusion, dropped"]
     assert dropped.deletion.words == dropped.insertion.words == "better than random"
