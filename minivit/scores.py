@@ -171,9 +171,9 @@ def report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGES) -> 
     if masks is None:
         lines += ["", f"Known answers need masks of the objects, which the data set {run.config.dataset!r} has not."]
     else:
-        scored = (known_answers(one, images, masks, labels) for one in (model, untrained))
+        now, before = (known_answers(one, images, masks, labels) for one in (model, untrained))
         chance = uniform_mass(masks).mean().item(), uniform_pointing(masks, model.config.patch_size).mean().item()
-        lines += ["", *_known_table(*scored, *chance)]
+        lines += ["", *_known_table(now, before, *chance)]
     return "\n".join([*lines, "", *_faith_table(faithfulness(model, images))])
 
 
