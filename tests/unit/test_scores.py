@@ -77,7 +77,7 @@ def test_every_layer_and_head_has_its_row(trained, held_out):
     ]  # fmt: skip
 
 
-def test_images_without_masks_have_no_known_answers(trained, *held_out):
+def test_images_without_masks_have_no_known_answers(trained, held_out):
     images, _, labels = held_out
     with pytest.raises(DataError, match="'shapes'"):
         known_answers(trained, images, None, labels)
