@@ -1,6 +1,10 @@
-"""The same without a browser: `python -m minivit COMMAND`, from `train` to `download`."""
+"""The same without a browser: `python -m minivit COMMAND`, from `train` to `download`.
+
+`create` makes the folder of a run for torchrun to train it.
+"""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,20 +34,31 @@ from minivit.sweep import (
     start_workers,
     sweep_settings,
 )  # fmt: skip
+from minivit.worker import launch
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 0 when it went well, 2 with a sentence for what a person can mend."""
+    """Runs one command; 0 when it went well, 2 with a sentence for what a person can mend, 141 for a closed pipe."""
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough; the interpreter would flush once more at its end, and fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as if SIGPIPE had ended it
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     chosen = make_parser().parse_args(arguments)
     try:
-        chosen.command(chosen)
+        return chosen.command(chosen) or 0
     except MiniViTError as error:
         print(f"minivit: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped. What was finished is kept; `python -m minivit resume RUN_DIR` goes on.", file=sys.stderr)
         return 130
-    return 0
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -51,12 +66,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m minivit", description="Train a small ViT and see what it attends to.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    one = commands.add_parser("train", help="train a model in the foreground")
-    one.add_argument("--preset", choices=PRESETS, default="article", help="settings to start from")
-    one.add_argument("--runs-dir", type=Path, help="folder for runs (default: MINIVIT_RUNS or runs/)")
-    for setting in settings():
-        _add_option(one, setting)
-    one.set_defaults(command=_train)
+    for name, command, help in (
+        ("train", _train, "train a model in the foreground"),
+        ("create", _create, "make the folder of a run, for torchrun to train it"),
+    ):
+        one = commands.add_parser(name, help=help)
+        one.add_argument("--preset", choices=PRESETS, default="article", help="settings to start from")
+        one.add_argument("--runs-dir", type=Path, help="folder for runs (default: MINIVIT_RUNS or runs/)")
+        for setting in settings():
+            _add_option(one, setting)
+        one.set_defaults(command=command)
 
     one = commands.add_parser("sweep", help="train many models, as a grid or a search over the settings")
     one.add_argument("--preset", choices=PRESETS, default="article", help="settings to start from")
@@ -77,7 +96,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("resume", help="go on with a run that was paused, stopped or killed")
     one.add_argument("run_dir", type=Path, metavar="RUN_DIR")
-    one.set_defaults(command=lambda chosen: _run_to_its_end(Run.open(chosen.run_dir)))
+    one.add_argument("--devices", type=int, metavar="INT", help="processes that train together (default: as before)")
+    one.set_defaults(command=_resume)
 
     one = commands.add_parser("predict", help="accuracy and confusion matrix of a run on its held-out images")
     one.add_argument("run_dir", type=Path, metavar="RUN_DIR")
@@ -165,14 +185,24 @@ def _add_option(parser: argparse.ArgumentParser, setting: Setting) -> None:
         parser.add_argument(flag, type=setting.kind, metavar=setting.kind.__name__.upper(), **options)
 
 
-def _train(chosen: argparse.Namespace) -> None:
+def _train(chosen: argparse.Namespace) -> int:
+    return _run_to_its_end(_new_run(chosen))
+
+
+def _create(chosen: argparse.Namespace) -> None:
+    run = _new_run(chosen)
+    run.set_state("stopped", message="Made, and not begun. Resume starts it.")
+    print(run.path)
+
+
+def _new_run(chosen: argparse.Namespace) -> Run:
     named = {setting.name: vars(chosen)[setting.name] for setting in settings() if setting.name in vars(chosen)}
     config = preset(chosen.preset).changed(**named)
     if "classes" not in named:
         config = data.fit_classes(config)
     data.check(config)
-    pick_device(config.device)
-    _run_to_its_end(Run.create(config, chosen.runs_dir))
+    pick_device(config.device, needed=config.devices)
+    return Run.create(config, chosen.runs_dir)
 
 
 def _sweep(chosen: argparse.Namespace) -> None:
@@ -218,7 +248,19 @@ def _chosen_sweep(chosen: argparse.Namespace) -> Sweep:
     return find_sweep(chosen.name, chosen.runs_dir)
 
 
-def _run_to_its_end(run: Run) -> None:
+def _resume(chosen: argparse.Namespace) -> int:
+    run = Run.open(chosen.run_dir)
+    if chosen.devices is not None:
+        run.config = run.config.changed(devices=chosen.devices)
+    return _run_to_its_end(run)
+
+
+def _run_to_its_end(run: Run) -> int:
+    if run.config.devices > 1:
+        try:
+            return launch(run)
+        finally:
+            print(run.path)
     bar = ProgressBar()
 
     def say(line: str) -> None:
@@ -230,6 +272,7 @@ def _run_to_its_end(run: Run) -> None:
     finally:
         bar.close()
         print(run.path)
+    return 0
 
 
 def _predict(chosen: argparse.Namespace) -> None:

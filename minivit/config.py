@@ -232,9 +232,13 @@ class TrainConfig(Settings):
         "Compiling takes a minute and makes each step faster; 'auto' does it where that pays over the whole run.",
         group="machine",
     )  # fmt: skip
+    devices: int = setting(
+        1, "Devices", "Processes that train together, each on a GPU of its own or on its share of the CPU cores.",
+        group="machine", ge=1, le=64,
+    )  # fmt: skip
     threads: int = setting(
-        0, "CPU threads", "0 chooses by the size of the work; tiny models are fastest on one.", group="machine",
-        unit="threads", ge=0, le=256,
+        0, "CPU threads", "0 chooses by the size of the work; tiny models are fastest on one. Each device has as many.",
+        group="machine", unit="threads", ge=0, le=256,
     )  # fmt: skip
 
     @field_validator("data_dir")

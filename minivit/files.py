@@ -3,8 +3,10 @@
 import json
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,18 @@ def replace_file(path: Path, content: Mapping[str, Any] | bytes) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise unwritable(path, error) from None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what `replace_file` left half written where its process was killed.
+
+    Weights are written by the one worker that calls this. Small files are written by others too, perhaps now, and go
+    when they are a minute old.
+    """
+    for path in folder.glob(".*.*-*"):
+        with suppress(OSError):
+            if ".safetensors." in path.name or time.time() - path.stat().st_mtime > 60:
+                path.unlink()
 
 
 def unwritable(path: Path, error: OSError) -> RunError:

@@ -39,7 +39,6 @@ def pick_device(name: str, number: int = 0, needed: int = 1) -> torch.device:
             f"{needed} processes on this machine need a GPU each, and it has {torch.cuda.device_count()}. "
             "Choose fewer devices, or the CPU."
         )
-    torch.cuda.set_device(number)
     return torch.device(name, number)
 
 

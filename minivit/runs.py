@@ -29,7 +29,16 @@ from torch import Tensor
 
 from minivit.config import SCHEMA_VERSION, TrainConfig
 from minivit.errors import ConfigError, RunError
-from minivit.files import is_held, json_rows, last_lines, make_unused, read_json, replace_file, unwritable
+from minivit.files import (
+    is_held,
+    json_rows,
+    last_lines,
+    make_unused,
+    read_json,
+    remove_leftovers,
+    replace_file,
+    unwritable,
+)  # fmt: skip
 from minivit.model import MiniViT
 
 Phase = Literal["queued", "loading", "training", "paused", "stopped", "failed", "done"]
@@ -273,13 +282,15 @@ class Run:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Holds `worker.lock` inside; RunError where another worker has it."""
+        """Holds `worker.lock` inside, and tidies up after one that was killed; RunError where another worker has it."""
         lock = FileLock(self.path / "worker.lock")
         try:
             lock.acquire(timeout=HOLD_SECONDS)
         except Timeout:
             raise RunError(f"Another worker is busy with the run {self.id}. Stop that one first.") from None
         try:
+            for folder in (self.path, self.path / "checkpoints"):
+                remove_leftovers(folder)
             yield
         finally:
             lock.release()

@@ -30,8 +30,8 @@ from minivit.machine import choose_threads, environment, pick_device, slots_need
 from minivit.runs import Run
 
 __all__ = [
-    "FlatParameters", "Glance", "Interrupted", "Say", "Training", "estimate_seconds", "join", "learning_rate",
-    "make_optimizer", "mix", "train",
+    "FlatParameters", "Glance", "Group", "Interrupted", "Say", "Training", "estimate_seconds", "join",
+    "learning_rate", "make_optimizer", "mix", "train",
 ]  # fmt: skip
 
 
@@ -69,6 +69,8 @@ def train(
         )
         with turn as device:
             group.meet("the device is ours")
+            if device.index is not None:
+                torch.cuda.set_device(device)
             torch.set_num_threads(choose_threads(config, group.local_size))
             glance("loading", "Loading the images", 0, 1)
             data = group.in_turn(lambda: load_split(config, lambda *news: glance("loading", *news)))

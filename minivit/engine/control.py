@@ -66,6 +66,9 @@ def ending(run: Run, say: Say) -> Iterator[None]:
     except KeyboardInterrupt:
         run.set_state("stopped", run.state.epoch, "Stopped at the keyboard. Resume goes on from here.")
         raise
+    except BrokenPipeError:
+        run.set_state("stopped", run.state.epoch, "Nobody reads its output any longer. Resume goes on from here.")
+        raise
     except MiniViTError as error:
         run.set_state("failed", run.state.epoch, str(error))
         raise

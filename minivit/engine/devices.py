@@ -178,7 +178,8 @@ def join() -> Iterator[Group]:
     group = Processes()
     with group.telling():
         yield group
-        group.meet("the end")  # so that no connection breaks under those who are still busy
+        with suppress(Interrupted):
+            group.meet("the end")  # so that no connection breaks under those who are still busy
     dist.destroy_process_group()
 
 

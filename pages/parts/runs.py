@@ -8,6 +8,7 @@ import streamlit as st
 from minivit import data
 from minivit.config import TrainConfig
 from minivit.figures import thin
+from minivit.machine import pick_device
 from minivit.runs import Run, State, list_runs
 from minivit.worker import start_worker
 from pages.parts.frame import go, run_title
@@ -27,6 +28,7 @@ STATE_SIGNS = {"done": "check", "failed": "error", "paused": "pause", "stopped":
 def start(config: TrainConfig) -> None:
     """Starts a worker for a new run of `config` and goes to its live page."""
     data.check(config)
+    pick_device(config.device, needed=config.devices)
     run = Run.create(config)
     start_worker(run)
     go("train", run=run.id)

@@ -20,7 +20,7 @@ CHANGED: dict[str, Any] = {
     "patch_size": 2, "embed_dim": 48, "depth": 3, "num_heads": 6, "mlp_ratio": 2.5, "norm": "pre",
     "pos_embed": "learned", "act": "gelu", "drop_rate": 0.25, "epochs": 7, "batch_size": 33, "optimizer": "adamw",
     "lr": 0.0005, "schedule": "cosine", "warmup_epochs": 1.5, "weight_decay": 0.05, "label_smoothing": 0.1,
-    "grad_clip": 2.5, "seed": 42, "device": "cpu", "threads": 1,
+    "grad_clip": 2.5, "seed": 42, "device": "cpu", "devices": 2, "threads": 1,
     "mixup": 0.3, "cutmix": 1.5, "ema": 0.95, "whiten": True, "precision": "fp32", "compile": "off",
 }  # fmt: skip
 

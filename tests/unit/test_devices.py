@@ -1,8 +1,12 @@
 """Two real processes under torchrun against one: the same curve, and how they leave and go on together."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +14,12 @@ from safetensors.torch import load_file
 
 from minivit.config import TrainConfig
 from minivit.engine import train
+from minivit.engine.devices import ALONE, Follower
+from minivit.errors import ConfigError, DataError
+from minivit.machine import choose_threads, pick_device, slots_needed
+from minivit.model import MiniViT
 from minivit.runs import Run
-from minivit.worker import PROJECT
+from minivit.worker import PROJECT, start_worker
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -83,3 +91,113 @@ def test_two_processes_give_the_curve_and_the_weights_of_one(tiny, torchrun):
     assert environment["world_size"] == 2
     assert [one["device"] for one in environment["devices"]] == ["cpu", "cpu"]
     assert run.log().count("epoch 1:") == 1  # the main process alone speaks
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not what():
+        assert time.monotonic() < end, "the deadline has passed"
+        time.sleep(0.03)
+
+
+def child_of_rank(process: subprocess.Popen, rank: int) -> int:
+    """The process that torchrun started as number `rank`."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (found,) = [pid for pid in children if f"\0RANK={rank}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()]
+    return int(found)
+
+
+def test_what_two_processes_began_goes_on_after_a_stop_and_after_a_death_also_in_one(tiny, torchrun):
+    config = tiny.changed(epochs=60, devices=2, optimizer="sgd", **UNEVEN)
+    run = Run.create(config)
+    start_worker(run)  # as a page does; the settings say how many
+    wait_for(lambda: len(run.metrics()) > 1 or not run.state.active)
+    run.ask("stop")
+    wait_for(lambda: not run.state.active)
+    assert run.state.phase == "stopped" and "Resume" in run.state.message, run.log()
+    wait_for(lambda: not run.worker_alive())
+    stopped = run.state.epoch
+    assert stopped < 60, "it was stopped too late"
+    assert "Traceback" not in run.log()
+
+    process = torchrun(run)
+    wait_for(lambda: len(run.metrics()) > stopped + 2 or process.poll() is not None)
+    os.kill(child_of_rank(process, 1), signal.SIGKILL)
+    assert process.wait(DEADLINE) != 0
+    assert run.state.phase == "failed"
+    assert run.state.message.startswith("Another of the 2 processes of this training ended without a word. Resume")
+    assert stopped + 1 < run.state.epoch < 60, "it was killed too late"
+
+    train(config, run, say=lambda _: None)
+    assert run.state.phase == "done" and run.environment["world_size"] == 1
+    assert_same_within_rounding(through(config), run)
+
+
+def test_a_process_that_fails_is_named_with_its_reason_and_a_folder_that_is_missing_too(tiny, torchrun, tmp_path):
+    run = Run.create(tiny.changed(dataset="folder", data_dir=str(tmp_path / "nowhere")))
+    assert torchrun(run).wait(DEADLINE) != 0
+    assert run.state.phase == "failed" and str(tmp_path / "nowhere") in run.state.message
+    assert run.log().count(run.state.message) == 1 and run.metrics() == []
+
+
+def test_alone_a_group_does_nothing(tiny):
+    batch = torch.arange(5)
+    assert ALONE.share(batch) is batch and ALONE.agree("stop", 3) == ("stop", 3)
+    assert ALONE.in_turn(lambda: 7) == 7 and ALONE.gather("what", "this") == ["this"]
+    model = MiniViT(tiny.model)
+    ALONE.add_gradients(model.parameters())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_process_that_is_not_the_main_one_reads_the_run_and_writes_nothing(tiny):
+    run = through(tiny)
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    follower = Follower(run.path, tiny)
+    with follower.hold():
+        follower.set_state("failed", 1)
+        follower.set_environment({})
+        follower.append_metrics({})
+        follower.save_checkpoint(MiniViT(tiny.model), 9)
+        follower.save_early(MiniViT(tiny.model), 9)
+        follower.save_resume({}, {})
+        follower.ask("stop")
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+    assert follower.asked() is None and follower.epochs() == run.epochs()
+
+
+def test_processes_of_one_machine_share_its_cores_and_take_a_gpu_each(tiny, monkeypatch):
+    monkeypatch.setattr("minivit.machine.num_cores", lambda: 8)
+    large = tiny.changed(threads=0, embed_dim=256, depth=6, batch_size=512)
+    assert [choose_threads(large, num) for num in (1, 2, 3, 16)] == [8, 4, 2, 1]
+    assert [slots_needed(large, torch.device("cpu"), num) for num in (1, 2, 3)] == [8, 8, 6]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("auto", 1, 2) == torch.device("cuda", 1)
+    assert slots_needed(large, torch.device("cuda"), 2) == 2
+    with pytest.raises(ConfigError, match="3 processes on this machine need a GPU each, and it has 2"):
+        pick_device("cuda", 0, 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device("auto", 0, 2) == torch.device("cpu")
+
+
+def test_images_that_changed_since_the_run_was_begun_are_refused_with_what_changed(tiny):
+    run = Run.create(tiny)
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 1"):
+            run.ask("stop")
+
+    train(tiny, run, say=stop)
+    before = (run.path / "metrics.jsonl").read_bytes()
+    for changes, said in ({"images_per_class": 59}, "it had 96 and 24"), ({"seed": 1}, "are the same"):
+        other = Run(run.path, tiny.changed(**changes))
+        if "seed" in changes:
+            run.set_environment(run.environment | {"data_fingerprint": "of images as many, but others"})
+        with pytest.raises(DataError, match=said):
+            train(other.config, other, say=lambda _: None)
+        assert run.state.phase == "failed" and "environment.json" in run.state.message
+        assert (run.path / "metrics.jsonl").read_bytes() == before
+    (run.path / "environment.json").unlink()  # as the message says
+    train(tiny, run, say=lambda _: None)
+    assert run.state.phase == "done"

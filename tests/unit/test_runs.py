@@ -531,3 +531,15 @@ def test_checkpoints_carry_timms_names_and_nothing_that_runs_code(run):
         ".safetensors",
         ".lock",
     }
+
+
+def test_a_worker_tidies_up_what_a_killed_one_left_and_nothing_that_may_be_under_way(tiny):
+    run = Run.create(tiny)
+    left = [run.path / "checkpoints" / ".epoch-0001.safetensors.12-34", run.path / ".resume.safetensors.12-34"]
+    old, new = run.path / ".state.json.12-34", run.path / ".control.json.12-34"
+    for path in (*left, old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    with run.hold():
+        assert [path for path in (*left, old, new) if path.exists()] == [new]
+        assert run.state.phase == "queued"

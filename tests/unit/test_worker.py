@@ -106,6 +106,19 @@ def test_a_killed_worker_shows_as_failed_and_resuming_gives_the_run_that_went_th
     assert [row["test_loss"] for row in run.metrics()] == [row["test_loss"] for row in through.metrics()]
 
 
+def test_a_signal_to_end_stops_a_worker_in_order(tiny):
+    run = Run.create(tiny.changed(epochs=10_000))
+    process = subprocess.Popen([sys.executable, "-m", "minivit.worker", str(run.path)], cwd=PROJECT)
+    try:
+        wait_for(lambda: len(run.metrics()) > 1)
+        process.terminate()
+        assert process.wait(DEADLINE) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert run.state.phase == "stopped" and "Resume goes on" in run.state.message
+
+
 def test_a_second_worker_on_the_same_run_refuses_and_leaves_it_alone(run, monkeypatch, capsys):
     monkeypatch.setattr(runs, "HOLD_SECONDS", 0.1)
     with run.hold():
