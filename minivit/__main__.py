@@ -8,13 +8,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from tqdm import tqdm
 
 from minivit import data
 from minivit.attention import read_head
-from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
+from minivit.config import ARTICLE_CLASSES, PRESETS, Dataset, Setting, TrainConfig, preset, settings
 from minivit.engine import train
 from minivit.errors import ConfigError, MiniViTError, SweepError
 from minivit.export import KINDS, make
@@ -134,6 +134,15 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("--images-per-class", type=int, default=0, help="at most this many of each folder (0: all)")
     one.add_argument("--runs-dir", type=Path, help="folder for runs (default: MINIVIT_RUNS or runs/)")
     one.set_defaults(command=_import)
+
+    one = commands.add_parser("bench", help="what this machine gives, beside the notebook's operations")
+    one.add_argument("--dataset", choices=get_args(Dataset), default="cifar10", help="data set (default: cifar10)")
+    one.add_argument("--data-dir", default="", help="folder that holds the images")
+    one.add_argument("--classes", nargs="+", metavar="NAME", default=ARTICLE_CLASSES, help="default: the article's")
+    one.add_argument("--rounds", type=int, default=3, help="epochs of each way, in turns (default: 3)")
+    one.add_argument("--parts", nargs="+", choices=("training", "dashboard"), default=["training", "dashboard"])
+    one.add_argument("--output", type=Path, help="JSON file to write the figures to")
+    one.set_defaults(command=_bench)
 
     one = commands.add_parser("download", help="download a data set")
     one.add_argument("dataset", choices=data.DOWNLOADABLE)
@@ -300,6 +309,22 @@ def _report(predictions: Predictions, config: TrainConfig) -> str:
 
 def _share(share: float) -> str:
     return "–" if share != share else f"{share:.3f}"  # where nothing was predicted, or nothing true
+
+
+def _bench(chosen: argparse.Namespace) -> None:
+    from minivit.bench import Figure, dashboard, table, training, write_json
+
+    figures: list[Figure] = []
+    if "training" in chosen.parts:
+        if chosen.rounds < 1:
+            raise ConfigError(f"{chosen.rounds} rounds cannot be. Choose 1 or more.")
+        classes = tuple(chosen.classes)
+        figures += training.measure(chosen.dataset, chosen.data_dir, classes, chosen.rounds, print)
+    if "dashboard" in chosen.parts:
+        figures += dashboard.measure()
+    print(table(figures))
+    if chosen.output:
+        write_json(figures, chosen.output)
 
 
 def _trust(chosen: argparse.Namespace) -> None:

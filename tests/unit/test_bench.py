@@ -1,0 +1,59 @@
+"""The bench itself: that its yardstick is the article's experiment, and that its table says what was measured."""
+
+import json
+from itertools import islice
+
+import pytest
+import torch
+
+from minivit.bench import Figure, table, write_json
+from minivit.bench.reference import Items, ReferenceViT, epochs
+from minivit.config import preset
+from minivit.data import ImageSet, load_images
+from minivit.errors import ConfigError
+from minivit.model import MiniViT
+
+
+def test_the_yardsticks_model_and_patches_are_those_of_the_article():
+    torch.manual_seed(0)
+    reference, ours = ReferenceViT(4), MiniViT(preset("article").model)
+    assert sum(parameter.numel() for parameter in reference.parameters()) == 28_676
+    names = {"embed": "patch_embed.proj", "out": "blocks.0.attn.proj", "norm1": "blocks.0.norm1"}
+    names |= {"norm2": "blocks.0.norm2", "feed_forward.0": "blocks.0.mlp.fc1", "feed_forward.2": "blocks.0.mlp.fc2"}
+    names |= {"head": "head"}
+    theirs, weights = reference.state_dict(), ours.state_dict()
+    weights["cls_token"] = theirs["cls_token"]
+    for kind in ("weight", "bias"):
+        for name, our_name in names.items():
+            full = f"{our_name}.{kind}"
+            weights[full] = theirs[f"{name}.{kind}"].view_as(weights[full])
+        weights[f"blocks.0.attn.qkv.{kind}"] = torch.cat([theirs[f"{name}.{kind}"] for name in "qkv"])
+    ours.load_state_dict(weights)
+    image_set = load_images("shapes", classes=["circle", "star"], images_per_class=4)
+    items = Items(image_set)
+    logits, attn = reference(torch.stack([items[index][0] for index in range(8)]))
+    our_logits, (our_attn,) = ours(image_set.images / 255, return_attn=True)
+    torch.testing.assert_close(logits, our_logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(attn, our_attn[:, 0], atol=1e-6, rtol=1e-5)
+    assert [items[index][1] for index in range(8)] == image_set.labels.tolist()
+
+
+def test_the_yardstick_learns():
+    labels = torch.arange(2).repeat(100)
+    images = (torch.randint(0, 120, (200, 3, 32, 32)) + 100 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
+    easy = ImageSet(images, labels, ("dark", "bright"))
+    (seconds, _), (_, accuracy) = islice(epochs(easy, easy), 2)
+    assert accuracy == 1 and seconds > 0
+
+
+def test_the_table_and_the_file_say_what_was_measured_and_what_was_aimed_at(tmp_path):
+    figures = [Figure("an epoch", 0.4123, "s", note="median"), Figure("ratio", 12.3, "×", "≥ 9")]
+    lines = table(figures).splitlines()
+    assert lines[1].split() == ["an", "epoch", "0.4123", "s", "median"]
+    assert lines[2].split() == ["ratio", "12.3", "×", "≥", "9"]
+    write_json(figures, tmp_path / "bench.json")
+    stored = json.loads((tmp_path / "bench.json").read_text())
+    assert stored["figures"][1] == {"name": "ratio", "value": 12.3, "unit": "×", "aim": "≥ 9", "note": ""}
+    assert stored["machine"]["torch"] == torch.__version__
+    with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
+        write_json(figures, tmp_path / "nowhere" / "bench.json")
