@@ -26,6 +26,8 @@ from pages.parts.frame import plain
 # Two runs that agree here see the same images.
 SAME_IMAGES = ("dataset", "data_dir", "classes", "images_per_class", "split", "imported")
 
+PROBE_SECONDS = 5  # how old the weights may be that a live page looks into
+
 
 def split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     """Train and held-out images of these settings, with a progress bar the first time."""
@@ -59,13 +61,13 @@ def samples(
     return found.select(found.labels.argsort(stable=True))
 
 
-def model_of(run: Run, epoch: int) -> MiniViT:
+def model_of(run: Run, epoch: int | Moment) -> MiniViT:
     """The run's model after `epoch`."""
     return _model(str(run.path), epoch, run)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _model(path: str, epoch: int, _run: Run) -> MiniViT:
+def _model(path: str, epoch: int | Moment, _run: Run) -> MiniViT:
     return _run.load_model(epoch)
 
 
@@ -91,13 +93,15 @@ def _attention(path: str, epoch: int, image: int, _run: Run) -> tuple[NDArray[np
     return probs[0].numpy(), attn[0].numpy()
 
 
-def cls_maps(run: Run, epoch: int, chosen: list[int], layer: int, head: Head) -> NDArray[np.float32]:
+def cls_maps(run: Run, epoch: int | Moment, chosen: list[int], layer: int, head: Head) -> NDArray[np.float32]:
     """CLS maps (B, N-1) of some held-out images, by one layer and the mean, the maximum or one of its heads."""
     return _cls_maps(str(run.path), epoch, tuple(chosen), layer, head, run)
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
-def _cls_maps(path: str, epoch: int, chosen: tuple[int, ...], layer: int, head: Head, _run: Run) -> NDArray[np.float32]:
+def _cls_maps(
+    path: str, epoch: int | Moment, chosen: tuple[int, ...], layer: int, head: Head, _run: Run
+) -> NDArray[np.float32]:
     _, attn = attend(model_of(_run, epoch), split(_run.config)[1].images[list(chosen)])
     return cls_map(attn[:, layer], head).numpy()
 
@@ -158,17 +162,36 @@ def _look_now(run: Run, moment: Moment, chosen: Sequence[int]) -> Look:
     return look(run.load_model(moment), split(run.config)[1].images[list(chosen)])
 
 
-def run_scale(run: Run) -> tuple[float, float]:
+def recent_moment(run: Run, active: bool) -> Moment | None:
+    """The newest kept weights of a run, or while it trains those of some seconds ago; None where there are none.
+
+    Everybody who watches sees the same ones, so a training that finishes an epoch a second is looked into far less
+    often than that, however many watch.
+    """
+    return _recent_moment(str(run.path), run) if active else _newest_moment(run)
+
+
+@st.cache_data(ttl=PROBE_SECONDS, max_entries=32, show_spinner=False)
+def _recent_moment(path: str, _run: Run) -> Moment | None:
+    return _newest_moment(_run)
+
+
+def _newest_moment(run: Run) -> Moment | None:
+    moments = run.moments()
+    return moments[-1] if moments else None
+
+
+def run_scale(run: Run, newest: Moment | None = None) -> tuple[float, float]:
     """The absolute colour scale of a run, the same for all its images and epochs: that of its newest weights."""
-    for epoch in reversed(run.epochs()):
+    for moment in [newest] if newest else [Moment(epoch) for epoch in reversed(run.epochs())]:
         with suppress(RunError):  # weights that cannot be read are told of where they are shown
-            return _run_scale(str(run.path), epoch, run)
+            return _run_scale(str(run.path), moment, run)
     return 0.0, 4 / (run.config.model.num_patches + 1)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _run_scale(path: str, epoch: int, _run: Run) -> tuple[float, float]:
-    return model_scale(model_of(_run, epoch), split(_run.config)[1])
+def _run_scale(path: str, moment: Moment, _run: Run) -> tuple[float, float]:
+    return model_scale(model_of(_run, moment), split(_run.config)[1])
 
 
 def mean_distance(run: Run, epoch: int, num_images: int) -> NDArray[np.float32]:

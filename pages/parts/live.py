@@ -38,29 +38,30 @@ def live_run(run: Run) -> None:
     if state.phase == "done":
         run_links(run)
     live_curves(rows, num_classes=len(run.config.classes), key=f"live_curves_{run.id}")
-    probes(run)
+    probes(run, state)
     with st.expander("Log"):
         st.code(run.log() or "Nothing yet.", language=None, height=240)
 
 
-def probes(run: Run) -> None:
+def probes(run: Run, state: State) -> None:
     """Eight held-out images with their maps, untrained and now, on one scale."""
-    epochs = run.epochs()
-    if not epochs:
+    now = cached.recent_moment(run, state.active)
+    if now is None:
         st.caption("The attention of eight held-out images appears here after epoch 0.")
         return
     held_out = cached.split(run.config)[1]
     chosen = spread_over(len(held_out), NUM_PROBES)
     last = run.config.model.depth - 1
+    when = f"epoch {now.epoch}" if now.epoch or not now.step else f"step {now.step}"
     columns = {
         "untrained": cached.cls_maps(run, 0, chosen, last, "mean"),
-        f"epoch {epochs[-1]}": cached.cls_maps(run, epochs[-1], chosen, last, "mean"),
+        when: cached.cls_maps(run, now, chosen, last, "mean"),
     }
     num_tokens = run.config.model.num_patches + 1
     maps(
         held_out.images[chosen].numpy(), columns, key=f"live_probes_{run.id}", layout="strip", controls=False,
         clickable=False, size=72,
-        scale=cached.run_scale(run), uniform=1 / num_tokens,
+        scale=cached.run_scale(run, now), uniform=1 / num_tokens,
     )  # fmt: skip
 
 
