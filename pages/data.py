@@ -6,6 +6,7 @@ from minivit.config import preset
 from minivit.data import patches
 from minivit.figures import apart
 from pages.parts import cached
+from pages.parts.augmented import augmented
 from pages.parts.choose import choose_data
 from pages.parts.frame import beside, frame, set_params, whole
 from pages.parts.gallery import Title, gallery
@@ -58,3 +59,5 @@ with frame(
         if picked is not None:
             set_params(image=picked)
             st.rerun()
+        st.header("As augmentation changes them", anchor=False)
+        augmented(shown)

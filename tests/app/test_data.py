@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pages.parts.augmented import CHANGES
 from tests.app.conftest import Open, told, widget
 
 
@@ -23,6 +24,13 @@ def test_counts_samples_and_patches_follow_what_was_chosen(open_page: Open) -> N
     widget(page, "select_slider", "Patch size").set_value(8).run()
     assert caption().startswith("16 patches, p0 to p15 row by row; each is 192 numbers (3 × 8 × 8).")
     assert not told(page)
+
+
+def test_each_augmentation_is_shown_on_the_samples_as_it_looks(open_page: Open) -> None:
+    page = open_page("data")
+    for how, said in CHANGES.items():
+        widget(page, "selectbox", "Augmentation").select(how).run()
+        assert not told(page) and said in [caption.value for caption in page.caption]
 
 
 def test_a_folder_is_asked_for_before_anything_is_read(open_page: Open) -> None:
