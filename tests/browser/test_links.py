@@ -15,6 +15,7 @@ CONTENT = {
     "Home": ("link", "Curves"),
     "Data": ("group", "Samples"),
     "Train": ("slider", re.compile("loss by epoch")),
+    "Sweeps": ("button", re.compile("^Start")),
     "Predictions": ("group", "Held-out images"),
     "Attention": ("application", re.compile("image 3: .*8 by 8 patches")),
     "Compare": ("button", re.compile("epoch 1: .*; epoch 3: ")),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from minivit.machine import num_cores
 from minivit.runs import Run
 from tests.browser.conftest import Server, choose, settle, until, watched, worker_of
 
@@ -21,8 +22,8 @@ def machine(new_server: Callable[..., Server]) -> Server:
     return server
 
 
-def start(page: Page, server: Server, pictures: Path, epochs: int) -> Run:
-    """A training started by hand, on `page`."""
+def start(page: Page, server: Server, pictures: Path, epochs: int, threads: int = 0) -> Run:
+    """A training started by hand, on `page`; one with as many threads as cores leaves none for another."""
     server.open(page, "train")
     choose(page, "Data set", "Images of a folder")
     for kind, name, value in (("textbox", "Folder", pictures), ("spinbutton", "Epochs", epochs)):
@@ -30,6 +31,12 @@ def start(page: Page, server: Server, pictures: Path, epochs: int) -> Run:
             page.get_by_text("Training", exact=True).click()
         box = page.get_by_role(kind, name=name).first  # type: ignore[arg-type]
         box.fill(str(value))
+        box.press("Enter")
+        settle(page)
+    if threads:
+        page.get_by_text("Machine", exact=True).click()
+        box = page.get_by_role("spinbutton", name="CPU threads")
+        box.fill(str(threads))
         box.press("Enter")
         settle(page)
     older = page.url
@@ -98,7 +105,7 @@ def test_trainings_queue_and_finish_without_a_browser_and_without_the_server(
     server.start()
     theirs = browser.new_page()
     with watched(theirs):
-        first = start(theirs, server, pictures, epochs=60)
+        first = start(theirs, server, pictures, epochs=60, threads=num_cores())
         until(lambda: first.state.phase == "training", "the first one trains")
         second = start(theirs, server, pictures, epochs=5)
         expect(theirs.get_by_text(re.compile("Waiting for another training on the cpu"))).to_be_visible()
