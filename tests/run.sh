@@ -46,4 +46,4 @@ export MINIVIT_BROWSER
 "$python" -m ruff format --check .
 "$python" -m ruff check .
 "$python" -m mypy
-exec "$python" -m pytest "$@"
+exec "$python" -m pytest -n auto --dist loadfile "$@"
