@@ -351,7 +351,7 @@ def preset(name: str) -> TrainConfig:
             return article
         case "quick":
             return article.changed(
-                num_heads=8, mlp_ratio=4, pos_embed="learned", normalize=True, whiten=True, epochs=10, batch_size=256,
+                num_heads=8, mlp_ratio=4, pos_embed="learned", normalize=True, whiten=True, epochs=6, batch_size=256,
                 optimizer="adamw", lr=1e-2, schedule="one-cycle", weight_decay=0.1,
             )  # fmt: skip
         case "strong":

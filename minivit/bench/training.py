@@ -42,6 +42,7 @@ def measure(
 def _per_epoch(
     article: TrainConfig, data: tuple[ImageSet, ImageSet], folder: str, rounds: int, say: Callable[[str], None]
 ) -> Iterator[Figure]:
+    torch.set_num_threads(1)  # once: Inductor compiles anew for another number
     plain = _begin(article.changed(compile="off"), data, folder)
     compiled = _begin(article.changed(compile="on"), data, folder)
     reference = reference_epochs(*data)
@@ -55,7 +56,6 @@ def _per_epoch(
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
         for name, run_epoch in ways.items():
-            torch.set_num_threads(1)
             seconds[name].append(run_epoch())
             say(f"round {number + 1} of {rounds}: an epoch of {name}: {seconds[name][-1]:.2f} s")
     middle = {name: median(taken) for name, taken in seconds.items()}

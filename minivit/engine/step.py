@@ -18,17 +18,22 @@ Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Say = Callable[[str], None]
 
 COMPILE_SECONDS = 45  # what Inductor takes for forward and backward; less than 10 where it finds them in its cache
-SAVED = 0.35  # share of a step that a compiled one saves, measured for the article's model on a CPU
+SAVED = 0.2  # share of a step that a compiled one saves, measured for the article's model on a CPU
 
 
 class StepLoss:
     """Mean loss of a batch, for the gradients, and the (2,) sums of losses and right answers, for the metrics.
 
     Called with images uint8 (B, …) and labels (B,) or target shares (B, K). `forward` maps floats 0..1 to logits.
+    `many_small` says that its operations are so small that calling them takes much of the time: what compiling saves
+    is the calls. The convolutions and matrices of a larger model took as long compiled as plain on a CPU.
     """
 
-    def __init__(self, config: TrainConfig, forward: Callable[[Tensor], Tensor], device: torch.device) -> None:
+    def __init__(
+        self, config: TrainConfig, forward: Callable[[Tensor], Tensor], device: torch.device, many_small: bool = True
+    ) -> None:
         self.config, self.device = config, device
+        self.saves = SAVED if many_small or device.type == "cuda" else 0.0
         self.plain = _make_loss(config, forward, _dtype(config, device))
         self.compiled: Loss | None = None
         self.decided = config.compile == "off"
@@ -47,7 +52,7 @@ class StepLoss:
         if self.decided or (seconds_left is None and not on):
             return
         self.decided = True
-        saved = SAVED * (seconds_left or 0)
+        saved = self.saves * (seconds_left or 0)
         told = f"compiling takes about {COMPILE_SECONDS} s and would save about {saved:.0f} s"
         if not on and saved < COMPILE_SECONDS:
             say(f"The step is not compiled: {told} of this run.")

@@ -20,6 +20,7 @@ from minivit.engine.optim import FlatParameters, learning_rate, make_optimizer
 from minivit.engine.step import StepLoss
 from minivit.engine.whitening import plain_weights, whiten
 from minivit.errors import RunError, TrainingError
+from minivit.machine import choose_threads
 from minivit.model import MiniViT
 from minivit.predict import as_float, logits
 from minivit.runs import Run
@@ -54,7 +55,8 @@ class Training:
 
         changes_images = config.augment != "none" or config.mixup or config.cutmix
         self.in_patches = self.model.absorbs and not changes_images and isinstance(train_set.images, Tensor)
-        self.loss = StepLoss(config, self.model.forward_patches if self.in_patches else self.model, device)
+        forward = self.model.forward_patches if self.in_patches else self.model
+        self.loss = StepLoss(config, forward, device, many_small=choose_threads(config.changed(threads=0)) == 1)
         self.source = BatchSource(self._cut(train_set), device)
         mine = test_set if group.size == 1 else test_set.select(group.share(torch.arange(len(test_set))))
         self.held_out = BatchSource(self._cut(mine), device)

@@ -388,16 +388,16 @@ def test_a_compiled_step_gives_the_gradients_of_the_plain_one(tiny):
 
 
 def test_whether_a_step_is_compiled_is_decided_by_what_it_saves_and_said(tiny, monkeypatch):
-    def decided(seconds_left, **settings):
+    def decided(seconds_left, many_small=True, **settings):
         said = []
-        loss = StepLoss(tiny.changed(**settings), lambda images: images, torch.device("cpu"))
+        loss = StepLoss(tiny.changed(**settings), lambda images: images, torch.device("cpu"), many_small)
         loss.decide(None, said.append)
         loss.decide(seconds_left, said.append)
         return loss.compiled is not None, said
 
-    assert decided(10_000)[0] and "would save about 3500 s" in decided(10_000)[1][0]
+    assert decided(10_000)[0] and "would save about 2000 s" in decided(10_000)[1][0]
     assert not decided(50)[0] and "not compiled: compiling takes about 45 s" in decided(50)[1][0]
-    assert decided(1, compile="on")[0]
+    assert decided(1, compile="on")[0] and not decided(10_000, many_small=False)[0]
     assert decided(10_000, compile="off") == (False, [])
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert not decided(10_000)[0] and "no C++ compiler" in decided(10_000)[1][0]
