@@ -26,6 +26,11 @@ CUT = """(main) => {
 }"""
 
 
+# No text changes its colour or strength just now; what moves or grows elsewhere does not count.
+UNFADED = """() => !document.getAnimations().some((one) =>
+    one instanceof CSSTransition && one.playState === "running" && /opacity|color/.test(one.transitionProperty))"""
+
+
 @pytest.mark.parametrize("name", PAGES, ids=lambda name: name or "home")
 def test_a_page_is_for_everybody_in_light_and_dark_and_whole_on_a_phone(
     browser: Browser, server: Server, trained_run: Run, name: str
@@ -55,7 +60,7 @@ def still(page: Page) -> None:
     """Waits until nothing is drawn anew, for that is faded meanwhile, and charts are there."""
     settle(page)
     expect(page.locator("[data-stale=true]")).to_have_count(0)
-    page.wait_for_function("!document.getAnimations().some((one) => one instanceof CSSTransition)")
+    page.wait_for_function(UNFADED)
     if "/train" in page.url:
         expect(page.get_by_role("slider", name=re.compile("accuracy by epoch"))).to_be_visible()
 
