@@ -12,17 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minivit.config import TrainConfig
+from minivit.engine.control import Say
 from minivit.predict import as_float
 
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-Say = Callable[[str], None]
 
 COMPILE_SECONDS = 45  # what Inductor takes for forward and backward; less than 10 where it finds them in its cache
 SAVED = 0.2  # share of a step that a compiled one saves, measured for the article's model on a CPU
 
 
 class StepLoss:
-    """Mean loss of a batch, for the gradients, and the (2,) sums of losses and right answers, for the metrics.
+    """Sum of the losses of a batch, for the gradients, and the (2,) sums of losses and right answers, for the metrics.
 
     Called with images uint8 (B, …) and labels (B,) or target shares (B, K). `forward` maps floats 0..1 to logits.
     `many_small` says that its operations are so small that calling them takes much of the time: what compiling saves
@@ -53,17 +53,15 @@ class StepLoss:
             return
         self.decided = True
         saved = self.saves * (seconds_left or 0)
-        told = f"compiling takes about {COMPILE_SECONDS} s and would save about {saved:.0f} s"
+        told = f"compiling takes about {COMPILE_SECONDS} s and would save about {saved:.0f} s of this run"
         if not on and saved < COMPILE_SECONDS:
-            say(f"The step is not compiled: {told} of this run.")
+            say(f"The step is not compiled: {told}.")
         elif not _can_compile(self.device):
             say("The step is not compiled: this machine has no C++ compiler.")
         else:
             mode = "reduce-overhead" if self.device.type == "cuda" else None  # CUDA graphs
             self.compiled = torch.compile(self.plain, fullgraph=True, dynamic=False, mode=mode)
-            say(
-                "The step is compiled, as the settings ask for." if on else f"The step is compiled: {told} of this run."
-            )
+            say("The step is compiled, as the settings ask for." if on else f"The step is compiled: {told}.")
 
 
 def _make_loss(config: TrainConfig, forward: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Loss:

@@ -104,6 +104,10 @@ def sentence(going: Verdict, coming: Verdict) -> str:
     words = {going.words, coming.words}
     if words == {"better than random"}:
         return "Better than random both ways: this map names patches that matter to the model."
+    if words == {"worse than random"}:
+        return "Worse than random both ways: patches that this map passes over matter more to the model."
+    if "better than random" not in words and going.num_images == 1:
+        return "One image cannot tell this map from a random order. Ask more images."
     if "better than random" not in words:
         return "Here no better than random: this order of the patches says nothing about what matters to the model."
     better, other = (going, coming) if going.words == "better than random" else (coming, going)

@@ -154,3 +154,7 @@ def test_the_verdict_is_as_plain_as_the_curves_allow() -> None:
     assert sentence(better, unsure) == "Half and half: deletion is better than random, insertion no better than random."
     assert "worse than random" in sentence(better, worse)
     assert sentence(Verdict("deletion", 0.5, 0.5, 0.01, 0.8, 64), unsure).startswith("Here no better than random")
+    lonely = [Verdict(curve, 0.4, 0.5, 0.05, 0.06, 1) for curve in ("deletion", "insertion")]
+    assert sentence(*lonely) == "One image cannot tell this map from a random order. Ask more images."
+    harmful = [Verdict("deletion", 0.6, 0.5, 0.01, 1e-9, 64), Verdict("insertion", 0.4, 0.5, 0.01, 1e-9, 64)]
+    assert sentence(*harmful).startswith("Worse than random both ways")

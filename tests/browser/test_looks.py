@@ -26,11 +26,6 @@ CUT = """(main) => {
 }"""
 
 
-# No text changes its colour or strength just now; what moves or grows elsewhere does not count.
-UNFADED = """() => !document.getAnimations().some((one) =>
-    one instanceof CSSTransition && one.playState === "running" && /opacity|color/.test(one.transitionProperty))"""
-
-
 @pytest.mark.parametrize("name", PAGES, ids=lambda name: name or "home")
 def test_a_page_is_for_everybody_in_light_and_dark_and_whole_on_a_phone(
     browser: Browser, server: Server, trained_run: Run, name: str
@@ -60,7 +55,8 @@ def still(page: Page) -> None:
     """Waits until nothing is drawn anew, for that is faded meanwhile, and charts are there."""
     settle(page)
     expect(page.locator("[data-stale=true]")).to_have_count(0)
-    page.wait_for_function(UNFADED)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)  # parts that load late, the style sheet among them
+    page.wait_for_function("!document.getAnimations().some((one) => one instanceof CSSTransition)")
     if "/train" in page.url:
         expect(page.get_by_role("slider", name=re.compile("accuracy by epoch"))).to_be_visible()
 
@@ -70,18 +66,6 @@ def background(page: Page) -> str:
 
 
 def broken_rules(page: Page) -> list[tuple[str, Any]]:
-    """Rules that the page breaks; one that drew itself anew meanwhile, and was faded, is looked at again."""
-    found = broken_now(page)
-    for _ in range(3):
-        if not found:
-            break
-        page.wait_for_timeout(1500)
-        still(page)
-        found = broken_now(page)
-    return found
-
-
-def broken_now(page: Page) -> list[tuple[str, Any]]:
     found = Axe().run(page).response["violations"]
     return [
         (rule["id"], [node["html"][:200] for node in rule["nodes"][:3]])

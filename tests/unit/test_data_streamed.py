@@ -227,9 +227,8 @@ print(json.dumps([few, streamed, peak(config)]))
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells memory from mapped files")
 def test_training_takes_less_memory_than_its_images(own_data: Path, tmp_path: Path) -> None:
-    side, count = 128, 400
+    side, count = 128, 800  # large beside what the allocator holds on to
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
         first = tmp_path / "pets" / name / "0.png"
@@ -246,4 +245,4 @@ def test_training_takes_less_memory_than_its_images(own_data: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     few, streamed, in_memory = json.loads(done.stdout.splitlines()[-1])
     size = 2 * count * 3 * side**2
-    assert streamed - few < size / 2 < 0.9 * size < in_memory - few, (few, streamed, in_memory, size)
+    assert streamed - few < size / 3 < 0.9 * size < in_memory - few, (few, streamed, in_memory, size)
