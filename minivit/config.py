@@ -335,11 +335,11 @@ def fit_setting(name: str, value: Any) -> Any:
     return getattr(alone.model_validate({name: value}), name)
 
 
-PRESETS: dict[str, str] = {
-    "article": "The notebook's experiment, exactly: one layer, one head, 28,676 parameters.",
-    "quick": "The same layer with eight heads, trained by a modern recipe in a tenth of the epochs.",
-    "strong": "Two layers behind a convolutional stem, augmentation and a cosine schedule: slower, more accurate.",
-    "gpu": "Six layers for all ten classes of CIFAR-10 on one modern GPU: RandAugment, CutMix, averaged weights.",
+PRESETS: dict[str, str] = {  # accuracies on cat, airplane, frog and truck, times on one or two cores, as in README
+    "article": "The notebook's experiment, exactly: one layer, one head, 28,676 parameters; 0.69 in about 100 s.",
+    "quick": "The same layer with eight heads, by a modern recipe in a tenth of the epochs; 0.78 in about 5 s.",
+    "strong": "Two layers behind a convolutional stem, augmentation, cosine schedule; 0.89 in about 9 minutes.",
+    "gpu": "Six layers for all ten classes of CIFAR-10 on a GPU: RandAugment, CutMix, averaged weights; not measured.",
 }
 
 
