@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
@@ -149,6 +150,22 @@ def answers(address: str) -> bool:
 def settle(page: Page) -> None:
     """Waits until the page's script has run to its end."""
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+
+
+def drawn(page: Page) -> None:
+    """Waits until the page stands still: nothing is drawn anew or fades, and no part is still to be loaded."""
+    settle(page)
+    expect(page.locator("[data-stale=true]")).to_have_count(0)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)  # parts that load late, the style sheet among them
+    page.wait_for_function("!document.getAnimations().some((one) => one instanceof CSSTransition)")
+
+
+def broken_rules(page: Page, context: str | None = None) -> list[tuple[str, list[str]]]:
+    """Rules of accessibility that the page as it stands breaks, inside `context` where given, and the places."""
+    drawn(page)
+    response = Axe().run(page, context=context).response
+    assert response["passes"]
+    return [(rule["id"], [node["html"][:200] for node in rule["nodes"][:3]]) for rule in response["violations"]]
 
 
 def choose(page: Page, label: str, option: str | re.Pattern[str]) -> None:

@@ -1,14 +1,14 @@
 """inspector and maps in a real browser, on small apps of their own."""
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from pages.parts.inspector import quantised
-from tests.browser.conftest import serving
+from tests.browser.conftest import broken_rules, serving
 
 MARKUP = "<img src=x onerror=alert(1)>"
 
@@ -318,7 +318,10 @@ def test_a_live_strip_is_painted_in_place(page: Page, maps_app: str) -> None:
     now = page.get_by_role("button", name="image 1, frog").locator("canvas").nth(4)
     before = painted(now)
     now.evaluate("canvas => { canvas.same = true }")
-    expect(page.get_by_text("run 4, opened")).to_be_visible(timeout=15_000)
+    status = page.get_by_text(re.compile(r"^run \d+, opened"))
+    seen = int(status.inner_text().split(",")[0].removeprefix("run "))
+    later = "|".join(str(seen + ahead) for ahead in range(2, 60))  # a busy machine may not show each of them
+    expect(status).to_have_text(re.compile(f"^run ({later}), opened"))
     assert now.evaluate("canvas => canvas.same")
     assert (painted(now) != before).any()
 
@@ -332,8 +335,7 @@ def test_both_are_accessible_and_stay_inside_the_page(
     for address in (f"{inspector_app}?layers=6&heads=8", maps_app, f"{maps_app}?layout=strip"):
         page.goto(address)
         expect(page.get_by_label("Overlay")).to_be_visible(timeout=30_000)
-        found = Axe().run(page, context=".stBidiComponent").response
-        assert found["passes"] and not found["violations"], [rule["id"] for rule in found["violations"]]
+        assert broken_rules(page, ".stBidiComponent") == []
         assert page.locator(".stBidiComponent").evaluate("e => e.scrollWidth <= e.clientWidth")
     page.close()
 
