@@ -83,15 +83,45 @@ def page_figures(server: Server, browser: Any, run: Run) -> Iterator[Figure]:
     open_page(browser, predictions, "() => bench.gallery(96)")  # predicts
     galleries = [open_page(browser, predictions, "() => bench.gallery(96)", warm=True) for _ in range(3)]
     yield Figure("gallery of 96, page load to last image", 1000 * statistics.median(galleries), "ms", "≤ 1500")
+    for name, shown in ((f"{run.config.model.depth} layer", run), ("6 layers of 8 heads", large_run())):
+        page = open_inspector(server, browser, shown)
+        hovers = hover_times(browser, page)
+        p90 = statistics.quantiles(hovers, n=10)[-1]
+        note = f"{name}; event to frame on the screen, its wait for it included; p90 {p90:.0f}"
+        yield Figure("patch hover → painted", statistics.median(hovers), "ms", "≤ 20", note)
+        if shown is run:
+            clicks = [page.evaluate("patch => bench.click(patch)", patch) for patch in (9, 18, 27, 36, 45, 54, 12, 21)]
+            yield Figure("patch click → page updated", statistics.median(clicks), "ms", "≤ 150")
+        page.close()
+
+
+def open_inspector(server: Server, browser: Any, run: Run) -> Any:
+    """The Attention page of a run."""
     page = browser.new_page(viewport=VIEW)
     page.add_init_script(path=PROBES)
     page.goto(f"{server.address}/attention?run={run.id}")
     page.wait_for_function("() => bench.drawn() && bench.picture()", timeout=1000 * SECONDS)
-    hovers = page.evaluate("count => bench.hovers(count)", 40)
-    yield Figure("patch hover → painted", statistics.median(hovers), "ms", "≤ 20", "including the wait for the frame")
-    clicks = [page.evaluate("patch => bench.click(patch)", patch) for patch in (9, 18, 27, 36, 45, 54, 12, 21)]
-    yield Figure("patch click → page updated", statistics.median(clicks), "ms", "≤ 150")
-    page.close()
+    return page
+
+
+def hover_times(browser: Any, page: Any, count: int = 60) -> list[float]:
+    """Milliseconds from the pointer's move to another patch, as the browser got it, to the frame that shows it.
+
+    By the browser's own trace: when the frame was on the screen, not when the script was done.
+    """
+    box = page.evaluate("() => bench.picture().getBoundingClientRect().toJSON()")
+    time.sleep(1)  # until the page rests
+    browser.start_tracing(page=page, categories=["blink.user_timing", "devtools.timeline"])
+    for hover in range(count):
+        row, column = divmod(37 * hover % 64, 8)
+        page.mouse.move(box["x"] + (column + 0.5) * box["width"] / 8, box["y"] + (row + 0.5) * box["height"] / 8)
+        time.sleep(0.06 + 0.001 * (hover % 17))  # at any time within a frame
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    moves, frames = (
+        sorted(event["ts"] for event in events if event["name"] == name)
+        for name in ("minivit-hover", "AnimationFrame::Presentation")
+    )
+    return [(min(frame for frame in frames if frame > move) - move) / 1000 for move in moves]
 
 
 def watcher_figures(server: Server) -> list[Figure]:
@@ -154,6 +184,14 @@ def train_seconds(run: Run) -> float:
     if run.state.phase != "done":
         raise ConfigError(f"The training that is measured ended as {run.state.phase}: {run.state.message}")
     return sum(row["train_seconds"] for row in run.metrics()[1:])
+
+
+def large_run() -> Run:
+    """A run with many heads whose model is untrained."""
+    run = Run.create(small().changed(depth=6, num_heads=8))
+    run.save_checkpoint(MiniViT(run.config.model), 0)
+    run.set_state("done", 0)
+    return run
 
 
 def live_run() -> Run:

@@ -41,15 +41,18 @@ function pixelCanvas(width, height, name) {
   return element("canvas", { width, height, class: name, "aria-hidden": "true" });
 }
 
-// bytes (height, width, channels), 1 or 3 channels, onto a canvas of that size
-function paintImage(canvas, bytes, channels) {
+// bytes (height, width, channels), 1 or 3 channels, onto a canvas of that size; `grey` 0..1 takes its colours away
+function paintImage(canvas, bytes, channels, grey = canvas.shows?.grey ?? 0) {
   const context = canvas.getContext("2d");
   const picture = context.createImageData(canvas.width, canvas.height);
   for (let i = 0; i < canvas.width * canvas.height; i++) {
-    for (let c = 0; c < 3; c++) picture.data[4 * i + c] = bytes[channels * i + (channels === 3 ? c : 0)];
+    const [red, green, blue] = [0, 1, 2].map((c) => bytes[channels * i + (channels === 3 ? c : 0)]);
+    const light = 0.2126 * red + 0.7152 * green + 0.0722 * blue; // as CSS's grayscale()
+    [red, green, blue].forEach((value, c) => (picture.data[4 * i + c] = value + grey * (light - value)));
     picture.data[4 * i + 3] = 255;
   }
   context.putImageData(picture, 0, 0);
+  canvas.shows = { bytes, channels, grey };
 }
 
 function colourOf(value, { colours, low, high }) {
@@ -57,18 +60,32 @@ function colourOf(value, { colours, low, high }) {
   return colours[Math.max(0, Math.min(255, Math.round(place * 255)))];
 }
 
-// One pixel a value; values outside low..high take the end colours, values that are no number stay clear.
-function paintMap(canvas, values, scale) {
-  const context = canvas.getContext("2d");
-  canvas.picture ??= context.createImageData(canvas.width, canvas.height);
-  canvas.pixels ??= new Uint32Array(canvas.picture.data.buffer);
-  for (let i = 0; i < values.length; i++) canvas.pixels[i] = Number.isFinite(values[i]) ? colourOf(values[i], scale) : 0;
-  context.putImageData(canvas.picture, 0, 0);
+// The pixels that a canvas will show once `put`, row by row.
+function pixelsOf(canvas) {
+  canvas.picture ??= canvas.getContext("2d").createImageData(canvas.width, canvas.height);
+  return (canvas.pixels ??= new Uint32Array(canvas.picture.data.buffer));
 }
 
-// A map over an image: the image turns grey as the map gets stronger, so that the colours are the map's alone.
+function put(canvas) {
+  canvas.getContext("2d").putImageData(canvas.picture, 0, 0);
+}
+
+// One pixel a value, from `start` on; values outside low..high take the end colours, what is no number stays clear.
+function colourPixels(pixels, values, scale, start = 0) {
+  for (let i = 0; i < values.length; i++) pixels[start + i] = Number.isFinite(values[i]) ? colourOf(values[i], scale) : 0;
+}
+
+function paintMap(canvas, values, scale) {
+  colourPixels(pixelsOf(canvas), values, scale);
+  put(canvas);
+}
+
+// A map over an image: the image turns grey as the map gets stronger, so that the colours are the map's alone. Its
+// pixels are painted so: a CSS filter would be worked out again at every frame.
 function layOver(image, map, strength) {
-  image.style.filter = `grayscale(${Math.min(1, 2 * strength)})`;
+  const { bytes, channels, grey } = image.shows;
+  const wanted = Math.min(1, 2 * strength);
+  if (grey !== wanted) paintImage(image, bytes, channels, wanted);
   map.style.opacity = strength;
 }
 

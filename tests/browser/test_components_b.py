@@ -106,6 +106,19 @@ def painted(canvas: Locator) -> np.ndarray:
     return np.array(pixels[2:], np.uint8).reshape(pixels[0], pixels[1], 4)
 
 
+def painted_maps(page: Page) -> list[np.ndarray]:
+    """The pixels of each layer's and head's map, as the sheet over their buttons has them."""
+    grid = page.get_by_role("toolbar", name="Layer and head")
+    sheet, origin = painted(grid.locator("canvas.sheet")), grid.bounding_box()
+    boxes = [button.bounding_box() for button in grid.get_by_role("button").all()]
+    assert origin and all(boxes)
+    x, y = ([round(box[side] - origin[side]) for box in boxes if box] for side in ("x", "y"))
+    sizes = [round(box["width"]) for box in boxes if box]
+    return [
+        sheet[top + 1 : top + size - 1, left + 1 : left + size - 1] for left, top, size in zip(x, y, sizes, strict=True)
+    ]
+
+
 def overlay(picture: Locator) -> Locator:
     return picture.locator("canvas").nth(1)
 
@@ -186,9 +199,10 @@ def test_quick_keys_are_not_undone_by_late_answers(page: Page, inspector_app: st
 
 def test_uniform_attention_paints_one_single_quiet_colour(page: Page, inspector_app: str) -> None:
     picture = open_inspector(page, inspector_app, "layers=2&heads=2&even=1")
-    grid = page.get_by_role("toolbar", name="Layer and head")
-    for canvas in [overlay(picture), *grid.locator("canvas").all()]:
-        colours = np.unique(painted(canvas).reshape(-1, 4), axis=0)
+    maps = painted_maps(page)
+    assert len(maps) == 2 * 4
+    for pixels in [painted(overlay(picture)), *maps]:
+        colours = np.unique(pixels.reshape(-1, 4), axis=0)
         assert len(colours) == 1
         assert 0 < colours[0, :3].max() < 160  # a quarter up magma: neither its black nor its yellow end
     expect(page.get_by_text("The 5 strongest patches hold 8 % of the attention")).to_be_visible()
@@ -253,8 +267,7 @@ def test_a_signed_map_is_painted_round_0_with_its_own_legend(page: Page, inspect
 def test_a_scale_that_the_page_shares_runs_from_its_lowest_to_its_highest_value(page: Page, inspector_app: str) -> None:
     open_inspector(page, inspector_app, "layers=2&heads=2")
     page.get_by_label("Scale").select_option("shared by the page")
-    grid = page.get_by_role("toolbar", name="Layer and head")
-    maps = np.stack([painted(canvas) for canvas in grid.locator("canvas").all()])
+    maps = np.stack(painted_maps(page)).astype(int)
     brightest, darkest = maps[..., :3].sum(-1).max((1, 2)), maps[..., :3].sum(-1).min((1, 2))
     assert brightest.max() == 252 + 253 + 191 and (brightest < brightest.max()).any()  # magma's two ends
     assert darkest.min() == 4 and (darkest > 4).any()
@@ -266,17 +279,11 @@ def test_hovering_repaints_all_heads_at_once_and_asks_no_server(page: Page, insp
     expect(maps).to_have_count(60)
     sent: list[object] = []
     page.on("request", lambda request: sent.append(request.url))
-    changed = picture.evaluate("""(picture) => {
-        const box = picture.getBoundingClientRect();
-        const canvases = [...picture.getRootNode().querySelectorAll("button.map canvas")];
-        const drawn = () => canvases.map((canvas) => canvas.toDataURL());
-        const before = drawn();
-        const [clientX, clientY] = [box.x + box.width * 0.3, box.y + box.height * 0.6];
-        picture.dispatchEvent(new PointerEvent("pointermove", { clientX, clientY, bubbles: true }));
-        const after = drawn();
-        return before.filter((picture, i) => picture !== after[i]).length;
-    }""")
-    assert changed == 60 and sent == []
+    before = painted_maps(page)
+    picture.hover(position=patch(picture, 34))
+    expect(page.get_by_text("p34 looks at", exact=True)).to_be_visible()  # the words come with the maps
+    changed = [(now != then).any() for now, then in zip(painted_maps(page), before, strict=True)]
+    assert len(changed) == 60 and all(changed) and sent == []
 
 
 def test_names_from_outside_are_text(page: Page, inspector_app: str, maps_app: str) -> None:

@@ -95,18 +95,38 @@ function buildMaps(view) {
   const longer = Math.max(view.heads.length, view.numLayers);
   grid.style.setProperty("--cell", `${longer > 6 ? 44 : longer > 2 ? 64 : longer > 1 ? 112 : 176}px`);
   view.maps = [];
+  view.sheet = element("canvas", { class: "sheet", "aria-hidden": "true" });
   for (let layer = 0; layer < view.numLayers; layer++) {
     grid.append(element("span", { class: "row-name" }, `layer ${layer + 1}`));
     for (const head of view.heads) {
-      const canvas = pixelCanvas(view.gridSize, view.gridSize);
       const label = layerHeadName({ layer, head });
-      const button = element("button", { type: "button", class: "map", "aria-label": label, title: label }, canvas);
+      const button = element("button", { type: "button", class: "map", "aria-label": label, title: label });
       button.addEventListener("click", () => pick(view, { layer, head }));
-      view.maps.push({ layer, head, canvas, button });
+      view.maps.push({ layer, head, button });
       grid.append(button);
     }
   }
+  grid.append(view.sheet);
+  view.strip = pixelCanvas(view.gridSize, view.gridSize * view.maps.length);
+  view.fitting?.disconnect();
+  view.fitting = new ResizeObserver(() => fitSheet(view));
+  view.fitting.observe(grid);
+  view.mapGrid = grid;
   return grid;
+}
+
+// All maps of the grid are drawn on one sheet that lies over the buttons: a browser takes far longer to put sixty
+// canvases on the screen than one. Every button's place on it is known in the screen's own pixels.
+function fitSheet(view) {
+  const origin = view.mapGrid.getBoundingClientRect();
+  const pixel = (length) => Math.round(length * devicePixelRatio);
+  Object.assign(view.sheet, { width: pixel(origin.width), height: pixel(origin.height) });
+  for (const map of view.maps) {
+    const box = map.button.getBoundingClientRect();
+    const [x, y] = [pixel(box.left - origin.left), pixel(box.top - origin.top)];
+    map.place = [x, y, pixel(box.right - origin.left) - x, pixel(box.bottom - origin.top) - y];
+  }
+  drawSheet(view);
 }
 
 function buildPanel(view) {

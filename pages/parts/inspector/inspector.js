@@ -16,7 +16,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
   follow(view, data);
   paintScene(view, data.title);
   paint(view);
-  return onRemoval(root, () => Object.values(view.resting).forEach(clearTimeout));
+  return onRemoval(root, () => {
+    Object.values(view.resting).forEach(clearTimeout);
+    view.fitting.disconnect();
+  });
 }
 
 // ---- data -----------------------------------------------------------------------------------------------
@@ -126,8 +129,14 @@ function readOut(view) {
   view.status.textContent = `${placeName(view)}. ${view.words} ${switchedOff(view)}`.trim();
 }
 
+// Painted with the frame that shows it: a layout before that would be worked out again for whatever else listens.
 function hover(view, token) {
-  if (token !== view.hovered) paint(Object.assign(view, { hovered: token }));
+  if (token === view.hovered) return;
+  view.hovered = token;
+  view.painting ??= requestAnimationFrame(() => {
+    view.painting = null;
+    if (view.root.isConnected) paint(view);
+  });
 }
 
 function clickPatch(view, token) {

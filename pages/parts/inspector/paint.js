@@ -32,17 +32,27 @@ function paint(view) {
   let shown = all[0];
   view.maps.forEach((map, i) => {
     const isPicked = map.layer === view.picked.layer && map.head === view.picked.head;
-    paintMap(map.canvas, all[i].subarray(1), scaleOf(view, all[i], range));
+    colourPixels(pixelsOf(view.strip), all[i].subarray(1), scaleOf(view, all[i], range), i * view.gridSize ** 2);
     if (map.isPicked !== isPicked) Object.assign(map.button, { ariaPressed: `${isPicked}`, tabIndex: isPicked ? 0 : -1 });
     map.isPicked = isPicked;
     if (isPicked && !view.isOneMap) shown = all[i];
   });
+  drawSheet(view);
   const scale = scaleOf(view, shown, range);
   paintPicture(view, token, shown, scale);
   paintSwitches(view);
   paintPanel(view, token, shown, scale);
   paintScale(view, scale, range);
   if (view.numbers.open) paintNumbers(view, token, shown);
+}
+
+// Map after map from the strip, where they stand one below the other, to its button
+function drawSheet(view) {
+  const [G, context] = [view.gridSize, view.sheet.getContext("2d")];
+  put(view.strip);
+  context.imageSmoothingEnabled = false;
+  context.clearRect(0, 0, view.sheet.width, view.sheet.height);
+  view.maps.forEach(({ place }, i) => place && context.drawImage(view.strip, 0, i * G, G, G, ...place));
 }
 
 function paintScale(view, scale, [lowest, highest]) {
@@ -90,6 +100,7 @@ function paintSwitches(view) {
   view.allOn.hidden = !view.off.size;
   setText(view.offNames, switchedOff(view));
   view.picture.classList.toggle("switching", view.settings.switching);
+  view.mapGrid.classList.toggle("some-off", view.off.size > 0);
 }
 
 function setText(node, text) {
