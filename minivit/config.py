@@ -189,8 +189,8 @@ class TrainConfig(Settings):
         "Let the patch embedding learn on patches whose pixels are decorrelated; folded into its weights afterwards.",
         group="training",
     )  # fmt: skip
-    optimizer: Literal["adam", "adamw", "sgd"] = setting(
-        "adam", "Optimiser", "AdamW decays weights apart from the gradient; SGD runs with momentum 0.9.",
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = setting(
+        "adam", "Optimiser", "AdamW decays weights apart from the gradient; SGD has momentum; Muon evens out steps.",
         group="training",
     )  # fmt: skip
     lr: float = setting(

@@ -176,7 +176,10 @@ class MiniViT(nn.Module):
 
         `keep`, int64 (B, n), are the patches that stay, from 0: the tokens of all others are dropped once they have
         their positions, so that N is n + 1. `silenced`, bool (depth, H), are heads whose output is put to zero.
+        A model that `absorbs` takes images also cut into patches, (B, N-1, C·p·p).
         """
+        if images.ndim == 3:
+            return self.forward_patches(images)
         if self.absorbs and not return_attn and keep is None and silenced is None:
             return self.forward_patches(patches(images, self.config.patch_size).flatten(2))
         x = self.embed(images)

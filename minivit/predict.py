@@ -3,7 +3,7 @@
 N images, K classes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
@@ -95,14 +95,11 @@ def predict_run(run: Run, epoch: int | None = None) -> Predictions:
     return predict(model, test_set.images, test_set.labels)
 
 
-def logits(model: MiniViT, images: Images, forward: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """Logits (N, K) of images uint8 (N, C, H, W), on the model's device, without dropout or gradients.
-
-    `forward` is the model itself, or its way from images in another form.
-    """
-    device, forward = model.mean.device, forward or model
+def logits(model: MiniViT, images: Images) -> Tensor:
+    """Logits (N, K) of images uint8 (N, C, H, W), on the model's device, without dropout or gradients."""
+    device = model.mean.device
     with looking(model):
-        return torch.cat([forward(as_float(batch.to(device))) for batch in images.split(EVAL_BATCH[device.type])])
+        return torch.cat([model(as_float(batch.to(device))) for batch in images.split(EVAL_BATCH[device.type])])
 
 
 @contextmanager

@@ -4,9 +4,9 @@
 function of (seed, epoch, step), so a run that was paused, stopped or killed goes on exactly where it was.
 
     control     a person's wishes, progress, and how the run folder is left at the end
-    optim       flat parameters, optimisers and learning rate
+    optim       flat parameters, the rules that step them, and learning rate
     whitening   patches decorrelated while the model learns
-    step        the loss of a batch, compiled where that pays
+    step        what one batch changes, compiled where that pays
     training    one training under way
     devices     several processes that train together
     estimate    how long it will take here
@@ -24,13 +24,14 @@ from minivit.engine.control import Glance, Say, ending, enough_memory, refuse_ot
 from minivit.engine.devices import ALONE, Follower, Group, Interrupted, everywhere, join
 from minivit.engine.estimate import estimate_seconds
 from minivit.engine.optim import FlatParameters, learning_rate, make_optimizer
+from minivit.engine.step import Step
 from minivit.engine.training import Training, mix
 from minivit.errors import RunError
 from minivit.machine import choose_threads, environment, pick_device, slots_needed, turn_on
 from minivit.runs import Run
 
 __all__ = [
-    "FlatParameters", "Glance", "Group", "Interrupted", "Say", "Training", "estimate_seconds", "join",
+    "FlatParameters", "Glance", "Group", "Interrupted", "Say", "Step", "Training", "estimate_seconds", "join",
     "learning_rate", "make_optimizer", "mix", "train",
 ]  # fmt: skip
 

@@ -6,7 +6,7 @@ import torch
 
 from minivit.config import TrainConfig
 from minivit.engine.control import enough_memory
-from minivit.engine.optim import FlatParameters, make_optimizer
+from minivit.engine.step import Step
 from minivit.machine import pick_device, threads_for
 from minivit.model import MiniViT, num_parameters
 
@@ -21,18 +21,15 @@ def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> floa
     attended = config.model.depth * config.model.num_heads * (config.model.num_patches + 1) ** 2
     if num_weights + 20 * attended > GUESS_ABOVE:  # too large to try out; a core does some 10⁹ such steps a second
         return 6e-9 * (num_weights + 20 * attended) * config.epochs * (num_train + num_test / 3)
-    flat = FlatParameters(model)
-    optimizer = make_optimizer(config, flat)
+    step = Step(config.changed(compile="off"), model)
+    factors = torch.tensor(step.factors(config.lr, 0, 1), device=device)
     shape = (config.model.in_chans, config.model.img_size, config.model.img_size)
 
     def seconds_per_image(num_images: int) -> float:
         images = torch.rand(num_images, *shape, device=device)
         begun = time.perf_counter()
-        loss = model(images).square().mean()
-        flat.gradients.zero_()
-        loss.backward()
-        optimizer.step()
-        loss.item()
+        step(images, torch.zeros(num_images, dtype=torch.int64, device=device), factors)
+        step.sums.tolist()  # waits for the device
         return (time.perf_counter() - begun) / num_images
 
     with threads_for(config), enough_memory(config):

@@ -1,47 +1,67 @@
-"""The loss of one batch, computed operation by operation, or by one compiled graph where that pays over the whole run.
+"""What one batch changes, computed operation by operation, or by one compiled graph where that pays over the whole run.
 
-B images, K classes.
+B images, K classes, P numbers in all parameters.
 """
 
 import os
 import shutil
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import functional_call, grad
 
 from minivit.config import TrainConfig
 from minivit.engine.control import Say
+from minivit.engine.devices import ALONE, Group
+from minivit.engine.optim import FlatParameters, make_optimizer
+from minivit.model import MiniViT
 from minivit.predict import as_float
 
-Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Change = Callable[[Tensor, Tensor, Tensor], None]
+Made = TypeVar("Made")
 
-COMPILE_SECONDS = 45  # what Inductor takes for forward and backward; less than 10 where it finds them in its cache
-SAVED = 0.2  # share of a step that a compiled one saves, measured for the article's model on a CPU
+COMPILE_SECONDS = 45  # what Inductor takes; about 5 where it finds the step in its cache
+SAVED = 0.6  # share of a step that a compiled one saves, measured for the article's model on a CPU
 
 
-class StepLoss:
-    """Sum of the losses of a batch, for the gradients, and the (2,) sums of losses and right answers, for the metrics.
+class Step:
+    """One step of training: loss and gradient of a batch, the sum over processes, clipping, optimiser, average.
 
-    Called with images uint8 (B, …) and labels (B,) or target shares (B, K). `forward` maps floats 0..1 to logits.
-    `many_small` says that its operations are so small that calling them takes much of the time: what compiling saves
-    is the calls. The convolutions and matrices of a larger model took as long compiled as plain on a CPU.
+    All that it changes are tensors that it changes in place: the model's weights, what the optimiser remembers, the
+    `average` of the weights where the settings ask for one, and the `sums` (2,) of losses and right answers. So the
+    whole of it can be one graph, which for a tiny model saves the calls of some hundred small operations. `many_small`
+    says that calling takes much of the time: the convolutions and matrices of a larger model took as long compiled as
+    plain on a CPU.
     """
 
-    def __init__(
-        self, config: TrainConfig, forward: Callable[[Tensor], Tensor], device: torch.device, many_small: bool = True
-    ) -> None:
-        self.config, self.device = config, device
-        self.saves = SAVED if many_small or device.type == "cuda" else 0.0
-        self.plain = _make_loss(config, forward, _dtype(config, device))
-        self.compiled: Loss | None = None
+    def __init__(self, config: TrainConfig, model: MiniViT, group: Group = ALONE, many_small: bool = True) -> None:
+        self.config, self.model, self.group = config, model, group
+        self.device = model.mean.device
+        self.flat = FlatParameters(model)
+        self.optimizer = make_optimizer(config, self.flat)
+        self.average = self.flat.values.clone() if config.ema else None
+        self.sums = torch.zeros(2, dtype=torch.float32 if self.device.type == "mps" else torch.float64).to(self.device)
+        self.dtype = _dtype(config, self.device)
+        self.saves = SAVED if many_small or self.device.type == "cuda" else 0.0
+        self.compiled: Change | None = None
         self.decided = config.compile == "off"
 
-    def __call__(self, batch: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        if self.compiled is not None and len(batch) == self.config.batch_size:  # another size would be compiled anew
-            return self.compiled(batch, target)
-        return self.plain(batch, target)
+    def factors(self, lr: float, number: int, num_images: int) -> list[float]:
+        """What step `number`, from 0 over the whole run, multiplies by; `num_images` are those of all processes."""
+        kept = min(self.config.ema, (number + 1) / (number + 10))  # of the average; the first steps are soon forgotten
+        return [1 / num_images, kept, *self.optimizer.factors(lr, number)]
+
+    def __call__(self, batch: Tensor, target: Tensor, factors: Tensor) -> None:
+        """Learns from this process's share of a batch: uint8 or float 0..1, and labels (B,) or target shares (B, K).
+
+        `factors` is what the method of that name gives, as a tensor on the device.
+        """
+        whole = len(batch) * self.group.size == self.config.batch_size  # another size would be compiled anew
+        change = self.compiled if self.compiled is not None and whole else self.plain
+        change(as_float(batch), target, factors)  # inside a graph, Inductor would convert at each use
 
     def decide(self, seconds_left: float | None, say: Say) -> None:
         """Compiles from now on, or does not, and says why; `seconds_left` is what plain steps would take to the end.
@@ -59,22 +79,68 @@ class StepLoss:
         elif not _can_compile(self.device):
             say("The step is not compiled: this machine has no C++ compiler.")
         else:
-            mode = "reduce-overhead" if self.device.type == "cuda" else None  # CUDA graphs
-            self.compiled = torch.compile(self.plain, fullgraph=True, dynamic=False, mode=mode)
+            self.compiled = self._compile()
             say("The step is compiled, as the settings ask for." if on else f"The step is compiled: {told}.")
 
+    def plain(self, batch: Tensor, target: Tensor, factors: Tensor) -> None:
+        """The step, operation by operation; images here and below are float 0..1."""
+        total, sums = self._losses(self.model, batch, target)
+        gradients = torch.autograd.grad(total * factors[0], self.flat.parameters)
+        self._change(self.flat.join(gradients), sums, factors)
 
-def _make_loss(config: TrainConfig, forward: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Loss:
-    smoothing = config.label_smoothing
+    def _compile(self) -> Change:
+        if self.device.type == "cuda":  # a CUDA graph may change in place only what stays where it is
+            changed = [self.flat.values, self.sums, *self.optimizer.slots.values()]
+            for tensor in changed if self.average is None else [*changed, self.average]:
+                torch._dynamo.mark_static_address(tensor)
+        gradient = self._flat_gradient
+        if self.group.size > 1:  # which add up between the graph and the rest
+            gradient = self._as_graph(gradient)
 
-    def loss(batch: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(batch.device.type, dtype, enabled=dtype != torch.float32):
-            scores = forward(as_float(batch)).float()
-        total = F.cross_entropy(scores, target, label_smoothing=smoothing, reduction="sum")
+        def step(batch: Tensor, target: Tensor, factors: Tensor) -> None:
+            self._change(*gradient(batch, target, factors), factors)
+
+        return step if self.group.size > 1 else self._as_graph(step)
+
+    def _as_graph(self, function: Callable[..., Made]) -> Callable[..., Made]:
+        """The function as one graph, compiled at its first call for what it is called with then.
+
+        It is called with nothing else, so nothing is checked again at each call; that took half as long as the step.
+        """
+        options = {
+            "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
+            "triton.cudagraphs": self.device.type == "cuda",
+        }
+        return torch.compile(function, fullgraph=True, dynamic=False, options=options, isolate_recompiles=True)  # type: ignore[call-overload]
+
+    def _flat_gradient(self, batch: Tensor, target: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient (P,) and sums as a function of one tensor, of which Inductor makes a faster graph than of many."""
+
+        def mean_loss(values: Tensor) -> tuple[Tensor, Tensor]:
+            views = self.flat.views(values)
+            total, sums = self._losses(lambda images: functional_call(self.model, views, (images,)), batch, target)
+            return total * factors[0], sums
+
+        return grad(mean_loss, has_aux=True)(self.flat.values)
+
+    def _losses(self, model: Callable[[Tensor], Tensor], batch: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the losses of a batch, and the (2,) sums of losses and of right answers."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            scores = model(batch).float()
+        total = F.cross_entropy(scores, target, label_smoothing=self.config.label_smoothing, reduction="sum")
         labels = target if target.ndim == 1 else target.argmax(1)
         return total, torch.stack([total.detach(), (scores.argmax(1) == labels).sum()])
 
-    return loss
+    @torch.no_grad()
+    def _change(self, gradient: Tensor, sums: Tensor, factors: Tensor) -> None:
+        """Changes all that a step changes, from this process's part of the gradient (P,)."""
+        self.group.add_up(gradient)
+        if self.config.grad_clip:
+            gradient = gradient * (self.config.grad_clip / (gradient.norm() + 1e-6)).clamp(max=1)
+        self.optimizer.update(gradient, factors[2:])
+        if self.average is not None:
+            self.average.lerp_(self.flat.values, 1 - factors[1])
+        self.sums.add_(sums)
 
 
 def _dtype(config: TrainConfig, device: torch.device) -> torch.dtype:

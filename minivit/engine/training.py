@@ -16,8 +16,8 @@ from minivit.config import TrainConfig
 from minivit.data import BatchSource, ImageSet, augment, channel_stats, mix_pairs, patches
 from minivit.engine.control import Glance, Say
 from minivit.engine.devices import ALONE, Group, Interrupted
-from minivit.engine.optim import FlatParameters, learning_rate, make_optimizer
-from minivit.engine.step import StepLoss
+from minivit.engine.optim import learning_rate
+from minivit.engine.step import Step
 from minivit.engine.whitening import plain_weights, whiten
 from minivit.errors import RunError, TrainingError
 from minivit.machine import choose_threads
@@ -49,21 +49,16 @@ class Training:
         if config.whiten:
             whiten(self.model, train_set.images)
         self.model.to(device)
-        self.flat = FlatParameters(self.model)
-        self.optimizer = make_optimizer(config, self.flat)
-        self.average = self.flat.values.clone() if config.ema else None
+        self.learn = Step(config, self.model, group, many_small=choose_threads(config.changed(threads=0)) == 1)
 
         changes_images = config.augment != "none" or config.mixup or config.cutmix
         self.in_patches = self.model.absorbs and not changes_images and isinstance(train_set.images, Tensor)
-        forward = self.model.forward_patches if self.in_patches else self.model
-        self.loss = StepLoss(config, forward, device, many_small=choose_threads(config.changed(threads=0)) == 1)
         self.source = BatchSource(self._cut(train_set), device)
         mine = test_set if group.size == 1 else test_set.select(group.share(torch.arange(len(test_set))))
         self.held_out = BatchSource(self._cut(mine), device)
         self.num_steps = math.ceil(len(self.source) / config.batch_size)  # an epoch
         self.epoch = 0  # finished ones
         self.step = 0  # done in the epoch under way
-        self.sums = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         self.seconds = 0.0
         self.seconds_left: float | None = None  # of training; known after an epoch
         self._restore()
@@ -89,24 +84,26 @@ class Training:
         epoch, num_images, begun = self.epoch + 1, len(self.source), time.perf_counter()
         order = torch.randperm(num_images, generator=torch.Generator().manual_seed(mix(self.config.seed, epoch)))
         batches = order.to(self.source.home).split(self.config.batch_size)
+        factors = self._factors(epoch, [len(batch) for batch in batches])
         self.model.train()
-        self.loss.decide(self.seconds_left, say)
+        self.learn.decide(self.seconds_left, say)
         while self.step < self.num_steps:
             if glance.due():
                 try:
                     glance("training", f"epoch {epoch}", self.step, self.num_steps, self.epoch)
                 except Interrupted:
                     self.seconds += time.perf_counter() - begun
-                    self.group.add_up(self.sums)
+                    self.group.add_up(self.learn.sums)
                     self._keep()
                     raise
-            self._learn(epoch, *batches[self.step : self.step + 2])
+            batch, target = self._batch(mix(self.config.seed, epoch, self.step), *batches[self.step : self.step + 2])
+            self.learn(batch, target, factors[self.step])
             self.step += 1
             if epoch == 1 and self.step & (self.step - 1) == 0 and self.step < self.num_steps:  # 1, 2, 4, 8, …
                 with self._averaged():
                     self.run.save_early(plain_weights(self.model), self.step)
-        self.group.add_up(self.sums)
-        loss_sum, num_right = self.sums.tolist()  # the only wait for the device in an epoch
+        self.group.add_up(self.learn.sums)
+        loss_sum, num_right = self.learn.sums.tolist()  # the only wait for the device in an epoch
         seconds = self.seconds + time.perf_counter() - begun
         self.seconds_left = seconds * (self.config.epochs - epoch)
         return self._finish(
@@ -139,27 +136,20 @@ class Training:
             + (f", in each of {self.group.size} processes" if self.group.size > 1 else "")
         )
 
-    def _learn(self, epoch: int, chosen: Tensor, upcoming: Tensor | None = None) -> None:
-        """One step on the chosen images; `upcoming` are those of the next one."""
-        config, number = self.config, (epoch - 1) * self.num_steps + self.step
-        batch, target = self._batch(mix(config.seed, epoch, self.step), chosen, upcoming)
-        lr = learning_rate(config, number, self.num_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        loss_sum, sums = self.loss(batch, target)
-        self.flat.gradients.zero_()
-        (loss_sum / len(chosen)).backward()
-        self.group.add_up(self.flat.gradients)
-        if config.grad_clip:
-            torch.nn.utils.clip_grad_norm_(self.flat.whole, config.grad_clip)
-        self.optimizer.step()
-        if self.average is not None:
-            kept = min(config.ema, (number + 1) / (number + 10))  # the first steps are soon forgotten
-            self.average.lerp_(self.flat.values, 1 - kept)
-        self.sums += sums
+    def _factors(self, epoch: int, num_images: list[int]) -> Tensor:
+        """What the steps of an epoch multiply by, one row a step; `num_images` are those of each."""
+        first = (epoch - 1) * self.num_steps
+        rows = [
+            self.learn.factors(learning_rate(self.config, first + step, self.num_steps), first + step, num)
+            for step, num in enumerate(num_images)
+        ]
+        return torch.tensor(rows).to(self.device)  # at once, so that no step waits for the device
 
-    def _batch(self, seed: int, chosen: Tensor, upcoming: Tensor | None) -> tuple[Tensor, Tensor]:
-        """This process's share of the chosen images, changed as the settings ask for, and their labels or targets."""
+    def _batch(self, seed: int, chosen: Tensor, upcoming: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """This process's share of the chosen images, changed as the settings ask for, and their labels or targets.
+
+        `upcoming` are the images of the next step.
+        """
         config = self.config
         if config.model.drop_rate:
             torch.manual_seed(seed + self.group.rank)
@@ -192,7 +182,7 @@ class Training:
                 f"or clip the gradients (now {self.config.grad_clip:g}; 1 is a usual value)."
             )
         self.epoch, self.step, self.seconds = epoch, 0, 0.0
-        self.sums.zero_()
+        self.learn.sums.zero_()
         with self._averaged():
             self.run.save_checkpoint(plain_weights(self.model), epoch)
         self.run.append_metrics(row)
@@ -204,9 +194,9 @@ class Training:
         """Mean loss and accuracy on the held-out images."""
         labels = self.held_out.labels
         with self._averaged():
-            scores = logits(self.model, self.held_out.images, self.model.forward_patches if self.in_patches else None)
+            scores = logits(self.model, self.held_out.images)
         losses = F.cross_entropy(scores, labels, reduction="none")
-        sums = torch.stack([losses.to(self.sums.dtype).sum(), (scores.argmax(1) == labels).sum()])
+        sums = torch.stack([losses.to(self.learn.sums.dtype).sum(), (scores.argmax(1) == labels).sum()])
         self.group.add_up(sums)
         loss_sum, num_right = (sums / len(self.test_set)).tolist()
         return loss_sum, num_right
@@ -214,25 +204,21 @@ class Training:
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """The model has its average weights inside, where the settings ask for such."""
-        if self.average is None:
+        values, average = self.learn.flat.values, self.learn.average
+        if average is None:
             yield
             return
-        own = self.flat.values.clone()
-        self.flat.values.copy_(self.average)
+        own = values.clone()
+        values.copy_(average)
         try:
             yield
         finally:
-            self.flat.values.copy_(own)
+            values.copy_(own)
 
     def _keep(self) -> None:
-        """Writes what `_restore` reads: weights, optimiser state and position."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items() if torch.is_tensor(value)}
-        if self.average is not None:
-            tensors["average"] = self.average
+        """Writes what `_restore` reads: weights, what the step remembers and position."""
         position = {"epoch": str(self.epoch), "step": str(self.step), "seconds": str(self.seconds)}
-        self.run.save_resume(tensors | {"sums": self.sums}, position)
+        self.run.save_resume(self._remembered(), position)
 
     def _restore(self) -> None:
         """Goes where `_keep` was; stays at the beginning where nothing was kept."""
@@ -240,23 +226,22 @@ class Training:
         if kept is None:
             return
         tensors, position = kept
-        state: dict[int, dict[str, Tensor]] = {}
         try:
-            self.model.load_state_dict(
-                {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-            )
-            for name, value in tensors.items():
-                if name.startswith("optimizer."):
-                    _, index, slot = name.split(".")
-                    state.setdefault(int(index), {})[slot] = value
-            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-            if self.average is not None:
-                self.average.copy_(tensors["average"])
-            self.sums.copy_(tensors["sums"] * self.group.is_main)  # they are already those of all processes
+            for name, tensor in self._remembered().items():
+                tensor.copy_(tensors[name])
+            self.learn.sums.mul_(self.group.is_main)  # they are already those of all processes
             self.epoch, self.step = int(position["epoch"]), int(position["step"])
             self.seconds = float(position["seconds"])
         except (KeyError, RuntimeError, ValueError):
             raise RunError(f"What {self.run.id} would go on from does not fit its settings. Start a new run.") from None
+
+    def _remembered(self) -> dict[str, Tensor]:
+        """All tensors that a step changes or that the model cannot do without, by the names they are kept under."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"optimizer.{name}": slot for name, slot in self.learn.optimizer.slots.items()}
+        if self.learn.average is not None:
+            tensors["average"] = self.learn.average
+        return tensors | {"sums": self.learn.sums}
 
 
 def mix(*numbers: int) -> int:

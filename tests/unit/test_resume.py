@@ -1,0 +1,128 @@
+"""A run that is paused, stopped or killed goes on exactly where it was."""
+
+from itertools import count
+
+import pytest
+import torch
+from trainings import assert_same, quiet, trained
+
+from minivit.engine import train
+from minivit.runs import Run
+
+# The same again
+
+
+RANDOM = {"augment": "flip-crop", "drop_rate": 0.3, "schedule": "one-cycle", "batch_size": 40}
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(tiny):
+    config = tiny.changed(seed=3, **RANDOM)
+    one = trained(config)
+    torch.rand(1000)  # whatever happened before does not matter
+    assert_same(one, trained(config))
+    other = trained(config.changed(seed=4))
+    for mine, theirs in zip(one.metrics(), other.metrics(), strict=True):
+        assert mine["test_loss"] != theirs["test_loss"]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "muon"])
+def test_a_run_paused_at_every_step_is_bit_for_bit_the_run_that_went_through(tiny, every_step, optimizer):
+    config = tiny.changed(
+        optimizer=optimizer,
+        weight_decay=0.01,
+        label_smoothing=0.1,
+        grad_clip=1,
+        ema=0.9,
+        whiten=True,
+        mixup=0.5,
+        **RANDOM,
+    )
+    through = trained(config)
+    run = Run.create(config)
+    pauses = 0
+    while run.state.phase != "done":
+        steps = count()
+
+        def progress(what, done, total, steps=steps):
+            if what.startswith("epoch") and next(steps) == 1:
+                run.ask("pause")
+
+        train(config, run, progress, quiet)
+        pauses += run.state.phase == "paused"
+        assert run.state.phase == "done" or pauses < 20
+    assert pauses == 8  # of 9 steps
+    assert_same(through, run)
+
+
+@pytest.mark.parametrize(("wish", "phase"), [("pause", "paused"), ("stop", "stopped")])
+def test_a_wish_in_the_middle_of_an_epoch_is_heard_there_and_resuming_loses_nothing(tiny, every_step, wish, phase):
+    config, said = tiny.changed(normalize=True, **RANDOM), []
+    run = Run.create(config)
+
+    def progress(what, done, total):
+        assert (what, done) != ("epoch 2", 2), "it went on"
+        if (what, done) == ("epoch 2", 1):
+            run.ask(wish)
+
+    train(config, run, progress, said.append)
+    assert run.state.phase == phase and run.state.epoch == 1 and "Resume" in run.state.message
+    assert run.epochs() == [0, 1] and [row["epoch"] for row in run.metrics()] == [0, 1]
+    assert run.load_resume()[1]["step"] == "1"
+    assert said[-1] == f"{phase} after epoch 1"
+    train(config, run, say=said.append)
+    assert run.state.phase == "done"
+    assert_same(trained(config), run)
+    assert not any("epoch 0" in line for line in said[4:])  # what was done is not done again
+
+
+def test_a_wish_that_ended_an_earlier_worker_does_not_end_the_next(tiny, every_step):
+    run = Run.create(tiny)
+    run.ask("stop")
+    train(tiny, run, say=quiet)
+    assert run.state.phase == "stopped" and run.metrics() == []
+    train(tiny, run, say=quiet)
+    assert run.state.phase == "done" and run.asked() != "stop"
+
+
+def test_a_training_that_is_over_is_not_begun_again(tiny):
+    run = trained(tiny)
+    before = (run.path / "metrics.jsonl").read_bytes()
+    train(tiny, run, say=quiet)
+    assert run.state.phase == "done" and (run.path / "metrics.jsonl").read_bytes() == before
+
+
+class Crash(Exception):
+    pass
+
+
+@pytest.mark.parametrize("place", ["save_checkpoint", "append_metrics", "save_resume", "set_state", "say"])
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_a_crash_at_any_place_between_two_epochs_loses_nothing(tiny, monkeypatch, place, epoch):
+    config = tiny.changed(**RANDOM)
+    run = Run.create(config)
+    through = trained(config)
+
+    def say(line):
+        if place == "say" and line.startswith(f"epoch {epoch}"):
+            raise Crash
+
+    if place != "say":
+        calls, original = count(), getattr(Run, place)
+
+        def crash(self, *given, **named):
+            number = (
+                given[0].get("epoch") if place == "append_metrics" else given[1] if place != "save_resume" else None
+            )
+            if (next(calls) if number is None else number) == epoch and given[0] != "loading" and given[0] != "failed":
+                raise Crash
+            return original(self, *given, **named)
+
+        monkeypatch.setattr(Run, place, crash)
+    with pytest.raises(Crash):
+        train(config, run, say=say)
+    assert run.state.phase == "failed" and "Crash" in run.state.message
+    if place != "say":
+        monkeypatch.setattr(Run, place, original)
+    train(config, run, say=quiet)
+    assert run.state.phase == "done"
+    assert_same(through, run)

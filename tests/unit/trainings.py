@@ -1,0 +1,55 @@
+"""Trainings of tiny models on real drawn images, and what is the same in two of them."""
+
+import math
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from minivit.config import TrainConfig
+from minivit.engine import train
+from minivit.model import MiniViT
+from minivit.runs import Run
+
+CLOCK = ("train_seconds", "eval_seconds", "images_per_second")  # what no two runs have in common
+
+
+def quiet(*_: object) -> None:
+    pass
+
+
+def trained(config: TrainConfig) -> Run:
+    run = Run.create(config)
+    train(config, run, say=quiet)
+    return run
+
+
+def weights(run: Run, epoch: int) -> dict[str, Tensor]:
+    return load_file(run.path / "checkpoints" / f"epoch-{epoch:04}.safetensors")
+
+
+def figures(run: Run) -> list[dict[str, Any]]:
+    """The metrics without what the clock says."""
+    return [{name: value for name, value in row.items() if name not in CLOCK} for row in run.metrics()]
+
+
+def assert_same(one: Run, other: Run) -> None:
+    """Bit for bit."""
+    assert figures(one) == figures(other)
+    assert one.epochs() == other.epochs()
+    for epoch in one.epochs():
+        mine, theirs = weights(one, epoch), weights(other, epoch)
+        assert mine.keys() == theirs.keys()
+        for name, value in mine.items():
+            assert torch.equal(value, theirs[name]), (epoch, name)
+
+
+def loss_by_hand(model: MiniViT, images: Tensor, labels: Tensor) -> float:
+    """Mean of -ln p(true class), image by image in float64."""
+    model = model.double().eval()
+    losses = []
+    for image, label in zip(images, labels.tolist(), strict=True):
+        scores = model(image[None].double() / 255)[0].tolist()
+        losses.append(math.log(sum(math.exp(score) for score in scores)) - scores[label])
+    return math.fsum(losses) / len(losses)
