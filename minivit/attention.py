@@ -186,25 +186,32 @@ def term_shares(terms: Tensor) -> Tensor:
     return (centred * whole).sum((-2, -1)) / whole.square().sum((-2, -1))
 
 
-def head_effects(model: MiniViT, images: Tensor, labels: Tensor) -> tuple[Tensor, float]:
-    """Accuracy with each head silenced, (depth, H) in 0..1, and that of the whole model, on labelled images.
+def head_effects(model: MiniViT, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether images are called by their labels (B,): bool (depth, H, B) with each head silenced, and (B,) with none.
 
-    A silenced head's output is put to zero before `attn.proj`, one head at a time. Michel et al. (1905.10650).
+    A silenced head's output is put to zero before `attn.proj`, one head at a time. Michel et al. (1905.10650). What
+    comes before its layer is computed once.
     """
-    device = model.mean.device
-    none = torch.zeros(model.config.depth, model.config.num_heads, dtype=torch.bool, device=device)
-
-    def accuracy(silenced: Tensor) -> float:
-        right = sum(
-            (model(to_model(model, batch), silenced=silenced).argmax(1) == target.to(device)).sum().item()
-            for batch, target in zip(images.split(size), labels.split(size), strict=True)
-        )
-        return right / len(labels)
-
-    size = EVAL_BATCH[device.type]
+    without, whole = [], []
+    heads = torch.eye(model.config.num_heads, dtype=torch.bool, device=model.mean.device)
     with looking(model):
-        each = [accuracy(one.view_as(none)) for one in torch.eye(none.numel(), dtype=torch.bool, device=device)]
-        return torch.tensor(each).view_as(none), accuracy(none)
+        for batch, target in zip(images.split(size := EVAL_BATCH[heads.device.type]), labels.split(size), strict=True):
+            right = target.to(heads.device)
+            reads = [model.embed(to_model(model, batch))]
+            for block in model.blocks[:-1]:
+                reads.append(block(reads[-1], reads[-1].shape[1])[0])
+            whole.append(_answer(model, reads[-1], len(reads) - 1) == right)
+            each = [[_answer(model, x, layer, head) == right for head in heads] for layer, x in enumerate(reads)]
+            without.append(torch.stack([torch.stack(layer) for layer in each]))
+    return torch.cat(without, dim=-1), torch.cat(whole)
+
+
+def _answer(model: MiniViT, x: Tensor, first: int, silenced: Tensor | None = None) -> Tensor:
+    """The class said of tokens that block `first` reads (B, N, D), with heads of that block silenced, bool (H,)."""
+    for block in model.blocks[first:]:
+        x, _ = block(x, 1 if block is model.blocks[-1] else x.shape[1], silenced)
+        silenced = None
+    return model.head(model.norm(x[:, 0])).argmax(1)
 
 
 def distance(attn: Tensor, patch_size: int) -> Tensor:

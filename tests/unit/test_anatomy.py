@@ -1,0 +1,106 @@
+"""What weights are made of, against numpy's eigenvectors and the yardstick's attention, image by image."""
+
+import attention_yardstick as yardstick
+import numpy as np
+import pytest
+import torch
+from small_models import KINDS, random_images, random_model, settings_of, weights_of
+
+from minivit import anatomy
+from minivit.config import ViTConfig
+
+
+@pytest.mark.parametrize(("num_filters", "channels", "patch"), [(64, 3, 2), (8, 3, 4), (40, 1, 4)])
+def test_filter_components_are_the_eigenvectors_of_the_filters_covariance(num_filters, channels, patch):
+    weight = torch.randn(num_filters, channels, patch, patch, generator=torch.Generator().manual_seed(0)) + 1
+    components, shares = anatomy.filter_components(weight)
+    eigenvalues, vectors = np.linalg.eigh(np.cov(weight.flatten(1).double().numpy(), rowvar=False))
+    num = min(28, num_filters - 1, channels * patch * patch)
+    assert components.shape == (num, channels, patch, patch) and shares.shape == (num,)
+    np.testing.assert_allclose(shares, eigenvalues[::-1][:num] / eigenvalues.sum(), atol=1e-6)
+    for component, vector in zip(components.flatten(1).numpy(), vectors.T[::-1], strict=False):
+        assert abs(component @ vector) == pytest.approx(1, abs=1e-5)
+        assert component.max() == np.abs(component).max()
+        assert np.linalg.norm(component) == pytest.approx(1, abs=1e-5)
+
+
+def test_filters_that_mix_two_patterns_have_two_components():
+    red, edge = torch.zeros(2, 3, 4, 4)
+    red[0], edge[:, :, :2], edge[:, :, 2:] = 1, 1, -1
+    mixed = torch.randn(30, 2, generator=torch.Generator().manual_seed(1)) @ torch.stack([red, edge]).flatten(1)
+    components, shares = anatomy.filter_components(mixed.unflatten(1, (3, 4, 4)))
+    assert shares[:2].sum().item() == pytest.approx(1) and shares[1] > 0.1
+    plane = torch.linalg.qr(torch.stack([red, edge]).flatten(1).T).Q
+    for component in components[:2].flatten(1):
+        torch.testing.assert_close(plane @ (plane.T @ component), component, atol=1e-5, rtol=0)
+
+
+def test_filters_that_are_all_alike_explain_nothing():
+    _, shares = anatomy.filter_components(torch.ones(8, 1, 2, 2))
+    assert shares.tolist() == [0] * 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_survey_is_the_mean_over_images_of_each_layer_and_head(kind):
+    model, images = random_model(**kind), random_images(11)
+    found = anatomy.survey(model, images)
+    seen = [yardstick.vit_forward(weights_of(model), image.numpy(), **settings_of(model)) for image in images]
+    for layer in range(3):
+        attn = [one.attn[layer] for one in seen]
+        far = np.mean([yardstick.attention_distance(one, 4, 8) for one in attn], 0)
+        np.testing.assert_allclose(found.distance[layer], far, atol=1e-4)
+        np.testing.assert_allclose(found.cls_maps[layer], np.mean(attn, 0)[:, 0, 1:], atol=1e-5)
+
+
+def test_overlays_are_the_rollout_of_each_image_and_the_mean_cls_map_where_there_is_one_layer():
+    images = random_images(3)
+    for depth in (3, 1):
+        model = random_model(depth=depth)
+        probs, maps = anatomy.overlay_maps(model, images)
+        for image, said, found in zip(images, probs, maps, strict=True):
+            seen = yardstick.vit_forward(weights_of(model), image.numpy(), **settings_of(model))
+            expected = yardstick.rollout(seen.attn) if depth > 1 else seen.attn[0].mean(0)[0, 1:]
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+            np.testing.assert_allclose(said, yardstick.softmax(seen.logits), atol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_uniform_attention_gives_the_overlay_that_is_marked_on_the_scale(depth):
+    model = random_model(depth=depth)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.attn.qkv.weight.zero_()
+            block.attn.qkv.bias.zero_()
+    _, maps = anatomy.overlay_maps(model, random_images(2))
+    np.testing.assert_allclose(maps, anatomy.uniform_overlay(model.config), atol=1e-6)
+
+
+def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
+    model, images = random_model(norm="post", pos_embed="sine", act="relu"), random_images(11)
+    found, weights = anatomy.cls_terms(model, images), weights_of(model)
+    qkv, bias = weights["blocks.0.attn.qkv.weight"], weights["blocks.0.attn.qkv.bias"]
+    rows = []  # of each image the scores of CLS in four terms, (4, H, N)
+    for image, maps in zip(images, found.maps, strict=True):
+        content = np.vstack([weights["cls_token"][0], yardstick.embed(weights, image.numpy())])
+        terms = yardstick.position_content(
+            content, weights["pos_embed"][0], qkv[:16], bias[:16], qkv[16:32], bias[16:32], 4
+        )
+        rows.append(np.array(terms)[:, :, 0])
+        centred = rows[-1] - rows[-1].mean(-1, keepdims=True)
+        np.testing.assert_allclose(maps, centred[..., 1:].transpose(1, 0, 2), atol=1e-5)
+    for head in range(4):
+        centred = np.concatenate([row[:, head] - row[:, head].mean(-1, keepdims=True) for row in rows], -1)  # (4, B·N)
+        whole = centred.sum(0)
+        np.testing.assert_allclose(found.shares[head], centred @ whole / (whole @ whole), atol=1e-4)
+        assert found.deviation[head] == pytest.approx(whole.std(), abs=1e-5)
+        assert found.place_share[head] == pytest.approx((centred[1] + centred[3]) @ whole / (whole @ whole), abs=1e-4)
+        attn = [yardstick.softmax(row[:, head].sum(0))[1:] for row in rows]
+        contrast = np.mean([one.max() / one.min() for one in attn])
+        assert found.contrast[head] == pytest.approx(contrast, rel=1e-4)
+
+
+def test_a_look_takes_all_images_of_a_small_model_and_few_of_a_large_one():
+    large = ViTConfig(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12, mlp_ratio=4)
+    assert anatomy.affordable(ViTConfig(), 64) == 64
+    assert anatomy.affordable(large, 64) == 8
+    assert 8 < anatomy.affordable(large.model_copy(update={"embed_dim": 192}), 256) < 256
