@@ -97,14 +97,14 @@ class ClsTerms:
 
     `maps` (B, H, 4, n) are the terms of each patch less their mean over all tokens, which softmax ignores: a score
     higher by 1 gets e times the attention. `shares` (H, 4) say how much of the scores' variance over the tokens each
-    term makes up, pooled over the images, and `deviation` (H,) is its root. `contrast` (H,) is the largest weight of a
-    patch over the smallest, mean over the images.
+    term makes up, pooled over the images, and `deviation` (H,) is its root. `peak` (H,) is the largest attention to a patch
+    over that to the mean patch, mean over the images: 1 is uniform, n all on one.
     """
 
     maps: NDArray[np.float32]
     shares: NDArray[np.float32]
     deviation: NDArray[np.float32]
-    contrast: NDArray[np.float32]
+    peak: NDArray[np.float32]
 
     @property
     def place_share(self) -> NDArray[np.float32]:
@@ -123,5 +123,5 @@ def cls_terms(model: MiniViT, images: Tensor) -> ClsTerms:
         maps=centred[..., 1:].cpu().numpy(),
         shares=term_shares(terms.permute(1, 2, 0, 3)[None])[0].cpu().numpy(),
         deviation=scores.square().mean((0, 2)).sqrt().cpu().numpy(),
-        contrast=(patches.amax(-1) - patches.amin(-1)).exp().mean(0).cpu().numpy(),
+        peak=(patches.softmax(-1).amax(-1).mean(0) * patches.shape[-1]).cpu().numpy(),
     )

@@ -24,6 +24,7 @@ def colormap(name: str, steps: int = 256) -> NDArray[np.uint8]:
 # Train and held-out keep these two on every page: safe for colour-blind eyes, at least 3:1 on white and on Streamlit's
 # dark grounds.
 SPLIT_COLORS = {"train": "#0F7AC0", "held-out": "#D55E00"}
+GREY = "#85868F"  # at least 3:1 on the same grounds
 
 
 def thin(
@@ -88,21 +89,29 @@ def apart(patches: NDArray[np.uint8], side: int = 400) -> NDArray[np.uint8]:
 
 
 def filter_images(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Patch filters (D, C, p, p) as images of the same shape: 0 is mid-grey, the largest of all full scale."""
+    """Filters (D, C, p, p) as images of the same shape: 0 is mid-grey, the largest of all full scale."""
     return (127.5 + 127.5 * weight / max(float(np.abs(weight).max()), 1e-12)).round().astype(np.uint8)
 
 
+MOST_SIMILAR = 16
+
+
 def similarity_grid(similarity: NDArray[np.float32]) -> go.Figure:
-    """Position similarity (N-1, N-1), -1..1, as a small map per patch, in its place. As ViT's figure 7."""
+    """Position similarity (N-1, N-1), -1..1, as a small map per patch, in its place. As ViT's figure 7.
+
+    Where there are more patches along a side than `MOST_SIMILAR`, the maps are those of every second one, or third ….
+    """
     grid = round(len(similarity) ** 0.5)
-    tiles = np.full((grid, grid + 1, grid, grid + 1), np.nan)
-    tiles[:, :grid, :, :grid] = similarity.reshape(grid, grid, grid, grid).transpose(0, 2, 1, 3)
-    picture = tiles.reshape(grid * (grid + 1), grid * (grid + 1))[:-1, :-1]
-    labels = np.arange(grid) * (grid + 1) + (grid - 1) / 2
+    shown = np.arange(0, grid, -(-grid // MOST_SIMILAR))
+    tiles = np.full((len(shown), grid + 1, len(shown), grid + 1), np.nan, np.float32)
+    of_shown = similarity.reshape(grid, grid, grid, grid)[shown][:, shown]
+    tiles[:, :grid, :, :grid] = of_shown.transpose(0, 2, 1, 3)
+    picture = tiles.reshape(len(shown) * (grid + 1), -1)[:-1, :-1]
+    labels = np.arange(len(shown)) * (grid + 1) + (grid - 1) / 2
     heatmap = go.Heatmap(
         z=picture, zmin=-1, zmax=1, colorscale="RdBu_r", colorbar={"title": "cosine"}, hoverinfo="z", hoverongaps=False
     )
-    ticks = {"tickvals": labels, "ticktext": [str(number + 1) for number in range(grid)], "showgrid": False}
+    ticks = {"tickvals": labels, "ticktext": [str(number + 1) for number in shown], "showgrid": False}
     figure = go.Figure(heatmap)
     figure.update_layout(
         xaxis={**ticks, "title": "column of the patch", "constrain": "domain"},
@@ -126,19 +135,44 @@ def distances(values: NDArray[np.float32], uniform: float) -> go.Figure:
     for head in range(num_heads):
         figure.add_scatter(
             x=np.arange(1, num_layers + 1), y=values[:, head], mode="markers", name=f"head {head + 1}",
-            marker={"size": 10},
+            marker={"size": 10}, showlegend=1 < num_heads <= 8,
+            hovertemplate=f"layer %{{x}}, head {head + 1}: %{{y:.2f}} px<extra></extra>",
         )  # fmt: skip
-    figure.add_hline(y=uniform, line_dash="dot", annotation_text=f"uniform attention {uniform:.1f} px")
+    figure.add_scatter(
+        x=[0.5, num_layers + 0.5], y=[uniform, uniform], mode="lines", line={"dash": "dot", "color": GREY},
+        name=f"uniform attention, {uniform:.1f} px", hoverinfo="skip",
+    )  # fmt: skip
     figure.update_layout(
         xaxis={"title": "layer", "dtick": 1, "range": [0.5, num_layers + 0.5]},
         yaxis={"title": "mean attention distance (px)", "rangemode": "tozero"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         margin={"l": 50, "r": 10, "t": 10, "b": 50},
-        height=380,
+        height=360,
+        showlegend=True,
     )
     return figure
 
 
-GREY = "#85868F"  # at least 3:1 on white and on Streamlit's dark grounds
+# What a key shows is warm, where it stands is cold; the query's half makes the shade.
+TERM_COLORS = ("#D55E00", "#6FB1E0", "#F2A65E", "#0F7AC0")
+
+
+def term_bars(shares: NDArray[np.float32], terms: Sequence[str]) -> go.Figure:
+    """Shares (H, T) of named terms as a bar a head, stacked; what works against the others hangs below 0."""
+    heads = [f"head {number + 1}" for number in range(len(shares))]
+    figure = go.Figure()
+    for name, values, color in zip(terms, shares.T, TERM_COLORS, strict=True):
+        figure.add_bar(
+            x=heads, y=values, name=name, marker={"color": color}, texttemplate="%{y:.0%}", textposition="inside",
+            textangle=0, hovertemplate=f"%{{x}}, {name}: %{{y:.1%}}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(
+        barmode="relative", uniformtext={"mode": "hide", "minsize": 10}, bargap=0.35,
+        yaxis={"title": "share of the scores' variance", "tickformat": ".0%"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+        margin={"l": 60, "r": 10, "t": 10, "b": 40}, height=340,
+    )  # fmt: skip
+    return figure
 
 
 def trial_curves(trials: Sequence[tuple[str, str, Mapping[int, float]]], best: str = "") -> go.Figure:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
-from minivit.attention import Head, attend, cls_map, distance
+from minivit.attention import Head, attend, cls_map
 from minivit.config import Dataset, TrainConfig
 from minivit.data import ImageSet, load_images, load_split
 from minivit.engine import estimate_seconds
@@ -192,18 +192,6 @@ def run_scale(run: Run, newest: Moment | None = None) -> tuple[float, float]:
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _run_scale(path: str, moment: Moment, _run: Run) -> tuple[float, float]:
     return model_scale(model_of(_run, moment), split(_run.config)[1])
-
-
-def mean_distance(run: Run, epoch: int, num_images: int) -> NDArray[np.float32]:
-    """Mean attention distance (L, H) in pixels over the first held-out images."""
-    return _mean_distance(str(run.path), epoch, num_images, run)
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _mean_distance(path: str, epoch: int, num_images: int, _run: Run) -> NDArray[np.float32]:
-    _, attn = attend(model_of(_run, epoch), split(_run.config)[1].images[:num_images])
-    layers = [distance(layer, _run.config.model.patch_size).mean(0) for layer in attn.unbind(1)]
-    return torch.stack(layers).numpy()
 
 
 def one_image(run: Run, epoch: int, image: int) -> OneImage:

@@ -141,11 +141,13 @@ function paintLegend(legend, { colours, title, warning = "", low, high, marks = 
 }
 
 // low..high of the shown map or of all; where each map has its own range, the warning that this exaggerates
-function paintAttentionLegend(legend, { colours, own, low, high, lowText, highText, uniform, uniformText }) {
-  const mark = [(uniform - low) / (high - low), `uniform 1/${Math.round(1 / uniform)} = ${uniformText}`];
+function paintAttentionLegend(legend, texts) {
+  const { colours, own, low, high, lowText, highText, uniform, uniformText, quantity = "Attention", uniformName } = texts;
+  const name = uniformName || `uniform 1/${Math.round(1 / uniform)}`;
+  const mark = [(uniform - low) / (high - low), `${name} = ${uniformText}`];
   paintLegend(legend, {
     colours,
-    title: own ? "Each map its own range:" : "Attention, one scale for all maps.",
+    title: own ? "Each map its own range:" : `${quantity}, one scale for all maps.`,
     warning: own ? "contrast exaggerated, colours of two maps do not compare" : "",
     low: lowText,
     high: highText,

@@ -95,8 +95,7 @@ def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
         assert found.deviation[head] == pytest.approx(whole.std(), abs=1e-5)
         assert found.place_share[head] == pytest.approx((centred[1] + centred[3]) @ whole / (whole @ whole), abs=1e-4)
         attn = [yardstick.softmax(row[:, head].sum(0))[1:] for row in rows]
-        contrast = np.mean([one.max() / one.min() for one in attn])
-        assert found.contrast[head] == pytest.approx(contrast, rel=1e-4)
+        assert found.peak[head] == pytest.approx(np.mean([one.max() / one.mean() for one in attn]), rel=1e-4)
 
 
 def test_a_look_takes_all_images_of_a_small_model_and_few_of_a_large_one():

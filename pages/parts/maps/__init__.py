@@ -27,6 +27,8 @@ def maps(
     key: str,
     scale: tuple[float, float],
     uniform: float,
+    quantity: str = "Attention",
+    uniform_name: str = "",
     titles: Sequence[str] = (),
     captions: Mapping[str, Sequence[Caption]] | None = None,
     difference: tuple[str, str] | None = None,
@@ -41,7 +43,8 @@ def maps(
     """Draws the maps; returns the index of the image that was clicked just now, or None.
 
     `images` is (N, C, H, W) with C 1 or 3; `columns` names the maps, each (N, G·G), in the order they stand. All of
-    them share the absolute `scale` (low, high), on which `uniform`, that is 1 over the number of tokens, is marked.
+    them share the absolute `scale` (low, high), on which `uniform`, that is 1 over the number of tokens, is marked;
+    maps of another `quantity` say what their uniform value is called.
     `titles` has one text per image, `captions` one line per image for some columns. `difference=("untrained",
     "trained")` adds trained − untrained, from −`difference_max` to it: by default its own largest value.
 
@@ -71,6 +74,8 @@ def maps(
             "differenceMax": difference_max,
             "scale": list(scale),
             "uniform": uniform,
+            "quantity": quantity,
+            "uniformName": uniform_name,
             "start": {"scale": "absolute", "colormap": colormap, "overlay": overlay},
             "layout": layout,
             "size": size,

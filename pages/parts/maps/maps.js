@@ -95,10 +95,12 @@ function scaleOf(view, column, values) {
 
 function paintLegends(view, highest) {
   const own = view.settings.scale === "own";
-  const { scale, uniform, difference, differenceMax } = view.data;
+  const { scale, uniform, quantity, uniformName, difference, differenceMax } = view.data;
   const [low, high] = scale;
   paintAttentionLegend(view.legend, {
     colours: view.colours[view.settings.colormap],
+    quantity,
+    uniformName,
     own,
     low,
     high,

@@ -5,6 +5,7 @@ from typing import Any
 
 from minivit.runs import Moment, Run
 from pages.parts import cached
+from pages.parts.moments import moment_name
 from pages.parts.scrub import Column, Difference, Shown
 
 SLIDER = "at the slider"
@@ -24,7 +25,7 @@ def columns(shown: Sequence[Shown], before: Moment, after: Moment) -> dict[str, 
     if len(names) > 1:
         heads = [Column(f"head {name}", map=i, captioned=False) for i, name in enumerate(names) if i]
         return {"columns": [Column("mean of heads"), *heads]}
-    stages = [Column(_name(before), moment=before), Column(SLIDER), Column(_name(after), moment=after)]
+    stages = [Column(moment_name(before), moment=before), Column(SLIDER), Column(moment_name(after), moment=after)]
     return {"columns": stages, "difference": Difference(1, 0)}
 
 
@@ -47,11 +48,5 @@ def about(shown: Sequence[Shown], num_measured: int) -> str:
         if num_shown + len(one.history.left_out) < num_kept:
             said.append(f"{num_shown} of the {num_kept} kept moments are shown: first, last and evenly spread ones.")
         for moment in one.history.left_out:
-            said.append(f"The weights of {_name(moment)} cannot be read and are left out.")
+            said.append(f"The weights of {moment_name(moment)} cannot be read and are left out.")
     return " ".join(said)
-
-
-def _name(moment: Moment) -> str:
-    if moment == Moment(0):
-        return "untrained"
-    return f"epoch {moment.epoch}" + (f", step {moment.step}" if moment.step else "")

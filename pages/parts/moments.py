@@ -1,0 +1,30 @@
+"""A slider over all that was kept of a run: its epochs, and the steps of the first one."""
+
+import streamlit as st
+
+from minivit.runs import Moment, Run
+from pages.parts.frame import linked, param, set_params
+from pages.parts.scrub import write_moment
+
+
+def pick_moment(run: Run) -> Moment:
+    """One of the run's kept moments: that of the URL as `moment`, or its `epoch`, else the newest."""
+    if not run.epochs():
+        run.load_model()  # says why there is nothing to see
+    kept = {write_moment(moment): moment for moment in run.moments()}
+    found = next((param(name) for name in ("moment", "epoch") if param(name) in kept), list(kept)[-1])
+    if len(kept) > 1:
+        found = linked(
+            "moment", found, lambda **how: st.select_slider(
+                "Moment of training", list(kept), format_func=lambda name: moment_name(kept[name]), **how
+            ),
+        )  # fmt: skip
+    set_params(moment=found, epoch=kept[found].epoch)
+    return kept[found]
+
+
+def moment_name(moment: Moment) -> str:
+    """A moment as people say it."""
+    if moment == Moment(0):
+        return "untrained"
+    return f"epoch {moment.epoch}" + (f", step {moment.step}" if moment.step else "")
