@@ -97,8 +97,8 @@ class ClsTerms:
 
     `maps` (B, H, 4, n) are the terms of each patch less their mean over all tokens, which softmax ignores: a score
     higher by 1 gets e times the attention. `shares` (H, 4) say how much of the scores' variance over the tokens each
-    term makes up, pooled over the images, and `deviation` (H,) is its root. `peak` (H,) is the largest attention to a patch
-    over that to the mean patch, mean over the images: 1 is uniform, n all on one.
+    term makes up, pooled over the images, and `deviation` (H,) is its root. `peak` (H,) is the strongest patch's
+    attention over the mean patch's, mean over the images: 1 is uniform, n all on one.
     """
 
     maps: NDArray[np.float32]

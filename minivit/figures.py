@@ -109,8 +109,9 @@ def similarity_grid(similarity: NDArray[np.float32]) -> go.Figure:
     picture = tiles.reshape(len(shown) * (grid + 1), -1)[:-1, :-1]
     labels = np.arange(len(shown)) * (grid + 1) + (grid - 1) / 2
     heatmap = go.Heatmap(
-        z=picture, zmin=-1, zmax=1, colorscale="RdBu_r", colorbar={"title": "cosine"}, hoverinfo="z", hoverongaps=False
-    )
+        z=picture, zmin=-1, zmax=1, colorscale="RdBu_r", hoverinfo="z", hoverongaps=False,
+        colorbar={"title": {"text": "cosine", "side": "top"}, "orientation": "h", "thickness": 12, "y": 1, "ypad": 4},
+    )  # fmt: skip
     ticks = {"tickvals": labels, "ticktext": [str(number + 1) for number in shown], "showgrid": False}
     figure = go.Figure(heatmap)
     figure.update_layout(
@@ -123,7 +124,7 @@ def similarity_grid(similarity: NDArray[np.float32]) -> go.Figure:
             "constrain": "domain",
         },
         margin={"l": 50, "r": 10, "t": 10, "b": 50},
-        height=460,
+        height=440,
     )
     return figure
 
@@ -135,20 +136,20 @@ def distances(values: NDArray[np.float32], uniform: float) -> go.Figure:
     for head in range(num_heads):
         figure.add_scatter(
             x=np.arange(1, num_layers + 1), y=values[:, head], mode="markers", name=f"head {head + 1}",
-            marker={"size": 10}, showlegend=1 < num_heads <= 8,
-            hovertemplate=f"layer %{{x}}, head {head + 1}: %{{y:.2f}} px<extra></extra>",
+            marker={"size": 10}, hovertemplate=f"layer %{{x}}, head {head + 1}: %{{y:.2f}} px<extra></extra>",
         )  # fmt: skip
-    figure.add_scatter(
-        x=[0.5, num_layers + 0.5], y=[uniform, uniform], mode="lines", line={"dash": "dot", "color": GREY},
-        name=f"uniform attention, {uniform:.1f} px", hoverinfo="skip",
+    figure.add_hline(y=uniform, line={"dash": "dot", "color": GREY})
+    figure.add_annotation(
+        text=f"dotted: uniform attention, {uniform:.1f} px", showarrow=False,
+        x=0, xref="paper", xanchor="left", y=1, yref="paper", yanchor="bottom",
     )  # fmt: skip
     figure.update_layout(
         xaxis={"title": "layer", "dtick": 1, "range": [0.5, num_layers + 0.5]},
         yaxis={"title": "mean attention distance (px)", "rangemode": "tozero"},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        margin={"l": 50, "r": 10, "t": 10, "b": 50},
+        legend={"orientation": "h", "y": -0.2, "yanchor": "top"},
+        margin={"l": 50, "r": 10, "t": 30, "b": 50},
         height=360,
-        showlegend=True,
+        showlegend=1 < num_heads <= 8,
     )
     return figure
 
@@ -159,15 +160,16 @@ TERM_COLORS = ("#D55E00", "#6FB1E0", "#F2A65E", "#0F7AC0")
 
 def term_bars(shares: NDArray[np.float32], terms: Sequence[str]) -> go.Figure:
     """Shares (H, T) of named terms as a bar a head, stacked; what works against the others hangs below 0."""
-    heads = [f"head {number + 1}" for number in range(len(shares))]
+    heads = [str(number + 1) for number in range(len(shares))]
     figure = go.Figure()
     for name, values, color in zip(terms, shares.T, TERM_COLORS, strict=True):
         figure.add_bar(
             x=heads, y=values, name=name, marker={"color": color}, texttemplate="%{y:.0%}", textposition="inside",
-            textangle=0, hovertemplate=f"%{{x}}, {name}: %{{y:.1%}}<extra></extra>",
+            textangle=0, hovertemplate=f"head %{{x}}, {name}: %{{y:.1%}}<extra></extra>",
         )  # fmt: skip
     figure.update_layout(
         barmode="relative", uniformtext={"mode": "hide", "minsize": 10}, bargap=0.35,
+        xaxis={"title": "head", "type": "category"},
         yaxis={"title": "share of the scores' variance", "tickformat": ".0%"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
         margin={"l": 60, "r": 10, "t": 10, "b": 40}, height=340,

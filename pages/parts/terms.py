@@ -62,8 +62,8 @@ def in_words(found: ClsTerms) -> str:
     ]
     if peak.max() < NEARLY_UNIFORM:
         said.append(
-            "So the map is nearly uniform; only a picture scaled to its own range makes it look wild, and what is then "
-            f"seen is mostly {'places' if np.median(place) > 0.5 else 'random weights on the pixels'}."
+            "So the map is nearly uniform: wild only where a picture is scaled to its own range (try it below), and "
+            f"what is seen then is mostly {'places' if np.median(place) > 0.5 else 'what weights make of the pixels'}."
         )
     return " ".join(said)
 

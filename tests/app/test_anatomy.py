@@ -1,27 +1,202 @@
-"""Anatomy: figures of the weights, at any epoch."""
+"""Anatomy: what the weights are made of, at any kept moment, as the page gives it to the browser."""
 
+import base64
+import json
 import shutil
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
+from streamlit.testing.v1 import AppTest
+from timm.models.vision_transformer import VisionTransformer
 
+from minivit.anatomy import cls_terms, filter_components, overlay_maps, survey
+from minivit.data import load_split
 from minivit.engine import train
-from minivit.runs import Run
-from tests.app.conftest import Open, told
+from minivit.figures import filter_images, spread_over
+from minivit.foreign import import_model
+from minivit.model import MiniViT
+from minivit.predict import paired_change, predict_run
+from minivit.runs import Moment, Run
+from tests.app.conftest import Open, told, widget
+
+HEADINGS = [
+    "Patch filters", "Position similarity", "Attention rollout", "Layer 1 taken apart: place and content",
+    "Mean attention distance", "What each head does",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("epoch", [0, 3])
-def test_filters_positions_and_distances_are_drawn(open_page: Open, trained: Run, epoch: int) -> None:
-    page = open_page("anatomy", run=trained.id, epoch=epoch)
-    assert [part.value for part in page.header][:1] == ["Patch filters"]
-    assert len(page.get("bidi_component")) == 1
-    assert len(page.get("plotly_chart")) == 2
+def sent(page: AppTest, name: str) -> dict[str, Any]:
+    """What one browser component is given, by its key or its label."""
+    all_data = [json.loads(one.proto.mixed.json or one.proto.json) for one in page.get("bidi_component")]
+    (found,) = [data for data in all_data if name in (data["key"], data.get("label"))]
+    return found
+
+
+def pixels(tile: dict[str, Any]) -> np.ndarray:
+    packed = tile.get("pixels", tile)
+    return np.frombuffer(base64.b64decode(packed["base64"]), packed["dtype"]).reshape(packed["shape"])
+
+
+def said(page: AppTest) -> str:
+    """All sentences on the page."""
+    return "\n".join(part.value.replace("\\", "") for part in (*page.caption, *page.markdown, *page.info))
+
+
+def one_epoch(run: Run, **changes: Any) -> Run:
+    """Another run, trained for an epoch with other settings."""
+    other = Run.create(run.config.changed(epochs=1, **changes))
+    train(other.config, other, say=lambda line: None)
+    return other
+
+
+@pytest.mark.parametrize("moment", ["0", "0.1", "3"])
+def test_everything_is_drawn_at_any_kept_moment(open_page: Open, trained: Run, moment: str) -> None:
+    page = open_page("anatomy", run=trained.id, moment=moment)
+    assert [part.value for part in page.header] == HEADINGS
+    assert len(page.get("plotly_chart")) == 3 and len(page.get("bidi_component")) == 4
     assert not told(page)
+
+
+def test_one_slider_moves_all_of_the_page(open_page: Open, trained: Run) -> None:
+    page = open_page("anatomy", run=trained.id, epoch=3)
+    names = ("Patch filters", "anatomy_overlays", "Terms of layer 1", "Heads")
+    before = [sent(page, name) for name in names]
+    (slider,) = page.select_slider
+    assert slider.options == ["untrained", "epoch 0, step 1", "epoch 0, step 2", "epoch 1", "epoch 2", "epoch 3"]
+    slider.set_value("0.2").run()
+    after = [sent(page, name) for name in names]
+    for name, old, new in zip(names, before, after, strict=True):
+        assert old != new, name
+        assert old["scale"] == new["scale"] or name == "Patch filters", name  # two moments compare
+    assert "0.2" in page.query_params["moment"]
+    assert not told(page)
+
+
+def test_filters_are_the_components_of_the_moments_patch_embedding(open_page: Open, trained: Run) -> None:
+    tiles = sent(open_page("anatomy", run=trained.id, moment="0.1"), "Patch filters")["rows"][0]["tiles"]
+    components, shares = filter_components(trained.load_model(Moment(0, 1)).patch_embed.proj.weight)
+    expected = filter_images(components.numpy()).transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(np.stack([pixels(tile) for tile in tiles]), expected)
+    assert [tile["caption"] for tile in tiles] == [f"{share:.1%}" for share in shares]
+
+
+def test_a_convolutional_stem_shows_its_first_filters_and_claims_no_components(open_page: Open, trained: Run) -> None:
+    conv = one_epoch(trained, stem="conv")
+    page = open_page("anatomy", run=conv.id)
+    assert [part.value for part in page.header] == ["Filters of the first convolution", *HEADINGS[1:]]
+    tiles = sent(page, "Patch filters")["rows"][0]["tiles"]
+    weight = conv.load_model().patch_embed.stem[0].weight.detach().numpy()
+    np.testing.assert_array_equal(pixels(tiles[2]), filter_images(weight)[2].transpose(1, 2, 0))
+    assert len(tiles) == len(weight) and not any(tile["caption"] for tile in tiles)
+    assert "no principal components" in said(page) and "Principal components of" not in said(page)
+    assert not told(page)
+
+
+def test_filters_of_channels_that_no_screen_has_are_told_of_in_words(open_page: Open, trained: Run) -> None:
+    odd = Run.create(trained.config.changed(in_chans=5))
+    odd.save_checkpoint(MiniViT(odd.config.model), 0)
+    page = open_page("anatomy", run=odd.id)
+    assert "This model reads 5 channels, and a screen has the colours of 3" in said(page)
+    assert told(page) == ["Images have 1 channel (grey) or 3 (colour), not 5. Choose 1 or 3."]
+
+
+def test_the_rollout_lies_over_images_spread_over_the_held_out_part(open_page: Open, trained: Run) -> None:
+    data = sent(open_page("anatomy", run=trained.id, epoch=2), "anatomy_overlays")
+    held_out = load_split(trained.config)[1]
+    chosen = spread_over(len(held_out), 8)
+    probs, maps = overlay_maps(trained.load_model(2), held_out.images[chosen])
+    np.testing.assert_allclose(pixels(data["columns"][0]["values"]), maps, atol=1e-6)
+    assert data["titles"] == [f"{i}: {held_out.classes[held_out.labels[i]]}" for i in chosen]
+    right = [bool(answer == held_out.labels[i]) for i, answer in zip(chosen, probs.argmax(1), strict=True)]
+    assert [caption[1] for caption in data["columns"][0]["captions"]] == right
+    assert (data["quantity"], data["uniformName"]) == ("Rollout", "uniform attention")
+    assert data["uniform"] == pytest.approx(0.75 / 17)
+
+
+def test_with_one_layer_the_page_says_why_there_is_no_rollout_and_shows_the_cls_map(
+    open_page: Open, trained: Run
+) -> None:
+    page = open_page("anatomy", run=one_epoch(trained, depth=1).id)
+    assert [part.value for part in page.header][2] == "CLS map"
+    assert "Attention rollout is switched off. With one layer, rollout is the CLS map" in said(page)
+    data = sent(page, "anatomy_overlays")
+    assert data["columns"][0]["name"] == "CLS map" and data["uniform"] == pytest.approx(1 / 17)
+
+
+def test_the_terms_of_the_picked_image_stand_beside_their_sum(open_page: Open, trained: Run) -> None:
+    page = open_page("anatomy", run=trained.id, epoch=3, image=4)
+    image, *heads = sent(page, "Terms of layer 1")["rows"]
+    held_out = load_split(trained.config)[1]
+    np.testing.assert_array_equal(pixels(image["tiles"][0]), held_out.images[4].permute(1, 2, 0))
+    expected = cls_terms(trained.load_model(3), held_out.images[4:5]).maps[0].reshape(2, 4, 4, 4)
+    for head, row in enumerate(heads):
+        maps = np.stack([pixels(tile) for tile in row["tiles"]])
+        np.testing.assert_allclose(maps[:4], expected[head], atol=1e-6)
+        np.testing.assert_allclose(maps[4], maps[:4].sum(0), atol=1e-5)
+    found = cls_terms(trained.load_model(3), held_out.images[spread_over(len(held_out), 64)])
+    low, high = found.place_share.min(), found.place_share.max()
+    assert f"**{low:.0%} to {high:.0%}** is where a patch is" in said(page)
+
+
+def test_an_untrained_map_is_called_nearly_uniform(open_page: Open, trained: Run) -> None:
+    assert "nearly uniform" in said(open_page("anatomy", run=trained.id, epoch=0))
+
+
+def test_heads_are_silenced_when_a_person_asks(open_page: Open, trained: Run) -> None:
+    page = open_page("anatomy", run=trained.id, epoch=3)
+    rows, held_out, model = sent(page, "Heads")["rows"], load_split(trained.config)[1], trained.load_model(3)
+    seen = survey(model, held_out.images[spread_over(len(held_out), 64)])
+    np.testing.assert_allclose(pixels(rows[1]["tiles"][0]), seen.cls_maps[1, 0].reshape(4, 4), atol=1e-6)
+    assert not any(tile["caption"] for row in rows for tile in row["tiles"])
+    widget(page, "toggle", "Silence each head in turn").set_value(True).run()
+    whole = torch.from_numpy(predict_run(trained, 3).right)
+    assert f"All heads: **{whole.float().mean():.1%}** right" in said(page)
+    assert f"of {len(held_out)} held-out images" in said(page)
+    for layer, row in enumerate(sent(page, "Heads")["rows"]):
+        for head, tile in enumerate(row["tiles"]):
+            silenced = torch.zeros(2, 2, dtype=torch.bool)
+            silenced[layer, head] = True
+            with torch.no_grad():
+                right = model(held_out.images / 255, silenced=silenced).argmax(1) == held_out.labels
+            gained, lost = int((right & ~whole).sum()), int((whole & ~right).sum())
+            change = (gained - lost) / len(whole)
+            low, high = paired_change(gained, lost, len(whole))
+            points = [f"{100 * one:+.1f}".replace("-", "−") for one in (change, low, high)]
+            expected = [f"{right.float().mean():.1%}", f"{points[0]} points", f"{points[1]} to {points[2]}"]
+            assert tile["caption"].split("\n") == expected
+
+
+def test_a_run_of_nothing_but_its_untrained_model_is_shown_without_a_slider(open_page: Open, trained: Run) -> None:
+    for path in (trained.path / "checkpoints").iterdir():
+        if path.name != "epoch-0000.safetensors":
+            path.unlink()
+    page = open_page("anatomy", run=trained.id)
+    assert [part.value for part in page.header] == HEADINGS
+    assert not page.select_slider and not told(page)
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["its classes", "other classes"])
+def test_an_imported_model_is_taken_apart_too(
+    open_page: Open, trained: Run, image_folder: Path, tmp_path: Path, knows: bool
+) -> None:
+    theirs = VisionTransformer(img_size=32, patch_size=8, embed_dim=128, depth=2, num_heads=2, num_classes=3)
+    save_file(theirs.state_dict(), tmp_path / "theirs.safetensors")
+    names = tmp_path / "names.txt"
+    names.write_text("circle\nstar\ncross\n" if knows else "cat\ndog\nfrog\n")
+    run = import_model(tmp_path / "theirs.safetensors", image_folder, class_names=names)
+    page = open_page("anatomy", run=run.id, heads_silence="true")
+    assert [part.value for part in page.header] == HEADINGS and not told(page)
+    assert ("All heads: " in said(page)) is knows
+    assert ("None of these images is of a class that this model knows" in said(page)) is not knows
 
 
 def test_grey_images_and_learned_positions_are_drawn_too(open_page: Open, trained: Run) -> None:
     shutil.rmtree(trained.path)
-    config = trained.config.changed(in_chans=1, pos_embed="learned", norm="pre", img_size=16, epochs=1)
-    grey = Run.create(config)
-    train(config, grey, say=lambda line: None)
+    grey = one_epoch(trained, in_chans=1, pos_embed="learned", norm="pre", img_size=16)
+    assert pixels(sent(open_page("anatomy", run=grey.id), "Patch filters")["rows"][0]["tiles"][0]).shape == (8, 8, 1)
     for name in ("anatomy", "predictions", "attention", "compare", "train"):
         assert not told(open_page(name, run=grey.id))

@@ -1,5 +1,7 @@
 // Small maps and pictures in named rows on one scale. Drawn anew whenever the data changes, at once, so nothing flickers.
 
+const FEW = 5; // tiles of a row that stand side by side however narrow the page is
+
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".tiles");
   const view = (root.view ??= start(root, data));
@@ -7,6 +9,8 @@ export default function ({ data, parentElement }) {
   view.maps = [];
   root.setAttribute("aria-label", data.label);
   root.style.setProperty("--size", `${data.size}px`);
+  root.style.setProperty("--most", Math.max(...data.rows.map((row) => row.tiles.length)));
+  root.classList.toggle("few", data.rows.every((row) => row.tiles.length <= FEW));
   view.head.replaceChildren(view.legend.root, ...(data.choice ? [view.control] : []));
   view.rows.replaceChildren(...data.rows.map((row) => makeRow(view, row)));
   paint(view);
