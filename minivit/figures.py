@@ -300,13 +300,19 @@ def accuracy_by_epoch(curves: Mapping[str, tuple[Sequence[float], Sequence[float
 
 
 METHOD_COLOR = "#7A6BF0"  # of what is held against chance, which is grey
+BELOW = {"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"}  # a legend that may wrap without meeting a title
 
 
 def removal_curves(
     curves: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]], what: str, method: str
 ) -> go.Figure:
-    """A panel per named curve (N,) of a probability, as patches go or come, over random orders (R, N): mean ± sd."""
-    figure = make_subplots(1, len(curves), shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=list(curves))
+    """A panel per named curve (N,) of a probability, as patches go or come, over random orders (R, N): mean ± sd.
+
+    A line break in a name is one in its title: on a phone two titles stand side by side in 290 px.
+    """
+    titles = [escape(name).replace("\n", "<br>") for name in curves]
+    figure = make_subplots(1, len(curves), shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=titles)
+    figure.update_annotations(font_size=13)
     for column, (curve, by_chance) in enumerate(curves.values(), start=1):
         steps, first = np.arange(len(curve)), column == 1
         mean, sd = by_chance.mean(0), by_chance.std(0)
@@ -326,27 +332,34 @@ def removal_curves(
             )  # fmt: skip
     figure.update_xaxes(title="patches", range=[0, len(steps) - 1])
     figure.update_yaxes(range=[0, 1])
-    figure.update_yaxes(title=what, col=1)
-    figure.update_layout(
-        height=320, margin={"l": 60, "r": 10, "t": 60, "b": 50}, legend={"orientation": "h", "y": 1.32, "x": 0}
-    )
+    figure.update_yaxes(title=escape(what), col=1)
+    figure.update_layout(height=340, margin={"l": 60, "r": 10, "t": 50, "b": 90}, legend=BELOW)
     return figure
 
 
 def over_epochs(
-    epochs: Sequence[int], curves: Mapping[str, Sequence[float]], chance: Mapping[str, float], title: str
+    epochs: Sequence[int],
+    curves: Mapping[str, Sequence[tuple[float, float, float]]],
+    chance: Mapping[str, float],
+    title: str,
 ) -> go.Figure:
-    """Named shares at saved epochs, each with a dotted line at what chance gives."""
+    """Named shares at saved epochs, each (value, low, high), and a dotted line at what chance gives."""
     figure = go.Figure()
-    for (name, values), color in zip(curves.items(), (METHOD_COLOR, "#D98A00"), strict=False):
-        figure.add_scatter(x=list(epochs), y=list(values), name=name, mode="lines+markers", line={"color": color})
+    for (name, shares), color in zip(curves.items(), (METHOD_COLOR, "#D98A00"), strict=False):
+        values, lows, highs = np.array(shares).T
+        bars = {"array": highs - values, "arrayminus": values - lows, "thickness": 1, "width": 3}
+        figure.add_scatter(
+            x=list(epochs), y=values, error_y=bars, name=name, mode="lines+markers", line={"color": color},
+            customdata=np.stack([lows, highs], 1),
+            hovertemplate="%{y:.1%} (%{customdata[0]:.1%} to %{customdata[1]:.1%})",
+        )  # fmt: skip
         figure.add_hline(
             y=chance[name], line_dash="dot", line_color=color, annotation_text=f"chance {chance[name]:.0%}",
             annotation_position="bottom right",
         )  # fmt: skip
     figure.update_layout(
         xaxis={"title": "epoch (0 is untrained)"}, yaxis={"title": title, "tickformat": ".0%", "range": [0, 1.02]},
-        height=320, margin={"l": 60, "r": 10, "t": 10, "b": 50}, legend={"orientation": "h", "y": 1.15, "x": 0},
+        height=340, margin={"l": 60, "r": 10, "t": 10, "b": 90}, legend=BELOW,
     )  # fmt: skip
     return figure
 

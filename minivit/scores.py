@@ -82,19 +82,19 @@ def known_answers(model: MiniViT, images: Tensor, masks: Tensor | None, labels: 
     """
     if masks is None:
         raise DataError("These images have no masks of their objects. Known answers need the data set 'shapes'.")
-    scored = []
-    for name, every in _named_maps(model, images, labels):
-        inside = mass_inside(every, masks, model.config.patch_size)
-        hits = pointing(every, masks, model.config.patch_size)
-        scored.append(
-            KnownAnswer(
-                name,
-                mass=_mean(inside),
-                pointing=Share(hits.float().mean().item(), *wilson(int(hits.sum()), len(hits))),
-                gain=_mean(inside - uniform_mass(masks)),
-            )
-        )
-    return scored
+    size = model.config.patch_size
+    return [known_answer(name, every, masks, size) for name, every in _named_maps(model, images, labels)]
+
+
+def known_answer(name: str, maps: Tensor, masks: Tensor, patch_size: int) -> KnownAnswer:
+    """One map of each image, (B, P), scored against the objects' masks, bool (B, H, W)."""
+    inside, hits = mass_inside(maps, masks, patch_size), pointing(maps, masks, patch_size)
+    return KnownAnswer(
+        name,
+        mass=_mean(inside),
+        pointing=Share(hits.float().mean().item(), *wilson(int(hits.sum()), len(hits))),
+        gain=_mean(inside - uniform_mass(masks)),
+    )
 
 
 def faithfulness(model: MiniViT, images: Tensor, num_orders: int = NUM_ORDERS, seed: int = 0) -> list[Faithfulness]:

@@ -23,6 +23,7 @@ Fill = Literal["mean", "drop"]
 Curve = Literal["deletion", "insertion"]
 
 SURE = 0.05  # a difference from random orders counts below this p
+TOO_CLOSE = (0.01, 0.1)  # between these one image tells nothing: another set of random orders may say otherwise
 
 
 # Patches taken away
@@ -65,18 +66,19 @@ def occlusion(
     return whole[:, None] - less.view(-1, P)
 
 
-def deletion(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
+def deletion(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, against: Tensor | None = None) -> Tensor:
     """p_c with the 0, 1, 2 … P highest patches of a map dropped, (B, N): a good map makes it fall soon.
 
-    RISE (1806.07421). Patches of equal value go row by row.
+    RISE (1806.07421). Patches of equal value go row by row. With `against` (B,), the class d that a map sets c against,
+    it is p_c / (p_c + p_d): what `occlusion` and `attention.relevance` explain then, f_c − f_d, as a probability.
     """
-    return _follow(model, images, classes, _order(maps), torch.arange(len(images)))
+    return _follow(model, images, classes, _order(maps), torch.arange(len(images)), against)
 
 
-def insertion(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
-    """p_c with only the 0, 1, 2 … P highest patches of a map kept, (B, N): a good map makes it rise soon."""
+def insertion(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, against: Tensor | None = None) -> Tensor:
+    """The same with only the 0, 1, 2 … P highest patches of a map kept, (B, N): a good map makes it rise soon."""
     # What is there after t patches came is what is left when the others went, the lowest first.
-    return _follow(model, images, classes, _order(maps).flip(1), torch.arange(len(images))).flip(1)
+    return _follow(model, images, classes, _order(maps).flip(1), torch.arange(len(images)), against).flip(1)
 
 
 def area(curves: Tensor) -> Tensor:
@@ -100,16 +102,22 @@ def _order(maps: Tensor) -> Tensor:
     return maps.argsort(dim=1, descending=True, stable=True)
 
 
-def _follow(model: MiniViT, images: Tensor, classes: Tensor, orders: Tensor, image: Tensor) -> Tensor:
+def _follow(
+    model: MiniViT, images: Tensor, classes: Tensor, orders: Tensor, image: Tensor, against: Tensor | None = None
+) -> Tensor:
     """p_c of the images numbered `image` (R,) as their patches are dropped in the order of `orders` (R, P): (R, N)."""
     images, device = to_model(model, images), model.mean.device
-    orders, image, classes = orders.to(device), image.to(device), classes.to(device)
+    orders, image = orders.to(device), image.to(device)
+    chosen = torch.stack([classes] if against is None else [classes, against]).to(device)
+
+    def probability(logits: Tensor, rows: Tensor) -> Tensor:
+        asked = chosen[:, image[rows]]
+        return logits.softmax(1).gather(1, asked.T)[:, 0] if against is None else class_score(logits, *asked).sigmoid()
 
     def curves(rows: Tensor) -> Tensor:
         tokens = model.embed(images[image[rows]])
-        target = classes[image[rows]].view(-1, 1)
         steps = (keep_patches(tokens, orders[rows, gone:]) for gone in range(orders.shape[1] + 1))
-        return torch.cat([model.forward_tokens(left)[0].softmax(1).gather(1, target) for left in steps], dim=1)
+        return torch.stack([probability(model.forward_tokens(left)[0], rows) for left in steps], dim=1)
 
     with looking(model):
         return torch.cat([curves(rows) for rows in _chunks(torch.arange(len(orders), device=device), model)])
@@ -140,7 +148,9 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """'better than random', 'no better than random' or 'worse than random'."""
+        """'better than random', 'no better than random' or 'worse than random'; of one image or 'too close to call'."""
+        if self.num_images == 1 and TOO_CLOSE[0] < self.p < TOO_CLOSE[1]:
+            return "too close to call"
         if not self.p < SURE:
             return "no better than random"
         lower = self.area < self.random_mean
@@ -228,9 +238,8 @@ def bootstrap(values: Tensor, num_resamples: int = 2000, seed: int = 0) -> tuple
     """95 % interval of the mean of values (B,) over images drawn anew, by percentiles (Efron 1979)."""
     generator = torch.Generator().manual_seed(seed)
     values = values.double().cpu()
-    means = torch.stack(
-        [values[torch.randint(len(values), values.shape, generator=generator)].mean() for _ in range(num_resamples)]
-    )
+    chosen = torch.randint(len(values), (num_resamples, len(values)), generator=generator, dtype=torch.int32)
+    means = torch.cat([values[some].mean(1) for some in chosen.split(max(1, 2**22 // len(values)))])
     low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
     return low, high
 
@@ -273,3 +282,22 @@ def mistakes_minus_right(maps: Tensor, labels: Tensor, predicted: Tensor, true: 
         return maps[chosen.to(maps.device)].mean(0)
 
     return mean(mistaken, "that was mistaken") - mean(true, "to compare with that was called rightly")
+
+
+def mistakes_scale(maps: Tensor, labels: Tensor, predicted: Tensor, fewest: int) -> float:
+    """The largest size in `mistakes_minus_right` over all cells, so that they share one scale; 0 where there is none.
+
+    Cells of fewer than `fewest` mistakes, whose means are noisy, count only where no cell has so many.
+    """
+    known = labels >= 0  # others lie in no class of the model
+    cells, row, size = torch.stack([labels, predicted])[:, known].unique(dim=1, return_inverse=True, return_counts=True)
+    means = torch.zeros(len(size), maps.shape[1]).index_add_(0, row, maps[known.to(maps.device)].float().cpu())
+    means /= size[:, None]
+    right = {int(true): mean for (true, said), mean in zip(cells.T.tolist(), means, strict=True) if true == said}
+    sizes = [
+        (int(count), float((mean - right[true]).abs().max()))
+        for (true, said), mean, count in zip(cells.T.tolist(), means, size, strict=True)
+        if true != said and true in right
+    ]
+    large = [most for count, most in sizes if count >= fewest]
+    return max(large or [most for _, most in sizes], default=0.0)

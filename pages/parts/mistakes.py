@@ -5,12 +5,14 @@ import torch
 from torch import Tensor
 
 from minivit.figures import map_grid
+from minivit.machine import threads_for
 from minivit.methods import maps
 from minivit.runs import Run
-from minivit.trust import mistakes_minus_right, ring_mass
+from minivit.trust import mistakes_minus_right, mistakes_scale, ring_mass
 from pages.parts import cached
 
 CHUNK = 256  # images whose whole attention is held at a time
+FEWEST = 5  # mistakes in a cell that the common scale is made for
 
 
 def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
@@ -22,14 +24,17 @@ def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
     if not wrong.any() or not right.any():
         st.caption("This needs images of the cell, and others of the same class that were called rightly.")
         return
-    found = _class_maps(str(run.path), epoch, true, run)
-    of_class = labels == true
-    difference = mistakes_minus_right(found, labels[of_class], predicted[of_class], true, mistaken)
-    top = max(float(difference.abs().max()), 1e-12)
-    st.caption("CLS map of the last layer, mean over heads and images: mistakes minus right answers. Red is more.")
+    found = _maps(str(run.path), epoch, run)
+    difference = mistakes_minus_right(found, labels, predicted, true, mistaken)
+    top = max(mistakes_scale(found, labels, predicted, FEWEST), 1e-12)
+    st.caption(
+        f"CLS map of the last layer, mean over heads and images: mistakes minus right answers. Red is more. One scale "
+        f"for all cells of this epoch, to the largest difference in cells of {FEWEST} mistakes and more; uniform "
+        f"attention would be {1 / (run.config.model.num_patches + 1):.4f}."
+    )
     figure = map_grid(difference.view(1, 1, -1).numpy(), rows=[""], columns=[""], title="attention", top=top)
     st.plotly_chart(figure, key="predictions_mistakes")
-    sides = [ring_mass(found[chosen[of_class]]) for chosen in (wrong, right)]
+    sides = [ring_mass(found[chosen]) for chosen in (wrong, right)]
     st.dataframe(
         {
             "images": [f"called {classes[mistaken]} ({int(wrong.sum())})", f"right ({int(right.sum())})", "uniform"],
@@ -44,10 +49,12 @@ def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
     )
 
 
-@st.cache_resource(max_entries=16, show_spinner="Averaging the maps")
-def _class_maps(path: str, epoch: int, true: int, _run: Run) -> Tensor:
-    """CLS maps (n, N-1) of the held-out images of one class, in their order."""
+@st.cache_resource(max_entries=4, show_spinner="Averaging the maps")
+def _maps(path: str, epoch: int, _run: Run) -> Tensor:
+    """CLS maps (n, N-1) of all held-out images, asked for no class."""
     held_out, model = cached.split(_run.config)[1], cached.model_of(_run, epoch)
-    rows = (held_out.labels == true).nonzero()[:, 0]
-    parts = [held_out.images[some.tolist()] for some in rows.split(CHUNK)]
-    return torch.cat([maps("cls_map", model, images, torch.full((len(images),), true)) for images in parts])
+    with threads_for(_run.config):
+        parts = [held_out.images[some.tolist()] for some in torch.arange(len(held_out)).split(CHUNK)]
+        return torch.cat(
+            [maps("cls_map", model, images, torch.zeros(len(images), dtype=torch.int64)) for images in parts]
+        )

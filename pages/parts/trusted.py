@@ -7,18 +7,18 @@ import streamlit as st
 import torch
 from torch import Tensor
 
-from minivit.attention import Head, write_head
+from minivit.attention import Head
 from minivit.figures import over_epochs, removal_curves, spread_over
-from minivit.methods import METHODS, maps, unavailable
+from minivit.machine import threads_for
+from minivit.methods import METHODS, maps
 from minivit.model import MiniViT
 from minivit.runs import Run
+from minivit.scores import KnownAnswer, Share, known_answer, known_answers
 from minivit.trust import (
     Verdict,
     area,
     deletion,
     insertion,
-    mass_inside,
-    pointing,
     rank_correlation,
     uniform_mass,
     uniform_pointing,
@@ -64,7 +64,7 @@ def trusted(run: Run, epoch: int, image: int, asked: Asked, layer: int, head: He
     held_out = cached.split(run.config)[1]
     classes = held_out.classes
     st.subheader("This image", anchor=False)
-    _show(_removal_of_one(str(run.path), epoch, image, asked, layer, head, run), asked, f"of {classes[asked.target]}")
+    _show(_removal_of_one(str(run.path), epoch, image, asked, layer, head, run), asked, asked_of(asked, classes))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader("Many images", anchor=False, width="content")
         sizes = sorted({min(size, len(held_out)) for size in SIZES})
@@ -72,7 +72,11 @@ def trusted(run: Run, epoch: int, image: int, asked: Asked, layer: int, head: He
             "Held-out images", sizes, key="trust_images", bind="query-params", width=140,
             help="Spread over the whole held-out part; each is asked for the class that the model says.",
         )  # fmt: skip
-    _show(_removal_of_many(str(run.path), epoch, number, asked.method, layer, head, run), asked, "of the class said")
+    _show(
+        _removal_of_many(str(run.path), epoch, number, asked.method, layer, head, run),
+        asked,
+        "probability of the class said",
+    )
     st.subheader("Known answers", anchor=False)
     if held_out.masks is None:
         st.caption(
@@ -83,16 +87,24 @@ def trusted(run: Run, epoch: int, image: int, asked: Asked, layer: int, head: He
     _known(run, epoch, asked.method, layer, head)
 
 
+def asked_of(asked: Asked, classes: Sequence[str]) -> str:
+    """The name of the curves' axis: the probability that the map explains, of a class, or of one out of two."""
+    if asked.against is None:
+        return f"probability of {classes[asked.target]}"
+    target, against = (classes[number] for number in (asked.target, asked.against))
+    return f"{target} rather than {against}: p / (p + p)"
+
+
 def _show(found: Removal, asked: Asked, which: str) -> None:
     going, coming = found.verdicts()
     st.markdown(f"**{sentence(going, coming)}**")
     by_chance = found.by_chance.mean(0).numpy()  # (R, N)
     curves = {
-        "strongest patches dropped first": (found.deletion.mean(0).numpy(), by_chance),
-        "strongest patches put back first": (found.insertion.mean(0).numpy(), by_chance[:, ::-1]),
+        "strongest patches\ndropped first": (found.deletion.mean(0).numpy(), by_chance),
+        "strongest patches\nput back first": (found.insertion.mean(0).numpy(), by_chance[:, ::-1]),
     }
     title = METHODS[asked.method].title
-    st.plotly_chart(removal_curves(curves, f"probability {which}", title), key=f"trust_curves_{len(found.deletion)}")
+    st.plotly_chart(removal_curves(curves, which, title), key=f"trust_curves_{len(found.deletion)}")
     correlation = found.correlation.nanmean().item()
     agrees = f"Rank correlation with dropped occlusion: {correlation:.2f} (1 is the same order, 0 none in common)."
     for said in (f"{str(going).capitalize()}.", f"{str(coming).capitalize()}.", agrees):
@@ -100,18 +112,20 @@ def _show(found: Removal, asked: Asked, which: str) -> None:
 
 
 def sentence(going: Verdict, coming: Verdict) -> str:
-    """The plain verdict on both curves."""
-    words = {going.words, coming.words}
+    """The plain verdict on both curves; one image can only speak for itself."""
+    words, alone = {going.words, coming.words}, going.num_images == 1
+    which = "on this image " if alone else ""
     if words == {"better than random"}:
-        return "Better than random both ways: this map names patches that matter to the model."
+        return f"Better than random both ways: this map names patches that {which}matter to the model."
     if words == {"worse than random"}:
-        return "Worse than random both ways: patches that this map passes over matter more to the model."
-    if "better than random" not in words and going.num_images == 1:
+        return f"Worse than random both ways: patches that this map passes over {which}matter more to the model."
+    if "better than random" not in words and alone:
         return "One image cannot tell this map from a random order. Ask more images."
     if "better than random" not in words:
         return "Here no better than random: this order of the patches says nothing about what matters to the model."
     better, other = (going, coming) if going.words == "better than random" else (coming, going)
-    return f"Half and half: {better.curve} is better than random, {other.curve} {other.words}."
+    half = f"Half and half: {better.curve} is better than random, {other.curve} {other.words}."
+    return f"{half} Ask more images." if alone else half
 
 
 @st.cache_resource(max_entries=64, show_spinner="Dropping patches")
@@ -119,8 +133,9 @@ def _removal_of_one(path: str, epoch: int, image: int, asked: Asked, layer: int,
     images, target = cached.split(_run.config)[1].images[image : image + 1], torch.tensor([asked.target])
     against = None if asked.against is None else torch.tensor([asked.against])
     model = cached.model_of(_run, epoch)
-    shown = maps(asked.method, model, images, target, layer, head, against)
-    return _remove(model, images, target, shown, NUM_ORDERS, seed=image)
+    with threads_for(_run.config):
+        shown = maps(asked.method, model, images, target, layer, head, against)
+        return _remove(model, images, target, shown, NUM_ORDERS, seed=image, against=against)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
@@ -129,24 +144,33 @@ def _removal_of_many(path: str, epoch: int, number: int, method: str, layer: int
     chosen = spread_over(len(held_out), number)
     said = torch.from_numpy(cached.predictions(_run, epoch).predicted)
     parts = []
-    for some in _with_bar(torch.tensor(chosen).split(CHUNK), "Dropping patches of the held-out images"):
-        images, classes = held_out.images[some.tolist()], said[some]
-        shown = maps(method, model, images, classes, layer, head)
-        parts.append(_remove(model, images, classes, shown, NUM_ORDERS_EACH, seed=int(some[0])))
+    with threads_for(_run.config):
+        for some in _with_bar(torch.tensor(chosen).split(CHUNK), "Dropping patches of the held-out images"):
+            images, classes = held_out.images[some.tolist()], said[some]
+            shown = maps(method, model, images, classes, layer, head)
+            parts.append(_remove(model, images, classes, shown, NUM_ORDERS_EACH, seed=int(some[0])))
     fields = ("deletion", "insertion", "by_chance", "correlation")
     return Removal(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
 
 
-def _remove(model: MiniViT, images: Tensor, classes: Tensor, shown: Tensor, num_orders: int, seed: int) -> Removal:
+def _remove(
+    model: MiniViT,
+    images: Tensor,
+    classes: Tensor,
+    shown: Tensor,
+    num_orders: int,
+    seed: int,
+    against: Tensor | None = None,
+) -> Removal:
     generator = torch.Generator().manual_seed(seed)
     orders = torch.rand(len(images) * num_orders, shown.shape[1], generator=generator)
     each = torch.arange(len(images)).repeat_interleave(num_orders)
-    by_chance = deletion(model, images[each], classes[each], orders)
+    by_chance = deletion(model, images[each], classes[each], orders, None if against is None else against[each])
     return Removal(
-        deletion(model, images, classes, shown),
-        insertion(model, images, classes, shown),
+        deletion(model, images, classes, shown, against),
+        insertion(model, images, classes, shown, against),
         by_chance.view(len(images), num_orders, -1),
-        rank_correlation(shown, maps(REFERENCE, model, images, classes)),
+        rank_correlation(shown, maps(REFERENCE, model, images, classes, against=against)),
     )
 
 
@@ -163,31 +187,48 @@ def _with_bar(parts: Sequence[Tensor], what: str) -> Iterator[Tensor]:
 def _known(run: Run, epoch: int, method: str, layer: int, head: Head) -> None:
     """How much of each method's map lies on the object, at this epoch and untrained, and over all saved epochs."""
     images, _, masks = _known_images(run)
+    by_chance = [
+        float(one.mean()) for one in (uniform_mass(masks), uniform_pointing(masks, run.config.model.patch_size))
+    ]
     st.caption(
-        f"Over {len(images)} held-out images, asked for the true class. Mass: the share of the map on the object. "
-        "Pointing: how often its strongest patch touches the object."
+        f"Over {len(images)} held-out images, asked for the true class, with 95 % intervals. Mass: the share of the "
+        f"map on the object; {by_chance[0]:.1%} for a uniform map. Pointing: how often its strongest patch touches the "
+        f"object; {by_chance[1]:.1%} of all patches do. Brightness needs no model: what it finds is no merit of one."
     )
+    now, untrained = (_known_answers(str(run.path), one, run) for one in (epoch, 0))
     st.dataframe(
-        _known_table(str(run.path), epoch, run),
-        column_config={
-            name: st.column_config.NumberColumn(format="percent")
-            for name in (f"mass, epoch {epoch}", "mass, untrained", f"pointing, epoch {epoch}", "pointing, untrained")
-        },
+        [
+            {
+                "map": one.name,
+                "verdict": one.words,
+                f"mass, epoch {epoch}": written(one.mass),
+                "mass, untrained": written(before.mass),
+                f"pointing, epoch {epoch}": written(one.pointing),
+                "pointing, untrained": written(before.pointing),
+            }
+            for one, before in zip(now, untrained, strict=True)
+        ],
         hide_index=True,
     )
     epochs = run.epochs()
-    shown = tuple(epochs[place] for place in spread_over(len(epochs), NUM_EPOCHS))
-    scores = _known_scores(str(run.path), shown, method, layer, head, run)
+    shown = [epochs[place] for place in spread_over(len(epochs), NUM_EPOCHS)]
+    scores = [_known_answer(str(run.path), one, method, layer, head, run) for one in shown]
     names = ("mass on the object", "strongest patch touches it")
-    by_chance = (uniform_mass(masks), uniform_pointing(masks, run.config.model.patch_size))
+    shares = ([one.mass for one in scores], [one.pointing for one in scores])
     st.plotly_chart(
         over_epochs(
-            shown, dict(zip(names, scores, strict=True)),
-            {name: float(one.mean()) for name, one in zip(names, by_chance, strict=True)},
+            shown,
+            {name: [(one.value, one.low, one.high) for one in each] for name, each in zip(names, shares, strict=True)},
+            dict(zip(names, by_chance, strict=True)),
             f"{METHODS[method].title} (share)",
         ),
         key="trust_epochs",
-    )  # fmt: skip
+    )
+
+
+def written(share: Share) -> str:
+    """A share as people read it: "80.5 % (78.9 to 82.0)"."""
+    return f"{share.value:.1%} ({100 * share.low:.1f} to {100 * share.high:.1f})".replace("%", " %")
 
 
 def _known_images(run: Run) -> tuple[Tensor, Tensor, Tensor]:
@@ -199,38 +240,17 @@ def _known_images(run: Run) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @st.cache_resource(max_entries=32, show_spinner="Comparing the maps with the objects")
-def _known_table(path: str, epoch: int, _run: Run) -> list[dict[str, str | float]]:
-    """A line for every method, layer and head."""
-    model = _run.config.model
-    heads: list[Head] = ["mean", *range(model.num_heads)] if model.num_heads > 1 else [0]
-    places = [(layer, head) for layer in range(model.depth) for head in heads]
-    rows: list[dict[str, str | float]] = []
-    for name, method in METHODS.items():
-        if unavailable(name, model):
-            continue
-        for layer, head in places if method.needs_layer else places[:1]:
-            where = f", layer {layer + 1}, head {write_head(head)}" if method.needs_layer else ""
-            mass, pointed = _known_scores(path, (epoch, 0), name, layer, head, _run)
-            rows.append(
-                {
-                    "map": method.title + where,
-                    f"mass, epoch {epoch}": mass[0],
-                    "mass, untrained": mass[1],
-                    f"pointing, epoch {epoch}": pointed[0],
-                    "pointing, untrained": pointed[1],
-                }
-            )
-    return rows
+def _known_answers(path: str, epoch: int, _run: Run) -> list[KnownAnswer]:
+    """Of every method, layer and head."""
+    images, labels, masks = _known_images(_run)
+    with threads_for(_run.config):
+        return known_answers(cached.model_of(_run, epoch), images, masks, labels)
 
 
 @st.cache_resource(max_entries=512, show_spinner=False)
-def _known_scores(
-    path: str, epochs: tuple[int, ...], method: str, layer: int, head: Head, _run: Run
-) -> tuple[list[float], list[float]]:
-    """Mass on the object and how often the strongest patch touches it, at each of these epochs."""
-    (images, labels, masks), size = _known_images(_run), _run.config.model.patch_size
-    every = [maps(method, cached.model_of(_run, epoch), images, labels, layer, head) for epoch in epochs]
-    return (
-        [mass_inside(one, masks, size).mean().item() for one in every],
-        [pointing(one, masks, size).float().mean().item() for one in every],
-    )
+def _known_answer(path: str, epoch: int, method: str, layer: int, head: Head, _run: Run) -> KnownAnswer:
+    """Of one of them."""
+    images, labels, masks = _known_images(_run)
+    with threads_for(_run.config):
+        shown = maps(method, cached.model_of(_run, epoch), images, labels, layer, head)
+    return known_answer(METHODS[method].title, shown, masks, _run.config.model.patch_size)

@@ -1,11 +1,15 @@
 """Pages as AppTest runs them: the script alone, without a browser, on a folder of runs of the test's own."""
 
+import base64
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import plotly.graph_objects as go
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -68,6 +72,23 @@ def open_page() -> Iterator[Open]:
     st.cache_data.clear()
     for app in opened:
         assert not app.exception, app.exception
+
+
+def charts(app: AppTest) -> list[go.Figure]:
+    """The Plotly figures of a page, as the browser is given them."""
+    return [go.Figure(_unpacked(json.loads(one.proto.spec))) for one in app.get("plotly_chart")]
+
+
+def _unpacked(spec: Any) -> Any:
+    """A part of a figure's JSON with its packed numbers as arrays."""
+    if isinstance(spec, list):
+        return [_unpacked(one) for one in spec]
+    if not isinstance(spec, dict):
+        return spec
+    if "bdata" in spec:
+        shape = [int(length) for length in str(spec.get("shape", "-1")).split(",")]
+        return np.frombuffer(base64.b64decode(spec["bdata"]), spec["dtype"]).reshape(shape)
+    return {name: _unpacked(one) for name, one in spec.items()}
 
 
 def told(app: AppTest) -> list[str]:

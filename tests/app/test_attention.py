@@ -13,9 +13,10 @@ from minivit.engine import train
 from minivit.methods import METHODS, maps
 from minivit.predict import predict_run
 from minivit.runs import Run
-from minivit.trust import Verdict, area, deletion, mass_inside
-from pages.parts.trusted import sentence
-from tests.app.conftest import Open, button, told, widget
+from minivit.scores import Share, known_answers
+from minivit.trust import Verdict, area, deletion, insertion, rank_correlation
+from pages.parts.trusted import sentence, written
+from tests.app.conftest import Open, button, charts, told, widget
 
 
 def test_the_probabilities_are_those_of_the_image_and_the_epoch(open_page: Open, trained: Run) -> None:
@@ -133,17 +134,45 @@ def test_trust_is_measured_for_one_image_and_for_many_once_it_is_asked_for(open_
     assert not told(page)
 
 
+def test_set_against_another_class_curves_and_agreement_follow_the_same_score(open_page: Open, trained: Run) -> None:
+    asked = {"method": "occlusion", "class": "cross", "against": "circle"}
+    page = open_page("attention", run=trained.id, image=2, trust="true", **asked)
+    model, images = trained.load_model(), load_split(trained.config)[1].images[2:3]
+    target, against = torch.tensor([1]), torch.tensor([2])  # of star, cross, circle
+    shown = maps("occlusion", model, images, target, against=against)
+    coming = area(insertion(model, images, target, shown, against))
+    assert any(one.value.startswith(f"Insertion area {coming.item():.3f}, random orders ") for one in page.caption)
+    reference = maps("occlusion_drop", model, images, target, against=against)
+    agrees = f"Rank correlation with dropped occlusion: {rank_correlation(shown, reference).item():.2f} "
+    assert any(one.value.startswith(agrees) for one in page.caption)
+    assert charts(page)[0].layout.yaxis.title.text == "cross rather than circle: p / (p + p)"
+    assert charts(page)[1].layout.yaxis.title.text == "probability of the class said"
+
+
 def test_on_drawn_shapes_the_maps_are_held_against_the_objects(open_page: Open, tiny: TrainConfig) -> None:
     run = Run.create(tiny)
     train(tiny, run, say=lambda line: None)
-    page = open_page("attention", run=run.id, trust="true")
+    page = open_page("attention", run=run.id, trust="true", layer=1, head=2)
     table = next(one.value for one in page.dataframe if "map" in one.value)
-    held_out = load_split(tiny)[1]
-    untrained = maps("cls_map", run.load_model(0), held_out.images, held_out.labels, layer=1, head=0)
-    row = table[table["map"] == "CLS map, layer 2, head 1"]
-    expected = mass_inside(untrained, held_out.masks, tiny.model.patch_size).mean().item()
-    assert row["mass, untrained"].item() == pytest.approx(expected, rel=1e-5)
-    assert len(page.get("plotly_chart")) == 3
+    held_out, last = load_split(tiny)[1], tiny.epochs
+    images, masks, labels = held_out.images[:], held_out.masks, held_out.labels
+    trained, untrained = (known_answers(run.load_model(epoch), images, masks, labels) for epoch in (last, 0))
+    assert table["map"].tolist() == [one.name for one in trained]
+    assert table["verdict"].tolist() == [one.words for one in trained]
+    for column, scores, score in (
+        (f"mass, epoch {last}", trained, "mass"), ("mass, untrained", untrained, "mass"),
+        (f"pointing, epoch {last}", trained, "pointing"), ("pointing, untrained", untrained, "pointing"),
+    ):  # fmt: skip
+        assert table[column].tolist() == [written(getattr(one, score)) for one in scores], column
+    assert table["mass, untrained"].tolist() != table[f"mass, epoch {last}"].tolist()
+    over_epochs = charts(page)[2].data[0]
+    shown = {one.name: one for one in trained}["CLS map, layer 1, head 2"].mass
+    assert over_epochs.y[-1] == pytest.approx(shown.value, rel=1e-5)
+    assert over_epochs.error_y.array[-1] == pytest.approx(shown.high - shown.value, rel=1e-4)
+
+
+def test_a_share_is_written_with_its_interval() -> None:
+    assert written(Share(0.8049, 0.789, 0.82)) == "80.5 % (78.9 to 82.0)"
 
 
 def test_the_verdict_is_as_plain_as_the_curves_allow() -> None:
@@ -156,5 +185,13 @@ def test_the_verdict_is_as_plain_as_the_curves_allow() -> None:
     assert sentence(Verdict("deletion", 0.5, 0.5, 0.01, 0.8, 64), unsure).startswith("Here no better than random")
     lonely = [Verdict(curve, 0.4, 0.5, 0.05, 0.06, 1) for curve in ("deletion", "insertion")]
     assert sentence(*lonely) == "One image cannot tell this map from a random order. Ask more images."
+    deletion_only = [Verdict("deletion", 0.1, 0.5, 0.05, 1e-6, 1), Verdict("insertion", 0.6, 0.5, 0.05, 0.04, 1)]
+    assert sentence(*deletion_only) == (
+        "Half and half: deletion is better than random, insertion too close to call. Ask more images."
+    )
+    sure = [Verdict("deletion", 0.1, 0.5, 0.05, 1e-6, 1), Verdict("insertion", 0.9, 0.5, 0.05, 1e-6, 1)]
+    assert sentence(*sure).endswith("this map names patches that on this image matter to the model.")
+    near = [Verdict("deletion", 0.4, 0.5, 0.05, 0.04, 1), Verdict("insertion", 0.6, 0.5, 0.05, 0.04, 1)]
+    assert sentence(*near) == "One image cannot tell this map from a random order. Ask more images."
     harmful = [Verdict("deletion", 0.6, 0.5, 0.01, 1e-9, 64), Verdict("insertion", 0.4, 0.5, 0.01, 1e-9, 64)]
     assert sentence(*harmful).startswith("Worse than random both ways")

@@ -4,10 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from minivit.data import load_split
+from minivit.methods import maps
 from minivit.predict import predict_run, wilson
 from minivit.runs import Run
-from tests.app.conftest import Open, told, widget
+from minivit.trust import mistakes_scale
+from tests.app.conftest import Open, charts, told, widget
 
 
 @pytest.mark.parametrize("epoch", [0, 3])
@@ -54,7 +58,15 @@ def test_a_cell_of_mistakes_is_set_against_the_right_answers_of_its_class(
     monkeypatch.setattr("pages.parts.cached.predictions", lambda run, epoch: said)
     true, predicted = 0, 1
     page = open_page("predictions", run=trained.id, epoch=1, true=classes[true], predicted=classes[predicted])
-    assert len(page.get("plotly_chart")) == 1
+    ((heatmap,),) = (chart.data for chart in charts(page))
+    images, model = load_split(trained.config)[1].images, trained.load_model(1)
+    shown = maps("cls_map", model, images, torch.from_numpy(found.labels))
+    labels, called = torch.from_numpy(said.labels), torch.from_numpy(said.predicted)
+    expected = shown[(labels == true) & (called == predicted)].mean(0) - shown[
+        (labels == true) & (called == true)
+    ].mean(0)
+    np.testing.assert_allclose(heatmap.z, expected.view(4, 4), atol=1e-6)
+    assert heatmap.zmax == -heatmap.zmin == pytest.approx(mistakes_scale(shown, labels, called, 5), rel=1e-5)
     table = next(one.value for one in page.dataframe if "outer ring" in one.value)
     assert table["images"][0] == f"called {classes[predicted]} ({said.confusion[true, predicted]})"
     assert table["outer ring"].iloc[-1] == 12 / 16 and table["middle"].iloc[-1] == 4 / 16

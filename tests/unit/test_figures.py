@@ -16,6 +16,8 @@ from minivit.figures import (
     duration,
     filter_images,
     map_grid,
+    over_epochs,
+    removal_curves,
     similarity_grid,
     spread_over,
     thin,
@@ -243,3 +245,36 @@ def test_a_grid_of_signed_maps_has_each_in_its_place_on_one_scale_round_0():
     assert shown.shape == (5, 8)
     np.testing.assert_array_equal(shown[3:, 6:], maps[1, 2].reshape(2, 2))
     assert np.isnan(shown[2]).all() and np.isnan(shown[:, 5]).all()
+
+
+# Held against chance
+
+
+def test_a_removal_curve_stands_over_the_mean_and_deviation_of_its_own_random_orders():
+    by_chance = np.random.default_rng(0).random((6, 5)).astype(np.float32)
+    panels = {
+        "dropped\nfirst": (np.arange(5, dtype=np.float32), by_chance),
+        "put back": (np.ones(5, np.float32), by_chance[:, ::-1]),
+    }
+    figure = removal_curves(panels, "probability of <b>", "CLS map")
+    assert [one.text for one in figure.layout.annotations] == ["dropped<br>first", "put back"]
+    assert figure.layout.yaxis.title.text == "probability of &lt;b&gt;"
+    upper, lower, mean, curve = figure.data[4:]
+    np.testing.assert_allclose(mean.y, by_chance[:, ::-1].mean(0), rtol=1e-6)
+    np.testing.assert_allclose(upper.y - mean.y, by_chance[:, ::-1].std(0), rtol=1e-5)
+    np.testing.assert_allclose(mean.y - lower.y, by_chance[:, ::-1].std(0), rtol=1e-5)
+    assert (mean.name, curve.name) == ("6 random orders, mean ± sd", "CLS map")
+    assert curve.y.tolist() == [1] * 5 and figure.data[3].y.tolist() == curve.x.tolist() == [0, 1, 2, 3, 4]
+    assert figure.data[4].xaxis == "x2" and figure.data[3].xaxis == "x"
+
+
+def test_shares_over_epochs_have_their_intervals_and_what_chance_gives():
+    shares = {"mass": [(0.2, 0.1, 0.4), (0.8, 0.75, 0.9)], "pointing": [(0.5, 0.4, 0.6), (1, 0.9, 1)]}
+    figure = over_epochs([0, 7], shares, {"mass": 0.19, "pointing": 0.33}, "CLS map (share)")
+    mass, pointing = figure.data
+    assert (mass.name, pointing.name) == ("mass", "pointing")
+    assert list(mass.x) == [0, 7] and mass.y.tolist() == [0.2, 0.8]
+    np.testing.assert_allclose(mass.error_y.array, [0.2, 0.1])
+    np.testing.assert_allclose(mass.error_y.arrayminus, [0.1, 0.05])
+    assert [line.y0 for line in figure.layout.shapes] == [0.19, 0.33]
+    assert [line.line.color for line in figure.layout.shapes] == [mass.line.color, pointing.line.color]

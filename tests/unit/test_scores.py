@@ -89,13 +89,16 @@ def test_the_words_say_on_which_side_of_a_uniform_map_the_interval_lies():
     assert words == ["on the object", "no more on the object than a uniform map", "off the object"]
 
 
-def test_by_deletion_and_insertion_occlusion_beats_random_orders_and_brightness_does_not(trained, held_out):
+def test_occlusion_beats_random_orders_both_ways_and_brightness_not_both_and_by_less(trained, held_out):
     found = {one.name: one for one in faithfulness(trained, held_out[0])}
     assert set(found) == {method.title for method in METHODS.values()} | {"Brightness of the image, no model"}
     dropped = found["Occlusion, dropped"]
     assert dropped.deletion.words == dropped.insertion.words == "better than random"
     assert dropped.rank_correlation == pytest.approx(1)
     assert dropped.deletion.area < dropped.deletion.random_mean < dropped.insertion.area
+    brightness = found["Brightness of the image, no model"]
+    assert {brightness.deletion.words, brightness.insertion.words} != {"better than random"}
+    assert brightness.deletion.area > dropped.deletion.area and brightness.insertion.area < dropped.insertion.area
 
 
 def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny: TrainConfig):

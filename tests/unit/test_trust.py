@@ -75,6 +75,15 @@ def test_deletion_and_insertion_agree_with_the_yardstick_patch_by_patch(kind):
         np.testing.assert_allclose(come[image], yardstick.insertion_curve(score, order, 16), atol=1e-5)
 
 
+def test_set_against_another_class_the_curves_follow_the_probability_of_one_out_of_two():
+    model, images, first, second = random_model(), random_images(2), torch.tensor([3, 0]), torch.tensor([1, 2])
+    maps = torch.rand(2, 16, generator=torch.Generator().manual_seed(0))
+    for measure in (trust.deletion, trust.insertion):
+        found = measure(model, images, first, maps, second)
+        p_first, p_second = (measure(model, images, classes, maps) for classes in (first, second))
+        torch.testing.assert_close(found, p_first / (p_first + p_second), atol=1e-6, rtol=1e-5)
+
+
 def test_deletion_begins_with_the_whole_image_and_insertion_ends_with_it():
     model, images, classes, maps = random_model(), random_images(3), torch.tensor([0, 1, 2]), torch.rand(3, 16)
     whole = model(images).softmax(1).gather(1, classes[:, None])[:, 0].detach()
@@ -146,13 +155,20 @@ def test_for_a_set_of_images_the_verdict_is_wilcoxons():
 
 def test_for_one_image_the_verdict_counts_deviations_of_random_orders():
     random = torch.tensor([[0.4, 0.5, 0.6]])
-    assert trust.verdict(torch.tensor([0.29]), random, "deletion").words == "better than random"
-    assert trust.verdict(torch.tensor([0.31]), random, "deletion").words == "no better than random"
-    assert trust.verdict(torch.tensor([0.71]), random, "deletion").words == "worse than random"
-    assert trust.verdict(torch.tensor([0.71]), random, "insertion").words == "better than random"
+    assert trust.verdict(torch.tensor([0.24]), random, "deletion").words == "better than random"
+    assert trust.verdict(torch.tensor([0.34]), random, "deletion").words == "no better than random"
+    assert trust.verdict(torch.tensor([0.76]), random, "deletion").words == "worse than random"
+    assert trust.verdict(torch.tensor([0.76]), random, "insertion").words == "better than random"
     two_deviations = trust.verdict(torch.tensor([0.7]), random, "deletion")
     assert two_deviations.p == pytest.approx(2 * scipy.stats.norm.sf(2), abs=1e-5)
     assert "one image" in str(two_deviations)
+
+
+@pytest.mark.parametrize("p", [0.02, 0.049, 0.051, 0.09])
+def test_near_the_edge_of_chance_one_image_is_too_close_to_call_and_many_are_not(p):
+    lonely, many = (trust.Verdict("deletion", 0.4, 0.5, 0.05, p, count) for count in (1, 64))
+    assert lonely.words == "too close to call" and "too close to call (one image" in str(lonely)
+    assert many.words == ("better than random" if p < 0.05 else "no better than random")
 
 
 @pytest.mark.parametrize("num_images", [1, 8])
@@ -242,3 +258,18 @@ def test_mistakes_minus_right_compares_images_of_one_class():
     for true, mistaken in ((1, 0), (2, 0)):
         with pytest.raises(DataError, match="another cell"):
             trust.mistakes_minus_right(maps, labels, predicted, true, mistaken)
+
+
+def test_cells_of_mistakes_share_the_largest_difference_that_is_not_noise():
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(60, 4, generator=generator)
+    labels, predicted = (torch.randint(0, 3, (60,), generator=generator) for _ in range(2))
+    maps[(labels == 0) & (predicted == 1)] -= 5
+    labels[:2], predicted[:2], maps[:2] = 2, 3, 100  # a cell of two
+    labels[2], maps[2] = -1, 1000  # of no class of the model
+    cells = [(true, said) for true in range(3) for said in range(3) if true != said]
+    sizes = [trust.mistakes_minus_right(maps, labels, predicted, *cell).abs().max().item() for cell in cells]
+    assert trust.mistakes_scale(maps, labels, predicted, fewest=3) == pytest.approx(max(sizes), rel=1e-5)
+    assert trust.mistakes_scale(maps, labels, predicted, fewest=1) > 90
+    assert trust.mistakes_scale(maps, labels, predicted, fewest=50) > 90  # where no cell has so many, all count
+    assert trust.mistakes_scale(maps, predicted, predicted, fewest=1) == 0
