@@ -6,7 +6,7 @@ from minivit.figures import duration
 from minivit.model import num_parameters
 from pages.parts import cached
 from pages.parts.choose import choose_data, choose_preset, choose_settings
-from pages.parts.frame import beside, fragment, frame, told
+from pages.parts.frame import beside, frame, told
 from pages.parts.live import live_run, shown_run
 from pages.parts.runs import start
 
@@ -28,5 +28,4 @@ with frame(
             if size_and_start.button("Train this model", type="primary", icon=":material/play_arrow:", width="stretch"):
                 start(config)
     with live, told():
-        run = shown_run()
-        fragment(lambda: live_run(run), every=1.5 if run.state.active else None)
+        live_run(shown_run())

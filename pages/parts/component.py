@@ -13,7 +13,10 @@ PARTS = Path(__file__).parent
 
 @cache
 def component(name: str, *also: str, isolate_styles: bool = True) -> Any:
-    """The mounting command of the component in `pages/parts/<name>/`; `also` names what it takes besides `shared`."""
+    """The mounting command of the component in `pages/parts/<name>/`.
+
+    `also` names what it takes besides `shared`, another component among it: "maps/maps" is a function there.
+    """
     return st.components.v2.component(
         f"minivit_{name}",
         html=f'<div class="{name}"></div>',
@@ -27,7 +30,8 @@ def _joined(name: str, also: tuple[str, ...], kind: str) -> str:
     """The files of one component as a single one; each declares functions, so their order does not matter."""
     common = [PARTS / f"{file}.{kind}" for file in ("shared", *also)]
     own = sorted((PARTS / name).glob(f"*.{kind}"))
-    return "\n".join(path.read_text() for path in (*common, *own))
+    taken = [path.read_text().replace("export default function", "function") for path in common]
+    return "\n".join([*taken, *(path.read_text() for path in own)])
 
 
 def packed(array: np.ndarray) -> dict[str, Any]:

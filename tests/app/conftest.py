@@ -91,6 +91,12 @@ def _unpacked(spec: Any) -> Any:
     return {name: _unpacked(one) for name, one in spec.items()}
 
 
+def live(app: AppTest) -> dict[str, Any]:
+    """What the live part of the Train page was given to draw."""
+    (sent,) = [one.proto.bytes for one in app.get("bidi_component") if one.proto.bytes]
+    return json.loads(sent)
+
+
 def told(app: AppTest) -> list[str]:
     """The sentences that say what to mend, as a person reads them."""
     return [re.sub(r"\\(.)", r"\1", one.value) for one in app.error]

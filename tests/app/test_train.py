@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from minivit.config import PRESETS, TrainConfig, preset, settings
 from minivit.model import num_parameters
 from minivit.runs import Run, list_runs
-from tests.app.conftest import Open, button, labels, told, widget
+from tests.app.conftest import Open, button, labels, live, told, widget
 
 START = "Train this model"
 
@@ -155,7 +155,8 @@ def test_a_run_offers_what_its_state_allows(
     trained.set_state(phase, 2, "What the worker said.")
     page = open_page("train", run=trained.id)
     assert [label for label in labels(page) if label in ("Pause", "Stop", "Resume")] == offered
-    assert any("epoch 2 of 3" in text.value for text in page.text)
+    assert live(page)["headline"].startswith("epoch 2 of 3 · held-out accuracy ")
+    assert live(page)["progress"] == (pytest.approx(2 / 3) if "Pause" in offered else None)
     if phase in ("paused", "stopped", "failed"):
         assert "What the worker said." in [text.value for text in page.text]
     if offered:
@@ -191,5 +192,5 @@ def test_a_broken_row_of_metrics_does_not_stop_the_page(open_page: Open, trained
     with (trained.path / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"epoch": 4})[:-3] + "\n")
     page = open_page("train", run=trained.id)
-    assert any("epoch 3 of 3" in text.value for text in page.text)
+    assert live(page)["headline"].startswith("epoch 3 of 3 · held-out accuracy ")
     assert not told(page)

@@ -16,7 +16,7 @@ import streamlit as st
 
 from pages.parts.confusion import confusion
 from pages.parts.gallery import Title, gallery
-from pages.parts.live_curves import live_curves
+from pages.parts.live_curves import live_curves, to_send
 
 state = st.session_state
 state.setdefault("epoch", 5)
@@ -37,7 +37,8 @@ def curves():
         for epoch, x in enumerate(loss)
     ]
     rows[0] |= dict(train_loss=None, train_acc=None)
-    picked = live_curves(rows, num_classes=4, key="curves", marker_epoch=state.get("marker"))
+    sent = to_send(rows, num_classes=4, key="curves", marker_epoch=state.get("marker"))
+    picked = live_curves(sent, key="curves")
     if picked is not None:
         state.marker = picked
         st.rerun(scope="fragment")

@@ -1,50 +1,67 @@
-"""Loss and accuracy by epoch, as charts that keep zoom and hidden curves while training goes on."""
+"""A run while it trains: headline, loss and accuracy by epoch, and maps, as one component that is drawn in place.
 
+The charts keep zoom and hidden curves. What is sent is one string of bytes, made once for all who watch.
+"""
+
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import streamlit as st
+from numpy.typing import NDArray
 
 from minivit.figures import SPLIT_COLORS, thin
 from pages.parts.component import component, packed
 from pages.parts.static import plotly_script
 
+CURVES = {
+    "loss": {"train": ("train_loss", 1), "held-out": ("test_loss", 1)},
+    "accuracy": {"train": ("train_acc", 100), "held-out": ("test_acc", 100)},
+}
 
-def live_curves(
-    metrics: Sequence[Mapping[str, Any]], *, num_classes: int, key: str, marker_epoch: int | None = None
-) -> int | None:
-    """Draws loss and accuracy of the `metrics` rows; returns an epoch in the one rerun that follows a click on it.
 
-    A row without a figure (None, as train_loss at epoch 0) is a gap. A vertical line stands at `marker_epoch`.
+def live_curves(sent: bytes, *, key: str) -> int | None:
+    """Draws what `to_send` made; returns an epoch in the one rerun that follows a click on it.
+
     Give each run its own `key`: zoom and hidden curves belong to it.
     """
-    result = component("live_curves")(
-        key=key,
-        data={
-            "key": key,
-            "plotly": plotly_script(),
-            "colors": SPLIT_COLORS,
-            "chance": 100 / num_classes,
-            "marker": marker_epoch,
-            "curves": _curves(key, len(metrics), [list(row.values()) for row in metrics[-1:]], metrics),
-        },
-        on_picked_change=lambda: None,
-    )
+    result = component("live_curves", "board", "maps/maps")(key=key, data=sent, on_picked_change=lambda: None)
     return None if result.picked is None else int(result.picked)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _curves(key: str, num_rows: int, last: list[Any], _metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The curves as they are sent, made once for all watchers of these rows."""
-    return {
-        "loss": {"train": _curve(_metrics, "train_loss"), "held-out": _curve(_metrics, "test_loss")},
-        "accuracy": {"train": _curve(_metrics, "train_acc", 100), "held-out": _curve(_metrics, "test_acc", 100)},
-    }
+def to_send(
+    metrics: Sequence[Mapping[str, Any]],
+    *,
+    num_classes: int,
+    key: str,
+    marker_epoch: int | None = None,
+    headline: str = "",
+    progress: float | None = None,
+    maps: Mapping[str, Any] | None = None,
+    later: str = "",
+) -> bytes:
+    """All that the component draws: the `metrics` rows as curves and what stands around them, as JSON.
 
-
-def _curve(metrics: Sequence[Mapping[str, Any]], column: str, scale: float = 1) -> dict[str, Any]:
-    """Epochs and values of one column, thinned and packed, (2, n) float32."""
+    A row without a figure (None, as train_loss at epoch 0) is a gap. A vertical line stands at `marker_epoch`. The bar
+    of `progress`, 0..1, is there while there is one. `maps` is `maps_data` of some images, `later` what is told in
+    their place.
+    """
     epochs = np.array([row["epoch"] for row in metrics], float)
-    values = np.array([np.nan if row.get(column) is None else row[column] for row in metrics], float)
-    return packed(np.stack(thin(epochs, values * scale)).astype(np.float32))
+    curves = {
+        chart: {split: _curve(epochs, metrics, column, scale) for split, (column, scale) in columns.items()}
+        for chart, columns in CURVES.items()
+    }
+    whole = {
+        "key": key, "plotly": plotly_script(), "colors": SPLIT_COLORS, "chance": 100 / num_classes,
+        "marker": marker_epoch, "curves": curves, "headline": headline, "progress": progress, "maps": maps,
+        "later": later,
+    }  # fmt: skip
+    return json.dumps(whole).encode()
+
+
+def _curve(
+    epochs: NDArray[np.float64], metrics: Sequence[Mapping[str, Any]], column: str, scale: float
+) -> dict[str, Any]:
+    """Epochs and values of one column, thinned and packed, (2, n) float32."""
+    values = np.array([row.get(column) for row in metrics], float)  # None becomes NaN
+    return packed(np.stack(thin(epochs, scale * values)).astype(np.float32))

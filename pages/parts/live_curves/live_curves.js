@@ -5,23 +5,51 @@ const CHARTS = {
 const SPLITS = { train: { width: 1.75 }, "held-out": { width: 2.5 } };
 const DOUBLE_CLICK_MS = 250;
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data: sent, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".live_curves");
+  const data = JSON.parse(new TextDecoder().decode(sent));
   root.data = data;
   root.pick = (epoch) => setTriggerValue("picked", epoch);
-  root.charts ??= Object.keys(CHARTS).map((name) => buildChart(root, name));
+  const parts = (root.parts ??= buildParts(root));
+  say(parts, data);
+  root.charts ??= Object.keys(CHARTS).map((name) => buildChart(parts.charts, name));
   loadPlotly(serverUrl(data.plotly)).then(
     (Plotly) => root.isConnected && root.charts.forEach((chart) => draw(Plotly, root, chart)),
-    (error) => root.replaceChildren(element("p", { role: "alert" }, error.message)),
+    (error) => parts.charts.replaceChildren(element("p", { role: "alert" }, error.message)),
   );
+  const leaveMaps = data.maps ? showMaps({ data: data.maps, parentElement: root }) : () => {};
   return onRemoval(root, () => {
+    leaveMaps();
     for (const { plot, resize } of root.charts) {
       resize?.disconnect();
       window.Plotly?.purge(plot);
     }
-    root.charts = undefined;
+    root.charts = root.parts = undefined;
     root.replaceChildren();
   });
+}
+
+// What stands above, between and below the charts keeps its place whether it has something to say or not.
+function buildParts(root) {
+  const parts = {
+    headline: element("p", { class: "headline" }),
+    done: element("span"),
+    charts: element("div", { class: "charts" }),
+    later: element("p", { class: "later" }),
+  };
+  parts.progress = element("div", { class: "progress", role: "progressbar", "aria-label": "training" }, parts.done);
+  root.append(parts.headline, parts.progress, parts.charts, element("div", { class: "maps" }), parts.later);
+  return parts;
+}
+
+function say({ headline, progress, done, later }, data) {
+  setText(headline, data.headline);
+  setText(later, data.later);
+  const going = data.progress != null;
+  progress.classList.toggle("over", !going);
+  progress.ariaHidden = String(!going);
+  progress.ariaValueNow = String(Math.round(100 * (data.progress ?? 1)));
+  done.style.width = percent(data.progress ?? 1).replaceAll(" ", "");
 }
 
 // Plotly once a page, however many charts and reruns there are.
@@ -35,11 +63,11 @@ function loadPlotly(url) {
   return window.minivitPlotly;
 }
 
-function buildChart(root, name) {
+function buildChart(charts, name) {
   const plot = element("div", { class: "plot" });
   const reader = element("div", { class: "reader", role: "slider", tabindex: 0, "aria-valuemin": 0 });
   const chart = { name, plot, reader, curves: {}, at: null };
-  root.append(element("div", { class: "chart" }, reader, plot));
+  charts.append(element("div", { class: "chart" }, reader, plot));
   return chart;
 }
 

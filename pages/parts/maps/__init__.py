@@ -4,7 +4,7 @@ Letters: N images, C channels, G patches along a side.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,14 @@ class Caption(NamedTuple):
     right: bool | None = None
 
 
-def maps(
+def maps(images: NDArray[np.uint8], columns: Mapping[str, NDArray[np.float32]], *, key: str, **how: Any) -> int | None:
+    """Draws the maps that `maps_data` describes; returns the index of the image that was clicked just now, or None."""
+    mount = component("maps", "board")
+    result = mount(key=key, data=maps_data(images, columns, key=key, **how), on_opened_change=lambda: None)
+    return int(result.opened) if result.opened is not None else None
+
+
+def maps_data(
     images: NDArray[np.uint8],
     columns: Mapping[str, NDArray[np.float32]],
     *,
@@ -39,8 +46,8 @@ def maps(
     overlay: float = 0.6,
     controls: bool = True,
     clickable: bool = True,
-) -> int | None:
-    """Draws the maps; returns the index of the image that was clicked just now, or None.
+) -> dict[str, Any]:
+    """What the maps component draws.
 
     `images` is (N, C, H, W) with C 1 or 3; `columns` names the maps, each (N, G·G), in the order they stand. All of
     them share the absolute `scale` (low, high), on which `uniform`, that is 1 over the number of tokens, is marked;
@@ -60,29 +67,24 @@ def maps(
         if difference_max is None:
             difference_max = float(np.abs(np.nan_to_num(shown["difference"])).max(initial=0))
     said = captions or {}
-    result = component("maps", "board")(
-        key=key,
-        data={
-            "key": key,
-            "images": packed(images.transpose(0, 2, 3, 1)),
-            "titles": list(titles),
-            "columns": [
-                {"name": name, "values": packed(values), "captions": [list(caption) for caption in said.get(name, ())]}
-                for name, values in shown.items()
-            ],
-            "difference": list(difference) if difference else None,
-            "differenceMax": difference_max,
-            "scale": list(scale),
-            "uniform": uniform,
-            "quantity": quantity,
-            "uniformName": uniform_name,
-            "start": {"scale": "absolute", "colormap": colormap, "overlay": overlay},
-            "layout": layout,
-            "size": size,
-            "controls": controls,
-            "clickable": clickable,
-            "palettes": palettes(),
-        },
-        on_opened_change=lambda: None,
-    )
-    return int(result.opened) if result.opened is not None else None
+    return {
+        "key": key,
+        "images": packed(images.transpose(0, 2, 3, 1)),
+        "titles": list(titles),
+        "columns": [
+            {"name": name, "values": packed(values), "captions": [list(caption) for caption in said.get(name, ())]}
+            for name, values in shown.items()
+        ],
+        "difference": list(difference) if difference else None,
+        "differenceMax": difference_max,
+        "scale": list(scale),
+        "uniform": uniform,
+        "quantity": quantity,
+        "uniformName": uniform_name,
+        "start": {"scale": "absolute", "colormap": colormap, "overlay": overlay},
+        "layout": layout,
+        "size": size,
+        "controls": controls,
+        "clickable": clickable,
+        "palettes": palettes(),
+    }

@@ -1,6 +1,6 @@
 // Attention maps of N images side by side on one scale; a board of lines. The same shape again is painted in place.
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function showMaps({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".maps");
   const view = (root.view ??= { root });
   view.open = (index) => setTriggerValue("opened", index);
