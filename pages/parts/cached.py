@@ -22,6 +22,7 @@ from minivit.model import MiniViT
 from minivit.predict import Predictions, predict
 from minivit.runs import Moment, Run
 from pages.parts.frame import plain
+from pages.parts.remembered import remembered
 
 # Two runs that agree here see the same images.
 SAME_IMAGES = ("dataset", "data_dir", "classes", "images_per_class", "split", "imported")
@@ -36,7 +37,7 @@ def split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     )
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@remembered()
 def _split(key: tuple[object, ...], _config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     bar = st.progress(0.0, "Loading the images")
     try:
@@ -50,7 +51,7 @@ def show(bar: DeltaGenerator, what: str, done: int, total: int) -> None:
     bar.progress(min(1.0, done / max(total, 1)), plain(what))
 
 
-@st.cache_resource(max_entries=4, show_spinner="Loading the images")
+@remembered("Loading the images")
 def samples(
     dataset: Dataset, data_dir: str, classes: tuple[str, ...], img_size: int, in_chans: int, per_class: int
 ) -> ImageSet:
@@ -66,7 +67,7 @@ def model_of(run: Run, epoch: int | Moment) -> MiniViT:
     return _model(str(run.path), epoch, run)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
+@remembered()
 def _model(path: str, epoch: int | Moment, _run: Run) -> MiniViT:
     return _run.load_model(epoch)
 
@@ -76,7 +77,7 @@ def predictions(run: Run, epoch: int) -> Predictions:
     return _predictions(str(run.path), epoch, run)
 
 
-@st.cache_resource(max_entries=32, show_spinner="Predicting the held-out images")
+@remembered("Predicting the held-out images")
 def _predictions(path: str, epoch: int, _run: Run) -> Predictions:
     held_out = split(_run.config)[1]
     return predict(model_of(_run, epoch), held_out.images, held_out.labels)
@@ -87,7 +88,7 @@ def attention(run: Run, epoch: int, image: int) -> tuple[NDArray[np.float32], ND
     return _attention(str(run.path), epoch, image, run)
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
+@remembered()
 def _attention(path: str, epoch: int, image: int, _run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     probs, attn = attend(model_of(_run, epoch), split(_run.config)[1].images[image : image + 1])
     return probs[0].numpy(), attn[0].numpy()
@@ -98,7 +99,7 @@ def cls_maps(run: Run, epoch: int | Moment, chosen: list[int], layer: int, head:
     return _cls_maps(str(run.path), epoch, tuple(chosen), layer, head, run)
 
 
-@st.cache_resource(max_entries=128, show_spinner=False)
+@remembered()
 def _cls_maps(
     path: str, epoch: int | Moment, chosen: tuple[int, ...], layer: int, head: Head, _run: Run
 ) -> NDArray[np.float32]:
@@ -123,7 +124,7 @@ def history(run: Run, chosen: list[int], layer: int, heads: Sequence[Head], alwa
     return _history(str(run.path), tuple(kept), tuple(chosen), layer, tuple(heads), run)
 
 
-@st.cache_resource(max_entries=8, show_spinner="Looking at the images with every kept model")
+@remembered("Looking at the images with every kept model")
 def _history(
     path: str, moments: tuple[Moment, ...], chosen: tuple[int, ...], layer: int, heads: tuple[Head, ...], _run: Run
 ) -> History:
@@ -142,18 +143,18 @@ def _history(
     return gather(seen, layer, heads, left_out)
 
 
-@st.cache_resource(max_entries=512, show_spinner=False)
+@remembered()
 def _look(path: str, moment: Moment, chosen: tuple[int, ...], _run: Run) -> Look:
     return _look_now(_run, moment, chosen)
 
 
-@st.cache_resource(max_entries=512, show_spinner=False)
+@remembered()
 def _measured(path: str, moment: Moment, untrained: Moment, many: tuple[int, ...], _run: Run) -> Measured:
     before = _look_untrained(path, untrained, many, _run)
     return measure(before if moment == untrained else _look_now(_run, moment, many), before)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@remembered()
 def _look_untrained(path: str, moment: Moment, many: tuple[int, ...], _run: Run) -> Look:
     return _look_now(_run, moment, many)
 
@@ -189,7 +190,7 @@ def run_scale(run: Run, newest: Moment | None = None) -> tuple[float, float]:
     return 0.0, 4 / (run.config.model.num_patches + 1)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
+@remembered()
 def _run_scale(path: str, moment: Moment, _run: Run) -> tuple[float, float]:
     return model_scale(model_of(_run, moment), split(_run.config)[1])
 
@@ -209,7 +210,7 @@ def bertviz(run: Run, epoch: int, image: int, layer: int, layers: list[int]) -> 
     return _bertviz(str(run.path), epoch, image, layer, tuple(layers), run)
 
 
-@st.cache_data(max_entries=8, show_spinner="Drawing BertViz's head view")
+@remembered("Drawing BertViz's head view")
 def _bertviz(path: str, epoch: int, image: int, layer: int, layers: tuple[int, ...], _run: Run) -> str:
     return one_image(_run, epoch, image).bertviz(layer, list(layers))
 
@@ -219,12 +220,12 @@ def bertviz_model(run: Run, epoch: int, image: int, layers: list[int]) -> str:
     return _bertviz_model(str(run.path), epoch, image, tuple(layers), run)
 
 
-@st.cache_data(max_entries=4, show_spinner="Drawing BertViz's model view")
+@remembered("Drawing BertViz's model view")
 def _bertviz_model(path: str, epoch: int, image: int, layers: tuple[int, ...], _run: Run) -> str:
     return one_image(_run, epoch, image).bertviz_model(list(layers))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@remembered()
 def seconds_to_train(config: TrainConfig, num_train: int, num_test: int) -> float:
     """How long these settings will train on this machine, measured on a few steps."""
     return estimate_seconds(config, num_train, num_test)

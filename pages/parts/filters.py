@@ -12,6 +12,7 @@ from minivit.figures import filter_images, similarity_grid
 from minivit.runs import Moment, Run
 from pages.parts import cached
 from pages.parts.tiles import Row, Scale, Tile, tiles
+from pages.parts.remembered import remembered
 
 MOST_FILTERS = 64  # of a convolution
 
@@ -40,7 +41,7 @@ def filters(run: Run, moment: Moment) -> None:
     _draw(components, [f"{share:.1%}" for share in shares])
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
+@remembered()
 def _components(path: str, moment: Moment, _run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
     weight = cached.model_of(_run, moment).patch_embed.proj.weight
     components, shares = filter_components(weight)

@@ -15,6 +15,7 @@ from minivit.predict import paired_change, wilson
 from minivit.runs import Moment, Run
 from pages.parts import cached
 from pages.parts.tiles import Row, Scale, Tile, tiles
+from pages.parts.remembered import remembered
 
 NUM_IMAGES = 64
 SIZES = (64, 256, 1024, 4096)
@@ -141,14 +142,14 @@ def _num_images(run: Run) -> int:
     return min(len(cached.split(run.config)[1]), affordable(run.config.model, NUM_IMAGES))
 
 
-@st.cache_resource(max_entries=32, show_spinner="Looking at images with every head")
+@remembered("Looking at images with every head")
 def _survey(path: str, moment: Moment, _run: Run) -> Survey:
     held_out = cached.split(_run.config)[1]
     with threads_for(_run.config):
         return survey(cached.model_of(_run, moment), held_out.images[spread_over(len(held_out), _num_images(_run))])
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
+@remembered()
 def _effects(path: str, moment: Moment, chosen: tuple[int, ...], _run: Run) -> Effects:
     held_out, model = cached.split(_run.config)[1], cached.model_of(_run, moment)
     parts = []

@@ -42,10 +42,10 @@ def live_run(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         state_badge(state)
         fragment(lambda: run_buttons(run, state))
+        if not state.active and state.phase != "done":
+            st.text(state.message)
     if state.phase == "done":
         run_links(run)
-    elif not state.active:
-        st.text(state.message)
     with suppress(MiniViTError):  # told below the curves, which need no images
         cached.split(run.config)
     fragment(lambda: _refreshed(watched, state.phase), every=None if state.phase == "done" else every)
@@ -96,8 +96,7 @@ class Watched:
             probes, problem = None, error
         sent = to_send(
             rows, num_classes=len(run.config.classes), key=f"live_{run.id}", headline=_headline(run, state, rows),
-            progress=min(1.0, (state.epoch + state.progress) / run.config.epochs) if state.active else None,
-            maps=probes,
+            progress=min(1.0, (state.epoch + state.progress) / run.config.epochs), active=state.active, maps=probes,
             later="" if probes or problem else "The attention of eight held-out images appears here after epoch 0.",
         )  # fmt: skip
         return Look(state, sent, problem)

@@ -17,6 +17,7 @@ from minivit.runs import Run
 from pages.parts import cached
 from pages.parts.frame import linked, param, plain
 from pages.parts.inspector import Reading, reading_of_attention
+from pages.parts.remembered import remembered
 
 FIRST = "cls_map"
 SCALE_IMAGES = 32
@@ -112,7 +113,7 @@ def values(run: Run, epoch: int, image: int, asked: Asked) -> NDArray[np.float32
     return _values(str(run.path), epoch, image, asked, run)
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
+@remembered()
 def _values(path: str, epoch: int, image: int, asked: Asked, _run: Run) -> NDArray[np.float32]:
     model, images = cached.model_of(_run, epoch), cached.split(_run.config)[1].images[image : image + 1]
     if METHODS[asked.method].needs_layer:
@@ -128,7 +129,7 @@ def absolute_max(run: Run, asked: Asked) -> float:
     return _absolute_max(str(run.path), run.epochs()[-1], asked.method, run)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
+@remembered()
 def _absolute_max(path: str, epoch: int, method: str, _run: Run) -> float:
     """99 % of the values of some images stay below it, in size."""
     held_out, said = cached.split(_run.config)[1], cached.predictions(_run, epoch).predicted
@@ -148,7 +149,7 @@ def with_patches_off(
     return _with_patches_off(str(run.path), epoch, image, tuple(off), run)
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
+@remembered()
 def _with_patches_off(
     path: str, epoch: int, image: int, off: tuple[int, ...], _run: Run
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

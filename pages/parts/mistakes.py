@@ -10,6 +10,7 @@ from minivit.methods import maps
 from minivit.runs import Run
 from minivit.trust import mistakes_minus_right, mistakes_scale, ring_mass
 from pages.parts import cached
+from pages.parts.remembered import remembered
 
 CHUNK = 256  # images whose whole attention is held at a time
 FEWEST = 5  # mistakes in a cell that the common scale is made for
@@ -49,7 +50,7 @@ def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
     )
 
 
-@st.cache_resource(max_entries=4, show_spinner="Averaging the maps")
+@remembered("Averaging the maps")
 def _maps(path: str, epoch: int, _run: Run) -> Tensor:
     """CLS maps (n, N-1) of all held-out images, asked for no class."""
     held_out, model = cached.split(_run.config)[1], cached.model_of(_run, epoch)

@@ -13,6 +13,7 @@ from minivit.runs import Moment, Run
 from pages.parts import cached
 from pages.parts.frame import go, plain
 from pages.parts.maps import Caption, maps
+from pages.parts.remembered import remembered
 
 NUM_IMAGES = 8
 
@@ -56,7 +57,7 @@ def _scale(run: Run) -> tuple[float, float]:
     return absolute_scale(shown, num_tokens=round(1 / uniform_overlay(run.config.model)))
 
 
-@st.cache_resource(max_entries=64, show_spinner="Following attention through all layers")
+@remembered("Following attention through all layers")
 def _overlays(path: str, moment: Moment, _run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     held_out = cached.split(_run.config)[1]
     with threads_for(_run.config):

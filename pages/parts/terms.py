@@ -11,6 +11,7 @@ from minivit.runs import Moment, Run
 from pages.parts import cached
 from pages.parts.frame import pick_image
 from pages.parts.tiles import Row, Scale, Tile, tiles
+from pages.parts.remembered import remembered
 
 NUM_IMAGES = 64
 NEARLY_UNIFORM = 1.5  # the strongest patch has less than so many times the mean patch's attention
@@ -80,7 +81,7 @@ def _top(run: Run, many: list[int]) -> float:
     return max(float(np.log(4)), float(np.quantile(np.abs(newest.maps), 0.99)))
 
 
-@st.cache_resource(max_entries=64, show_spinner="Taking layer 1 apart")
+@remembered("Taking layer 1 apart")
 def _terms(path: str, moment: Moment, chosen: tuple[int, ...], _run: Run) -> ClsTerms:
     with threads_for(_run.config):
         return cls_terms(cached.model_of(_run, moment), cached.split(_run.config)[1].images[list(chosen)])

@@ -26,6 +26,7 @@ from minivit.trust import (
 )
 from pages.parts import cached
 from pages.parts.methods import Asked
+from pages.parts.remembered import remembered
 
 SIZES = (16, 64, 256)
 NUM_ORDERS, NUM_ORDERS_EACH = 64, 8  # random orders of one image, and of each image of a set
@@ -128,7 +129,7 @@ def sentence(going: Verdict, coming: Verdict) -> str:
     return f"{half} Ask more images." if alone else half
 
 
-@st.cache_resource(max_entries=64, show_spinner="Dropping patches")
+@remembered("Dropping patches")
 def _removal_of_one(path: str, epoch: int, image: int, asked: Asked, layer: int, head: Head, _run: Run) -> Removal:
     images, target = cached.split(_run.config)[1].images[image : image + 1], torch.tensor([asked.target])
     against = None if asked.against is None else torch.tensor([asked.against])
@@ -138,7 +139,7 @@ def _removal_of_one(path: str, epoch: int, image: int, asked: Asked, layer: int,
         return _remove(model, images, target, shown, NUM_ORDERS, seed=image, against=against)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
+@remembered()
 def _removal_of_many(path: str, epoch: int, number: int, method: str, layer: int, head: Head, _run: Run) -> Removal:
     held_out, model = cached.split(_run.config)[1], cached.model_of(_run, epoch)
     chosen = spread_over(len(held_out), number)
@@ -239,7 +240,7 @@ def _known_images(run: Run) -> tuple[Tensor, Tensor, Tensor]:
     return held_out.images[chosen], held_out.labels[chosen], held_out.masks[chosen]
 
 
-@st.cache_resource(max_entries=32, show_spinner="Comparing the maps with the objects")
+@remembered("Comparing the maps with the objects")
 def _known_answers(path: str, epoch: int, _run: Run) -> list[KnownAnswer]:
     """Of every method, layer and head."""
     images, labels, masks = _known_images(_run)
@@ -247,7 +248,7 @@ def _known_answers(path: str, epoch: int, _run: Run) -> list[KnownAnswer]:
         return known_answers(cached.model_of(_run, epoch), images, masks, labels)
 
 
-@st.cache_resource(max_entries=512, show_spinner=False)
+@remembered()
 def _known_answer(path: str, epoch: int, method: str, layer: int, head: Head, _run: Run) -> KnownAnswer:
     """Of one of them."""
     images, labels, masks = _known_images(_run)

@@ -156,7 +156,7 @@ def test_a_run_offers_what_its_state_allows(
     page = open_page("train", run=trained.id)
     assert [label for label in labels(page) if label in ("Pause", "Stop", "Resume")] == offered
     assert live(page)["headline"].startswith("epoch 2 of 3 · held-out accuracy ")
-    assert live(page)["progress"] == (pytest.approx(2 / 3) if "Pause" in offered else None)
+    assert (live(page)["progress"], live(page)["active"]) == (pytest.approx(2 / 3), "Pause" in offered)
     if phase in ("paused", "stopped", "failed"):
         assert "What the worker said." in [text.value for text in page.text]
     if offered:

@@ -36,15 +36,16 @@ def to_send(
     key: str,
     marker_epoch: int | None = None,
     headline: str = "",
-    progress: float | None = None,
+    progress: float = 0,
+    active: bool = False,
     maps: Mapping[str, Any] | None = None,
     later: str = "",
 ) -> bytes:
     """All that the component draws: the `metrics` rows as curves and what stands around them, as JSON.
 
     A row without a figure (None, as train_loss at epoch 0) is a gap. A vertical line stands at `marker_epoch`. The bar
-    of `progress`, 0..1, is there while there is one. `maps` is `maps_data` of some images, `later` what is told in
-    their place.
+    of `progress`, 0..1, has its colour while the run is `active`. `maps` is `maps_data` of some images, `later` what
+    is told in their place.
     """
     epochs = np.array([row["epoch"] for row in metrics], float)
     curves = {
@@ -53,8 +54,8 @@ def to_send(
     }
     whole = {
         "key": key, "plotly": plotly_script(), "colors": SPLIT_COLORS, "chance": 100 / num_classes,
-        "marker": marker_epoch, "curves": curves, "headline": headline, "progress": progress, "maps": maps,
-        "later": later,
+        "marker": marker_epoch, "curves": curves, "headline": headline, "progress": progress,
+        "active": active, "maps": maps, "later": later,
     }  # fmt: skip
     return json.dumps(whole).encode()
 

@@ -29,7 +29,7 @@ export default function ({ data: sent, parentElement, setTriggerValue }) {
   });
 }
 
-// What stands above, between and below the charts keeps its place whether it has something to say or not.
+// What stands above and below the charts.
 function buildParts(root) {
   const parts = {
     headline: element("p", { class: "headline" }),
@@ -45,11 +45,9 @@ function buildParts(root) {
 function say({ headline, progress, done, later }, data) {
   setText(headline, data.headline);
   setText(later, data.later);
-  const going = data.progress != null;
-  progress.classList.toggle("over", !going);
-  progress.ariaHidden = String(!going);
-  progress.ariaValueNow = String(Math.round(100 * (data.progress ?? 1)));
-  done.style.width = percent(data.progress ?? 1).replaceAll(" ", "");
+  progress.classList.toggle("resting", !data.active);
+  progress.setAttribute("aria-valuenow", Math.round(100 * data.progress));
+  done.style.width = `${100 * data.progress}%`;
 }
 
 // Plotly once a page, however many charts and reruns there are.
