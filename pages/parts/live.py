@@ -39,15 +39,16 @@ def live_run(run: Run) -> None:
     watched = _watched(str(run.path), run.config.model_dump_json(), run)
     state = watched.look(anew=True).state
     every = REFRESH_SECONDS if state.active else RESTING_SECONDS
-    with st.container(horizontal=True, vertical_alignment="center"):
-        state_badge(state)
-        fragment(lambda: run_buttons(run, state))
-        if not state.active and state.phase != "done":
-            st.text(state.message)
-    if state.phase == "done":
-        run_links(run)
-    with suppress(MiniViTError):  # told below the curves, which need no images
-        cached.split(run.config)
+    with st.container():  # however much it holds, what refreshes keeps its place, or it would be drawn from nothing
+        with st.container(horizontal=True, vertical_alignment="center"):
+            state_badge(state)
+            fragment(lambda: run_buttons(run, state))
+            if state.phase == "done":
+                run_links(run)
+            elif not state.active:
+                st.text(state.message)
+        with suppress(MiniViTError):  # told below the curves, which need no images
+            cached.split(run.config)
     fragment(lambda: _refreshed(watched, state.phase), every=None if state.phase == "done" else every)
     with st.expander("Log", key=f"live_log_{run.id}", on_change="rerun") as log:
         if log.open:
