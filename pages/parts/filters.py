@@ -11,6 +11,7 @@ from minivit.attention import position_similarity
 from minivit.figures import filter_images, similarity_grid
 from minivit.runs import Moment, Run
 from pages.parts import cached
+from pages.parts.remembered import remembered
 from pages.parts.tiles import Row, Scale, Tile, tiles
 from pages.parts.remembered import remembered
 

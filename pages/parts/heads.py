@@ -14,6 +14,7 @@ from minivit.machine import threads_for
 from minivit.predict import paired_change, wilson
 from minivit.runs import Moment, Run
 from pages.parts import cached
+from pages.parts.remembered import remembered
 from pages.parts.tiles import Row, Scale, Tile, tiles
 from pages.parts.remembered import remembered
 

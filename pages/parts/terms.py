@@ -10,6 +10,7 @@ from minivit.machine import threads_for
 from minivit.runs import Moment, Run
 from pages.parts import cached
 from pages.parts.frame import pick_image
+from pages.parts.remembered import remembered
 from pages.parts.tiles import Row, Scale, Tile, tiles
 from pages.parts.remembered import remembered
 
