@@ -13,7 +13,6 @@ from minivit.runs import Moment, Run
 from pages.parts import cached
 from pages.parts.remembered import remembered
 from pages.parts.tiles import Row, Scale, Tile, tiles
-from pages.parts.remembered import remembered
 
 MOST_FILTERS = 64  # of a convolution
 

@@ -16,7 +16,6 @@ from minivit.runs import Moment, Run
 from pages.parts import cached
 from pages.parts.remembered import remembered
 from pages.parts.tiles import Row, Scale, Tile, tiles
-from pages.parts.remembered import remembered
 
 NUM_IMAGES = 64
 SIZES = (64, 256, 1024, 4096)

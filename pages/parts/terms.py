@@ -12,7 +12,6 @@ from pages.parts import cached
 from pages.parts.frame import pick_image
 from pages.parts.remembered import remembered
 from pages.parts.tiles import Row, Scale, Tile, tiles
-from pages.parts.remembered import remembered
 
 NUM_IMAGES = 64
 NEARLY_UNIFORM = 1.5  # the strongest patch has less than so many times the mean patch's attention
