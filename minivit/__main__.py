@@ -140,7 +140,8 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("--data-dir", default="", help="folder that holds the images")
     one.add_argument("--classes", nargs="+", metavar="NAME", default=ARTICLE_CLASSES, help="default: the article's")
     one.add_argument("--rounds", type=int, default=3, help="epochs of each way, in turns (default: 3)")
-    one.add_argument("--parts", nargs="+", choices=("training", "dashboard"), default=["training", "dashboard"])
+    parts = ("training", "together", "dashboard")
+    one.add_argument("--parts", nargs="+", choices=parts, default=parts, help="what to measure (default: all)")
     one.add_argument("--output", type=Path, help="JSON file to write the figures to")
     one.set_defaults(command=_bench)
 
@@ -312,14 +313,16 @@ def _share(share: float) -> str:
 
 
 def _bench(chosen: argparse.Namespace) -> None:
-    from minivit.bench import Figure, dashboard, table, training, write_json
+    from minivit.bench import Figure, dashboard, table, together, training, write_json
 
     figures: list[Figure] = []
+    images = chosen.dataset, chosen.data_dir, tuple(chosen.classes)
     if "training" in chosen.parts:
         if chosen.rounds < 1:
             raise ConfigError(f"{chosen.rounds} rounds cannot be. Choose 1 or more.")
-        classes = tuple(chosen.classes)
-        figures += training.measure(chosen.dataset, chosen.data_dir, classes, chosen.rounds, print)
+        figures += training.measure(*images, chosen.rounds, print)
+    if "together" in chosen.parts:
+        figures += together.measure(*images, print)
     if "dashboard" in chosen.parts:
         figures += dashboard.measure()
     print(table(figures))

@@ -2,6 +2,7 @@
 
 reference   the notebook's experiment with the notebook's operations
 training    ours beside it, in turns
+together    several processes: one training shared, and a sweep's workers side by side
 dashboard   pages in a real browser, fifty watchers, a training that is watched
 """
 
