@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -30,16 +31,15 @@ Start = Callable[..., subprocess.Popen]
 
 @pytest.fixture
 def torchrun():
-    """Starts the worker of a run in several processes; none is left afterwards."""
+    """Starts the worker of a run in two processes, or as `options` say; none is left afterwards."""
     started = []
 
-    def start(run: Run, num_processes: int = 2) -> subprocess.Popen:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", num_processes]
-        worker = ["-m", "minivit.worker", run.path]
+    def start(run: Run, *options: str) -> subprocess.Popen:
+        options = options or ("--standalone", "--nproc-per-node", "2")
+        command = [sys.executable, "-m", "torch.distributed.run", *options]
+        worker = ["-m", "minivit.worker", str(run.path)]
         with (run.path / "log.txt").open("ab") as log:
-            started.append(
-                subprocess.Popen([*map(str, command + worker)], cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT)
-            )
+            started.append(subprocess.Popen(command + worker, cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT))
         return started[-1]
 
     yield start
@@ -81,10 +81,15 @@ def through(config: TrainConfig) -> Run:
     return run
 
 
-def test_two_processes_give_the_curve_and_the_weights_of_one(tiny, torchrun):
+def test_two_processes_started_apart_as_on_two_machines_give_the_curve_and_the_weights_of_one(tiny, torchrun):
     config = tiny.changed(optimizer="sgd", normalize=True, **UNEVEN)
     run = Run.create(config)
-    assert torchrun(run).wait(DEADLINE) == 0, run.log()
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{found.getsockname()[1]}"
+    options = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting)
+    agents = [torchrun(run, *options) for _ in range(2)]
+    assert [agent.wait(DEADLINE) for agent in agents] == [0, 0], run.log()
     assert run.state.phase == "done"
     assert_same_within_rounding(through(config), run)
     environment = run.environment
