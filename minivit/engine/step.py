@@ -46,6 +46,7 @@ class Step:
         self.sums = torch.zeros(2, dtype=torch.float32 if self.device.type == "mps" else torch.float64).to(self.device)
         self.dtype = _dtype(config, self.device)
         self.saves = SAVED if many_small or self.device.type == "cuda" else 0.0
+        self.usual_size = len(group.share(torch.empty(config.batch_size)))  # a graph is for one size of batches
         self.compiled: Change | None = None
         self.decided = config.compile == "off"
 
@@ -59,8 +60,7 @@ class Step:
 
         `factors` is what the method of that name gives, as a tensor on the device.
         """
-        whole = len(batch) * self.group.size == self.config.batch_size  # another size would be compiled anew
-        change = self.compiled if self.compiled is not None and whole else self.plain
+        change = self.compiled if self.compiled is not None and len(batch) == self.usual_size else self.plain
         change(as_float(batch), target, factors)  # inside a graph, Inductor would convert at each use
 
     def decide(self, seconds_left: float | None, say: Say) -> None:
