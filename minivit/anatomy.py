@@ -3,6 +3,7 @@
 Tensors in, arrays and tensors out. L layers, H heads, D embed_dim, N tokens with CLS first, n patches.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +26,8 @@ from minivit.model import MiniViT
 from minivit.predict import looking
 
 MOST_COMPONENTS = 28  # as many as ViT's figure shows
-LOOK_BATCH = 8  # the whole attention of a layer is in memory at once
-MOST_MULTIPLICATIONS = 1e11  # of one look at many images: some seconds of a CPU core
+MOST_MULTIPLICATIONS = 4e10  # of one look at many images: a second or two of a CPU core
+MOST_VALUES = 2e7  # of attention that are in memory at once, 4 bytes each
 
 
 def filter_components(weight: Tensor, most: int = MOST_COMPONENTS) -> tuple[Tensor, Tensor]:
@@ -54,6 +55,13 @@ def affordable(config: ViTConfig, most: int) -> int:
     return max(8, min(most, int(MOST_MULTIPLICATIONS / (config.depth * a_layer))))
 
 
+def _batches(model: MiniViT, images: Tensor) -> Sequence[Tensor]:
+    """Images in parts of which the attention of all layers fits into memory with ease."""
+    config = model.config
+    values = config.depth * config.num_heads * (config.num_patches + 1) ** 2
+    return images.split(max(1, int(MOST_VALUES / values)))
+
+
 @dataclass(frozen=True)
 class Survey:
     """The heads of a model, mean over images: attention distance in pixels (L, H), and CLS maps (L, H, n)."""
@@ -67,7 +75,7 @@ def survey(model: MiniViT, images: Tensor) -> Survey:
     L, H, device = model.config.depth, model.config.num_heads, model.mean.device
     far, maps = torch.zeros(L, H, device=device), torch.zeros(L, H, model.config.num_patches, device=device)
     with looking(model):
-        for batch in images.split(LOOK_BATCH):
+        for batch in _batches(model, images):
             for layer, (_, _, attn) in enumerate(read_layers(model, batch)):
                 far[layer] += distance(attn, model.config.patch_size).sum(0) / len(images)
                 maps[layer] += attn[:, :, 0, 1:].sum(0) / len(images)
@@ -77,8 +85,8 @@ def survey(model: MiniViT, images: Tensor) -> Survey:
 def overlay_maps(model: MiniViT, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities (B, K) and the rollout from CLS (B, n); at depth 1, where it says no more, the mean CLS map."""
     probs, maps = [], []
-    for image in images.split(1):
-        said, attn = attend(model, image)
+    for batch in _batches(model, images):
+        said, attn = attend(model, batch)
         layers = list(attn.unbind(1))
         probs.append(said)
         maps.append(cls_map(layers[0]) if len(layers) == 1 else rollout(layers))
@@ -114,7 +122,7 @@ class ClsTerms:
 
 def cls_terms(model: MiniViT, images: Tensor) -> ClsTerms:
     """CLS's scores in layer 1 taken apart, of images (B, C, H, W)."""
-    batches = [position_content(model, batch)[..., 0, :] for batch in images.split(LOOK_BATCH)]
+    batches = [position_content(model, batch)[..., 0, :] for batch in _batches(model, images)]
     terms = torch.cat(batches)  # (B, H, 4, N)
     centred = terms - terms.mean(-1, keepdim=True)
     scores = centred.sum(2)  # (B, H, N)

@@ -1,8 +1,12 @@
 """A slider over all that was kept of a run: its epochs, and the steps of the first one."""
 
+from contextlib import suppress
+
 import streamlit as st
 
+from minivit.errors import RunError
 from minivit.runs import Moment, Run
+from pages.parts import cached
 from pages.parts.frame import linked, param, set_params
 from pages.parts.scrub import write_moment
 
@@ -21,6 +25,15 @@ def pick_moment(run: Run) -> Moment:
         )  # fmt: skip
     set_params(moment=found, epoch=kept[found].epoch)
     return kept[found]
+
+
+def newest_readable(run: Run) -> Moment:
+    """The last kept moment whose weights can be read, from which scales are taken that all moments share."""
+    for moment in reversed(run.moments()):
+        with suppress(RunError):  # told of where that moment itself is shown
+            cached.model_of(run, moment)
+            return moment
+    raise RunError(f"None of the weights of the run {run.id} can be read. Choose another run.")
 
 
 def moment_name(moment: Moment) -> str:

@@ -13,6 +13,7 @@ from minivit.runs import Moment, Run
 from pages.parts import cached
 from pages.parts.frame import go, plain
 from pages.parts.maps import Caption, maps
+from pages.parts.moments import newest_readable
 from pages.parts.remembered import remembered
 
 NUM_IMAGES = 8
@@ -53,7 +54,7 @@ def overlays(run: Run, moment: Moment) -> None:
 
 def _scale(run: Run) -> tuple[float, float]:
     """One for all moments: that of the newest weights."""
-    _, shown = _overlays(str(run.path), run.moments()[-1], run)
+    _, shown = _overlays(str(run.path), newest_readable(run), run)
     return absolute_scale(shown, num_tokens=round(1 / uniform_overlay(run.config.model)))
 
 

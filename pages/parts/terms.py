@@ -10,6 +10,7 @@ from minivit.machine import threads_for
 from minivit.runs import Moment, Run
 from pages.parts import cached
 from pages.parts.frame import pick_image
+from pages.parts.moments import newest_readable
 from pages.parts.remembered import remembered
 from pages.parts.tiles import Row, Scale, Tile, tiles
 
@@ -77,7 +78,7 @@ def _range(values: np.ndarray, form: str) -> str:
 
 def _top(run: Run, many: list[int]) -> float:
     """The end of the absolute scale, one for all moments and images: 4 times uniform, or 99 % at the newest weights."""
-    newest = _terms(str(run.path), run.moments()[-1], tuple(many), run)
+    newest = _terms(str(run.path), newest_readable(run), tuple(many), run)
     return max(float(np.log(4)), float(np.quantile(np.abs(newest.maps), 0.99)))
 
 

@@ -10,6 +10,12 @@ from minivit import anatomy
 from minivit.config import ViTConfig
 
 
+@pytest.fixture(autouse=True)
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for the attention of 4 images of a `random_model`, so that more come in batches of 4."""
+    monkeypatch.setattr(anatomy, "MOST_VALUES", 4.5 * 3 * 4 * 17**2)
+
+
 @pytest.mark.parametrize(("num_filters", "channels", "patch"), [(64, 3, 2), (8, 3, 4), (40, 1, 4)])
 def test_filter_components_are_the_eigenvectors_of_the_filters_covariance(num_filters, channels, patch):
     weight = torch.randn(num_filters, channels, patch, patch, generator=torch.Generator().manual_seed(0)) + 1

@@ -20,6 +20,7 @@ from minivit.figures import (
     removal_curves,
     similarity_grid,
     spread_over,
+    term_bars,
     thin,
 )
 
@@ -214,6 +215,26 @@ def test_the_similarity_grid_reads_from_the_top_and_numbers_patches_from_1():
     assert layout.yaxis.autorange == "reversed"
     assert list(layout.xaxis.ticktext) == ["1", "2"] and list(layout.xaxis.tickvals) == [0.5, 3.5]
     assert "patch" in layout.xaxis.title.text and "patch" in layout.yaxis.title.text
+
+
+def test_of_many_patches_every_second_or_third_has_its_similarity_map():
+    grid = 33  # a map for rows and columns 1, 4, …, 31
+    similarity = np.random.default_rng(0).uniform(-1, 1, (grid**2, grid**2)).astype(np.float32)
+    figure = similarity_grid(similarity)
+    assert list(figure.layout.yaxis.ticktext) == [str(number) for number in range(1, 34, 3)]
+    tile = np.array(figure.data[0].z)[34 : 34 + grid, 68 : 68 + grid]  # the second row of maps, the third column
+    np.testing.assert_array_equal(tile, similarity[3 * grid + 6].reshape(grid, grid))
+
+
+def test_shares_of_terms_are_stacked_a_bar_a_head():
+    shares = np.array([[0.5, 0.25, 0.5, -0.25], [1, 0, 0, 0]], np.float32)
+    figure = term_bars(shares, ["a", "b", "c", "d"])
+    assert figure.layout.barmode == "relative"  # what is below 0 hangs there
+    assert [(bar.name, list(bar.x), list(bar.y)) for bar in figure.data] == [
+        (name, ["1", "2"], list(values)) for name, values in zip("abcd", shares.T, strict=True)
+    ]
+    assert len({bar.marker.color for bar in figure.data}) == 4
+    assert figure.layout.xaxis.title.text == "head" and "variance" in figure.layout.yaxis.title.text
 
 
 def test_attention_distance_has_a_dot_per_head_and_a_line_for_uniform_attention():

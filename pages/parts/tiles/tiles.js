@@ -37,7 +37,7 @@ function start(root, { key, palettes }) {
 }
 
 function makeRow(view, { name, tiles }) {
-  const made = tiles.map((tile) => makeTile(view, tile, name));
+  const made = tiles.map((tile, i) => makeTile(view, tile, [name, tile.name || `number ${i + 1}`]));
   return element(
     "div",
     { class: name ? "row" : "row nameless" },
@@ -46,13 +46,14 @@ function makeRow(view, { name, tiles }) {
   );
 }
 
-function makeTile(view, { name, caption, pixels }, row) {
+// names: of its row and its own, for a screen reader
+function makeTile(view, { name, caption, pixels }, names) {
   const values = unpack(pixels);
   const [height, width, channels] = values.shape;
   const canvas = pixelCanvas(width, height);
   if (channels) paintImage(canvas, values, channels);
   else view.maps.push({ canvas, values });
-  const said = [row, name, caption].filter(Boolean).join(", ");
+  const said = [...names, caption].filter(Boolean).join(", ");
   const above = element("span", { class: "tile-name" }, name);
   const below = element("span", { class: "tile-caption" }, caption);
   return element("div", { class: "tile", role: "img", "aria-label": said }, above, canvas, below);
