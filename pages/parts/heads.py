@@ -86,7 +86,7 @@ def effects(run: Run, moment: Moment) -> None:
         title="Attention, one scale for all maps.", low=low, high=high,
         marks={f"uniform 1/{num_tokens} = {1 / num_tokens:.4f}": 1 / num_tokens},
     )  # fmt: skip
-    tiles(rows, scale, key="anatomy_heads", label="Heads", size=104, choice=True)
+    tiles(rows, scale, key="anatomy_heads", label="Heads", size=104 if len(shown[0]) <= 4 else 78, choice=True)
 
 
 def _ask(run: Run, moment: Moment) -> Effects | None:

@@ -146,6 +146,14 @@ def test_an_untrained_map_is_called_nearly_uniform(open_page: Open, trained: Run
     assert "nearly uniform" in said(open_page("anatomy", run=trained.id, epoch=0))
 
 
+def test_weights_that_cannot_be_read_do_not_hide_those_of_other_moments(open_page: Open, trained: Run) -> None:
+    (trained.path / "checkpoints" / "epoch-0003.safetensors").write_bytes(b"half a file")
+    page = open_page("anatomy", run=trained.id, epoch=2)
+    assert [part.value for part in page.header] == HEADINGS and not told(page)
+    broken = told(open_page("anatomy", run=trained.id, epoch=3))
+    assert len(broken) == 1 and "does not hold the weights" in broken[0]
+
+
 def test_heads_are_silenced_when_a_person_asks(open_page: Open, trained: Run) -> None:
     page = open_page("anatomy", run=trained.id, epoch=3)
     rows, held_out, model = sent(page, "Heads")["rows"], load_split(trained.config)[1], trained.load_model(3)
