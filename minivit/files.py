@@ -5,11 +5,11 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -17,6 +17,9 @@ from minivit.errors import RunError
 
 TAIL_BYTES = 2**18  # more than the last lines that anybody looks at
 ROWS_REMEMBERED = 100_000  # rows of all growing files together, some 60 MB
+FILES_REMEMBERED = 10_000  # small files, some 50 MB
+
+T = TypeVar("T")
 
 
 def make_unused(root: Path, stem: str) -> Path:
@@ -60,13 +63,45 @@ def unwritable(path: Path, error: OSError) -> RunError:
     return RunError(f"{path} cannot be written: {error.strerror}. Make room, then resume the run.")
 
 
+_parsed: OrderedDict[tuple[str, Callable[[bytes], Any]], tuple[tuple[int, ...], Any]] = OrderedDict()
+_parsing = threading.Lock()
+
+
+def parsed(path: Path, parse: Callable[[bytes], T]) -> T:
+    """What `parse` makes of a small file, which is read again only once it is another one.
+
+    Another one is told by its inode, size and time of writing. What comes is everybody's: do not change it. Raises
+    OSError where there is no such file, and what `parse` raises.
+    """
+    key = str(path), parse
+    stamp = _stamp(os.stat(key[0]))  # noqa: PTH116, a thousand times at every refresh of a page
+    with _parsing:
+        known = _parsed.get(key)
+        if known and known[0] == stamp:
+            _parsed.move_to_end(key)
+            value: T = known[1]
+            return value
+    with path.open("rb") as file:
+        stamp = _stamp(os.fstat(file.fileno()))
+        value = parse(file.read())
+    with _parsing:
+        _parsed[key] = stamp, value
+        while len(_parsed) > FILES_REMEMBERED:
+            _parsed.popitem(last=False)
+    return value
+
+
+def _stamp(facts: os.stat_result) -> tuple[int, ...]:
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object that a file holds; empty where it holds none."""
+    """The JSON object that a file holds; empty where it holds none. Do not change what lies inside of it."""
     try:
-        stored = json.loads(path.read_text())
+        stored = parsed(path, json.loads)
     except (OSError, ValueError):
         return {}
-    return stored if isinstance(stored, dict) else {}
+    return dict(stored) if isinstance(stored, dict) else {}
 
 
 def last_lines(path: Path, count: int) -> list[str]:

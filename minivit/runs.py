@@ -15,7 +15,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ from minivit.files import (
     json_rows,
     last_lines,
     make_unused,
+    parsed,
     read_json,
     remove_leftovers,
     replace_file,
@@ -109,21 +110,19 @@ class Run:
         """The run in folder `path`; RunError where there is none or its settings cannot be read."""
         path = Path(path)
         try:
-            stored = json.loads((path / "config.json").read_text())
+            version, config = parsed(path / "config.json", _settings)
         except FileNotFoundError:
             raise RunError(f"There is no run in {path}: it has no config.json. Choose another run.") from None
         except (OSError, ValueError) as error:
             raise RunError(f"The settings of the run in {path} cannot be read: {error}.") from None
-        version = stored.pop("schema_version", None) if isinstance(stored, dict) else None
-        if version != SCHEMA_VERSION:
+        except ConfigError as error:
+            raise RunError(f"The settings of the run in {path} are not valid: {error}") from None
+        if config is None:
             raise RunError(
                 f"The run in {path} has settings of version {version!r}, and this MiniViT reads version "
                 f"{SCHEMA_VERSION}. Open it with the MiniViT that made it."
             )
-        try:
-            return cls(path, TrainConfig.model_validate(stored))
-        except ConfigError as error:
-            raise RunError(f"The settings of the run in {path} are not valid: {error}") from None
+        return cls(path, config)
 
     @property
     def id(self) -> str:
@@ -134,10 +133,9 @@ class Run:
     def name(self) -> str:
         """What a person calls the run; empty where nobody named it."""
         try:
-            text = (self.path / "name.txt").read_text(encoding="utf-8", errors="replace")[: 4 * NAME_LENGTH]
+            return parsed(self.path / "name.txt", _name)
         except OSError:
             return ""
-        return "".join(letter for letter in text if letter.isprintable())[:NAME_LENGTH].strip()
 
     def rename(self, name: str) -> None:
         """Gives the run a name to be shown by; an empty one takes it away. The folder keeps its own, so links hold."""
@@ -322,11 +320,14 @@ def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
     """The readable runs of a folder, newest first."""
     root = Path(runs_dir) if runs_dir else default_runs_dir()
     found = []
-    for path in sorted(root.glob("*/config.json"), reverse=True):
-        try:
-            found.append(find_run(path.parent.name, root))
-        except RunError:
-            continue
+    try:
+        with os.scandir(root) as entries:  # links are not followed, so that every run lies inside
+            names = sorted((entry.name for entry in entries if entry.is_dir(follow_symlinks=False)), reverse=True)
+    except OSError:
+        return []
+    for name in names:
+        with suppress(RunError):
+            found.append(Run.open(root / name))
     return found
 
 
@@ -341,6 +342,19 @@ def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:
     if not inside:
         raise RunError(f"The run {run_id!r} is not in {root}. It may have been deleted; choose another run.")
     return Run.open(root / run_id)
+
+
+def _settings(data: bytes) -> tuple[Any, TrainConfig | None]:
+    """The schema version of a `config.json` and the settings, None where the version is another one than ours."""
+    stored = json.loads(data)
+    version = stored.pop("schema_version", None) if isinstance(stored, dict) else None
+    return version, TrainConfig.model_validate(stored) if version == SCHEMA_VERSION else None
+
+
+def _name(data: bytes) -> str:
+    """The name that a `name.txt` gives, as it is shown."""
+    text = data.decode(errors="replace")[: 4 * NAME_LENGTH]
+    return "".join(letter for letter in text if letter.isprintable())[:NAME_LENGTH].strip()
 
 
 def _weights(model: torch.nn.Module | Mapping[str, Tensor]) -> bytes:

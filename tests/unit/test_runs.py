@@ -404,6 +404,29 @@ def test_runs_are_listed_newest_first_without_what_is_no_run(run, tiny, tmp_path
     assert list_runs(tmp_path / "nowhere") == []
 
 
+def test_settings_of_many_runs_are_read_once_and_again_only_where_they_changed(
+    run: Run, tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [Run.create(tiny) for _ in range(3)]
+    read = []
+    validate = TrainConfig.model_validate
+    monkeypatch.setattr(TrainConfig, "model_validate", lambda stored: read.append(1) or validate(stored))
+    for _ in range(3):
+        assert len(list_runs()) == 4
+    assert len(read) == 4
+    write(others[0], "config.json", (run.path / "config.json").read_text().replace('"seed": 0', '"seed": 17'))
+    assert Run.open(others[0].path).config.seed == 17 and len(read) == 5
+    run.rename("first")
+    assert [one.name for one in list_runs()].count("first") == 1
+    run.rename("again")
+    assert [one.name for one in list_runs()].count("again") == 1
+    others[1].path.rename(others[1].path.with_name("moved"))
+    shutil.rmtree(others[2].path)
+    assert {one.id for one in list_runs()} == {run.id, others[0].id, "moved"}
+    with pytest.raises(RunError, match="There is no run"):
+        Run.open(others[2].path)
+
+
 def test_every_listed_run_can_be_found_by_its_name_whatever_its_name_is(run):
     renamed = run.path.rename(run.path.with_name("Mein Lauf (2) – Größe"))
     assert [one.id for one in list_runs()] == [renamed.name]
