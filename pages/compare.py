@@ -6,7 +6,7 @@ from minivit.attention import write_head
 from minivit.figures import spread_over
 from minivit.runs import Moment
 from pages.parts import cached
-from pages.parts.frame import NextStep, frame, go, pick_epoch, pick_heads, pick_layer, pick_run
+from pages.parts.frame import NextStep, below, frame, go, pick_epoch, pick_heads, pick_layer, pick_run
 from pages.parts.scrub import Shown, scrub
 from pages.parts.scrub.columns import about, columns, common_scale
 from pages.parts.scrub.numbers import numbers
@@ -24,24 +24,26 @@ with frame(
     "Compare",
     "The same held-out images at every moment of training, on one absolute scale. Click a row to look inside.",
 ):
-    which, beside, start, end, what = st.columns([1.5, 1, 1, 1, 1.2])
-    with which:
-        run = pick_run()
-    with beside:
-        second = pick_second_run(run)
-    with start:
-        first = pick_epoch(run, "Before: epoch", "before", first=True)
-    with end:
-        last = pick_epoch(run, "After: epoch")
-    choice = what.selectbox("Images", CHOICES, format_func=CHOICES.__getitem__, key="images", bind="query-params")
-    model, model2 = run.config.model, (second or run).config.model
-    boxes = st.columns([1, 1, 1, 2.7])
-    with boxes[0]:
-        layers = [pick_layer(model.depth)]
-    with boxes[1]:
-        heads = pick_heads(min(model.num_heads, model2.num_heads), each=second is None)
-    with boxes[2 if model.depth > 1 else 0]:
-        layers += [pick_layer(model2.depth, "Layer of the second", "layer2")] if second else []
+    controls, pictures = below()
+    with controls:
+        which, beside, start, end, what = st.columns([1.5, 1, 1, 1, 1.2])
+        with which:
+            run = pick_run()
+        with beside:
+            second = pick_second_run(run)
+        with start:
+            first = pick_epoch(run, "Before: epoch", "before", first=True)
+        with end:
+            last = pick_epoch(run, "After: epoch")
+        choice = what.selectbox("Images", CHOICES, format_func=CHOICES.__getitem__, key="images", bind="query-params")
+        model, model2 = run.config.model, (second or run).config.model
+        boxes = st.columns([1, 1, 1, 2.7])
+        with boxes[0]:
+            layers = [pick_layer(model.depth)]
+        with boxes[1]:
+            heads = pick_heads(min(model.num_heads, model2.num_heads), each=second is None)
+        with boxes[2 if model.depth > 1 else 0]:
+            layers += [pick_layer(model2.depth, "Layer of the second", "layer2")] if second else []
 
     held_out = cached.split(run.config)[1]
     said = {epoch: cached.predictions(run, epoch) for epoch in (first, last)}
@@ -62,16 +64,17 @@ with frame(
         Shown(one, cached.history(one, chosen, layer - 1, heads, [before, after] if one is run else []), names)
         for one, layer in zip([run, *([second] if second else [])], layers, strict=True)
     ]
-    opened = scrub(
-        held_out.images[chosen].numpy(), shown, **columns(shown, before, after), start=after,
-        labels=held_out.labels[chosen].tolist(),
-        titles=[f"{i}: {held_out.classes[held_out.labels[i]]}" for i in chosen],
-        scale=common_scale([one.run for one in shown]), num_measured=num_measured,
-        key="compare_scrub",
-    )  # fmt: skip
+    with pictures:
+        opened = scrub(
+            held_out.images[chosen].numpy(), shown, **columns(shown, before, after), start=after,
+            labels=held_out.labels[chosen].tolist(),
+            titles=[f"{i}: {held_out.classes[held_out.labels[i]]}" for i in chosen],
+            scale=common_scale([one.run for one in shown]), num_measured=num_measured,
+            key="compare_scrub",
+        )  # fmt: skip
+        st.caption(about(shown, num_measured))
+        with st.expander("The curves in numbers"):
+            numbers(shown[0])
     if opened is not None:
         head = write_head(heads[0])
         go("attention", run=run.id, epoch=opened.moment.epoch, image=chosen[opened.image], layer=layers[0], head=head)
-    st.caption(about(shown, num_measured))
-    with st.expander("The curves in numbers"):
-        numbers(shown[0])

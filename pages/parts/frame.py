@@ -65,6 +65,12 @@ def beside(*, pictures: float) -> Sequence[DeltaGenerator]:
     return st.container(key="pictures_first").columns([1, pictures], gap="large")
 
 
+def below() -> tuple[DeltaGenerator, DeltaGenerator]:
+    """Two places: controls, and below them what they show; on a phone the pictures come first."""
+    both = st.container(key="pictures_above")
+    return both.container(), both.container()
+
+
 class NextStep(Exception):
     """This part of the page goes on only once a person has done what the message says."""
 

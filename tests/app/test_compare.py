@@ -40,7 +40,7 @@ def test_every_kept_moment_is_a_frame_and_the_slider_begins_after_training(open_
     assert data["start"] == 5
     assert [column["name"] for column in data["columns"]] == ["untrained", "at the slider", "epoch 3"]
     assert [column["at"] for column in data["columns"]] == [0, None, 5]
-    assert data["difference"] == [1, 0]
+    assert data["difference"]["columns"] == [1, 0] and data["difference"]["factors"] == [1, 1]
 
 
 def test_maps_answers_and_curves_are_those_of_the_kept_models(open_page: Open, trained: Run) -> None:
@@ -102,7 +102,14 @@ def test_two_runs_that_cut_images_differently_share_multiples_of_uniform(open_pa
     assert (first["numTokens"], second["numTokens"]) == (first["times"], second["times"]) == (17, 5)
     assert unpacked(second["values"]).shape[-1] == 4
     assert second["at"] == [0, 1, 2, 3, 3, 3]  # it ends after one epoch and stays there
-    assert data["difference"] is None  # 16 patches and 4
+    difference = data["difference"]
+    assert (difference["columns"], difference["grid"]) == ([1, 0], 4)  # 16 patches and 4
+    for place, maps in ((1, first), (0, second)):  # of the second run, which is subtracted from, and of the first
+        cells = unpacked(difference["patches"][place])
+        values = unpacked(maps["values"]) / 255 * unpacked(maps["scales"])[..., None]
+        on_cells = values[..., cells] * maps["times"] * difference["factors"][place] / 17
+        np.testing.assert_allclose(on_cells.sum(-1), values.sum(-1), rtol=1e-5)  # none is added or lost
+    assert any("4×4 cells, and each patch's attention is divided over the pixels" in one.value for one in page.caption)
     assert data["scale"][1] >= 4
     assert [len(chart["lines"]) for chart in data["charts"]] == [2] * 6
     assert not [box for box in page.selectbox if box.label == "Head"]  # one of them has a single head

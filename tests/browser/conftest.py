@@ -17,10 +17,11 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from minivit import shapes
 from minivit.config import preset
@@ -173,6 +174,14 @@ def choose(page: Page, label: str, option: str | re.Pattern[str]) -> None:
     page.get_by_role("combobox", name=label).click()
     page.get_by_role("option", name=option, exact=True).click()
     settle(page)
+
+
+def painted(canvas: Locator) -> np.ndarray:
+    """The pixels of a canvas as (height, width, 4)."""
+    pixels = canvas.evaluate(
+        "c => [c.height, c.width, ...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+    )
+    return np.array(pixels[2:], np.uint8).reshape(pixels[0], pixels[1], 4)
 
 
 def worker_of(run: Run) -> int:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from pages.parts.inspector import quantised
-from tests.browser.conftest import broken_rules, serving
+from tests.browser.conftest import broken_rules, painted, serving
 
 MARKUP = "<img src=x onerror=alert(1)>"
 
@@ -96,14 +96,6 @@ def patch(picture: Locator, number: int, grid: int = 8) -> dict[str, float]:
     box = picture.bounding_box()
     assert box
     return {"x": (number % grid + 0.5) * box["width"] / grid, "y": (number // grid + 0.5) * box["height"] / grid}
-
-
-def painted(canvas: Locator) -> np.ndarray:
-    """The pixels of a canvas as (height, width, 4)."""
-    pixels = canvas.evaluate(
-        "c => [c.height, c.width, ...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
-    )
-    return np.array(pixels[2:], np.uint8).reshape(pixels[0], pixels[1], 4)
 
 
 def painted_maps(page: Page) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ from minivit.runs import Moment, Run
 from pages.parts.component import component, packed
 from pages.parts.inspector import quantised
 from pages.parts.palette import palettes
+from pages.parts.scrub.common_grid import common_grid, grid_of, patch_of_cell, share_of_cell
 
 
 class Shown(NamedTuple):
@@ -37,7 +38,7 @@ class Column(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A last column: one column minus another, by their places."""
+    """A last column: one column minus another, by their places, on a grid that both fit."""
 
     column: int
     minus: int
@@ -83,7 +84,7 @@ def scrub(
             "start": frames.index(start),
             "runs": [_run_data(one, frames, in_multiples=len(shown) > 1) for one in shown],
             "columns": [_column_data(column, shown) for column in columns],
-            "difference": list(difference) if difference else None,
+            "difference": _difference_data(difference, columns, shown) if difference else None,
             "charts": charts(shown, frames),
             "scale": list(scale),
             "numMeasured": num_measured,
@@ -187,4 +188,20 @@ def _column_data(column: Column, shown: Sequence[Shown]) -> dict[str, Any]:
         "map": column.map,
         "at": None if column.moment is None else moments.index(column.moment),
         "captioned": column.captioned,
+    }
+
+
+def _difference_data(difference: Difference, columns: Sequence[Column], shown: Sequence[Shown]) -> dict[str, Any]:
+    """How the browser subtracts: on `grid` × `grid` cells, for each side the patch under a cell and its factor.
+
+    A column of two runs holds multiples of its own uniform 1/N. The difference is in multiples of that of the common
+    grid, 1 / (grid² + 1); where both runs cut images alike, the factors are 1.
+    """
+    grids = [grid_of(shown[columns[place].run].history.maps.shape[-1]) for place in difference]
+    cells = common_grid(*grids)
+    return {
+        "columns": list(difference),
+        "grid": cells,
+        "patches": [packed(patch_of_cell(grid, cells)) for grid in grids],
+        "factors": [share_of_cell(grid, cells) * (cells**2 + 1) / (grid**2 + 1) for grid in grids],
     }

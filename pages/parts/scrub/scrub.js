@@ -40,9 +40,9 @@ function read(view, data) {
     return { ...column, run, grid: Math.round(Math.sqrt(run.length)), shown: new Float32Array(run.length) };
   });
   if (data.difference) {
-    const [plus, minus] = data.difference.map((place) => view.columns[place]);
-    const { grid, run } = plus;
-    view.columns.push({ name: "difference", grid, plus, minus, captioned: false, shown: new Float32Array(run.length) });
+    const { columns, grid, patches, factors } = data.difference;
+    const sides = columns.map((place, i) => ({ column: view.columns[place], patches: unpack(patches[i]), factor: factors[i] }));
+    view.columns.push({ name: "difference", grid, sides, captioned: false, shown: new Float32Array(grid ** 2) });
   }
   view.ranges = { map: rangesOf(view, false), specific: rangesOf(view, true) };
 }
@@ -295,13 +295,15 @@ function fill(into, { values, scales, average, numImages, numMaps, length, times
   }
 }
 
-function subtract(into, plus, minus) {
-  for (let j = 0; j < into.length; j++) into[j] = plus[j] - minus[j];
+// Cell by cell of a grid that both maps fit; of each the patch that covers the cell
+function subtract(into, [plus, minus]) {
+  const at = ({ column, patches, factor }, cell) => column.shown[patches[cell]] * factor;
+  for (let cell = 0; cell < into.length; cell++) into[cell] = at(plus, cell) - at(minus, cell);
 }
 
 function fillLine(view, frame, n, specific) {
   for (const column of view.columns) {
-    if (column.plus) subtract(column.shown, column.plus.shown, column.minus.shown);
+    if (column.sides) subtract(column.shown, column.sides);
     else fill(column.shown, column.run, column.map, momentOf(column, frame), n, specific);
   }
 }
@@ -313,7 +315,7 @@ function rangesOf(view, specific) {
     for (let n = 0; n < view.images.shape[0]; n++) {
       fillLine(view, frame, n, specific);
       for (const column of view.columns) {
-        const name = column.plus ? "difference" : "map";
+        const name = column.sides ? "difference" : "map";
         for (const value of column.shown) if (Math.abs(value) > most[name]) most[name] = Math.abs(value);
       }
     }
@@ -336,7 +338,7 @@ function scaleOf(view, column) {
   const { view: what, scale, colormap } = view.settings;
   const own = scale === "own";
   const [low, high] = own ? rangeOf(column.shown) : view.data.scale;
-  if (column.plus || what === "specific") return signedScale(view.colours.difference, own ? column.shown : high);
+  if (column.sides || what === "specific") return signedScale(view.colours.difference, own ? column.shown : high);
   return { colours: view.colours[colormap], low, high };
 }
 
@@ -357,8 +359,11 @@ function paintLegends(view) {
   } else paintMapLegend(view, view.colours[colormap], own, high, over(view.ranges.map.map));
   view.differenceLegend.root.hidden = !difference;
   if (!difference) return;
-  const [plus, minus] = difference.map((place) => columns[place].name);
-  const title = `Difference: ${plus} − ${minus}. Blue is less, red is more.${unit}`;
+  const [plus, minus] = difference.columns.map((place) => columns[place].name);
+  const { grid } = difference;
+  const alike = difference.columns.every((place) => columns[place].grid === grid);
+  const common = ` In multiples of 1/${grid ** 2 + 1}, both on ${grid}×${grid} cells: each patch's attention is divided over the pixels it covers.`;
+  const title = `Difference: ${plus} − ${minus}. Blue is less, red is more.${alike ? unit : common}`;
   paintSignedLegend(view.differenceLegend, { ...signed(view.ranges[what].difference), title });
 }
 

@@ -1,0 +1,133 @@
+"""The slider over training alone in a browser, without a server: what it paints is what Python gave it."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.sync_api import Page, Route, expect
+
+from minivit.config import TrainConfig
+from minivit.figures import colormap
+from minivit.history import MEASURES, History
+from minivit.runs import Moment, Run
+from pages.parts.component import _joined
+from pages.parts.scrub import Column, Difference, Shown, scrub
+from tests.browser.conftest import painted
+
+Draw = Callable[..., None]
+
+MOMENTS = [Moment(0), Moment(0, 2), Moment(1)]
+HIGH = 4.0  # of the scale, in multiples of uniform
+SAID = np.array([[0, 1], [1, 1], [1, 0]])  # of each image at each moment, by class
+
+
+def history(grid: int, seed: int) -> History:
+    """Of 2 images and 2 maps each, at three moments."""
+    rng = np.random.default_rng(seed)
+    maps = rng.random((3, 2, 2, grid**2)).astype(np.float32) * 2 * HIGH / (grid**2 + 1)
+    figures = {name: np.zeros((3, 2), np.float32) for name in MEASURES}
+    return History(MOMENTS, maps, np.eye(2, dtype=np.float32)[SAID], maps.mean(1) / 2, figures, [])
+
+
+@pytest.fixture
+def draw(page: Page, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Draw:
+    """Draws histories of runs as the Compare page does."""
+    given: dict[str, Any] = {}
+
+    def mounted(**arguments: Any) -> SimpleNamespace:
+        given.update(arguments["data"])
+        return SimpleNamespace(opened=None)
+
+    monkeypatch.setattr("pages.parts.scrub.component", lambda *names: mounted)
+    code = _joined("scrub", ("board",), "js").replace("export default function", "window.component = function")
+    body = f"<style>{_joined('scrub', ('board',), 'css')}</style><div class='minivit'><div class='scrub'></div></div>"
+    page.route("**/alone", lambda route: fulfill(route, f"{body}<script type='module'>{code}</script>"))
+
+    def draw(histories: Sequence[History], columns: Sequence[Column], difference: Difference | None) -> None:
+        run = Run.create(tiny, tmp_path)
+        images = np.zeros((2, 3, 32, 32), np.uint8)
+        scrub(
+            images, [Shown(run, one, ["mean", "1"]) for one in histories], columns, difference=difference, key="scrub",
+            labels=[0, 1], titles=["a", "b"], scale=(0, HIGH if len(histories) > 1 else HIGH / 17),
+            start=MOMENTS[-1], num_measured=2,
+        )  # fmt: skip
+        page.goto("http://127.0.0.1:9/alone")
+        page.wait_for_function("'component' in window")
+        answers = "parentElement: document.body, setTriggerValue: (...sent) => (window.sent = sent)"
+        page.evaluate(f"data => component({{ data, {answers} }})", given)
+
+    return draw
+
+
+def fulfill(route: Route, body: str) -> None:
+    route.fulfill(body=f"<!doctype html>{body}", content_type="text/html; charset=utf-8")
+
+
+def shown(page: Page, image: int, column: int) -> NDArray[np.int64]:
+    """The colours of a map, (patches, 3); each cell has a canvas of the image below that of its map."""
+    line = page.get_by_role("button", name=f"image {image + 1}, ")
+    return painted(line.locator("canvas").nth(2 + 2 * column)).reshape(-1, 4)[:, :3].astype(int)
+
+
+def expect_colours(found: NDArray[np.int64], values: NDArray[np.float32], low: float, name: str, high: float) -> None:
+    """As values have them from `low` to `high`; a byte a value may move a colour by two steps."""
+    table = colormap(name)[:: -1 if name == "RdBu" else 1].astype(int)
+    place = np.clip(np.round((values - low) / (high - low) * 255), 0, 255).astype(int)
+    assert len(found) == len(values)
+    near = [np.abs(table[np.clip(place + step, 0, 255)] - found).sum(1) for step in range(-2, 3)]
+    assert (np.min(near, 0) == 0).all()
+
+
+def to_frame(page: Page, frame: int) -> None:
+    page.get_by_role("slider", name="Moment of training").fill(str(frame))
+
+
+def test_each_column_shows_its_run_its_map_and_its_moment(page: Page, draw: Draw) -> None:
+    one = history(4, seed=0)
+    columns = [Column("untrained", moment=MOMENTS[0]), Column("now", map=1), Column("after", moment=MOMENTS[2])]
+    draw([one], columns, Difference(1, 0))
+    for frame in (2, 0, 1):
+        to_frame(page, frame)
+        for image in range(2):
+            maps = [one.maps[0, image, 0], one.maps[frame, image, 1], one.maps[2, image, 0]]
+            for column, values in enumerate(maps):
+                expect_colours(shown(page, image, column), values, 0, "magma", HIGH / 17)
+            expect_colours(shown(page, image, 3), maps[1] - maps[0], -HIGH / 17, "RdBu", HIGH / 17)
+    for image, said in ((0, "untrained: .*, right; now: .*, wrong"), (1, "untrained: .*, right; now: .*, right")):
+        assert SAID[0, image] == image and (SAID[1, image] == image) == said.endswith("right")
+        expect(page.get_by_role("button", name=f"image {image + 1}, ")).to_have_accessible_name(re.compile(said))
+
+
+def test_what_a_map_has_beyond_the_average_is_signed(page: Page, draw: Draw) -> None:
+    one = history(4, seed=0)
+    draw([one], [Column("now")], None)
+    page.get_by_label("Show").select_option("beyond the average map")
+    to_frame(page, 1)
+    expect_colours(shown(page, 1, 0), one.maps[1, 1, 0] - one.average[1, 0], -HIGH / 17, "RdBu", HIGH / 17)
+    expect(page.get_by_text("Map − average map of 2 held-out images. Blue is less, red is more.")).to_be_visible()
+
+
+def test_two_runs_that_cut_images_differently_are_subtracted_on_a_common_grid(page: Page, draw: Draw) -> None:
+    coarse, fine = history(2, seed=1), history(4, seed=2)
+    draw([coarse, fine], [Column("first run", run=0), Column("second run", run=1)], Difference(1, 0))
+    to_frame(page, 1)
+    spread = np.kron(coarse.maps[1, 0, 0].reshape(2, 2), np.full((2, 2), 1 / 4)).ravel()  # of 1 patch 4 cells
+    assert spread.sum() == pytest.approx(coarse.maps[1, 0, 0].sum())
+    expect_colours(shown(page, 0, 0), coarse.maps[1, 0, 0] * 5, 0, "magma", HIGH)
+    expect_colours(shown(page, 0, 1), fine.maps[1, 0, 0] * 17, 0, "magma", HIGH)
+    expect_colours(shown(page, 0, 2), (fine.maps[1, 0, 0] - spread) * 17, -HIGH, "RdBu", HIGH)
+    expect(
+        page.get_by_text("In multiples of 1/17, both on 4×4 cells: each patch's attention is divided")
+    ).to_be_visible()
+
+
+def test_a_click_tells_the_image_and_the_frame(page: Page, draw: Draw) -> None:
+    draw([history(4, seed=0)], [Column("now")], None)
+    to_frame(page, 1)
+    page.get_by_role("button", name="image 2, ").click()
+    assert page.evaluate("window.sent") == ["opened", {"image": 1, "frame": 1}]
