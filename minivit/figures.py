@@ -383,7 +383,7 @@ def map_grid(
             hoverongaps=False,
         )
     )
-    middle, axis = (grid - 1) / 2, {"showgrid": False, "zeroline": False, "constrain": "domain"}
+    middle, axis = (grid - 1) / 2, {"showgrid": False, "zeroline": False, "constrain": "domain", "ticks": ""}
     figure.update_layout(
         xaxis={**axis, "tickvals": np.arange(C) * cell + middle, "ticktext": list(columns), "side": "top"},
         yaxis={

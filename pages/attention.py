@@ -5,6 +5,7 @@ import streamlit as st
 from minivit.attention import write_head
 from pages.parts import cached
 from pages.parts.frame import (
+    below,
     frame,
     head_param,
     off_param,
@@ -28,7 +29,9 @@ with frame(
     "Attention",
     "What the tokens of one image look at. Point at a patch to see where it looks; click or tap it to stay there.",
 ):
-    which, when, number = st.columns([2, 2, 1.4], gap="medium")
+    controls, pictures = below()
+    with controls:
+        which, when, number = st.columns([2, 2, 1.4], gap="medium")
     with which:
         run = pick_run()
     with when:
@@ -41,28 +44,30 @@ with frame(
     num_layers, num_heads, num_tokens, _ = attn.shape
     layer = whole("layer", range(1, num_layers + 1), num_layers) - 1
     head, token, off = head_param(num_heads), token_param(num_tokens), off_param(num_tokens)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        asked = pick_method(run.config.model, classes, int(probs.argmax()))
-        next_image(cached.predictions(run, epoch), classes, image)
-    explain(asked, run.config.model)
+    with controls:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            asked = pick_method(run.config.model, classes, int(probs.argmax()))
+            next_image(cached.predictions(run, epoch), classes, image)
+        explain(asked, run.config.model)
     without, shown = None, values(run, epoch, image, asked)
     if off:
         without, attn_without = with_patches_off(run, epoch, image, off)
         shown = attn_without if asked.method == "cls_map" else shown
     top = absolute_max(run, asked)
 
-    inspector(
-        held_out.images[image].numpy(), shown, patch_size=run.config.model.patch_size, layer=layer, head=head,
-        token=token, off=off, key="attention_inspector", absolute_max=top,
-        reading=reading(asked, classes, run.config.model, num_tokens - len(off), top),
-        title=f"image {image}: {classes[label]}, called {classes[probs.argmax()]} with {probs.max():.0%}",
-        on_pick=lambda picked: set_params(
-            layer=picked.layer + 1, head=write_head(picked.head), token=token_name(picked.token)
-        ),
-        on_off=lambda tokens: set_params(off=",".join(map(token_name, tokens)) or None),
-    )  # fmt: skip
-    caveats(asked, off)
-    probabilities(classes, probs, label, without, len(off))
+    with pictures:
+        inspector(
+            held_out.images[image].numpy(), shown, patch_size=run.config.model.patch_size, layer=layer, head=head,
+            token=token, off=off, key="attention_inspector", absolute_max=top,
+            reading=reading(asked, classes, run.config.model, num_tokens - len(off), top),
+            title=f"image {image}: {classes[label]}, called {classes[probs.argmax()]} with {probs.max():.0%}",
+            on_pick=lambda picked: set_params(
+                layer=picked.layer + 1, head=write_head(picked.head), token=token_name(picked.token)
+            ),
+            on_off=lambda tokens: set_params(off=",".join(map(token_name, tokens)) or None),
+        )  # fmt: skip
+        caveats(asked, off)
+        probabilities(classes, probs, label, without, len(off))
     with st.expander("Other images"):
         near = list(range(max(0, image - 6), min(len(held_out), image + 18)))
         other = gallery(

@@ -69,7 +69,7 @@ with frame(
         st.dataframe(
             {"class": classes, "precision": precision, "recall": recall},
             column_config={
-                name: st.column_config.ProgressColumn(name, format="percent", min_value=0, max_value=1)
+                name: st.column_config.ProgressColumn(name, format="percent", min_value=0, max_value=1, width=110)
                 for name in ("precision", "recall")
             },
             hide_index=True,

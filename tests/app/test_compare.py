@@ -73,12 +73,17 @@ def test_any_two_epochs_layers_and_heads_stand_in_the_link(open_page: Open, trai
     page = open_page("compare", run=trained.id, before=1, epoch=2, layer=1, head=2)
     assert [column["name"] for column in sent(page)["columns"]] == ["epoch 1", "at the slider", "epoch 2"]
     assert [widget(page, "selectbox", name).value for name in ("Layer", "Head")] == [1, "2"]
+    assert [name for name, _ in sent(page)["legend"]] == ["train", "held-out", "attention of head 2"]
     widget(page, "selectbox", "Head").select("max").run()
     assert page.query_params["head"] == "max"
     assert page.query_params["epoch"] == "2"  # the rest stays
     widget(page, "selectbox", "Head").select("each").run()
     assert [column["name"] for column in sent(page)["columns"]] == ["mean of heads", "head 1", "head 2"]
     assert unpacked(sent(page)["runs"][0]["values"]).shape[2] == 3
+    assert [name for name, _ in sent(page)["legend"]][2:] == [
+        "attention, mean of all heads",
+        "attention of single heads",
+    ]
     assert not told(page)
 
 
@@ -111,6 +116,7 @@ def test_two_runs_that_cut_images_differently_share_multiples_of_uniform(open_pa
         np.testing.assert_allclose(on_cells.sum(-1), values.sum(-1), rtol=1e-5)  # none is added or lost
     assert any("4×4 cells, and each patch's attention is divided over the pixels" in one.value for one in page.caption)
     assert data["scale"][1] >= 4
+    assert [name for name, _ in data["legend"]] == ["first run", "second run"]
     assert [len(chart["lines"]) for chart in data["charts"]] == [2] * 6
     assert not [box for box in page.selectbox if box.label == "Head"]  # one of them has a single head
     assert not told(page)

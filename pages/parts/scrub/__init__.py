@@ -14,6 +14,7 @@ from minivit.figures import SPLIT_COLORS
 from minivit.history import MEASURES, History
 from minivit.runs import Moment, Run
 from pages.parts.component import component, packed
+from pages.parts.frame import WHOLE_LAYER
 from pages.parts.inspector import quantised
 from pages.parts.palette import palettes
 from pages.parts.scrub.common_grid import common_grid, grid_of, patch_of_cell, share_of_cell
@@ -86,6 +87,7 @@ def scrub(
             "columns": [_column_data(column, shown) for column in columns],
             "difference": _difference_data(difference, columns, shown) if difference else None,
             "charts": charts(shown, frames),
+            "legend": key_of(shown),
             "scale": list(scale),
             "numMeasured": num_measured,
             "settings": {"view": "map", "scale": "absolute", "colormap": "magma", "overlay": 0.6, "speed": "30"},
@@ -142,6 +144,18 @@ def _by_epoch(metrics: list[dict[str, Any]], column: str, times: float) -> dict[
 def _line(name: str, colour: str, values: dict[Moment, float], frames: Sequence[Moment]) -> dict[str, Any]:
     at_frames = np.array([values.get(moment, np.nan) for moment in frames], np.float32)
     return {"name": name, "colour": colour, "values": packed(at_frames)}
+
+
+def key_of(shown: Sequence[Shown]) -> list[tuple[str, str]]:
+    """What the colours of the curves stand for: names and colours."""
+    if len(shown) > 1:
+        return [(_nth(i), _colour(i)) for i in range(len(shown))]
+    run, _, heads = shown[0]
+    attention = "attention"
+    if run.config.model.num_heads > 1:
+        attention += f", {heads[0]} of all heads" if heads[0] in WHOLE_LAYER else f" of head {heads[0]}"
+    single = [("attention of single heads", _colour(0, 1))] if len(heads) > 1 else []
+    return [*SPLIT_COLORS.items(), (attention, _colour(0)), *single]
 
 
 def _nth(index: int) -> str:

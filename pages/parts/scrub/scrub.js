@@ -136,13 +136,14 @@ function build(view) {
   view.legend = makeLegend();
   view.differenceLegend = makeLegend();
   view.charts = element("div", { class: "charts" });
+  view.key = element("div", { class: "key", "aria-hidden": "true" });
   const titled = data.titles.length > 0;
   view.board = makeBoard({ images, columns, titled, layout: "rows", size: 96, open: (index) => view.open(index) });
   view.painted = view.charted = null;
   const legends = element("div", { class: "legends" }, view.legend.root, view.differenceLegend.root);
   const above = element("div", { class: "above" }, legends, buildControls(view));
   view.board.root.classList.toggle("two-lines", data.classes.some((name) => name.length > ONE_LINE));
-  root.replaceChildren(buildPlayer(view), view.charts, above, view.board.root);
+  root.replaceChildren(buildPlayer(view), view.charts, view.key, above, view.board.root);
   view.resized = new ResizeObserver(() => arrangeBoard(view.board, root.clientWidth));
   view.resized.observe(root);
   arrangeBoard(view.board, root.clientWidth);
@@ -190,6 +191,7 @@ function buildCharts(view) {
   view.lines = view.data.charts.map((chart) => chart.lines.map((line) => ({ ...line, values: unpack(line.values) })));
   view.marks = view.data.charts.map((chart, i) => buildChart(view, chart, view.lines[i]));
   view.charts.replaceChildren(...view.marks.map((mark) => mark.root));
+  view.key.replaceChildren(...view.data.legend.map(([name, colour]) => colouredText(name, colour)));
 }
 
 // A frame is a step to the right, so that the curves stand under each other and the first epoch has room.
@@ -213,8 +215,8 @@ function buildChart(view, { title, help, digits, unit, numbered }, lines) {
   const mark = upright(0, "mark");
   drawing.append(mark);
   const numbers = lines.slice(0, numbered).map(({ name, colour }) => {
-    const number = element("span", { class: "number", title: name });
-    number.style.borderColor = colour;
+    const number = colouredText("", colour);
+    Object.assign(number, { className: "number", title: name });
     return number;
   });
   const limit = (value) => `${value.toFixed(digits)}${unit}`;
@@ -239,6 +241,13 @@ function buildChart(view, { title, help, digits, unit, numbered }, lines) {
   }
   const root = element("div", { class: "chart" }, element("div", { class: "chart-head" }, named, ...numbers), plot, epochs);
   return { root, mark, numbers, limit };
+}
+
+// Underlined in the colour of its curve
+function colouredText(text, colour) {
+  const made = element("span", {}, text);
+  made.style.borderColor = colour;
+  return made;
 }
 
 // The value at a frame, or the last one before it: loss and accuracy are known once an epoch.
