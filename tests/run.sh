@@ -43,6 +43,9 @@ if [ -z "$MINIVIT_BROWSER" ]; then
 fi
 export MINIVIT_BROWSER
 
+# One process more than there are cores: a browser test waits half of its time.
+export PYTEST_XDIST_AUTO_NUM_WORKERS="${PYTEST_XDIST_AUTO_NUM_WORKERS:-$(($("$python" -c 'import os; print(os.cpu_count())') + 1))}"
+
 "$python" -m ruff format --check .
 "$python" -m ruff check .
 "$python" -m mypy

@@ -29,12 +29,6 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MINIVIT_DATA", str(tmp_path / "own"))
-    return tmp_path / "own"
-
-
-@pytest.fixture
 def on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """No image may stay in memory."""
     monkeypatch.setenv("MINIVIT_MEMORY", "0")

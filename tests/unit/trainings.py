@@ -53,3 +53,14 @@ def loss_by_hand(model: MiniViT, images: Tensor, labels: Tensor) -> float:
         scores = model(image[None].double() / 255)[0].tolist()
         losses.append(math.log(sum(math.exp(score) for score in scores)) - scores[label])
     return math.fsum(losses) / len(losses)
+
+
+def keep(run: Run, *epochs: int) -> None:
+    """Checkpoints of a fresh model at these epochs."""
+    for epoch in epochs:
+        run.save_checkpoint(MiniViT(run.config.model), epoch)
+
+
+def write(run: Run, name: str, text: str) -> None:
+    """A file of the run's folder, as somebody left it."""
+    (run.path / name).write_text(text)
