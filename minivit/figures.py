@@ -358,7 +358,8 @@ def over_epochs(
             annotation_position="bottom right",
         )  # fmt: skip
     figure.update_layout(
-        xaxis={"title": "epoch (0 is untrained)"}, yaxis={"title": title, "tickformat": ".0%", "range": [0, 1.02]},
+        xaxis={"title": "epoch (0 is untrained)", "dtick": max(1, max(epochs) // 8)},
+        yaxis={"title": title, "tickformat": ".0%", "range": [0, 1.02]},
         height=340, margin={"l": 60, "r": 10, "t": 10, "b": 90}, legend=BELOW,
     )  # fmt: skip
     return figure

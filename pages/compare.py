@@ -40,9 +40,10 @@ with frame(
         boxes = st.columns([1, 1, 1, 2.7])
         with boxes[0]:
             layers = [pick_layer(model.depth)]
-        with boxes[1]:
-            heads = pick_heads(min(model.num_heads, model2.num_heads), each=second is None)
-        with boxes[2 if model.depth > 1 else 0]:
+        num_heads = min(model.num_heads, model2.num_heads)
+        with boxes[model.depth > 1]:
+            heads = pick_heads(num_heads, each=second is None)
+        with boxes[(model.depth > 1) + (num_heads > 1)]:
             layers += [pick_layer(model2.depth, "Layer of the second", "layer2")] if second else []
 
     held_out = cached.split(run.config)[1]

@@ -27,13 +27,15 @@ def probabilities(
         patches = f"{num_off} patch{'es' if num_off > 1 else ''} off"
         _verdict(classes, without, true, f"with {patches} ")
         columns = {"all patches on": probs, patches: without}
+    width = None if without is None else 125  # both fit a phone
     st.dataframe(
         {
             "class": [classes[k] + (" (true)" if k == true else "") for k in order],
             **{name: values[order].astype(float) for name, values in columns.items()},
         },
         column_config={
-            name: st.column_config.ProgressColumn(name, format="percent", min_value=0, max_value=1) for name in columns
+            name: st.column_config.ProgressColumn(name, format="percent", min_value=0, max_value=1, width=width)
+            for name in columns
         },
         hide_index=True,
     )

@@ -201,14 +201,15 @@ def _known(run: Run, epoch: int, method: str, layer: int, head: Head) -> None:
         [
             {
                 "map": one.name,
-                "verdict": one.words,
                 f"mass, epoch {epoch}": written(one.mass),
                 "mass, untrained": written(before.mass),
                 f"pointing, epoch {epoch}": written(one.pointing),
                 "pointing, untrained": written(before.pointing),
+                "verdict on the mass": one.words,
             }
             for one, before in zip(now, untrained, strict=True)
         ],
+        column_config={"map": st.column_config.TextColumn(width=230)},
         hide_index=True,
     )
     epochs = run.epochs()

@@ -158,7 +158,7 @@ def test_on_drawn_shapes_the_maps_are_held_against_the_objects(open_page: Open, 
     images, masks, labels = held_out.images[:], held_out.masks, held_out.labels
     trained, untrained = (known_answers(run.load_model(epoch), images, masks, labels) for epoch in (last, 0))
     assert table["map"].tolist() == [one.name for one in trained]
-    assert table["verdict"].tolist() == [one.words for one in trained]
+    assert table["verdict on the mass"].tolist() == [one.words for one in trained]
     for column, scores, score in (
         (f"mass, epoch {last}", trained, "mass"), ("mass, untrained", untrained, "mass"),
         (f"pointing, epoch {last}", trained, "pointing"), ("pointing, untrained", untrained, "pointing"),

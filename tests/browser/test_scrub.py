@@ -98,6 +98,7 @@ def test_each_column_shows_its_run_its_map_and_its_moment(page: Page, draw: Draw
             for column, values in enumerate(maps):
                 expect_colours(shown(page, image, column), values, 0, "magma", HIGH / 17)
             expect_colours(shown(page, image, 3), maps[1] - maps[0], -HIGH / 17, "RdBu", HIGH / 17)
+    expect(page.get_by_text("Difference: now − untrained. Blue is less, red is more.", exact=True)).to_be_visible()
     for image, said in ((0, "untrained: .*, right; now: .*, wrong"), (1, "untrained: .*, right; now: .*, right")):
         assert SAID[0, image] == image and (SAID[1, image] == image) == said.endswith("right")
         expect(page.get_by_role("button", name=f"image {image + 1}, ")).to_have_accessible_name(re.compile(said))

@@ -353,7 +353,7 @@ function scaleOf(view, column) {
 
 function paintLegends(view) {
   const { view: what, scale, colormap } = view.settings;
-  const { difference, columns, numMeasured } = view.data;
+  const { difference, numMeasured } = view.data;
   const own = scale === "own";
   const high = view.data.scale[1];
   const over = (most) => (most > high * 1.001 ? "≥ " : "");
@@ -368,11 +368,11 @@ function paintLegends(view) {
   } else paintMapLegend(view, view.colours[colormap], own, high, over(view.ranges.map.map));
   view.differenceLegend.root.hidden = !difference;
   if (!difference) return;
-  const [plus, minus] = difference.columns.map((place) => columns[place].name);
   const { grid } = difference;
-  const alike = difference.columns.every((place) => columns[place].grid === grid);
+  const [plus, minus] = difference.columns.map((place) => view.columns[place]);
+  const alike = plus.grid === grid && minus.grid === grid;
   const common = ` In multiples of 1/${grid ** 2 + 1}, both on ${grid}×${grid} cells: each patch's attention is divided over the pixels it covers.`;
-  const title = `Difference: ${plus} − ${minus}. Blue is less, red is more.${alike ? unit : common}`;
+  const title = `Difference: ${plus.name} − ${minus.name}. Blue is less, red is more.${alike ? unit : common}`;
   paintSignedLegend(view.differenceLegend, { ...signed(view.ranges[what].difference), title });
 }
 
