@@ -35,8 +35,9 @@ def filters(run: Run, moment: Moment) -> None:
     components, shares, num_possible = _components(str(run.path), moment, run)
     st.caption(
         f"Principal components of the {config.embed_dim} filters in `patch_embed.proj`, and how much of the filters' "
-        f"variance each holds: these {len(shares)} hold {shares.sum():.0%} of it. Filters without any structure would "
-        f"hold about {1 / num_possible:.1%} each. ViT's figure 7, left (arXiv 2010.11929)."
+        f"variance each holds: these {len(shares)} hold {shares.sum():.0%} of it. Even shares would be "
+        f"{1 / num_possible:.1%} each, but those of random filters are uneven too: compare the untrained model. ViT's "
+        "figure 7, left (arXiv 2010.11929)."
     )
     _draw(components, [f"{share:.1%}" for share in shares])
 

@@ -18,8 +18,9 @@ from pages.parts.remembered import remembered
 from pages.parts.tiles import Row, Scale, Tile, tiles
 
 NUM_IMAGES = 64
-SIZES = (64, 256, 1024, 4096)
-CHUNK = 64  # images between two steps of a progress bar
+SIZES = (16, 64, 256, 1024, 4096)
+AT_FIRST = 256  # images that heads are silenced on, or fewer where the model is large
+CHUNK = 64  # images between two steps of a progress bar, or fewer likewise
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,9 @@ def _ask(run: Run, moment: Moment) -> Effects | None:
         return None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sizes = sorted({min(size, len(known)) for size in SIZES})
+        fitting = [size for size in sizes if size <= affordable(run.config.model, AT_FIRST)]
         number = st.selectbox(
-            "Held-out images", sizes, key="heads_images", bind="query-params", width=140,
+            "Held-out images", sizes, max(0, len(fitting) - 1), key="heads_images", bind="query-params", width=140,
             help="Spread over the whole held-out part. More make the effects surer and take longer.",
         )  # fmt: skip
         asked = st.toggle("Silence each head in turn", key="heads_silence", bind="query-params")
@@ -123,7 +125,8 @@ def in_words(found: Effects) -> str:
     most = each[layer, head]
     return said + (
         f"Without layer {layer + 1}, head {head + 1} it is **{most.accuracy:.1%}** ({points(most)}). "
-        f"Effects of {len(needed)} of {len(each)} heads can be told from 0."
+        f"Effects of {len(needed)} of {len(each)} heads can be told from 0 at 95 %, where chance alone would give "
+        f"{len(each) / 20:.1g}."
     )
 
 
@@ -152,11 +155,11 @@ def _survey(path: str, moment: Moment, _run: Run) -> Survey:
 @remembered()
 def _effects(path: str, moment: Moment, chosen: tuple[int, ...], _run: Run) -> Effects:
     held_out, model = cached.split(_run.config)[1], cached.model_of(_run, moment)
-    parts = []
+    parts, chunk = [], affordable(_run.config.model, CHUNK)
     bar = st.progress(0.0, "Silencing each head in turn")
     with threads_for(_run.config):
-        for start in range(0, len(chosen), CHUNK):
-            some = list(chosen[start : start + CHUNK])
+        for start in range(0, len(chosen), chunk):
+            some = list(chosen[start : start + chunk])
             parts.append(head_effects(model, held_out.images[some], held_out.labels[some]))
             cached.show(bar, "Silencing each head in turn", start + len(some), len(chosen))
     bar.empty()

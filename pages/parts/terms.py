@@ -59,8 +59,8 @@ def in_words(found: ClsTerms) -> str:
     place, peak = found.place_share, found.peak
     said = [
         f"CLS gives the strongest patch **{_range(peak, '.1f')} times** the attention of the mean patch. Of what "
-        f"makes its scores differ, **{_range(place, '.0%')}** is where a patch is, and so the same for all images, "
-        f"and **{_range(1 - place, '.0%')}** is what it shows."
+        f"makes its scores differ, **{_range(place, '.0%')}** is where a patch is, and so nearly the same for all "
+        f"images, and **{_range(1 - place, '.0%')}** is what it shows."
     ]
     if peak.max() < NEARLY_UNIFORM:
         said.append(

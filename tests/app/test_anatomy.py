@@ -21,6 +21,7 @@ from minivit.foreign import import_model
 from minivit.model import MiniViT
 from minivit.predict import paired_change, predict_run
 from minivit.runs import Moment, Run
+from pages.parts.heads import Effects, in_words
 from tests.app.conftest import Open, told, widget
 
 HEADINGS = [
@@ -176,6 +177,18 @@ def test_heads_are_silenced_when_a_person_asks(open_page: Open, trained: Run) ->
             points = [f"{100 * one:+.1f}".replace("-", "−") for one in (change, low, high)]
             expected = [f"{right.float().mean():.1%}", f"{points[0]} points", f"{points[1]} to {points[2]}"]
             assert tile["caption"].split("\n") == expected
+
+
+def test_the_words_name_the_head_that_is_needed_most_and_how_many_chance_would_give() -> None:
+    whole = np.arange(100) < 80
+    without = np.tile(whole, (2, 10, 1))
+    assert "No head's effect can be told from 0" in in_words(Effects(without, whole))
+    without[1, 4, :30] = False
+    without[0, 2, 50:70] = False
+    words = in_words(Effects(without, whole))
+    assert "All heads: **80.0%** right (71.1% to 86.7%) of 100 held-out images." in words
+    assert "Without layer 2, head 5 it is **50.0%** (−30.0 points, −38.5 to −20.4)." in words
+    assert "Effects of 2 of 20 heads can be told from 0 at 95 %, where chance alone would give 1." in words
 
 
 def test_a_run_of_nothing_but_its_untrained_model_is_shown_without_a_slider(open_page: Open, trained: Run) -> None:
