@@ -5,6 +5,7 @@
     checkpoints/        weights by moment                      control.json    what a person asked for
     resume.safetensors  what training goes on from             log.txt         what the worker printed
     worker.lock         held by the living worker              name.txt        what a person calls it, if anything
+                                                               sweep.txt       of a trial, its sweep
 
 A reader never sees half a file: files are written beside and renamed, or appended by whole lines.
 """
@@ -14,7 +15,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -84,8 +85,10 @@ class Run:
         self.config = config
 
     @classmethod
-    def create(cls, config: TrainConfig, runs_dir: str | Path | None = None) -> Self:
+    def create(cls, config: TrainConfig, runs_dir: str | Path | None = None, sweep: str = "") -> Self:
         """A new folder for `config` in `runs_dir`, named by the time and the classes; its phase is queued.
+
+        It is a trial of `sweep` where one is named.
 
         Raises RunError where the folder cannot be made.
         """
@@ -100,6 +103,8 @@ class Run:
             raise RunError(
                 f"No run can be written in {root}: {error.strerror}. Choose another folder for runs."
             ) from None
+        if sweep:
+            replace_file(path / "sweep.txt", sweep.encode())
         replace_file(path / "config.json", {"schema_version": SCHEMA_VERSION, **config.model_dump(mode="json")})
         run = cls(path, config)
         run.set_state("queued", message="Waiting for a worker.")
@@ -132,10 +137,12 @@ class Run:
     @property
     def name(self) -> str:
         """What a person calls the run; empty where nobody named it."""
-        try:
-            return parsed(self.path / "name.txt", _name)
-        except OSError:
-            return ""
+        return self._line("name.txt")
+
+    @property
+    def sweep(self) -> str:
+        """The sweep that the run is a trial of; empty where it is none."""
+        return self._line("sweep.txt")
 
     def rename(self, name: str) -> None:
         """Gives the run a name to be shown by; an empty one takes it away. The folder keeps its own, so links hold."""
@@ -306,6 +313,13 @@ class Run:
         except OSError as error:
             raise RunError(f"{self.path} cannot be deleted whole: {error}. Remove it by hand.") from None
 
+    def _line(self, name: str) -> str:
+        """A file of one line, as it is shown; empty where there is none."""
+        try:
+            return parsed(self.path / name, _printable)
+        except OSError:
+            return ""
+
     def _checkpoint(self, moment: Moment) -> Path:
         step = f"-step-{moment.step:05d}" if moment.step else ""
         return self.path / "checkpoints" / f"epoch-{moment.epoch:04d}{step}.safetensors"
@@ -331,6 +345,14 @@ def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
     return found
 
 
+def fold(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs line by line: the trials of one sweep in one line, where its first stands, every other run in its own."""
+    lines: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        lines.setdefault((run.sweep, "" if run.sweep else run.id), []).append(run)
+    return list(lines.values())
+
+
 def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:
     """The run of that name, directly inside the runs folder and nowhere else; RunError where there is none."""
     root = Path(runs_dir) if runs_dir else default_runs_dir()
@@ -351,8 +373,7 @@ def _settings(data: bytes) -> tuple[Any, TrainConfig | None]:
     return version, TrainConfig.model_validate(stored) if version == SCHEMA_VERSION else None
 
 
-def _name(data: bytes) -> str:
-    """The name that a `name.txt` gives, as it is shown."""
+def _printable(data: bytes) -> str:
     text = data.decode(errors="replace")[: 4 * NAME_LENGTH]
     return "".join(letter for letter in text if letter.isprintable())[:NAME_LENGTH].strip()
 

@@ -2,13 +2,15 @@
 
 import streamlit as st
 
-from minivit.runs import list_runs
-from pages.parts.frame import frame, run_title
+from minivit.runs import fold, list_runs
+from pages.parts.frame import frame
 from pages.parts.manage import compare_curves, delete_runs, let_in, rename_run, take_run_along
-from pages.parts.runs import run_links, sparkline
+from pages.parts.runs import open_or_fold, run_links, run_table, unfolded
 
 with frame(
-    "Runs", "All runs on this machine. Tick one to open, name or take along, several to compare, any to delete."
+    "Runs",
+    "All runs on this machine. Tick one to open, name or take along, several to compare, any to delete. A sweep is one "
+    "line, which opens.",
 ):
     runs = list_runs()
     if not runs:
@@ -16,27 +18,21 @@ with frame(
         st.page_link("pages/train.py", label="Train a model", icon=":material/arrow_forward:")
         let_in()
         st.stop()
-    metrics = [run.metrics() for run in runs]
-    table = {
-        "run": [run_title(run) for run in runs],
-        "state": [run.state.phase for run in runs],
-        "epoch": [run.state.epoch for run in runs],
-        "held-out accuracy": [rows[-1]["test_acc"] if rows else None for rows in metrics],
-        "over training": [sparkline([row["test_acc"] for row in rows]) for rows in metrics],
-        "model": [f"{run.config.model.depth} × {run.config.model.num_heads}" for run in runs],
-        "data set": [run.config.dataset for run in runs],
-        "folder": [str(run.path) for run in runs],
-    }
+    lines = [line for folded in fold(runs) for line in unfolded(folded)]
+    table = run_table(lines)
     chosen = st.dataframe(
         table, hide_index=True, on_select="rerun", selection_mode="multi-row",
-        key=f"runs_table_{hash(tuple(run.id for run in runs))}",  # ticks are row numbers: other runs, another table
+        key=f"runs_table_{hash(tuple(tuple(run.id for run in line) for line in lines))}",  # ticks are row numbers
         column_config={
             "held-out accuracy": st.column_config.NumberColumn(format="percent"),
             "model": st.column_config.TextColumn(help="Layers × heads."),
             "over training": st.column_config.LineChartColumn(y_min=0, y_max=1),
         },
     ).selection.rows  # fmt: skip
-    picked = [runs[row] for row in chosen if row < len(runs)]
+    ticked = [lines[row] for row in chosen if row < len(lines)]
+    picked = [run for line in ticked for run in line]
+    if len(ticked) == 1:
+        open_or_fold(ticked[0])
     if len(picked) == 1:
         run_links(picked[0])
         rename_run(picked[0])

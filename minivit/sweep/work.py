@@ -146,7 +146,7 @@ def _run(sweep: Sweep, trial: "optuna.Trial") -> Run:
             run.ask("resume")
             run.set_state("queued", run.state.epoch, "Its sweep goes on.")
             return run
-    run = Run.create(_shared_cores(sweep, sweep.config.base.changed(**params)), sweep.runs_dir)
+    run = Run.create(_shared_cores(sweep, sweep.config.base.changed(**params)), sweep.runs_dir, sweep.id)
     trial.set_user_attr(RUN, [sweep.machine, run.id])
     return run
 

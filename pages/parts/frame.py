@@ -17,7 +17,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from minivit.attention import Head, write_head
 from minivit.errors import MiniViTError
-from minivit.runs import Run, find_run, list_runs
+from minivit.runs import Run, find_run, fold, list_runs
 
 T = TypeVar("T")
 
@@ -167,11 +167,35 @@ def plain(text: str) -> str:
 def run_title(run: Run) -> str:
     """A run as people name it: the name they gave it, else its classes, and when it was started."""
     names = run.name or " · ".join(run.config.classes[:4]) + (" …" if len(run.config.classes) > 4 else "")
+    return f"{names}, {_when(run.id)}"
+
+
+def sweep_title(sweep: str) -> str:
+    """A sweep as people name it: the name they gave it, else what varies, and when it was started."""
+    when = _when(sweep)
+    return f"sweep {sweep}" if when == sweep else f"sweep of {sweep[16:].replace('-', ', ')}, {when}"
+
+
+def _when(name: str) -> str:
+    """When the folder of that name was made; its name where somebody chose it."""
     try:
-        started = datetime.strptime(run.id[:15], "%Y%m%d-%H%M%S")
-    except ValueError:  # a folder that somebody renamed
-        return f"{names}, {run.id}"
-    return f"{names}, {started:%d %b %H:%M:%S}"
+        return f"{datetime.strptime(name[:15], '%Y%m%d-%H%M%S'):%d %b %H:%M:%S}"
+    except ValueError:
+        return name
+
+
+def offered(runs: Sequence[Run], *opened: str) -> dict[str, str]:
+    """What a picker of runs offers, titles by run id: a sweep is one line, which opens at its newest run.
+
+    Runs of the `opened` sweeps stand one by one.
+    """
+    titles = {}
+    for first, *others in fold(runs):
+        if first.sweep and first.sweep not in opened:
+            titles[first.id] = f"{sweep_title(first.sweep)} · {len(others) + 1} runs"
+        else:
+            titles |= {run.id: run_title(run) for run in (first, *others)}
+    return titles
 
 
 def pick_run(label: str = "Run", name: str = "run") -> Run:
@@ -181,9 +205,10 @@ def pick_run(label: str = "Run", name: str = "run") -> Run:
         st.info("There is no run yet. Train a model first; the article's takes a few minutes.")
         st.page_link("pages/train.py", label="Train a model", icon=":material/arrow_forward:")
         st.stop()
-    titles = {run.id: run_title(run) for run in runs}
     wanted = param(name)
-    found = (wanted if wanted in titles else None) if wanted else runs[0].id
+    here = {run.id: run for run in runs}
+    found = (wanted if wanted in here else None) if wanted else runs[0].id
+    titles = offered(runs, here[found].sweep if found else "")
 
     def picker(**how: Any) -> str | None:
         index = 0 if found else None  # None would let a person clear it

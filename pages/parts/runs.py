@@ -1,6 +1,6 @@
 """A run as pages show it: its state, its card, its buttons, and how one is started."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import streamlit as st
@@ -9,9 +9,9 @@ from minivit import data
 from minivit.config import TrainConfig
 from minivit.figures import thin
 from minivit.machine import pick_device
-from minivit.runs import Run, State, list_runs
+from minivit.runs import Run, State, fold, list_runs
 from minivit.worker import start_worker
-from pages.parts.frame import go, run_title
+from pages.parts.frame import go, param, run_title, set_params, sweep_title
 
 COLOURS: dict[str, Literal["green", "red", "violet"]] = {
     "done": "green",
@@ -41,16 +41,44 @@ def state_badge(state: State) -> None:
 
 
 def run_cards() -> None:
-    """The newest runs as cards, three in a row; what to do where there is none."""
+    """The newest runs as cards, three in a row, a sweep as one; what to do where there is none."""
     runs = list_runs()
     if not runs:
         st.markdown("None yet. The button above starts one; **Train** lets you choose classes and settings first.")
-    for row in range(0, len(runs[:NUM_CARDS]), 3):
-        for column, run in zip(st.columns(3), runs[row : row + 3], strict=False):
+    lines = fold(runs)
+    for row in range(0, len(lines[:NUM_CARDS]), 3):
+        for column, line in zip(st.columns(3), lines[row : row + 3], strict=False):
             with column:
-                run_card(run)
-    if len(runs) > NUM_CARDS:
+                sweep_card(line) if line[0].sweep else run_card(line[0])
+    if len(lines) > NUM_CARDS:
         st.page_link("pages/runs.py", label=f"All {len(runs)} runs")
+
+
+def sweep_card(runs: list[Run]) -> None:
+    """How far the runs of a sweep are, the best of them, and links to all."""
+    best = best_run(runs)
+    accuracies = [row["test_acc"] for row in best.metrics()]
+    with st.container(border=True):
+        st.text(sweep_title(runs[0].sweep))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            state_badge(most_active(runs))
+            st.caption(f"{len(runs)} runs")
+        st.metric("best held-out accuracy", f"{accuracies[-1]:.1%}" if accuracies else "–")
+        with st.container(horizontal=True, gap="small"):
+            st.page_link("pages/sweeps.py", label="Sweep", query_params={"sweep": runs[0].sweep})
+            st.page_link("pages/runs.py", label="Its runs", query_params={"sweep": runs[0].sweep})
+            st.page_link("pages/predictions.py", label="Best run", query_params={"run": best.id})
+
+
+def best_run(runs: list[Run]) -> Run:
+    """The run of the highest held-out accuracy at its last epoch; the newest where none has come to one."""
+    return max(runs, key=lambda run: (rows[-1]["test_acc"] if (rows := run.metrics()) else -1, run.id))
+
+
+def most_active(runs: list[Run]) -> State:
+    """The state of a run that trains, waits or failed, before that of one that is done: what a person looks for."""
+    order = ("training", "loading", "queued", "failed", "paused", "stopped", "done")
+    return min((run.state for run in runs), key=lambda state: order.index(state.phase))
 
 
 def run_card(run: Run) -> None:
@@ -68,6 +96,46 @@ def run_card(run: Run) -> None:
             chart_data=sparkline(accuracies) if len(accuracies) > 1 else None,
         )
         run_links(run)
+
+
+def unfolded(line: list[Run]) -> list[list[Run]]:
+    """The runs of a line each in its own where the URL says that its sweep is open; else the line as it is."""
+    return [[run] for run in line] if line[0].sweep and line[0].sweep == param("sweep") else [line]
+
+
+def run_table(lines: list[list[Run]]) -> dict[str, list[Any]]:
+    """The columns of a table with one row for each line; a sweep shows as its best run does."""
+    shown = [line[0] if len(line) == 1 else best_run(line) for line in lines]
+    states = [most_active(line) for line in lines]
+    curves = [[row["test_acc"] for row in run.metrics()] for run in shown]
+    return {
+        "run": [
+            run_title(line[0]) if len(line) == 1 else f"{sweep_title(line[0].sweep)} · {len(line)} runs"
+            for line in lines
+        ],
+        "state": [state.phase for state in states],
+        "epoch": [state.epoch for state in states],
+        "held-out accuracy": [curve[-1] if curve else None for curve in curves],
+        "over training": [sparkline(curve) for curve in curves],
+        "model": [f"{run.config.model.depth} × {run.config.model.num_heads}" for run in shown],
+        "data set": [run.config.dataset for run in shown],
+        "folder": [str(run.path) for run in shown],
+    }
+
+
+def open_or_fold(line: list[Run]) -> None:
+    """What a ticked line of a sweep leads to: the sweep's page, and its runs one by one or in one line again."""
+    sweep = line[0].sweep
+    if not sweep:
+        return
+    opened = param("sweep") == sweep
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.page_link("pages/sweeps.py", label="This sweep", query_params={"sweep": sweep})
+        if opened or len(line) > 1:
+            st.button(
+                "Its runs in one line" if opened else f"Its {len(line)} runs one by one", key="runs_open",
+                on_click=set_params, kwargs={"sweep": None if opened else sweep},
+            )  # fmt: skip
 
 
 def sparkline(values: list[float]) -> list[float]:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from minivit.runs import Run, find_run, list_runs
 from pages.parts import cached
-from pages.parts.frame import NextStep, linked, param, run_title
+from pages.parts.frame import NextStep, linked, offered, param
 
 
 def pick_second_run(run: Run) -> Run | None:
@@ -14,9 +14,10 @@ def pick_second_run(run: Run) -> Run | None:
 
     Raises NextStep where it was trained on other images, RunError where it is not there.
     """
-    titles = {other.id: run_title(other) for other in list_runs() if other.id != run.id}
+    others = {other.id: other for other in list_runs() if other.id != run.id}
     wanted = param("run2")
-    found = wanted if wanted in titles else None
+    found = wanted if wanted in others else None
+    titles = offered(list(others.values()), run.sweep, others[found].sweep if found else "")
 
     def picker(**how: Any) -> str | None:
         said = "Stands beside the first one, on the same images. Patch sizes and depths may differ."

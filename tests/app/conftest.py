@@ -47,6 +47,19 @@ def trained(trained_once: Path) -> Run:
 
 
 @pytest.fixture
+def swept_runs(trained: Run) -> list[Run]:
+    """Three more runs, trials of a sweep, newest first; the second is the best, and all are older than `trained`."""
+    runs = []
+    for number, accuracy in ((3, 0.5), (2, 0.9), (1, 0.25)):
+        path = trained.path.with_name(f"20200101-00000{number}-star")
+        shutil.copytree(trained.path, path)
+        (path / "sweep.txt").write_text("20200101-000000-lr-num_heads")
+        runs.append(Run.open(path))
+        runs[-1].append_metrics({**trained.metrics()[-1], "epoch": 4, "test_acc": accuracy})
+    return runs
+
+
+@pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that a page gave to a worker; no process is started."""
     given: list[Run] = []

@@ -67,6 +67,25 @@ def test_the_newest_twelve_of_many_runs_are_shown(open_page: Open, trained: Run)
     assert "run=20200101-000000-star" not in [link.query_string for link in links]
 
 
+def test_a_sweep_stands_as_one_card_with_its_best_accuracy(open_page: Open, swept_runs: list[Run]) -> None:
+    page = open_page()
+    assert [text.value for text in page.text][1] == "sweep of lr, num_heads, 01 Jan 00:00:00"
+    assert [metric.value for metric in page.metric][1:] == ["90.0%"]
+    assert "3 runs" in [caption.value for caption in page.caption]
+    links = {link.proto.label: link.proto.query_string for link in page.main.get("page_link")[4:]}
+    sweep = "sweep=20200101-000000-lr-num_heads"
+    assert links == {"Sweep": sweep, "Its runs": sweep, "Best run": f"run={swept_runs[1].id}"}
+
+
+def test_a_sweep_that_still_trains_says_so(
+    open_page: Open, swept_runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Run, "worker_alive", lambda run: run.id == swept_runs[2].id)
+    swept_runs[2].set_state("training", 1)
+    badges = [text.value for text in open_page().markdown if "-badge[" in text.value]
+    assert ["done" in badges[0], "training" in badges[1], len(badges)] == [True, True, 2]
+
+
 def test_a_folder_that_is_no_run_is_passed_over(open_page: Open, trained: Run) -> None:
     broken = trained.path.with_name("broken")
     broken.mkdir()

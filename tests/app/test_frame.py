@@ -75,6 +75,29 @@ def test_another_run_picked_is_another_run_everywhere_on_the_page(open_page: Ope
     assert {link.proto.query_string for link in page.sidebar.get("page_link")} == {f"run={older.name}"}
 
 
+def test_a_picker_shows_a_sweep_as_one_line_that_opens_at_its_newest_run(
+    open_page: Open, trained: Run, swept_runs: list[Run]
+) -> None:
+    page = open_page("predictions", run=trained.id)
+    picker = page.selectbox[0]
+    assert picker.options[1:] == ["sweep of lr, num_heads, 01 Jan 00:00:00 · 3 runs"]
+    picker.select(swept_runs[0].id).run()
+    assert page.query_params["run"] == swept_runs[0].id
+    assert len(page.selectbox[0].options) == 4
+    page.selectbox[0].select(swept_runs[2].id).run()
+    assert page.query_params["run"] == swept_runs[2].id
+    page.selectbox[0].select(trained.id).run()
+    assert len(page.selectbox[0].options) == 2
+    assert not told(page)
+
+
+def test_a_link_to_a_trial_opens_its_sweep(open_page: Open, swept_runs: list[Run]) -> None:
+    page = open_page("attention", run=swept_runs[1].id)
+    assert page.selectbox[0].value == swept_runs[1].id and len(page.selectbox[0].options) == 4
+    second = open_page("compare", run=swept_runs[1].id, run2=swept_runs[2].id)
+    assert not told(second)
+
+
 @pytest.mark.parametrize(
     ("epoch", "image", "layer", "head", "token"),
     [

@@ -89,3 +89,31 @@ def test_a_model_of_timms_is_opened_from_the_form_or_refused_in_words(
     (run,) = list_runs()
     assert run.config.imported and run.name == "vit"
     assert not told(page)
+
+
+def test_a_sweep_is_one_line_that_opens_and_folds(open_page: Open, trained: Run, swept_runs: list[Run]) -> None:
+    page = tick(open_page("runs"), 1, deleting=False)
+    table = page.dataframe[0].value
+    assert table["run"].tolist()[1] == "sweep of lr, num_heads, 01 Jan 00:00:00 · 3 runs"
+    assert table["held-out accuracy"].tolist()[1] == 0.9 and len(table) == 2
+    button(page, "Its 3 runs one by one").click().run()
+    assert page.query_params["sweep"] == swept_runs[0].sweep
+    assert page.dataframe[0].value["folder"].tolist() == [str(run.path) for run in (trained, *swept_runs)]
+    button(tick(page, 2, deleting=False), "Its runs in one line").click().run()
+    assert len(page.dataframe[0].value) == 2
+
+
+def test_a_ticked_sweep_is_all_its_runs_and_no_other(open_page: Open, trained: Run, swept_runs: list[Run]) -> None:
+    page = tick(open_page("runs"), 1)
+    assert all(any(str(run.path) in text.value for text in page.text) for run in swept_runs)
+    button(page, "Delete 3 of 4 runs for good").click().run()
+    assert [run.id for run in list_runs()] == [trained.id]
+
+
+def test_a_trial_that_came_meanwhile_is_not_deleted_with_its_sweep(
+    open_page: Open, trained: Run, swept_runs: list[Run]
+) -> None:
+    page = tick(open_page("runs"), 1)
+    shutil.copytree(swept_runs[2].path, swept_runs[2].path.with_name("20200101-000000-star"))
+    button(page, "Delete 3 of 4 runs for good").click().run()
+    assert len(list_runs()) == 5

@@ -15,7 +15,7 @@ from minivit import runs
 from minivit.config import TrainConfig
 from minivit.errors import RunError
 from minivit.files import read_json
-from minivit.runs import Run, find_run, list_runs
+from minivit.runs import Run, find_run, fold, list_runs
 
 # State
 
@@ -144,6 +144,16 @@ def test_runs_are_listed_newest_first_without_what_is_no_run(run, tiny, tmp_path
     (root / "directory" / "config.json").mkdir(parents=True)
     assert [one.id for one in list_runs()] == [newer.id, run.id]
     assert list_runs(tmp_path / "nowhere") == []
+
+
+def test_trials_of_a_sweep_fold_into_one_line_where_the_newest_stands(run, tiny):
+    made = [run, *(Run.create(tiny, sweep=sweep) for sweep in ("b", "a", "", "a", "b"))]
+    assert [one.sweep for one in made] == ["", "b", "a", "", "a", "b"]
+    lines = fold(made)
+    assert [[one.id for one in line] for line in lines] == [
+        [made[number].id for number in numbers] for numbers in ([0], [1, 5], [2, 4], [3])
+    ]
+    assert fold([]) == []
 
 
 def test_settings_of_many_runs_are_read_once_and_again_only_where_they_changed(

@@ -142,7 +142,7 @@ def test_two_workers_train_each_combination_of_a_grid_once_as_ordinary_runs(smal
     assert len(list_runs()) == 8 == len({tried.run_id for tried in trials})
     for tried in trials:
         run = sweep.run_of(tried)
-        assert run.state.phase == "done"
+        assert run.state.phase == "done" and run.sweep == sweep.id
         assert run.config == small.changed(**tried.params)
         assert tried.curve == {row["epoch"]: row["test_acc"] for row in run.metrics()}
         assert tried.accuracy == run.metrics()[-1]["test_acc"]
