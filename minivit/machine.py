@@ -55,10 +55,10 @@ def choose_threads(config: TrainConfig, num_processes: int = 1) -> int:
 
 
 @contextmanager
-def threads_for(config: TrainConfig) -> Iterator[None]:
-    """The CPU threads that suit these settings, inside."""
+def threads_for(config: TrainConfig, num_processes: int = 1) -> Iterator[None]:
+    """The CPU threads that suit these settings in each of `num_processes`, inside."""
     before = torch.get_num_threads()
-    torch.set_num_threads(choose_threads(config))
+    torch.set_num_threads(choose_threads(config, num_processes))
     try:
         yield
     finally:

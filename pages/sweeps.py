@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from minivit.figures import duration
 from minivit.machine import num_slots, pick_device
 from pages.parts import cached
 from pages.parts.choose import choose_data, choose_preset, choose_settings
 from pages.parts.frame import beside, fragment, frame, told
 from pages.parts.sweeps import choose_sweep, live_sweep, pick_sweep, start_sweep
+from pages.parts.time_here import size_and_time
 
 with frame(
     "Sweeps", "Train many small models at once, as a grid or a search, and see which settings lead to what accuracy."
@@ -26,11 +26,11 @@ with frame(
             )  # fmt: skip
             train_set, held_out = cached.split(base)
             workers = config.workers or num_slots(pick_device(base.device))
-            seconds = cached.seconds_to_train(base, len(train_set), len(held_out)) * config.num_trials / workers
-            size_and_start.markdown(
-                f"**{config.num_trials:,}** models of {base.epochs:,} epochs, **{workers}** side by side · at most "
-                f"about **{duration(seconds)}** here"
-            )
+            with size_and_start:
+                size = (
+                    f"**{config.num_trials:,}** models of {base.epochs:,} epochs, **{workers}** side by side · at most"
+                )
+                size_and_time(size, base, len(train_set), len(held_out), config.num_trials / workers)
             if size_and_start.button("Start this sweep", type="primary", icon=":material/play_arrow:", width="stretch"):
                 start_sweep(config, storage)
     with live, told():

@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from minivit.figures import duration
 from minivit.model import num_parameters
 from pages.parts import cached
 from pages.parts.choose import choose_data, choose_preset, choose_settings
 from pages.parts.frame import beside, frame, told
 from pages.parts.live import live_run, shown_run
 from pages.parts.runs import start
+from pages.parts.time_here import size_and_time
 
 with frame(
     "Train", "Choose images and settings, start, and watch the model learn; everything keeps running without you."
@@ -20,11 +20,9 @@ with frame(
         with told(size_and_start):
             config = choose_settings(base)
             train_set, held_out = cached.split(config)
-            seconds = cached.seconds_to_train(config, len(train_set), len(held_out))
-            size_and_start.markdown(
-                f"**{num_parameters(config.model):,}** parameters · **{len(train_set):,}** images to train on · "
-                f"about **{duration(seconds)}** here"
-            )
+            with size_and_start:
+                size = f"**{num_parameters(config.model):,}** parameters · **{len(train_set):,}** images to train on ·"
+                size_and_time(size, config, len(train_set), len(held_out))
             if size_and_start.button("Train this model", type="primary", icon=":material/play_arrow:", width="stretch"):
                 start(config)
     with live, told():

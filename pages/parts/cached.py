@@ -12,7 +12,6 @@ from streamlit.delta_generator import DeltaGenerator
 from minivit.attention import Head, attend, cls_map
 from minivit.config import Dataset, TrainConfig
 from minivit.data import ImageSet, load_images, load_split
-from minivit.engine import estimate_seconds
 from minivit.errors import RunError
 from minivit.export import OneImage, model_scale
 from minivit.figures import spread_over
@@ -223,9 +222,3 @@ def bertviz_model(run: Run, epoch: int, image: int, layers: list[int]) -> str:
 @remembered("Drawing BertViz's model view")
 def _bertviz_model(path: str, epoch: int, image: int, layers: tuple[int, ...], _run: Run) -> str:
     return one_image(_run, epoch, image).bertviz_model(list(layers))
-
-
-@remembered()
-def seconds_to_train(config: TrainConfig, num_train: int, num_test: int) -> float:
-    """How long these settings will train on this machine, measured on a few steps."""
-    return estimate_seconds(config, num_train, num_test)

@@ -67,6 +67,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     return given
 
 
+@pytest.fixture(autouse=True)
+def times_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page says how long a training takes in its first run."""
+    monkeypatch.setattr("pages.parts.time_here.WAIT_SECONDS", 60)
+
+
 @pytest.fixture
 def open_page() -> Iterator[Open]:
     """Runs a page, with names and values in its URL; nothing but what MiniViT tells may go wrong."""

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from minivit.config import PRESETS, TrainConfig, preset, settings
+from minivit.errors import TrainingError
 from minivit.model import num_parameters
 from minivit.runs import Run, list_runs
 from tests.app.conftest import Open, button, labels, live, told, widget
@@ -78,6 +80,46 @@ def test_size_and_time_are_told_before_the_start(open_page: Open, started: list[
         facts = next(text.value for text in page.markdown if "parameters" in text.value)
         assert facts.startswith(f"**{num_parameters(model):,}** parameters · **72** images to train on · about **")
     assert not started and not list_runs()
+
+
+def test_the_page_does_not_wait_for_the_time_that_a_training_takes(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch, image_folder: Path
+) -> None:
+    known, asked = Event(), []
+
+    def slow(config: TrainConfig, num_train: int, num_test: int) -> float:
+        asked.append((config.model.depth, num_train, num_test))
+        assert known.wait(60)
+        return 7
+
+    monkeypatch.setattr("pages.parts.time_here.estimate_seconds", slow)
+    monkeypatch.setattr("pages.parts.time_here.WAIT_SECONDS", 0)
+    page = on_folder(open_page("train"), image_folder)
+    set_to(page, "depth", 5)
+    page.run()
+    assert any("timing a few steps" in text.value for text in page.markdown)
+    assert START in labels(page)
+    known.set()
+    monkeypatch.setattr("pages.parts.time_here.WAIT_SECONDS", 60)
+    page.run()
+    assert any("about **7 s** here" in text.value for text in page.markdown)
+    assert asked.count((5, 72, 18)) == 1
+
+
+def test_what_cannot_be_timed_is_told_each_time(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch, image_folder: Path
+) -> None:
+    def full(*_: object) -> float:
+        raise TrainingError("There is too little memory. Choose a smaller batch.")
+
+    monkeypatch.setattr("pages.parts.time_here.estimate_seconds", full)
+    page = on_folder(open_page("train"), image_folder)
+    set_to(page, "depth", 6)
+    assert told(page.run()) == ["There is too little memory. Choose a smaller batch."]
+    assert START not in labels(page)
+    monkeypatch.setattr("pages.parts.time_here.estimate_seconds", lambda *_: 9)
+    page.run()
+    assert not told(page) and START in labels(page)
 
 
 @pytest.mark.parametrize(

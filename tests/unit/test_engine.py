@@ -1,7 +1,8 @@
 """The training loop on real drawn images, and against a loss written out by hand."""
 
 import math
-from itertools import product
+from itertools import count, product
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -362,6 +363,16 @@ def test_the_estimate_is_a_time_and_leaves_torch_as_it_was(tiny):
     assert torch.get_num_threads() == 2
     assert math.isfinite(seconds) and 0 < seconds < 600
     assert estimate_seconds(config.changed(epochs=1000), 9600, 2400) > 100 * seconds
+
+
+@pytest.mark.parametrize(("devices", "cores", "batches"), [(1, 4, 1000), (2, 4, 1000), (2, 1, 2000), (4, 2, 2000)])
+def test_the_estimate_shares_batches_among_as_many_processes_as_have_a_core(tiny, monkeypatch, devices, cores, batches):
+    clock = count()
+    one_second_on = SimpleNamespace(perf_counter=lambda: next(clock))
+    monkeypatch.setattr("minivit.engine.estimate.time", one_second_on)
+    monkeypatch.setattr("minivit.engine.estimate.num_cores", lambda: cores)
+    config = tiny.changed(batch_size=32, epochs=10, device="cpu", devices=devices, threads=1)
+    assert estimate_seconds(config, 3200, 0) == pytest.approx(batches)
 
 
 def test_progress_says_how_far_the_epoch_is(tiny, every_step):
