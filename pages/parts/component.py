@@ -20,13 +20,13 @@ def component(name: str, *also: str, isolate_styles: bool = True) -> Any:
     return st.components.v2.component(
         f"minivit_{name}",
         html=f'<div class="{name}"></div>',
-        css=_joined(name, also, "css"),
-        js=_joined(name, also, "js"),
+        css=joined(name, also, "css"),
+        js=joined(name, also, "js"),
         isolate_styles=isolate_styles,
     )
 
 
-def _joined(name: str, also: tuple[str, ...], kind: str) -> str:
+def joined(name: str, also: tuple[str, ...], kind: str) -> str:
     """The files of one component as a single one; each declares functions, so their order does not matter."""
     common = [PARTS / f"{file}.{kind}" for file in ("shared", *also)]
     own = sorted((PARTS / name).glob(f"*.{kind}"))

@@ -116,6 +116,18 @@ def live(app: AppTest) -> dict[str, Any]:
     return json.loads(sent)
 
 
+def sent(page: AppTest) -> dict[str, Any]:
+    """What a page's one component besides galleries is given."""
+    every = [json.loads(one.proto.mixed.json or one.proto.json) for one in page.get("bidi_component")]
+    (data,) = (data for data in every if "palettes" in data)
+    return data
+
+
+def unpacked(packed: dict[str, Any]) -> np.ndarray:
+    """The array that `pages.parts.component.packed` packed."""
+    return np.frombuffer(base64.b64decode(packed["base64"]), packed["dtype"]).reshape(packed["shape"])
+
+
 def told(app: AppTest) -> list[str]:
     """The sentences that say what to mend, as a person reads them."""
     return [re.sub(r"\\(.)", r"\1", one.value) for one in app.error]

@@ -1,9 +1,7 @@
 """Compare: every kept moment of one run, or of two, as the page gives it to the browser."""
 
-import base64
 import json
 import shutil
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,21 +13,11 @@ from minivit.data import load_split
 from minivit.engine import train
 from minivit.predict import predict_run
 from minivit.runs import Moment, Run
-from tests.app.conftest import Open, told, widget
-
-
-def sent(page: AppTest) -> dict[str, Any]:
-    """What the slider's component is given."""
-    (component,) = page.get("bidi_component")
-    return json.loads(component.proto.mixed.json or component.proto.json)
+from tests.app.conftest import Open, sent, told, unpacked, widget
 
 
 def infos(page: AppTest) -> list[str]:
     return [info.value.replace("\\", "") for info in page.info]
-
-
-def unpacked(packed: dict[str, Any]) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(packed["base64"]), packed["dtype"]).reshape(packed["shape"])
 
 
 def test_every_kept_moment_is_a_frame_and_the_slider_begins_after_training(open_page: Open, trained: Run) -> None:

@@ -26,7 +26,9 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, 
 from minivit import shapes
 from minivit.config import preset
 from minivit.engine import train
+from minivit.figures import colormap
 from minivit.runs import Run, list_runs
+from pages.parts.component import joined
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("star", "circle", "cross")  # as the trained run has them: not in the order of the folder's names
@@ -184,6 +186,28 @@ def painted(canvas: Locator) -> np.ndarray:
     return np.array(pixels[2:], np.uint8).reshape(pixels[0], pixels[1], 4)
 
 
+def painted_maps(page: Page) -> list[np.ndarray]:
+    """The pixels of each layer's and head's map, as the sheet over their buttons has them."""
+    grid = page.get_by_role("toolbar", name="Layer and head")
+    sheet, origin = painted(grid.locator("canvas.sheet")), grid.bounding_box()
+    boxes = [button.bounding_box() for button in grid.get_by_role("button").all()]
+    assert origin and all(boxes)
+    x, y = ([round(box[side] - origin[side]) for box in boxes if box] for side in ("x", "y"))
+    sizes = [round(box["width"]) for box in boxes if box]
+    return [
+        sheet[top + 1 : top + size - 1, left + 1 : left + size - 1] for left, top, size in zip(x, y, sizes, strict=True)
+    ]
+
+
+def expect_colours(found: np.ndarray, values: np.ndarray, low: float, name: str, high: float) -> None:
+    """Colours (n, 3) are those of n values from `low` to `high`; a byte a value may move a colour by two steps."""
+    table = colormap(name)[:: -1 if name == "RdBu" else 1].astype(int)
+    place = np.clip(np.round((values - low) / (high - low) * 255), 0, 255).astype(int)
+    assert len(found) == len(values)
+    near = [np.abs(table[np.clip(place + step, 0, 255)] - found).sum(1) for step in range(-2, 3)]
+    assert (np.min(near, 0) == 0).all()
+
+
 def worker_of(run: Run) -> int:
     """The process id of the worker busy with `run`, found by its command line; one that nobody has if there is none."""
     for command in Path("/proc").glob("[0-9]*/cmdline"):
@@ -337,3 +361,41 @@ def trained_run(server: Server) -> Run:
 def hostile_run(server: Server) -> Run:
     """The older run of `server`, on classes whose names are markup."""
     return server.all_runs()[1]
+
+
+Mount = Callable[..., contextlib.AbstractContextManager[None]]
+
+
+@pytest.fixture
+def mount(page: Page, monkeypatch: pytest.MonkeyPatch) -> Mount:
+    """Draws a component alone, without a server: inside, Python gives it its data as on a page, then it is drawn.
+
+    What it sends back lies in the page's `sent`.
+    """
+
+    @contextlib.contextmanager
+    def mount(name: str, *also: str) -> Iterator[None]:
+        given: dict[str, Any] = {}
+
+        def mounted(**arguments: Any) -> Nothing:
+            given.update(arguments["data"])
+            return Nothing()
+
+        monkeypatch.setattr(f"pages.parts.{name}.component", lambda *names: mounted)
+        yield
+        code = joined(name, also, "js").replace("export default function", "window.component = function")
+        style = f"<style>{joined(name, also, 'css')}</style>"
+        body = f"<!doctype html>{style}<div class='minivit'><div class='{name}'></div></div><script>{code}</script>"
+        page.route("**/alone", lambda route: route.fulfill(body=body, content_type="text/html; charset=utf-8"))
+        page.goto("http://127.0.0.1:9/alone")
+        answers = "parentElement: document.body, setTriggerValue: (...one) => (window.sent ??= []).push(one)"
+        page.evaluate(f"data => component({{ data, {answers} }})", given)
+
+    return mount
+
+
+class Nothing:
+    """What a component answers that nobody touched."""
+
+    def __getattr__(self, name: str) -> None:
+        return None

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from pages.parts.inspector import quantised
-from tests.browser.conftest import broken_rules, painted, serving
+from tests.browser.conftest import broken_rules, painted, painted_maps, serving
 
 MARKUP = "<img src=x onerror=alert(1)>"
 
@@ -96,19 +96,6 @@ def patch(picture: Locator, number: int, grid: int = 8) -> dict[str, float]:
     box = picture.bounding_box()
     assert box
     return {"x": (number % grid + 0.5) * box["width"] / grid, "y": (number // grid + 0.5) * box["height"] / grid}
-
-
-def painted_maps(page: Page) -> list[np.ndarray]:
-    """The pixels of each layer's and head's map, as the sheet over their buttons has them."""
-    grid = page.get_by_role("toolbar", name="Layer and head")
-    sheet, origin = painted(grid.locator("canvas.sheet")), grid.bounding_box()
-    boxes = [button.bounding_box() for button in grid.get_by_role("button").all()]
-    assert origin and all(boxes)
-    x, y = ([round(box[side] - origin[side]) for box in boxes if box] for side in ("x", "y"))
-    sizes = [round(box["width"]) for box in boxes if box]
-    return [
-        sheet[top + 1 : top + size - 1, left + 1 : left + size - 1] for left, top, size in zip(x, y, sizes, strict=True)
-    ]
 
 
 def overlay(picture: Locator) -> Locator:

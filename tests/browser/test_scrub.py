@@ -3,21 +3,17 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from minivit.config import TrainConfig
-from minivit.figures import colormap
 from minivit.history import MEASURES, History
 from minivit.runs import Moment, Run
-from pages.parts.component import _joined
 from pages.parts.scrub import Column, Difference, Shown, scrub
-from tests.browser.conftest import painted
+from tests.browser.conftest import Mount, expect_colours, painted
 
 Draw = Callable[..., None]
 
@@ -35,52 +31,26 @@ def history(grid: int, seed: int) -> History:
 
 
 @pytest.fixture
-def draw(page: Page, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Draw:
+def draw(page: Page, mount: Mount, tiny: TrainConfig, tmp_path: Path) -> Draw:
     """Draws histories of runs as the Compare page does."""
-    given: dict[str, Any] = {}
-
-    def mounted(**arguments: Any) -> SimpleNamespace:
-        given.update(arguments["data"])
-        return SimpleNamespace(opened=None)
-
-    monkeypatch.setattr("pages.parts.scrub.component", lambda *names: mounted)
-    code = _joined("scrub", ("board",), "js").replace("export default function", "window.component = function")
-    body = f"<style>{_joined('scrub', ('board',), 'css')}</style><div class='minivit'><div class='scrub'></div></div>"
-    page.route("**/alone", lambda route: fulfill(route, f"{body}<script type='module'>{code}</script>"))
 
     def draw(histories: Sequence[History], columns: Sequence[Column], difference: Difference | None) -> None:
         run = Run.create(tiny, tmp_path)
         images = np.zeros((2, 3, 32, 32), np.uint8)
-        scrub(
-            images, [Shown(run, one, ["mean", "1"]) for one in histories], columns, difference=difference, key="scrub",
-            labels=[0, 1], titles=["a", "b"], scale=(0, HIGH if len(histories) > 1 else HIGH / 17),
-            start=MOMENTS[-1], num_measured=2,
-        )  # fmt: skip
-        page.goto("http://127.0.0.1:9/alone")
-        page.wait_for_function("'component' in window")
-        answers = "parentElement: document.body, setTriggerValue: (...sent) => (window.sent = sent)"
-        page.evaluate(f"data => component({{ data, {answers} }})", given)
+        with mount("scrub", "board"):
+            scrub(
+                images, [Shown(run, one, ["mean", "1"]) for one in histories], columns, difference=difference,
+                labels=[0, 1], titles=["a", "b"], scale=(0, HIGH if len(histories) > 1 else HIGH / 17),
+                start=MOMENTS[-1], num_measured=2, key="scrub",
+            )  # fmt: skip
 
     return draw
-
-
-def fulfill(route: Route, body: str) -> None:
-    route.fulfill(body=f"<!doctype html>{body}", content_type="text/html; charset=utf-8")
 
 
 def shown(page: Page, image: int, column: int) -> NDArray[np.int64]:
     """The colours of a map, (patches, 3); each cell has a canvas of the image below that of its map."""
     line = page.get_by_role("button", name=f"image {image + 1}, ")
     return painted(line.locator("canvas").nth(2 + 2 * column)).reshape(-1, 4)[:, :3].astype(int)
-
-
-def expect_colours(found: NDArray[np.int64], values: NDArray[np.float32], low: float, name: str, high: float) -> None:
-    """As values have them from `low` to `high`; a byte a value may move a colour by two steps."""
-    table = colormap(name)[:: -1 if name == "RdBu" else 1].astype(int)
-    place = np.clip(np.round((values - low) / (high - low) * 255), 0, 255).astype(int)
-    assert len(found) == len(values)
-    near = [np.abs(table[np.clip(place + step, 0, 255)] - found).sum(1) for step in range(-2, 3)]
-    assert (np.min(near, 0) == 0).all()
 
 
 def to_frame(page: Page, frame: int) -> None:
@@ -131,4 +101,4 @@ def test_a_click_tells_the_image_and_the_frame(page: Page, draw: Draw) -> None:
     draw([history(4, seed=0)], [Column("now")], None)
     to_frame(page, 1)
     page.get_by_role("button", name="image 2, ").click()
-    assert page.evaluate("window.sent") == ["opened", {"image": 1, "frame": 1}]
+    assert page.evaluate("window.sent") == [["opened", {"image": 1, "frame": 1}]]

@@ -1,0 +1,92 @@
+"""Attention: what the inspector is given is what each method says of that image, epoch, layer, head and token."""
+
+import numpy as np
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from minivit.attention import attend, rollout, value_weighted
+from minivit.data import load_split
+from minivit.methods import METHODS, maps
+from minivit.runs import Run
+from tests.app.conftest import Open, sent, unpacked
+
+IMAGE, EPOCH = 5, 1
+CROSS, CIRCLE = 1, 2  # of star, cross, circle
+ASKED = {"image": IMAGE, "epoch": EPOCH, "class": "cross", "against": "circle"}
+
+
+def shown(page: AppTest) -> np.ndarray:
+    """The values (L, H, N, N), or (N-1,), that the inspector has."""
+    data = sent(page)
+    values = unpacked(data["values"])
+    return values / 255 * unpacked(data["rowScales"])[..., None] if values.dtype == np.uint8 else values
+
+
+def image_of(run: Run) -> torch.Tensor:
+    return load_split(run.config)[1].images[IMAGE : IMAGE + 1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_s_values_are_those_of_the_image_the_epoch_and_the_classes(
+    open_page: Open, trained: Run, method: str
+) -> None:
+    page = open_page("attention", run=trained.id, method=method, **ASKED)
+    model, image = trained.load_model(EPOCH), image_of(trained)
+    if method == "cls_map":
+        expected = attend(model, image)[1][0]
+    elif method == "value_weighted":
+        expected = torch.cat(value_weighted(model, image))
+    else:
+        expected = maps(method, model, image, torch.tensor([CROSS]), against=torch.tensor([CIRCLE]))[0]
+    np.testing.assert_allclose(shown(page), expected, atol=float(expected.abs().max()) / 500)
+    assert np.array_equal(unpacked(sent(page)["image"]), image[0].permute(1, 2, 0))
+    alone = open_page("attention", run=trained.id, method=method, **{**ASKED, "against": ""})
+    assert np.array_equal(shown(alone), shown(page)) != METHODS[method].needs_class
+
+
+def test_layer_head_and_token_of_the_link_are_shown(open_page: Open, trained: Run) -> None:
+    data = sent(open_page("attention", run=trained.id, layer=1, head=2, token="p3"))
+    assert data["asked"] == {"layer": 0, "head": 1, "token": 4}
+    data = sent(open_page("attention", run=trained.id))
+    assert data["asked"] == {"layer": 1, "head": "mean", "token": 0}  # the last layer
+
+
+def test_patches_that_are_off_get_no_attention_and_the_others_share_it(open_page: Open, trained: Run) -> None:
+    page = open_page("attention", run=trained.id, off="p3,p4", **ASKED)
+    on = [place for place in range(17) if place not in (4, 5)]
+    keep = torch.tensor([[place - 1 for place in on[1:]]])
+    expected = attend(trained.load_model(EPOCH), image_of(trained), keep)[1][0]
+    values = shown(page)
+    np.testing.assert_allclose(values[:, :, on][..., on], expected, atol=float(expected.max()) / 500)
+    assert not values[:, :, [4, 5]].any() and not values[..., [4, 5]].any()
+    assert sent(page)["off"] == [4, 5]
+    assert sent(page)["reading"]["uniform"] == pytest.approx(1 / 15)
+    assert sent(page)["reading"]["uniform_name"] == "uniform 1/15"
+
+
+def test_rollout_marks_what_uniform_attention_would_give(open_page: Open, trained: Run) -> None:
+    reading = sent(open_page("attention", run=trained.id, method="rollout"))["reading"]
+    uniform = torch.full((1, 2, 17, 17), 1 / 17)
+    assert reading["uniform"] == pytest.approx(float(rollout([uniform, uniform])[0, 0]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_absolute_scale_is_the_same_at_every_epoch_and_made_for_the_newest(
+    open_page: Open, trained: Run, method: str
+) -> None:
+    tops = [sent(open_page("attention", run=trained.id, method=method, epoch=epoch))["absoluteMax"] for epoch in (0, 3)]
+    assert tops[0] == tops[1] > 0
+    if method not in ("occlusion", "relevance"):
+        return
+    held_out = load_split(trained.config)[1].images[:]
+    model = trained.load_model()
+    said = attend(model, held_out)[0].argmax(1)
+    assert tops[0] == pytest.approx(float(maps(method, model, held_out, said).abs().quantile(0.99)), rel=1e-4)
+
+
+def test_signed_methods_are_read_round_0_and_named_by_what_is_asked(open_page: Open, trained: Run) -> None:
+    for method in METHODS:
+        reading = sent(open_page("attention", run=trained.id, method=method, **ASKED))["reading"]
+        assert reading["signed"] == METHODS[method].signed
+        assert reading["title"].endswith("why cross and not circle") == METHODS[method].needs_class

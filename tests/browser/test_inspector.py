@@ -1,0 +1,138 @@
+"""The inspector alone in a browser, without a server: numbers, maps and clicks are those of their layer and head."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.sync_api import Page, expect
+
+from pages.parts.inspector import Head, Reading, inspector
+from tests.browser.conftest import Mount, expect_colours, painted, painted_maps
+
+TOP = 0.25
+Draw = Callable[..., None]
+PLACES: list[tuple[int, Head]] = [(layer, head) for layer in range(2) for head in (0, 1, "mean", "max")]
+
+
+def attention() -> NDArray[np.float32]:
+    """Of 2 layers of 2 heads over 4×4 patches, (2, 2, 17, 17)."""
+    return np.random.default_rng(0).dirichlet(np.full(17, 0.8), (2, 2, 17)).astype(np.float32)
+
+
+def of_head(values: NDArray[np.float32], layer: int, head: Head) -> NDArray[np.float32]:
+    """One layer's matrix (N, N) by one head, or the mean or maximum over heads."""
+    if head == "mean":
+        return values[layer].mean(0)
+    return values[layer].max(0) if head == "max" else values[layer, head]
+
+
+@pytest.fixture
+def draw(mount: Mount) -> Draw:
+    """Draws the inspector as the Attention page does."""
+
+    def draw(layer: int = 0, head: Head = 0, token: int = 0, off: tuple[int, ...] = ()) -> None:
+        with mount("inspector"):
+            inspector(
+                np.zeros((3, 32, 32), np.uint8), attention(), patch_size=8, layer=layer, head=head, token=token,
+                off=off, absolute_max=TOP, key="inspector", title="image 1",
+            )  # fmt: skip
+
+    return draw
+
+
+def expect_map(page: Page, number: int, values: NDArray[np.float32]) -> None:
+    """The map of that number in the grid, patch by patch from the middle of its cells."""
+    pixels = painted_maps(page)[number]
+    middle = ((np.arange(4) + 0.5) * len(pixels) / 4).astype(int)
+    expect_colours(pixels[middle][:, middle].reshape(-1, 4)[:, :3].astype(int), values, 0, "magma", TOP)
+
+
+def expect_picture(page: Page, values: NDArray[np.float32]) -> None:
+    """The map over the picture."""
+    overlay = page.get_by_role("application").locator("canvas").nth(1)
+    expect_colours(painted(overlay).reshape(-1, 4)[:, :3].astype(int), values, 0, "magma", TOP)
+
+
+@pytest.mark.parametrize("token", [0, 1, 16])
+def test_every_map_is_the_row_of_the_token_in_its_layer_and_head(page: Page, draw: Draw, token: int) -> None:
+    draw(layer=1, head=1, token=token)
+    for number, (layer, head) in enumerate(PLACES):
+        expect_map(page, number, of_head(attention(), layer, head)[token, 1:])
+    expect_picture(page, attention()[1, 1, token, 1:])
+    pressed = page.get_by_role("toolbar").get_by_role("button", pressed=True)
+    expect(pressed).to_have_accessible_name("layer 2, head 2")
+
+
+def test_the_other_direction_shows_the_column(page: Page, draw: Draw) -> None:
+    draw(head="mean", token=3)
+    page.get_by_label("Direction").select_option("is looked at by")
+    for number, (layer, head) in enumerate(PLACES):
+        expect_map(page, number, of_head(attention(), layer, head)[1:, 3])
+    expect_picture(page, attention()[0].mean(0)[1:, 3])
+    received = attention()[0].mean(0)[:, 3].sum()
+    expect(page.get_by_text(f"This token receives {received:.2f} from all 17 tokens together")).to_be_visible()
+
+
+def test_a_hovered_patch_is_itself_and_said_in_numbers(page: Page, draw: Draw) -> None:
+    draw(layer=1, head="max", token=0)
+    picture = page.get_by_role("application")
+    box = picture.bounding_box()
+    assert box
+    picture.hover(position={"x": box["width"] * 2.5 / 4, "y": box["height"] * 1.5 / 4})  # row 2, column 3: p6, token 7
+    row, of_cls = (of_head(attention(), 1, "max")[token] for token in (7, 0))
+    expect(page.get_by_text("p6 looks at", exact=True)).to_be_visible()
+    expect_picture(page, row[1:])
+    strongest = np.argsort(-row[1:])[:5]
+    entries = page.get_by_role("listitem").all_inner_texts()
+    assert [entry.split()[0] for entry in entries] == [*(f"p{patch}" for patch in strongest), "CLS"]
+    numbers = [[float(part.rstrip("×")) for part in entry.split()[1:]] for entry in entries]
+    wanted = np.array([row[token] for token in [*(strongest + 1), 0]])
+    np.testing.assert_allclose(numbers, np.stack([wanted, wanted * 17], 1), atol=0.06)
+    np.testing.assert_allclose([value for value, _ in numbers], wanted, atol=0.003)
+    expect(page.get_by_text(f"CLS looks at p6: {of_cls[7]:.2f}")).to_be_visible()
+
+
+def test_patches_that_are_off_are_clear_in_every_map(page: Page, draw: Draw) -> None:
+    draw(off=(1, 8))
+    for pixels in painted_maps(page):
+        middle = ((np.arange(4) + 0.5) * len(pixels) / 4).astype(int)
+        alpha = pixels[middle][:, middle, 3].ravel()
+        assert np.flatnonzero(alpha == 0).tolist() == [0, 7]
+
+
+def test_clicks_tell_the_layer_the_head_and_the_token_and_what_is_off(page: Page, draw: Draw) -> None:
+    draw()
+    picture = page.get_by_role("application")
+    box = picture.bounding_box()
+    assert box
+    last = {"x": box["width"] * 3.5 / 4, "y": box["height"] * 3.5 / 4}
+    picture.click(position=last)
+    expect_sent(page, ["picked", {"layer": 0, "head": 0, "token": 16}])
+    page.get_by_role("button", name="layer 2, mean of all heads").click()
+    expect_sent(page, ["picked", {"layer": 1, "head": "mean", "token": 16}])
+    page.get_by_label("Switch patches off by clicking").check()
+    picture.click(position=last)
+    expect_sent(page, ["off", [16]])
+
+
+def expect_sent(page: Page, wanted: list[object]) -> None:
+    page.wait_for_function("wanted => JSON.stringify(window.sent?.at(-1)) === JSON.stringify(wanted)", arg=wanted)
+
+
+def test_one_signed_map_says_what_speaks_for_and_against(page: Page, mount: Mount) -> None:
+    values = np.linspace(-1, 0.5, 16, dtype=np.float32)
+    with mount("inspector"):
+        inspector(
+            np.zeros((1, 32, 32), np.uint8), values, patch_size=8, layer=0, head=0, token=0, key="inspector",
+            absolute_max=1, reading=Reading(title="Occlusion", signed=True, decimals=2),
+        )  # fmt: skip
+    overlay = page.get_by_role("application").locator("canvas").nth(1)
+    expect_colours(painted(overlay).reshape(-1, 4)[:, :3].astype(int), values, -1, "RdBu", 1)
+    up, down = values[values > 0], values[values < 0]
+    expect(
+        page.get_by_text(
+            f"{len(up)} patches speak for it, +{up.sum():.2f} together; "
+            f"{len(down)} patches speak against it, −{-down.sum():.2f} together."
+        )
+    ).to_be_visible()
