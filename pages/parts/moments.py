@@ -1,6 +1,7 @@
 """A slider over all that was kept of a run: its epochs, and the steps of the first one."""
 
 from contextlib import suppress
+from typing import Any
 
 import streamlit as st
 
@@ -12,18 +13,20 @@ from pages.parts.scrub import write_moment
 
 
 def pick_moment(run: Run) -> Moment:
-    """One of the run's kept moments: that of the URL as `moment`, or its `epoch`, else the newest."""
+    """One of the run's kept moments: that of the URL, where `epoch` is '12', or '0.4' for a step; else the newest."""
     if not run.epochs():
         run.load_model()  # says why there is nothing to see
     kept = {write_moment(moment): moment for moment in run.moments()}
-    found = next((param(name) for name in ("moment", "epoch") if param(name) in kept), list(kept)[-1])
+    found = param("epoch") if param("epoch") in kept else list(kept)[-1]
+
+    def slider(**how: Any) -> str:
+        return st.select_slider(
+            "Moment of training", list(kept), format_func=lambda name: moment_name(kept[name]), **how
+        )
+
     if len(kept) > 1:
-        found = linked(
-            "moment", found, lambda **how: st.select_slider(
-                "Moment of training", list(kept), format_func=lambda name: moment_name(kept[name]), **how
-            ),
-        )  # fmt: skip
-    set_params(moment=found, epoch=kept[found].epoch)
+        found = linked("epoch", found, slider)
+    set_params(epoch=found)
     return kept[found]
 
 

@@ -56,7 +56,7 @@ def one_epoch(run: Run, **changes: Any) -> Run:
 
 @pytest.mark.parametrize("moment", ["0", "0.1", "3"])
 def test_everything_is_drawn_at_any_kept_moment(open_page: Open, trained: Run, moment: str) -> None:
-    page = open_page("anatomy", run=trained.id, moment=moment)
+    page = open_page("anatomy", run=trained.id, epoch=moment)
     assert [part.value for part in page.header] == HEADINGS
     assert len(page.get("plotly_chart")) == 3 and len(page.get("bidi_component")) == 4
     assert not told(page)
@@ -73,12 +73,12 @@ def test_one_slider_moves_all_of_the_page(open_page: Open, trained: Run) -> None
     for name, old, new in zip(names, before, after, strict=True):
         assert old != new, name
         assert old["scale"] == new["scale"] or name == "Patch filters", name  # two moments compare
-    assert "0.2" in page.query_params["moment"]
+    assert "0.2" in page.query_params["epoch"]
     assert not told(page)
 
 
 def test_filters_are_the_components_of_the_moments_patch_embedding(open_page: Open, trained: Run) -> None:
-    tiles = sent(open_page("anatomy", run=trained.id, moment="0.1"), "Patch filters")["rows"][0]["tiles"]
+    tiles = sent(open_page("anatomy", run=trained.id, epoch="0.1"), "Patch filters")["rows"][0]["tiles"]
     components, shares = filter_components(trained.load_model(Moment(0, 1)).patch_embed.proj.weight)
     expected = filter_images(components.numpy()).transpose(0, 2, 3, 1)
     np.testing.assert_array_equal(np.stack([pixels(tile) for tile in tiles]), expected)

@@ -141,3 +141,29 @@ def test_a_link_to_a_run_that_is_gone_says_so_and_offers_the_others(
     expect(page).to_have_url(re.compile(f"run={trained_run.id}"))
     expect(page.get_by_role("group", name="Held-out images")).to_be_visible()
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_the_back_button_goes_through_the_moments_of_training_one_by_one(
+    page: Page, server: Server, trained_run: Run
+) -> None:
+    server.open(page, "anatomy", run=trained_run.id, epoch=4, image=0)
+    moment = page.get_by_role("slider", name="Moment of training")
+    for earlier in (3, 2):
+        moment.press("ArrowLeft")
+        expect(page).to_have_url(re.compile(f"epoch={earlier}"))
+        settle(page)
+    page.go_back()
+    expect(moment).to_have_attribute("aria-valuetext", "epoch 3")
+    page.go_back()
+    expect(moment).to_have_attribute("aria-valuetext", "epoch 4")
+    page.go_back()
+    assert page.url == "about:blank"
+
+
+def test_a_click_on_an_overlay_opens_the_rollout_of_that_image(page: Page, server: Server, trained_run: Run) -> None:
+    server.open(page, "anatomy", run=trained_run.id, epoch=2)
+    page.get_by_role("button", name=re.compile("^image 2, 17: ")).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Attention")
+    expect(page.get_by_role("application", name=re.compile("^image 17: "))).to_be_visible()
+    expect(page.get_by_role("combobox", name="Method")).to_have_value("Attention rollout")
+    expect(page.get_by_role("slider", name="Epoch")).to_have_attribute("aria-valuetext", "2")
