@@ -31,7 +31,7 @@ with frame(
     table, images = beside(pictures=1.7)
     st.session_state.update(st.session_state.pop("predictions_cell_classes", {}))  # before their boxes are drawn
     with images:
-        boxes = st.columns(4)
+        boxes = st.container(key="two_a_row").columns(4)
         true = boxes[0].selectbox("True class", classes, index=None, key="true", bind="query-params", placeholder="all")
         predicted = boxes[1].selectbox(
             "Predicted class", classes, index=None, key="predicted", bind="query-params", placeholder="all"

@@ -10,6 +10,7 @@ from minivit.attention import attend
 from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.engine import train
+from minivit.figures import spread_over
 from minivit.methods import METHODS, maps
 from minivit.predict import predict_run
 from minivit.runs import Run
@@ -147,6 +148,25 @@ def test_set_against_another_class_curves_and_agreement_follow_the_same_score(op
     assert any(one.value.startswith(agrees) for one in page.caption)
     assert charts(page)[0].layout.yaxis.title.text == "cross rather than circle: p / (p + p)"
     assert charts(page)[1].layout.yaxis.title.text == "probability of the class said"
+
+
+def test_curves_of_one_and_of_many_follow_the_map_of_the_layer_and_head_that_are_shown(
+    open_page: Open, trained: Run
+) -> None:
+    page = open_page("attention", run=trained.id, image=4, layer=1, head=2, trust="true", trust_images=16)
+    model, held_out = trained.load_model(), load_split(trained.config)[1]
+    many = spread_over(len(held_out), 16)
+    for chart, chosen in zip(charts(page), ([4], many), strict=True):
+        images = held_out.images[chosen]
+        said = attend(model, images)[0].argmax(1)
+        shown = maps("cls_map", model, images, said, layer=0, head=1)
+        going, coming = (measure(model, images, said, shown).mean(0).numpy() for measure in (deletion, insertion))
+        _, _, gone_by_chance, gone, _, _, come_by_chance, come = (trace.y for trace in chart.data)
+        np.testing.assert_allclose(gone, going, atol=1e-5)
+        np.testing.assert_allclose(come, coming, atol=1e-5)
+        whole, empty = going[0], going[-1]
+        assert (gone_by_chance[0], gone_by_chance[-1]) == pytest.approx((whole, empty), abs=1e-5)
+        assert (come_by_chance[0], come_by_chance[-1]) == pytest.approx((empty, whole), abs=1e-5)
 
 
 def test_on_drawn_shapes_the_maps_are_held_against_the_objects(open_page: Open, tiny: TrainConfig) -> None:
