@@ -45,10 +45,14 @@ function pixelCanvas(width, height, name) {
 function paintImage(canvas, bytes, channels, grey = canvas.shows?.grey ?? 0) {
   const context = canvas.getContext("2d");
   const picture = context.createImageData(canvas.width, canvas.height);
+  const next = channels === 3 ? 1 : 0; // where the next colour's byte lies
   for (let i = 0; i < canvas.width * canvas.height; i++) {
-    const [red, green, blue] = [0, 1, 2].map((c) => bytes[channels * i + (channels === 3 ? c : 0)]);
-    const light = 0.2126 * red + 0.7152 * green + 0.0722 * blue; // as CSS's grayscale()
-    [red, green, blue].forEach((value, c) => (picture.data[4 * i + c] = value + grey * (light - value)));
+    const at = channels * i;
+    const light = 0.2126 * bytes[at] + 0.7152 * bytes[at + next] + 0.0722 * bytes[at + 2 * next]; // as CSS's grayscale()
+    for (let c = 0; c < 3; c++) {
+      const value = bytes[at + c * next];
+      picture.data[4 * i + c] = value + grey * (light - value);
+    }
     picture.data[4 * i + 3] = 255;
   }
   context.putImageData(picture, 0, 0);
