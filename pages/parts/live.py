@@ -21,7 +21,7 @@ from pages.parts.maps import maps_data
 from pages.parts.runs import run_buttons, run_links, state_badge
 
 REFRESH_SECONDS = 2
-SHARED_SECONDS = 1  # how old what is shown may be, so that many who watch look at the run's files once
+SHARED_SECONDS = 0.9 * REFRESH_SECONDS  # how old what is shown may be: many who watch look at the files once
 RESTING_SECONDS = 10  # a run that rests may be resumed from elsewhere
 NUM_PROBES = 8
 
@@ -64,7 +64,7 @@ class Look(NamedTuple):
 
 
 class Watched:
-    """One run that is looked at once a second at most, however many watch it."""
+    """One run that is looked at as often as one person who watches would, however many do."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -74,7 +74,7 @@ class Watched:
         self._maps: dict[Moment, dict[str, Any]] = {}
 
     def look(self, *, anew: bool = False) -> Look:
-        """The run as it was a second ago at most, or `anew`; who comes while another looks takes what was there."""
+        """The run as it was at most `SHARED_SECONDS` ago, or `anew`; who comes while another looks takes the last."""
         if self._last and not anew:
             recent = time.monotonic() - self._time < SHARED_SECONDS
             if recent or not self._looking.acquire(blocking=False):
