@@ -37,7 +37,7 @@ def test_many_who_watch_are_given_the_same_bytes_and_the_files_are_read_once(
     trained.append_metrics({**trained.metrics()[-1], "epoch": 4, "test_acc": 0.125})
     looks.clear()
     assert watched.look().sent is seen[0].sent and not looks
-    clock.now += SHARED_SECONDS
+    clock.now += SHARED_SECONDS + 0.1
     assert "held-out accuracy 12.5%" in json.loads(watched.look().sent)["headline"] and len(looks) == 1
 
 
@@ -63,11 +63,11 @@ def test_nobody_waits_while_another_looks(
         return metrics(run)
 
     monkeypatch.setattr(Run, "metrics", slow)
-    clock.now += SHARED_SECONDS
+    clock.now += SHARED_SECONDS + 0.1
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(watched.look)
         assert begun.wait(60)
-        clock.now += SHARED_SECONDS
+        clock.now += SHARED_SECONDS + 0.1
         assert watched.look() is before
         go_on.set()
         assert looking.result() is not before
