@@ -16,7 +16,7 @@ from minivit.predict import predict_run
 from minivit.runs import Run
 from minivit.scores import Share, known_answers
 from minivit.trust import Verdict, area, deletion, insertion, rank_correlation
-from pages.parts.trusted import sentence, written
+from pages.parts.trusted import Removal, sentence, written
 from tests.app.conftest import Open, button, charts, told, widget
 
 
@@ -193,6 +193,14 @@ def test_on_drawn_shapes_the_maps_are_held_against_the_objects(open_page: Open, 
 
 def test_a_share_is_written_with_its_interval() -> None:
     assert written(Share(0.8049, 0.789, 0.82)) == "80.5 % (78.9 to 82.0)"
+
+
+def test_deletion_is_good_where_it_is_low_and_insertion_where_it_is_high() -> None:
+    by_chance = torch.rand(10, 8, 5, generator=torch.Generator().manual_seed(0))
+    found = Removal(torch.zeros(10, 5), torch.ones(10, 5), by_chance, torch.zeros(10))
+    assert [(one.curve, one.words) for one in found.verdicts()] == [
+        ("deletion", "better than random"), ("insertion", "better than random"),
+    ]  # fmt: skip
 
 
 def test_the_verdict_is_as_plain_as_the_curves_allow() -> None:

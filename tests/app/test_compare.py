@@ -13,6 +13,8 @@ from minivit.data import load_split
 from minivit.engine import train
 from minivit.predict import predict_run
 from minivit.runs import Moment, Run
+from pages.parts.cached import run_scale
+from pages.parts.scrub import Opened
 from tests.app.conftest import Open, sent, told, unpacked, widget
 
 
@@ -83,6 +85,29 @@ def test_one_epoch_against_itself_is_no_error(open_page: Open, trained: Run) -> 
     assert not told(page)
 
 
+@pytest.mark.parametrize("choice", ["mended", "lost", "wrong"])
+def test_images_are_chosen_by_what_training_changed(open_page: Open, trained: Run, choice: str) -> None:
+    before, after = (predict_run(trained, epoch).right for epoch in (0, 3))
+    fits = {"mended": ~before & after, "lost": before & ~after, "wrong": ~after}[choice]
+    page = open_page("compare", run=trained.id)
+    widget(page, "selectbox", "Images").select(choice).run()
+    if not fits.any():
+        assert infos(page) == ["No held-out image fits this choice. Choose other images or epochs."]
+        return
+    numbers = [int(title.split(":")[0]) for title in sent(page)["titles"]]
+    assert len(numbers) == min(8, fits.sum()) and fits[numbers].all()
+
+
+def test_a_click_opens_the_image_at_the_moment_of_the_slider(
+    open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = sent(open_page("compare", run=trained.id))["titles"]
+    monkeypatch.setattr("pages.parts.scrub.scrub", lambda *data, **also: Opened(5, Moment(1)))
+    page = open_page("compare", run=trained.id, layer=1, head=2)
+    opened = {name: page.query_params[name] for name in ("image", "epoch", "layer", "head")}
+    assert opened == {"image": titles[5].split(":")[0], "epoch": "1", "layer": "1", "head": "2"}
+
+
 def test_two_runs_that_cut_images_differently_share_multiples_of_uniform(open_page: Open, trained: Run) -> None:
     config = trained.config.changed(patch_size=16, depth=1, num_heads=1, epochs=1)
     other = Run.create(config, trained.path.parent)
@@ -103,7 +128,7 @@ def test_two_runs_that_cut_images_differently_share_multiples_of_uniform(open_pa
         on_cells = values[..., cells] * maps["times"] * difference["factors"][place] / 17
         np.testing.assert_allclose(on_cells.sum(-1), values.sum(-1), rtol=1e-5)  # none is added or lost
     assert any("4×4 cells, and each patch's attention is divided over the pixels" in one.value for one in page.caption)
-    assert data["scale"][1] >= 4
+    assert data["scale"][1] == max(run_scale(run)[1] * count for run, count in ((trained, 17), (other, 5)))
     assert [name for name, _ in data["legend"]] == ["first run", "second run"]
     assert [len(chart["lines"]) for chart in data["charts"]] == [2] * 6
     assert not [box for box in page.selectbox if box.label == "Head"]  # one of them has a single head

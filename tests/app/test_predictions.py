@@ -10,7 +10,7 @@ from minivit.data import load_split
 from minivit.methods import maps
 from minivit.predict import predict_run, wilson
 from minivit.runs import Run
-from minivit.trust import mistakes_scale
+from minivit.trust import mistakes_scale, ring_mass
 from tests.app.conftest import Open, charts, told, widget
 
 
@@ -70,5 +70,9 @@ def test_a_cell_of_mistakes_is_set_against_the_right_answers_of_its_class(
     table = next(one.value for one in page.dataframe if "outer ring" in one.value)
     assert table["images"][0] == f"called {classes[predicted]} ({said.confusion[true, predicted]})"
     assert table["outer ring"].iloc[-1] == 12 / 16 and table["middle"].iloc[-1] == 4 / 16
+    for place, chosen in enumerate((called == predicted, called == true)):
+        of_those = ring_mass(shown[(labels == true) & chosen])
+        assert table["outer ring"][place] == pytest.approx(float(of_those.ring.mean()), rel=1e-5)
+        assert table["middle"][place] == pytest.approx(float(of_those.middle.mean()), rel=1e-5)
     assert not told(page)
     assert not open_page("predictions", run=trained.id, epoch=1).get("plotly_chart")

@@ -273,3 +273,5 @@ def test_cells_of_mistakes_share_the_largest_difference_that_is_not_noise():
     assert trust.mistakes_scale(maps, labels, predicted, fewest=1) > 90
     assert trust.mistakes_scale(maps, labels, predicted, fewest=50) > 90  # where no cell has so many, all count
     assert trust.mistakes_scale(maps, predicted, predicted, fewest=1) == 0
+    labels, predicted = torch.tensor([0] * 9 + [0]), torch.tensor([0] * 9 + [1])
+    assert trust.mistakes_scale(maps[:10], labels, predicted, fewest=5) > 0  # nine right answers are no mistakes
