@@ -15,6 +15,7 @@ from minivit.predict import predict_run
 from minivit.runs import Moment, Run
 from pages.parts.cached import run_scale
 from pages.parts.scrub import Opened
+from pages.parts.scrub.columns import common_scale
 from tests.app.conftest import Open, sent, told, unpacked, widget
 
 
@@ -133,6 +134,16 @@ def test_two_runs_that_cut_images_differently_share_multiples_of_uniform(open_pa
     assert [len(chart["lines"]) for chart in data["charts"]] == [2] * 6
     assert not [box for box in page.selectbox if box.label == "Head"]  # one of them has a single head
     assert not told(page)
+
+
+def test_two_runs_share_the_larger_scale_in_multiples_of_each_one_s_uniform(
+    trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Run.create(trained.config.changed(patch_size=16), trained.path.parent)
+    tops = {trained.id: 0.5, other.id: 0.9}
+    monkeypatch.setattr("pages.parts.cached.run_scale", lambda run: (0.0, tops[run.id]))
+    assert common_scale([trained, other]) == common_scale([other, trained]) == (0, 0.5 * 17)  # 0.9 · 5 is less
+    assert common_scale([other]) == (0, 0.9)
 
 
 def test_runs_on_other_images_are_told_apart_in_a_sentence(open_page: Open, trained: Run) -> None:
