@@ -49,9 +49,7 @@ def filter_components(weight: Tensor, most: int = MOST_COMPONENTS) -> tuple[Tens
 def affordable(config: ViTConfig, most: int) -> int:
     """How many images, 8 to `most`, a look into a model of this shape can take without holding a person up."""
     N, D = config.num_patches + 1, config.embed_dim
-    a_layer = (
-        N * D * ((4 + 2 * config.mlp_ratio) * D + 2 * N)
-    )  # multiplications of projections, feed-forward, attention
+    a_layer = N * D * ((4 + 2 * config.mlp_ratio) * D + 2 * N)  # projections and feed-forward, and attention
     return max(8, min(most, int(MOST_MULTIPLICATIONS / (config.depth * a_layer))))
 
 

@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from PIL import Image
 
 from minivit import shapes
 from minivit.config import TrainConfig, preset
+
+hypothesis.settings.register_profile("any pace", deadline=None)  # a busy machine is no fault of the code
+hypothesis.settings.load_profile("any pace")
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from minivit.figures import (
 )
 
 # A busy machine is no mistake.
-calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+calm = settings(suppress_health_check=[HealthCheck.too_slow])
 
 # Colours
 

@@ -16,7 +16,7 @@ from minivit.predict import Predictions, as_float, logits, paired_change, precis
 from minivit.runs import Run
 
 # A busy machine is no mistake.
-calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+calm = settings(suppress_health_check=[HealthCheck.too_slow])
 
 # Six images of three classes; class 2 is never true, class 1 is never predicted.
 LABELS = [0, 1, 0, 1, 0, 0]
