@@ -21,6 +21,13 @@ def test_gradient_clipping_bounds_the_step(tiny):
     assert moved == pytest.approx(0.01 * 1.9, rel=1e-3)  # Nesterov's first step is 1 + 0.9 gradients
 
 
+def test_a_gradient_within_the_bound_is_left_alone(tiny):
+    config = tiny.changed(optimizer="sgd", epochs=1)
+    bounded, free = trained(config.changed(grad_clip=1000)), trained(config)
+    for name, value in weights(free, 1).items():
+        assert torch.equal(weights(bounded, 1)[name], value), name
+
+
 def test_label_smoothing_weighs_all_classes_and_leaves_the_test_loss_alone(tiny):
     frozen = {"epochs": 1, "optimizer": "sgd", "lr": 1e-12}
     plain, smooth = (trained(tiny.changed(label_smoothing=share, **frozen)) for share in (0.0, 0.5))
