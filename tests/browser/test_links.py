@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from minivit.runs import Run
-from tests.browser.conftest import Server, choose, settle, watched
+from tests.browser.conftest import Server, choose, drawn, settle, watched
 
 # What each page shows of the trained run, by role and name.
 CONTENT = {
@@ -112,11 +112,13 @@ def test_the_back_button_goes_through_images_and_heads(page: Page, server: Serve
     expect(page.get_by_role("application", name=re.compile("^image 9: "))).to_be_visible()
     page.get_by_role("button", name="layer 2, max of all heads").click()
     expect(page).to_have_url(re.compile("head=max"))
+    settle(page)  # Streamlit loses a step back into a page that is still being drawn
     page.go_back()
     expect(page.get_by_role("button", name="layer 1, head 2")).to_have_attribute("aria-pressed", "true")
     page.go_back()
     expect(number).to_have_value("3")
     expect(page).to_have_url(re.compile("image=3"))
+    drawn(page)  # what it shows now is there, whatever was overtaken on the way
 
 
 def test_nonsense_in_a_link_falls_back_to_what_the_run_has(page: Page, server: Server, trained_run: Run) -> None:
