@@ -61,7 +61,7 @@ def unpack(file: BinaryIO, runs_dir: str | Path | None = None) -> Run:
             check(Run.open(folder))
             path = make_unused(root, name)
             folder.replace(path)
-    except (BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, zlib.error) as error:
+    except (BadZipFile, EOFError, RuntimeError, ValueError, zlib.error) as error:  # or a packing that zipfile lacks
         raise RunError(f"This is no .zip file that can be read: {error}. Take the run along again.") from None
     except OSError as error:
         raise RunError(f"The run cannot be written to {root}: {error.strerror or error}. Make room.") from None

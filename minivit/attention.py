@@ -192,10 +192,10 @@ def head_effects(model: MiniViT, images: Tensor, labels: Tensor) -> tuple[Tensor
     A silenced head's output is put to zero before `attn.proj`, one head at a time. Michel et al. (1905.10650). What
     comes before its layer is computed once.
     """
-    without, whole = [], []
+    without, whole, size = [], [], EVAL_BATCH[model.mean.device.type]
     heads = torch.eye(model.config.num_heads, dtype=torch.bool, device=model.mean.device)
     with looking(model):
-        for batch, target in zip(images.split(size := EVAL_BATCH[heads.device.type]), labels.split(size), strict=True):
+        for batch, target in zip(images.split(size), labels.split(size), strict=True):
             right = target.to(heads.device)
             reads = [model.embed(to_model(model, batch))]
             for block in model.blocks[:-1]:

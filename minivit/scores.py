@@ -180,8 +180,8 @@ def report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGES) -> 
 def _known_table(trained: list[KnownAnswer], untrained: list[KnownAnswer], mass: float, touching: float) -> list[str]:
     header = ["Map", "Mass on the object", "Untrained", "Highest patch touches it", "Untrained", "Verdict"]
     rows = [
-        [now.name, str(now.mass), str(before.mass), str(now.pointing), str(before.pointing), now.words]
-        for now, before in zip(trained, untrained, strict=True)
+        [after.name, str(after.mass), str(before.mass), str(after.pointing), str(before.pointing), after.words]
+        for after, before in zip(trained, untrained, strict=True)
     ]
     return [
         "Known answers, asked for the true class, with 95 % intervals. A uniform map has "

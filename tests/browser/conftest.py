@@ -3,7 +3,6 @@
 Tests that only read share one server; who starts trainings, kills or deletes takes a `new_server`.
 """
 
-import base64
 import contextlib
 import os
 import re
@@ -18,16 +17,14 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from minivit import shapes
 from minivit.config import preset
 from minivit.engine import train
-from minivit.figures import colormap
 from minivit.runs import Run, list_runs
 from pages.parts.component import joined
 
@@ -177,41 +174,6 @@ def choose(page: Page, label: str, option: str | re.Pattern[str]) -> None:
     page.get_by_role("combobox", name=label).click()
     page.get_by_role("option", name=option, exact=True).click()
     settle(page)
-
-
-def painted(canvas: Locator) -> np.ndarray:
-    """The pixels of a canvas as (height, width, 4)."""
-    height, width, pixels = canvas.evaluate(
-        """c => {
-            const {data} = c.getContext("2d").getImageData(0, 0, c.width, c.height);
-            let bytes = "";
-            for (let i = 0; i < data.length; i += 8192) bytes += String.fromCharCode(...data.subarray(i, i + 8192));
-            return [c.height, c.width, btoa(bytes)];  // a list of numbers would take a minute
-        }"""
-    )
-    return np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(height, width, 4)
-
-
-def painted_maps(page: Page) -> list[np.ndarray]:
-    """The pixels of each layer's and head's map, as the sheet over their buttons has them."""
-    grid = page.get_by_role("toolbar", name="Layer and head")
-    sheet, origin = painted(grid.locator("canvas.sheet")), grid.bounding_box()
-    boxes = [button.bounding_box() for button in grid.get_by_role("button").all()]
-    assert origin and all(boxes)
-    x, y = ([round(box[side] - origin[side]) for box in boxes if box] for side in ("x", "y"))
-    sizes = [round(box["width"]) for box in boxes if box]
-    return [
-        sheet[top + 1 : top + size - 1, left + 1 : left + size - 1] for left, top, size in zip(x, y, sizes, strict=True)
-    ]
-
-
-def expect_colours(found: np.ndarray, values: np.ndarray, low: float, name: str, high: float) -> None:
-    """Colours (n, 3) are those of n values from `low` to `high`; a byte a value may move a colour by two steps."""
-    table = colormap(name)[:: -1 if name == "RdBu" else 1].astype(int)
-    place = np.clip(np.round((values - low) / (high - low) * 255), 0, 255).astype(int)
-    assert len(found) == len(values)
-    near = [np.abs(table[np.clip(place + step, 0, 255)] - found).sum(1) for step in range(-2, 3)]
-    assert (np.min(near, 0) == 0).all()
 
 
 def worker_of(run: Run) -> int:

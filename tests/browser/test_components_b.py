@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from pages.parts.inspector import quantised
-from tests.browser.conftest import broken_rules, painted, painted_maps, serving
+from tests.browser.canvases import painted, painted_maps
+from tests.browser.conftest import broken_rules, serving
 
 MARKUP = "<img src=x onerror=alert(1)>"
 
@@ -261,7 +262,7 @@ def test_hovering_repaints_all_heads_at_once_and_asks_no_server(page: Page, insp
     before = painted_maps(page)
     picture.hover(position=patch(picture, 34))
     expect(page.get_by_text("p34 looks at", exact=True)).to_be_visible()  # the words come with the maps
-    changed = [(now != then).any() for now, then in zip(painted_maps(page), before, strict=True)]
+    changed = [(after != one).any() for after, one in zip(painted_maps(page), before, strict=True)]
     assert len(changed) == 60 and all(changed) and sent == []
 
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
 from pages.parts.inspector import Head, Reading, inspector
-from tests.browser.conftest import Mount, expect_colours, painted, painted_maps
+from tests.browser.canvases import expect_colours, painted, painted_maps
+from tests.browser.conftest import Mount
 
 TOP = 0.25
 Draw = Callable[..., None]

@@ -13,7 +13,8 @@ from minivit.config import TrainConfig
 from minivit.history import MEASURES, History
 from minivit.runs import Moment, Run
 from pages.parts.scrub import Column, Difference, Shown, scrub
-from tests.browser.conftest import Mount, expect_colours, painted
+from tests.browser.canvases import expect_colours, painted
+from tests.browser.conftest import Mount
 
 Draw = Callable[..., None]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.canvases import painted
 from tests.browser.conftest import broken_rules, serving
-from tests.browser.test_components_b import painted
 
 TILES = """
 import numpy as np

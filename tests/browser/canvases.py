@@ -1,0 +1,43 @@
+"""What the browser painted on canvases, as arrays, and what values its colours stand for."""
+
+import base64
+
+import numpy as np
+from playwright.sync_api import Locator, Page
+
+from minivit.figures import colormap
+
+
+def painted(canvas: Locator) -> np.ndarray:
+    """The pixels of a canvas as (height, width, 4)."""
+    height, width, pixels = canvas.evaluate(
+        """c => {
+            const {data} = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+            let bytes = "";
+            for (let i = 0; i < data.length; i += 8192) bytes += String.fromCharCode(...data.subarray(i, i + 8192));
+            return [c.height, c.width, btoa(bytes)];  // a list of numbers would take a minute
+        }"""
+    )
+    return np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(height, width, 4)
+
+
+def painted_maps(page: Page) -> list[np.ndarray]:
+    """The pixels of each layer's and head's map, as the sheet over their buttons has them."""
+    grid = page.get_by_role("toolbar", name="Layer and head")
+    sheet, origin = painted(grid.locator("canvas.sheet")), grid.bounding_box()
+    boxes = [button.bounding_box() for button in grid.get_by_role("button").all()]
+    assert origin and all(boxes)
+    x, y = ([round(box[side] - origin[side]) for box in boxes if box] for side in ("x", "y"))
+    sizes = [round(box["width"]) for box in boxes if box]
+    return [
+        sheet[top + 1 : top + size - 1, left + 1 : left + size - 1] for left, top, size in zip(x, y, sizes, strict=True)
+    ]
+
+
+def expect_colours(found: np.ndarray, values: np.ndarray, low: float, name: str, high: float) -> None:
+    """Colours (n, 3) are those of n values from `low` to `high`; a byte a value may move a colour by two steps."""
+    table = colormap(name)[:: -1 if name == "RdBu" else 1].astype(int)
+    place = np.clip(np.round((values - low) / (high - low) * 255), 0, 255).astype(int)
+    assert len(found) == len(values)
+    near = [np.abs(table[np.clip(place + step, 0, 255)] - found).sum(1) for step in range(-2, 3)]
+    assert (np.min(near, 0) == 0).all()
