@@ -5,9 +5,9 @@ import streamlit as st
 from minivit import data
 from minivit.config import preset
 from minivit.runs import list_runs
-from pages.parts.choose import offer_download
-from pages.parts.frame import fragment, frame, told
-from pages.parts.runs import run_cards, start
+from pages.parts.runs.cards import run_cards, start
+from pages.parts.settings.form import offer_download
+from pages.parts.shell.frame import fragment, frame, told
 
 with frame(
     "MiniViT",

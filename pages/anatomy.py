@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from pages.parts.filters import filters, positions
-from pages.parts.frame import fragment, frame, pick_run
-from pages.parts.heads import distance_chart, effects
-from pages.parts.moments import pick_moment
-from pages.parts.overlays import overlays
-from pages.parts.terms import terms
+from pages.parts.anatomy.decomposition import terms
+from pages.parts.anatomy.filters import filters, positions
+from pages.parts.anatomy.heads import distance_chart, effects
+from pages.parts.anatomy.rollout_overlays import overlays
+from pages.parts.shell.checkpoints import pick_moment
+from pages.parts.shell.frame import fragment, frame, pick_run
 
 with frame(
     "Anatomy",

@@ -3,8 +3,15 @@
 import streamlit as st
 
 from minivit.attention import write_head
-from pages.parts import cached
-from pages.parts.frame import (
+from pages.parts.attention.export import take_along
+from pages.parts.attention.faithfulness import trusted
+from pages.parts.attention.methods import absolute_max, caveats, explain, pick_method, reading, values, with_patches_off
+from pages.parts.attention.next_match import next_image
+from pages.parts.attention.probabilities import probabilities
+from pages.parts.components.gallery import Title, gallery
+from pages.parts.components.inspector import inspector
+from pages.parts.shell import cache
+from pages.parts.shell.frame import (
     below,
     frame,
     head_param,
@@ -17,13 +24,6 @@ from pages.parts.frame import (
     token_param,
     whole,
 )
-from pages.parts.gallery import Title, gallery
-from pages.parts.inspector import inspector
-from pages.parts.methods import absolute_max, caveats, explain, pick_method, reading, values, with_patches_off
-from pages.parts.next_image import next_image
-from pages.parts.probabilities import probabilities
-from pages.parts.take_along import take_along
-from pages.parts.trusted import trusted
 
 with frame(
     "Attention",
@@ -36,18 +36,18 @@ with frame(
         run = pick_run()
     with when:
         epoch = pick_epoch(run)
-    held_out = cached.split(run.config)[1]
+    held_out = cache.split(run.config)[1]
     with number:
         image = pick_image(len(held_out))
     classes, label = held_out.classes, int(held_out.labels[image])
-    probs, attn = cached.attention(run, epoch, image)
+    probs, attn = cache.attention(run, epoch, image)
     num_layers, num_heads, num_tokens, _ = attn.shape
     layer = whole("layer", range(1, num_layers + 1), num_layers) - 1
     head, token, off = head_param(num_heads), token_param(num_tokens), off_param(num_tokens)
     with controls:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             asked = pick_method(run.config.model, classes, int(probs.argmax()))
-            next_image(cached.predictions(run, epoch), classes, image)
+            next_image(cache.predictions(run, epoch), classes, image)
         explain(asked, run.config.model)
     without, shown = None, values(run, epoch, image, asked)
     if off:

@@ -5,12 +5,12 @@ import streamlit as st
 from minivit.attention import write_head
 from minivit.figures import spread_over
 from minivit.runs import Moment
-from pages.parts import cached
-from pages.parts.frame import NextStep, below, frame, go, pick_epoch, pick_heads, pick_layer, pick_run
-from pages.parts.scrub import Shown, scrub
-from pages.parts.scrub.columns import about, columns, common_scale
-from pages.parts.scrub.numbers import numbers
-from pages.parts.second_run import pick_second_run
+from pages.parts.compare.comparison_run import pick_second_run
+from pages.parts.components.scrub import Shown, scrub
+from pages.parts.components.scrub.columns import about, columns, common_scale
+from pages.parts.components.scrub.numbers import numbers
+from pages.parts.shell import cache
+from pages.parts.shell.frame import NextStep, below, frame, go, pick_epoch, pick_heads, pick_layer, pick_run
 
 NUM_IMAGES = 8
 CHOICES = {
@@ -46,8 +46,8 @@ with frame(
         with boxes[(model.depth > 1) + (num_heads > 1)]:
             layers += [pick_layer(model2.depth, "Layer of the second", "layer2")] if second else []
 
-    held_out = cached.split(run.config)[1]
-    said = {epoch: cached.predictions(run, epoch) for epoch in (first, last)}
+    held_out = cache.split(run.config)[1]
+    said = {epoch: cache.predictions(run, epoch) for epoch in (first, last)}
     fits = {
         "any": said[last].labels >= 0,
         "mended": ~said[first].right & said[last].right,
@@ -58,11 +58,11 @@ with frame(
     chosen = fitting[spread_over(len(fitting), NUM_IMAGES)].tolist() if len(fitting) else []
     if not chosen:
         raise NextStep("No held-out image fits this choice. Choose other images or epochs.")
-    num_measured = min(cached.NUM_MEASURED, len(held_out))
+    num_measured = min(cache.NUM_MEASURED, len(held_out))
     before, after = Moment(first), Moment(last)
     names = [write_head(head) for head in heads]
     shown = [
-        Shown(one, cached.history(one, chosen, layer - 1, heads, [before, after] if one is run else []), names)
+        Shown(one, cache.history(one, chosen, layer - 1, heads, [before, after] if one is run else []), names)
         for one, layer in zip([run, *([second] if second else [])], layers, strict=True)
     ]
     with pictures:

@@ -5,11 +5,11 @@ import streamlit as st
 from minivit.config import preset
 from minivit.data import patches
 from minivit.figures import apart
-from pages.parts import cached
-from pages.parts.augmented import augmented
-from pages.parts.choose import choose_data
-from pages.parts.frame import beside, frame, set_params, whole
-from pages.parts.gallery import Title, gallery
+from pages.parts.components.gallery import Title, gallery
+from pages.parts.data.augmented import augmented
+from pages.parts.settings.form import choose_data
+from pages.parts.shell import cache
+from pages.parts.shell.frame import beside, frame, set_params, whole
 
 NUM_SAMPLES = 48
 
@@ -19,7 +19,7 @@ with frame(
     controls, pictures = beside(pictures=2.4)
     with controls:
         config = choose_data(preset("article"))
-        train_set, held_out = cached.split(config)
+        train_set, held_out = cache.split(config)
         st.dataframe(
             {
                 "class": config.classes,
@@ -36,7 +36,7 @@ with frame(
         patch_size = st.select_slider("Patch size (px)", fitting, value=4, key="data_patch_size")
     with pictures:
         per_class = max(1, min(8, NUM_SAMPLES // len(config.classes)))
-        shown = cached.samples(
+        shown = cache.samples(
             config.dataset, config.data_dir, config.classes, config.model.img_size, config.model.in_chans, per_class
         )
         image = whole("image", range(len(shown)), 0)

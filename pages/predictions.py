@@ -5,12 +5,12 @@ from typing import get_args
 import streamlit as st
 
 from minivit.data import num_without_class
-from minivit.predict import Order, precision_recall, wilson
-from pages.parts import cached
-from pages.parts.confusion import confusion
-from pages.parts.frame import beside, frame, go, pick_epoch, pick_run
-from pages.parts.gallery import Title, gallery
-from pages.parts.mistakes import mistakes
+from minivit.inference import Order, precision_recall, wilson
+from pages.parts.components.confusion import confusion
+from pages.parts.components.gallery import Title, gallery
+from pages.parts.predictions.mistakes import mistakes
+from pages.parts.shell import cache
+from pages.parts.shell.frame import beside, frame, go, pick_epoch, pick_run
 
 ANSWERS: dict[str | None, bool] = {"right": True, "wrong": False}
 PER_PAGE = 96
@@ -24,7 +24,7 @@ with frame(
         run = pick_run()
     with when:
         epoch = pick_epoch(run)
-    held_out, said = cached.split(run.config)[1], cached.predictions(run, epoch)
+    held_out, said = cache.split(run.config)[1], cache.predictions(run, epoch)
     classes = run.config.classes
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
 

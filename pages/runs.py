@@ -3,9 +3,9 @@
 import streamlit as st
 
 from minivit.runs import fold, list_runs
-from pages.parts.frame import frame
-from pages.parts.manage import compare_curves, delete_runs, let_in, rename_run, take_run_along
-from pages.parts.runs import open_or_fold, run_links, run_table, unfolded
+from pages.parts.runs.cards import open_or_fold, run_links, run_table, unfolded
+from pages.parts.runs.manage import compare_curves, delete_runs, let_in, rename_run, take_run_along
+from pages.parts.shell.frame import frame
 
 with frame(
     "Runs",

@@ -3,11 +3,11 @@
 import streamlit as st
 
 from minivit.machine import num_slots, pick_device
-from pages.parts import cached
-from pages.parts.choose import choose_data, choose_preset, choose_settings
-from pages.parts.frame import beside, fragment, frame, told
-from pages.parts.sweeps import choose_sweep, live_sweep, pick_sweep, start_sweep
-from pages.parts.time_here import size_and_time
+from pages.parts.settings.form import choose_data, choose_preset, choose_settings
+from pages.parts.shell import cache
+from pages.parts.shell.frame import beside, fragment, frame, told
+from pages.parts.sweeps.sweeps import choose_sweep, live_sweep, pick_sweep, start_sweep
+from pages.parts.train.time_estimate import size_and_time
 
 with frame(
     "Sweeps", "Train many small models at once, as a grid or a search, and see which settings lead to what accuracy."
@@ -24,7 +24,7 @@ with frame(
                 "Share the study at", key="sweeps_storage", placeholder="only on this machine",
                 help="A URL that other machines reach too: journal:///FOLDER/FILE on a shared disk, or a database.",
             )  # fmt: skip
-            train_set, held_out = cached.split(base)
+            train_set, held_out = cache.split(base)
             workers = config.workers or num_slots(pick_device(base.device))
             with size_and_start:
                 size = (

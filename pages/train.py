@@ -3,12 +3,12 @@
 import streamlit as st
 
 from minivit.model import num_parameters
-from pages.parts import cached
-from pages.parts.choose import choose_data, choose_preset, choose_settings
-from pages.parts.frame import beside, frame, told
-from pages.parts.live import live_run, shown_run
-from pages.parts.runs import start
-from pages.parts.time_here import size_and_time
+from pages.parts.runs.cards import start
+from pages.parts.settings.form import choose_data, choose_preset, choose_settings
+from pages.parts.shell import cache
+from pages.parts.shell.frame import beside, frame, told
+from pages.parts.train.live import live_run, shown_run
+from pages.parts.train.time_estimate import size_and_time
 
 with frame(
     "Train", "Choose images and settings, start, and watch the model learn; everything keeps running without you."
@@ -19,7 +19,7 @@ with frame(
         size_and_start = st.container()
         with told(size_and_start):
             config = choose_settings(base)
-            train_set, held_out = cached.split(config)
+            train_set, held_out = cache.split(config)
             with size_and_start:
                 size = f"**{num_parameters(config.model):,}** parameters · **{len(train_set):,}** images to train on ·"
                 size_and_time(size, config, len(train_set), len(held_out))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minivit.data.mapped import Images, chunks
+from minivit.data.memmap import Images, chunks
 
 
 def fit(images: Images, img_size: int, in_chans: int) -> Images:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from minivit.data.image_set import ClassImages
-from minivit.data.mapped import memory_limit
+from minivit.data.memmap import memory_limit
 from minivit.errors import DataError
 
 FORMAT_VERSION = 2

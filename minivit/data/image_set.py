@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from minivit.data.mapped import Images, MappedImages, chunks, memory_limit
+from minivit.data.memmap import Images, MappedImages, chunks, memory_limit
 from minivit.errors import DataError
 
 Progress = Callable[[str, int, int], None]  # what is going on, done, total

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from minivit.data.image_set import ImageSet
-from minivit.data.mapped import MappedImages, memory_limit
+from minivit.data.memmap import MappedImages, memory_limit
 
 GPU_SHARE = 0.5  # of the free GPU memory that images may take; activations need the rest
 

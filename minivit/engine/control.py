@@ -7,7 +7,7 @@ from typing import Any
 
 from minivit.config import TrainConfig
 from minivit.data import Progress
-from minivit.engine.devices import ALONE, Group, Interrupted
+from minivit.engine.distributed import ALONE, Group, Interrupted
 from minivit.errors import DataError, MiniViTError, TrainingError
 from minivit.runs import Phase, Run
 

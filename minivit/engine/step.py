@@ -15,10 +15,10 @@ from torch.func import functional_call, grad
 
 from minivit.config import TrainConfig
 from minivit.engine.control import Say
-from minivit.engine.devices import ALONE, Group
+from minivit.engine.distributed import ALONE, Group
 from minivit.engine.optim import FlatParameters, make_optimizer
+from minivit.inference import as_float
 from minivit.model import MiniViT
-from minivit.predict import as_float
 
 Change = Callable[[Tensor, Tensor, Tensor], None]
 Made = TypeVar("Made")

@@ -15,14 +15,14 @@ from torch import Tensor
 from minivit.config import TrainConfig
 from minivit.data import BatchSource, ImageSet, augment, channel_stats, mix_pairs, patches
 from minivit.engine.control import Glance, Say
-from minivit.engine.devices import ALONE, Group, Interrupted
+from minivit.engine.distributed import ALONE, Group, Interrupted
 from minivit.engine.optim import learning_rate
 from minivit.engine.step import Step
 from minivit.engine.whitening import plain_weights, whiten
 from minivit.errors import RunError, TrainingError
+from minivit.inference import as_float, logits
 from minivit.machine import choose_threads
 from minivit.model import MiniViT
-from minivit.predict import as_float, logits
 from minivit.runs import Run
 
 

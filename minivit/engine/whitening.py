@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from minivit.data import patches
-from minivit.data.mapped import Images, chunks
+from minivit.data.memmap import Images, chunks
 from minivit.model import MiniViT
 
 FLOOR = 1e-3  # of the mean variance: directions with less are noise and are not blown up further

@@ -13,13 +13,8 @@ Everything here returns text or bytes; whoever asks decides where they go.
 
 from minivit.export.arrays import article_json, attention_npz, one_head, tokens
 from minivit.export.bertviz import bertviz_html, bertviz_model_html
-from minivit.export.kinds import KINDS, make
+from minivit.export.formats import KINDS, make
+from minivit.export.image_export import OneImage, model_scale
 from minivit.export.model_files import onnx_model, timm_arguments, timm_checkpoint
-from minivit.export.one_image import OneImage, model_scale
 from minivit.export.picture import MapPicture
 from minivit.export.report import report_html
-
-__all__ = [
-    "KINDS", "MapPicture", "OneImage", "article_json", "attention_npz", "bertviz_html", "bertviz_model_html", "make",
-    "model_scale", "one_head", "onnx_model", "report_html", "timm_arguments", "timm_checkpoint", "tokens",
-]  # fmt: skip

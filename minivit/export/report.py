@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from minivit.attention import attend, cls_map
 from minivit.config import settings
 from minivit.data import ImageSet, load_split
-from minivit.export.one_image import model_scale
+from minivit.export.image_export import model_scale
 from minivit.export.picture import Raster, colour_bar, map_tile, rgb, to_svg
 from minivit.figures import SPLIT_COLORS, spread_over, thin
+from minivit.inference import Predictions, predict, wilson
 from minivit.model import num_parameters
-from minivit.predict import Predictions, predict, wilson
 from minivit.runs import Run
 
 NUM_IMAGES = 8

@@ -9,9 +9,4 @@ work        the workers: python -m minivit.sweep SWEEP_DIR WORKER
 from minivit.sweep.space import SweepConfig, Vary, sweep_settings, variable
 from minivit.sweep.storage import without_password
 from minivit.sweep.study import Sweep, Tried, best_of, find_sweep, list_sweeps
-from minivit.sweep.work import as_text, follow, start_workers
-
-__all__ = [
-    "Sweep", "SweepConfig", "Tried", "Vary", "as_text", "best_of", "find_sweep", "follow", "list_sweeps",
-    "start_workers", "sweep_settings", "variable", "without_password",
-]  # fmt: skip
+from minivit.sweep.workers import as_text, follow, start_workers

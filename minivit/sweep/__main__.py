@@ -2,7 +2,7 @@
 
 import sys
 
-from minivit.sweep.work import main
+from minivit.sweep.workers import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1], int(sys.argv[2])))

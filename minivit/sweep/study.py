@@ -25,9 +25,10 @@ from filelock import FileLock, Timeout
 from minivit.config import SCHEMA_VERSION
 from minivit.engine import mix
 from minivit.errors import ConfigError, RunError, SweepError
-from minivit.files import is_held, last_lines, make_unused, read_json, replace_file
 from minivit.machine import num_slots, pick_device
-from minivit.runs import HOLD_SECONDS, STARTUP_SECONDS, Run, default_runs_dir
+from minivit.runs import Run, default_runs_dir
+from minivit.runs.files import is_held, last_lines, make_unused, read_json, replace_file
+from minivit.runs.run import HOLD_SECONDS, STARTUP_SECONDS
 from minivit.sweep.space import SweepConfig
 from minivit.sweep.storage import JOURNAL, open_storage, told
 

@@ -63,14 +63,14 @@ def swept_runs(trained: Run) -> list[Run]:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that a page gave to a worker; no process is started."""
     given: list[Run] = []
-    monkeypatch.setattr("pages.parts.runs.start_worker", given.append)
+    monkeypatch.setattr("pages.parts.runs.cards.start_worker", given.append)
     return given
 
 
 @pytest.fixture(autouse=True)
 def times_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page says how long a training takes in its first run."""
-    monkeypatch.setattr("pages.parts.time_here.WAIT_SECONDS", 60)
+    monkeypatch.setattr("pages.parts.train.time_estimate.WAIT_SECONDS", 60)
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def sent(page: AppTest) -> dict[str, Any]:
 
 
 def unpacked(packed: dict[str, Any]) -> np.ndarray:
-    """The array that `pages.parts.component.packed` packed."""
+    """The array that `pages.parts.components.component.packed` packed."""
     return np.frombuffer(base64.b64decode(packed["base64"]), packed["dtype"]).reshape(packed["shape"])
 
 

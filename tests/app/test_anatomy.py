@@ -13,15 +13,15 @@ from safetensors.torch import save_file
 from streamlit.testing.v1 import AppTest
 from timm.models.vision_transformer import VisionTransformer
 
-from minivit.anatomy import cls_terms, filter_components, overlay_maps, survey
+from minivit.attention.heads import cls_terms, filter_components, overlay_maps, survey
 from minivit.data import load_split
 from minivit.engine import train
 from minivit.figures import filter_images, spread_over
-from minivit.foreign import import_model
+from minivit.imports.importer import import_model
+from minivit.inference import paired_change, predict_run
 from minivit.model import MiniViT
-from minivit.predict import paired_change, predict_run
 from minivit.runs import Moment, Run
-from pages.parts.heads import Effects, in_words
+from pages.parts.anatomy.heads import Effects, in_words
 from tests.app.conftest import Open, told, widget
 
 HEADINGS = [

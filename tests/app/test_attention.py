@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from minivit.attention import attend
+from minivit.attention.faithfulness import Verdict, area, deletion, insertion, rank_correlation
+from minivit.attention.localization import Share, known_answers
+from minivit.attention.methods import METHODS, maps
 from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.engine import train
 from minivit.figures import spread_over
-from minivit.methods import METHODS, maps
-from minivit.predict import predict_run
+from minivit.inference import predict_run
 from minivit.runs import Run
-from minivit.scores import Share, known_answers
-from minivit.trust import Verdict, area, deletion, insertion, rank_correlation
-from pages.parts.trusted import Removal, sentence, written
+from pages.parts.attention.faithfulness import Removal, sentence, written
 from tests.app.conftest import Open, button, charts, told, widget
 
 

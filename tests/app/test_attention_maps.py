@@ -6,8 +6,8 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from minivit.attention import attend, rollout, value_weighted
+from minivit.attention.methods import METHODS, maps
 from minivit.data import load_split
-from minivit.methods import METHODS, maps
 from minivit.runs import Run
 from tests.app.conftest import Open, sent, unpacked
 

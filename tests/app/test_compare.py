@@ -11,11 +11,11 @@ from streamlit.testing.v1 import AppTest
 from minivit.attention import attend, cls_map, entropy
 from minivit.data import load_split
 from minivit.engine import train
-from minivit.predict import predict_run
+from minivit.inference import predict_run
 from minivit.runs import Moment, Run
-from pages.parts.cached import run_scale
-from pages.parts.scrub import Opened
-from pages.parts.scrub.columns import common_scale
+from pages.parts.components.scrub import Opened
+from pages.parts.components.scrub.columns import common_scale
+from pages.parts.shell.cache import run_scale
 from tests.app.conftest import Open, sent, told, unpacked, widget
 
 
@@ -103,7 +103,7 @@ def test_a_click_opens_the_image_at_the_moment_of_the_slider(
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     titles = sent(open_page("compare", run=trained.id))["titles"]
-    monkeypatch.setattr("pages.parts.scrub.scrub", lambda *data, **also: Opened(5, Moment(1)))
+    monkeypatch.setattr("pages.parts.components.scrub.scrub", lambda *data, **also: Opened(5, Moment(1)))
     page = open_page("compare", run=trained.id, layer=1, head=2)
     opened = {name: page.query_params[name] for name in ("image", "epoch", "layer", "head")}
     assert opened == {"image": titles[5].split(":")[0], "epoch": "1", "layer": "1", "head": "2"}
@@ -141,7 +141,7 @@ def test_two_runs_share_the_larger_scale_in_multiples_of_each_one_s_uniform(
 ) -> None:
     other = Run.create(trained.config.changed(patch_size=16), trained.path.parent)
     tops = {trained.id: 0.5, other.id: 0.9}
-    monkeypatch.setattr("pages.parts.cached.run_scale", lambda run: (0.0, tops[run.id]))
+    monkeypatch.setattr("pages.parts.shell.cache.run_scale", lambda run: (0.0, tops[run.id]))
     assert common_scale([trained, other]) == common_scale([other, trained]) == (0, 0.5 * 17)  # 0.9 · 5 is less
     assert common_scale([other]) == (0, 0.9)
 
@@ -171,7 +171,7 @@ def test_weights_that_cannot_be_read_are_left_out_and_named(open_page: Open, tra
 def test_many_moments_are_thinned_evenly_with_the_chosen_ones_among_them(
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pages.parts.cached.MOST_MOMENTS", 2)
+    monkeypatch.setattr("pages.parts.shell.cache.MOST_MOMENTS", 2)
     page = open_page("compare", run=trained.id, before=1, epoch=3)
     assert [frame["moment"] for frame in sent(page)["frames"]] == ["0", "1", "3"]
     assert any("3 of the 6 kept moments are shown" in one.value for one in page.caption)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pages.parts.augmented import CHANGES
+from pages.parts.data.augmented import CHANGES
 from tests.app.conftest import Open, told, widget
 
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from minivit.runs import Run
-from pages.parts import live
-from pages.parts.live import SHARED_SECONDS, Watched
+from pages.parts.train import live
+from pages.parts.train.live import SHARED_SECONDS, Watched
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from minivit.attention.faithfulness import mistakes_scale, ring_mass
+from minivit.attention.methods import maps
 from minivit.data import load_split
-from minivit.methods import maps
-from minivit.predict import predict_run, wilson
+from minivit.inference import predict_run, wilson
 from minivit.runs import Run
-from minivit.trust import mistakes_scale, ring_mass
 from tests.app.conftest import Open, charts, told, widget
 
 
@@ -55,7 +55,7 @@ def test_a_cell_of_mistakes_is_set_against_the_right_answers_of_its_class(
     classes, found = trained.config.classes, predict_run(trained, 1)
     probs = np.eye(3, dtype=np.float32)[(found.labels + np.arange(len(found.labels)) % 2) % 3]  # every second one wrong
     said = replace(found, probs=probs)
-    monkeypatch.setattr("pages.parts.cached.predictions", lambda run, epoch: said)
+    monkeypatch.setattr("pages.parts.shell.cache.predictions", lambda run, epoch: said)
     true, predicted = 0, 1
     page = open_page("predictions", run=trained.id, epoch=1, true=classes[true], predicted=classes[predicted])
     ((heatmap,),) = (chart.data for chart in charts(page))

@@ -5,7 +5,7 @@ import pytest
 from minivit.config import TrainConfig
 from minivit.runs import Run
 from minivit.sweep import Sweep, SweepConfig, Vary, list_sweeps
-from minivit.sweep.work import main
+from minivit.sweep.workers import main
 from tests.app.conftest import Open, button, labels, told, widget
 
 START = "Start this sweep"
@@ -15,7 +15,7 @@ START = "Start this sweep"
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[Sweep]:
     """The sweeps whose workers a page started; no process is started."""
     given: list[Sweep] = []
-    monkeypatch.setattr("pages.parts.sweeps.start_workers", given.append)
+    monkeypatch.setattr("pages.parts.sweeps.sweeps.start_workers", given.append)
     return given
 
 

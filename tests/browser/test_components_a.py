@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from pages.parts.static import plotly_script
+from pages.parts.components.plotly_script import plotly_script
 from tests.browser.conftest import broken_rules, serving
 
 APP = """
 import numpy as np
 import streamlit as st
 
-from pages.parts.confusion import confusion
-from pages.parts.gallery import Title, gallery
-from pages.parts.live_curves import live_curves, to_send
+from pages.parts.components.confusion import confusion
+from pages.parts.components.gallery import Title, gallery
+from pages.parts.components.live_curves import live_curves, to_send
 
 state = st.session_state
 state.setdefault("epoch", 5)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from pages.parts.inspector import quantised
+from pages.parts.components.inspector import quantised
 from tests.browser.canvases import painted, painted_maps
 from tests.browser.conftest import broken_rules, serving
 
@@ -16,7 +16,7 @@ MARKUP = "<img src=x onerror=alert(1)>"
 INSPECTOR = """
 import numpy as np
 import streamlit as st
-from pages.parts.inspector import Reading, inspector
+from pages.parts.components.inspector import Reading, inspector
 
 layers, heads, size = (int(st.query_params.get(name, 1)) for name in ("layers", "heads", "size"))
 even = "even" in st.query_params
@@ -47,7 +47,7 @@ part()
 MAPS = """
 import numpy as np
 import streamlit as st
-from pages.parts.maps import Caption, maps
+from pages.parts.components.maps import Caption, maps
 
 layout = st.query_params.get("layout", "rows")
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
-from pages.parts.inspector import Head, Reading, inspector
+from pages.parts.components.inspector import Head, Reading, inspector
 from tests.browser.canvases import expect_colours, painted, painted_maps
 from tests.browser.conftest import Mount
 

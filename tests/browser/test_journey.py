@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from minivit.predict import predict_run
+from minivit.inference import predict_run
 from minivit.runs import Run
 from tests.browser.conftest import Server, choose, settle, until, watched
 

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
+from minivit.attention.over_training import MEASURES, History
 from minivit.config import TrainConfig
-from minivit.history import MEASURES, History
 from minivit.runs import Moment, Run
-from pages.parts.scrub import Column, Difference, Shown, scrub
+from pages.parts.components.scrub import Column, Difference, Shown, scrub
 from tests.browser.canvases import expect_colours, painted
 from tests.browser.conftest import Mount
 

@@ -12,7 +12,7 @@ from tests.browser.conftest import broken_rules, serving
 TILES = """
 import numpy as np
 import streamlit as st
-from pages.parts.tiles import Row, Scale, Tile, tiles
+from pages.parts.components.tiles import Row, Scale, Tile, tiles
 
 MARKUP = "<img src=x onerror=alert(1)>"
 even, rising = np.full((4, 4), 0.02, np.float32), np.linspace(0, 0.1, 16, dtype=np.float32).reshape(4, 4)

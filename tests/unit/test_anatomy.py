@@ -6,20 +6,20 @@ import pytest
 import torch
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
 
-from minivit import anatomy
+from minivit.attention import heads
 from minivit.config import ViTConfig
 
 
 @pytest.fixture(autouse=True)
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Room for the attention of 4 images of a `random_model`, so that more come in batches of 4."""
-    monkeypatch.setattr(anatomy, "MOST_VALUES", 4.5 * 3 * 4 * 17**2)
+    monkeypatch.setattr(heads, "MOST_VALUES", 4.5 * 3 * 4 * 17**2)
 
 
 @pytest.mark.parametrize(("num_filters", "channels", "patch"), [(64, 3, 2), (8, 3, 4), (40, 1, 4)])
 def test_filter_components_are_the_eigenvectors_of_the_filters_covariance(num_filters, channels, patch):
     weight = torch.randn(num_filters, channels, patch, patch, generator=torch.Generator().manual_seed(0)) + 1
-    components, shares = anatomy.filter_components(weight)
+    components, shares = heads.filter_components(weight)
     eigenvalues, vectors = np.linalg.eigh(np.cov(weight.flatten(1).double().numpy(), rowvar=False))
     num = min(28, num_filters - 1, channels * patch * patch)
     assert components.shape == (num, channels, patch, patch) and shares.shape == (num,)
@@ -34,7 +34,7 @@ def test_filters_that_mix_two_patterns_have_two_components():
     red, edge = torch.zeros(2, 3, 4, 4)
     red[0], edge[:, :, :2], edge[:, :, 2:] = 1, 1, -1
     mixed = torch.randn(30, 2, generator=torch.Generator().manual_seed(1)) @ torch.stack([red, edge]).flatten(1)
-    components, shares = anatomy.filter_components(mixed.unflatten(1, (3, 4, 4)))
+    components, shares = heads.filter_components(mixed.unflatten(1, (3, 4, 4)))
     assert shares[:2].sum().item() == pytest.approx(1) and shares[1] > 0.1
     plane = torch.linalg.qr(torch.stack([red, edge]).flatten(1).T).Q
     for component in components[:2].flatten(1):
@@ -42,14 +42,14 @@ def test_filters_that_mix_two_patterns_have_two_components():
 
 
 def test_filters_that_are_all_alike_explain_nothing():
-    _, shares = anatomy.filter_components(torch.ones(8, 1, 2, 2))
+    _, shares = heads.filter_components(torch.ones(8, 1, 2, 2))
     assert shares.tolist() == [0] * 4
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_survey_is_the_mean_over_images_of_each_layer_and_head(kind):
     model, images = random_model(**kind), random_images(11)
-    found = anatomy.survey(model, images)
+    found = heads.survey(model, images)
     seen = [yardstick.vit_forward(weights_of(model), image.numpy(), **settings_of(model)) for image in images]
     for layer in range(3):
         attn = [one.attn[layer] for one in seen]
@@ -62,7 +62,7 @@ def test_overlays_are_the_rollout_of_each_image_and_the_mean_cls_map_where_there
     images = random_images(3)
     for depth in (3, 1):
         model = random_model(depth=depth)
-        probs, maps = anatomy.overlay_maps(model, images)
+        probs, maps = heads.overlay_maps(model, images)
         for image, said, found in zip(images, probs, maps, strict=True):
             seen = yardstick.vit_forward(weights_of(model), image.numpy(), **settings_of(model))
             expected = yardstick.rollout(seen.attn) if depth > 1 else seen.attn[0].mean(0)[0, 1:]
@@ -77,13 +77,13 @@ def test_uniform_attention_gives_the_overlay_that_is_marked_on_the_scale(depth):
         for block in model.blocks:
             block.attn.qkv.weight.zero_()
             block.attn.qkv.bias.zero_()
-    _, maps = anatomy.overlay_maps(model, random_images(2))
-    np.testing.assert_allclose(maps, anatomy.uniform_overlay(model.config), atol=1e-6)
+    _, maps = heads.overlay_maps(model, random_images(2))
+    np.testing.assert_allclose(maps, heads.uniform_overlay(model.config), atol=1e-6)
 
 
 def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
     model, images = random_model(norm="post", pos_embed="sine", act="relu"), random_images(11)
-    found, weights = anatomy.cls_terms(model, images), weights_of(model)
+    found, weights = heads.cls_terms(model, images), weights_of(model)
     qkv, bias = weights["blocks.0.attn.qkv.weight"], weights["blocks.0.attn.qkv.bias"]
     rows = []  # of each image the scores of CLS in four terms, (4, H, N)
     for image, maps in zip(images, found.maps, strict=True):
@@ -106,6 +106,6 @@ def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
 
 def test_a_look_takes_all_images_of_a_small_model_and_few_of_a_large_one():
     large = ViTConfig(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12, mlp_ratio=4)
-    assert anatomy.affordable(ViTConfig(), 64) == 64
-    assert anatomy.affordable(large, 64) == 8
-    assert 8 < anatomy.affordable(large.model_copy(update={"embed_dim": 192}), 256) < 256
+    assert heads.affordable(ViTConfig(), 64) == 64
+    assert heads.affordable(large, 64) == 8
+    assert 8 < heads.affordable(large.model_copy(update={"embed_dim": 192}), 256) < 256

@@ -9,11 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from minivit import archive
-from minivit.archive import pack, unpack
 from minivit.engine import train
 from minivit.errors import RunError
-from minivit.runs import Run, list_runs
+from minivit.runs import Run, archive, list_runs
+from minivit.runs.archive import pack, unpack
 
 
 @pytest.fixture

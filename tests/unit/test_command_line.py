@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from minivit.__main__ import ProgressBar, main
+from minivit.cli.main import ProgressBar, main
 from minivit.config import preset, settings
 from minivit.engine import train
 from minivit.runs import Run
@@ -178,7 +178,7 @@ def test_the_keyboard_ends_it_with_what_to_do_next_and_no_traceback(call, tiny, 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minivit.__main__.train", interrupted)
+    monkeypatch.setattr("minivit.cli.main.train", interrupted)
     run = Run.create(tiny)
     code, out, err = call("resume", run.path)
     assert code == 130 and out.splitlines()[-1] == str(run.path)
@@ -339,7 +339,7 @@ def test_a_damaged_checkpoint_is_refused_by_its_path(call, copy, command):
 
 
 def test_a_run_that_another_worker_has_is_not_resumed(call, copy, monkeypatch):
-    monkeypatch.setattr("minivit.runs.HOLD_SECONDS", 0.1)
+    monkeypatch.setattr("minivit.runs.run.HOLD_SECONDS", 0.1)
     with copy.hold():
         assert_one_sentence(*call("resume", copy.path), copy.id, "busy")
 

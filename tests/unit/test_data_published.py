@@ -22,7 +22,7 @@ from torchvision import datasets
 from minivit import data
 from minivit.data import load_images
 from minivit.data.batches import fit
-from minivit.data.published import CIFAR100_CLASSES, PUBLISHED
+from minivit.data.torchvision import CIFAR100_CLASSES, PUBLISHED
 from minivit.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("own_data")

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pictures import fill, picture, pixels
 from PIL import ImageOps
 
-from minivit import data, shapes
+from minivit import data
 from minivit.config import TrainConfig
-from minivit.data import ImageSet, load_images, load_split
+from minivit.data import ImageSet, drawing, load_images, load_split
 from minivit.data.batches import fit
 from minivit.errors import DataError
 
@@ -95,7 +95,7 @@ def test_settings_take_all_classes_of_a_set_that_lacks_theirs(pets: Path) -> Non
     assert fitted.classes == ("ant", "bee", "cow") and fitted.model.num_classes == 3
     kept = fitted.changed(classes=("cow", "ant"))
     assert data.fit_classes(kept) is kept
-    assert data.fit_classes(TrainConfig(dataset="shapes")).classes == shapes.CLASSES
+    assert data.fit_classes(TrainConfig(dataset="shapes")).classes == drawing.CLASSES
 
 
 # Image sets
@@ -129,11 +129,11 @@ def test_a_selection_keeps_images_labels_and_masks_together() -> None:
 
 def test_shapes_come_with_masks_in_turns_and_are_kept(own_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = load_images("shapes", classes=["star", "circle"], images_per_class=20)
-    images, _, masks = shapes.draw(20, seed=0, classes=["circle", "star"])
+    images, _, masks = drawing.draw(20, seed=0, classes=["circle", "star"])
     assert torch.equal(found.images, images) and found.masks is not None and torch.equal(found.masks, masks)
     assert found.labels[:4].tolist() == [1, 0, 1, 0]
     assert load_images("shapes", images_per_class=2, img_size=16, in_chans=1).images.shape == (20, 1, 16, 16)
-    monkeypatch.setattr(shapes, "draw", lambda *_, **__: pytest.fail("drawn again"))
+    monkeypatch.setattr(drawing, "draw", lambda *_, **__: pytest.fail("drawn again"))
     again = load_images("shapes", classes=["star", "circle"], images_per_class=20)
     assert again.fingerprint() == found.fingerprint() and again.masks is not None and torch.equal(again.masks, masks)
 

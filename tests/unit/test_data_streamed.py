@@ -18,10 +18,10 @@ from minivit.config import TrainConfig, preset
 from minivit.data import BatchSource, ImageSet, folder, load_images, load_split, source
 from minivit.data.cache import cached
 from minivit.data.image_set import ClassImages
-from minivit.data.mapped import MappedImages, memory_limit
+from minivit.data.memmap import MappedImages, memory_limit
 from minivit.engine import train
 from minivit.errors import DataError
-from minivit.predict import predict_run
+from minivit.inference import predict_run
 from minivit.runs import Run
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def test_a_quarter_of_the_memory_is_for_images_unless_a_person_says_otherwise(
 ) -> None:
     monkeypatch.delenv("MINIVIT_MEMORY", raising=False)
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    monkeypatch.setattr("minivit.data.mapped.CGROUP_LIMIT", tmp_path / "max")
+    monkeypatch.setattr("minivit.data.memmap.CGROUP_LIMIT", tmp_path / "max")
     assert memory_limit() == there // 4
     (tmp_path / "max").write_text("max\n")  # a container without a limit
     assert memory_limit() == there // 4

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from minivit.config import TrainConfig
 from minivit.engine import train
-from minivit.engine.devices import ALONE, Follower
+from minivit.engine.distributed import ALONE, Follower
 from minivit.errors import ConfigError, DataError
 from minivit.machine import choose_threads, pick_device, slots_needed
 from minivit.model import MiniViT

@@ -8,7 +8,7 @@ import pytest
 import torch
 from trainings import assert_same, loss_by_hand, quiet, trained, weights
 
-from minivit import engine, machine
+from minivit import machine
 from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.engine import (
@@ -17,8 +17,8 @@ from minivit.engine import (
 )
 from minivit.engine import step as step_module
 from minivit.errors import ConfigError, DataError, RunError, TrainingError
+from minivit.inference import predict_run, wilson
 from minivit.model import MiniViT
-from minivit.predict import predict_run, wilson
 from minivit.runs import Run
 
 pytestmark = pytest.mark.timeout(120)  # a loop that never ends fails
@@ -137,7 +137,7 @@ def test_a_channel_that_is_the_same_in_all_images_does_not_spoil_normalisation(t
             part.images[:, 2] = 0
         return parts
 
-    monkeypatch.setattr(engine, "load_split", without_blue)
+    monkeypatch.setattr("minivit.engine.loop.load_split", without_blue)
     run = trained(tiny.changed(normalize=True, epochs=1))
     assert all(math.isfinite(row["test_loss"]) for row in run.metrics())
 
@@ -306,7 +306,7 @@ def test_the_keyboard_stops_a_run_and_it_goes_on_later(tiny, every_step):
 
 
 def test_a_run_that_is_held_is_refused_and_left_as_it_is(tiny, monkeypatch):
-    monkeypatch.setattr("minivit.runs.HOLD_SECONDS", 0.1)
+    monkeypatch.setattr("minivit.runs.run.HOLD_SECONDS", 0.1)
     run = Run.create(tiny)
     with run.hold():
         run.set_state("training", 2, "by the first worker")

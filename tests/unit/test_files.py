@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from minivit import files
-from minivit.files import json_rows, last_lines, parsed, read_json, replace_file
+from minivit.runs import files
+from minivit.runs.files import json_rows, last_lines, parsed, read_json, replace_file
 
 
 def add(path: Path, *rows: object, end: str = "\n") -> None:

@@ -12,8 +12,8 @@ from minivit.attention import attend
 from minivit.data import load_split
 from minivit.engine import train
 from minivit.errors import ConfigError, DataError, MiniViTError, RunError
-from minivit.foreign import import_model, read_shape, read_weights
-from minivit.predict import predict_run
+from minivit.imports.importer import import_model, read_shape, read_weights
+from minivit.inference import predict_run
 from minivit.runs import Run
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 128, "depth": 3, "num_heads": 2, "num_classes": 5}

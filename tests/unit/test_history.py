@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from minivit.attention import attend, cls_map, divergence, entropy, image_dependence, image_share
+from minivit.attention.over_training import MEASURES, Look, all_heads, gather, look, measure
 from minivit.config import TrainConfig
-from minivit.history import MEASURES, Look, all_heads, gather, look, measure
 from minivit.model import MiniViT
 from minivit.runs import Moment
 

@@ -2,10 +2,11 @@ import pytest
 import torch
 from small_models import random_images, random_model
 
-from minivit import attention, trust
+from minivit import attention
+from minivit.attention import faithfulness
+from minivit.attention.methods import METHODS, maps, unavailable
 from minivit.config import ViTConfig
 from minivit.errors import ConfigError
-from minivit.methods import METHODS, maps, unavailable
 from minivit.model import MiniViT
 
 
@@ -24,8 +25,8 @@ def test_each_method_gives_what_its_own_function_gives():
         "rollout": attention.rollout(attn),
         "relevance": attention.relevance(model, images, classes),
         "value_weighted": attention.cls_map(attention.value_weighted(model, images)[1], 2),
-        "occlusion": trust.occlusion(model, images, classes, "mean"),
-        "occlusion_drop": trust.occlusion(model, images, classes, "drop"),
+        "occlusion": faithfulness.occlusion(model, images, classes, "mean"),
+        "occlusion_drop": faithfulness.occlusion(model, images, classes, "drop"),
     }
     for name in METHODS:
         found = maps(name, model, images, classes, layer=1, head=2)

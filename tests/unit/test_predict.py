@@ -11,8 +11,17 @@ from minivit.config import TrainConfig, ViTConfig
 from minivit.data import load_split
 from minivit.engine import train
 from minivit.errors import DataError, RunError
+from minivit.inference import (
+    Predictions,
+    as_float,
+    logits,
+    paired_change,
+    precision_recall,
+    predict,
+    predict_run,
+    wilson,
+)
 from minivit.model import MiniViT
-from minivit.predict import Predictions, as_float, logits, paired_change, precision_recall, predict, predict_run, wilson
 from minivit.runs import Run
 
 # A busy machine is no mistake.

@@ -10,11 +10,11 @@ import torch
 
 from minivit.config import preset
 from minivit.data import ImageSet
-from minivit.data.mapped import MappedImages
+from minivit.data.memmap import MappedImages
 from minivit.errors import RunError
+from minivit.inference import Predictions
 from minivit.model import MiniViT
-from minivit.predict import Predictions
-from pages.parts.remembered import MEMORY, MOST_BYTES, Memory, num_bytes, remembered
+from pages.parts.shell.memoize import MEMORY, MOST_BYTES, Memory, num_bytes, remembered
 
 
 def test_the_values_that_nobody_asked_for_the_longest_go_when_all_pass_the_bound():

@@ -9,7 +9,7 @@ from minivit.engine import train
 from minivit.errors import RunError
 from minivit.export import make, report_html
 from minivit.export.report import _answer, _confusion
-from minivit.predict import predict_run, wilson
+from minivit.inference import predict_run, wilson
 from minivit.runs import Run
 
 

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save_file
 from trainings import keep, write
 
-from minivit import runs
 from minivit.engine import train
 from minivit.errors import RunError
 from minivit.model import MiniViT
 from minivit.runs import Moment, Run, find_run
+from minivit.runs import run as runs
 
 COLUMNS = {
     "epoch", "train_loss", "train_acc", "test_loss", "test_acc", "lr", "train_seconds", "eval_seconds",

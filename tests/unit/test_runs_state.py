@@ -11,11 +11,11 @@ from filelock import FileLock
 from safetensors.torch import load_file
 from trainings import keep, write
 
-from minivit import runs
 from minivit.config import TrainConfig
 from minivit.errors import RunError
-from minivit.files import read_json
 from minivit.runs import Run, find_run, fold, list_runs
+from minivit.runs import run as runs
+from minivit.runs.files import read_json
 
 # State
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from minivit.attention.localization import KnownAnswer, Share, faithfulness, known_answers, report
+from minivit.attention.methods import METHODS
 from minivit.config import TrainConfig, ViTConfig
 from minivit.data import load_split
 from minivit.engine import train
 from minivit.errors import ConfigError, DataError
-from minivit.methods import METHODS
 from minivit.model import MiniViT
 from minivit.runs import Run
-from minivit.scores import KnownAnswer, Share, faithfulness, known_answers, report
 
 Known = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # images, masks, labels
 

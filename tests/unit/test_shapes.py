@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from minivit.data.drawing import AREA, CLASSES, draw
 from minivit.errors import DataError
-from minivit.shapes import AREA, CLASSES, draw
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from minivit.__main__ import main as command
+from minivit.cli.main import main as command
 from minivit.config import TrainConfig
 from minivit.errors import ConfigError, SweepError
 from minivit.runs import Run, default_runs_dir, list_runs
 from minivit.sweep import Sweep, SweepConfig, Vary, find_sweep, follow, list_sweeps, start_workers
-from minivit.sweep.work import main, take
+from minivit.sweep.workers import main, take
 from minivit.worker import PROJECT
 
 pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
@@ -268,7 +268,7 @@ def test_a_run_that_somebody_stops_by_itself_is_pruned_and_not_started_again(sma
         run.ask("stop")
         return run
 
-    monkeypatch.setattr("minivit.sweep.work.Run.create", stopped)
+    monkeypatch.setattr("minivit.sweep.workers.Run.create", stopped)
     monkeypatch.setattr("minivit.engine.control.GLANCE_SECONDS", -1.0)
     assert main(str(sweep.path), 0) == 0
     (tried,) = sweep.trials()

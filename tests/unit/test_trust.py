@@ -6,7 +6,7 @@ import torch
 from captum.attr import Occlusion
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
 
-from minivit import trust
+from minivit.attention import faithfulness
 from minivit.errors import DataError
 from minivit.model import MiniViT
 
@@ -28,7 +28,7 @@ def score_of_kept(model: MiniViT, image: torch.Tensor, label: int):
 @pytest.mark.parametrize("kind", KINDS)
 def test_filled_occlusion_agrees_with_captum_and_the_yardstick(kind):
     model, images, classes = random_model(**kind), random_images(3), torch.tensor([3, 0, 2])
-    ours = trust.occlusion(model, images, classes)
+    ours = faithfulness.occlusion(model, images, classes)
     mean = images.mean((2, 3), keepdim=True)
     theirs = Occlusion(model).attribute(
         images, target=classes, sliding_window_shapes=(3, 8, 8), strides=(3, 8, 8), baselines=mean.expand_as(images)
@@ -46,7 +46,7 @@ def test_filled_occlusion_agrees_with_captum_and_the_yardstick(kind):
 
 def test_dropped_occlusion_is_the_logit_less_that_without_the_token():
     model, images = random_model(), random_images(2)
-    ours, weights = trust.occlusion(model, images, torch.tensor([1, 2]), how="drop"), weights_of(model)
+    ours, weights = faithfulness.occlusion(model, images, torch.tensor([1, 2]), how="drop"), weights_of(model)
     for patch in (0, 6, 15):
         kept = [place for place in range(16) if place != patch]
         whole, less = (
@@ -59,8 +59,8 @@ def test_dropped_occlusion_is_the_logit_less_that_without_the_token():
 @pytest.mark.parametrize("how", ["mean", "drop"])
 def test_occlusion_of_one_class_rather_than_another_is_the_difference_of_both(how):
     model, images, first, second = random_model(), random_images(2), torch.tensor([0, 1]), torch.tensor([2, 3])
-    found = trust.occlusion(model, images, first, how, against=second)
-    apart = trust.occlusion(model, images, first, how) - trust.occlusion(model, images, second, how)
+    found = faithfulness.occlusion(model, images, first, how, against=second)
+    apart = faithfulness.occlusion(model, images, first, how) - faithfulness.occlusion(model, images, second, how)
     torch.testing.assert_close(found, apart, atol=1e-5, rtol=1e-5)
 
 
@@ -68,7 +68,10 @@ def test_occlusion_of_one_class_rather_than_another_is_the_difference_of_both(ho
 def test_deletion_and_insertion_agree_with_the_yardstick_patch_by_patch(kind):
     model, images, classes = random_model(**kind), random_images(2), torch.tensor([3, 0])
     maps = torch.rand(2, 16, generator=torch.Generator().manual_seed(0))
-    gone, come = trust.deletion(model, images, classes, maps), trust.insertion(model, images, classes, maps)
+    gone, come = (
+        faithfulness.deletion(model, images, classes, maps),
+        faithfulness.insertion(model, images, classes, maps),
+    )
     for image in range(2):
         score, order = score_of_kept(model, images[image], classes[image]), np.argsort(-maps[image].numpy()).tolist()
         np.testing.assert_allclose(gone[image], yardstick.deletion_curve(score, order, 16), atol=1e-5)
@@ -78,7 +81,7 @@ def test_deletion_and_insertion_agree_with_the_yardstick_patch_by_patch(kind):
 def test_set_against_another_class_the_curves_follow_the_probability_of_one_out_of_two():
     model, images, first, second = random_model(), random_images(2), torch.tensor([3, 0]), torch.tensor([1, 2])
     maps = torch.rand(2, 16, generator=torch.Generator().manual_seed(0))
-    for measure in (trust.deletion, trust.insertion):
+    for measure in (faithfulness.deletion, faithfulness.insertion):
         found = measure(model, images, first, maps, second)
         p_first, p_second = (measure(model, images, classes, maps) for classes in (first, second))
         torch.testing.assert_close(found, p_first / (p_first + p_second), atol=1e-6, rtol=1e-5)
@@ -87,7 +90,10 @@ def test_set_against_another_class_the_curves_follow_the_probability_of_one_out_
 def test_deletion_begins_with_the_whole_image_and_insertion_ends_with_it():
     model, images, classes, maps = random_model(), random_images(3), torch.tensor([0, 1, 2]), torch.rand(3, 16)
     whole = model(images).softmax(1).gather(1, classes[:, None])[:, 0].detach()
-    gone, come = trust.deletion(model, images, classes, maps), trust.insertion(model, images, classes, maps)
+    gone, come = (
+        faithfulness.deletion(model, images, classes, maps),
+        faithfulness.insertion(model, images, classes, maps),
+    )
     torch.testing.assert_close(gone[:, 0], whole)
     torch.testing.assert_close(come[:, -1], whole)
     torch.testing.assert_close(gone[:, -1], come[:, 0])  # CLS alone
@@ -96,44 +102,44 @@ def test_deletion_begins_with_the_whole_image_and_insertion_ends_with_it():
 
 def test_the_area_is_rises():
     curve = torch.tensor([[0.9, 0.7, 0.4, 0.2, 0.1], [1, 1, 1, 1, 1]])
-    assert trust.area(curve).tolist() == pytest.approx([0.45, 1])
-    assert trust.area(curve)[0].item() == pytest.approx(yardstick.rise_area(curve[0]))
+    assert faithfulness.area(curve).tolist() == pytest.approx([0.45, 1])
+    assert faithfulness.area(curve)[0].item() == pytest.approx(yardstick.rise_area(curve[0]))
 
 
 def test_random_areas_are_those_of_maps_in_a_random_order():
     model, images, classes = random_model(), random_images(2), torch.tensor([1, 3])
-    areas = trust.random_areas(model, images, classes, 3, torch.Generator().manual_seed(7))
+    areas = faithfulness.random_areas(model, images, classes, 3, torch.Generator().manual_seed(7))
     assert areas.shape == (2, 3) and len(set(areas.flatten().tolist())) == 6
     orders = torch.rand(6, 16, generator=torch.Generator().manual_seed(7)).argsort(1).view(2, 3, 16)
     for number in range(3):
         maps = -orders[:, number].argsort(1).float()  # the first of the order is the highest
-        expected = trust.area(trust.deletion(model, images, classes, maps))
+        expected = faithfulness.area(faithfulness.deletion(model, images, classes, maps))
         torch.testing.assert_close(areas[:, number], expected, atol=1e-6, rtol=1e-5)
-    again = trust.random_areas(model, images, classes, 3, torch.Generator().manual_seed(7))
+    again = faithfulness.random_areas(model, images, classes, 3, torch.Generator().manual_seed(7))
     assert torch.equal(areas, again)
 
 
 def test_a_batch_that_is_done_in_parts_gives_what_each_image_gives_alone():
     model, images = random_model(depth=1, patch_size=4), random_images(180)
     classes, maps = torch.arange(180) % 4, torch.rand(180, 64)
-    assert len(list(trust._chunks(classes, model))) > 1  # for occlusion three images are enough
-    of_all = trust.deletion(model, images, classes, maps), trust.insertion(model, images, classes, maps)
-    occluded = trust.occlusion(model, images[:3], classes[:3])
+    assert len(list(faithfulness._chunks(classes, model))) > 1  # for occlusion three images are enough
+    of_all = faithfulness.deletion(model, images, classes, maps), faithfulness.insertion(model, images, classes, maps)
+    occluded = faithfulness.occlusion(model, images[:3], classes[:3])
     for image in (0, 2, 179):
         one = slice(image, image + 1)
         arguments = model, images[one], classes[one], maps[one]
-        for found, measure in zip(of_all, (trust.deletion, trust.insertion), strict=True):
+        for found, measure in zip(of_all, (faithfulness.deletion, faithfulness.insertion), strict=True):
             torch.testing.assert_close(found[one], measure(*arguments), atol=1e-5, rtol=1e-5)
         if image < 3:
-            torch.testing.assert_close(occluded[one], trust.occlusion(*arguments[:3]), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(occluded[one], faithfulness.occlusion(*arguments[:3]), atol=1e-5, rtol=1e-5)
 
 
 def test_models_are_left_as_they_were_and_pixels_may_be_whole_numbers():
     model = random_model().train()
     images = (random_images(2) * 255).to(torch.uint8)
-    maps = trust.occlusion(model, images, torch.tensor([0, 1]))
+    maps = faithfulness.occlusion(model, images, torch.tensor([0, 1]))
     assert model.training and not maps.requires_grad
-    torch.testing.assert_close(maps, trust.occlusion(model, images.float() / 255, torch.tensor([0, 1])))
+    torch.testing.assert_close(maps, faithfulness.occlusion(model, images.float() / 255, torch.tensor([0, 1])))
 
 
 # The verdict
@@ -143,30 +149,30 @@ def test_for_a_set_of_images_the_verdict_is_wilcoxons():
     generator = torch.Generator().manual_seed(0)
     random = 0.5 + 0.1 * torch.rand(40, 10, generator=generator)
     areas = random.mean(1) - 0.02 * torch.rand(40, generator=generator)
-    found = trust.verdict(areas, random, "deletion")
+    found = faithfulness.verdict(areas, random, "deletion")
     assert found.words == "better than random"
     assert found.p == pytest.approx(scipy.stats.wilcoxon(areas.double() - random.double().mean(1)).pvalue)
     assert found.random_sd == pytest.approx(random.mean(0).std().item(), abs=1e-6)
-    assert trust.verdict(areas, random, "insertion").words == "worse than random"
+    assert faithfulness.verdict(areas, random, "insertion").words == "worse than random"
     either_way = random.mean(1) + 0.02 * (torch.arange(40) % 2 - 0.5)
-    assert trust.verdict(either_way, random, "deletion").words == "no better than random"
+    assert faithfulness.verdict(either_way, random, "deletion").words == "no better than random"
     assert "paired over 40 images" in str(found)
 
 
 def test_for_one_image_the_verdict_counts_deviations_of_random_orders():
     random = torch.tensor([[0.4, 0.5, 0.6]])
-    assert trust.verdict(torch.tensor([0.24]), random, "deletion").words == "better than random"
-    assert trust.verdict(torch.tensor([0.34]), random, "deletion").words == "no better than random"
-    assert trust.verdict(torch.tensor([0.76]), random, "deletion").words == "worse than random"
-    assert trust.verdict(torch.tensor([0.76]), random, "insertion").words == "better than random"
-    two_deviations = trust.verdict(torch.tensor([0.7]), random, "deletion")
+    assert faithfulness.verdict(torch.tensor([0.24]), random, "deletion").words == "better than random"
+    assert faithfulness.verdict(torch.tensor([0.34]), random, "deletion").words == "no better than random"
+    assert faithfulness.verdict(torch.tensor([0.76]), random, "deletion").words == "worse than random"
+    assert faithfulness.verdict(torch.tensor([0.76]), random, "insertion").words == "better than random"
+    two_deviations = faithfulness.verdict(torch.tensor([0.7]), random, "deletion")
     assert two_deviations.p == pytest.approx(2 * scipy.stats.norm.sf(2), abs=1e-5)
     assert "one image" in str(two_deviations)
 
 
 @pytest.mark.parametrize("p", [0.02, 0.049, 0.051, 0.09])
 def test_near_the_edge_of_chance_one_image_is_too_close_to_call_and_many_are_not(p):
-    lonely, many = (trust.Verdict("deletion", 0.4, 0.5, 0.05, p, count) for count in (1, 64))
+    lonely, many = (faithfulness.Verdict("deletion", 0.4, 0.5, 0.05, p, count) for count in (1, 64))
     assert lonely.words == "too close to call" and "too close to call (one image" in str(lonely)
     assert many.words == ("better than random" if p < 0.05 else "no better than random")
 
@@ -175,18 +181,18 @@ def test_near_the_edge_of_chance_one_image_is_too_close_to_call_and_many_are_not
 def test_where_no_order_changes_anything_no_map_is_better_than_random(num_images):
     flat = torch.full((num_images, 5), 0.25)
     for curve in ("deletion", "insertion"):
-        assert trust.verdict(flat[:, 0], flat, curve).words == "no better than random"
+        assert faithfulness.verdict(flat[:, 0], flat, curve).words == "no better than random"
 
 
 def test_rank_correlation_is_spearmans_with_ties_averaged():
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randint(0, 6, (5, 64), generator=generator).float(), torch.rand(5, 64, generator=generator)
-    found = trust.rank_correlation(a, b)
+    found = faithfulness.rank_correlation(a, b)
     for image in range(5):
         assert found[image].item() == pytest.approx(scipy.stats.spearmanr(a[image], b[image]).statistic, abs=1e-5)
         assert found[image].item() == pytest.approx(yardstick.spearman(a[image], b[image]), abs=1e-5)
-    assert trust.rank_correlation(b, b.exp()).tolist() == pytest.approx([1] * 5)
-    assert trust.rank_correlation(torch.ones(1, 4), b[:1, :4]).isnan().all()
+    assert faithfulness.rank_correlation(b, b.exp()).tolist() == pytest.approx([1] * 5)
+    assert faithfulness.rank_correlation(torch.ones(1, 4), b[:1, :4]).isnan().all()
 
 
 # Known answers
@@ -201,7 +207,7 @@ def random_masks(count: int) -> torch.Tensor:
 
 def test_mass_inside_and_pointing_agree_with_the_yardstick():
     masks, maps = random_masks(20), torch.rand(20, 16, generator=torch.Generator().manual_seed(0)) ** 4
-    mass, hits = trust.mass_inside(maps, masks, 8), trust.pointing(maps, masks, 8)
+    mass, hits = faithfulness.mass_inside(maps, masks, 8), faithfulness.pointing(maps, masks, 8)
     for image in range(20):
         assert mass[image].item() == pytest.approx(yardstick.mass_inside(maps[image], masks[image], 8), abs=1e-5)
         assert hits[image].item() == yardstick.pointing(maps[image], masks[image], 8)
@@ -210,24 +216,24 @@ def test_mass_inside_and_pointing_agree_with_the_yardstick():
 
 def test_uniform_maps_have_the_mass_and_the_hits_of_chance():
     masks = random_masks(20)
-    torch.testing.assert_close(trust.mass_inside(torch.ones(20, 16), masks, 8), trust.uniform_mass(masks))
-    assert trust.uniform_mass(masks).tolist() == pytest.approx([9 * 12 / 32**2] * 20)
+    torch.testing.assert_close(faithfulness.mass_inside(torch.ones(20, 16), masks, 8), faithfulness.uniform_mass(masks))
+    assert faithfulness.uniform_mass(masks).tolist() == pytest.approx([9 * 12 / 32**2] * 20)
     each_patch = torch.eye(16)
     for image in range(3):
-        hits = trust.pointing(each_patch, masks[image].expand(16, 32, 32), 8).float().mean()
-        assert trust.uniform_pointing(masks, 8)[image] == hits
+        hits = faithfulness.pointing(each_patch, masks[image].expand(16, 32, 32), 8).float().mean()
+        assert faithfulness.uniform_pointing(masks, 8)[image] == hits
 
 
 def test_only_what_is_above_zero_counts_as_mass():
     mask = torch.zeros(1, 4, 4, dtype=torch.bool)
     mask[0, :2, :2] = True
-    assert trust.mass_inside(torch.tensor([[1.0, 3, -8, 0]]), mask, 2).item() == pytest.approx(0.25)
-    assert trust.mass_inside(torch.tensor([[-1.0, 0, -8, 0]]), mask, 2).item() == 0
+    assert faithfulness.mass_inside(torch.tensor([[1.0, 3, -8, 0]]), mask, 2).item() == pytest.approx(0.25)
+    assert faithfulness.mass_inside(torch.tensor([[-1.0, 0, -8, 0]]), mask, 2).item() == 0
 
 
 def test_the_bootstrap_interval_is_that_of_the_mean():
     values = torch.randn(400, generator=torch.Generator().manual_seed(0)) + 3
-    low, high = trust.bootstrap(values)
+    low, high = faithfulness.bootstrap(values)
     half = 1.96 * values.std().item() / 20
     assert low == pytest.approx(values.mean().item() - half, abs=0.02)
     assert high == pytest.approx(values.mean().item() + half, abs=0.02)
@@ -240,24 +246,24 @@ def test_the_bootstrap_interval_is_that_of_the_mean():
     ("grid", "ring", "middle"), [(8, 28 / 64, 16 / 64), (4, 12 / 16, 4 / 16), (5, 16 / 25, 9 / 25)]
 )
 def test_a_uniform_map_has_the_uniform_mass_on_ring_and_middle(grid, ring, middle):
-    found = trust.ring_mass(torch.full((2, grid**2), 0.01))
+    found = faithfulness.ring_mass(torch.full((2, grid**2), 0.01))
     assert (found.uniform_ring, found.uniform_middle) == pytest.approx((ring, middle))
     assert found.ring.tolist() == pytest.approx([ring] * 2) and found.middle.tolist() == pytest.approx([middle] * 2)
 
 
 def test_a_corner_is_all_ring_and_the_centre_all_middle():
-    found = trust.ring_mass(torch.eye(64)[[7, 8 * 3 + 4, 8 + 1]])
+    found = faithfulness.ring_mass(torch.eye(64)[[7, 8 * 3 + 4, 8 + 1]])
     assert found.ring.tolist() == [1, 0, 0] and found.middle.tolist() == [0, 1, 0]
 
 
 def test_mistakes_minus_right_compares_images_of_one_class():
     maps = torch.arange(10.0).view(5, 2)
     labels, predicted = torch.tensor([0, 0, 0, 1, 0]), torch.tensor([0, 1, 1, 1, 2])
-    found = trust.mistakes_minus_right(maps, labels, predicted, true=0, mistaken=1)
+    found = faithfulness.mistakes_minus_right(maps, labels, predicted, true=0, mistaken=1)
     assert found.tolist() == [(2 + 4) / 2 - 0, (3 + 5) / 2 - 1]
     for true, mistaken in ((1, 0), (2, 0)):
         with pytest.raises(DataError, match="another cell"):
-            trust.mistakes_minus_right(maps, labels, predicted, true, mistaken)
+            faithfulness.mistakes_minus_right(maps, labels, predicted, true, mistaken)
 
 
 def test_cells_of_mistakes_share_the_largest_difference_that_is_not_noise():
@@ -268,10 +274,10 @@ def test_cells_of_mistakes_share_the_largest_difference_that_is_not_noise():
     labels[:2], predicted[:2], maps[:2] = 2, 3, 100  # a cell of two
     labels[2], maps[2] = -1, 1000  # of no class of the model
     cells = [(true, said) for true in range(3) for said in range(3) if true != said]
-    sizes = [trust.mistakes_minus_right(maps, labels, predicted, *cell).abs().max().item() for cell in cells]
-    assert trust.mistakes_scale(maps, labels, predicted, fewest=3) == pytest.approx(max(sizes), rel=1e-5)
-    assert trust.mistakes_scale(maps, labels, predicted, fewest=1) > 90
-    assert trust.mistakes_scale(maps, labels, predicted, fewest=50) > 90  # where no cell has so many, all count
-    assert trust.mistakes_scale(maps, predicted, predicted, fewest=1) == 0
+    sizes = [faithfulness.mistakes_minus_right(maps, labels, predicted, *cell).abs().max().item() for cell in cells]
+    assert faithfulness.mistakes_scale(maps, labels, predicted, fewest=3) == pytest.approx(max(sizes), rel=1e-5)
+    assert faithfulness.mistakes_scale(maps, labels, predicted, fewest=1) > 90
+    assert faithfulness.mistakes_scale(maps, labels, predicted, fewest=50) > 90  # where no cell has so many, all count
+    assert faithfulness.mistakes_scale(maps, predicted, predicted, fewest=1) == 0
     labels, predicted = torch.tensor([0] * 9 + [0]), torch.tensor([0] * 9 + [1])
-    assert trust.mistakes_scale(maps[:10], labels, predicted, fewest=5) > 0  # nine right answers are no mistakes
+    assert faithfulness.mistakes_scale(maps[:10], labels, predicted, fewest=5) > 0  # nine right answers are no mistakes

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from minivit import runs, worker
 from minivit.config import TrainConfig
 from minivit.engine import train
 from minivit.machine import turn_on
-from minivit.runs import Run
+from minivit.runs import Run, worker
+from minivit.runs import run as runs
 from minivit.worker import PROJECT, main, start_worker
 
 pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
@@ -147,7 +147,7 @@ def test_our_own_mistake_leaves_a_traceback_in_the_log_and_a_failed_run(run, mon
     def broken(*_):
         raise ZeroDivisionError("our mistake")
 
-    monkeypatch.setattr("minivit.engine.load_split", broken)
+    monkeypatch.setattr("minivit.engine.loop.load_split", broken)
     assert main(str(run.path)) == 1
     said = capfd.readouterr()  # start_worker sends both to log.txt
     assert "Traceback" in said.err and "our mistake" in said.err

@@ -1,0 +1,3 @@
+"""The command line."""
+
+from minivit.cli.main import main

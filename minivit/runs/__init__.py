@@ -1,0 +1,14 @@
+"""The run folder: everything that is known of one training."""
+
+from minivit.runs.run import (
+    ACTIVE,
+    Moment,
+    Phase,
+    Run,
+    State,
+    Wish,
+    default_runs_dir,
+    find_run,
+    fold,
+    list_runs,
+)

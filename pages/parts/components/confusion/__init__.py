@@ -1,0 +1,34 @@
+"""The confusion matrix as a table of buttons: how often a true class was predicted as each class."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pages.parts.components.component import component, packed
+
+
+def confusion(
+    matrix: NDArray[np.integer], classes: Sequence[str], *, key: str, selected: tuple[int, int] | None = None
+) -> tuple[int, int] | tuple[()] | None:
+    """Draws `matrix` (true, predicted) of counts; returns what was picked in the one rerun that follows, else None.
+
+    A pick is `(true, predicted)`; a click on the `selected` cell is `()`, which means: nothing selected any more. So
+    `if picked is not None: selected = picked or None`.
+    """
+    assert matrix.shape == (len(classes), len(classes)), (matrix.shape, len(classes))
+    result = component("confusion")(
+        key=key,
+        data={
+            "matrix": packed(matrix.astype(np.int32)),
+            "classes": list(classes),
+            "selected": None if selected is None else list(selected),
+        },
+        on_picked_change=lambda: None,
+    )
+    if result.picked is None:
+        return None
+    if not result.picked:
+        return ()
+    true, predicted = result.picked
+    return int(true), int(predicted)

@@ -1,0 +1,85 @@
+"""Images as small buttons to pick from, each with the article's titles: `T: frog`, and `P: cat` in green or red."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from io import BytesIO
+from math import ceil, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from streamlit import runtime
+
+from pages.parts.components.component import component
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """What stands below one image; without a prediction only its class."""
+
+    index: int  # what a pick returns
+    true: str
+    predicted: str | None = None
+    right: bool | None = None
+    note: str = ""  # such as "61 %"
+
+
+def gallery(
+    images: NDArray[np.uint8],
+    titles: Sequence[Title],
+    *,
+    key: str,
+    label: str,
+    selected: int | None = None,
+    size: int = 72,
+) -> int | None:
+    """Draws `images`, (N, C, H, W) with C 1 or 3; returns a picked image's `Title.index` in the one rerun that follows.
+
+    `label` names the whole for a screen reader; `selected` is the index to mark. An image takes `size` screen pixels
+    or a little less: the largest whole multiple of its own. No images, and nothing is drawn.
+    """
+    assert len(images) == len(titles), (len(images), len(titles))
+    if not len(images):
+        return None
+    _, _, height, width = images.shape
+    zoom = max(1, size // max(height, width))
+    columns = ceil(sqrt(len(images)))
+    result = component("gallery")(
+        key=key,
+        data={
+            "sheet": _url(_sheet(images.tobytes(), images.shape, columns), key),
+            "columns": columns,
+            "rows": ceil(len(images) / columns),
+            "width": width * zoom,
+            "height": height * zoom,
+            "label": label,
+            "selected": selected,
+            "titles": [asdict(title) for title in titles],
+        },
+        on_picked_change=lambda: None,
+    )
+    return None if result.picked is None else int(result.picked)
+
+
+@lru_cache(maxsize=16)
+def _sheet(pixels: bytes, shape: tuple[int, int, int, int], columns: int) -> bytes:
+    """All images as one PNG, row by row; a rerun that shows the same ones does not draw it again."""
+    num_images, channels, height, width = shape
+    rows = ceil(num_images / columns)
+    sheet = np.zeros((rows * columns, height, width, channels), np.uint8)
+    sheet[:num_images] = np.frombuffer(pixels, np.uint8).reshape(shape).transpose(0, 2, 3, 1)
+    sheet = sheet.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    picture = Image.fromarray(
+        sheet.reshape(rows * height, columns * width, channels).squeeze(-1 if channels == 1 else ())
+    )
+    png = BytesIO()
+    picture.save(png, "PNG", compress_level=1)
+    return png.getvalue()
+
+
+def _url(png: bytes, key: str) -> str:
+    """Where Streamlit serves the picture for as long as this element of this session shows it."""
+    if not runtime.exists():
+        return ""
+    return runtime.get_instance().media_file_mgr.add(png, "image/png", f"gallery/{key}")

@@ -1,0 +1,130 @@
+"""One image and what a method says of it: every layer, head and token, or one map, repainted in the browser.
+
+Letters: L layers, H heads, N tokens with CLS first, C channels.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from pages.parts.components.color_maps import SEQUENTIAL, palettes
+from pages.parts.components.component import component, packed
+
+Head = int | Literal["mean", "max"]
+
+
+class Picked(NamedTuple):
+    """What was picked last: a layer from 0, a head from 0 (or all heads), a token (0 is CLS, 1 is p0)."""
+
+    layer: int
+    head: Head
+    token: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the values are to be read and written."""
+
+    title: str = "Attention"
+    unit: str = "attention, and how many times uniform"
+    meaning: str = ""  # of the numbers of a single map, behind its title
+    verbs: tuple[str, str] = ("looks at", "is looked at by")  # of a row and of a column
+    decimals: int = 3
+    uniform: float | None = None  # what attention spread evenly would give; marked on the scale
+    uniform_name: str = ""
+    signed: bool = False  # below 0 a patch speaks against something: a diverging map round 0
+    shares: bool = False  # each row adds up to 1
+
+
+def reading_of_attention(num_tokens: int) -> Reading:
+    """How attention over so many tokens is read."""
+    name = f"uniform 1/{num_tokens}"
+    return Reading(decimals=4 if num_tokens > 100 else 3, uniform=1 / num_tokens, uniform_name=name, shares=True)
+
+
+def inspector(
+    image: NDArray[np.uint8],
+    values: NDArray[np.float32],
+    *,
+    patch_size: int,
+    layer: int,
+    head: Head,
+    token: int,
+    key: str,
+    title: str = "",
+    reading: Reading | None = None,
+    scale: Literal["absolute", "shared", "own"] = "absolute",
+    absolute_max: float | None = None,
+    colormap: str = "magma",
+    overlay: float = 0.6,
+    off: Collection[int] = (),
+    on_pick: Callable[[Picked], None] = lambda picked: None,
+    on_off: Callable[[list[int]], None] = lambda off: None,
+) -> Picked | None:
+    """Draws the inspector; returns what was picked in it just now, or None.
+
+    `on_pick` is called with it before the page is drawn again, so that `layer`, `head` and `token` can be the pick's;
+    `on_off` likewise with the tokens (1 is p0) that a person wants switched `off`. Their rows and columns are hatched.
+
+    `image` is (C, H, W) with H = W and C 1 or 3. `values` is (L, H, N, N), each row what one query token looks at,
+    and by default attention; or (N-1,), one map of the whole image. A layer, head or token that (L, H, N, N) does not
+    have is clipped to one that it has. `title` names the image.
+
+    The absolute scale runs from 0 to `absolute_max`. By default 99 % of the CLS attention of this image stays below it,
+    and it is at least four times the uniform value 1/N: nearly uniform attention looks uniform, and one sharp head does
+    not turn all others black; the legend says where it cuts. `scale`, `colormap` and `overlay` (0..1) are where the
+    controls start; afterwards they belong to the person at the browser.
+    """
+    is_one_map = values.ndim == 1
+    num_tokens = len(values) + 1 if is_one_map else values.shape[-1]
+    grid = image.shape[-1] // patch_size
+    assert image.shape[-1] == image.shape[-2] and grid * grid + 1 == num_tokens, (image.shape, patch_size, values.shape)
+    assert colormap in SEQUENTIAL, colormap
+    asked = Picked(layer, head, token)
+    if is_one_map:
+        sent = {"values": packed(values.astype(np.float32))}
+    else:
+        rows, row_scales = quantised(values)
+        sent = {"values": packed(rows), "rowScales": packed(row_scales)}
+        asked = _within(asked, *values.shape[:3])
+    if absolute_max is None:
+        shown = np.abs(values) if is_one_map else np.nan_to_num(values[:, :, 0, 1:])
+        absolute_max = max(4 / num_tokens, float(np.quantile(shown, 0.99, method="higher")))
+    result = component("inspector")(
+        key=key,
+        data={
+            "key": key,
+            "title": title,
+            "image": packed(image.transpose(1, 2, 0)),
+            **sent,
+            "reading": asdict(reading or reading_of_attention(num_tokens)),
+            "asked": asked._asdict(),
+            "off": sorted(off),
+            "start": {"scale": scale, "colormap": colormap, "overlay": overlay},
+            "absoluteMax": absolute_max,
+            "palettes": palettes(),
+        },
+        on_picked_change=lambda: on_pick(Picked(**st.session_state[key].picked)),
+        on_off_change=lambda: on_off(sorted(st.session_state[key].off)),
+    )
+    return Picked(**result.picked) if result.picked else None
+
+
+def quantised(attn: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """(…, N, N) uint8 and (…, N) so that `uint8 / 255 * scale` is the row again, to 1/510 of its largest value."""
+    row_scales = attn.max(axis=-1).astype(np.float32)
+    largest = np.where(row_scales > 0, row_scales, 1)[..., None]
+    return np.nan_to_num(attn / largest * 255).round().astype(np.uint8), row_scales
+
+
+def _within(picked: Picked, num_layers: int, num_heads: int, num_tokens: int) -> Picked:
+    head: Head = picked.head
+    if num_heads == 1:
+        head = 0
+    elif isinstance(head, int):
+        head = min(max(head, 0), num_heads - 1)
+    return Picked(min(max(picked.layer, 0), num_layers - 1), head, min(max(picked.token, 0), num_tokens - 1))

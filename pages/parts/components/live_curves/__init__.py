@@ -1,0 +1,68 @@
+"""A run while it trains: headline, loss and accuracy by epoch, and maps, as one component that is drawn in place.
+
+The charts keep zoom and hidden curves. What is sent is one string of bytes, made once for all who watch.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minivit.figures import SPLIT_COLORS, thin
+from pages.parts.components.component import component, packed
+from pages.parts.components.plotly_script import plotly_script
+
+CURVES = {
+    "loss": {"train": ("train_loss", 1), "held-out": ("test_loss", 1)},
+    "accuracy": {"train": ("train_acc", 100), "held-out": ("test_acc", 100)},
+}
+
+
+def live_curves(sent: bytes, *, key: str) -> int | None:
+    """Draws what `to_send` made; returns an epoch in the one rerun that follows a click on it.
+
+    Give each run its own `key`: zoom and hidden curves belong to it.
+    """
+    result = component("live_curves", "board", "maps/maps")(key=key, data=sent, on_picked_change=lambda: None)
+    return None if result.picked is None else int(result.picked)
+
+
+def to_send(
+    metrics: Sequence[Mapping[str, Any]],
+    *,
+    num_classes: int,
+    key: str,
+    marker_epoch: int | None = None,
+    headline: str = "",
+    progress: float = 0,
+    active: bool = False,
+    maps: Mapping[str, Any] | None = None,
+    later: str = "",
+) -> bytes:
+    """All that the component draws: the `metrics` rows as curves and what stands around them, as JSON.
+
+    A row without a figure (None, as train_loss at epoch 0) is a gap. A vertical line stands at `marker_epoch`. The bar
+    of `progress`, 0..1, has its colour while the run is `active`. `maps` is `maps_data` of some images, `later` what
+    is told in their place.
+    """
+    epochs = np.array([row["epoch"] for row in metrics], float)
+    curves = {
+        chart: {split: _curve(epochs, metrics, column, scale) for split, (column, scale) in columns.items()}
+        for chart, columns in CURVES.items()
+    }
+    whole = {
+        "key": key, "plotly": plotly_script(), "colors": SPLIT_COLORS, "chance": 100 / num_classes,
+        "marker": marker_epoch, "curves": curves, "headline": headline, "progress": progress,
+        "active": active, "maps": maps, "later": later,
+    }  # fmt: skip
+    return json.dumps(whole).encode()
+
+
+def _curve(
+    epochs: NDArray[np.float64], metrics: Sequence[Mapping[str, Any]], column: str, scale: float
+) -> dict[str, Any]:
+    """Epochs and values of one column, thinned and packed, (2, n) float32."""
+    values = np.array([row.get(column) for row in metrics], float)  # None becomes NaN
+    return packed(np.stack(thin(epochs, scale * values)).astype(np.float32))

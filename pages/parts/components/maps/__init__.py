@@ -1,0 +1,90 @@
+"""Attention maps side by side on one scale: image by image, before and after, with what the model said.
+
+Letters: N images, C channels, G patches along a side.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pages.parts.components.color_maps import SEQUENTIAL, palettes
+from pages.parts.components.component import component, packed
+
+
+class Caption(NamedTuple):
+    """A line under a map: "frog 91 %", in green with ✓ where right, in red with ✗ where wrong, plain where None."""
+
+    text: str
+    right: bool | None = None
+
+
+def maps(images: NDArray[np.uint8], columns: Mapping[str, NDArray[np.float32]], *, key: str, **how: Any) -> int | None:
+    """Draws the maps that `maps_data` describes; returns the index of the image that was clicked just now, or None."""
+    mount = component("maps", "board")
+    result = mount(key=key, data=maps_data(images, columns, key=key, **how), on_opened_change=lambda: None)
+    return int(result.opened) if result.opened is not None else None
+
+
+def maps_data(
+    images: NDArray[np.uint8],
+    columns: Mapping[str, NDArray[np.float32]],
+    *,
+    key: str,
+    scale: tuple[float, float],
+    uniform: float,
+    quantity: str = "Attention",
+    uniform_name: str = "",
+    titles: Sequence[str] = (),
+    captions: Mapping[str, Sequence[Caption]] | None = None,
+    difference: tuple[str, str] | None = None,
+    difference_max: float | None = None,
+    layout: Literal["rows", "strip"] = "rows",
+    size: int = 96,
+    colormap: str = "magma",
+    overlay: float = 0.6,
+    controls: bool = True,
+    clickable: bool = True,
+) -> dict[str, Any]:
+    """What the maps component draws.
+
+    `images` is (N, C, H, W) with C 1 or 3; `columns` names the maps, each (N, G·G), in the order they stand. All of
+    them share the absolute `scale` (low, high), on which `uniform`, that is 1 over the number of tokens, is marked;
+    maps of another `quantity` say what their uniform value is called.
+    `titles` has one text per image, `captions` one line per image for some columns. `difference=("untrained",
+    "trained")` adds trained − untrained, from −`difference_max` to it: by default its own largest value.
+
+    `rows` sets an image beside its maps, `strip` above them, for a compact live row. `size` is in pixels. `colormap`
+    and `overlay` (0..1) are where the controls start; afterwards they belong to the person at the browser. New data of
+    the same shape is painted in place.
+    """
+    assert colormap in SEQUENTIAL, colormap
+    shown = {name: np.asarray(values, np.float32) for name, values in columns.items()}
+    if difference:
+        before, after = difference
+        shown["difference"] = shown[after] - shown[before]
+        if difference_max is None:
+            difference_max = float(np.abs(np.nan_to_num(shown["difference"])).max(initial=0))
+    said = captions or {}
+    return {
+        "key": key,
+        "images": packed(images.transpose(0, 2, 3, 1)),
+        "titles": list(titles),
+        "columns": [
+            {"name": name, "values": packed(values), "captions": [list(caption) for caption in said.get(name, ())]}
+            for name, values in shown.items()
+        ],
+        "difference": list(difference) if difference else None,
+        "differenceMax": difference_max,
+        "scale": list(scale),
+        "uniform": uniform,
+        "quantity": quantity,
+        "uniformName": uniform_name,
+        "start": {"scale": "absolute", "colormap": colormap, "overlay": overlay},
+        "layout": layout,
+        "size": size,
+        "controls": controls,
+        "clickable": clickable,
+        "palettes": palettes(),
+    }

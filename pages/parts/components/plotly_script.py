@@ -1,0 +1,26 @@
+"""Files that the browser loads from this server and not from the net."""
+
+import os
+import shutil
+from functools import cache
+from pathlib import Path
+
+import plotly
+
+STATIC = Path(__file__).parents[3] / "static"  # Streamlit serves it: it lies beside dashboard.py
+
+
+@cache
+def plotly_script(static: Path = STATIC) -> str:
+    """The path under which this server serves plotly.min.js, copied from the installed package where it is not there.
+
+    Copied, for Streamlit refuses links; with its version in the name, so a browser can keep it.
+    """
+    target = static / f"plotly-{plotly.__version__}.min.js"
+    if not target.exists():
+        static.mkdir(exist_ok=True)
+        source = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+        copy = target.with_name(f"plotly-{os.getpid()}.js")
+        shutil.copyfile(source, copy)
+        copy.replace(target)  # whole or not at all, also for a browser that asks just now
+    return f"/app/static/{target.name}"

@@ -1,0 +1,221 @@
+"""Attention over training: one slider through every kept moment that moves maps and curves in the browser alone.
+
+F frames of the slider; of each run M moments, B images, S maps an image, G patches along a side.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minivit.attention.over_training import MEASURES, History
+from minivit.figures import SPLIT_COLORS
+from minivit.runs import Moment, Run
+from pages.parts.components.color_maps import palettes
+from pages.parts.components.component import component, packed
+from pages.parts.components.inspector import quantised
+from pages.parts.components.scrub.common_grid import common_grid, grid_of, patch_of_cell, share_of_cell
+from pages.parts.shell.frame import WHOLE_LAYER
+
+
+class Shown(NamedTuple):
+    """One run over training: `history` of the maps that its columns show."""
+
+    run: Run
+    history: History
+    heads: Sequence[str]  # names of the history's S maps
+
+
+class Column(NamedTuple):
+    """A column of maps: which run's, which of its S maps, and when: at a moment, or where the slider is."""
+
+    name: str
+    run: int = 0
+    map: int = 0
+    moment: Moment | None = None
+    captioned: bool = True  # whether what the model says stands under each map
+
+
+class Difference(NamedTuple):
+    """A last column: one column minus another, by their places, on a grid that both fit."""
+
+    column: int
+    minus: int
+
+
+class Opened(NamedTuple):
+    """The image that was clicked, and the moment where the slider was."""
+
+    image: int
+    moment: Moment
+
+
+def scrub(
+    images: NDArray[np.uint8],
+    shown: Sequence[Shown],
+    columns: Sequence[Column],
+    *,
+    key: str,
+    labels: Sequence[int],
+    titles: Sequence[str],
+    scale: tuple[float, float],
+    start: Moment,
+    num_measured: int,
+    difference: Difference | None = None,
+) -> Opened | None:
+    """Draws player, curves and maps; returns the image that was clicked just now, or None.
+
+    `images` is (B, C, H, W) with C 1 or 3, `labels` their true classes, `titles` a text each. Maps share the absolute
+    `scale` (low, high): attention weights, or where there are two runs multiples of each run's uniform 1/N, since
+    their N may differ. The curves are of `num_measured` held-out images. The slider begins at the moment that the URL
+    names, else at `start`, and writes it there.
+    """
+    frames = sorted({moment for one in shown for moment in one.history.moments})
+    result = component("scrub", "board")(
+        key=key,
+        data={
+            "key": key,
+            "images": packed(images.transpose(0, 2, 3, 1)),
+            "titles": list(titles),
+            "labels": list(labels),
+            "classes": list(shown[0].run.config.classes),
+            "frames": [{"moment": write_moment(one), "text": _text(one, shown)} for one in frames],
+            "start": frames.index(start),
+            "runs": [_run_data(one, frames, in_multiples=len(shown) > 1) for one in shown],
+            "columns": [_column_data(column, shown) for column in columns],
+            "difference": _difference_data(difference, columns, shown) if difference else None,
+            "charts": charts(shown, frames),
+            "legend": key_of(shown),
+            "scale": list(scale),
+            "numMeasured": num_measured,
+            "settings": {"view": "map", "scale": "absolute", "colormap": "magma", "overlay": 0.6, "speed": "30"},
+            "palettes": palettes(),
+        },
+        on_opened_change=lambda: None,
+    )
+    if result.opened is None:
+        return None
+    return Opened(int(result.opened["image"]), frames[int(result.opened["frame"])])
+
+
+def write_moment(moment: Moment) -> str:
+    """A moment as links have it: '12', or '0.4' for step 4 of the first epoch."""
+    return f"{moment.epoch}.{moment.step}" if moment.step else str(moment.epoch)
+
+
+def charts(shown: Sequence[Shown], frames: Sequence[Moment]) -> list[dict[str, Any]]:
+    """Loss, accuracy and the figures of `MEASURES`, a line for each run or map, a value at each frame or NaN."""
+    alone = len(shown) == 1
+    made = []
+    for title, column, times, unit in (("loss", "loss", 1, ""), ("accuracy", "acc", 100, " %")):
+        lines = [
+            _line(split if alone else _nth(i), SPLIT_COLORS[split] if alone else _colour(i), by_epoch, frames)
+            for i, one in enumerate(shown)
+            for split, by_epoch in _by_epoch(one.run.metrics(), column, times).items()
+            if alone or split == "held-out"
+        ]
+        made.append(
+            {"title": title, "digits": 1 if unit else 3, "unit": unit, "help": "", "lines": lines, "numbered": 2}
+        )
+    for name, said in MEASURES.items():
+        lines = [
+            _line(
+                one.heads[s] if alone else _nth(i),
+                _colour(i, s),
+                dict(zip(one.history.moments, values, strict=True)),
+                frames,
+            )
+            for i, one in enumerate(shown)
+            for s, values in enumerate(one.history.figures[name].T)
+        ]
+        made.append({"title": name, "digits": 3, "unit": "", "help": said, "lines": lines, "numbered": len(shown)})
+    return made
+
+
+def _by_epoch(metrics: list[dict[str, Any]], column: str, times: float) -> dict[str, dict[Moment, float]]:
+    return {
+        split: {Moment(row["epoch"]): times * row[name] for row in metrics if row.get(name) is not None}
+        for split, name in (("train", f"train_{column}"), ("held-out", f"test_{column}"))
+    }
+
+
+def _line(name: str, colour: str, values: dict[Moment, float], frames: Sequence[Moment]) -> dict[str, Any]:
+    at_frames = np.array([values.get(moment, np.nan) for moment in frames], np.float32)
+    return {"name": name, "colour": colour, "values": packed(at_frames)}
+
+
+def key_of(shown: Sequence[Shown]) -> list[tuple[str, str]]:
+    """What the colours of the curves stand for: names and colours."""
+    if len(shown) > 1:
+        return [(_nth(i), _colour(i)) for i in range(len(shown))]
+    run, _, heads = shown[0]
+    attention = "attention"
+    if run.config.model.num_heads > 1:
+        attention += f", {heads[0]} of all heads" if heads[0] in WHOLE_LAYER else f" of head {heads[0]}"
+    single = [("attention of single heads", _colour(0, 1))] if len(heads) > 1 else []
+    return [*SPLIT_COLORS.items(), (attention, _colour(0)), *single]
+
+
+def _nth(index: int) -> str:
+    return ("first run", "second run")[index]
+
+
+def _colour(run: int, line: int = 0) -> str:
+    """The run's colour for its first line; single heads are grey beside their mean."""
+    if line:
+        return "var(--st-gray-color)"
+    return ("var(--st-primary-color)", "var(--second)")[run]
+
+
+def _text(moment: Moment, shown: Sequence[Shown]) -> str:
+    if moment == Moment(0):
+        return "untrained"
+    last = max(one.run.config.epochs for one in shown)
+    return f"epoch {moment.epoch} of {last}" + (f", step {moment.step}" if moment.step else "")
+
+
+def _run_data(one: Shown, frames: Sequence[Moment], *, in_multiples: bool) -> dict[str, Any]:
+    """What the browser holds of one run; `at` is the last of its moments that is not after each frame."""
+    history = one.history
+    values, scales = quantised(history.maps)
+    num_tokens = history.maps.shape[-1] + 1
+    return {
+        "id": one.run.id,
+        "at": [bisect_right(history.moments, frame) - 1 for frame in frames],
+        "numTokens": num_tokens,
+        "times": num_tokens if in_multiples else 1,
+        "values": packed(values),
+        "scales": packed(scales),
+        "average": packed(history.average),
+        "predicted": packed(history.probs.argmax(-1).astype(np.int32)),
+        "confidence": packed(history.probs.max(-1)),
+    }
+
+
+def _column_data(column: Column, shown: Sequence[Shown]) -> dict[str, Any]:
+    moments = shown[column.run].history.moments
+    return {
+        "name": column.name,
+        "run": column.run,
+        "map": column.map,
+        "at": None if column.moment is None else moments.index(column.moment),
+        "captioned": column.captioned,
+    }
+
+
+def _difference_data(difference: Difference, columns: Sequence[Column], shown: Sequence[Shown]) -> dict[str, Any]:
+    """How the browser subtracts: on `grid` × `grid` cells, for each side the patch under a cell and its factor.
+
+    A column of two runs holds multiples of its own uniform 1/N. The difference is in multiples of that of the common
+    grid, 1 / (grid² + 1); where both runs cut images alike, the factors are 1.
+    """
+    grids = [grid_of(shown[columns[place].run].history.maps.shape[-1]) for place in difference]
+    cells = common_grid(*grids)
+    return {
+        "columns": list(difference),
+        "grid": cells,
+        "patches": [packed(patch_of_cell(grid, cells)) for grid in grids],
+        "factors": [share_of_cell(grid, cells) * (cells**2 + 1) / (grid**2 + 1) for grid in grids],
+    }

@@ -1,0 +1,63 @@
+"""Small maps and pictures in named rows, on one scale whose legend has numbers; they wrap where a page is narrow."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pages.parts.components.color_maps import palettes
+from pages.parts.components.component import component, packed
+
+
+class Tile(NamedTuple):
+    """A map, float (G, G), painted by the scale; or a picture, uint8 (h, w, C) with C 1 or 3, shown as it is."""
+
+    pixels: NDArray[np.float32] | NDArray[np.uint8]
+    name: str = ""  # above it
+    caption: str = ""  # below it
+
+
+class Row(NamedTuple):
+    """Tiles that belong together; its name stands before them."""
+
+    name: str
+    tiles: Sequence[Tile]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What colours mean, from `low` to `high`; `marks` are numbers along it with the text that each is marked by."""
+
+    title: str
+    low: float
+    high: float
+    colours: Literal["magma", "difference", "grey"] = "magma"
+    marks: Mapping[str, float] | None = None
+
+
+def tiles(rows: Sequence[Row], scale: Scale, *, key: str, label: str, size: int = 72, choice: bool = False) -> None:
+    """Draws the rows; `label` names the whole for a screen reader, a tile is about `size` pixels wide.
+
+    With `choice` a person may have the scale run over what is shown instead, and is warned that this exaggerates.
+    """
+    component("tiles", "board")(
+        key=key,
+        data={
+            "key": key,
+            "label": label,
+            "rows": [{"name": row.name, "tiles": [_tile_data(tile) for tile in row.tiles]} for row in rows],
+            "scale": {
+                "title": scale.title, "low": scale.low, "high": scale.high, "colours": scale.colours,
+                "marks": [[value, text] for text, value in (scale.marks or {}).items()],
+            },
+            "size": size,
+            "choice": choice,
+            "palettes": palettes(),
+        },
+    )  # fmt: skip
+
+
+def _tile_data(tile: Tile) -> dict[str, Any]:
+    return {"name": tile.name, "caption": tile.caption, "pixels": packed(tile.pixels)}

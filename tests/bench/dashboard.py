@@ -1,0 +1,319 @@
+"""What the dashboard costs: pages in a real browser, fifty watchers of one live run, and a training that is watched.
+
+The real server is started in folders of its own; nothing of a person's runs is read or written. A browser is driven by
+Playwright, which comes with the tests' requirements: ConfigError where it, or the browser, is missing.
+"""
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+from urllib.request import urlopen
+
+from minivit.bench.result import Figure
+from minivit.config import TrainConfig, preset
+from minivit.data import default_data_dir
+from minivit.errors import ConfigError
+from minivit.model import MiniViT
+from minivit.runs import Run
+from minivit.worker import start_worker
+
+PROJECT = Path(__file__).parents[2]
+BROWSER = os.environ.get("MINIVIT_BROWSER", "/usr/bin/chromium")
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+VIEW = {"width": 1280, "height": 900}
+SECONDS = 120  # for anything that is waited for
+NUM_EPOCHS = 10_000  # of the live run
+NUM_ROWS = 9_900  # that it has when watching begins
+NUM_WATCHERS = 50
+WATCH_SECONDS = 40
+
+PROBES = Path(__file__).with_name("probes.js")
+DRAWN = "() => bench.drawn()"
+
+
+class Server(NamedTuple):
+    """A running dashboard."""
+
+    address: str
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """What it has used of all cores since it started."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(say: Callable[[str], None] = print) -> list[Figure]:
+    """All figures of the dashboard, one after another on a machine that should do nothing else meanwhile."""
+    if not Path("/proc/self/stat").exists():
+        raise ConfigError("What a server uses of the machine is read from /proc, which only Linux has.")
+    figures: list[Figure] = []
+    with TemporaryDirectory(prefix="minivit-bench-") as folder, browsing() as browser:
+        os.environ.update(MINIVIT_RUNS=f"{folder}/runs", MINIVIT_LOCKS=folder)
+        os.environ.setdefault("MINIVIT_DATA", str(default_data_dir()))
+        say("Pages in a browser")
+        run = finished_run()
+        with serving() as server:
+            figures += [*page_figures(server, browser, run)]
+        say(f"{NUM_WATCHERS} watchers of a live run with {NUM_EPOCHS:,} epochs")
+        with serving() as server:
+            figures += watcher_figures(server)
+        say("Training, watched and not")
+        with serving() as server:
+            figures.append(watched_figure(server, browser))
+    return figures
+
+
+def page_figures(server: Server, browser: Any, run: Run) -> Iterator[Figure]:
+    """Milliseconds until pages of `run` are there, from a browser that knows nothing, and the inspector's answers."""
+    first, later = open_page(browser, server.address), [open_page(browser, server.address) for _ in range(3)]
+    yield Figure("first page of a fresh server", 1000 * first, "ms", note="browser without a cache; torch is imported")
+    yield Figure("first page, server warm", 1000 * statistics.median(later), "ms", note="browser without a cache")
+    predictions = f"{server.address}/predictions?run={run.id}"
+    open_page(browser, predictions, "() => bench.gallery(96)")  # predicts
+    galleries = [open_page(browser, predictions, "() => bench.gallery(96)", warm=True) for _ in range(3)]
+    yield Figure("gallery of 96, page load to last image", 1000 * statistics.median(galleries), "ms", "≤ 1500")
+    for name, shown in ((f"{run.config.model.depth} layer", run), ("6 layers of 8 heads", large_run())):
+        page = open_inspector(server, browser, shown)
+        hovers = hover_times(browser, page)
+        p90 = statistics.quantiles(hovers, n=10)[-1]
+        note = f"{name}; event to frame on the screen, its wait for it included; p90 {p90:.0f}"
+        yield Figure("patch hover → painted", statistics.median(hovers), "ms", "≤ 20", note)
+        if shown is run:
+            clicks = [page.evaluate("patch => bench.click(patch)", patch) for patch in (9, 18, 27, 36, 45, 54, 12, 21)]
+            yield Figure("patch click → page updated", statistics.median(clicks), "ms", "≤ 150")
+        page.close()
+
+
+def open_inspector(server: Server, browser: Any, run: Run) -> Any:
+    """The Attention page of a run."""
+    page = browser.new_page(viewport=VIEW)
+    page.add_init_script(path=PROBES)
+    page.goto(f"{server.address}/attention?run={run.id}")
+    page.wait_for_function("() => bench.drawn() && bench.picture()", timeout=1000 * SECONDS)
+    return page
+
+
+def hover_times(browser: Any, page: Any, count: int = 60) -> list[float]:
+    """Milliseconds from the pointer's move to another patch, as the browser got it, to the frame that shows it.
+
+    By the browser's own trace: when the frame was on the screen, not when the script was done.
+    """
+    box = page.evaluate("() => bench.picture().getBoundingClientRect().toJSON()")
+    time.sleep(1)  # until the page rests
+    browser.start_tracing(page=page, categories=["blink.user_timing", "devtools.timeline"])
+    for hover in range(count):
+        row, column = divmod(37 * hover % 64, 8)
+        page.mouse.move(box["x"] + (column + 0.5) * box["width"] / 8, box["y"] + (row + 0.5) * box["height"] / 8)
+        time.sleep(0.06 + 0.001 * (hover % 17))  # at any time within a frame
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    moves, frames = (
+        sorted(event["ts"] for event in events if event["name"] == name)
+        for name in ("minivit-hover", "AnimationFrame::Presentation")
+    )
+    return [(min(frame for frame in frames if frame > move) - move) / 1000 for move in moves]
+
+
+def watcher_figures(server: Server) -> list[Figure]:
+    """What many watchers of one run that goes on cost the server, and how long it lets them wait."""
+    with feeding(live_run()) as run:
+        command = [sys.executable, "-m", "tests.bench.viewers", server.address, "train", f"run={run.id}"]
+        subprocess.run([*command, "1", "1"], cwd=PROJECT, check=True, capture_output=True)  # the first pays for imports
+        watchers = subprocess.Popen(
+            [*command, str(NUM_WATCHERS), str(WATCH_SECONDS + 15)], cwd=PROJECT, stdout=subprocess.PIPE
+        )
+        time.sleep(15)  # until all have their page
+        begun, used = time.monotonic(), server.cpu_seconds()
+        time.sleep(WATCH_SECONDS - 5)
+        share = (server.cpu_seconds() - used) / (time.monotonic() - begun)
+        said, _ = watchers.communicate(timeout=SECONDS)
+    refreshes = [seconds for session in json.loads(said) for seconds in session[len(session) // 3 :]]
+    p95 = statistics.quantiles(refreshes, n=20)[-1]
+    note = f"{NUM_WATCHERS} sessions, {len(refreshes)} refreshes, {NUM_EPOCHS:,} epochs"
+    return [
+        Figure("refresh with 50 watchers, server", 100 * share, "% of a core", "≤ 20", note),
+        Figure("refresh with 50 watchers, p95", 1000 * p95, "ms", "≤ 50", note),
+    ]
+
+
+def watched_figure(server: Server, browser: Any, rounds: int = 3) -> Figure:
+    """The training time of one run with its live page open over that without, in turns."""
+    config = preset("article").changed(dataset="shapes", classes=("circle", "star", "cross", "heart"), epochs=20)
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for watched in [False, True] * rounds:
+        run = Run.create(config)
+        context = browser.new_context(viewport=VIEW)
+        context.add_init_script(path=PROBES)
+        if watched:
+            page = context.new_page()
+            page.goto(f"{server.address}/train?run={run.id}")
+            page.wait_for_function(DRAWN, timeout=1000 * SECONDS)
+        seconds[watched].append(train_seconds(run))
+        context.close()
+    ratios = [with_page / without for without, with_page in zip(seconds[False], seconds[True], strict=True)]
+    said = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+    return Figure(
+        "live page open ÷ headless", statistics.median(ratios), "×", "≤ 1.03", f"training time; rounds {said}"
+    )
+
+
+# What is measured on
+
+
+def finished_run() -> Run:
+    """A trained run of four classes whose weights are kept."""
+    run = Run.create(small().changed(epochs=1))
+    train_seconds(run)
+    return run
+
+
+def train_seconds(run: Run) -> float:
+    """Trains a run in a process of its own, as a page does; the seconds of its epochs."""
+    start_worker(run)
+    until(lambda: not run.state.active, "the training ends")
+    if run.state.phase != "done":
+        raise ConfigError(f"The training that is measured ended as {run.state.phase}: {run.state.message}")
+    return sum(row["train_seconds"] for row in run.metrics()[1:])
+
+
+def large_run() -> Run:
+    """A run with many heads whose model is untrained."""
+    run = Run.create(small().changed(depth=6, num_heads=8))
+    run.save_checkpoint(MiniViT(run.config.model), 0)
+    run.set_state("done", 0)
+    return run
+
+
+def live_run() -> Run:
+    """A run that has nearly come to its last epoch; its rows are made up, its weights those of an untrained model."""
+    run = Run.create(small().changed(epochs=NUM_EPOCHS))
+    (run.path / "metrics.jsonl").write_text("".join(json.dumps(made_up(epoch)) + "\n" for epoch in range(NUM_ROWS)))
+    run.save_checkpoint(MiniViT(run.config.model), 0)
+    run.set_state("training", NUM_ROWS)
+    return run
+
+
+@contextmanager
+def feeding(run: Run) -> Iterator[Run]:
+    """Goes on with a run as a worker does: an epoch a second."""
+    done, model = threading.Event(), MiniViT(run.config.model)
+
+    def feed() -> None:
+        with run.hold():
+            for epoch in range(NUM_ROWS, NUM_EPOCHS):
+                run.save_checkpoint(model, epoch)
+                run.append_metrics(made_up(epoch))
+                run.set_state("training", epoch)
+                if done.wait(1):
+                    return
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        yield run
+    finally:
+        done.set()
+        feeder.join()
+
+
+def small() -> TrainConfig:
+    """The article's model on few drawn images."""
+    return preset("article").changed(
+        dataset="shapes", classes=("circle", "star", "cross", "heart"), images_per_class=500
+    )
+
+
+def made_up(epoch: int) -> dict[str, float | int | None]:
+    """A row of a training that never was."""
+    loss = 1.4 / (1 + epoch / 50) + 0.01 * (epoch * 7919 % 13)
+    return {
+        "epoch": epoch, "train_loss": loss if epoch else None, "train_acc": 1 - loss / 2 if epoch else None,
+        "train_seconds": 0.21 if epoch else None, "images_per_second": 70000.0 if epoch else None,
+        "test_loss": loss + 0.1, "test_acc": 0.95 - loss / 2, "lr": 1e-3, "eval_seconds": 0.02,
+    }  # fmt: skip
+
+
+# Server and browser
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """The dashboard on a free port, in the folders that the environment names."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.headless=true"]
+    server = subprocess.Popen(
+        [*command, f"--server.port={port}"], cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: answers(f"{address}/_stcore/health"), "the dashboard answers")
+        yield Server(address, server.pid)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextmanager
+def browsing() -> Iterator[Any]:
+    """A browser without a window."""
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        raise ConfigError(
+            "The dashboard is measured with Playwright, which is not here. Install it: "
+            "pip install -r tests/requirements.txt"
+        ) from None
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=BROWSER, args=list(QUIET))
+        except Error:
+            raise ConfigError(
+                f"There is no browser {BROWSER}. Install Chromium, or name another with MINIVIT_BROWSER."
+            ) from None
+        yield browser
+        browser.close()
+
+
+def open_page(browser: Any, address: str, there: str = DRAWN, *, warm: bool = False) -> float:
+    """Seconds from the request of a page until `there` holds in it; `warm` if the browser has seen the server."""
+    context = browser.new_context(viewport=VIEW)
+    context.add_init_script(path=PROBES)
+    page = context.new_page()
+    if warm:
+        page.goto(address)
+        page.wait_for_function(DRAWN, timeout=1000 * SECONDS)
+    begun = time.perf_counter()
+    page.goto(address, wait_until="commit")
+    page.wait_for_function(there, timeout=1000 * SECONDS, polling="raf")
+    took = time.perf_counter() - begun
+    context.close()
+    return took
+
+
+def until(come: Callable[[], object], what: str) -> None:
+    """Waits for something outside the browser."""
+    deadline = time.monotonic() + SECONDS
+    while not come():
+        if time.monotonic() > deadline:
+            raise ConfigError(f"Waited {SECONDS} s in vain: {what}. Measure again on a machine that is not busy.")
+        time.sleep(0.1)
+
+
+def answers(address: str) -> bool:
+    """Whether a server answers there."""
+    try:
+        return urlopen(address).status == 200
+    except OSError:
+        return False
