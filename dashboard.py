@@ -7,7 +7,7 @@ from minivit.config import preset
 from minivit.runs import list_runs
 from pages.parts.runs.cards import run_cards, start
 from pages.parts.settings.form import offer_download
-from pages.parts.shell.frame import fragment, frame, told
+from pages.parts.shell.frame import fragment, frame, show_errors
 
 with frame(
     "MiniViT",
@@ -30,7 +30,7 @@ with frame(
             icon=":material/play_arrow:",
         ):
             start(drawn)
-        with told():
+        with show_errors():
             offer_download("cifar10")
 
     st.header("Runs", anchor=False)

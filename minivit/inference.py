@@ -90,7 +90,7 @@ def predict(model: MiniViT, images: Images, labels: Tensor) -> Predictions:
 
 
 def predict_run(run: Run, epoch: int | None = None) -> Predictions:
-    """What a run's model says of its held-out images, after `epoch` or the newest that is kept."""
+    """What a run's model says of its test images, after `epoch` or the newest that is kept."""
     model = run.load_model(epoch)
     _, test_set = load_split(run.config)
     return predict(model, test_set.images, test_set.labels)
@@ -99,12 +99,12 @@ def predict_run(run: Run, epoch: int | None = None) -> Predictions:
 def logits(model: MiniViT, images: Images) -> Tensor:
     """Logits (N, K) of images uint8 (N, C, H, W), on the model's device, without dropout or gradients."""
     device = model.mean.device
-    with looking(model):
+    with eval_mode(model):
         return torch.cat([model(as_float(batch.to(device))) for batch in images.split(EVAL_BATCH[device.type])])
 
 
 @contextmanager
-def looking(model: MiniViT) -> Iterator[None]:
+def eval_mode(model: MiniViT) -> Iterator[None]:
     """Evaluation mode without gradients inside; the model is then as it was."""
     training = model.training
     model.eval()

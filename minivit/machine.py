@@ -87,7 +87,7 @@ def slots_needed(config: TrainConfig, device: torch.device, num_processes: int =
 
 
 @contextmanager
-def turn_on(device: torch.device, waiting: Callable[[], None], num: int | None = None) -> Iterator[torch.device]:
+def acquire_device(device: torch.device, waiting: Callable[[], None], num: int | None = None) -> Iterator[torch.device]:
     """Waits until `num` slots of the device are free, all of them by default, and keeps them inside.
 
     Yields the device to train on; of several GPUs the one whose slot it is. A slot is a lock of the operating system,

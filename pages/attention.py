@@ -12,9 +12,10 @@ from pages.parts.components.gallery import Title, gallery
 from pages.parts.components.inspector import inspector
 from pages.parts.shell import cache
 from pages.parts.shell.frame import (
-    below,
+    controls_above,
     frame,
     head_param,
+    int_param,
     off_param,
     pick_epoch,
     pick_image,
@@ -22,27 +23,26 @@ from pages.parts.shell.frame import (
     set_params,
     token_name,
     token_param,
-    whole,
 )
 
 with frame(
     "Attention",
     "What the tokens of one image look at. Point at a patch to see where it looks; click or tap it to stay there.",
 ):
-    controls, pictures = below()
+    controls, pictures = controls_above()
     with controls:
         which, when, number = st.columns([2, 2, 1.4], gap="medium")
     with which:
         run = pick_run()
     with when:
         epoch = pick_epoch(run)
-    held_out = cache.split(run.config)[1]
+    test_set = cache.split(run.config)[1]
     with number:
-        image = pick_image(len(held_out))
-    classes, label = held_out.classes, int(held_out.labels[image])
+        image = pick_image(len(test_set))
+    classes, label = test_set.classes, int(test_set.labels[image])
     probs, attn = cache.attention(run, epoch, image)
     num_layers, num_heads, num_tokens, _ = attn.shape
-    layer = whole("layer", range(1, num_layers + 1), num_layers) - 1
+    layer = int_param("layer", range(1, num_layers + 1), num_layers) - 1
     head, token, off = head_param(num_heads), token_param(num_tokens), off_param(num_tokens)
     with controls:
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -57,7 +57,7 @@ with frame(
 
     with pictures:
         inspector(
-            held_out.images[image].numpy(), shown, patch_size=run.config.model.patch_size, layer=layer, head=head,
+            test_set.images[image].numpy(), shown, patch_size=run.config.model.patch_size, layer=layer, head=head,
             token=token, off=off, key="attention_inspector", absolute_max=top,
             reading=reading(asked, classes, run.config.model, num_tokens - len(off), top),
             title=f"image {image}: {classes[label]}, called {classes[probs.argmax()]} with {probs.max():.0%}",
@@ -69,10 +69,10 @@ with frame(
         caveats(asked, off)
         probabilities(classes, probs, label, without, len(off))
     with st.expander("Other images"):
-        near = list(range(max(0, image - 6), min(len(held_out), image + 18)))
+        near = list(range(max(0, image - 6), min(len(test_set), image + 18)))
         other = gallery(
-            held_out.images[near].numpy(), [Title(i, held_out.classes[held_out.labels[i]]) for i in near],
-            key="attention_others", label="Other held-out images", selected=image,
+            test_set.images[near].numpy(), [Title(i, test_set.classes[test_set.labels[i]]) for i in near],
+            key="attention_others", label="Other test images", selected=image,
         )  # fmt: skip
         if other is not None:
             set_params(image=other)

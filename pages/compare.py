@@ -3,14 +3,14 @@
 import streamlit as st
 
 from minivit.attention import write_head
-from minivit.figures import spread_over
-from minivit.runs import Moment
+from minivit.figures import evenly_spaced
+from minivit.runs import Checkpoint
 from pages.parts.compare.comparison_run import pick_second_run
 from pages.parts.components.scrub import Shown, scrub
 from pages.parts.components.scrub.columns import about, columns, common_scale
 from pages.parts.components.scrub.numbers import numbers
 from pages.parts.shell import cache
-from pages.parts.shell.frame import NextStep, below, frame, go, pick_epoch, pick_heads, pick_layer, pick_run
+from pages.parts.shell.frame import NextStep, controls_above, frame, go, pick_epoch, pick_heads, pick_layer, pick_run
 
 NUM_IMAGES = 8
 CHOICES = {
@@ -22,9 +22,9 @@ CHOICES = {
 
 with frame(
     "Compare",
-    "The same held-out images at every moment of training, on one absolute scale. Click a row to look inside.",
+    "The same test images at every checkpoint, on one absolute scale. Click a row to look inside.",
 ):
-    controls, pictures = below()
+    controls, pictures = controls_above()
     with controls:
         which, beside, start, end, what = st.columns([1.5, 1, 1, 1, 1.2])
         with which:
@@ -46,7 +46,7 @@ with frame(
         with boxes[(model.depth > 1) + (num_heads > 1)]:
             layers += [pick_layer(model2.depth, "Layer of the second", "layer2")] if second else []
 
-    held_out = cache.split(run.config)[1]
+    test_set = cache.split(run.config)[1]
     said = {epoch: cache.predictions(run, epoch) for epoch in (first, last)}
     fits = {
         "any": said[last].labels >= 0,
@@ -55,11 +55,11 @@ with frame(
         "wrong": ~said[last].right,
     }
     fitting = fits[choice].nonzero()[0]
-    chosen = fitting[spread_over(len(fitting), NUM_IMAGES)].tolist() if len(fitting) else []
+    chosen = fitting[evenly_spaced(len(fitting), NUM_IMAGES)].tolist() if len(fitting) else []
     if not chosen:
-        raise NextStep("No held-out image fits this choice. Choose other images or epochs.")
-    num_measured = min(cache.NUM_MEASURED, len(held_out))
-    before, after = Moment(first), Moment(last)
+        raise NextStep("No test image fits this choice. Choose other images or epochs.")
+    num_measured = min(cache.NUM_MEASURED, len(test_set))
+    before, after = Checkpoint(first), Checkpoint(last)
     names = [write_head(head) for head in heads]
     shown = [
         Shown(one, cache.history(one, chosen, layer - 1, heads, [before, after] if one is run else []), names)
@@ -67,9 +67,9 @@ with frame(
     ]
     with pictures:
         opened = scrub(
-            held_out.images[chosen].numpy(), shown, **columns(shown, before, after), start=after,
-            labels=held_out.labels[chosen].tolist(),
-            titles=[f"{i}: {held_out.classes[held_out.labels[i]]}" for i in chosen],
+            test_set.images[chosen].numpy(), shown, **columns(shown, before, after), start=after,
+            labels=test_set.labels[chosen].tolist(),
+            titles=[f"{i}: {test_set.classes[test_set.labels[i]]}" for i in chosen],
             scale=common_scale([one.run for one in shown]), num_measured=num_measured,
             key="compare_scrub",
         )  # fmt: skip
@@ -78,4 +78,11 @@ with frame(
             numbers(shown[0])
     if opened is not None:
         head = write_head(heads[0])
-        go("attention", run=run.id, epoch=opened.moment.epoch, image=chosen[opened.image], layer=layers[0], head=head)
+        go(
+            "attention",
+            run=run.id,
+            epoch=opened.checkpoint.epoch,
+            image=chosen[opened.image],
+            layer=layers[0],
+            head=head,
+        )

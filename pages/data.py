@@ -4,28 +4,28 @@ import streamlit as st
 
 from minivit.config import preset
 from minivit.data import patches
-from minivit.figures import apart
+from minivit.figures import patch_mosaic
 from pages.parts.components.gallery import Title, gallery
 from pages.parts.data.augmented import augmented
 from pages.parts.settings.form import choose_data
 from pages.parts.shell import cache
-from pages.parts.shell.frame import beside, frame, set_params, whole
+from pages.parts.shell.frame import frame, int_param, set_params, side_by_side
 
 NUM_SAMPLES = 48
 
 with frame(
     "Data", "Choose a data set and its classes, look at samples, and see an image as the model gets it: as patches."
 ):
-    controls, pictures = beside(pictures=2.4)
+    controls, pictures = side_by_side(pictures=2.4)
     with controls:
         config = choose_data(preset("article"))
-        train_set, held_out = cache.split(config)
+        train_set, test_set = cache.split(config)
         st.dataframe(
             {
                 "class": config.classes,
                 "label": list(range(len(config.classes))),
                 "train": list(train_set.counts.values()),
-                "held out": list(held_out.counts.values()),
+                "held out": list(test_set.counts.values()),
             },
             hide_index=True,
         )
@@ -39,17 +39,17 @@ with frame(
         shown = cache.samples(
             config.dataset, config.data_dir, config.classes, config.model.img_size, config.model.in_chans, per_class
         )
-        image = whole("image", range(len(shown)), 0)
+        image = int_param("image", range(len(shown)), 0)
         st.header("One image as the model gets it", anchor=False)
         whole_image, as_patches = st.columns(2)
         cut = patches(shown.images[image : image + 1], patch_size)[0]
         whole_image.image(
-            apart(patches(shown.images[image : image + 1], config.model.img_size)[0].numpy()),
+            patch_mosaic(patches(shown.images[image : image + 1], config.model.img_size)[0].numpy()),
             caption=f"{config.model.img_size} × {config.model.img_size} px", output_format="PNG",
             alt="The picked image",
         )  # fmt: skip
         as_patches.image(
-            apart(cut.numpy()), output_format="PNG", alt="The same image cut into patches",
+            patch_mosaic(cut.numpy()), output_format="PNG", alt="The same image cut into patches",
             caption=f"{len(cut)} patches, p0 to p{len(cut) - 1} row by row; each is {cut[0].numel()} numbers "
             f"({cut.shape[1]} × {patch_size} × {patch_size}). CLS stands before them as token 0.",
         )  # fmt: skip

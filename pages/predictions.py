@@ -1,4 +1,4 @@
-"""Predictions: held-out images in green and red, and where the model confuses what."""
+"""Predictions: test images in green and red, and where the model confuses what."""
 
 from typing import get_args
 
@@ -10,11 +10,11 @@ from pages.parts.components.confusion import confusion
 from pages.parts.components.gallery import Title, gallery
 from pages.parts.predictions.mistakes import mistakes
 from pages.parts.shell import cache
-from pages.parts.shell.frame import beside, frame, go, pick_epoch, pick_run
+from pages.parts.shell.frame import frame, go, pick_epoch, pick_run, side_by_side
 
 ANSWERS: dict[str | None, bool] = {"right": True, "wrong": False}
 PER_PAGE = 96
-MOST_CLASSES = 200  # of a confusion matrix, which has a cell for every two
+MAX_CLASSES = 200  # of a confusion matrix, which has a cell for every two
 
 with frame(
     "Predictions", "What the model says of the images it never trained on. Click an image to see what it looked at."
@@ -24,11 +24,11 @@ with frame(
         run = pick_run()
     with when:
         epoch = pick_epoch(run)
-    held_out, said = cache.split(run.config)[1], cache.predictions(run, epoch)
+    test_set, said = cache.split(run.config)[1], cache.predictions(run, epoch)
     classes = run.config.classes
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
 
-    table, images = beside(pictures=1.7)
+    table, images = side_by_side(pictures=1.7)
     st.session_state.update(st.session_state.pop("predictions_cell_classes", {}))  # before their boxes are drawn
     with images:
         boxes = st.container(key="two_a_row").columns(4)
@@ -42,12 +42,12 @@ with frame(
         order = boxes[3].selectbox("Sorted by", get_args(Order), key="order", bind="query-params")
     with table:
         low, high = wilson(int(said.right.sum()), len(said.labels))
-        st.metric("held-out accuracy", f"{said.accuracy:.1%}", width="content")
+        st.metric("test accuracy", f"{said.accuracy:.1%}", width="content")
         st.caption(
             f"{said.right.sum():,} of {len(said.labels):,} right; 95 % interval {low:.1%} to {high:.1%} (Wilson). "
             f"Chance is {1 / len(classes):.0%}."
         )
-        if run.config.imported and (num_unknown := num_without_class(held_out)):
+        if run.config.imported and (num_unknown := num_without_class(test_set)):
             st.info(
                 f"{num_unknown:,} of these images lie in folders whose name is no class of this model. No answer to "
                 "them can be right, and they count as wrong here."
@@ -55,7 +55,7 @@ with frame(
         st.markdown("**Confusion matrix.** Click a cell to see its images.")
         shown = (numbers[true], numbers[predicted]) if true and predicted else None
         cell = None
-        if len(classes) <= MOST_CLASSES:
+        if len(classes) <= MAX_CLASSES:
             cell = confusion(said.confusion, classes, key="predictions_cell", selected=shown)
         else:
             st.caption(f"Too large to draw for {len(classes):,} classes; choose a true and a predicted class instead.")
@@ -93,6 +93,6 @@ with frame(
             )
             for i in chosen
         ]
-        picked = gallery(held_out.images[chosen].numpy(), titles, key="predictions_gallery", label="Held-out images")
+        picked = gallery(test_set.images[chosen].numpy(), titles, key="predictions_gallery", label="Test images")
         if picked is not None:
             go("attention", run=run.id, epoch=epoch, image=picked, true=true, predicted=predicted, answer=answer)

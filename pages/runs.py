@@ -24,7 +24,7 @@ with frame(
         table, hide_index=True, on_select="rerun", selection_mode="multi-row",
         key=f"runs_table_{hash(tuple(tuple(run.id for run in line) for line in lines))}",  # ticks are row numbers
         column_config={
-            "held-out accuracy": st.column_config.NumberColumn(format="percent"),
+            "test accuracy": st.column_config.NumberColumn(format="percent"),
             "model": st.column_config.TextColumn(help="Layers × heads."),
             "over training": st.column_config.LineChartColumn(y_min=0, y_max=1),
         },

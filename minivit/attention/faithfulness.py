@@ -16,7 +16,7 @@ from torch import Tensor
 
 from minivit.attention.maps import class_score, to_model
 from minivit.errors import DataError
-from minivit.inference import looking
+from minivit.inference import eval_mode
 from minivit.model import MiniViT, keep_patches
 
 Fill = Literal["mean", "drop"]
@@ -58,7 +58,7 @@ def occlusion(
     def score(logits: Tensor, image: Tensor) -> Tensor:
         return class_score(logits, *chosen[:, image])
 
-    with looking(model):
+    with eval_mode(model):
         every = torch.arange(len(images), device=images.device)
         whole = torch.cat([score(model(images[some]), some) for some in _chunks(every, model)])
         rows = torch.arange(len(images) * P, device=images.device)
@@ -119,7 +119,7 @@ def _follow(
         steps = (keep_patches(tokens, orders[rows, gone:]) for gone in range(orders.shape[1] + 1))
         return torch.stack([probability(model.forward_tokens(left)[0], rows) for left in steps], dim=1)
 
-    with looking(model):
+    with eval_mode(model):
         return torch.cat([curves(rows) for rows in _chunks(torch.arange(len(orders), device=device), model)])
 
 

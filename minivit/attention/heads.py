@@ -1,4 +1,4 @@
-"""What the weights of one moment are made of: filters of the patch embedding, and what each head does over many images.
+"""Filters of the patch embedding of one checkpoint, and what each head does over many images.
 
 Tensors in, arrays and tensors out. L layers, H heads, D embed_dim, N tokens with CLS first, n patches.
 """
@@ -22,15 +22,15 @@ from minivit.attention.maps import (
     term_shares,
 )
 from minivit.config import ViTConfig
-from minivit.inference import looking
+from minivit.inference import eval_mode
 from minivit.model import MiniViT
 
-MOST_COMPONENTS = 28  # as many as ViT's figure shows
-MOST_MULTIPLICATIONS = 4e10  # of one look at many images: a second or two of a CPU core
-MOST_VALUES = 2e7  # of attention that are in memory at once, 4 bytes each
+MAX_COMPONENTS = 28  # as many as ViT's figure shows
+MAX_MULTIPLICATIONS = 4e10  # of one look at many images: a second or two of a CPU core
+MAX_VALUES = 2e7  # of attention that are in memory at once, 4 bytes each
 
 
-def filter_components(weight: Tensor, most: int = MOST_COMPONENTS) -> tuple[Tensor, Tensor]:
+def filter_components(weight: Tensor, most: int = MAX_COMPONENTS) -> tuple[Tensor, Tensor]:
     """Principal components of patch filters (D, C, p, p): (n, C, p, p), each of length 1, and their shares (n,).
 
     The D filters are points of C·p·p numbers. The components are the eigenvectors of their covariance, those that
@@ -50,14 +50,14 @@ def affordable(config: ViTConfig, most: int) -> int:
     """How many images, 8 to `most`, a look into a model of this shape can take without holding a person up."""
     N, D = config.num_patches + 1, config.embed_dim
     a_layer = N * D * ((4 + 2 * config.mlp_ratio) * D + 2 * N)  # projections and feed-forward, and attention
-    return max(8, min(most, int(MOST_MULTIPLICATIONS / (config.depth * a_layer))))
+    return max(8, min(most, int(MAX_MULTIPLICATIONS / (config.depth * a_layer))))
 
 
 def _batches(model: MiniViT, images: Tensor) -> Sequence[Tensor]:
     """Images in parts of which the attention of all layers fits into memory with ease."""
     config = model.config
     values = config.depth * config.num_heads * (config.num_patches + 1) ** 2
-    return images.split(max(1, int(MOST_VALUES / values)))
+    return images.split(max(1, int(MAX_VALUES / values)))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def survey(model: MiniViT, images: Tensor) -> Survey:
     """How far each head looks, and where CLS looks with it, over images (B, C, H, W)."""
     L, H, device = model.config.depth, model.config.num_heads, model.mean.device
     far, maps = torch.zeros(L, H, device=device), torch.zeros(L, H, model.config.num_patches, device=device)
-    with looking(model):
+    with eval_mode(model):
         for batch in _batches(model, images):
             for layer, (_, _, attn) in enumerate(read_layers(model, batch)):
                 far[layer] += distance(attn, model.config.patch_size).sum(0) / len(images)
@@ -119,7 +119,7 @@ class ClsTerms:
 
 
 def cls_terms(model: MiniViT, images: Tensor) -> ClsTerms:
-    """CLS's scores in layer 1 taken apart, of images (B, C, H, W)."""
+    """CLS's scores in layer 1 taken patch_mosaic, of images (B, C, H, W)."""
     batches = [position_content(model, batch)[..., 0, :] for batch in _batches(model, images)]
     terms = torch.cat(batches)  # (B, H, 4, N)
     centred = terms - terms.mean(-1, keepdim=True)

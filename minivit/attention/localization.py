@@ -153,21 +153,19 @@ def _mean(values: Tensor) -> Share:
 
 
 def report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGES) -> str:
-    """Both tables of a run's model after `epoch` (the newest by default) as Markdown, on the first held-out images.
+    """Both tables of a run's model after `epoch` (the newest by default) as Markdown, on the first test images.
 
     Known answers only where the data set has masks, beside the untrained model's. ConfigError for fewer than 2 images.
     """
     if num_images < 2:
         raise ConfigError(f"{num_images} images cannot be compared. Take at least 2.")
     model, untrained = run.load_model(epoch), run.load_model(0)
-    _, held_out = load_split(run.config)
-    found = held_out.select(range(min(num_images, len(held_out))))
+    _, test_set = load_split(run.config)
+    found = test_set.select(range(min(num_images, len(test_set))))
     images, labels = found.images[:], found.labels
     masks = None if found.masks is None else found.masks[:]
     right = (logits(model, images).argmax(1).cpu() == labels).float().mean().item()
-    lines = [
-        f"{len(found)} held-out images, accuracy {right:.3f}, epoch {run.epochs()[-1] if epoch is None else epoch}"
-    ]
+    lines = [f"{len(found)} test images, accuracy {right:.3f}, epoch {run.epochs()[-1] if epoch is None else epoch}"]
     if masks is None:
         lines += ["", f"Known answers need masks of the objects, which the data set {run.config.dataset!r} has not."]
     else:

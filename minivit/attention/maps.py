@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from minivit.errors import ConfigError
-from minivit.inference import EVAL_BATCH, as_float, looking
+from minivit.inference import EVAL_BATCH, as_float, eval_mode
 from minivit.model import Block, MiniViT
 
 Head = int | Literal["mean", "max"]  # one head, from 0, or the mean or maximum over all
@@ -40,7 +40,7 @@ def attend(model: MiniViT, images: Tensor, keep: Tensor | None = None) -> tuple[
 
     `keep`, int64 (B, n), are the patches that stay; the tokens of the others are dropped, so that N is n + 1.
     """
-    with looking(model):
+    with eval_mode(model):
         logits, attn = model(to_model(model, images), return_attn=True, keep=keep)
     return logits.softmax(1), torch.stack(attn, dim=1)
 
@@ -122,7 +122,7 @@ def value_weighted(model: MiniViT, images: Tensor) -> list[Tensor]:
     f(x) = (x W_V + b_V) W_O of one head: a token with a short value vector adds little however much it is looked
     at. Kobayashi et al. (2004.10102, equation 5). Units are those of the embedding, not shares of 1.
     """
-    with looking(model):
+    with eval_mode(model):
         return [attn * _value_norms(block, read)[:, :, None] for block, read, attn in read_layers(model, images)]
 
 
@@ -149,7 +149,7 @@ def position_content(model: MiniViT, images: Tensor) -> Tensor:
     really has are held fixed: each half is centred, divided by the whole token's deviation and scaled by γ; β goes
     with content. Still exact, but a half then depends on the other one through the deviation that they share.
     """
-    with looking(model):
+    with eval_mode(model):
         block: Block = model.blocks[0]  # type: ignore[assignment]
         tokens = model.embed(to_model(model, images))
         position = model.pos_embed.expand_as(tokens)
@@ -194,7 +194,7 @@ def head_effects(model: MiniViT, images: Tensor, labels: Tensor) -> tuple[Tensor
     """
     without, whole, size = [], [], EVAL_BATCH[model.mean.device.type]
     heads = torch.eye(model.config.num_heads, dtype=torch.bool, device=model.mean.device)
-    with looking(model):
+    with eval_mode(model):
         for batch, target in zip(images.split(size), labels.split(size), strict=True):
             right = target.to(heads.device)
             reads = [model.embed(to_model(model, batch))]

@@ -12,7 +12,7 @@ from minivit.attention import maps as attention
 from minivit.attention.maps import Head
 from minivit.config import ViTConfig
 from minivit.errors import ConfigError
-from minivit.inference import looking
+from minivit.inference import eval_mode
 from minivit.model import MiniViT
 
 
@@ -123,5 +123,5 @@ def unavailable(name: str, config: ViTConfig) -> str | None:
 
 
 def _attn(model: MiniViT, images: Tensor) -> list[Tensor]:
-    with looking(model):
+    with eval_mode(model):
         return model(attention.to_model(model, images), return_attn=True)[1]

@@ -1,7 +1,7 @@
-"""What a run looks at from its untrained model on: CLS maps at every kept moment, and figures that follow them.
+"""What a run looks at from its untrained model on: CLS maps at every kept checkpoint, and figures that follow them.
 
-M moments, B images, L layers, H heads, n patches. A layer has S = H + 2 maps an image: one a head, then the mean and
-the maximum over heads.
+M checkpoints, B images, L layers, H heads, n patches. A layer has S = H + 2 maps an image: one a head, then the mean
+and the maximum over heads.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.attention.maps import Head, cls_map, divergence, entropy, image_dependence, image_share, looking, to_model
+from minivit.attention.maps import (
+    Head,
+    cls_map,
+    divergence,
+    entropy,
+    eval_mode,
+    image_dependence,
+    image_share,
+    to_model,
+)
 from minivit.model import MiniViT
-from minivit.runs import Moment
+from minivit.runs import Checkpoint
 
 LOOK_BATCH = 16  # the whole attention of a layer is in memory at once: 2 MB an image for 257 tokens and 8 heads
 
@@ -31,7 +40,7 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Look:
-    """What the model of one moment says of B images and where CLS looks: probabilities (B, K), maps (B, L, S, n)."""
+    """Probabilities (B, K) and CLS maps (B, L, S, n) of B images at one checkpoint."""
 
     probs: NDArray[np.float32]
     maps: NDArray[np.float32]
@@ -39,7 +48,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of the maps of many images at one moment: of each name in `MEASURES` (L, S); the mean map (L, S, n)."""
+    """Figures of the maps of many images at one checkpoint: each of `MEASURES` (L, S); the mean map (L, S, n)."""
 
     figures: dict[str, NDArray[np.float32]]
     average: NDArray[np.float32]
@@ -47,18 +56,18 @@ class Measured:
 
 @dataclass(frozen=True)
 class History:
-    """One layer at M moments: chosen maps of B images (M, B, S, n), probabilities (M, B, K), and figures of many.
+    """One layer at M checkpoints: chosen maps of B images (M, B, S, n), probabilities (M, B, K), and figures of many.
 
-    `average` (M, S, n) and `figures`, (M, S) by name, are of a larger fixed set of images. `left_out` are moments
+    `average` (M, S, n) and `figures`, (M, S) by name, are of a larger fixed set of images. `left_out` are checkpoints
     whose weights could not be read.
     """
 
-    moments: list[Moment]
+    checkpoints: list[Checkpoint]
     maps: NDArray[np.float32]
     probs: NDArray[np.float32]
     average: NDArray[np.float32]
     figures: dict[str, NDArray[np.float32]]
-    left_out: list[Moment]
+    left_out: list[Checkpoint]
 
 
 def all_heads(num_heads: int) -> list[Head]:
@@ -70,7 +79,7 @@ def look(model: MiniViT, images: Tensor) -> Look:
     """What the model says of images uint8 (B, C, H, W), and where CLS looks in every layer and head."""
     heads = all_heads(model.config.num_heads)
     probs, maps = [], []
-    with looking(model):
+    with eval_mode(model):
         for batch in images.split(LOOK_BATCH):
             logits, attn = model.forward_tokens(model.embed(to_model(model, batch)))
             probs.append(logits.softmax(1))
@@ -89,14 +98,14 @@ def measure(now: Look, untrained: Look) -> Measured:
 
 
 def gather(
-    seen: Mapping[Moment, tuple[Look, Measured]], layer: int, heads: Sequence[Head], left_out: list[Moment]
+    seen: Mapping[Checkpoint, tuple[Look, Measured]], layer: int, heads: Sequence[Head], left_out: list[Checkpoint]
 ) -> History:
-    """One layer of what was seen at each moment, in order, for some of its maps."""
+    """One layer of what was seen at each checkpoint, in order, for some of its maps."""
     looks, measured = zip(*seen.values(), strict=True)
     known = all_heads(looks[0].maps.shape[2] - 2)
     chosen = [known.index(head) for head in heads]
     return History(
-        moments=list(seen),
+        checkpoints=list(seen),
         maps=np.stack([one.maps[:, layer, chosen] for one in looks]),
         probs=np.stack([one.probs for one in looks]),
         average=np.stack([one.average[layer, chosen] for one in measured]),

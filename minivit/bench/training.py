@@ -107,7 +107,7 @@ def _quick(
     whole = time.perf_counter() - begun
     torch.set_num_threads(1)
     an_epoch = next(reference_epochs(*data))[0]
-    yield Figure("quick, held-out accuracy", row["test_acc"], "", note=f"{config.epochs} epochs in {whole:.1f} s")
+    yield Figure("quick, test accuracy", row["test_acc"], "", note=f"{config.epochs} epochs in {whole:.1f} s")
     if reached is not None:
         yield Figure(f"quick, until {GOAL}", reached, "s", note="everything after the images are loaded")
         note = f"100 × {an_epoch:.2f} s, an epoch timed right after"

@@ -99,7 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("--devices", type=int, metavar="INT", help="processes that train together (default: as before)")
     one.set_defaults(command=_resume)
 
-    one = commands.add_parser("predict", help="accuracy and confusion matrix of a run on its held-out images")
+    one = commands.add_parser("predict", help="accuracy and confusion matrix of a run on its test images")
     one.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     one.add_argument("--epoch", type=int, help="a saved epoch (default: the newest)")
     one.set_defaults(command=_predict)
@@ -107,16 +107,16 @@ def make_parser() -> argparse.ArgumentParser:
     one = commands.add_parser("trust", help="what the maps of a run are worth: known answers, deletion and insertion")
     one.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     one.add_argument("--epoch", type=int, help="a saved epoch (default: the newest)")
-    one.add_argument("--images", type=int, default=NUM_IMAGES, help=f"held-out images (default: {NUM_IMAGES})")
+    one.add_argument("--images", type=int, default=NUM_IMAGES, help=f"test images (default: {NUM_IMAGES})")
     one.set_defaults(command=_trust)
 
     one = commands.add_parser(
-        "export", help="the attention of one held-out image as a file, or the model or the run itself",
+        "export", help="the attention of one test image as a file, or the model or the run itself",
         epilog="; ".join(f"{name}: {said}" for name, said in KINDS.items()),
     )  # fmt: skip
     one.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     one.add_argument("--what", choices=KINDS, default="json", help="kind of file (default: the article's JSON)")
-    one.add_argument("--image", type=int, default=0, help="number of the held-out image (default: 0)")
+    one.add_argument("--image", type=int, default=0, help="number of the test image (default: 0)")
     one.add_argument("--epoch", type=int, help="a saved epoch (default: the newest)")
     one.add_argument("--layer", type=int, default=1, help="layer, from 1")
     one.add_argument("--head", default="mean", help="head, from 1, or 'mean' or 'max'")
@@ -222,7 +222,7 @@ def _sweep(chosen: argparse.Namespace) -> None:
     start_workers(sweep)
     try:
         for tried in follow(sweep):
-            end = tried.message if tried.accuracy is None else f"held-out accuracy {tried.accuracy:.4f} {tried.message}"
+            end = tried.message if tried.accuracy is None else f"test accuracy {tried.accuracy:.4f} {tried.message}"
             print(f"trial {tried.number} {tried.phase}: {as_text(tried.params)}: {end}".rstrip(), flush=True)
     except KeyboardInterrupt:
         sweep.ask("stop")
@@ -233,7 +233,7 @@ def _sweep(chosen: argparse.Namespace) -> None:
     best = sweep.best()
     if best is None:
         raise SweepError(f"No trial came to its end. {sweep.path / 'log.txt'} says why.")
-    print(f"best: trial {best.number}, held-out accuracy {best.accuracy:.4f}, {as_text(best.params)}")
+    print(f"best: trial {best.number}, test accuracy {best.accuracy:.4f}, {as_text(best.params)}")
     print(sweep.runs_dir / best.run_id if best.here else sweep.path)
 
 

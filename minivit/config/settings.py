@@ -152,7 +152,7 @@ class TrainConfig(Settings):
         unit="images", ge=0, le=1_000_000,
     )  # fmt: skip
     split: Literal["article", "official"] = setting(
-        "article", "Held-out part",
+        "article", "Test set",
         "'article' holds out a fixed random 20 % of the train part; 'official' takes the set's own test part.",
         group="data",
     )  # fmt: skip

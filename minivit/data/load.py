@@ -76,8 +76,8 @@ def load_split(config: TrainConfig, progress: Progress | None = None) -> tuple[I
     images = load("train")
     if config.split == "official":
         return images, load("test")
-    train, held_out = article_split(len(images))
-    return images.select(train), images.select(held_out)
+    train, test_set = article_split(len(images))
+    return images.select(train), images.select(test_set)
 
 
 NO_CLASS = " (no class of this model)"

@@ -17,4 +17,4 @@ from minivit.engine.estimate import estimate_seconds
 from minivit.engine.loop import train
 from minivit.engine.optim import FlatParameters, learning_rate, make_optimizer
 from minivit.engine.step import Step
-from minivit.engine.training import Training, mix
+from minivit.engine.training import Training, derive_seed

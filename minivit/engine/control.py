@@ -94,7 +94,7 @@ def enough_memory(config: TrainConfig) -> Iterator[None]:
 def refuse_other_images(run: Run, facts: Mapping[str, Any]) -> None:
     """DataError where `run` was begun with other images than those of `facts`.
 
-    Going on would be silently wrong: the split follows the order of the images, so that held-out ones would have been
+    Going on would be silently wrong: the split follows the order of the images, so that test ones would have been
     learned from, and the rows of the two parts could not be compared.
     """
     before = run.environment

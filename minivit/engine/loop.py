@@ -24,7 +24,7 @@ from minivit.engine.control import Glance, Say, ending, enough_memory, refuse_ot
 from minivit.engine.distributed import ALONE, Follower, Group, everywhere
 from minivit.engine.training import Training
 from minivit.errors import RunError
-from minivit.machine import choose_threads, environment, pick_device, slots_needed, turn_on
+from minivit.machine import acquire_device, choose_threads, environment, pick_device, slots_needed
 from minivit.runs import Run
 
 
@@ -58,7 +58,9 @@ def train(
         said = f"Waiting for another training on the {device.type}."
         num_slots = slots_needed(config, device, group.local_size)
         turn = (
-            turn_on(device, lambda: glance("queued", said, 0, 1), num_slots) if group.is_main else nullcontext(device)
+            acquire_device(device, lambda: glance("queued", said, 0, 1), num_slots)
+            if group.is_main
+            else nullcontext(device)
         )
         with turn as device:
             group.meet("the device is ours")
@@ -84,8 +86,8 @@ def train(
 
 def describe(row: dict[str, Any]) -> str:
     """A metrics row as one line of text."""
-    held_out = f"held-out loss {row['test_loss']:.4f}, accuracy {row['test_acc']:.4f}"
+    test_set = f"test loss {row['test_loss']:.4f}, accuracy {row['test_acc']:.4f}"
     if row["train_loss"] is None:
-        return f"epoch {row['epoch']} (untrained): {held_out}"
+        return f"epoch {row['epoch']} (untrained): {test_set}"
     trained = f"train loss {row['train_loss']:.4f}, accuracy {row['train_acc']:.4f}"
-    return f"epoch {row['epoch']}: {trained}; {held_out}; {row['images_per_second']:,.0f} images/s"
+    return f"epoch {row['epoch']}: {trained}; {test_set}; {row['images_per_second']:,.0f} images/s"

@@ -55,7 +55,7 @@ class Training:
         self.in_patches = self.model.absorbs and not changes_images and isinstance(train_set.images, Tensor)
         self.source = BatchSource(self._cut(train_set), device)
         mine = test_set if group.size == 1 else test_set.select(group.share(torch.arange(len(test_set))))
-        self.held_out = BatchSource(self._cut(mine), device)
+        self.test_source = BatchSource(self._cut(mine), device)
         self.num_steps = math.ceil(len(self.source) / config.batch_size)  # an epoch
         self.epoch = 0  # finished ones
         self.step = 0  # done in the epoch under way
@@ -82,7 +82,9 @@ class Training:
         no longer a number.
         """
         epoch, num_images, begun = self.epoch + 1, len(self.source), time.perf_counter()
-        order = torch.randperm(num_images, generator=torch.Generator().manual_seed(mix(self.config.seed, epoch)))
+        order = torch.randperm(
+            num_images, generator=torch.Generator().manual_seed(derive_seed(self.config.seed, epoch))
+        )
         batches = order.to(self.source.home).split(self.config.batch_size)
         factors = self._factors(epoch, [len(batch) for batch in batches])
         self.model.train()
@@ -96,7 +98,9 @@ class Training:
                     self.group.add_up(self.learn.sums)
                     self._keep()
                     raise
-            batch, target = self._batch(mix(self.config.seed, epoch, self.step), *batches[self.step : self.step + 2])
+            batch, target = self._batch(
+                derive_seed(self.config.seed, epoch, self.step), *batches[self.step : self.step + 2]
+            )
             self.learn(batch, target, factors[self.step])
             self.step += 1
             if epoch == 1 and self.step & (self.step - 1) == 0 and self.step < self.num_steps:  # 1, 2, 4, 8, …
@@ -130,7 +134,7 @@ class Training:
         """Size of the work, in a line."""
         num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         return (
-            f"{len(self.source):,} training and {len(self.test_set):,} held-out images {self.source.place}; "
+            f"{len(self.source):,} training and {len(self.test_set):,} test images {self.source.place}; "
             f"{num_parameters:,} parameters, {self.num_steps:,} steps an epoch, "
             f"on {self.device} with {torch.get_num_threads()} CPU thread(s)"
             + (f", in each of {self.group.size} processes" if self.group.size > 1 else "")
@@ -191,10 +195,10 @@ class Training:
         return row
 
     def _evaluate(self) -> tuple[float, float]:
-        """Mean loss and accuracy on the held-out images."""
-        labels = self.held_out.labels
+        """Mean loss and accuracy on the test images."""
+        labels = self.test_source.labels
         with self._averaged():
-            scores = logits(self.model, self.held_out.images)
+            scores = logits(self.model, self.test_source.images)
         losses = F.cross_entropy(scores, labels, reduction="none")
         sums = torch.stack([losses.to(self.learn.sums.dtype).sum(), (scores.argmax(1) == labels).sum()])
         self.group.add_up(sums)
@@ -244,6 +248,6 @@ class Training:
         return tensors | {"sums": self.learn.sums}
 
 
-def mix(*numbers: int) -> int:
+def derive_seed(*numbers: int) -> int:
     """One 63-bit seed for a tuple of whole numbers."""
     return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "big") >> 1

@@ -3,7 +3,7 @@
     arrays      one image's attention as the article's JSON and as NumPy arrays
     picture     a map over its image as PNG and SVG
     bertviz     BertViz's head view and model view as one page that loads nothing
-    one_image   all of these for one held-out image of a run
+    one_image   all of these for one test image of a run
     model_files the model as a checkpoint of timm's and as ONNX
     report      a run as one page
     kinds       every kind of file by its name

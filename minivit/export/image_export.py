@@ -1,4 +1,4 @@
-"""One held-out image as one epoch of a run sees it, and every file that can be made of it."""
+"""One test image as one epoch of a run sees it, and every file that can be made of it."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from minivit.data import ImageSet, load_split
 from minivit.export.arrays import article_json, attention_npz, one_head
 from minivit.export.bertviz import bertviz_html, bertviz_model_html
 from minivit.export.picture import MapPicture
-from minivit.figures import absolute_scale, spread_over
+from minivit.figures import absolute_scale, evenly_spaced
 from minivit.model import MiniViT
 from minivit.runs import Run
 
@@ -23,7 +23,7 @@ class OneImage:
 
     run_id: str
     epoch: int
-    number: int  # of the held-out image
+    number: int  # of the test image
     image: Tensor  # uint8 (C, H, W)
     label: int
     classes: tuple[str, ...]
@@ -33,16 +33,16 @@ class OneImage:
 
     @classmethod
     def look(cls, run: Run, epoch: int | None, number: int) -> "OneImage":
-        """Image `number` of the run's held-out images after `epoch`, or the newest kept.
+        """Image `number` of the run's test images after `epoch`, or the newest kept.
 
         Raises RunError without such weights, DataError without such an image.
         """
-        model, held_out = run.load_model(epoch), load_split(run.config)[1]
-        picked = held_out.pick(number)
+        model, test_set = run.load_model(epoch), load_split(run.config)[1]
+        picked = test_set.pick(number)
         probs, attn = attend(model, picked.images[:])
         return cls(
             run.id, run.epochs()[-1] if epoch is None else epoch, number, picked.images[0], int(picked.labels[0]),
-            picked.classes, probs[0], attn[0], model_scale(model, held_out),
+            picked.classes, probs[0], attn[0], model_scale(model, test_set),
         )  # fmt: skip
 
     def name(self, what: str, suffix: str) -> str:
@@ -80,8 +80,8 @@ class OneImage:
         return bertviz_model_html(self.attn, layers=layers, image=self.image)
 
 
-def model_scale(model: MiniViT, held_out: ImageSet) -> tuple[float, float]:
-    """The absolute colour scale of a model's maps, (0, high), from images spread over the held-out ones."""
-    chosen = torch.tensor(spread_over(len(held_out), NUM_SCALE_IMAGES))
-    _, attn = attend(model, held_out.images[chosen])
+def model_scale(model: MiniViT, test_set: ImageSet) -> tuple[float, float]:
+    """The absolute colour scale of a model's maps, (0, high), from images spread over the test ones."""
+    chosen = torch.tensor(evenly_spaced(len(test_set), NUM_SCALE_IMAGES))
+    _, attn = attend(model, test_set.images[chosen])
     return absolute_scale(attn[:, :, :, 0, 1:].numpy(), num_tokens=attn.shape[-1])

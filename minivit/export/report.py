@@ -16,14 +16,14 @@ from minivit.config import settings
 from minivit.data import ImageSet, load_split
 from minivit.export.image_export import model_scale
 from minivit.export.picture import Raster, colour_bar, map_tile, rgb, to_svg
-from minivit.figures import SPLIT_COLORS, spread_over, thin
+from minivit.figures import SPLIT_COLORS, evenly_spaced, thin
 from minivit.inference import Predictions, predict, wilson
 from minivit.model import num_parameters
 from minivit.runs import Run
 
 NUM_IMAGES = 8
 SIDE = 128  # px of one picture
-MOST_CLASSES = 30  # of a confusion matrix on paper
+MAX_CLASSES = 30  # of a confusion matrix on paper
 WIDTH, HEIGHT, LEFT, BOTTOM = 420, 240, 52, 34  # of a chart and its margins, px
 
 STYLE = """
@@ -55,8 +55,8 @@ def report_html(run: Run, epoch: int | None = None) -> str:
     kept = run.epochs()
     last = run.load_model(epoch)
     epoch = kept[-1] if epoch is None else epoch
-    held_out = load_split(run.config)[1]
-    said = predict(last, held_out.images, held_out.labels)
+    test_set = load_split(run.config)[1]
+    said = predict(last, test_set.images, test_set.labels)
     title = escape(run.name or " · ".join(run.config.classes[:6]))
     parts = [
         f"<h1>{title}</h1><p>Run {escape(run.id)}, after epoch {epoch} of {run.config.epochs}; "
@@ -64,7 +64,7 @@ def report_html(run: Run, epoch: int | None = None) -> str:
         _accuracy(said),
         _curves(run.metrics(), len(run.config.classes)),
         _confusion(said, run.config.classes),
-        _maps(run, (kept[0], epoch), held_out),
+        _maps(run, (kept[0], epoch), test_set),
         "<h2>Settings</h2>" + _table((one.title, f"{_words(one.value(run.config))} {one.unit}") for one in settings()),
         "<h2>Environment</h2>" + _table(run.environment.items()),
     ]
@@ -79,7 +79,7 @@ def _accuracy(said: Predictions) -> str:
     num_right, num_images = int(said.right.sum()), len(said.labels)
     low, high = wilson(num_right, num_images)
     return (
-        f"<p><strong>Held-out accuracy {said.accuracy:.1%}</strong> ({num_right:,} of {num_images:,} right; 95 % "
+        f"<p><strong>Test accuracy {said.accuracy:.1%}</strong> ({num_right:,} of {num_images:,} right; 95 % "
         f"interval {low:.1%} to {high:.1%}, Wilson). Chance is {1 / said.probs.shape[1]:.1%}.</p>"
     )
 
@@ -139,7 +139,7 @@ def _chart(title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, 
 
 
 def _confusion(said: Predictions, classes: Sequence[str]) -> str:
-    if len(classes) > MOST_CLASSES:
+    if len(classes) > MAX_CLASSES:
         return f"<h2>Confusion matrix</h2><p>Left out: it would have {len(classes):,} rows.</p>"
     counts = said.confusion
     rows = []
@@ -156,16 +156,16 @@ def _confusion(said: Predictions, classes: Sequence[str]) -> str:
     )
 
 
-def _maps(run: Run, epochs: tuple[int, int], held_out: ImageSet) -> str:
+def _maps(run: Run, epochs: tuple[int, int], test_set: ImageSet) -> str:
     """Images with the last layer's CLS map before and after, mean over heads, on one scale."""
-    chosen = spread_over(len(held_out), NUM_IMAGES)
-    images = held_out.images[torch.tensor(chosen)]
+    chosen = evenly_spaced(len(test_set), NUM_IMAGES)
+    images = test_set.images[torch.tensor(chosen)]
     models = [run.load_model(epoch) for epoch in epochs]
     shown = [attend(model, images) for model in models]
     maps = [cls_map(attn[:, -1], "mean").numpy() for _, attn in shown]
     answers = [(probs.argmax(1), probs.amax(1)) for probs, _ in shown]
-    scale, uniform = model_scale(models[-1], held_out), 1 / shown[0][1].shape[-1]
-    classes, labels = held_out.classes, held_out.labels[torch.tensor(chosen)]
+    scale, uniform = model_scale(models[-1], test_set), 1 / shown[0][1].shape[-1]
+    classes, labels = test_set.classes, test_set.labels[torch.tensor(chosen)]
     names = ["untrained" if epoch == 0 else f"epoch {epoch}" for epoch in epochs]
     figures = []
     for n, number in enumerate(chosen):

@@ -59,7 +59,7 @@ def absolute_scale(*maps: NDArray[np.float32], num_tokens: int) -> tuple[float, 
     return 0.0, max(4 / num_tokens, float(np.quantile(np.nan_to_num(values), 0.99)))
 
 
-def spread_over(num_images: int, count: int) -> list[int]:
+def evenly_spaced(num_images: int, count: int) -> list[int]:
     """`count` numbers spread evenly over 0 … num_images - 1: a folder's test part comes class by class."""
     return sorted({int(number) for number in np.linspace(0, num_images - 1, count)})
 
@@ -74,7 +74,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h" + (f" {whole % 3600 // 60} min" if whole % 3600 // 60 else "")
 
 
-def apart(patches: NDArray[np.uint8], side: int = 400) -> NDArray[np.uint8]:
+def patch_mosaic(patches: NDArray[np.uint8], side: int = 400) -> NDArray[np.uint8]:
     """Square patches (n, C, p, p), row by row, set apart in their places: RGBA (≈side, ≈side, 4), clear between."""
     num_patches, _, patch_size, _ = patches.shape
     grid = round(num_patches**0.5)
@@ -93,16 +93,16 @@ def filter_images(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
     return (127.5 + 127.5 * weight / max(float(np.abs(weight).max()), 1e-12)).round().astype(np.uint8)
 
 
-MOST_SIMILAR = 16
+MAX_SIMILAR = 16
 
 
 def similarity_grid(similarity: NDArray[np.float32]) -> go.Figure:
     """Position similarity (N-1, N-1), -1..1, as a small map per patch, in its place. As ViT's figure 7.
 
-    Where there are more patches along a side than `MOST_SIMILAR`, the maps are those of every second one, or third ….
+    Where there are more patches along a side than `MAX_SIMILAR`, the maps are those of every second one, or third ….
     """
     grid = round(len(similarity) ** 0.5)
-    shown = np.arange(0, grid, -(-grid // MOST_SIMILAR))
+    shown = np.arange(0, grid, -(-grid // MAX_SIMILAR))
     tiles = np.full((len(shown), grid + 1, len(shown), grid + 1), np.nan, np.float32)
     of_shown = similarity.reshape(grid, grid, grid, grid)[shown][:, shown]
     tiles[:, :grid, :, :grid] = of_shown.transpose(0, 2, 1, 3)
@@ -178,7 +178,7 @@ def term_bars(shares: NDArray[np.float32], terms: Sequence[str]) -> go.Figure:
 
 
 def trial_curves(trials: Sequence[tuple[str, str, Mapping[int, float]]], best: str = "") -> go.Figure:
-    """Held-out accuracy by epoch of many models, (name, phase, accuracy by epoch 0..1) each; pruned ones are faint."""
+    """Test accuracy by epoch of many models, (name, phase, accuracy by epoch 0..1) each; pruned ones are faint."""
     figure = go.Figure()
     orange = SPLIT_COLORS["held-out"]
     last = max((max(curve) for _, _, curve in trials if curve), default=0)
@@ -207,7 +207,7 @@ def trial_curves(trials: Sequence[tuple[str, str, Mapping[int, float]]], best: s
             )  # fmt: skip
     figure.update_layout(
         xaxis={"title": "epoch", "rangemode": "tozero", "tickformat": "d", "minallowed": 0, "dtick": step},
-        yaxis={"title": "held-out accuracy (%)"},
+        yaxis={"title": "test accuracy (%)"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         margin={"l": 50, "r": 10, "t": 10, "b": 50},
         height=360,
@@ -283,14 +283,14 @@ def parallel_coordinates(axes: Sequence[Axis], names: Sequence[str], values: Seq
 
 
 def accuracy_by_epoch(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:
-    """Held-out accuracy 0..1 by epoch, a line for each name; peaks stay where a long curve is thinned."""
+    """Test accuracy 0..1 by epoch, a line for each name; peaks stay where a long curve is thinned."""
     figure = go.Figure()
     for name, (epochs, accuracy) in curves.items():
         x, y = thin(np.array(epochs, float), np.array(accuracy, float))
         figure.add_scatter(x=x, y=y, mode="lines+markers" if len(x) == 1 else "lines", name=escape(name))
     figure.update_layout(
         xaxis={"title": "epoch", "rangemode": "tozero"},
-        yaxis={"title": "held-out accuracy", "tickformat": ".0%"},
+        yaxis={"title": "test accuracy", "tickformat": ".0%"},
         legend={"orientation": "h", "y": -0.25},
         margin={"l": 50, "r": 10, "t": 10, "b": 50},
         height=380,

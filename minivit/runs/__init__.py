@@ -2,7 +2,7 @@
 
 from minivit.runs.run import (
     ACTIVE,
-    Moment,
+    Checkpoint,
     Phase,
     Run,
     State,

@@ -72,8 +72,8 @@ def check(run: Run) -> None:
     """Reads all that a run from elsewhere holds; RunError where something is not what it should be."""
     if not run.epochs():
         raise RunError("The run in this file has no weights of any epoch. Take it along again.")
-    for moment in run.moments():
-        run.load_model(moment)
+    for checkpoint in run.checkpoints():
+        run.load_model(checkpoint)
     run.load_resume()
     state = run.state  # no worker of this machine is busy with it
     if state.phase == "failed" or state.active:

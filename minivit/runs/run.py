@@ -2,7 +2,7 @@
 
     config.json         the settings, written once             metrics.jsonl   one row an epoch, appended
     environment.json    machine, versions, data fingerprint    state.json      phase, epoch, message; replaced whole
-    checkpoints/        weights by moment                      control.json    what a person asked for
+    checkpoints/        weights by checkpoint                      control.json    what a person asked for
     resume.safetensors  what training goes on from             log.txt         what the worker printed
     worker.lock         held by the living worker              name.txt        what a person calls it, if anything
                                                                sweep.txt       of a trial, its sweep
@@ -70,7 +70,7 @@ class State:
         return self.phase in ACTIVE
 
 
-class Moment(NamedTuple):
+class Checkpoint(NamedTuple):
     """When weights were kept: after `epoch` whole epochs and `step` steps of the next one. Sorts in order of time."""
 
     epoch: int
@@ -179,20 +179,20 @@ class Run:
 
     def epochs(self) -> list[int]:
         """Epochs whose weights are kept, rising."""
-        return [moment.epoch for moment in self.moments() if not moment.step]
+        return [checkpoint.epoch for checkpoint in self.checkpoints() if not checkpoint.step]
 
-    def moments(self) -> list[Moment]:
-        """All moments whose weights are kept, in order: epochs, and within the first one steps 1, 2, 4, 8, …"""
+    def checkpoints(self) -> list[Checkpoint]:
+        """All checkpoints whose weights are kept, in order: epochs, and within the first one steps 1, 2, 4, 8, …"""
         folder = self.path / "checkpoints"
         names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208, thousands, at every refresh of a page
         found = (CHECKPOINT_NAME.fullmatch(name) for name in names)
-        return sorted(Moment(int(match[1]), int(match[2] or 0)) for match in found if match)
+        return sorted(Checkpoint(int(match[1]), int(match[2] or 0)) for match in found if match)
 
     def log(self, num_lines: int = 200) -> str:
         """The last lines that the worker printed."""
         return "\n".join(last_lines(self.path / "log.txt", num_lines))
 
-    def load_model(self, epoch: int | Moment | None = None) -> MiniViT:
+    def load_model(self, epoch: int | Checkpoint | None = None) -> MiniViT:
         """The model as it was after `epoch` (the newest by default), on the CPU, in evaluation mode.
 
         Raises RunError where no such checkpoint is kept or it does not hold this run's model.
@@ -200,13 +200,13 @@ class Run:
         kept = self.epochs()
         if not kept:
             raise RunError(f"The run {self.id} has no checkpoints yet. Wait for epoch 0, or choose another run.")
-        moment = epoch if isinstance(epoch, Moment) else Moment(kept[-1] if epoch is None else epoch)
-        if moment not in self.moments():
-            step = f", step {moment.step}" if moment.step else ""
+        checkpoint = epoch if isinstance(epoch, Checkpoint) else Checkpoint(kept[-1] if epoch is None else epoch)
+        if checkpoint not in self.checkpoints():
+            step = f", step {checkpoint.step}" if checkpoint.step else ""
             raise RunError(
-                f"The run {self.id} keeps no weights of epoch {moment.epoch}{step}; it keeps {_listed(kept)}."
+                f"The run {self.id} keeps no weights of epoch {checkpoint.epoch}{step}; it keeps {_listed(kept)}."
             )
-        path = self._checkpoint(moment)
+        path = self._checkpoint(checkpoint)
         model = MiniViT(self.config.model)
         try:
             model.load_state_dict(load_file(path))
@@ -244,19 +244,19 @@ class Run:
         fourth, and so on; epoch 0 and the newest always stay.
         """
         weights = _weights(model)
-        replace_file(self._checkpoint(Moment(epoch)), weights)
+        replace_file(self._checkpoint(Checkpoint(epoch)), weights)
         step = 1
         while (epoch // step + 2) * len(weights) > CHECKPOINT_BUDGET and step <= epoch:
             step *= 2
         for kept in self.epochs():
             if kept % step and kept != epoch:
-                self._checkpoint(Moment(kept)).unlink(missing_ok=True)
+                self._checkpoint(Checkpoint(kept)).unlink(missing_ok=True)
 
     def save_early(self, model: torch.nn.Module | Mapping[str, Tensor], step: int) -> None:
         """Keeps the weights after `step` steps of the first epoch, unless they are too large to keep so often."""
         weights = _weights(model)
         if len(weights) <= CHECKPOINT_BUDGET / 64:
-            replace_file(self._checkpoint(Moment(0, step)), weights)
+            replace_file(self._checkpoint(Checkpoint(0, step)), weights)
 
     def save_resume(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
         """Replaces what training goes on from."""
@@ -320,9 +320,9 @@ class Run:
         except OSError:
             return ""
 
-    def _checkpoint(self, moment: Moment) -> Path:
-        step = f"-step-{moment.step:05d}" if moment.step else ""
-        return self.path / "checkpoints" / f"epoch-{moment.epoch:04d}{step}.safetensors"
+    def _checkpoint(self, checkpoint: Checkpoint) -> Path:
+        step = f"-step-{checkpoint.step:05d}" if checkpoint.step else ""
+        return self.path / "checkpoints" / f"epoch-{checkpoint.epoch:04d}{step}.safetensors"
 
 
 def default_runs_dir() -> Path:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from filelock import FileLock, Timeout
 
 from minivit.config import SCHEMA_VERSION
-from minivit.engine import mix
+from minivit.engine import derive_seed
 from minivit.errors import ConfigError, RunError, SweepError
 from minivit.machine import num_slots, pick_device
 from minivit.runs import Run, default_runs_dir
@@ -45,7 +45,7 @@ STARTUP_TRIALS = 4  # trials that come to their end before any is pruned
 
 @dataclass(frozen=True)
 class Tried:
-    """What is known of one trial. `curve` is its held-out accuracy by epoch, from epoch 0."""
+    """What is known of one trial. `curve` is its test accuracy by epoch, from epoch 0."""
 
     number: int
     phase: TrialPhase
@@ -58,7 +58,7 @@ class Tried:
 
     @property
     def accuracy(self) -> float | None:
-        """The held-out accuracy after the last finished epoch; None before the first."""
+        """The test accuracy after the last finished epoch; None before the first."""
         trained = [epoch for epoch in self.curve if epoch]
         return self.curve[max(trained)] if trained else None
 
@@ -150,7 +150,7 @@ class Sweep:
         """The study, with a sampler whose draws depend on the seed and the number of the trial alone."""
         import optuna
 
-        seed = mix(self.config.base.seed, trial) % 2**32
+        seed = derive_seed(self.config.base.seed, trial) % 2**32
         by_tpe = self.config.sampler == "tpe"
         sampler = optuna.samplers.TPESampler(seed=seed) if by_tpe else optuna.samplers.RandomSampler(seed=seed)
         median = optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=1)

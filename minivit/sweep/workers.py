@@ -82,7 +82,7 @@ def take(sweep: Sweep, worker: int) -> "optuna.Trial | None":
     with sweep.queue_lock():
         for frozen in sweep.study().get_trials(deepcopy=False, states=waiting):
             trial_id = sweep.trial_id(frozen.number)
-            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # on another machine, in this moment
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # on another machine, just now
                 # Whose it is stands there before it runs, so that it is never left running by nobody.
                 sweep.storage.set_trial_user_attr(trial_id, WORKER, [sweep.machine, worker])
                 if sweep.storage.set_trial_state_values(trial_id, optuna.trial.TrialState.RUNNING):
@@ -158,7 +158,7 @@ def _shared_cores(sweep: Sweep, config: TrainConfig) -> TrainConfig:
 
 
 def _train(sweep: Sweep, trial: "optuna.Trial", run: Run) -> int | None:
-    """Trains the run, reporting its held-out accuracy each epoch; returns the epoch at which it was pruned."""
+    """Trains the run, reporting its test accuracy each epoch; returns the epoch at which it was pruned."""
     pruned_at = None
     reported = dict(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 

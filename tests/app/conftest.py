@@ -128,7 +128,7 @@ def unpacked(packed: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(base64.b64decode(packed["base64"]), packed["dtype"]).reshape(packed["shape"])
 
 
-def told(app: AppTest) -> list[str]:
+def errors(app: AppTest) -> list[str]:
     """The sentences that say what to mend, as a person reads them."""
     return [re.sub(r"\\(.)", r"\1", one.value) for one in app.error]
 

@@ -1,4 +1,4 @@
-"""Anatomy: what the weights are made of, at any kept moment, as the page gives it to the browser."""
+"""Anatomy: what the weights are made of, at any kept checkpoint, as the page gives it to the browser."""
 
 import base64
 import json
@@ -16,13 +16,13 @@ from timm.models.vision_transformer import VisionTransformer
 from minivit.attention.heads import cls_terms, filter_components, overlay_maps, survey
 from minivit.data import load_split
 from minivit.engine import train
-from minivit.figures import filter_images, spread_over
+from minivit.figures import evenly_spaced, filter_images
 from minivit.imports.importer import import_model
 from minivit.inference import paired_change, predict_run
 from minivit.model import MiniViT
-from minivit.runs import Moment, Run
+from minivit.runs import Checkpoint, Run
 from pages.parts.anatomy.heads import Effects, in_words
-from tests.app.conftest import Open, told, widget
+from tests.app.conftest import Open, errors, widget
 
 HEADINGS = [
     "Patch filters", "Position similarity", "Attention rollout", "Layer 1 taken apart: place and content",
@@ -54,12 +54,12 @@ def one_epoch(run: Run, **changes: Any) -> Run:
     return other
 
 
-@pytest.mark.parametrize("moment", ["0", "0.1", "3"])
-def test_everything_is_drawn_at_any_kept_moment(open_page: Open, trained: Run, moment: str) -> None:
-    page = open_page("anatomy", run=trained.id, epoch=moment)
+@pytest.mark.parametrize("checkpoint", ["0", "0.1", "3"])
+def test_everything_is_drawn_at_any_kept_checkpoint(open_page: Open, trained: Run, checkpoint: str) -> None:
+    page = open_page("anatomy", run=trained.id, epoch=checkpoint)
     assert [part.value for part in page.header] == HEADINGS
     assert len(page.get("plotly_chart")) == 3 and len(page.get("bidi_component")) == 4
-    assert not told(page)
+    assert not errors(page)
 
 
 def test_one_slider_moves_all_of_the_page(open_page: Open, trained: Run) -> None:
@@ -72,14 +72,14 @@ def test_one_slider_moves_all_of_the_page(open_page: Open, trained: Run) -> None
     after = [sent(page, name) for name in names]
     for name, old, new in zip(names, before, after, strict=True):
         assert old != new, name
-        assert old["scale"] == new["scale"] or name == "Patch filters", name  # two moments compare
+        assert old["scale"] == new["scale"] or name == "Patch filters", name  # two checkpoints compare
     assert "0.2" in page.query_params["epoch"]
-    assert not told(page)
+    assert not errors(page)
 
 
 def test_filters_are_the_components_of_the_moments_patch_embedding(open_page: Open, trained: Run) -> None:
     tiles = sent(open_page("anatomy", run=trained.id, epoch="0.1"), "Patch filters")["rows"][0]["tiles"]
-    components, shares = filter_components(trained.load_model(Moment(0, 1)).patch_embed.proj.weight)
+    components, shares = filter_components(trained.load_model(Checkpoint(0, 1)).patch_embed.proj.weight)
     expected = filter_images(components.numpy()).transpose(0, 2, 3, 1)
     np.testing.assert_array_equal(np.stack([pixels(tile) for tile in tiles]), expected)
     assert [tile["caption"] for tile in tiles] == [f"{share:.1%}" for share in shares]
@@ -94,7 +94,7 @@ def test_a_convolutional_stem_shows_its_first_filters_and_claims_no_components(o
     np.testing.assert_array_equal(pixels(tiles[2]), filter_images(weight)[2].transpose(1, 2, 0))
     assert len(tiles) == len(weight) and not any(tile["caption"] for tile in tiles)
     assert "no principal components" in said(page) and "Principal components of" not in said(page)
-    assert not told(page)
+    assert not errors(page)
 
 
 def test_filters_of_channels_that_no_screen_has_are_told_of_in_words(open_page: Open, trained: Run) -> None:
@@ -102,17 +102,17 @@ def test_filters_of_channels_that_no_screen_has_are_told_of_in_words(open_page: 
     odd.save_checkpoint(MiniViT(odd.config.model), 0)
     page = open_page("anatomy", run=odd.id)
     assert "This model reads 5 channels, and a screen has the colours of 3" in said(page)
-    assert told(page) == ["Images have 1 channel (grey) or 3 (colour), not 5. Choose 1 or 3."]
+    assert errors(page) == ["Images have 1 channel (grey) or 3 (colour), not 5. Choose 1 or 3."]
 
 
 def test_the_rollout_lies_over_images_spread_over_the_held_out_part(open_page: Open, trained: Run) -> None:
     data = sent(open_page("anatomy", run=trained.id, epoch=2), "anatomy_overlays")
-    held_out = load_split(trained.config)[1]
-    chosen = spread_over(len(held_out), 8)
-    probs, maps = overlay_maps(trained.load_model(2), held_out.images[chosen])
+    test_set = load_split(trained.config)[1]
+    chosen = evenly_spaced(len(test_set), 8)
+    probs, maps = overlay_maps(trained.load_model(2), test_set.images[chosen])
     np.testing.assert_allclose(pixels(data["columns"][0]["values"]), maps, atol=1e-6)
-    assert data["titles"] == [f"{i}: {held_out.classes[held_out.labels[i]]}" for i in chosen]
-    right = [bool(answer == held_out.labels[i]) for i, answer in zip(chosen, probs.argmax(1), strict=True)]
+    assert data["titles"] == [f"{i}: {test_set.classes[test_set.labels[i]]}" for i in chosen]
+    right = [bool(answer == test_set.labels[i]) for i, answer in zip(chosen, probs.argmax(1), strict=True)]
     assert [caption[1] for caption in data["columns"][0]["captions"]] == right
     assert (data["quantity"], data["uniformName"]) == ("Rollout", "uniform attention")
     assert data["uniform"] == pytest.approx(0.75 / 17)
@@ -131,14 +131,14 @@ def test_with_one_layer_the_page_says_why_there_is_no_rollout_and_shows_the_cls_
 def test_the_terms_of_the_picked_image_stand_beside_their_sum(open_page: Open, trained: Run) -> None:
     page = open_page("anatomy", run=trained.id, epoch=3, image=4)
     image, *heads = sent(page, "Terms of layer 1")["rows"]
-    held_out = load_split(trained.config)[1]
-    np.testing.assert_array_equal(pixels(image["tiles"][0]), held_out.images[4].permute(1, 2, 0))
-    expected = cls_terms(trained.load_model(3), held_out.images[4:5]).maps[0].reshape(2, 4, 4, 4)
+    test_set = load_split(trained.config)[1]
+    np.testing.assert_array_equal(pixels(image["tiles"][0]), test_set.images[4].permute(1, 2, 0))
+    expected = cls_terms(trained.load_model(3), test_set.images[4:5]).maps[0].reshape(2, 4, 4, 4)
     for head, row in enumerate(heads):
         maps = np.stack([pixels(tile) for tile in row["tiles"]])
         np.testing.assert_allclose(maps[:4], expected[head], atol=1e-6)
         np.testing.assert_allclose(maps[4], maps[:4].sum(0), atol=1e-5)
-    found = cls_terms(trained.load_model(3), held_out.images[spread_over(len(held_out), 64)])
+    found = cls_terms(trained.load_model(3), test_set.images[evenly_spaced(len(test_set), 64)])
     low, high = found.place_share.min(), found.place_share.max()
     assert f"**{low:.0%} to {high:.0%}** is where a patch is" in said(page)
 
@@ -147,38 +147,38 @@ def test_an_untrained_map_is_called_nearly_uniform(open_page: Open, trained: Run
     assert "nearly uniform" in said(open_page("anatomy", run=trained.id, epoch=0))
 
 
-def test_weights_that_cannot_be_read_do_not_hide_those_of_other_moments(open_page: Open, trained: Run) -> None:
+def test_weights_that_cannot_be_read_do_not_hide_those_of_other_checkpoints(open_page: Open, trained: Run) -> None:
     (trained.path / "checkpoints" / "epoch-0003.safetensors").write_bytes(b"half a file")
     page = open_page("anatomy", run=trained.id, epoch=2)
-    assert [part.value for part in page.header] == HEADINGS and not told(page)
-    broken = told(open_page("anatomy", run=trained.id, epoch=3))
+    assert [part.value for part in page.header] == HEADINGS and not errors(page)
+    broken = errors(open_page("anatomy", run=trained.id, epoch=3))
     assert len(broken) == 1 and "does not hold the weights" in broken[0]
 
 
 def test_heads_are_silenced_when_a_person_asks(open_page: Open, trained: Run) -> None:
-    model, held_out = trained.load_model(3), load_split(trained.config)[1]
+    model, test_set = trained.load_model(3), load_split(trained.config)[1]
     torch.manual_seed(0)
     with torch.no_grad():  # weights with which every head matters, and differently, and all classes are said
         for parameter in model.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
-        model.head.bias -= model(held_out.images / 255).mean(0)
+        model.head.bias -= model(test_set.images / 255).mean(0)
     trained.save_checkpoint(model, 3)
     page = open_page("anatomy", run=trained.id, epoch=3)
     rows = sent(page, "Heads")["rows"]
-    seen = survey(model, held_out.images[spread_over(len(held_out), 64)])
+    seen = survey(model, test_set.images[evenly_spaced(len(test_set), 64)])
     np.testing.assert_allclose(pixels(rows[1]["tiles"][0]), seen.cls_maps[1, 0].reshape(4, 4), atol=1e-6)
     assert not any(tile["caption"] for row in rows for tile in row["tiles"])
     widget(page, "toggle", "Silence each head in turn").set_value(True).run()
     whole = torch.from_numpy(predict_run(trained, 3).right)
     assert f"All heads: **{whole.float().mean():.1%}** right" in said(page)
-    assert f"of {len(held_out)} held-out images" in said(page)
+    assert f"of {len(test_set)} test images" in said(page)
     captions = set()
     for layer, row in enumerate(sent(page, "Heads")["rows"]):
         for head, tile in enumerate(row["tiles"]):
             silenced = torch.zeros(2, 2, dtype=torch.bool)
             silenced[layer, head] = True
             with torch.no_grad():
-                right = model(held_out.images / 255, silenced=silenced).argmax(1) == held_out.labels
+                right = model(test_set.images / 255, silenced=silenced).argmax(1) == test_set.labels
             gained, lost = int((right & ~whole).sum()), int((whole & ~right).sum())
             change = (gained - lost) / len(whole)
             low, high = paired_change(gained, lost, len(whole))
@@ -196,7 +196,7 @@ def test_the_words_name_the_head_that_is_needed_most_and_how_many_chance_would_g
     without[1, 4, :30] = False
     without[0, 2, 50:70] = False
     words = in_words(Effects(without, whole))
-    assert "All heads: **80.0%** right (71.1% to 86.7%) of 100 held-out images." in words
+    assert "All heads: **80.0%** right (71.1% to 86.7%) of 100 test images." in words
     assert "Without layer 2, head 5 it is **50.0%** (−30.0 points, −38.5 to −20.4)." in words
     assert "Effects of 2 of 20 heads can be told from 0 at 95 %, where chance alone would give 1." in words
 
@@ -207,7 +207,7 @@ def test_a_run_of_nothing_but_its_untrained_model_is_shown_without_a_slider(open
             path.unlink()
     page = open_page("anatomy", run=trained.id)
     assert [part.value for part in page.header] == HEADINGS
-    assert not page.select_slider and not told(page)
+    assert not page.select_slider and not errors(page)
 
 
 @pytest.mark.parametrize("knows", [True, False], ids=["its classes", "other classes"])
@@ -220,7 +220,7 @@ def test_an_imported_model_is_taken_apart_too(
     names.write_text("circle\nstar\ncross\n" if knows else "cat\ndog\nfrog\n")
     run = import_model(tmp_path / "theirs.safetensors", image_folder, class_names=names)
     page = open_page("anatomy", run=run.id, heads_silence="true")
-    assert [part.value for part in page.header] == HEADINGS and not told(page)
+    assert [part.value for part in page.header] == HEADINGS and not errors(page)
     assert ("All heads: " in said(page)) is knows
     assert ("None of these images is of a class that this model knows" in said(page)) is not knows
 
@@ -230,4 +230,4 @@ def test_grey_images_and_learned_positions_are_drawn_too(open_page: Open, traine
     grey = one_epoch(trained, in_chans=1, pos_embed="learned", norm="pre", img_size=16)
     assert pixels(sent(open_page("anatomy", run=grey.id), "Patch filters")["rows"][0]["tiles"][0]).shape == (8, 8, 1)
     for name in ("anatomy", "predictions", "attention", "compare", "train"):
-        assert not told(open_page(name, run=grey.id))
+        assert not errors(open_page(name, run=grey.id))

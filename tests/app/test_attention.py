@@ -13,20 +13,20 @@ from minivit.attention.methods import METHODS, maps
 from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.engine import train
-from minivit.figures import spread_over
+from minivit.figures import evenly_spaced
 from minivit.inference import predict_run
 from minivit.runs import Run
 from pages.parts.attention.faithfulness import Removal, sentence, written
-from tests.app.conftest import Open, button, charts, told, widget
+from tests.app.conftest import Open, button, charts, errors, widget
 
 
 def test_the_probabilities_are_those_of_the_image_and_the_epoch(open_page: Open, trained: Run) -> None:
     page = open_page("attention", run=trained.id, epoch=1, image=5)
-    held_out = load_split(trained.config)[1]
-    probs, _ = attend(trained.load_model(1), held_out.images[5:6])
+    test_set = load_split(trained.config)[1]
+    probs, _ = attend(trained.load_model(1), test_set.images[5:6])
     table = page.dataframe[0].value
     np.testing.assert_allclose(table["probability"], sorted(probs[0].numpy(), reverse=True), rtol=1e-5)
-    true = held_out.classes[held_out.labels[5]]
+    true = test_set.classes[test_set.labels[5]]
     assert [name for name in table["class"] if name.endswith(" (true)")] == [f"{true} (true)"]
 
 
@@ -38,13 +38,13 @@ def test_neighbours_and_numbers_lead_to_other_images(open_page: Open, trained: R
     assert previous.disabled and not following.disabled
     following.click().run()
     assert page.query_params["image"] == "1"
-    widget(page, "number_input", "Held-out image").set_value(17).run()
+    widget(page, "number_input", "Test image").set_value(17).run()
     assert page.query_params["image"] == "17"
     page.run()
     assert next(one for one in page.button if one.help == "Next image").disabled
     next(one for one in page.button if one.help == "Previous image").click().run()
     assert page.query_params["image"] == "16"
-    assert widget(page, "number_input", "Held-out image").value == 16
+    assert widget(page, "number_input", "Test image").value == 16
 
 
 def test_an_image_that_another_run_has_not_falls_back(open_page: Open, trained: Run) -> None:
@@ -54,8 +54,8 @@ def test_an_image_that_another_run_has_not_falls_back(open_page: Open, trained: 
     (small / "config.json").write_text(config.model_dump_json().replace("{", '{"schema_version": 1, ', 1))
     page = open_page("attention", run=trained.id, image=17)
     widget(page, "selectbox", "Run").select(small.name).run()
-    assert widget(page, "number_input", "Held-out image").value == 0
-    assert not told(page)
+    assert widget(page, "number_input", "Test image").value == 0
+    assert not errors(page)
 
 
 def test_every_method_is_explained_and_comes_back_from_the_link(open_page: Open, trained: Run) -> None:
@@ -71,7 +71,7 @@ def test_every_method_is_explained_and_comes_back_from_the_link(open_page: Open,
         assert page.query_params["method"] == name
         assert any(one.value.startswith(method.title) for one in page.caption)
         assert len([one for one in page.selectbox if one.label == "and not"]) == method.needs_class
-        assert not told(page)
+        assert not errors(page)
 
 
 def test_rollout_is_switched_off_with_the_reason_where_there_is_one_layer(open_page: Open, trained: Run) -> None:
@@ -90,15 +90,15 @@ def test_patches_that_are_off_are_dropped_by_the_model_and_move_the_probabilitie
     open_page: Open, trained: Run, method: str
 ) -> None:
     page = open_page("attention", run=trained.id, image=5, off="p3,p4,p99,nonsense", method=method)
-    held_out = load_split(trained.config)[1]
+    test_set = load_split(trained.config)[1]
     keep = torch.tensor([[patch for patch in range(16) if patch not in (3, 4)]])
-    probs, _ = attend(trained.load_model(), held_out.images[5:6], keep)
+    probs, _ = attend(trained.load_model(), test_set.images[5:6], keep)
     table = page.dataframe[0].value
     names = [name.removesuffix(" (true)") for name in table["class"]]
-    expected = [probs[0, held_out.classes.index(name)] for name in names]
+    expected = [probs[0, test_set.classes.index(name)] for name in names]
     np.testing.assert_allclose(table["2 patches off"], expected, rtol=1e-5)
     assert (table["2 patches off"] - table["all patches on"]).abs().max() > 1e-6
-    assert not told(page)
+    assert not errors(page)
 
 
 def test_all_patches_may_be_off(open_page: Open, trained: Run) -> None:
@@ -132,7 +132,7 @@ def test_trust_is_measured_for_one_image_and_for_many_once_it_is_asked_for(open_
     going = area(deletion(model, images, target, maps("relevance", model, images, target)))
     assert any(one.value.startswith(f"Deletion area {going.item():.3f}, random orders ") for one in page.caption)
     assert any("only for the drawn shapes" in one.value for one in page.caption)
-    assert not told(page)
+    assert not errors(page)
 
 
 def test_set_against_another_class_curves_and_agreement_follow_the_same_score(open_page: Open, trained: Run) -> None:
@@ -154,10 +154,10 @@ def test_curves_of_one_and_of_many_follow_the_map_of_the_layer_and_head_that_are
     open_page: Open, trained: Run
 ) -> None:
     page = open_page("attention", run=trained.id, image=4, layer=1, head=2, trust="true", trust_images=16)
-    model, held_out = trained.load_model(), load_split(trained.config)[1]
-    many = spread_over(len(held_out), 16)
+    model, test_set = trained.load_model(), load_split(trained.config)[1]
+    many = evenly_spaced(len(test_set), 16)
     for chart, chosen in zip(charts(page), ([4], many), strict=True):
-        images = held_out.images[chosen]
+        images = test_set.images[chosen]
         said = attend(model, images)[0].argmax(1)
         shown = maps("cls_map", model, images, said, layer=0, head=1)
         going, coming = (measure(model, images, said, shown).mean(0).numpy() for measure in (deletion, insertion))
@@ -174,8 +174,8 @@ def test_on_drawn_shapes_the_maps_are_held_against_the_objects(open_page: Open, 
     train(tiny, run, say=lambda line: None)
     page = open_page("attention", run=run.id, trust="true", layer=1, head=2)
     table = next(one.value for one in page.dataframe if "map" in one.value)
-    held_out, last = load_split(tiny)[1], tiny.epochs
-    images, masks, labels = held_out.images[:], held_out.masks, held_out.labels
+    test_set, last = load_split(tiny)[1], tiny.epochs
+    images, masks, labels = test_set.images[:], test_set.masks, test_set.labels
     trained, untrained = (known_answers(run.load_model(epoch), images, masks, labels) for epoch in (last, 0))
     assert table["map"].tolist() == [one.name for one in trained]
     assert table["verdict on the mass"].tolist() == [one.words for one in trained]

@@ -79,10 +79,10 @@ def test_the_absolute_scale_is_the_same_at_every_epoch_and_made_for_the_newest(
     assert tops[0] == tops[1] > 0
     if method not in ("occlusion", "relevance"):
         return
-    held_out = load_split(trained.config)[1].images[:]
+    test_set = load_split(trained.config)[1].images[:]
     model = trained.load_model()
-    said = attend(model, held_out)[0].argmax(1)
-    assert tops[0] == pytest.approx(float(maps(method, model, held_out, said).abs().quantile(0.99)), rel=1e-4)
+    said = attend(model, test_set)[0].argmax(1)
+    assert tops[0] == pytest.approx(float(maps(method, model, test_set, said).abs().quantile(0.99)), rel=1e-4)
 
 
 def test_signed_methods_are_read_round_0_and_named_by_what_is_asked(open_page: Open, trained: Run) -> None:

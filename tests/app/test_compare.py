@@ -1,4 +1,4 @@
-"""Compare: every kept moment of one run, or of two, as the page gives it to the browser."""
+"""Compare: every kept checkpoint of one run, or of two, as the page gives it to the browser."""
 
 import json
 import shutil
@@ -12,21 +12,28 @@ from minivit.attention import attend, cls_map, entropy
 from minivit.data import load_split
 from minivit.engine import train
 from minivit.inference import predict_run
-from minivit.runs import Moment, Run
+from minivit.runs import Checkpoint, Run
 from pages.parts.components.scrub import Opened
 from pages.parts.components.scrub.columns import common_scale
 from pages.parts.shell.cache import run_scale
-from tests.app.conftest import Open, sent, told, unpacked, widget
+from tests.app.conftest import Open, errors, sent, unpacked, widget
 
 
 def infos(page: AppTest) -> list[str]:
     return [info.value.replace("\\", "") for info in page.info]
 
 
-def test_every_kept_moment_is_a_frame_and_the_slider_begins_after_training(open_page: Open, trained: Run) -> None:
+def test_every_kept_checkpoint_is_a_frame_and_the_slider_begins_after_training(open_page: Open, trained: Run) -> None:
     data = sent(open_page("compare", run=trained.id))
-    assert trained.moments() == [Moment(0), Moment(0, 1), Moment(0, 2), Moment(1), Moment(2), Moment(3)]
-    assert [frame["moment"] for frame in data["frames"]] == ["0", "0.1", "0.2", "1", "2", "3"]
+    assert trained.checkpoints() == [
+        Checkpoint(0),
+        Checkpoint(0, 1),
+        Checkpoint(0, 2),
+        Checkpoint(1),
+        Checkpoint(2),
+        Checkpoint(3),
+    ]
+    assert [frame["checkpoint"] for frame in data["frames"]] == ["0", "0.1", "0.2", "1", "2", "3"]
     assert [frame["text"] for frame in data["frames"][::2]] == ["untrained", "epoch 0 of 3, step 2", "epoch 2 of 3"]
     assert data["start"] == 5
     assert [column["name"] for column in data["columns"]] == ["untrained", "at the slider", "epoch 3"]
@@ -39,10 +46,10 @@ def test_maps_answers_and_curves_are_those_of_the_kept_models(open_page: Open, t
     data = sent(page)
     (of_run,) = data["runs"]
     numbers = [int(title.split(":")[0]) for title in data["titles"]]
-    held_out = load_split(trained.config)[1]
+    test_set = load_split(trained.config)[1]
     maps = unpacked(of_run["values"]) / 255 * unpacked(of_run["scales"])[..., None]
-    for place, moment in enumerate(trained.moments()):
-        probs, attn = attend(trained.load_model(moment), held_out.images[numbers])
+    for place, checkpoint in enumerate(trained.checkpoints()):
+        probs, attn = attend(trained.load_model(checkpoint), test_set.images[numbers])
         expected = cls_map(attn[:, 0], 1)
         assert np.abs(maps[place, :, 0] - expected.numpy()).max() <= float(expected.max()) / 500
         assert unpacked(of_run["predicted"])[place].tolist() == probs.argmax(1).tolist()
@@ -51,12 +58,12 @@ def test_maps_answers_and_curves_are_those_of_the_kept_models(open_page: Open, t
     untrained, *losses = [row["test_loss"] for row in trained.metrics()]
     np.testing.assert_allclose(charts["loss"][1], [untrained, np.nan, np.nan, *losses], rtol=1e-6)
     assert np.isnan(charts["accuracy"][0][0])  # nothing was trained before epoch 1
-    _, attn = attend(trained.load_model(2), held_out.images)  # fewer than are measured at most, so all of them
+    _, attn = attend(trained.load_model(2), test_set.images)  # fewer than are measured at most, so all of them
     assert charts["entropy"][0][4] == pytest.approx(float(entropy(cls_map(attn[:, 0], 1)).mean()), rel=1e-5)
     assert charts["divergence"][0][0] == pytest.approx(0, abs=1e-6)
     figures = page.dataframe[0].value
-    assert figures["moment"].tolist() == ["0", "0.1", "0.2", "1", "2", "3"]
-    assert figures["held-out accuracy"].tolist()[::3] == [predict_run(trained, epoch).accuracy for epoch in (0, 1)]
+    assert figures["checkpoint"].tolist() == ["0", "0.1", "0.2", "1", "2", "3"]
+    assert figures["test accuracy"].tolist()[::3] == [predict_run(trained, epoch).accuracy for epoch in (0, 1)]
     np.testing.assert_allclose(figures["entropy"], charts["entropy"][0])
 
 
@@ -75,15 +82,15 @@ def test_any_two_epochs_layers_and_heads_stand_in_the_link(open_page: Open, trai
         "attention, mean of all heads",
         "attention of single heads",
     ]
-    assert not told(page)
+    assert not errors(page)
 
 
 def test_one_epoch_against_itself_is_no_error(open_page: Open, trained: Run) -> None:
     page = open_page("compare", run=trained.id, before=2, epoch=2, images="Wrong before, right after")
-    assert infos(page) == ["No held-out image fits this choice. Choose other images or epochs."]
+    assert infos(page) == ["No test image fits this choice. Choose other images or epochs."]
     widget(page, "selectbox", "Images").select("any").run()
     assert [column["name"] for column in sent(page)["columns"]] == ["epoch 2", "at the slider", "epoch 2"]
-    assert not told(page)
+    assert not errors(page)
 
 
 @pytest.mark.parametrize("choice", ["mended", "lost", "wrong"])
@@ -93,17 +100,17 @@ def test_images_are_chosen_by_what_training_changed(open_page: Open, trained: Ru
     page = open_page("compare", run=trained.id)
     widget(page, "selectbox", "Images").select(choice).run()
     if not fits.any():
-        assert infos(page) == ["No held-out image fits this choice. Choose other images or epochs."]
+        assert infos(page) == ["No test image fits this choice. Choose other images or epochs."]
         return
     numbers = [int(title.split(":")[0]) for title in sent(page)["titles"]]
     assert len(numbers) == min(8, fits.sum()) and fits[numbers].all()
 
 
-def test_a_click_opens_the_image_at_the_moment_of_the_slider(
+def test_a_click_opens_the_image_at_the_checkpoint_of_the_slider(
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     titles = sent(open_page("compare", run=trained.id))["titles"]
-    monkeypatch.setattr("pages.parts.components.scrub.scrub", lambda *data, **also: Opened(5, Moment(1)))
+    monkeypatch.setattr("pages.parts.components.scrub.scrub", lambda *data, **also: Opened(5, Checkpoint(1)))
     page = open_page("compare", run=trained.id, layer=1, head=2)
     opened = {name: page.query_params[name] for name in ("image", "epoch", "layer", "head")}
     assert opened == {"image": titles[5].split(":")[0], "epoch": "1", "layer": "1", "head": "2"}
@@ -133,7 +140,7 @@ def test_two_runs_that_cut_images_differently_share_multiples_of_uniform(open_pa
     assert [name for name, _ in data["legend"]] == ["first run", "second run"]
     assert [len(chart["lines"]) for chart in data["charts"]] == [2] * 6
     assert not [box for box in page.selectbox if box.label == "Head"]  # one of them has a single head
-    assert not told(page)
+    assert not errors(page)
 
 
 def test_two_runs_share_the_larger_scale_in_multiples_of_each_one_s_uniform(
@@ -153,26 +160,26 @@ def test_runs_on_other_images_are_told_apart_in_a_sentence(open_page: Open, trai
     (other / "config.json").write_text(json.dumps({**stored, "classes": ["star", "cross"]}))
     page = open_page("compare", run=trained.id, run2=other.name)
     (sentence,) = infos(page)
-    assert sentence.startswith("The two runs do not see the same held-out images: their classes is")
+    assert sentence.startswith("The two runs do not see the same test images: their classes is")
     assert not page.get("bidi_component")
     gone = open_page("compare", run=trained.id, run2="20200101-000000-gone")
-    assert told(gone)[0].startswith("The run '20200101-000000-gone' is not in ")
+    assert errors(gone)[0].startswith("The run '20200101-000000-gone' is not in ")
 
 
 def test_weights_that_cannot_be_read_are_left_out_and_named(open_page: Open, trained: Run) -> None:
     broken = trained.path / "checkpoints" / "epoch-0002.safetensors"
     broken.write_bytes(broken.read_bytes()[:100])
     page = open_page("compare", run=trained.id)
-    assert [frame["moment"] for frame in sent(page)["frames"]] == ["0", "0.1", "0.2", "1", "3"]
+    assert [frame["checkpoint"] for frame in sent(page)["frames"]] == ["0", "0.1", "0.2", "1", "3"]
     assert any("The weights of epoch 2 cannot be read and are left out." in one.value for one in page.caption)
-    assert not told(page)
+    assert not errors(page)
 
 
 def test_many_moments_are_thinned_evenly_with_the_chosen_ones_among_them(
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pages.parts.shell.cache.MOST_MOMENTS", 2)
+    monkeypatch.setattr("pages.parts.shell.cache.MAX_CHECKPOINTS", 2)
     page = open_page("compare", run=trained.id, before=1, epoch=3)
-    assert [frame["moment"] for frame in sent(page)["frames"]] == ["0", "1", "3"]
-    assert any("3 of the 6 kept moments are shown" in one.value for one in page.caption)
+    assert [frame["checkpoint"] for frame in sent(page)["frames"]] == ["0", "1", "3"]
+    assert any("3 of the 6 kept checkpoints are shown" in one.value for one in page.caption)
     assert torch.get_num_threads() == 1  # as before

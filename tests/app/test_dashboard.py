@@ -8,7 +8,7 @@ from minivit import data
 from minivit.config import preset
 from minivit.errors import DataError
 from minivit.runs import Run
-from tests.app.conftest import Open, button, labels, told
+from tests.app.conftest import Open, button, errors, labels
 
 
 def test_one_click_trains_the_article_s_model_on_drawn_shapes(open_page: Open, started: list[Run]) -> None:
@@ -41,7 +41,7 @@ def test_a_download_that_fails_says_what_else_there_is(open_page: Open, monkeypa
     page = open_page()
     monkeypatch.setattr(data, "download", download)
     button(page, "Download CIFAR-10 (170 MB)").click().run()
-    assert told(page) == ["CIFAR-10 cannot be downloaded. Choose 'shapes'."]
+    assert errors(page) == ["CIFAR-10 cannot be downloaded. Choose 'shapes'."]
     assert button(page, "Train the article's model on drawn shapes")
 
 

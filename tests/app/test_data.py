@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pages.parts.data.augmented import CHANGES
-from tests.app.conftest import Open, told, widget
+from tests.app.conftest import Open, errors, widget
 
 
 def test_counts_samples_and_patches_follow_what_was_chosen(open_page: Open) -> None:
@@ -23,14 +23,14 @@ def test_counts_samples_and_patches_follow_what_was_chosen(open_page: Open) -> N
     assert caption().startswith("64 patches, p0 to p63 row by row; each is 48 numbers (3 × 4 × 4).")
     widget(page, "select_slider", "Patch size").set_value(8).run()
     assert caption().startswith("16 patches, p0 to p15 row by row; each is 192 numbers (3 × 8 × 8).")
-    assert not told(page)
+    assert not errors(page)
 
 
 def test_each_augmentation_is_shown_on_the_samples_as_it_looks(open_page: Open) -> None:
     page = open_page("data")
     for how, said in CHANGES.items():
         widget(page, "selectbox", "Augmentation").select(how).run()
-        assert not told(page) and said in [caption.value for caption in page.caption]
+        assert not errors(page) and said in [caption.value for caption in page.caption]
 
 
 def test_a_folder_is_asked_for_before_anything_is_read(open_page: Open) -> None:
@@ -39,7 +39,7 @@ def test_a_folder_is_asked_for_before_anything_is_read(open_page: Open) -> None:
     assert [info.value for info in page.info] == [
         r"Type the path of a folder that holds a folder of images per class\."
     ]
-    assert not page.dataframe and not told(page)
+    assert not page.dataframe and not errors(page)
 
 
 def test_folders_that_cannot_be_are_told_and_can_be_mended_right_there(
@@ -67,11 +67,11 @@ def test_folders_that_cannot_be_are_told_and_can_be_mended_right_there(
         widget(page, "selectbox", "Data set").select("folder").run()
         for path, sentence in sentences.items():
             widget(page, "text_input", "Folder").set_value(str(path)).run()
-            (said,) = told(page)
+            (said,) = errors(page)
             assert sentence is None or said == sentence
             assert not [one.label for one in page.button if one.label == "Train this model"]
         widget(page, "text_input", "Folder").set_value(f"  {good} ").run()
-        assert not told(page)
+        assert not errors(page)
 
 
 def test_files_that_cannot_be_read_are_named_and_left_out(open_page: Open, image_folder: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_files_that_cannot_be_read_are_named_and_left_out(open_page: Open, image
 
 @pytest.mark.parametrize("image", ["99", "-1", "x", "9" * 5000])
 def test_nonsense_in_a_link_shows_the_first_image(open_page: Open, image: str) -> None:
-    assert not told(open_page("data", image=image))
+    assert not errors(open_page("data", image=image))
 
 
 def test_a_class_that_vanishes_while_the_page_is_open_is_left_out(

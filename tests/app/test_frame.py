@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from minivit.runs import Run, default_runs_dir
-from tests.app.conftest import Open, labels, told
+from tests.app.conftest import Open, errors, labels
 
 OF_A_RUN = ("predictions", "attention", "compare", "anatomy")
 NEXT = dict.fromkeys((*OF_A_RUN, "runs"), "There is no run yet.") | {
@@ -24,7 +24,7 @@ def test_a_page_opens_under_its_title_with_links_to_all(open_page: Open, trained
     linked = [link.proto for link in page.sidebar.get("page_link")]
     assert [link.label for link in linked] == ["Home", *list(TITLES.values())[1:]]
     assert {link.query_string for link in linked} == {f"run={trained.id}"}
-    assert not told(page)
+    assert not errors(page)
 
 
 @pytest.mark.parametrize("name", NEXT)
@@ -32,7 +32,7 @@ def test_a_page_without_a_run_says_what_to_do_next(open_page: Open, name: str) -
     page = open_page(name)
     assert NEXT[name] in " ".join(info.value for info in page.info)
     assert name == "train" or page.main.get("page_link")[0].proto.label == "Train a model"
-    assert not told(page)
+    assert not errors(page)
     assert not {"Pause", "Stop", "Resume"} & set(labels(page))
 
 
@@ -49,7 +49,7 @@ def test_a_link_to_a_run_that_is_not_there_says_so_and_shows_no_other(
     root = default_runs_dir()
     shutil.copy(trained.path / "config.json", root.parent)  # what looks like a run outside of the folder is none
     page = open_page(name, run=wanted)
-    assert told(page) == [f"The run {wanted!r} is not in {root}. It may have been deleted; choose another run."]
+    assert errors(page) == [f"The run {wanted!r} is not in {root}. It may have been deleted; choose another run."]
     assert not page.get("bidi_component")
     assert len(page.dataframe) == 0
 
@@ -61,7 +61,7 @@ def test_a_link_to_a_run_that_is_gone_offers_the_others(open_page: Open, trained
     assert picker.value is None
     picker.select(trained.id).run()
     assert page.query_params["run"] == trained.id
-    assert not told(page)
+    assert not errors(page)
 
 
 @pytest.mark.parametrize("name", [*OF_A_RUN, "train"])
@@ -88,14 +88,14 @@ def test_a_picker_shows_a_sweep_as_one_line_that_opens_at_its_newest_run(
     assert page.query_params["run"] == swept_runs[2].id
     page.selectbox[0].select(trained.id).run()
     assert len(page.selectbox[0].options) == 2
-    assert not told(page)
+    assert not errors(page)
 
 
 def test_a_link_to_a_trial_opens_its_sweep(open_page: Open, swept_runs: list[Run]) -> None:
     page = open_page("attention", run=swept_runs[1].id)
     assert page.selectbox[0].value == swept_runs[1].id and len(page.selectbox[0].options) == 4
     second = open_page("compare", run=swept_runs[1].id, run2=swept_runs[2].id)
-    assert not told(second)
+    assert not errors(second)
 
 
 @pytest.mark.parametrize(
@@ -123,14 +123,14 @@ def test_nonsense_in_a_link_falls_back_to_what_the_run_has(
     predictions = open_page("predictions", **view, true="dog", predicted="", order="?", page="x", answer="7")
     assert [box.value for box in predictions.selectbox[1:]] == [None, None, None, "number"]
     assert open_page("anatomy", **view).select_slider[0].value == "3"
-    assert not [told(page) for page in (attention, compare, predictions) if told(page)]
+    assert not [errors(page) for page in (attention, compare, predictions) if errors(page)]
 
 
 @pytest.mark.parametrize("name", OF_A_RUN)
 def test_a_run_without_checkpoints_says_so(open_page: Open, trained: Run, name: str) -> None:
     shutil.rmtree(trained.path / "checkpoints")
     page = open_page(name, run=trained.id)
-    assert told(page) == [f"The run {trained.id} has no checkpoints yet. Wait for epoch 0, or choose another run."]
+    assert errors(page) == [f"The run {trained.id} has no checkpoints yet. Wait for epoch 0, or choose another run."]
     assert not page.get("bidi_component")
 
 
@@ -141,13 +141,13 @@ def test_a_run_whose_images_are_gone_says_so_once(
     config = trained.config.changed(data_dir=str(tmp_path / "moved away"))
     (trained.path / "config.json").write_text(config.model_dump_json().replace("{", '{"schema_version": 1, ', 1))
     page = open_page(name, run=trained.id)
-    assert told(page) == [f"There is no folder {tmp_path / 'moved away'}. Mend the path of the data folder."]
+    assert errors(page) == [f"There is no folder {tmp_path / 'moved away'}. Mend the path of the data folder."]
 
 
 def test_a_broken_checkpoint_is_told_in_a_sentence(open_page: Open, trained: Run) -> None:
     newest = trained.path / "checkpoints" / "epoch-0003.safetensors"
     newest.write_bytes(newest.read_bytes()[:1000])
     page = open_page("attention", run=trained.id)
-    assert told(page) == [f"{newest} does not hold the weights of this run's model. Choose another epoch."]
+    assert errors(page) == [f"{newest} does not hold the weights of this run's model. Choose another epoch."]
     page.select_slider[0].set_value(2).run()  # mended right there
-    assert not told(page)
+    assert not errors(page)

@@ -38,7 +38,7 @@ def test_many_who_watch_are_given_the_same_bytes_and_the_files_are_read_once(
     looks.clear()
     assert watched.look().sent is seen[0].sent and not looks
     clock.now += SHARED_SECONDS + 0.1
-    assert "held-out accuracy 12.5%" in json.loads(watched.look().sent)["headline"] and len(looks) == 1
+    assert "test accuracy 12.5%" in json.loads(watched.look().sent)["headline"] and len(looks) == 1
 
 
 def test_whoever_opens_the_page_sees_the_run_as_it_is_now(trained: Run, clock: SimpleNamespace) -> None:

@@ -11,7 +11,7 @@ from minivit.attention.methods import maps
 from minivit.data import load_split
 from minivit.inference import predict_run, wilson
 from minivit.runs import Run
-from tests.app.conftest import Open, charts, told, widget
+from tests.app.conftest import Open, charts, errors, widget
 
 
 @pytest.mark.parametrize("epoch", [0, 3])
@@ -46,7 +46,7 @@ def test_filters_choose_what_is_shown_and_come_from_the_link(open_page: Open, tr
 def test_a_filter_that_nothing_fits_shows_no_image_and_no_error(open_page: Open, trained: Run) -> None:
     page = open_page("predictions", run=trained.id, true="star", predicted="cross", answer="right")
     assert any(caption.value.startswith("0 of 0 images.") for caption in page.caption)
-    assert not told(page)
+    assert not errors(page)
 
 
 def test_a_cell_of_mistakes_is_set_against_the_right_answers_of_its_class(
@@ -74,5 +74,5 @@ def test_a_cell_of_mistakes_is_set_against_the_right_answers_of_its_class(
         of_those = ring_mass(shown[(labels == true) & chosen])
         assert table["outer ring"][place] == pytest.approx(float(of_those.ring.mean()), rel=1e-5)
         assert table["middle"][place] == pytest.approx(float(of_those.middle.mean()), rel=1e-5)
-    assert not told(page)
+    assert not errors(page)
     assert not open_page("predictions", run=trained.id, epoch=1).get("plotly_chart")

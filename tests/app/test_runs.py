@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from timm.models.vision_transformer import VisionTransformer
 
 from minivit.runs import Run, list_runs
-from tests.app.conftest import Open, button, labels, told, widget
+from tests.app.conftest import Open, button, errors, labels, widget
 
 
 def tick(page: AppTest, *rows: int, deleting: bool = True) -> AppTest:
@@ -51,7 +51,7 @@ def test_a_run_in_training_is_not_deleted(open_page: Open, trained: Run, monkeyp
     monkeypatch.setattr(Run, "worker_alive", lambda run: True)
     page = tick(open_page("runs"), 0)
     button(page, "Delete 1 of 1 runs for good").click().run()
-    assert told(page) == [f"A worker is still busy with the run {trained.id}. Stop it before you delete it."]
+    assert errors(page) == [f"A worker is still busy with the run {trained.id}. Stop it before you delete it."]
     assert trained.path.exists()
 
 
@@ -70,7 +70,7 @@ def test_several_ticked_runs_are_compared_on_one_chart(open_page: Open, trained:
     shutil.copytree(trained.path, trained.path.with_name("20200101-000000-older"))
     page = tick(open_page("runs"), 0, 1, deleting=False)
     (chart,) = page.get("plotly_chart")
-    assert chart.proto.spec.count('"held-out accuracy"') == 1 and chart.proto.spec.count('"name"') >= 2
+    assert chart.proto.spec.count('"test accuracy"') == 1 and chart.proto.spec.count('"name"') >= 2
     assert not page.get("download_button")
 
 
@@ -81,21 +81,21 @@ def test_a_model_of_timms_is_opened_from_the_form_or_refused_in_words(
     widget(page, "text_input", "File of weights").set_value(str(tmp_path / "nowhere.safetensors"))
     widget(page, "text_input", "Folder of images").set_value(str(image_folder))
     button(page, "Open this model").click().run()
-    assert "nowhere.safetensors cannot be read" in told(page)[0]
+    assert "nowhere.safetensors cannot be read" in errors(page)[0]
     theirs = VisionTransformer(img_size=32, patch_size=8, embed_dim=64, depth=1, num_heads=1, num_classes=3)
     save_file(theirs.state_dict(), tmp_path / "vit.safetensors")
     widget(page, "text_input", "File of weights").set_value(str(tmp_path / "vit.safetensors"))
     button(page, "Open this model").click().run()
     (run,) = list_runs()
     assert run.config.imported and run.name == "vit"
-    assert not told(page)
+    assert not errors(page)
 
 
 def test_a_sweep_is_one_line_that_opens_and_folds(open_page: Open, trained: Run, swept_runs: list[Run]) -> None:
     page = tick(open_page("runs"), 1, deleting=False)
     table = page.dataframe[0].value
     assert table["run"].tolist()[1] == "sweep of lr, num_heads, 01 Jan 00:00:00 · 3 runs"
-    assert table["held-out accuracy"].tolist()[1] == 0.9 and len(table) == 2
+    assert table["test accuracy"].tolist()[1] == 0.9 and len(table) == 2
     button(page, "Its 3 runs one by one").click().run()
     assert page.query_params["sweep"] == swept_runs[0].sweep
     assert page.dataframe[0].value["folder"].tolist() == [str(run.path) for run in (trained, *swept_runs)]

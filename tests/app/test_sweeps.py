@@ -6,7 +6,7 @@ from minivit.config import TrainConfig
 from minivit.runs import Run
 from minivit.sweep import Sweep, SweepConfig, Vary, list_sweeps
 from minivit.sweep.workers import main
-from tests.app.conftest import Open, button, labels, told, widget
+from tests.app.conftest import Open, button, errors, labels, widget
 
 START = "Start this sweep"
 
@@ -42,7 +42,7 @@ def test_what_is_chosen_reaches_the_study(open_page: Open, begun: list[Sweep]) -
     page.run()
     assert any(text.value.startswith("**7** models of 3 epochs, **3** side by side") for text in page.markdown)
     button(page, START).click().run()
-    assert not told(page)
+    assert not errors(page)
     (sweep,) = begun
     vary = [Vary.parse(text) for text in ("depth=1,2", "lr=1e-4..1e-2:log", "norm=post,pre")]
     assert list(sweep.config.vary) == vary
@@ -56,10 +56,10 @@ def test_what_cannot_be_is_told_and_starts_nothing(open_page: Open, begun: list[
     page = open_page("sweeps")
     widget(page, "selectbox", "Data set").select("shapes").run()
     widget(page, "text_input", "Values of learning rate").set_value("1..99").run()
-    assert told(page) == ["Learning rate (lr) is 99.0; it should be less than or equal to 10."]
+    assert errors(page) == ["Learning rate (lr) is 99.0; it should be less than or equal to 10."]
     assert START not in labels(page)
     widget(page, "multiselect", "Vary").set_value([]).run()
-    assert told(page) == ["A sweep varies at least one setting. Name it with its values or its range."]
+    assert errors(page) == ["A sweep varies at least one setting. Name it with its values or its range."]
     assert not begun and not list_sweeps()
 
 
@@ -67,9 +67,7 @@ def test_a_finished_sweep_shows_its_trials_both_figures_and_its_best_run(open_pa
     page = open_page("sweeps", sweep=swept.id)
     assert "4 trials: 2 done, 2 pruned" in [text.value for text in page.text]
     best = swept.best()
-    assert any(
-        f"**{best.accuracy:.1%}** held-out accuracy, trial {best.number}" in text.value for text in page.markdown
-    )
+    assert any(f"**{best.accuracy:.1%}** test accuracy, trial {best.number}" in text.value for text in page.markdown)
     links = {link.proto.query_string for link in page.main.get("page_link")}
     assert links == {f"run={best.run_id}"}
     assert len(page.get("plotly_chart")) == 2
@@ -101,4 +99,4 @@ def test_a_sweep_can_be_stopped_gone_on_with_and_tried_again(
 
 def test_a_link_to_a_sweep_that_is_not_there_says_so(open_page: Open, swept: Sweep, trained: Run) -> None:
     page = open_page("sweeps", sweep="../gone", run=trained.id)
-    assert told(page) == [f"The sweep '../gone' is not in {swept.path.parent}. Choose another one."]
+    assert errors(page) == [f"The sweep '../gone' is not in {swept.path.parent}. Choose another one."]

@@ -12,7 +12,7 @@ from minivit.config import PRESETS, TrainConfig, preset, settings
 from minivit.errors import TrainingError
 from minivit.model import num_parameters
 from minivit.runs import Run, list_runs
-from tests.app.conftest import Open, button, labels, live, told, widget
+from tests.app.conftest import Open, button, errors, labels, live, widget
 
 START = "Train this model"
 
@@ -46,7 +46,7 @@ def test_every_setting_reaches_the_run_and_its_worker(open_page: Open, started: 
     for name, value in CHANGED.items():
         set_to(page, name, value)
     button(page.run(), START).click().run()
-    assert not told(page)
+    assert not errors(page)
     (run,) = started
     wanted = preset("article").changed(
         dataset="folder", data_dir=str(image_folder), classes=("star", "circle"), **CHANGED
@@ -115,11 +115,11 @@ def test_what_cannot_be_timed_is_told_each_time(
     monkeypatch.setattr("pages.parts.train.time_estimate.estimate_seconds", full)
     page = on_folder(open_page("train"), image_folder)
     set_to(page, "depth", 6)
-    assert told(page.run()) == ["There is too little memory. Choose a smaller batch."]
+    assert errors(page.run()) == ["There is too little memory. Choose a smaller batch."]
     assert START not in labels(page)
     monkeypatch.setattr("pages.parts.train.time_estimate.estimate_seconds", lambda *_: 9)
     page.run()
-    assert not told(page) and START in labels(page)
+    assert not errors(page) and START in labels(page)
 
 
 @pytest.mark.parametrize(
@@ -143,11 +143,11 @@ def test_settings_that_cannot_be_are_told_and_can_be_mended_right_there(
     before = next(one for one in settings() if one.name == name).value(preset("article"))
     set_to(page, name, value)
     page.run()
-    assert told(page) == [sentence.format(folder=folder)]
+    assert errors(page) == [sentence.format(folder=folder)]
     assert START not in labels(page)
     set_to(page, name, before)
     button(page.run(), START).click().run()
-    assert not told(page)
+    assert not errors(page)
     assert len(started) == 1
 
 
@@ -158,10 +158,10 @@ def test_fewer_than_two_classes_start_nothing(
     page = on_folder(open_page("train"), image_folder)
     widget(page, "multiselect", "Classes").set_value(classes).run()
     chosen = f"only {classes[0]!r} is chosen" if classes else "none is chosen"
-    assert told(page) == [f"A classifier needs at least 2 classes, and {chosen}. Choose another one too."]
+    assert errors(page) == [f"A classifier needs at least 2 classes, and {chosen}. Choose another one too."]
     assert START not in labels(page)
     widget(page, "multiselect", "Classes").set_value(["star", "cross"]).run()
-    assert not told(page)
+    assert not errors(page)
 
 
 def test_a_set_that_is_not_here_is_offered_and_starts_nothing(
@@ -197,7 +197,7 @@ def test_a_run_offers_what_its_state_allows(
     trained.set_state(phase, 2, "What the worker said.")
     page = open_page("train", run=trained.id)
     assert [label for label in labels(page) if label in ("Pause", "Stop", "Resume")] == offered
-    assert live(page)["headline"].startswith("epoch 2 of 3 · held-out accuracy ")
+    assert live(page)["headline"].startswith("epoch 2 of 3 · test accuracy ")
     assert (live(page)["progress"], live(page)["active"]) == (pytest.approx(2 / 3), "Pause" in offered)
     if phase in ("paused", "stopped", "failed"):
         assert "What the worker said." in [text.value for text in page.text]
@@ -234,5 +234,5 @@ def test_a_broken_row_of_metrics_does_not_stop_the_page(open_page: Open, trained
     with (trained.path / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"epoch": 4})[:-3] + "\n")
     page = open_page("train", run=trained.id)
-    assert live(page)["headline"].startswith("epoch 3 of 3 · held-out accuracy ")
-    assert not told(page)
+    assert live(page)["headline"].startswith("epoch 3 of 3 · test accuracy ")
+    assert not errors(page)

@@ -88,7 +88,7 @@ def watch_it_grow(page: Page) -> None:
 
 
 def points(plot: Locator) -> list[int]:
-    """Epochs that the held-out curve of a chart shows."""
+    """Epochs that the test curve of a chart shows."""
     return plot.evaluate_all("(plots) => [...(plots[0]?._fullData?.[1].x ?? [])]")
 
 
@@ -114,7 +114,7 @@ def test_the_gallery_shows_what_a_cell_of_the_confusion_matrix_counts(
 ) -> None:
     counts = predict_run(journey_run).confusion.tolist()
     machine.open(page, "predictions", run=journey_run.id)
-    images = page.get_by_role("group", name="Held-out images").get_by_role("button")
+    images = page.get_by_role("group", name="Test images").get_by_role("button")
     expect(images).to_have_count(96)
     expect(images.first).to_contain_text(re.compile(r"T: (star|circle|cross)P: (star|circle|cross)[✓✗]\d+%"))
     confused = [(true, other) for true in range(3) for other in range(3) if true != other and counts[true][other]]
@@ -140,7 +140,7 @@ def test_an_image_is_looked_into_patch_by_patch_and_the_view_comes_back_anywhere
     page: Page, machine: Server, journey_run: Run, browser: Browser
 ) -> None:
     machine.open(page, "predictions", run=journey_run.id)
-    page.get_by_role("group", name="Held-out images").get_by_role("button").nth(7).click()
+    page.get_by_role("group", name="Test images").get_by_role("button").nth(7).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Attention")
     picture = page.get_by_role("application", name=re.compile("^image 7"))
     box = picture.bounding_box()
@@ -247,19 +247,19 @@ def test_training_is_scrubbed_in_the_browser_without_asking_the_server(
     sent: list[str | bytes] = []
     page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
     machine.open(page, "compare", run=journey_run.id, head="each")
-    slider = page.get_by_role("slider", name="Moment of training")
+    slider = page.get_by_role("slider", name="Checkpoint")
     expect(slider).to_have_attribute("aria-valuetext", f"epoch {NUM_EPOCHS} of {NUM_EPOCHS}")
     row = page.get_by_role("button", name=re.compile("^image 1, "))
     settle(page)
     asked = len(sent)
     assert asked
-    last = len(journey_run.moments()) - 1
+    last = len(journey_run.checkpoints()) - 1
     drawn, height = set(), page.locator(".board").bounding_box()
     for frame in range(last + 1):
         slider.fill(str(frame))
         drawn.add(row.locator("canvas").nth(2).evaluate("(map) => map.toDataURL()"))
         assert page.locator(".board").bounding_box() == height  # nothing jumps
-    assert len(drawn) > 0.9 * last  # a map of its own at nearly every moment
+    assert len(drawn) > 0.9 * last  # a map of its own at nearly every checkpoint
     slider.press("Home")
     expect(slider).to_have_attribute("aria-valuetext", "untrained")
     slider.press("ArrowRight")
@@ -274,10 +274,10 @@ def test_training_is_scrubbed_in_the_browser_without_asking_the_server(
     loss.click(position={"x": 1, "y": 20})  # a frame is about a pixel wide
     expect(slider).to_have_attribute("aria-valuetext", re.compile("^untrained$|, step [12]$"))
     slider.fill("1")
-    expect(page).to_have_url(re.compile(r"moment=0\.1(&|$)"))
+    expect(page).to_have_url(re.compile(r"checkpoint=0\.1(&|$)"))
     assert len(sent) == asked
     page.reload()
     expect(slider).to_have_attribute("aria-valuetext", f"epoch 0 of {NUM_EPOCHS}, step 1")
-    choose(page, "Images", "Wrong after")  # the server's work, and the moment stays
+    choose(page, "Images", "Wrong after")  # the server's work, and the checkpoint stays
     expect(slider).to_have_attribute("aria-valuetext", f"epoch 0 of {NUM_EPOCHS}, step 1")
-    expect(page).to_have_url(re.compile(r"moment=0\.1(&|$)"))
+    expect(page).to_have_url(re.compile(r"checkpoint=0\.1(&|$)"))

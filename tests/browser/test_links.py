@@ -16,7 +16,7 @@ CONTENT = {
     "Data": ("group", "Samples"),
     "Train": ("slider", re.compile("loss by epoch")),
     "Sweeps": ("button", re.compile("^Start")),
-    "Predictions": ("group", "Held-out images"),
+    "Predictions": ("group", "Test images"),
     "Attention": ("application", re.compile("image 3: .*8 by 8 patches")),
     "Compare": ("button", re.compile("epoch 1: .*; epoch 3: ")),
     "Anatomy": ("group", "Patch filters"),
@@ -71,7 +71,7 @@ def test_a_link_brings_back_the_epoch_the_image_the_layer_the_head_and_the_token
 ) -> None:
     server.open(page, "attention", run=trained_run.id, **VIEW)
     expect(page.get_by_role("slider", name="Epoch")).to_have_attribute("aria-valuetext", "3")
-    expect(page.get_by_role("spinbutton", name="Held-out image")).to_have_value("3")
+    expect(page.get_by_role("spinbutton", name="Test image")).to_have_value("3")
     expect(page.get_by_role("button", name="layer 1, head 2")).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_text("p5 looks at", exact=True)).to_be_visible()
     links(page).get_by_text("Predictions").click()  # the menu stays with the run
@@ -106,7 +106,7 @@ def test_the_back_button_undoes_one_choice_after_the_other_and_holds_nobody(
 
 def test_the_back_button_goes_through_images_and_heads(page: Page, server: Server, trained_run: Run) -> None:
     server.open(page, "attention", run=trained_run.id, **VIEW)
-    number = page.get_by_role("spinbutton", name="Held-out image")
+    number = page.get_by_role("spinbutton", name="Test image")
     number.fill("9")
     number.press("Enter")
     expect(page.get_by_role("application", name=re.compile("^image 9: "))).to_be_visible()
@@ -124,7 +124,7 @@ def test_the_back_button_goes_through_images_and_heads(page: Page, server: Serve
 def test_nonsense_in_a_link_falls_back_to_what_the_run_has(page: Page, server: Server, trained_run: Run) -> None:
     server.open(page, "attention", run=trained_run.id, epoch="9" * 5000, image="<b>", layer=9, head="²", token="p64")
     expect(page.get_by_role("slider", name="Epoch")).to_have_attribute("aria-valuetext", "4")
-    expect(page.get_by_role("spinbutton", name="Held-out image")).to_have_value("0")
+    expect(page.get_by_role("spinbutton", name="Test image")).to_have_value("0")
     expect(page.get_by_role("button", name="layer 2, mean")).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_text("CLS looks at", exact=True)).to_be_visible()
     server.open(page, "predictions", run=trained_run.id, true="dog", predicted="", order="?", page="x", answer="7")
@@ -138,10 +138,10 @@ def test_a_link_to_a_run_that_is_gone_says_so_and_offers_the_others(
     server.open(page, "predictions", run="../../etc")
     expect(page.get_by_role("alert")).to_contain_text("The run '../../etc' is not in ")
     expect(page.get_by_role("alert")).to_contain_text("It may have been deleted; choose another run.")
-    expect(page.get_by_role("group", name="Held-out images")).to_have_count(0)  # no other is shown in its place
+    expect(page.get_by_role("group", name="Test images")).to_have_count(0)  # no other is shown in its place
     choose(page, "Run", re.compile("star · circle · cross"))
     expect(page).to_have_url(re.compile(f"run={trained_run.id}"))
-    expect(page.get_by_role("group", name="Held-out images")).to_be_visible()
+    expect(page.get_by_role("group", name="Test images")).to_be_visible()
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
@@ -149,15 +149,15 @@ def test_the_back_button_goes_through_the_moments_of_training_one_by_one(
     page: Page, server: Server, trained_run: Run
 ) -> None:
     server.open(page, "anatomy", run=trained_run.id, epoch=4, image=0)
-    moment = page.get_by_role("slider", name="Moment of training")
+    checkpoint = page.get_by_role("slider", name="Checkpoint")
     for earlier in (3, 2):
-        moment.press("ArrowLeft")
+        checkpoint.press("ArrowLeft")
         expect(page).to_have_url(re.compile(f"epoch={earlier}"))
         settle(page)
     page.go_back()
-    expect(moment).to_have_attribute("aria-valuetext", "epoch 3")
+    expect(checkpoint).to_have_attribute("aria-valuetext", "epoch 3")
     page.go_back()
-    expect(moment).to_have_attribute("aria-valuetext", "epoch 4")
+    expect(checkpoint).to_have_attribute("aria-valuetext", "epoch 4")
     page.go_back()
     assert page.url == "about:blank"
 

@@ -11,20 +11,20 @@ from playwright.sync_api import Page, expect
 
 from minivit.attention.over_training import MEASURES, History
 from minivit.config import TrainConfig
-from minivit.runs import Moment, Run
+from minivit.runs import Checkpoint, Run
 from pages.parts.components.scrub import Column, Difference, Shown, scrub
 from tests.browser.canvases import expect_colours, painted
 from tests.browser.conftest import Mount
 
 Draw = Callable[..., None]
 
-MOMENTS = [Moment(0), Moment(0, 2), Moment(1)]
+MOMENTS = [Checkpoint(0), Checkpoint(0, 2), Checkpoint(1)]
 HIGH = 4.0  # of the scale, in multiples of uniform
-SAID = np.array([[0, 1], [1, 1], [1, 0]])  # of each image at each moment, by class
+SAID = np.array([[0, 1], [1, 1], [1, 0]])  # of each image at each checkpoint, by class
 
 
 def history(grid: int, seed: int) -> History:
-    """Of 2 images and 2 maps each, at three moments."""
+    """Of 2 images and 2 maps each, at three checkpoints."""
     rng = np.random.default_rng(seed)
     maps = rng.random((3, 2, 2, grid**2)).astype(np.float32) * 2 * HIGH / (grid**2 + 1)
     figures = {name: np.zeros((3, 2), np.float32) for name in MEASURES}
@@ -55,12 +55,12 @@ def shown(page: Page, image: int, column: int) -> NDArray[np.int64]:
 
 
 def to_frame(page: Page, frame: int) -> None:
-    page.get_by_role("slider", name="Moment of training").fill(str(frame))
+    page.get_by_role("slider", name="Checkpoint").fill(str(frame))
 
 
-def test_each_column_shows_its_run_its_map_and_its_moment(page: Page, draw: Draw) -> None:
+def test_each_column_shows_its_run_its_map_and_its_checkpoint(page: Page, draw: Draw) -> None:
     one = history(4, seed=0)
-    columns = [Column("untrained", moment=MOMENTS[0]), Column("now", map=1), Column("after", moment=MOMENTS[2])]
+    columns = [Column("untrained", checkpoint=MOMENTS[0]), Column("now", map=1), Column("after", checkpoint=MOMENTS[2])]
     draw([one], columns, Difference(1, 0))
     for frame in (2, 0, 1):
         to_frame(page, frame)
@@ -81,7 +81,7 @@ def test_what_a_map_has_beyond_the_average_is_signed(page: Page, draw: Draw) -> 
     page.get_by_label("Show").select_option("beyond the average map")
     to_frame(page, 1)
     expect_colours(shown(page, 1, 0), one.maps[1, 1, 0] - one.average[1, 0], -HIGH / 17, "RdBu", HIGH / 17)
-    expect(page.get_by_text("Map − average map of 2 held-out images. Blue is less, red is more.")).to_be_visible()
+    expect(page.get_by_text("Map − average map of 2 test images. Blue is less, red is more.")).to_be_visible()
 
 
 def test_two_runs_that_cut_images_differently_are_subtracted_on_a_common_grid(page: Page, draw: Draw) -> None:

@@ -13,7 +13,7 @@ from minivit.config import ViTConfig
 @pytest.fixture(autouse=True)
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Room for the attention of 4 images of a `random_model`, so that more come in batches of 4."""
-    monkeypatch.setattr(heads, "MOST_VALUES", 4.5 * 3 * 4 * 17**2)
+    monkeypatch.setattr(heads, "MAX_VALUES", 4.5 * 3 * 4 * 17**2)
 
 
 @pytest.mark.parametrize(("num_filters", "channels", "patch"), [(64, 3, 2), (8, 3, 4), (40, 1, 4)])

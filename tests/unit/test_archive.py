@@ -44,10 +44,10 @@ def test_a_run_comes_back_from_its_zip_beside_itself(run):
     run.ask("pause")
     back = unpack(io.BytesIO(pack(run)))
     assert back.id == f"{run.id}-2" and [one.id for one in list_runs()] == [back.id, run.id]
-    assert (back.config, back.metrics(), back.moments(), back.name) == (
+    assert (back.config, back.metrics(), back.checkpoints(), back.name) == (
         run.config,
         run.metrics(),
-        run.moments(),
+        run.checkpoints(),
         run.name,
     )
     assert (back.state.phase, back.state.epoch, back.environment) == ("done", 1, run.environment)

@@ -88,12 +88,12 @@ def files_of(folder: Path, part: str) -> list[tuple[int, torch.Tensor]]:
 def test_training_prints_a_line_per_epoch_and_the_run_folder_last(process, trained):
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
-    assert "90 training and 30 held-out images" in lines[0]
+    assert "90 training and 30 test images" in lines[0]
     epochs = [line for line in lines[1:-1] if line.startswith("epoch")]
     assert [line.split(":")[0] for line in epochs] == ["epoch 0 (untrained)", "epoch 1", "epoch 2", "epoch 3"]
     assert [line.split(":")[0] for line in lines[1:-1] if line not in epochs] == ["The step is not compiled"]
     for line, row in zip(epochs, trained.metrics(), strict=True):
-        assert f"accuracy {row['test_acc']:.4f}" in line and f"held-out loss {row['test_loss']:.4f}" in line
+        assert f"accuracy {row['test_acc']:.4f}" in line and f"test loss {row['test_loss']:.4f}" in line
     assert Path(lines[-1]) == trained.path and trained.state.phase == "done"
     assert process.stderr == ""
 

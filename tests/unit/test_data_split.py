@@ -32,15 +32,15 @@ def test_the_article_splits_20000_images_as_its_notebook_does() -> None:
     random.seed(42)
     random.shuffle(indices)
     random.setstate(state)
-    train, held_out = data.article_split(20000)
-    assert train == indices[:16000] and held_out == indices[16000:]
+    train, test_set = data.article_split(20000)
+    assert train == indices[:16000] and test_set == indices[16000:]
     assert train[:5] == [5117, 6573, 18851, 1201, 13341]
 
 
 @given(st.integers(2, 3000))
 def test_every_image_is_in_one_part_and_neither_is_empty(num_images: int) -> None:
-    train, held_out = data.article_split(num_images)
-    assert sorted(train + held_out) == list(range(num_images)) and train and held_out
+    train, test_set = data.article_split(num_images)
+    assert sorted(train + test_set) == list(range(num_images)) and train and test_set
     assert len(train) == num_images * 4 // 5
 
 
@@ -48,11 +48,11 @@ def test_the_article_split_numbers_images_in_data_set_order_whatever_the_choice(
     fill(pets, ant=5, bee=5, cow=5)
     whole = load_images("folder", data_dir=pets, classes=["ant", "cow"])
     config = TrainConfig(dataset="folder", data_dir=str(pets), classes=("cow", "ant"))
-    train, held_out = load_split(config)
-    for part, indices in zip((train, held_out), data.article_split(10), strict=True):
+    train, test_set = load_split(config)
+    for part, indices in zip((train, test_set), data.article_split(10), strict=True):
         assert torch.equal(part.images, whole.images[indices])
         assert torch.equal(part.labels, 1 - whole.labels[indices])
-    assert (len(train), len(held_out)) == (8, 2)
+    assert (len(train), len(test_set)) == (8, 2)
 
 
 def test_the_official_test_part_is_held_out_and_never_trained_on(pets: Path) -> None:
@@ -61,11 +61,11 @@ def test_the_official_test_part_is_held_out_and_never_trained_on(pets: Path) -> 
     config = TrainConfig(
         dataset="folder", data_dir=str(pets), classes=("cat", "dog"), split="official", images_per_class=3
     )
-    train, held_out = load_split(config)
-    assert (len(train), len(held_out)) == (6, 4)
-    assert torch.equal(held_out.images[0], pixels(pets / "test/cat/0.png"))
+    train, test_set = load_split(config)
+    assert (len(train), len(test_set)) == (6, 4)
+    assert torch.equal(test_set.images[0], pixels(pets / "test/cat/0.png"))
     seen = {image.numpy().tobytes() for image in train.images}
-    assert not any(image.numpy().tobytes() in seen for image in held_out.images)
+    assert not any(image.numpy().tobytes() in seen for image in test_set.images)
     article = [*load_split(config.changed(split="article"))]
     assert [len(part) for part in article] == [4, 2]  # of the train part alone
     shutil.rmtree(pets / "test/dog")
@@ -84,9 +84,9 @@ def test_the_split_is_resized_and_skipped_files_stay_known(pets: Path) -> None:
     config = TrainConfig().changed(
         dataset="folder", data_dir=str(pets), classes=("cat", "dog"), img_size=16, in_chans=1
     )
-    train, held_out = load_split(config)
-    assert train.images.shape == (6, 1, 16, 16) and held_out.images.shape == (2, 1, 16, 16)
-    assert len(train.skipped) == len(held_out.skipped) == 1
+    train, test_set = load_split(config)
+    assert train.images.shape == (6, 1, 16, 16) and test_set.images.shape == (2, 1, 16, 16)
+    assert len(train.skipped) == len(test_set.skipped) == 1
 
 
 def test_settings_take_all_classes_of_a_set_that_lacks_theirs(pets: Path) -> None:
@@ -140,10 +140,10 @@ def test_shapes_come_with_masks_in_turns_and_are_kept(own_data: Path, monkeypatc
 
 def test_the_two_parts_of_shapes_share_no_image() -> None:
     config = TrainConfig(dataset="shapes", classes=("circle", "star"), split="official", images_per_class=50)
-    train, held_out = load_split(config)
-    assert len(train) == len(held_out) == 100
+    train, test_set = load_split(config)
+    assert len(train) == len(test_set) == 100
     assert not {image.numpy().tobytes() for image in train.images} & {
-        image.numpy().tobytes() for image in held_out.images
+        image.numpy().tobytes() for image in test_set.images
     }
 
 

@@ -55,7 +55,7 @@ def assert_same_within_rounding(one: Run, other: Run) -> None:
     for mine, theirs in zip(rows, others, strict=True):
         for name in ("train_loss", "train_acc", "test_loss", "test_acc", "lr"):
             assert mine[name] == pytest.approx(theirs[name], abs=1e-6), (mine["epoch"], name)
-    assert one.moments() == other.moments()
+    assert one.checkpoints() == other.checkpoints()
     for path in sorted((one.path / "checkpoints").iterdir()):
         kept, theirs = load_file(path), load_file(other.path / "checkpoints" / path.name)
         for name, value in kept.items():

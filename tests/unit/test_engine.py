@@ -68,12 +68,12 @@ def test_each_training_image_is_learned_from_once_an_epoch_and_no_held_out_image
         config = tiny.changed(split=split, epochs=2, batch_size=25)
         seen.clear()
         trained(config)
-        train_set, held_out = load_split(config)
+        train_set, test_set = load_split(config)
         one_epoch = sorted(image.numpy().tobytes() for image in train_set.images)
         num = len(one_epoch)
         assert sorted(seen[:num]) == sorted(seen[num:]) == one_epoch
         assert seen[:num] != seen[num:]  # in another order
-        assert not {image.numpy().tobytes() for image in held_out.images} & set(seen)
+        assert not {image.numpy().tobytes() for image in test_set.images} & set(seen)
 
 
 def test_augmentation_changes_each_training_image_by_itself_and_anew_every_epoch(tiny, seen):
@@ -100,12 +100,12 @@ def test_dropout_acts_in_training(tiny):
 
 def test_test_loss_and_accuracy_are_those_of_the_kept_weights_computed_by_hand(tiny):
     run = trained(tiny)
-    _, held_out = load_split(tiny)
+    _, test_set = load_split(tiny)
     for row in run.metrics():
         model = run.load_model(row["epoch"])
-        assert row["test_loss"] == pytest.approx(loss_by_hand(model, held_out.images, held_out.labels), abs=1e-5)
-        said = model(held_out.images.double() / 255).argmax(1)
-        assert row["test_acc"] == (said == held_out.labels).double().mean().item()
+        assert row["test_loss"] == pytest.approx(loss_by_hand(model, test_set.images, test_set.labels), abs=1e-5)
+        said = model(test_set.images.double() / 255).argmax(1)
+        assert row["test_acc"] == (said == test_set.labels).double().mean().item()
 
 
 @pytest.mark.parametrize("batch_size", [95, 40, 96, 500])
@@ -120,13 +120,13 @@ def test_train_loss_is_the_mean_over_images_also_where_the_last_batch_is_smaller
 
 def test_normalisation_comes_from_the_training_images_and_is_in_every_checkpoint(tiny):
     run = trained(tiny.changed(normalize=True, epochs=1))
-    train_set, held_out = load_split(tiny)
+    train_set, test_set = load_split(tiny)
     pixels = train_set.images.double() / 255
     for epoch in run.epochs():
         kept = weights(run, epoch)
         torch.testing.assert_close(kept["mean"].double(), pixels.mean((0, 2, 3))[:, None, None])
         torch.testing.assert_close(kept["std"].double(), pixels.std((0, 2, 3), correction=0)[:, None, None])
-    everything = torch.cat([pixels, held_out.images.double() / 255]).mean((0, 2, 3))
+    everything = torch.cat([pixels, test_set.images.double() / 255]).mean((0, 2, 3))
     assert not torch.allclose(kept["mean"].flatten().double(), everything, atol=1e-7)
 
 
@@ -204,8 +204,8 @@ def test_every_setting_trains(tiny, settings):
 def test_dropout_and_augmentation_do_not_touch_evaluation(tiny):
     config = tiny.changed(drop_rate=0.5, augment="flip-crop", epochs=1)
     run = trained(config)
-    _, held_out = load_split(config)
-    by_hand = loss_by_hand(run.load_model(1), held_out.images, held_out.labels)
+    _, test_set = load_split(config)
+    by_hand = loss_by_hand(run.load_model(1), test_set.images, test_set.labels)
     assert run.metrics()[1]["test_loss"] == pytest.approx(by_hand, abs=1e-5)
 
 
@@ -320,7 +320,7 @@ def test_a_run_that_is_held_is_refused_and_left_as_it_is(tiny, monkeypatch):
 
 def test_a_second_training_waits_for_the_device_and_then_trains(tiny, every_step):
     run, seen = Run.create(tiny), []
-    first = machine.turn_on(torch.device("cpu"), quiet)
+    first = machine.acquire_device(torch.device("cpu"), quiet)
     first.__enter__()
 
     def progress(what, done, total):
@@ -336,7 +336,7 @@ def test_a_second_training_waits_for_the_device_and_then_trains(tiny, every_step
 
 def test_a_training_is_stopped_while_it_waits_for_the_device(tiny, every_step):
     run = Run.create(tiny)
-    with machine.turn_on(torch.device("cpu"), quiet):
+    with machine.acquire_device(torch.device("cpu"), quiet):
         train(tiny, run, lambda what, done, total: run.ask("stop"), quiet)
         assert run.state.phase == "stopped" and run.metrics() == []
         assert not run.worker_alive()
@@ -347,8 +347,8 @@ def test_a_training_is_stopped_while_it_waits_for_the_device(tiny, every_step):
 def test_trainings_on_different_devices_do_not_wait_for_each_other():
     waits = []
     with (
-        machine.turn_on(torch.device("cpu"), lambda: waits.append("cpu")),
-        machine.turn_on(torch.device("cuda"), lambda: waits.append("cuda")),
+        machine.acquire_device(torch.device("cpu"), lambda: waits.append("cpu")),
+        machine.acquire_device(torch.device("cuda"), lambda: waits.append("cuda")),
     ):
         assert waits == []
 

@@ -44,7 +44,7 @@ def attn() -> torch.Tensor:
 
 
 class Page(HTMLParser):
-    """Elements of a page as a browser takes it apart, with the text inside scripts and styles."""
+    """Elements of a page as a browser takes it patch_mosaic, with the text inside scripts and styles."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -279,11 +279,11 @@ def run(tiny) -> Run:
 
 
 def test_files_of_one_image_hold_what_the_run_s_model_says_of_it(run):
-    held_out = load_split(run.config)[1]
-    probs, attn = attend(run.load_model(0), held_out.images[5:6])
+    test_set = load_split(run.config)[1]
+    probs, attn = attend(run.load_model(0), test_set.images[5:6])
     with np.load(io.BytesIO(make(run, "npz", epoch=0, image=5)), allow_pickle=False) as arrays:
         assert np.array_equal(arrays["attn"], attn[0].numpy()) and np.array_equal(arrays["probs"], probs[0].numpy())
-        assert (arrays["label"], arrays["epoch"], arrays["number"]) == (int(held_out.labels[5]), 0, 5)
+        assert (arrays["label"], arrays["epoch"], arrays["number"]) == (int(test_set.labels[5]), 0, 5)
     stored = json.loads(make(run, "json", epoch=0, image=5, layer=1, head=0))
     assert torch.equal(torch.tensor(stored["attentions"]), attn[0, 1, 0])
     picture = OneImage.look(run, 0, 5).picture(1, 0)

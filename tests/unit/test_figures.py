@@ -10,16 +10,16 @@ from minivit.figures import (
     SPLIT_COLORS,
     absolute_scale,
     accuracy_by_epoch,
-    apart,
     colormap,
     distances,
     duration,
+    evenly_spaced,
     filter_images,
     map_grid,
     over_epochs,
+    patch_mosaic,
     removal_curves,
     similarity_grid,
-    spread_over,
     term_bars,
     thin,
 )
@@ -154,7 +154,7 @@ def test_patches_stand_apart_in_their_places_and_nothing_lies_between_them(chann
     shape = (grid**2, channels, patch_size, patch_size)
     patches = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     before = patches.copy()
-    picture = apart(patches, side=400)
+    picture = patch_mosaic(patches, side=400)
     assert picture.dtype == np.uint8 and picture.shape[0] == picture.shape[1] and picture.shape[2] == 4
     assert 250 <= len(picture) <= 500
     cell = len(picture) // grid
@@ -173,7 +173,7 @@ def test_patches_stand_apart_in_their_places_and_nothing_lies_between_them(chann
 @calm
 @given(st.integers(1, 5000), st.integers(1, 50))
 def test_images_are_picked_from_the_whole_part_and_none_twice(num_images, count):
-    picked = spread_over(num_images, count)
+    picked = evenly_spaced(num_images, count)
     assert picked == sorted(set(picked)) and len(picked) == min(num_images, count)
     assert picked[0] == 0 and picked[-1] == (num_images - 1 if count > 1 else 0)
 
@@ -255,7 +255,7 @@ def test_accuracy_of_several_runs_stands_on_one_chart_under_names_that_stay_text
     first, second = figure.data
     assert first.name == "a &lt;b&gt;b&lt;/b&gt;" and first.y.tolist() == [0.25, 0.5, 0.75]
     assert second.mode == "lines+markers"  # a line of one point would not be seen
-    assert figure.layout.yaxis.title.text == "held-out accuracy"
+    assert figure.layout.yaxis.title.text == "test accuracy"
 
 
 def test_a_grid_of_signed_maps_has_each_in_its_place_on_one_scale_round_0():

@@ -59,8 +59,8 @@ def shown_by_timm(model: VisionTransformer, images: torch.Tensor) -> tuple[torch
 def test_an_imported_model_gives_timms_logits_and_attention(image_folder, tmp_path, changes):
     theirs = timm_model(**changes)
     run = import_model(save(theirs, tmp_path / "vit_tiny.safetensors"), image_folder)
-    held_out = load_split(run.config)[1]
-    images = held_out.images[:6]
+    test_set = load_split(run.config)[1]
+    images = test_set.images[:6]
     logits, attn = shown_by_timm(theirs, (images / 255 - 0.5) / 0.5)
     K = logits.shape[1]
     with torch.no_grad():
@@ -75,8 +75,8 @@ def test_an_imported_model_gives_timms_logits_and_attention(image_folder, tmp_pa
 
 def test_all_images_of_the_folder_are_held_out_and_epoch_0_is_the_same_model_untrained(image_folder, tmp_path):
     run = import_model(save(timm_model(), tmp_path / "vit.safetensors"), image_folder)
-    train_set, held_out = load_split(run.config)
-    assert (len(train_set), len(held_out)) == (0, 90)
+    train_set, test_set = load_split(run.config)
+    assert (len(train_set), len(test_set)) == (0, 90)
     assert run.epochs() == [0, 1] and (run.state.phase, run.state.epoch) == ("done", 1)
     assert run.config.classes[:2] == ("class 0", "class 1")
     assert run.config.classes[5:] == tuple(f"{name} (no class of this model)" for name in ("circle", "cross", "star"))
@@ -91,8 +91,8 @@ def test_the_folders_names_are_the_truth_only_where_the_head_has_them(image_fold
     names.write_text("star\ncrane\ncircle\ncrane\n<b>\n")
     run = import_model(save(timm_model(), tmp_path / "vit.safetensors"), image_folder, class_names=names)
     assert run.config.classes == ("star", "crane", "circle", "crane (2)", "<b>", "cross (no class of this model)")
-    held_out = load_split(run.config)[1]
-    assert held_out.counts == {
+    test_set = load_split(run.config)[1]
+    assert test_set.counts == {
         "star": 30, "crane": 0, "circle": 30, "crane (2)": 0, "<b>": 0, "cross (no class of this model)": 30
     }  # fmt: skip
     assert predict_run(run).confusion.sum() == 90

@@ -8,7 +8,7 @@ from minivit.attention import attend, cls_map, divergence, entropy, image_depend
 from minivit.attention.over_training import MEASURES, Look, all_heads, gather, look, measure
 from minivit.config import TrainConfig
 from minivit.model import MiniViT
-from minivit.runs import Moment
+from minivit.runs import Checkpoint
 
 HEADS = all_heads(2)
 
@@ -69,15 +69,15 @@ def test_moments_are_gathered_in_order_for_one_layer_and_the_heads_asked_for(
     model: MiniViT, images: torch.Tensor
 ) -> None:
     looks = [look(model, images), look(model, images.flip(3))]
-    moments = [Moment(0), Moment(0, 2)]
-    seen = {moment: (one, measure(one, looks[0])) for moment, one in zip(moments, looks, strict=True)}
-    history = gather(seen, 1, ["max", 0], [Moment(3)])
-    assert history.moments == moments
+    checkpoints = [Checkpoint(0), Checkpoint(0, 2)]
+    seen = {checkpoint: (one, measure(one, looks[0])) for checkpoint, one in zip(checkpoints, looks, strict=True)}
+    history = gather(seen, 1, ["max", 0], [Checkpoint(3)])
+    assert history.checkpoints == checkpoints
     assert history.maps.shape == (2, 19, 2, 16)
     np.testing.assert_array_equal(history.maps[1, :, 0], looks[1].maps[:, 1, 3])
     np.testing.assert_array_equal(history.maps[1, :, 1], looks[1].maps[:, 1, 0])
-    np.testing.assert_array_equal(history.average[1, 1], seen[moments[1]][1].average[1, 0])
+    np.testing.assert_array_equal(history.average[1, 1], seen[checkpoints[1]][1].average[1, 0])
     assert history.figures["divergence"][0] == pytest.approx(0, abs=1e-6)
     assert (history.figures["divergence"][1] > 0).all()
     assert history.probs.shape == (2, 19, 2)
-    assert history.left_out == [Moment(3)]
+    assert history.left_out == [Checkpoint(3)]

@@ -11,7 +11,7 @@ import torch
 
 from minivit import machine
 from minivit.config import preset
-from minivit.machine import num_slots, slots_needed, turn_on
+from minivit.machine import acquire_device, num_slots, slots_needed
 from minivit.worker import PROJECT
 
 CPU = torch.device("cpu")
@@ -39,52 +39,52 @@ def taken(four_cores: None) -> Iterator[ExitStack]:
 
 def test_as_many_trainings_of_one_thread_as_there_are_cores_run_side_by_side(taken):
     for _ in range(4):
-        taken.enter_context(turn_on(CPU, give_up, 1))
-    with pytest.raises(Busy), turn_on(CPU, give_up, 1):
+        taken.enter_context(acquire_device(CPU, give_up, 1))
+    with pytest.raises(Busy), acquire_device(CPU, give_up, 1):
         pass
 
 
 def test_a_training_of_several_threads_takes_as_many_slots(taken):
-    taken.enter_context(turn_on(CPU, give_up, 3))
-    with pytest.raises(Busy), turn_on(CPU, give_up, 2):
+    taken.enter_context(acquire_device(CPU, give_up, 3))
+    with pytest.raises(Busy), acquire_device(CPU, give_up, 2):
         pass
-    with turn_on(CPU, give_up, 1):
+    with acquire_device(CPU, give_up, 1):
         pass
 
 
 def test_without_a_number_a_training_has_the_device_alone(taken):
-    with turn_on(CPU, give_up), pytest.raises(Busy), turn_on(CPU, give_up, 1):
+    with acquire_device(CPU, give_up), pytest.raises(Busy), acquire_device(CPU, give_up, 1):
         pass
-    taken.enter_context(turn_on(CPU, give_up, 1))
-    with pytest.raises(Busy), turn_on(CPU, give_up):
+    taken.enter_context(acquire_device(CPU, give_up, 1))
+    with pytest.raises(Busy), acquire_device(CPU, give_up):
         pass
 
 
 def test_one_that_wants_more_than_there_is_gets_all(taken):
-    with turn_on(CPU, give_up, 64), pytest.raises(Busy), turn_on(CPU, give_up, 1):
+    with acquire_device(CPU, give_up, 64), pytest.raises(Busy), acquire_device(CPU, give_up, 1):
         pass
 
 
 def test_who_gives_up_while_collecting_slots_gives_back_those_it_had(taken):
-    taken.enter_context(turn_on(CPU, give_up, 1))
-    with pytest.raises(Busy), turn_on(CPU, give_up, 4):
+    taken.enter_context(acquire_device(CPU, give_up, 1))
+    with pytest.raises(Busy), acquire_device(CPU, give_up, 4):
         pass
-    with turn_on(CPU, give_up, 3):
+    with acquire_device(CPU, give_up, 3):
         pass
 
 
 def test_a_large_training_that_collects_slots_is_not_overtaken_by_small_ones(taken, monkeypatch):
     monkeypatch.setattr(machine, "POLL_SECONDS", 0)
     first = ExitStack()
-    first.enter_context(turn_on(CPU, give_up, 1))
+    first.enter_context(acquire_device(CPU, give_up, 1))
     overtaken = []
 
     def waiting() -> None:
         first.close()  # now a slot is free for whoever looks first
-        with suppress(Busy), turn_on(CPU, give_up, 1):
+        with suppress(Busy), acquire_device(CPU, give_up, 1):
             overtaken.append("a small one")
 
-    with turn_on(CPU, waiting, 4):
+    with acquire_device(CPU, waiting, 4):
         pass
     assert not overtaken
 
@@ -92,24 +92,27 @@ def test_a_large_training_that_collects_slots_is_not_overtaken_by_small_ones(tak
 def test_a_slot_is_free_when_its_holder_is_killed(taken):
     code = (
         "import torch, time; from minivit import machine; machine.num_cores = lambda: 4\n"
-        "with machine.turn_on(torch.device('cpu'), lambda: None): print('held', flush=True); time.sleep(600)"
+        "with machine.acquire_device(torch.device('cpu'), lambda: None): print('held', flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, stdout=subprocess.PIPE, text=True) as holder:
         try:
             assert holder.stdout.readline() == "held\n"
-            with pytest.raises(Busy), turn_on(CPU, give_up, 1):
+            with pytest.raises(Busy), acquire_device(CPU, give_up, 1):
                 pass
         finally:
             holder.kill()
-    with turn_on(CPU, give_up):
+    with acquire_device(CPU, give_up):
         pass
 
 
 def test_each_of_several_gpus_is_given_once(monkeypatch, tmp_path: Path):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with turn_on(torch.device("cuda"), give_up, 1) as one, turn_on(torch.device("cuda"), give_up, 1) as other:
+    with (
+        acquire_device(torch.device("cuda"), give_up, 1) as one,
+        acquire_device(torch.device("cuda"), give_up, 1) as other,
+    ):
         assert [str(one), str(other)] == ["cuda:0", "cuda:1"]
-        with pytest.raises(Busy), turn_on(torch.device("cuda"), give_up, 1):
+        with pytest.raises(Busy), acquire_device(torch.device("cuda"), give_up, 1):
             pass
 
 

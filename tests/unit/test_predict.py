@@ -173,10 +173,10 @@ def test_a_run_is_asked_about_its_held_out_images_at_any_kept_epoch(tiny: TrainC
     with pytest.raises(RunError, match="no checkpoints"):
         predict_run(run)
     train(tiny, run, say=lambda _: None)
-    _, held_out = load_split(tiny)
+    _, test_set = load_split(tiny)
     for row in run.metrics():
         said = predict_run(run, row["epoch"])
-        assert said.labels.tolist() == held_out.labels.tolist()
+        assert said.labels.tolist() == test_set.labels.tolist()
         assert said.accuracy == row["test_acc"]
         assert said.loss.mean() == pytest.approx(row["test_loss"], abs=1e-5)
     assert np.array_equal(predict_run(run).probs, said.probs)  # the newest by default

@@ -14,7 +14,7 @@ from minivit.data.memmap import MappedImages
 from minivit.errors import RunError
 from minivit.inference import Predictions
 from minivit.model import MiniViT
-from pages.parts.shell.memoize import MEMORY, MOST_BYTES, Memory, num_bytes, remembered
+from pages.parts.shell.memoize import MAX_BYTES, MEMORY, Memory, memoize, num_bytes
 
 
 def test_the_values_that_nobody_asked_for_the_longest_go_when_all_pass_the_bound():
@@ -72,7 +72,7 @@ def test_what_went_wrong_is_not_remembered():
 def test_arguments_that_begin_with_an_underscore_do_not_count():
     calls = []
 
-    @remembered()
+    @memoize()
     def add(one: int, _two: int) -> int:
         calls.append((one, _two))
         return one + _two
@@ -80,7 +80,7 @@ def test_arguments_that_begin_with_an_underscore_do_not_count():
     MEMORY.clear()
     assert [add(1, 2), add(1, 3), add(2, 3)] == [3, 3, 5]
     assert calls == [(1, 2), (2, 3)]
-    assert MEMORY.most_bytes == MOST_BYTES == 2**30
+    assert MEMORY.most_bytes == MAX_BYTES == 2**30
 
 
 def test_bytes_are_those_of_all_numbers_inside_and_shared_ones_count_once():

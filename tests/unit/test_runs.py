@@ -11,7 +11,7 @@ from trainings import keep, write
 from minivit.engine import train
 from minivit.errors import RunError
 from minivit.model import MiniViT
-from minivit.runs import Moment, Run, find_run
+from minivit.runs import Checkpoint, Run, find_run
 from minivit.runs import run as runs
 
 COLUMNS = {
@@ -172,18 +172,25 @@ def test_a_loaded_model_is_the_saved_one_in_evaluation_mode(run):
 def test_the_first_epoch_is_kept_at_steps_that_double(run):
     train(run.config, run)  # 3 steps an epoch
     assert run.epochs() == [0, 1, 2, 3]
-    assert run.moments() == [Moment(0), Moment(0, 1), Moment(0, 2), Moment(1), Moment(2), Moment(3)]
-    early, untrained = run.load_model(Moment(0, 1)), run.load_model(0)
+    assert run.checkpoints() == [
+        Checkpoint(0),
+        Checkpoint(0, 1),
+        Checkpoint(0, 2),
+        Checkpoint(1),
+        Checkpoint(2),
+        Checkpoint(3),
+    ]
+    early, untrained = run.load_model(Checkpoint(0, 1)), run.load_model(0)
     moved = (early.head.weight - untrained.head.weight).abs().max()
     assert 0 < moved < 0.002  # Adam's first step is the learning rate
     with pytest.raises(RunError, match="keeps no weights of epoch 0, step 3;"):
-        run.load_model(Moment(0, 3))
+        run.load_model(Checkpoint(0, 3))
 
 
 def test_weights_too_large_to_keep_so_often_are_not_kept_within_the_first_epoch(run, monkeypatch):
     monkeypatch.setattr(runs, "CHECKPOINT_BUDGET", 1000)
     train(run.config, run)
-    assert run.moments() == [Moment(0), Moment(3)]
+    assert run.checkpoints() == [Checkpoint(0), Checkpoint(3)]
 
 
 @pytest.mark.parametrize("last", [0, 1, 2, 7, 30, 45])

@@ -49,7 +49,7 @@ def trained(untrained: MiniViT) -> MiniViT:
 
 
 @pytest.fixture(scope="module")
-def held_out() -> Known:
+def test_set() -> Known:
     return one_patch_tells(60, seed=2)
 
 
@@ -58,17 +58,17 @@ def by_name(scored: list) -> dict[str, KnownAnswer]:
 
 
 def test_a_trained_model_is_found_to_look_at_what_tells_the_class_and_an_untrained_one_is_not(
-    trained, untrained, held_out
+    trained, untrained, test_set
 ):
-    now, before = by_name(known_answers(trained, *held_out)), by_name(known_answers(untrained, *held_out))
+    now, before = by_name(known_answers(trained, *test_set)), by_name(known_answers(untrained, *test_set))
     for name in ("Attention rollout", "Occlusion, filled", "Occlusion, dropped"):
         assert now[name].pointing.value > 0.9 and now[name].words == "on the object", name
     assert now["Class relevance"].mass.value > before["Class relevance"].mass.value + 0.1
     assert abs(before["Attention rollout"].mass.value - 1 / 16) < 0.01
 
 
-def test_every_layer_and_head_has_its_row(trained, held_out):
-    names = list(by_name(known_answers(trained, *held_out)))
+def test_every_layer_and_head_has_its_row(trained, test_set):
+    names = list(by_name(known_answers(trained, *test_set)))
     heads = [f"layer {layer}, head {head}" for layer in (1, 2) for head in ("mean", 1, 2)]
     assert names == [
         "Brightness of the image, no model",
@@ -77,8 +77,8 @@ def test_every_layer_and_head_has_its_row(trained, held_out):
     ]  # fmt: skip
 
 
-def test_images_without_masks_have_no_known_answers(trained, held_out):
-    images, _, labels = held_out
+def test_images_without_masks_have_no_known_answers(trained, test_set):
+    images, _, labels = test_set
     with pytest.raises(DataError, match="'shapes'"):
         known_answers(trained, images, None, labels)
 
@@ -89,8 +89,8 @@ def test_the_words_say_on_which_side_of_a_uniform_map_the_interval_lies():
     assert words == ["on the object", "no more on the object than a uniform map", "off the object"]
 
 
-def test_occlusion_beats_random_orders_both_ways_and_brightness_not_both_and_by_less(trained, held_out):
-    found = {one.name: one for one in faithfulness(trained, held_out[0])}
+def test_occlusion_beats_random_orders_both_ways_and_brightness_not_both_and_by_less(trained, test_set):
+    found = {one.name: one for one in faithfulness(trained, test_set[0])}
     assert set(found) == {method.title for method in METHODS.values()} | {"Brightness of the image, no model"}
     dropped = found["Occlusion, dropped"]
     assert dropped.deletion.words == dropped.insertion.words == "better than random"
@@ -105,10 +105,10 @@ def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny
     run = Run.create(tiny.changed(epochs=1))
     train(run.config, run, say=lambda _: None)
     text = report(run, num_images=20)
-    assert "20 held-out images" in text and "epoch 1" in text
+    assert "20 test images" in text and "epoch 1" in text
     assert len(re.findall(r"^\| CLS map, layer 2, head 1 \|( 0\.\d+ \(0\.\d+–0\.\d+\) \|){4}", text, re.M)) == 1
     assert len(re.findall(r"^\| Class relevance \| 0\.\d+ \| .*random \(p = ", text, re.M)) == 1
     whole = len(load_split(run.config)[1])
-    assert whole < 30 and f"{whole} held-out images" in report(run, epoch=0, num_images=10_000)
+    assert whole < 30 and f"{whole} test images" in report(run, epoch=0, num_images=10_000)
     with pytest.raises(ConfigError, match="at least 2"):
         report(run, num_images=1)

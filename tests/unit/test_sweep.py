@@ -361,7 +361,7 @@ def test_the_command_prints_a_line_a_trial_and_the_best_settings_last(capsys):
     assert command(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {line.split(":")[0] for line in lines[:2]} == {"trial 0 done", "trial 1 pruned"}
-    assert lines[2].startswith("best: trial 0, held-out accuracy 0.") and lines[2].endswith("num_heads=1")
+    assert lines[2].startswith("best: trial 0, test accuracy 0.") and lines[2].endswith("num_heads=1")
     assert Run.open(lines[3]).config.model.num_heads == 1
     assert Path(lines[3]).parent == default_runs_dir()
     assert command(["sweep", "--name", "mine"]) == 0  # nothing is left to do

@@ -10,7 +10,7 @@ from minivit.model import MiniViT
 
 def test_whitening_decorrelates_the_training_patches_and_is_folded_into_what_is_kept(tiny):
     config = tiny.changed(whiten=True, normalize=True, epochs=1, patch_size=4)
-    train_set, held_out = load_split(config)
+    train_set, test_set = load_split(config)
     model = MiniViT(config.model)
     model.mean.fill_(0.5)
     model.std.fill_(0.25)
@@ -23,7 +23,7 @@ def test_whitening_decorrelates_the_training_patches_and_is_folded_into_what_is_
     assert (covariance - covariance.diagonal().diag()).abs().max() < 1e-3
     plain = MiniViT(config.model)
     plain.load_state_dict(plain_weights(model))
-    images = held_out.images[:8].float() / 255
+    images = test_set.images[:8].float() / 255
     torch.testing.assert_close(plain(images), model(images), rtol=1e-5, atol=1e-5)
     run = trained(config)
     assert "patch_embed.proj.weight" in weights(run, 1)

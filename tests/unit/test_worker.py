@@ -13,7 +13,7 @@ import torch
 
 from minivit.config import TrainConfig
 from minivit.engine import train
-from minivit.machine import turn_on
+from minivit.machine import acquire_device
 from minivit.runs import Run, worker
 from minivit.runs import run as runs
 from minivit.worker import PROJECT, main, start_worker
@@ -67,7 +67,7 @@ def test_a_worker_outlives_its_starter_waits_its_turn_and_trains_to_the_end(run,
         "from minivit.runs import Run; from minivit.worker import start_worker\n"
         f"start_worker(Run.open({str(run.path)!r}))"
     )
-    with turn_on(torch.device("cpu"), lambda: None):
+    with acquire_device(torch.device("cpu"), lambda: None):
         subprocess.run([sys.executable, "-c", starter], cwd=tmp_path / "elsewhere", check=True, timeout=DEADLINE)
         (process,) = processes_of(run)
         assert os.getsid(process) == process != os.getsid(0)  # a closed terminal does not reach it
@@ -80,7 +80,7 @@ def test_a_worker_outlives_its_starter_waits_its_turn_and_trains_to_the_end(run,
     lines = run.log().splitlines()
     epochs = [line for line in lines if line.startswith("epoch")]
     assert [line.split(":")[0] for line in epochs] == ["epoch 0 (untrained)", "epoch 1", "epoch 2", "epoch 3"]
-    assert "96 training and 24 held-out images" in lines[0]
+    assert "96 training and 24 test images" in lines[0]
     assert (tmp_path / "elsewhere" / "my data" / "cache").is_dir()
     wait_for(lambda: not processes_of(run))
 

@@ -5,35 +5,35 @@ import streamlit as st
 
 from minivit.attention import TERMS
 from minivit.attention.heads import ClsTerms, affordable, cls_terms
-from minivit.figures import spread_over, term_bars
+from minivit.figures import evenly_spaced, term_bars
 from minivit.machine import threads_for
-from minivit.runs import Moment, Run
+from minivit.runs import Checkpoint, Run
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.checkpoints import newest_readable
 from pages.parts.shell.frame import pick_image
-from pages.parts.shell.memoize import remembered
+from pages.parts.shell.memoize import memoize
 
 NUM_IMAGES = 64
 NEARLY_UNIFORM = 1.5  # the strongest patch has less than so many times the mean patch's attention
 
 
-def terms(run: Run, moment: Moment) -> None:
+def terms(run: Run, checkpoint: Checkpoint) -> None:
     """Four maps and their sum for one image, a bar a head over many, and in words what they show."""
     st.header("Layer 1 taken apart: place and content", anchor=False)
-    held_out = cache.split(run.config)[1]
-    many = spread_over(len(held_out), affordable(run.config.model, NUM_IMAGES))
-    found = _terms(str(run.path), moment, tuple(many), run)
+    test_set = cache.split(run.config)[1]
+    many = evenly_spaced(len(test_set), affordable(run.config.model, NUM_IMAGES))
+    found = _terms(str(run.path), checkpoint, tuple(many), run)
     st.markdown(in_words(found))
     left, right = st.columns([1.35, 1], gap="large")
     with left:
-        image = pick_image(len(held_out))
-        one = _terms(str(run.path), moment, (image,), run)
-        label = held_out.classes[held_out.labels[image]]
-        _maps(one, held_out.images[image].numpy(), label, _top(run, many))
+        image = pick_image(len(test_set))
+        one = _terms(str(run.path), checkpoint, (image,), run)
+        label = test_set.classes[test_set.labels[image]]
+        _maps(one, test_set.images[image].numpy(), label, _top(run, many))
     with right:
         st.caption(
-            f"How much each term makes CLS's scores differ from token to token, over {len(many)} held-out images. Its "
+            f"How much each term makes CLS's scores differ from token to token, over {len(many)} test images. Its "
             "first half is the query's, its second the key's. A term that works against the others is below 0."
         )
         st.plotly_chart(term_bars(found.shares, TERMS), key="anatomy_terms")
@@ -77,12 +77,12 @@ def _range(values: np.ndarray, form: str) -> str:
 
 
 def _top(run: Run, many: list[int]) -> float:
-    """The end of the absolute scale, one for all moments and images: 4 times uniform, or 99 % at the newest weights."""
+    """The end of the absolute scale of all checkpoints and images: 4 times uniform, or 99 % at the newest weights."""
     newest = _terms(str(run.path), newest_readable(run), tuple(many), run)
     return max(float(np.log(4)), float(np.quantile(np.abs(newest.maps), 0.99)))
 
 
-@remembered("Taking layer 1 apart")
-def _terms(path: str, moment: Moment, chosen: tuple[int, ...], _run: Run) -> ClsTerms:
+@memoize("Taking layer 1 apart")
+def _terms(path: str, checkpoint: Checkpoint, chosen: tuple[int, ...], _run: Run) -> ClsTerms:
     with threads_for(_run.config):
-        return cls_terms(cache.model_of(_run, moment), cache.split(_run.config)[1].images[list(chosen)])
+        return cls_terms(cache.model_of(_run, checkpoint), cache.split(_run.config)[1].images[list(chosen)])

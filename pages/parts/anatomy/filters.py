@@ -9,30 +9,30 @@ from numpy.typing import NDArray
 from minivit.attention import position_similarity
 from minivit.attention.heads import filter_components
 from minivit.figures import filter_images, similarity_grid
-from minivit.runs import Moment, Run
+from minivit.runs import Checkpoint, Run
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
-from pages.parts.shell.memoize import remembered
+from pages.parts.shell.memoize import memoize
 
-MOST_FILTERS = 64  # of a convolution
+MAX_FILTERS = 64  # of a convolution
 
 
-def filters(run: Run, moment: Moment) -> None:
+def filters(run: Run, checkpoint: Checkpoint) -> None:
     """Principal components of the patch embedding; of a convolutional stem its first filters as they are."""
-    model, config = cache.model_of(run, moment), run.config.model
+    model, config = cache.model_of(run, checkpoint), run.config.model
     if config.stem == "conv":
         st.header("Filters of the first convolution", anchor=False)
         weight: Any = model.patch_embed.stem[0].weight  # type: ignore[index]
-        count, shown = len(weight), weight.detach()[:MOST_FILTERS].numpy()
+        count, shown = len(weight), weight.detach()[:MAX_FILTERS].numpy()
         st.caption(
             f"This stem is convolutional: a patch passes several 3×3 convolutions before it is a token, so there is no "
             f"one filter that a whole patch is matched with, and no principal components of them. These are "
-            f"{'the' if count <= MOST_FILTERS else f'{MOST_FILTERS} of the'} {count} filters that see pixels."
+            f"{'the' if count <= MAX_FILTERS else f'{MAX_FILTERS} of the'} {count} filters that see pixels."
         )
         _draw(shown, [""] * len(shown))
         return
     st.header("Patch filters", anchor=False)
-    components, shares, num_possible = _components(str(run.path), moment, run)
+    components, shares, num_possible = _components(str(run.path), checkpoint, run)
     st.caption(
         f"Principal components of the {config.embed_dim} filters in `patch_embed.proj`, and how much of the filters' "
         f"variance each holds: these {len(shares)} hold {shares.sum():.0%} of it. Even shares would be "
@@ -42,9 +42,9 @@ def filters(run: Run, moment: Moment) -> None:
     _draw(components, [f"{share:.1%}" for share in shares])
 
 
-@remembered()
-def _components(path: str, moment: Moment, _run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
-    weight = cache.model_of(_run, moment).patch_embed.proj.weight
+@memoize()
+def _components(path: str, checkpoint: Checkpoint, _run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+    weight = cache.model_of(_run, checkpoint).patch_embed.proj.weight
     components, shares = filter_components(weight)
     return components.numpy(), shares.numpy(), min(len(weight) - 1, weight[0].numel())
 
@@ -66,11 +66,11 @@ def _draw(weights: NDArray[np.float32], captions: list[str]) -> None:
     )  # fmt: skip
 
 
-def positions(run: Run, moment: Moment) -> None:
+def positions(run: Run, checkpoint: Checkpoint) -> None:
     """Cosines between positions, in their places."""
     st.header("Position similarity", anchor=False)
     kinds = {
-        "sine": "These are the fixed sine table, numbered row by row: the same at every moment, and most alike for "
+        "sine": "These are the fixed sine table, numbered row by row: the same at every checkpoint, and most alike for "
         "neighbours in a row.",
         "learned": "These are learned; before training they are random, each like no other.",
     }
@@ -78,5 +78,5 @@ def positions(run: Run, moment: Moment) -> None:
         "Cosine between one patch's position and all others: a small map per patch, in its place. "
         + kinds[run.config.model.pos_embed]
     )
-    similarity = position_similarity(cache.model_of(run, moment)).numpy()
+    similarity = position_similarity(cache.model_of(run, checkpoint)).numpy()
     st.plotly_chart(similarity_grid(similarity), key="anatomy_positions")

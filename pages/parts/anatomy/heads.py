@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from minivit.attention import head_effects, uniform_distance
 from minivit.attention.heads import Survey, affordable, survey
-from minivit.figures import distances, spread_over
+from minivit.figures import distances, evenly_spaced
 from minivit.inference import paired_change, wilson
 from minivit.machine import threads_for
-from minivit.runs import Moment, Run
+from minivit.runs import Checkpoint, Run
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
-from pages.parts.shell.memoize import remembered
+from pages.parts.shell.memoize import memoize
 
 NUM_IMAGES = 64
 SIZES = (16, 64, 256, 1024, 4096)
@@ -51,29 +51,29 @@ class Effects:
         return Effect(float(without.mean()), (gained - lost) / total, *paired_change(gained, lost, total))
 
 
-def distance_chart(run: Run, moment: Moment) -> None:
+def distance_chart(run: Run, checkpoint: Checkpoint) -> None:
     """Mean attention distance per layer and head."""
     st.header("Mean attention distance", anchor=False)
     config = run.config.model
     st.caption(
-        f"How far the patches look with each head, in pixels, over {_num_images(run)} held-out images. ViT's figure 7, "
+        f"How far the patches look with each head, in pixels, over {_num_images(run)} test images. ViT's figure 7, "
         "right (arXiv 2010.11929)."
     )
     uniform = uniform_distance(config.grid, config.patch_size)
-    st.plotly_chart(distances(_survey(str(run.path), moment, run).distance, uniform), key="anatomy_distance")
+    st.plotly_chart(distances(_survey(str(run.path), checkpoint, run).distance, uniform), key="anatomy_distance")
 
 
-def effects(run: Run, moment: Moment) -> None:
+def effects(run: Run, checkpoint: Checkpoint) -> None:
     """Each head's mean CLS map; once a person asks, accuracy with the head silenced beside it."""
     st.header("What each head does", anchor=False)
     st.caption(
-        f"Where CLS looks with each head, mean over {_num_images(run)} held-out images. A head that is silenced puts "
+        f"Where CLS looks with each head, mean over {_num_images(run)} test images. A head that is silenced puts "
         "out zeros (Michel et al., arXiv 1905.10650): what that costs in accuracy is what the model needs it for."
     )
-    found = _ask(run, moment)
+    found = _ask(run, checkpoint)
     if found:
         st.markdown(in_words(found))
-    shown = _survey(str(run.path), moment, run).cls_maps
+    shown = _survey(str(run.path), checkpoint, run).cls_maps
     grid, (low, high) = run.config.model.grid, cache.run_scale(run)
     num_tokens = grid**2 + 1
     rows = [
@@ -90,9 +90,9 @@ def effects(run: Run, moment: Moment) -> None:
     tiles(rows, scale, key="anatomy_heads", label="Heads", size=104 if len(shown[0]) <= 4 else 78, choice=True)
 
 
-def _ask(run: Run, moment: Moment) -> Effects | None:
-    held_out = cache.split(run.config)[1]
-    known = np.flatnonzero(held_out.labels.numpy() < run.environment.get("head_classes", len(held_out.classes)))
+def _ask(run: Run, checkpoint: Checkpoint) -> Effects | None:
+    test_set = cache.split(run.config)[1]
+    known = np.flatnonzero(test_set.labels.numpy() < run.environment.get("head_classes", len(test_set.classes)))
     if not len(known):
         st.info(
             "None of these images is of a class that this model knows, so it has no accuracy to lose. Import it with "
@@ -103,12 +103,14 @@ def _ask(run: Run, moment: Moment) -> Effects | None:
         sizes = sorted({min(size, len(known)) for size in SIZES})
         fitting = [size for size in sizes if size <= affordable(run.config.model, AT_FIRST)]
         number = st.selectbox(
-            "Held-out images", sizes, max(0, len(fitting) - 1), key="heads_images", bind="query-params", width=140,
-            help="Spread over the whole held-out part. More make the effects surer and take longer.",
+            "Test images", sizes, max(0, len(fitting) - 1), key="heads_images", bind="query-params", width=140,
+            help="Spread over the whole test set. More make the effects surer and take longer.",
         )  # fmt: skip
         asked = st.toggle("Silence each head in turn", key="heads_silence", bind="query-params")
     return (
-        _effects(str(run.path), moment, tuple(known[spread_over(len(known), number)].tolist()), run) if asked else None
+        _effects(str(run.path), checkpoint, tuple(known[evenly_spaced(len(known), number)].tolist()), run)
+        if asked
+        else None
     )
 
 
@@ -116,7 +118,7 @@ def in_words(found: Effects) -> str:
     """Accuracy of the whole model, and which head it needs most."""
     total, right = len(found.whole), int(found.whole.sum())
     low, high = wilson(right, total)
-    said = f"All heads: **{right / total:.1%}** right ({low:.1%} to {high:.1%}) of {total:,} held-out images. "
+    said = f"All heads: **{right / total:.1%}** right ({low:.1%} to {high:.1%}) of {total:,} test images. "
     each = {(layer, head): found.of(layer, head) for layer, head in np.ndindex(found.without.shape[:2])}
     needed = [place for place, effect in each.items() if effect.told_from_zero]
     if not needed:
@@ -145,22 +147,24 @@ def _num_images(run: Run) -> int:
     return min(len(cache.split(run.config)[1]), affordable(run.config.model, NUM_IMAGES))
 
 
-@remembered("Looking at images with every head")
-def _survey(path: str, moment: Moment, _run: Run) -> Survey:
-    held_out = cache.split(_run.config)[1]
+@memoize("Looking at images with every head")
+def _survey(path: str, checkpoint: Checkpoint, _run: Run) -> Survey:
+    test_set = cache.split(_run.config)[1]
     with threads_for(_run.config):
-        return survey(cache.model_of(_run, moment), held_out.images[spread_over(len(held_out), _num_images(_run))])
+        return survey(
+            cache.model_of(_run, checkpoint), test_set.images[evenly_spaced(len(test_set), _num_images(_run))]
+        )
 
 
-@remembered()
-def _effects(path: str, moment: Moment, chosen: tuple[int, ...], _run: Run) -> Effects:
-    held_out, model = cache.split(_run.config)[1], cache.model_of(_run, moment)
+@memoize()
+def _effects(path: str, checkpoint: Checkpoint, chosen: tuple[int, ...], _run: Run) -> Effects:
+    test_set, model = cache.split(_run.config)[1], cache.model_of(_run, checkpoint)
     parts, chunk = [], affordable(_run.config.model, CHUNK)
     bar = st.progress(0.0, "Silencing each head in turn")
     with threads_for(_run.config):
         for start in range(0, len(chosen), chunk):
             some = list(chosen[start : start + chunk])
-            parts.append(head_effects(model, held_out.images[some], held_out.labels[some]))
+            parts.append(head_effects(model, test_set.images[some], test_set.labels[some]))
             cache.show(bar, "Silencing each head in turn", start + len(some), len(chosen))
     bar.empty()
     without, whole = zip(*parts, strict=True)

@@ -7,59 +7,68 @@ from numpy.typing import NDArray
 from minivit.attention import write_head
 from minivit.attention.heads import overlay_maps, uniform_overlay
 from minivit.attention.methods import unavailable
-from minivit.figures import absolute_scale, spread_over
+from minivit.figures import absolute_scale, evenly_spaced
 from minivit.machine import threads_for
-from minivit.runs import Moment, Run
+from minivit.runs import Checkpoint, Run
 from pages.parts.components.maps import Caption, maps
 from pages.parts.shell import cache
 from pages.parts.shell.checkpoints import newest_readable
-from pages.parts.shell.frame import go, plain
-from pages.parts.shell.memoize import remembered
+from pages.parts.shell.frame import escape_markdown, go
+from pages.parts.shell.memoize import memoize
 
 NUM_IMAGES = 8
 
 
-def overlays(run: Run, moment: Moment) -> None:
-    """Some held-out images, each beside its map laid over it; a click opens one on the Attention page."""
-    config, held_out = run.config.model, cache.split(run.config)[1]
+def overlays(run: Run, checkpoint: Checkpoint) -> None:
+    """Some test images, each beside its map laid over it; a click opens one on the Attention page."""
+    config, test_set = run.config.model, cache.split(run.config)[1]
     reason = unavailable("rollout", config)
     if reason:
         st.header("CLS map", anchor=False)
-        st.caption(f":material/block: Attention rollout is switched off. {plain(reason)} Here it is, over images.")
+        st.caption(
+            f":material/block: Attention rollout is switched off. {escape_markdown(reason)} Here it is, over images."
+        )
     else:
         st.header("Attention rollout", anchor=False)
         st.caption(
             "What reaches CLS from each patch through all layers, heads averaged, residual paths counted. ViT's figure "
             "6 (arXiv 2010.11929), by the formula of Abnar & Zuidema (arXiv 2005.00928). Click one to look inside."
         )
-    chosen = spread_over(len(held_out), NUM_IMAGES)
-    probs, shown = _overlays(str(run.path), moment, run)
-    labels, uniform = held_out.labels[chosen].tolist(), uniform_overlay(config)
+    chosen = evenly_spaced(len(test_set), NUM_IMAGES)
+    probs, shown = _overlays(str(run.path), checkpoint, run)
+    labels, uniform = test_set.labels[chosen].tolist(), uniform_overlay(config)
     said = [
-        Caption(f"{held_out.classes[answer]} {row[answer]:.0%}", bool(answer == label))
+        Caption(f"{test_set.classes[answer]} {row[answer]:.0%}", bool(answer == label))
         for row, answer, label in zip(probs, probs.argmax(1), labels, strict=True)
     ]
     name = "CLS map" if reason else "rollout"
     opened = maps(
-        held_out.images[chosen].numpy(), {name: shown}, key="anatomy_overlays", scale=_scale(run), uniform=uniform,
+        test_set.images[chosen].numpy(), {name: shown}, key="anatomy_overlays", scale=_scale(run), uniform=uniform,
         quantity="Attention" if reason else "Rollout",
         uniform_name="" if reason else "uniform attention",
-        titles=[f"{image}: {held_out.classes[label]}" for image, label in zip(chosen, labels, strict=True)],
+        titles=[f"{image}: {test_set.classes[label]}" for image, label in zip(chosen, labels, strict=True)],
         captions={name: said}, layout="strip",
     )  # fmt: skip
     if opened is not None:
         method = "cls_map" if reason else "rollout"
-        go("attention", run=run.id, epoch=moment.epoch, image=chosen[opened], method=method, head=write_head("mean"))
+        go(
+            "attention",
+            run=run.id,
+            epoch=checkpoint.epoch,
+            image=chosen[opened],
+            method=method,
+            head=write_head("mean"),
+        )
 
 
 def _scale(run: Run) -> tuple[float, float]:
-    """One for all moments: that of the newest weights."""
+    """One for all checkpoints: that of the newest weights."""
     _, shown = _overlays(str(run.path), newest_readable(run), run)
     return absolute_scale(shown, num_tokens=round(1 / uniform_overlay(run.config.model)))
 
 
-@remembered("Following attention through all layers")
-def _overlays(path: str, moment: Moment, _run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    held_out = cache.split(_run.config)[1]
+@memoize("Following attention through all layers")
+def _overlays(path: str, checkpoint: Checkpoint, _run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    test_set = cache.split(_run.config)[1]
     with threads_for(_run.config):
-        return overlay_maps(cache.model_of(_run, moment), held_out.images[spread_over(len(held_out), NUM_IMAGES)])
+        return overlay_maps(cache.model_of(_run, checkpoint), test_set.images[evenly_spaced(len(test_set), NUM_IMAGES)])

@@ -14,7 +14,7 @@ VIEW_PX = 900  # of the model view, which scrolls
 
 
 def take_along(run: Run, epoch: int, image: int, layer: int, head: Head) -> None:
-    """The section: files of one layer (from 0) and head of a held-out image, then BertViz. Files are made on click."""
+    """The section: files of one layer (from 0) and head of a test image, then BertViz. Files are made on click."""
     one = cache.one_image(run, epoch, image)
     st.header("Take it along", anchor=False)
     by = f"{head} over heads" if isinstance(head, str) else f"head {write_head(head)}"

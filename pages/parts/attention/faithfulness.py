@@ -20,13 +20,13 @@ from minivit.attention.faithfulness import (
 )
 from minivit.attention.localization import KnownAnswer, Share, known_answer, known_answers
 from minivit.attention.methods import METHODS, maps
-from minivit.figures import over_epochs, removal_curves, spread_over
+from minivit.figures import evenly_spaced, over_epochs, removal_curves
 from minivit.machine import threads_for
 from minivit.model import MiniViT
 from minivit.runs import Run
 from pages.parts.attention.methods import Asked
 from pages.parts.shell import cache
-from pages.parts.shell.memoize import remembered
+from pages.parts.shell.memoize import memoize
 
 SIZES = (16, 64, 256)
 NUM_ORDERS, NUM_ORDERS_EACH = 64, 8  # random orders of one image, and of each image of a set
@@ -62,16 +62,16 @@ def trusted(run: Run, epoch: int, image: int, asked: Asked, layer: int, head: He
     )
     if not st.toggle("Measure it", key="trust", bind="query-params"):
         return
-    held_out = cache.split(run.config)[1]
-    classes = held_out.classes
+    test_set = cache.split(run.config)[1]
+    classes = test_set.classes
     st.subheader("This image", anchor=False)
     _show(_removal_of_one(str(run.path), epoch, image, asked, layer, head, run), asked, asked_of(asked, classes))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader("Many images", anchor=False, width="content")
-        sizes = sorted({min(size, len(held_out)) for size in SIZES})
+        sizes = sorted({min(size, len(test_set)) for size in SIZES})
         number = st.selectbox(
-            "Held-out images", sizes, key="trust_images", bind="query-params", width=140,
-            help="Spread over the whole held-out part; each is asked for the class that the model says.",
+            "Test images", sizes, key="trust_images", bind="query-params", width=140,
+            help="Spread over the whole test set; each is asked for the class that the model says.",
         )  # fmt: skip
     _show(
         _removal_of_many(str(run.path), epoch, number, asked.method, layer, head, run),
@@ -79,7 +79,7 @@ def trusted(run: Run, epoch: int, image: int, asked: Asked, layer: int, head: He
         "probability of the class said",
     )
     st.subheader("Known answers", anchor=False)
-    if held_out.masks is None:
+    if test_set.masks is None:
         st.caption(
             "Where the objects are is known only for the drawn shapes. Train on them to see how much of each map lies "
             "on the object."
@@ -129,7 +129,7 @@ def sentence(going: Verdict, coming: Verdict) -> str:
     return f"{half} Ask more images." if alone else half
 
 
-@remembered("Dropping patches")
+@memoize("Dropping patches")
 def _removal_of_one(path: str, epoch: int, image: int, asked: Asked, layer: int, head: Head, _run: Run) -> Removal:
     images, target = cache.split(_run.config)[1].images[image : image + 1], torch.tensor([asked.target])
     against = None if asked.against is None else torch.tensor([asked.against])
@@ -139,15 +139,15 @@ def _removal_of_one(path: str, epoch: int, image: int, asked: Asked, layer: int,
         return _remove(model, images, target, shown, NUM_ORDERS, seed=image, against=against)
 
 
-@remembered()
+@memoize()
 def _removal_of_many(path: str, epoch: int, number: int, method: str, layer: int, head: Head, _run: Run) -> Removal:
-    held_out, model = cache.split(_run.config)[1], cache.model_of(_run, epoch)
-    chosen = spread_over(len(held_out), number)
+    test_set, model = cache.split(_run.config)[1], cache.model_of(_run, epoch)
+    chosen = evenly_spaced(len(test_set), number)
     said = torch.from_numpy(cache.predictions(_run, epoch).predicted)
     parts = []
     with threads_for(_run.config):
-        for some in _with_bar(torch.tensor(chosen).split(CHUNK), "Dropping patches of the held-out images"):
-            images, classes = held_out.images[some.tolist()], said[some]
+        for some in _with_bar(torch.tensor(chosen).split(CHUNK), "Dropping patches of the test images"):
+            images, classes = test_set.images[some.tolist()], said[some]
             shown = maps(method, model, images, classes, layer, head)
             parts.append(_remove(model, images, classes, shown, NUM_ORDERS_EACH, seed=int(some[0])))
     fields = ("deletion", "insertion", "by_chance", "correlation")
@@ -192,7 +192,7 @@ def _known(run: Run, epoch: int, method: str, layer: int, head: Head) -> None:
         float(one.mean()) for one in (uniform_mass(masks), uniform_pointing(masks, run.config.model.patch_size))
     ]
     st.caption(
-        f"Over {len(images)} held-out images, asked for the true class, with 95 % intervals. Mass: the share of the "
+        f"Over {len(images)} test images, asked for the true class, with 95 % intervals. Mass: the share of the "
         f"map on the object; {by_chance[0]:.1%} for a uniform map. Pointing: how often its strongest patch touches the "
         f"object; {by_chance[1]:.1%} of all patches do. Brightness needs no model: what it finds is no merit of one."
     )
@@ -213,7 +213,7 @@ def _known(run: Run, epoch: int, method: str, layer: int, head: Head) -> None:
         hide_index=True,
     )
     epochs = run.epochs()
-    shown = [epochs[place] for place in spread_over(len(epochs), NUM_EPOCHS)]
+    shown = [epochs[place] for place in evenly_spaced(len(epochs), NUM_EPOCHS)]
     scores = [_known_answer(str(run.path), one, method, layer, head, run) for one in shown]
     names = ("mass on the object", "strongest patch touches it")
     shares = ([one.mass for one in scores], [one.pointing for one in scores])
@@ -234,14 +234,14 @@ def written(share: Share) -> str:
 
 
 def _known_images(run: Run) -> tuple[Tensor, Tensor, Tensor]:
-    """Some held-out images, their labels and masks; in memory, wherever the others are."""
-    held_out = cache.split(run.config)[1]
-    assert held_out.masks is not None
-    chosen = spread_over(len(held_out), NUM_KNOWN)
-    return held_out.images[chosen], held_out.labels[chosen], held_out.masks[chosen]
+    """Some test images, their labels and masks; in memory, wherever the others are."""
+    test_set = cache.split(run.config)[1]
+    assert test_set.masks is not None
+    chosen = evenly_spaced(len(test_set), NUM_KNOWN)
+    return test_set.images[chosen], test_set.labels[chosen], test_set.masks[chosen]
 
 
-@remembered("Comparing the maps with the objects")
+@memoize("Comparing the maps with the objects")
 def _known_answers(path: str, epoch: int, _run: Run) -> list[KnownAnswer]:
     """Of every method, layer and head."""
     images, labels, masks = _known_images(_run)
@@ -249,7 +249,7 @@ def _known_answers(path: str, epoch: int, _run: Run) -> list[KnownAnswer]:
         return known_answers(cache.model_of(_run, epoch), images, masks, labels)
 
 
-@remembered()
+@memoize()
 def _known_answer(path: str, epoch: int, method: str, layer: int, head: Head, _run: Run) -> KnownAnswer:
     """Of one of them."""
     images, labels, masks = _known_images(_run)

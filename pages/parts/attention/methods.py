@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from minivit.attention import attend, value_weighted
 from minivit.attention.methods import METHODS, maps, unavailable
 from minivit.config import ViTConfig
-from minivit.figures import spread_over
+from minivit.figures import evenly_spaced
 from minivit.runs import Run
 from pages.parts.components.inspector import Reading, reading_of_attention
 from pages.parts.shell import cache
-from pages.parts.shell.frame import linked, param, plain
-from pages.parts.shell.memoize import remembered
+from pages.parts.shell.frame import bind_to_url, escape_markdown, param
+from pages.parts.shell.memoize import memoize
 
 FIRST = "cls_map"
 SCALE_IMAGES = 32
@@ -49,14 +49,14 @@ def pick_method(config: ViTConfig, classes: Sequence[str], predicted: int) -> As
     def methods(**how: Any) -> str:
         return st.selectbox("Method", names, format_func=lambda name: METHODS[name].title, width=WIDTH_PX, **how)
 
-    method = linked("method", found, methods)
+    method = bind_to_url("method", found, methods)
     return pick_classes(Asked(method, predicted), classes) if METHODS[method].needs_class else Asked(method, predicted)
 
 
 def pick_classes(asked: Asked, classes: Sequence[str]) -> Asked:
     """Widgets for the class that is asked for, and the one that it is set against."""
     found = param("class") if param("class") in classes else classes[asked.target]
-    target = linked("class", found, lambda **how: st.selectbox("Why this class", classes, width=WIDTH_PX, **how))
+    target = bind_to_url("class", found, lambda **how: st.selectbox("Why this class", classes, width=WIDTH_PX, **how))
     others = [name for name in classes if name != target]
     rather = param("against") if param("against") in others else None
 
@@ -64,18 +64,20 @@ def pick_classes(asked: Asked, classes: Sequence[str]) -> Asked:
         placeholder = "no other in particular"
         return st.selectbox("and not", others, index=None, placeholder=placeholder, width=WIDTH_PX, **how)
 
-    rather = linked("against", rather, against, write=lambda name: name)
+    rather = bind_to_url("against", rather, against, write=lambda name: name)
     return Asked(asked.method, classes.index(target), None if rather is None else classes.index(rather))
 
 
 def explain(asked: Asked, config: ViTConfig) -> None:
     """Formula, source and limits of the method, and which others say nothing for this model."""
     said = METHODS[asked.method]
-    st.caption(f"{said.title}: {plain(said.formula)}. {plain(said.source)}. {plain(said.limits)}")
+    st.caption(
+        f"{said.title}: {escape_markdown(said.formula)}. {escape_markdown(said.source)}. {escape_markdown(said.limits)}"
+    )
     for name in METHODS:
         reason = unavailable(name, config)
         if reason:
-            st.caption(f":material/block: {METHODS[name].title} is switched off. {plain(reason)}")
+            st.caption(f":material/block: {METHODS[name].title} is switched off. {escape_markdown(reason)}")
 
 
 def reading(asked: Asked, classes: Sequence[str], config: ViTConfig, num_on: int, absolute_max: float) -> Reading:
@@ -113,7 +115,7 @@ def values(run: Run, epoch: int, image: int, asked: Asked) -> NDArray[np.float32
     return _values(str(run.path), epoch, image, asked, run)
 
 
-@remembered()
+@memoize()
 def _values(path: str, epoch: int, image: int, asked: Asked, _run: Run) -> NDArray[np.float32]:
     model, images = cache.model_of(_run, epoch), cache.split(_run.config)[1].images[image : image + 1]
     if METHODS[asked.method].needs_layer:
@@ -129,12 +131,12 @@ def absolute_max(run: Run, asked: Asked) -> float:
     return _absolute_max(str(run.path), run.epochs()[-1], asked.method, run)
 
 
-@remembered()
+@memoize()
 def _absolute_max(path: str, epoch: int, method: str, _run: Run) -> float:
     """99 % of the values of some images stay below it, in size."""
-    held_out, said = cache.split(_run.config)[1], cache.predictions(_run, epoch).predicted
-    chosen = spread_over(len(held_out), SCALE_IMAGES)
-    model, images = cache.model_of(_run, epoch), held_out.images[chosen]
+    test_set, said = cache.split(_run.config)[1], cache.predictions(_run, epoch).predicted
+    chosen = evenly_spaced(len(test_set), SCALE_IMAGES)
+    model, images = cache.model_of(_run, epoch), test_set.images[chosen]
     if METHODS[method].needs_layer:
         found = torch.cat([layer[:, :, 0, 1:].flatten() for layer in value_weighted(model, images)])
     else:
@@ -149,7 +151,7 @@ def with_patches_off(
     return _with_patches_off(str(run.path), epoch, image, tuple(off), run)
 
 
-@remembered()
+@memoize()
 def _with_patches_off(
     path: str, epoch: int, image: int, off: tuple[int, ...], _run: Run
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

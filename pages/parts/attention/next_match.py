@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from minivit.inference import Predictions
-from pages.parts.shell.frame import param, plain, set_params
+from pages.parts.shell.frame import escape_markdown, param, set_params
 
 
 def next_image(said: Predictions, classes: tuple[str, ...], image: int) -> None:
@@ -21,7 +21,7 @@ def next_image(said: Predictions, classes: tuple[str, ...], image: int) -> None:
     ).split()  # fmt: skip
     following = np.roll(fitting, -int(np.searchsorted(fitting, image, side="right")))
     st.button(
-        plain(f"Next {' '.join(kind)}"), key="attention_next", icon=":material/skip_next:",
-        disabled=not len(following), help=f"{len(fitting):,} of {len(said.labels):,} held-out images are of this kind.",
+        escape_markdown(f"Next {' '.join(kind)}"), key="attention_next", icon=":material/skip_next:",
+        disabled=not len(following), help=f"{len(fitting):,} of {len(said.labels):,} test images are of this kind.",
         on_click=set_params, kwargs={"image": int(following[0])} if len(following) else {},
     )  # fmt: skip

@@ -10,10 +10,10 @@ from minivit.figures import map_grid
 from minivit.machine import threads_for
 from minivit.runs import Run
 from pages.parts.shell import cache
-from pages.parts.shell.memoize import remembered
+from pages.parts.shell.memoize import memoize
 
 CHUNK = 256  # images whose whole attention is held at a time
-FEWEST = 5  # mistakes in a cell that the common scale is made for
+MIN_MISTAKES = 5  # mistakes in a cell that the common scale is made for
 
 
 def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
@@ -27,10 +27,10 @@ def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
         return
     found = _maps(str(run.path), epoch, run)
     difference = mistakes_minus_right(found, labels, predicted, true, mistaken)
-    top = max(mistakes_scale(found, labels, predicted, FEWEST), 1e-12)
+    top = max(mistakes_scale(found, labels, predicted, MIN_MISTAKES), 1e-12)
     st.caption(
         f"CLS map of the last layer, mean over heads and images: mistakes minus right answers. Red is more. One scale "
-        f"for all cells of this epoch, to the largest difference in cells of {FEWEST} mistakes and more; uniform "
+        f"for all cells of this epoch, to the largest difference in cells of {MIN_MISTAKES} mistakes and more; uniform "
         f"attention would be {1 / (run.config.model.num_patches + 1):.4f}."
     )
     figure = map_grid(difference.view(1, 1, -1).numpy(), rows=[""], columns=[""], title="attention", top=top)
@@ -50,12 +50,12 @@ def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
     )
 
 
-@remembered("Averaging the maps")
+@memoize("Averaging the maps")
 def _maps(path: str, epoch: int, _run: Run) -> Tensor:
-    """CLS maps (n, N-1) of all held-out images, asked for no class."""
-    held_out, model = cache.split(_run.config)[1], cache.model_of(_run, epoch)
+    """CLS maps (n, N-1) of all test images, asked for no class."""
+    test_set, model = cache.split(_run.config)[1], cache.model_of(_run, epoch)
     with threads_for(_run.config):
-        parts = [held_out.images[some.tolist()] for some in torch.arange(len(held_out)).split(CHUNK)]
+        parts = [test_set.images[some.tolist()] for some in torch.arange(len(test_set)).split(CHUNK)]
         return torch.cat(
             [maps("cls_map", model, images, torch.zeros(len(images), dtype=torch.int64)) for images in parts]
         )

@@ -63,7 +63,7 @@ def sweep_card(runs: list[Run]) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             state_badge(most_active(runs))
             st.caption(f"{len(runs)} runs")
-        st.metric("best held-out accuracy", f"{accuracies[-1]:.1%}" if accuracies else "–")
+        st.metric("best test accuracy", f"{accuracies[-1]:.1%}" if accuracies else "–")
         with st.container(horizontal=True, gap="small"):
             st.page_link("pages/sweeps.py", label="Sweep", query_params={"sweep": runs[0].sweep})
             st.page_link("pages/runs.py", label="Its runs", query_params={"sweep": runs[0].sweep})
@@ -71,7 +71,7 @@ def sweep_card(runs: list[Run]) -> None:
 
 
 def best_run(runs: list[Run]) -> Run:
-    """The run of the highest held-out accuracy at its last epoch; the newest where none has come to one."""
+    """The run of the highest test accuracy at its last epoch; the newest where none has come to one."""
     return max(runs, key=lambda run: (rows[-1]["test_acc"] if (rows := run.metrics()) else -1, run.id))
 
 
@@ -91,7 +91,7 @@ def run_card(run: Run) -> None:
             state_badge(state)
             st.caption(f"epoch {state.epoch} of {run.config.epochs}")
         st.metric(
-            "held-out accuracy",
+            "test accuracy",
             f"{accuracies[-1]:.1%}" if accuracies else "–",
             chart_data=sparkline(accuracies) if len(accuracies) > 1 else None,
         )
@@ -115,7 +115,7 @@ def run_table(lines: list[list[Run]]) -> dict[str, list[Any]]:
         ],
         "state": [state.phase for state in states],
         "epoch": [state.epoch for state in states],
-        "held-out accuracy": [curve[-1] if curve else None for curve in curves],
+        "test accuracy": [curve[-1] if curve else None for curve in curves],
         "over training": [sparkline(curve) for curve in curves],
         "model": [f"{run.config.model.depth} × {run.config.model.num_heads}" for run in shown],
         "data set": [run.config.dataset for run in shown],

@@ -10,7 +10,7 @@ from minivit.figures import accuracy_by_epoch
 from minivit.imports.importer import NORMALIZATIONS, import_model
 from minivit.runs import Run
 from minivit.runs.archive import pack, unpack
-from pages.parts.shell.frame import go, plain, run_title, told
+from pages.parts.shell.frame import escape_markdown, go, run_title, show_errors
 
 NORMALIZATION_TITLES = {
     "half": "0.5 and 0.5, timm's own ViTs", "imagenet": "ImageNet's mean and deviation", "none": "none",
@@ -18,7 +18,7 @@ NORMALIZATION_TITLES = {
 
 
 def compare_curves(runs: Sequence[Run]) -> None:
-    """Held-out accuracy by epoch of several runs on one chart."""
+    """Test accuracy by epoch of several runs on one chart."""
     curves = {}
     for run in runs:
         rows = run.metrics()
@@ -53,7 +53,7 @@ def take_run_along(run: Run) -> None:
         try:
             timm_arguments(run.config.model)
         except ConfigError as error:
-            st.caption(plain(str(error)))
+            st.caption(escape_markdown(str(error)))
         else:
             _file("Model for timm", lambda: make(run, "timm"), f"{run.id}.safetensors")
 
@@ -70,11 +70,11 @@ def delete_runs(picked: Sequence[Run], num_runs: int) -> None:
 
 def let_in() -> None:
     """Forms for a run that somebody sent, and for a model of timm's."""
-    with st.expander("Add a run from a .zip"), told(), st.form("runs_unpack", border=False):
+    with st.expander("Add a run from a .zip"), show_errors(), st.form("runs_unpack", border=False):
         sent = st.file_uploader("A run that was taken along", type="zip")
         if st.form_submit_button("Add this run") and sent:
             go("predictions", run=unpack(sent).id)
-    with st.expander("Open a model of timm's"), told(), st.form("runs_foreign", border=False):
+    with st.expander("Open a model of timm's"), show_errors(), st.form("runs_foreign", border=False):
         st.caption(
             "A ViT classifier of timm's vision_transformer family. Its shape is read off the weights; nothing in the "
             "file is executed. Epoch 0 of the run is the same architecture with random weights."

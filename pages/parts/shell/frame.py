@@ -56,16 +56,16 @@ def frame(title: str, lead: str) -> Iterator[None]:
         st.sidebar.page_link(path, label=name, icon="", query_params={"run": shown} if shown else None)
     st.title(title, anchor=False)
     st.markdown(lead)
-    with told():
+    with show_errors():
         yield
 
 
-def beside(*, pictures: float) -> Sequence[DeltaGenerator]:
+def side_by_side(*, pictures: float) -> Sequence[DeltaGenerator]:
     """Two columns: controls left, and `pictures` times as wide what they show; on a phone the pictures come first."""
     return st.container(key="pictures_first").columns([1, pictures], gap="large")
 
 
-def below() -> tuple[DeltaGenerator, DeltaGenerator]:
+def controls_above() -> tuple[DeltaGenerator, DeltaGenerator]:
     """Two places: controls, and below them what they show; on a phone the pictures come first."""
     both = st.container(key="pictures_above")
     return both.container(), both.container()
@@ -76,22 +76,22 @@ class NextStep(Exception):
 
 
 @contextmanager
-def told(place: DeltaGenerator | None = None) -> Iterator[None]:
+def show_errors(place: DeltaGenerator | None = None) -> Iterator[None]:
     """Shows what a person caused inside as a sentence, at `place`; anything else stays our own mistake."""
     try:
         yield
     except NextStep as step:
         if str(step):
-            (place or st).info(plain(str(step)))
+            (place or st).info(escape_markdown(str(step)))
     except MiniViTError as error:
-        (place or st).error(plain(str(error)), icon=":material/error:")
+        (place or st).error(escape_markdown(str(error)), icon=":material/error:")
 
 
 def fragment(show: Callable[[], None], *, every: float | None = None) -> None:
     """Runs `show` as a part that refreshes by itself, every so many seconds."""
 
     def shown() -> None:
-        with told():
+        with show_errors():
             show()
 
     st.fragment(shown, run_every=every)()
@@ -102,7 +102,7 @@ def param(name: str, default: str = "") -> str:
     return st.query_params.get(name, default)
 
 
-def whole(name: str, options: range | list[int], default: int) -> int:
+def int_param(name: str, options: range | list[int], default: int) -> int:
     """A whole number from the URL if it is one of `options`, else `default`."""
     found = param(name)
     return int(found) if len(found) < 10 and found.isdecimal() and int(found) in options else default
@@ -140,7 +140,7 @@ def set_params(**values: Any) -> None:
         st.query_params.update(changed)
 
 
-def linked(name: str, found: T, widget: Callable[..., T], write: Callable[[T], Any] = str, **besides: Any) -> T:
+def bind_to_url(name: str, found: T, widget: Callable[..., T], write: Callable[[T], Any] = str, **besides: Any) -> T:
     """The value of a widget that stands in the URL as `name`, where `found` was read.
 
     The widget writes there when a person changes it, and what goes with it `besides`; it follows where the URL was
@@ -159,7 +159,7 @@ def go(page: str, **params: Any) -> NoReturn:
     )
 
 
-def plain(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Text that came from outside, so that Markdown shows it as it is."""
     return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", text)
 
@@ -184,7 +184,7 @@ def _when(name: str) -> str:
         return name
 
 
-def offered(runs: Sequence[Run], *opened: str) -> dict[str, str]:
+def run_options(runs: Sequence[Run], *opened: str) -> dict[str, str]:
     """What a picker of runs offers, titles by run id: a sweep is one line, which opens at its newest run.
 
     Runs of the `opened` sweeps stand one by one.
@@ -208,7 +208,7 @@ def pick_run(label: str = "Run", name: str = "run") -> Run:
     wanted = param(name)
     here = {run.id: run for run in runs}
     found = (wanted if wanted in here else None) if wanted else runs[0].id
-    titles = offered(runs, here[found].sweep if found else "")
+    titles = run_options(runs, here[found].sweep if found else "")
 
     def picker(**how: Any) -> str | None:
         index = 0 if found else None  # None would let a person clear it
@@ -216,7 +216,7 @@ def pick_run(label: str = "Run", name: str = "run") -> Run:
             label, list(titles), index, lambda run_id: titles.get(run_id, run_id), placeholder="Choose a run", **how
         )
 
-    chosen = linked(name, found, picker, epoch=None, moment=None)  # the newest of the other run
+    chosen = bind_to_url(name, found, picker, epoch=None, checkpoint=None)  # the newest of the other run
     if chosen is None:
         find_run(wanted)
         st.stop()
@@ -231,10 +231,10 @@ def pick_epoch(run: Run, label: str = "Epoch", name: str = "epoch", *, first: bo
     epochs = run.epochs()
     if not epochs:
         run.load_model()  # says why there is nothing to see
-    epoch = whole(name, epochs, epochs[0] if first else epochs[-1])
+    epoch = int_param(name, epochs, epochs[0] if first else epochs[-1])
     if len(epochs) > 1:
         said = "Saved epochs; 0 is the untrained model."
-        epoch = linked(name, epoch, lambda **how: st.select_slider(label, epochs, help=said, **how))
+        epoch = bind_to_url(name, epoch, lambda **how: st.select_slider(label, epochs, help=said, **how))
     set_params(**{name: epoch})
     return epoch
 
@@ -242,9 +242,9 @@ def pick_epoch(run: Run, label: str = "Epoch", name: str = "epoch", *, first: bo
 def pick_layer(depth: int, label: str = "Layer", name: str = "layer") -> int:
     """A layer, from 1: that of the URL, else the last; no widget where there is only one."""
     layers = range(1, depth + 1)
-    layer = whole(name, layers, depth)
+    layer = int_param(name, layers, depth)
     if depth > 1:
-        layer = linked(name, layer, lambda **how: st.selectbox(label, layers, **how))
+        layer = bind_to_url(name, layer, lambda **how: st.selectbox(label, layers, **how))
     set_params(**{name: layer})
     return layer
 
@@ -257,7 +257,7 @@ def pick_heads(num_heads: int, *, each: bool) -> list[Head]:
     name = param("head") if param("head") in heads else "mean"
     if num_heads > 1:
         said = {EACH_HEAD: "each, side by side"}
-        name = linked(
+        name = bind_to_url(
             "head", name, lambda **how: st.selectbox("Head", heads, format_func=lambda one: said.get(one, one), **how)
         )
     set_params(head=name)
@@ -265,14 +265,14 @@ def pick_heads(num_heads: int, *, each: bool) -> list[Head]:
 
 
 def pick_image(num_images: int) -> int:
-    """The number of one held-out image: that of the URL, else the first; with buttons for its neighbours."""
-    image = whole("image", range(num_images), 0)
+    """The number of one test image: that of the URL, else the first; with buttons for its neighbours."""
+    image = int_param("image", range(num_images), 0)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="xxsmall"):
         for way, sign, beside in (("Previous", "left", image - 1), ("Next", "right", image + 1)):
             st.button(
                 "", key=f"frame_{way}", icon=f":material/chevron_{sign}:", help=f"{way} image",
                 disabled=beside not in range(num_images), on_click=set_params, kwargs={"image": beside},
             )  # fmt: skip
-        image = linked("image", image, lambda **how: st.number_input("Held-out image", 0, num_images - 1, **how))
+        image = bind_to_url("image", image, lambda **how: st.number_input("Test image", 0, num_images - 1, **how))
     set_params(image=image)
     return image

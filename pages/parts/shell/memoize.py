@@ -24,7 +24,7 @@ from minivit.data.memmap import MappedImages
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MOST_BYTES = 2**30  # of everything that is remembered
+MAX_BYTES = 2**30  # of everything that is remembered
 
 
 class Memory:
@@ -76,10 +76,10 @@ class Memory:
                 together -= freed
 
 
-MEMORY = Memory(MOST_BYTES)
+MEMORY = Memory(MAX_BYTES)
 
 
-def remembered(spinner: str = "") -> Callable[[Callable[P, T]], Callable[P, T]]:
+def memoize(spinner: str = "") -> Callable[[Callable[P, T]], Callable[P, T]]:
     """A function that computes once for the same arguments; those whose names begin with "_" do not count.
 
     `spinner` is told while it computes.

@@ -23,7 +23,7 @@ from minivit.sweep import (
 )
 from pages.parts.runs.cards import run_links
 from pages.parts.settings.form import setting_widget
-from pages.parts.shell.frame import go, linked, param, plain
+from pages.parts.shell.frame import bind_to_url, escape_markdown, go, param
 
 HOW = "Values with commas between them, or a range as 1e-4..1e-2; add :log to it for a logarithmic scale."
 
@@ -56,7 +56,7 @@ def pick_sweep() -> Sweep:
     if not names:
         st.info("The curves of the sweep appear here once you start one.")
         st.stop()
-    name = linked("sweep", wanted or names[0], lambda **how: st.selectbox("Shown sweep", names, **how))
+    name = bind_to_url("sweep", wanted or names[0], lambda **how: st.selectbox("Shown sweep", names, **how))
     return _opened(name, find_sweep(name).path.stat().st_ino)
 
 
@@ -77,7 +77,7 @@ def live_sweep(sweep: Sweep) -> None:
     _buttons(sweep, active, trials)
     if best:
         st.markdown(
-            f"Best: **{best.accuracy:.1%}** held-out accuracy, trial {best.number}, {plain(as_text(best.params))}"
+            f"Best: **{best.accuracy:.1%}** test accuracy, trial {best.number}, {escape_markdown(as_text(best.params))}"
         )
         if run := sweep.run_of(best):
             run_links(run)
@@ -104,9 +104,9 @@ def _headline(sweep: Sweep, active: bool, trials: list[Tried]) -> None:
         said = [f"{count} {phase}" for phase, count in {**counts, "waiting": waiting}.items() if count]
         st.text(f"{len(trials)} trials: " + ", ".join(said))
     if sweep.storage_url:
-        st.caption(f"shared as {plain(sweep.id)} at {plain(without_password(sweep.storage_url))}")
+        st.caption(f"shared as {escape_markdown(sweep.id)} at {escape_markdown(without_password(sweep.storage_url))}")
     if sweep.problem and not active:
-        st.error(plain(sweep.problem), icon=":material/error:")
+        st.error(escape_markdown(sweep.problem), icon=":material/error:")
 
 
 def _buttons(sweep: Sweep, active: bool, trials: list[Tried]) -> None:
@@ -150,14 +150,14 @@ def _table(sweep: Sweep, trials: list[Tried]) -> None:
     """All trials; the pages of the run of a chosen one."""
     rows = [
         {
-            "trial": tried.number, "state": tried.phase, "held-out accuracy": tried.accuracy,
+            "trial": tried.number, "state": tried.phase, "test accuracy": tried.accuracy,
             "epoch": max(tried.curve, default=None), **tried.params, "why": tried.message, "run": tried.run_id,
         }
         for tried in trials
     ]  # fmt: skip
     chosen = st.dataframe(
         rows, hide_index=True, on_select="rerun", selection_mode="single-row", key=f"sweeps_table_{sweep.id}",
-        column_config={"held-out accuracy": st.column_config.NumberColumn(format="percent")},
+        column_config={"test accuracy": st.column_config.NumberColumn(format="percent")},
     ).selection.rows  # fmt: skip
     for row in chosen:
         if trials[row].here:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from minivit.errors import MiniViTError
-from minivit.figures import duration, spread_over
-from minivit.runs import Moment, Phase, Run, State, list_runs
+from minivit.figures import duration, evenly_spaced
+from minivit.runs import Checkpoint, Phase, Run, State, list_runs
 from pages.parts.components.live_curves import live_curves, to_send
 from pages.parts.components.maps import maps_data
 from pages.parts.runs.cards import run_buttons, run_links, state_badge
@@ -71,7 +71,7 @@ class Watched:
         self._looking = threading.Lock()
         self._last: Look | None = None
         self._time = 0.0
-        self._maps: dict[Moment, dict[str, Any]] = {}
+        self._maps: dict[Checkpoint, dict[str, Any]] = {}
 
     def look(self, *, anew: bool = False) -> Look:
         """The run as it was at most `SHARED_SECONDS` ago, or `anew`; who comes while another looks takes the last."""
@@ -98,13 +98,13 @@ class Watched:
         sent = to_send(
             rows, num_classes=len(run.config.classes), key=f"live_{run.id}", headline=_headline(run, state, rows),
             progress=min(1.0, (state.epoch + state.progress) / run.config.epochs), active=state.active, maps=probes,
-            later="" if probes or problem else "The attention of eight held-out images appears here after epoch 0.",
+            later="" if probes or problem else "The attention of eight test images appears here after epoch 0.",
         )  # fmt: skip
         return Look(state, sent, problem)
 
     def _probes(self, state: State) -> dict[str, Any] | None:
-        """Eight held-out images with their maps, untrained and now, on one scale."""
-        now = cache.recent_moment(self.run, state.active)
+        """Eight test images with their maps, untrained and now, on one scale."""
+        now = cache.recent_checkpoint(self.run, state.active)
         if now is not None and now not in self._maps:
             self._maps = {now: _probe_maps(self.run, now)}
         return self._maps[now] if now is not None else None
@@ -129,9 +129,9 @@ def _log(run: Run) -> None:
     st.code(run.log() or "Nothing yet.", language=None, height=240)
 
 
-def _probe_maps(run: Run, now: Moment) -> dict[str, Any]:
-    held_out = cache.split(run.config)[1]
-    chosen = spread_over(len(held_out), NUM_PROBES)
+def _probe_maps(run: Run, now: Checkpoint) -> dict[str, Any]:
+    test_set = cache.split(run.config)[1]
+    chosen = evenly_spaced(len(test_set), NUM_PROBES)
     last = run.config.model.depth - 1
     when = f"epoch {now.epoch}" if now.epoch or not now.step else f"step {now.step}"
     columns = {
@@ -139,7 +139,7 @@ def _probe_maps(run: Run, now: Moment) -> dict[str, Any]:
         when: cache.cls_maps(run, now, chosen, last, "mean"),
     }
     return maps_data(
-        held_out.images[chosen].numpy(), columns, key=f"live_{run.id}", layout="strip", controls=False,
+        test_set.images[chosen].numpy(), columns, key=f"live_{run.id}", layout="strip", controls=False,
         clickable=False, size=72,
         scale=cache.run_scale(run, now), uniform=1 / (run.config.model.num_patches + 1),
     )  # fmt: skip
@@ -148,7 +148,7 @@ def _probe_maps(run: Run, now: Moment) -> dict[str, Any]:
 def _headline(run: Run, state: State, rows: list[dict]) -> str:
     parts = [f"epoch {state.epoch} of {run.config.epochs}"]
     if rows:
-        parts.append(f"held-out accuracy {rows[-1]['test_acc']:.1%}")
+        parts.append(f"test accuracy {rows[-1]['test_acc']:.1%}")
     trained = [row for row in rows[-5:] if row["train_seconds"]]
     if trained:
         parts.append(f"{trained[-1]['images_per_second']:,.0f} images/s")

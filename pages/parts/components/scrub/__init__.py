@@ -1,6 +1,6 @@
-"""Attention over training: one slider through every kept moment that moves maps and curves in the browser alone.
+"""Attention over training: one slider through every kept checkpoint that moves maps and curves in the browser alone.
 
-F frames of the slider; of each run M moments, B images, S maps an image, G patches along a side.
+F frames of the slider; of each run M checkpoints, B images, S maps an image, G patches along a side.
 """
 
 from bisect import bisect_right
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from minivit.attention.over_training import MEASURES, History
 from minivit.figures import SPLIT_COLORS
-from minivit.runs import Moment, Run
+from minivit.runs import Checkpoint, Run
 from pages.parts.components.color_maps import palettes
 from pages.parts.components.component import component, packed
 from pages.parts.components.inspector import quantised
@@ -29,12 +29,12 @@ class Shown(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of maps: which run's, which of its S maps, and when: at a moment, or where the slider is."""
+    """A column of maps: which run's, which of its S maps, and when: at a checkpoint, or where the slider is."""
 
     name: str
     run: int = 0
     map: int = 0
-    moment: Moment | None = None
+    checkpoint: Checkpoint | None = None
     captioned: bool = True  # whether what the model says stands under each map
 
 
@@ -46,10 +46,10 @@ class Difference(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """The image that was clicked, and the moment where the slider was."""
+    """The image that was clicked, and the checkpoint where the slider was."""
 
     image: int
-    moment: Moment
+    checkpoint: Checkpoint
 
 
 def scrub(
@@ -61,7 +61,7 @@ def scrub(
     labels: Sequence[int],
     titles: Sequence[str],
     scale: tuple[float, float],
-    start: Moment,
+    start: Checkpoint,
     num_measured: int,
     difference: Difference | None = None,
 ) -> Opened | None:
@@ -69,10 +69,10 @@ def scrub(
 
     `images` is (B, C, H, W) with C 1 or 3, `labels` their true classes, `titles` a text each. Maps share the absolute
     `scale` (low, high): attention weights, or where there are two runs multiples of each run's uniform 1/N, since
-    their N may differ. The curves are of `num_measured` held-out images. The slider begins at the moment that the URL
+    their N may differ. The curves are of `num_measured` test images. The slider begins at the checkpoint that the URL
     names, else at `start`, and writes it there.
     """
-    frames = sorted({moment for one in shown for moment in one.history.moments})
+    frames = sorted({checkpoint for one in shown for checkpoint in one.history.checkpoints})
     result = component("scrub", "board")(
         key=key,
         data={
@@ -81,7 +81,7 @@ def scrub(
             "titles": list(titles),
             "labels": list(labels),
             "classes": list(shown[0].run.config.classes),
-            "frames": [{"moment": write_moment(one), "text": _text(one, shown)} for one in frames],
+            "frames": [{"checkpoint": write_checkpoint(one), "text": _text(one, shown)} for one in frames],
             "start": frames.index(start),
             "runs": [_run_data(one, frames, in_multiples=len(shown) > 1) for one in shown],
             "columns": [_column_data(column, shown) for column in columns],
@@ -100,12 +100,12 @@ def scrub(
     return Opened(int(result.opened["image"]), frames[int(result.opened["frame"])])
 
 
-def write_moment(moment: Moment) -> str:
-    """A moment as links have it: '12', or '0.4' for step 4 of the first epoch."""
-    return f"{moment.epoch}.{moment.step}" if moment.step else str(moment.epoch)
+def write_checkpoint(checkpoint: Checkpoint) -> str:
+    """A checkpoint as links have it: '12', or '0.4' for step 4 of the first epoch."""
+    return f"{checkpoint.epoch}.{checkpoint.step}" if checkpoint.step else str(checkpoint.epoch)
 
 
-def charts(shown: Sequence[Shown], frames: Sequence[Moment]) -> list[dict[str, Any]]:
+def charts(shown: Sequence[Shown], frames: Sequence[Checkpoint]) -> list[dict[str, Any]]:
     """Loss, accuracy and the figures of `MEASURES`, a line for each run or map, a value at each frame or NaN."""
     alone = len(shown) == 1
     made = []
@@ -124,7 +124,7 @@ def charts(shown: Sequence[Shown], frames: Sequence[Moment]) -> list[dict[str, A
             _line(
                 one.heads[s] if alone else _nth(i),
                 _colour(i, s),
-                dict(zip(one.history.moments, values, strict=True)),
+                dict(zip(one.history.checkpoints, values, strict=True)),
                 frames,
             )
             for i, one in enumerate(shown)
@@ -134,15 +134,15 @@ def charts(shown: Sequence[Shown], frames: Sequence[Moment]) -> list[dict[str, A
     return made
 
 
-def _by_epoch(metrics: list[dict[str, Any]], column: str, times: float) -> dict[str, dict[Moment, float]]:
+def _by_epoch(metrics: list[dict[str, Any]], column: str, times: float) -> dict[str, dict[Checkpoint, float]]:
     return {
-        split: {Moment(row["epoch"]): times * row[name] for row in metrics if row.get(name) is not None}
+        split: {Checkpoint(row["epoch"]): times * row[name] for row in metrics if row.get(name) is not None}
         for split, name in (("train", f"train_{column}"), ("held-out", f"test_{column}"))
     }
 
 
-def _line(name: str, colour: str, values: dict[Moment, float], frames: Sequence[Moment]) -> dict[str, Any]:
-    at_frames = np.array([values.get(moment, np.nan) for moment in frames], np.float32)
+def _line(name: str, colour: str, values: dict[Checkpoint, float], frames: Sequence[Checkpoint]) -> dict[str, Any]:
+    at_frames = np.array([values.get(checkpoint, np.nan) for checkpoint in frames], np.float32)
     return {"name": name, "colour": colour, "values": packed(at_frames)}
 
 
@@ -169,21 +169,21 @@ def _colour(run: int, line: int = 0) -> str:
     return ("var(--st-primary-color)", "var(--second)")[run]
 
 
-def _text(moment: Moment, shown: Sequence[Shown]) -> str:
-    if moment == Moment(0):
+def _text(checkpoint: Checkpoint, shown: Sequence[Shown]) -> str:
+    if checkpoint == Checkpoint(0):
         return "untrained"
     last = max(one.run.config.epochs for one in shown)
-    return f"epoch {moment.epoch} of {last}" + (f", step {moment.step}" if moment.step else "")
+    return f"epoch {checkpoint.epoch} of {last}" + (f", step {checkpoint.step}" if checkpoint.step else "")
 
 
-def _run_data(one: Shown, frames: Sequence[Moment], *, in_multiples: bool) -> dict[str, Any]:
-    """What the browser holds of one run; `at` is the last of its moments that is not after each frame."""
+def _run_data(one: Shown, frames: Sequence[Checkpoint], *, in_multiples: bool) -> dict[str, Any]:
+    """What the browser holds of one run; `at` is the last of its checkpoints that is not after each frame."""
     history = one.history
     values, scales = quantised(history.maps)
     num_tokens = history.maps.shape[-1] + 1
     return {
         "id": one.run.id,
-        "at": [bisect_right(history.moments, frame) - 1 for frame in frames],
+        "at": [bisect_right(history.checkpoints, frame) - 1 for frame in frames],
         "numTokens": num_tokens,
         "times": num_tokens if in_multiples else 1,
         "values": packed(values),
@@ -195,12 +195,12 @@ def _run_data(one: Shown, frames: Sequence[Moment], *, in_multiples: bool) -> di
 
 
 def _column_data(column: Column, shown: Sequence[Shown]) -> dict[str, Any]:
-    moments = shown[column.run].history.moments
+    checkpoints = shown[column.run].history.checkpoints
     return {
         "name": column.name,
         "run": column.run,
         "map": column.map,
-        "at": None if column.moment is None else moments.index(column.moment),
+        "at": None if column.checkpoint is None else checkpoints.index(column.checkpoint),
         "captioned": column.captioned,
     }
 

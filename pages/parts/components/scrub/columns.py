@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from minivit.runs import Moment, Run
+from minivit.runs import Checkpoint, Run
 from pages.parts.components.scrub import Column, Difference, Shown
 from pages.parts.components.scrub.common_grid import common_grid, grid_of
 from pages.parts.shell import cache
-from pages.parts.shell.checkpoints import moment_name
+from pages.parts.shell.checkpoints import checkpoint_name
 
 SLIDER = "at the slider"
 FINEST = 64  # cells along a side of the grid on which two maps are still subtracted
 
 
-def columns(shown: Sequence[Shown], before: Moment, after: Moment) -> dict[str, Any]:
+def columns(shown: Sequence[Shown], before: Checkpoint, after: Checkpoint) -> dict[str, Any]:
     """The columns and the difference of `scrub`.
 
     Two runs stand at the slider, with their difference on a grid that both fit; single heads stand at the slider;
@@ -26,7 +26,11 @@ def columns(shown: Sequence[Shown], before: Moment, after: Moment) -> dict[str, 
     if len(names) > 1:
         heads = [Column(f"head {name}", map=i, captioned=False) for i, name in enumerate(names) if i]
         return {"columns": [Column("mean of heads"), *heads]}
-    stages = [Column(moment_name(before), moment=before), Column(SLIDER), Column(moment_name(after), moment=after)]
+    stages = [
+        Column(checkpoint_name(before), checkpoint=before),
+        Column(SLIDER),
+        Column(checkpoint_name(after), checkpoint=after),
+    ]
     return {"columns": stages, "difference": Difference(1, 0)}
 
 
@@ -46,7 +50,7 @@ def _grids(shown: Sequence[Shown]) -> tuple[int, int, int]:
 def about(shown: Sequence[Shown], num_measured: int) -> str:
     """What was measured on what, and what was left out."""
     said = [
-        f"The curves of attention are of {num_measured} held-out images spread over all, not only of those shown; "
+        f"The curves of attention are of {num_measured} test images spread over all, not only of those shown; "
         "where the pointer rests on a curve's name it says what it means."
     ]
     if len(shown) == 2:
@@ -60,10 +64,12 @@ def about(shown: Sequence[Shown], num_measured: int) -> str:
                 "divided over the pixels that it covers: none is added or lost."
             )
     for one in shown:
-        num_kept = len(one.run.moments())
-        num_shown = len(one.history.moments)
+        num_kept = len(one.run.checkpoints())
+        num_shown = len(one.history.checkpoints)
         if num_shown + len(one.history.left_out) < num_kept:
-            said.append(f"{num_shown} of the {num_kept} kept moments are shown: first, last and evenly spread ones.")
-        for moment in one.history.left_out:
-            said.append(f"The weights of {moment_name(moment)} cannot be read and are left out.")
+            said.append(
+                f"{num_shown} of the {num_kept} kept checkpoints are shown: first, last and evenly spread ones."
+            )
+        for checkpoint in one.history.left_out:
+            said.append(f"The weights of {checkpoint_name(checkpoint)} cannot be read and are left out.")
     return " ".join(said)

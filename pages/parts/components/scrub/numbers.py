@@ -3,22 +3,26 @@
 import streamlit as st
 
 from minivit.attention.over_training import MEASURES
-from pages.parts.components.scrub import Shown, write_moment
+from pages.parts.components.scrub import Shown, write_checkpoint
 
 
 def numbers(one: Shown) -> None:
-    """Accuracy and the figures of the first of its maps, moment by moment."""
+    """Accuracy and the figures of the first of its maps, checkpoint by checkpoint."""
     history = one.history
     accuracy = {row["epoch"]: row["test_acc"] for row in one.run.metrics()}
     st.dataframe(
         {
-            "moment": [write_moment(moment) for moment in history.moments],
-            "held-out accuracy": [None if moment.step else accuracy.get(moment.epoch) for moment in history.moments],
+            "checkpoint": [write_checkpoint(checkpoint) for checkpoint in history.checkpoints],
+            "test accuracy": [
+                None if checkpoint.step else accuracy.get(checkpoint.epoch) for checkpoint in history.checkpoints
+            ],
             **{name: history.figures[name][:, 0] for name in MEASURES},
         },
         column_config={
-            "moment": st.column_config.TextColumn(help="Epoch; 0.4 is step 4 of the first one, 0 the untrained model."),
-            "held-out accuracy": st.column_config.NumberColumn(format="percent"),
+            "checkpoint": st.column_config.TextColumn(
+                help="Epoch; 0.4 is step 4 of the first one, 0 the untrained model."
+            ),
+            "test accuracy": st.column_config.NumberColumn(format="percent"),
             **{name: st.column_config.NumberColumn(format="%.4f", help=said) for name, said in MEASURES.items()},
         },
         hide_index=True,

@@ -1,5 +1,5 @@
 // Attention over training. A slider through F frames moves B images, their maps and all curves, in the browser alone.
-// Of each run the maps at M moments lie here: bytes (M, B, S, P) with a scale a map (M, B, S), as `quantised` gives them.
+// Of each run the maps at M checkpoints lie here: bytes (M, B, S, P) with a scale a map (M, B, S), as `quantised` gives them.
 
 const SPEEDS = [2, 5, 10, 30]; // frames a second
 const ONE_LINE = 8; // letters of a class that fit under a map with the probability; no caption may change its height
@@ -52,31 +52,31 @@ function read(view, data) {
 const lastFrame = (view) => view.data.frames.length - 1;
 
 // The frame of the URL, or of the start, when the page opens, when a run or an epoch was picked and when a person
-// goes back; else the moment that was shown, which may have another place among more frames.
+// goes back; else the checkpoint that was shown, which may have another place among more frames.
 function frameToShow(view, before) {
   const ids = (data) => data?.runs.map((run) => run.id).join();
   const { frames, start } = view.data;
   if (ids(before) !== ids(view.data)) return frameOfUrl(view);
-  if (before.frames[before.start].moment !== frames[start].moment) return start;
-  const again = frames.findIndex(({ moment }) => moment === before.frames[view.frame].moment);
+  if (before.frames[before.start].checkpoint !== frames[start].checkpoint) return start;
+  const again = frames.findIndex(({ checkpoint }) => checkpoint === before.frames[view.frame].checkpoint);
   return again >= 0 ? again : start;
 }
 
 function frameOfUrl(view) {
-  const wanted = new URLSearchParams(location.search).get("moment");
-  const found = view.data.frames.findIndex(({ moment }) => moment === wanted);
+  const wanted = new URLSearchParams(location.search).get("checkpoint");
+  const found = view.data.frames.findIndex(({ checkpoint }) => checkpoint === wanted);
   return found >= 0 ? found : view.data.start;
 }
 
-// The address names the moment, so that a link or a reload brings it back; the server is not asked.
+// The address names the checkpoint, so that a link or a reload brings it back; the server is not asked.
 function writeUrl(view) {
   clearTimeout(view.writing);
   view.writing = setTimeout(() => {
     if (!view.root.isConnected) return;
     const address = new URL(location.href);
     const { frames, start } = view.data;
-    if (view.frame === start) address.searchParams.delete("moment");
-    else address.searchParams.set("moment", frames[view.frame].moment);
+    if (view.frame === start) address.searchParams.delete("checkpoint");
+    else address.searchParams.set("checkpoint", frames[view.frame].checkpoint);
     if (address.href !== location.href) history.replaceState(history.state, "", address);
   }, URL_DELAY_MS);
 }
@@ -87,7 +87,7 @@ function show(view, frame) {
   view.slider.max = lastFrame(view);
   view.slider.value = frame;
   view.slider.setAttribute("aria-valuetext", text);
-  view.moment.textContent = text;
+  view.checkpoint.textContent = text;
   paintMarks(view);
   paintTexts(view);
   paintMaps(view);
@@ -156,12 +156,12 @@ function buildPlayer(view) {
   const toggle = () => (view.playing ? pause(view) : play(view));
   view.button = element("button", { type: "button", class: "play", "aria-pressed": "false", onclick: toggle }, sign, "Play");
   const move = () => jump(view, Number(view.slider.value));
-  view.slider = element("input", { type: "range", min: 0, step: 1, "aria-label": "Moment of training", oninput: move });
+  view.slider = element("input", { type: "range", min: 0, step: 1, "aria-label": "Checkpoint", oninput: move });
   view.slider.max = lastFrame(view);
-  view.moment = element("output", { class: "moment" });
+  view.checkpoint = element("output", { class: "checkpoint" });
   const speeds = SPEEDS.map((speed) => [String(speed), `${speed} a second`]);
   const speed = selectControl("Speed", speeds, view.settings.speed, (value) => (view.settings.speed = value));
-  return element("div", { class: "player" }, view.button, view.slider, view.moment, speed);
+  return element("div", { class: "player" }, view.button, view.slider, view.checkpoint, speed);
 }
 
 function buildControls(view) {
@@ -203,7 +203,7 @@ function buildChart(view, { title, help, digits, unit, numbered }, lines) {
   const span = high - low || 1;
   const place = (value) => 1 - (value - low) / span;
   const drawing = svgElement("svg", { viewBox: `0 0 ${width} 1`, preserveAspectRatio: "none", "aria-hidden": "true" });
-  const firstEpoch = frames.findIndex(({ moment }) => moment === "1");
+  const firstEpoch = frames.findIndex(({ checkpoint }) => checkpoint === "1");
   const upright = (x, name) => svgElement("line", { x1: x, x2: x, y1: 0, y2: 1, class: name });
   if (firstEpoch > 1) drawing.append(upright(firstEpoch, "first-epoch"));
   for (const { colour, values } of [...lines].reverse()) {
@@ -232,7 +232,7 @@ function buildChart(view, { title, help, digits, unit, numbered }, lines) {
   jumpByPointer(view, plot);
   const named = element("span", { class: "chart-name", title: help || null }, title);
   const epochs = element("span", { class: "epochs", "aria-hidden": "true" });
-  for (const [x, text] of [[0, "0"], [firstEpoch, "1"], [width, frames[lastFrame(view)].moment]]) {
+  for (const [x, text] of [[0, "0"], [firstEpoch, "1"], [width, frames[lastFrame(view)].checkpoint]]) {
     if (x < 0 || (x === firstEpoch && (x < 0.06 * width || x > 0.9 * width))) continue;
     const label = element("span", {}, text);
     label.style.left = `${(100 * x) / width}%`;
@@ -294,11 +294,11 @@ function paintTexts(view) {
   });
 }
 
-// One map of image n at a moment into `into`; the specific part is what it has beyond the average of many images.
-function fill(into, { values, scales, average, numImages, numMaps, length, times }, map, moment, n, specific) {
-  const place = (moment * numImages + n) * numMaps + map;
+// One map of image n at a checkpoint into `into`; the specific part is what it has beyond the average of many images.
+function fill(into, { values, scales, average, numImages, numMaps, length, times }, map, checkpoint, n, specific) {
+  const place = (checkpoint * numImages + n) * numMaps + map;
   const step = (scales[place] / 255) * times;
-  const mean = (moment * numMaps + map) * length;
+  const mean = (checkpoint * numMaps + map) * length;
   for (let j = 0; j < length; j++) {
     into[j] = values[place * length + j] * step - (specific ? average[mean + j] * times : 0);
   }
@@ -363,7 +363,7 @@ function paintLegends(view) {
   };
   const unit = view.runs[1] ? " In multiples of each run's uniform attention." : "";
   if (what === "specific") {
-    const title = `Map − average map of ${numMeasured} held-out images. Blue is less, red is more.${unit}`;
+    const title = `Map − average map of ${numMeasured} test images. Blue is less, red is more.${unit}`;
     paintSignedLegend(view.legend, { ...signed(view.ranges.specific.map), title });
   } else paintMapLegend(view, view.colours[colormap], own, high, over(view.ranges.map.map));
   view.differenceLegend.root.hidden = !difference;
