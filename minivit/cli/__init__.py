@@ -1,3 +1,3 @@
 """The command line."""
 
-from minivit.cli.main import main
+from minivit.cli.commands import main

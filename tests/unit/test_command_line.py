@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from minivit.cli.main import ProgressBar, main
+from minivit.cli.commands import ProgressBar, main
 from minivit.config import preset, settings
 from minivit.engine import train
 from minivit.runs import Run
@@ -178,7 +178,7 @@ def test_the_keyboard_ends_it_with_what_to_do_next_and_no_traceback(call, tiny, 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minivit.cli.main.train", interrupted)
+    monkeypatch.setattr("minivit.cli.commands.train", interrupted)
     run = Run.create(tiny)
     code, out, err = call("resume", run.path)
     assert code == 130 and out.splitlines()[-1] == str(run.path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minivit.cli.main import main as command
+from minivit.cli.commands import main as command
 from minivit.config import TrainConfig
 from minivit.errors import ConfigError, SweepError
 from minivit.runs import Run, default_runs_dir, list_runs
