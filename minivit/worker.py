@@ -29,7 +29,7 @@ def start_worker(run: Run) -> None:
 
     The worker waits in the queue while other trainings have the device.
     """
-    run.ask("resume")
+    run.request("resume")
     run.set_state("queued", run.state.epoch, "A worker is starting.")
     start_detached("minivit.worker", str(run.path.resolve()), log=run.path / "log.txt")
 
@@ -59,7 +59,7 @@ def launch(run: Run) -> int:
     os.environ["PYTHONPATH"] = _python_path()
     with run.hold():
         if run.state.phase != "queued":
-            run.ask("resume")
+            run.request("resume")
         run.set_state("queued", run.state.epoch, f"{run.config.devices} processes are starting.")
     with TemporaryDirectory() as folder:
         config = LaunchConfig(
@@ -81,14 +81,14 @@ def launch(run: Run) -> int:
 
 @contextmanager
 def stopping_in_order(run: Run, group: Group) -> Iterator[None]:
-    """A signal to end, as from torchrun or at the end of a Slurm job's time, is a wish to stop: no step is lost.
+    """A signal to end, as from torchrun or at the end of a Slurm job's time, is a command to stop: no step is lost.
 
     The main process hears it for all. A single process in the foreground is still stopped by the keyboard at once.
     """
 
     def stop(*_: object) -> None:
         if group.is_main:
-            run.ask("stop")
+            run.request("stop")
 
     signals = (signal.SIGTERM, signal.SIGINT) if group.size > 1 else (signal.SIGTERM,)
     before = {one: signal.signal(one, stop) for one in signals}

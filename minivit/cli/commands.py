@@ -225,7 +225,7 @@ def _sweep(chosen: argparse.Namespace) -> None:
             end = tried.message if tried.accuracy is None else f"test accuracy {tried.accuracy:.4f} {tried.message}"
             print(f"trial {tried.number} {tried.phase}: {as_text(tried.params)}: {end}".rstrip(), flush=True)
     except KeyboardInterrupt:
-        sweep.ask("stop")
+        sweep.request("stop")
         print(f"\nStopping. `python -m minivit sweep --name {sweep.id}` goes on.", file=sys.stderr)
         raise SystemExit(130) from None
     if sweep.problem:

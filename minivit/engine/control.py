@@ -1,4 +1,4 @@
-"""What stands around the loop: wishes of a person, progress, and how the run folder is left at the end."""
+"""What stands around the loop: commands of a person, progress, and how the run folder is left at the end."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from minivit.runs import Phase, Run
 
 Say = Callable[[str], None]
 
-GLANCE_SECONDS = 0.3  # how often the loop looks for wishes and tells its progress
+GLANCE_SECONDS = 0.3  # how often the loop looks for commands and tells its progress
 
 
 class Glance:
@@ -38,15 +38,15 @@ class Glance:
         self.progress(what, done, total)
         if not together and not self._long_ago():
             return
-        wish, now = self.run.asked(), time.monotonic()
+        command, now = self.run.requested_command(), time.monotonic()
         if together:
             pace = self.steps / (now - self.last)
-            wish, self.next = self.group.agree(wish, max(1, int(pace * GLANCE_SECONDS)))
+            command, self.next = self.group.agree(command, max(1, int(pace * GLANCE_SECONDS)))
             self.steps = 0
         self.last = now
         self.run.set_state(phase, self.run.state.epoch if epoch is None else epoch, what, done / max(total, 1))
-        if wish in ("pause", "stop"):
-            raise Interrupted(wish)
+        if command in ("pause", "stop"):
+            raise Interrupted(command)
 
     def _long_ago(self) -> bool:
         return time.monotonic() - self.last > GLANCE_SECONDS
@@ -56,11 +56,11 @@ class Glance:
 def ending(run: Run, say: Say) -> Iterator[None]:
     """Leaves the run in the phase that fits how the work inside ended."""
     if run.state.phase != "queued":
-        run.ask("resume")  # what was wished of an earlier worker is settled
+        run.request("resume")  # a command for an earlier worker no longer counts
     try:
         yield
     except Interrupted as interrupted:
-        phase: Phase = "paused" if interrupted.wish == "pause" else "stopped"
+        phase: Phase = "paused" if interrupted.command == "pause" else "stopped"
         run.set_state(phase, run.state.epoch, "As you asked. Resume goes on from here.")
         say(f"{phase} after epoch {run.state.epoch}")
     except KeyboardInterrupt:

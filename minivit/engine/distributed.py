@@ -23,20 +23,20 @@ import torch.distributed as dist
 from torch import Tensor
 
 from minivit.errors import MiniViTError, TrainingError
-from minivit.runs import Run, Wish
+from minivit.runs import Command, Run
 
 Made = TypeVar("Made")
 
 MEET_SECONDS = 0.05  # how often a process that waits for the others looks for them
-WISHES = (None, *get_args(Wish))
+COMMANDS = (None, *get_args(Command))
 
 
 class Interrupted(Exception):
     """Somebody asked the loop to pause or to stop."""
 
-    def __init__(self, wish: Wish) -> None:
-        super().__init__(wish)
-        self.wish = wish
+    def __init__(self, command: Command) -> None:
+        super().__init__(command)
+        self.command = command
 
 
 class Group:
@@ -57,9 +57,9 @@ class Group:
     def add_up(self, *tensors: Tensor) -> None:
         """Puts in each tensor the sum over all processes."""
 
-    def agree(self, wish: Wish | None, number: int) -> tuple[Wish | None, int]:
+    def agree(self, command: Command | None, number: int) -> tuple[Command | None, int]:
         """What the main process says, in all."""
-        return wish, number
+        return command, number
 
     def meet(self, where: str) -> None:
         """Waits, however long, until all have come."""
@@ -69,7 +69,7 @@ class Group:
         return [text]
 
     def telling(self) -> AbstractContextManager[None]:
-        """Tells all why this process leaves, where what is inside ends by an error or a wish."""
+        """Tells all why this process leaves, where what is inside ends by an error or a command."""
         return nullcontext()
 
     def in_turn(self, work: Callable[[], Made]) -> Made:
@@ -112,11 +112,11 @@ class Processes(Group):
             for tensor in tensors:
                 dist.all_reduce(tensor)
 
-    def agree(self, wish: Wish | None, number: int) -> tuple[Wish | None, int]:
-        told = torch.tensor([WISHES.index(wish), number])
+    def agree(self, command: Command | None, number: int) -> tuple[Command | None, int]:
+        told = torch.tensor([COMMANDS.index(command), number])
         with self._listening():
             dist.broadcast(told, src=0)
-        return WISHES[int(told[0])], int(told[1])
+        return COMMANDS[int(told[0])], int(told[1])
 
     def meet(self, where: str) -> None:
         with self._listening():
@@ -136,7 +136,7 @@ class Processes(Group):
         try:
             yield
         except BaseException as error:
-            why = {"wish": error.wish} if isinstance(error, Interrupted) else {"error": self._sentence(error)}
+            why = {"command": error.command} if isinstance(error, Interrupted) else {"error": self._sentence(error)}
             with suppress(RuntimeError):  # the store may have gone with the machine that had it
                 self.store.compare_set("left", "", json.dumps(why))  # the first that leaves is heard
             raise
@@ -153,7 +153,7 @@ class Processes(Group):
         """Leaves as the first did, where one has left."""
         if self.store.check(["left"]):
             why: dict[str, Any] = json.loads(self.store.get("left"))
-            raise Interrupted(why["wish"]) if "wish" in why else TrainingError(why["error"])
+            raise Interrupted(why["command"]) if "command" in why else TrainingError(why["error"])
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
@@ -193,9 +193,9 @@ class Follower(Run):
     def _nothing(self, *_: Any, **__: Any) -> None:
         """Process 0 does it."""
 
-    set_state = set_environment = append_metrics = save_checkpoint = save_early = save_resume = ask = _nothing
+    set_state = set_environment = append_metrics = save_checkpoint = save_early = save_resume = request = _nothing
 
-    def asked(self) -> Wish | None:
+    def requested_command(self) -> Command | None:
         return None
 
 

@@ -3,7 +3,7 @@
 `train` is a plain loop that a test, a notebook, the command line and the worker call alike. Everything random is a
 function of (seed, epoch, step), so a run that was paused, stopped or killed goes on exactly where it was.
 
-    control     a person's wishes, progress, and how the run folder is left at the end
+    control     a person's commands, progress, and how the run folder is left at the end
     optim       flat parameters, the rules that step them, and learning rate
     whitening   patches decorrelated while the model learns
     step        what one batch changes, compiled where that pays
@@ -39,7 +39,7 @@ def train(
     """Trains `config` in the folder of `run`, from its beginning or from where it was left.
 
     Epoch 0, the untrained model, is evaluated and kept first. `progress` hears of data, queue and steps, `say` of
-    decisions and of each epoch; `after_epoch` gets its metrics row and may raise Interrupted. A wish to pause or stop
+    decisions and of each epoch; `after_epoch` gets its metrics row and may raise Interrupted. A pause or stop command
     ends the function with that phase. Raises a MiniViTError for what a person can mend; the run's phase is then failed
     and its message says the same. Each process of a `group` calls this; the main one alone writes and says something.
     """

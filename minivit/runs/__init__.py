@@ -3,10 +3,10 @@
 from minivit.runs.run import (
     ACTIVE,
     Checkpoint,
+    Command,
     Phase,
     Run,
     State,
-    Wish,
     default_runs_dir,
     find_run,
     fold,

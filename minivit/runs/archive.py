@@ -12,7 +12,7 @@ from minivit.errors import RunError
 from minivit.runs.files import make_unused
 from minivit.runs.run import Run, default_runs_dir
 
-# The files of a run folder that travel, and how large one may be. A lock and a wish belong to a machine.
+# The files of a run folder that travel, and how large one may be. A lock and a command belong to a machine.
 MEGABYTE = 2**20
 FILES = {
     r"config\.json": 8 * MEGABYTE,

@@ -44,7 +44,7 @@ from minivit.runs.files import (
 )  # fmt: skip
 
 Phase = Literal["queued", "loading", "training", "paused", "stopped", "failed", "done"]
-Wish = Literal["pause", "resume", "stop"]
+Command = Literal["pause", "resume", "stop"]
 ACTIVE: tuple[Phase, ...] = ("queued", "loading", "training")
 
 CHECKPOINT_NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors")
@@ -276,14 +276,14 @@ class Run:
 
     # What a person asks for, and who works on it
 
-    def ask(self, wish: Wish) -> None:
-        """Leaves a wish for the worker."""
-        replace_file(self.path / "control.json", {"wish": wish, "time": time.time()})
+    def request(self, command: Command) -> None:
+        """Leaves a command for the worker."""
+        replace_file(self.path / "control.json", {"command": command, "time": time.time()})
 
-    def asked(self) -> Wish | None:
-        """The last wish that was left."""
-        wish = read_json(self.path / "control.json").get("wish")
-        return wish if wish in get_args(Wish) else None
+    def requested_command(self) -> Command | None:
+        """The last command that was left."""
+        command = read_json(self.path / "control.json").get("command")
+        return command if command in get_args(Command) else None
 
     @contextmanager
     def hold(self) -> Iterator[None]:

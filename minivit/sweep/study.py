@@ -188,21 +188,21 @@ class Sweep:
         started = read_json(self.path / "control.json")
         problem = read_json(self.path / "problem.json").get("time", 0)
         recent = time.time() - started.get("time", 0) < STARTUP_SECONDS and problem < started.get("time", 0)
-        return started.get("wish") == "start" and recent and any(one.phase == "waiting" for one in self.trials())
+        return started.get("command") == "start" and recent and any(one.phase == "waiting" for one in self.trials())
 
-    def ask(self, wish: Literal["start", "stop"]) -> None:
-        """Leaves a wish for the workers of this machine; those that train stop where they are."""
+    def request(self, command: Literal["start", "stop"]) -> None:
+        """Leaves a command for the workers of this machine; those that train stop where they are."""
         now = time.time()
-        stopped = now if wish == "stop" else self.last_stop
-        replace_file(self.path / "control.json", {"wish": wish, "time": now, "stopped": stopped})
-        for tried in self.trials() if wish == "stop" else ():
+        stopped = now if command == "stop" else self.last_stop
+        replace_file(self.path / "control.json", {"command": command, "time": now, "stopped": stopped})
+        for tried in self.trials() if command == "stop" else ():
             run = self.run_of(tried)
             if run and tried.phase == "running":
-                run.ask("stop")
+                run.request("stop")
 
-    def asked(self) -> str:
-        """The last wish that was left."""
-        return str(read_json(self.path / "control.json").get("wish", ""))
+    def requested_command(self) -> str:
+        """The last command that was left."""
+        return str(read_json(self.path / "control.json").get("command", ""))
 
     @property
     def last_stop(self) -> float:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def start_workers(sweep: Sweep) -> None:
     """Starts those of the sweep's workers that are not alive, as processes that outlive whoever started them."""
-    sweep.ask("start")
+    sweep.request("start")
     for worker in range(sweep.num_workers):
         if not sweep.works(worker):
             start_detached("minivit.sweep", str(sweep.path.resolve()), str(worker), log=sweep.path / "log.txt")
@@ -65,7 +65,7 @@ def work(sweep: Sweep, worker: int) -> None:
     """Trains waiting trials until there is none, or somebody stops the sweep."""
     with sweep.queue_lock():
         sweep.settle(own=worker)
-    while sweep.asked() != "stop":
+    while sweep.requested_command() != "stop":
         pick_device(sweep.config.base.device)
         data.check(sweep.config.base)  # else all trials would be pruned for the same reason
         trial = take(sweep, worker)
@@ -143,7 +143,7 @@ def _run(sweep: Sweep, trial: "optuna.Trial") -> Run:
     with suppress(RunError):  # it was deleted meanwhile
         if machine == sweep.machine:
             run = Run.open(sweep.runs_dir / run_id)
-            run.ask("resume")
+            run.request("resume")
             run.set_state("queued", run.state.epoch, "Its sweep goes on.")
             return run
     run = Run.create(_shared_cores(sweep, sweep.config.base.changed(**params)), sweep.runs_dir, sweep.id)
@@ -179,8 +179,8 @@ def _train(sweep: Sweep, trial: "optuna.Trial", run: Run) -> int | None:
 
     for row in run.metrics():  # of an earlier worker that was killed before it told them
         report(row)
-    if sweep.asked() == "stop":
-        run.ask("stop")  # whoever asked could not know of this run yet
+    if sweep.requested_command() == "stop":
+        run.request("stop")  # whoever asked could not know of this run yet
     train(run.config, run, say=say, after_epoch=judge)
     if pruned_at is not None:
         run.set_state("stopped", pruned_at, f"Pruned by the sweep {sweep.id}. Resume goes on from here.")

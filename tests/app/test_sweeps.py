@@ -89,7 +89,7 @@ def test_a_sweep_can_be_stopped_gone_on_with_and_tried_again(
         page.run()
         assert "Resume" not in labels(page)
         button(page, "Stop").click().run()
-    assert sweep.asked() == "stop"
+    assert sweep.requested_command() == "stop"
     study = sweep.study()
     study.ask()
     study.tell(0, state=type(study.trials[0].state).FAIL)

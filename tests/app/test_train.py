@@ -203,7 +203,7 @@ def test_a_run_offers_what_its_state_allows(
         assert "What the worker said." in [text.value for text in page.text]
     if offered:
         button(page, offered[0]).click().run()
-        assert trained.asked() == {"Pause": "pause", "Resume": None}[offered[0]]
+        assert trained.requested_command() == {"Pause": "pause", "Resume": None}[offered[0]]
         assert len(started) == (offered[0] == "Resume")
 
 

@@ -41,7 +41,7 @@ def everything_under(folder: Path) -> set[str]:
 
 def test_a_run_comes_back_from_its_zip_beside_itself(run):
     (run.path / "worker.lock").write_text("")
-    run.ask("pause")
+    run.request("pause")
     back = unpack(io.BytesIO(pack(run)))
     assert back.id == f"{run.id}-2" and [one.id for one in list_runs()] == [back.id, run.id]
     assert (back.config, back.metrics(), back.checkpoints(), back.name) == (
@@ -53,7 +53,7 @@ def test_a_run_comes_back_from_its_zip_beside_itself(run):
     assert (back.state.phase, back.state.epoch, back.environment) == ("done", 1, run.environment)
     for name, value in run.load_model().state_dict().items():
         assert torch.equal(value, back.load_model().state_dict()[name])
-    assert back.asked() is None  # wishes stay where they were made
+    assert back.requested_command() is None  # commands stay where they were made
 
 
 def test_a_run_under_training_is_not_packed(run):

@@ -117,7 +117,7 @@ def test_what_two_processes_began_goes_on_after_a_stop_and_after_a_death_also_in
     run = Run.create(config)
     start_worker(run)  # as a page does; the settings say how many
     wait_for(lambda: len(run.metrics()) > 1 or not run.state.active)
-    run.ask("stop")
+    run.request("stop")
     wait_for(lambda: not run.state.active)
     assert run.state.phase == "stopped" and "Resume" in run.state.message, run.log()
     wait_for(lambda: not run.worker_alive())
@@ -164,9 +164,9 @@ def test_a_process_that_is_not_the_main_one_reads_the_run_and_writes_nothing(tin
         follower.save_checkpoint(MiniViT(tiny.model), 9)
         follower.save_early(MiniViT(tiny.model), 9)
         follower.save_resume({}, {})
-        follower.ask("stop")
+        follower.request("stop")
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
-    assert follower.asked() is None and follower.epochs() == run.epochs()
+    assert follower.requested_command() is None and follower.epochs() == run.epochs()
 
 
 def test_processes_of_one_machine_share_its_cores_and_take_a_gpu_each(tiny, monkeypatch):
@@ -190,7 +190,7 @@ def test_images_that_changed_since_the_run_was_begun_are_refused_with_what_chang
 
     def stop(line: str) -> None:
         if line.startswith("epoch 1"):
-            run.ask("stop")
+            run.request("stop")
 
     train(tiny, run, say=stop)
     before = (run.path / "metrics.jsonl").read_bytes()

@@ -337,7 +337,7 @@ def test_a_second_training_waits_for_the_device_and_then_trains(tiny, every_step
 def test_a_training_is_stopped_while_it_waits_for_the_device(tiny, every_step):
     run = Run.create(tiny)
     with machine.acquire_device(torch.device("cpu"), quiet):
-        train(tiny, run, lambda what, done, total: run.ask("stop"), quiet)
+        train(tiny, run, lambda what, done, total: run.request("stop"), quiet)
         assert run.state.phase == "stopped" and run.metrics() == []
         assert not run.worker_alive()
     train(tiny, run, say=quiet)

@@ -45,7 +45,7 @@ def test_a_run_paused_at_every_step_is_bit_for_bit_the_run_that_went_through(tin
 
         def progress(what, done, total, steps=steps):
             if what.startswith("epoch") and next(steps) == 1:
-                run.ask("pause")
+                run.request("pause")
 
         train(config, run, progress, quiet)
         pauses += run.state.phase == "paused"
@@ -54,15 +54,17 @@ def test_a_run_paused_at_every_step_is_bit_for_bit_the_run_that_went_through(tin
     assert_same(through, run)
 
 
-@pytest.mark.parametrize(("wish", "phase"), [("pause", "paused"), ("stop", "stopped")])
-def test_a_wish_in_the_middle_of_an_epoch_is_heard_there_and_resuming_loses_nothing(tiny, every_step, wish, phase):
+@pytest.mark.parametrize(("command", "phase"), [("pause", "paused"), ("stop", "stopped")])
+def test_a_command_in_the_middle_of_an_epoch_is_heard_there_and_resuming_loses_nothing(
+    tiny, every_step, command, phase
+):
     config, said = tiny.changed(normalize=True, **RANDOM), []
     run = Run.create(config)
 
     def progress(what, done, total):
         assert (what, done) != ("epoch 2", 2), "it went on"
         if (what, done) == ("epoch 2", 1):
-            run.ask(wish)
+            run.request(command)
 
     train(config, run, progress, said.append)
     assert run.state.phase == phase and run.state.epoch == 1 and "Resume" in run.state.message
@@ -75,13 +77,13 @@ def test_a_wish_in_the_middle_of_an_epoch_is_heard_there_and_resuming_loses_noth
     assert not any("epoch 0" in line for line in said[4:])  # what was done is not done again
 
 
-def test_a_wish_that_ended_an_earlier_worker_does_not_end_the_next(tiny, every_step):
+def test_a_command_that_ended_an_earlier_worker_does_not_end_the_next(tiny, every_step):
     run = Run.create(tiny)
-    run.ask("stop")
+    run.request("stop")
     train(tiny, run, say=quiet)
     assert run.state.phase == "stopped" and run.metrics() == []
     train(tiny, run, say=quiet)
-    assert run.state.phase == "done" and run.asked() != "stop"
+    assert run.state.phase == "done" and run.requested_command() != "stop"
 
 
 def test_a_training_that_is_over_is_not_begun_again(tiny):

@@ -1,4 +1,4 @@
-"""What a run says of itself, what is wished of it, how it is found and deleted, and who holds it."""
+"""What a run says of itself, what is requested of it, how it is found and deleted, and who holds it."""
 
 import os
 import shutil
@@ -105,24 +105,26 @@ def test_readers_never_see_half_a_state_however_many_write(run):
 def test_a_folder_that_is_gone_is_told_by_name_when_something_is_to_be_written(run):
     shutil.rmtree(run.path)
     with pytest.raises(RunError, match=f"{run.path}/control.json cannot be written"):
-        run.ask("stop")
+        run.request("stop")
     assert not run.path.exists()
 
 
-# Wishes
+# Commands
 
 
-def test_the_last_wish_counts(run):
-    assert run.asked() is None
-    run.ask("pause")
-    run.ask("stop")
-    assert run.asked() == "stop"
+def test_the_last_command_counts(run):
+    assert run.requested_command() is None
+    run.request("pause")
+    run.request("stop")
+    assert run.requested_command() == "stop"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"wish": "dance"}', '{"wish": ["stop"]}', '{"wish": null}'])
-def test_a_wish_that_makes_no_sense_is_none(run, text):
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"command": "dance"}', '{"command": ["stop"]}', '{"command": null}']
+)
+def test_an_unknown_command_is_ignored(run, text):
     write(run, "control.json", text)
-    assert run.asked() is None
+    assert run.requested_command() is None
 
 
 # Finding, opening and deleting

@@ -233,7 +233,7 @@ def test_a_stopped_sweep_goes_on_in_the_same_trial_and_run(tiny, processes):
     sweep = Sweep.create(config)
     worker = start(processes, sweep, 0)
     wait_for(lambda: len(sweep.trials()[0].curve) > 2)
-    sweep.ask("stop")
+    sweep.request("stop")
     assert worker.wait(DEADLINE) == 0
     (stopped,) = sweep.trials()
     run = sweep.run_of(stopped)
@@ -242,7 +242,7 @@ def test_a_stopped_sweep_goes_on_in_the_same_trial_and_run(tiny, processes):
     assert not sweep.active
     assert main(str(sweep.path), 0) == 0
     assert [tried.phase for tried in sweep.trials()] == ["waiting"]  # it is still asked to stop
-    sweep.ask("start")
+    sweep.request("start")
     assert main(str(sweep.path), 0) == 0
     (done,) = sweep.trials()
     assert (done.phase, done.run_id) == ("done", stopped.run_id)
@@ -265,7 +265,7 @@ def test_a_run_that_somebody_stops_by_itself_is_pruned_and_not_started_again(sma
 
     def stopped(*given):
         run = create(*given)
-        run.ask("stop")
+        run.request("stop")
         return run
 
     monkeypatch.setattr("minivit.sweep.workers.Run.create", stopped)

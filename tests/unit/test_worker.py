@@ -158,7 +158,7 @@ def test_our_own_mistake_leaves_a_traceback_in_the_log_and_a_failed_run(run, mon
     assert not run.worker_alive()
 
 
-def test_starting_settles_an_older_wish_and_appends_to_the_log(run, monkeypatch):
+def test_starting_settles_an_older_command_and_appends_to_the_log(run, monkeypatch):
     started = []
 
     class Recorded(subprocess.Popen):
@@ -171,9 +171,9 @@ def test_starting_settles_an_older_wish_and_appends_to_the_log(run, monkeypatch)
     monkeypatch.setattr(worker.subprocess, "Popen", Recorded)
     (run.path / "log.txt").write_text("earlier\n")
     run.set_state("paused", 2)
-    run.ask("pause")
+    run.request("pause")
     start_worker(run)
-    assert run.asked() == "resume"
+    assert run.requested_command() == "resume"
     assert (run.state.phase, run.state.epoch) == ("queued", 2)
     wait_for(lambda: run.log().count("\n") == 2)
     assert sorted(run.log().splitlines()) == ["earlier", "hello", "oh"]

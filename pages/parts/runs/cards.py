@@ -155,9 +155,9 @@ def run_buttons(run: Run, state: State) -> None:
     with st.container(horizontal=True):
         if state.active:
             if st.button("Pause", key="runs_pause", icon=":material/pause:"):
-                run.ask("pause")
+                run.request("pause")
             if st.button("Stop", key="runs_stop", icon=":material/stop:"):
-                run.ask("stop")
+                run.request("stop")
         elif state.phase != "done" and st.button(
             "Resume", key="runs_resume", icon=":material/play_arrow:", type="primary"
         ):

@@ -113,7 +113,7 @@ def _buttons(sweep: Sweep, active: bool, trials: list[Tried]) -> None:
     failed = sum(tried.phase == "failed" and not tried.retried for tried in trials)
     with st.container(horizontal=True):
         if active and st.button("Stop", key="sweeps_stop", icon=":material/stop:"):
-            sweep.ask("stop")
+            sweep.request("stop")
         waits = not active and any(tried.phase == "waiting" for tried in trials)
         if waits and st.button("Resume", key="sweeps_resume", icon=":material/play_arrow:", type="primary"):
             start_workers(sweep)
