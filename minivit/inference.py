@@ -6,7 +6,6 @@ N images, K classes.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import sqrt
 from typing import Literal
 
 import numpy as np
@@ -19,7 +18,6 @@ from minivit.data import Images, load_split
 from minivit.model import MiniViT
 from minivit.runs import Run
 
-Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 Order = Literal["number", "surest", "least sure", "largest loss"]
 
 EVAL_BATCH = {"cpu": 64, "mps": 512, "cuda": 2048}  # on a CPU, larger batches fall out of the cache
@@ -125,24 +123,3 @@ def precision_recall(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64],
     right = confusion.diagonal().astype(float)
     with np.errstate(invalid="ignore"):
         return right / confusion.sum(0), right / confusion.sum(1)
-
-
-def wilson(correct: int, total: int) -> tuple[float, float]:
-    """95 % interval of a share of `total` > 0, by Wilson's score (1927, doi 10.2307/2276774)."""
-    z = Z_95
-    share = correct / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def paired_change(gained: int, lost: int, total: int) -> tuple[float, float]:
-    """95 % interval of how a share of `total` > 0 changed, of which `gained` became right and `lost` wrong, −1..1.
-
-    Wald's interval for matched pairs with half an image more in each of the four cells: Agresti & Min (2005,
-    doi 10.1002/sim.1781). Judging the same images twice is far sharper than two intervals of their own.
-    """
-    n, up, down = total + 2, gained + 0.5, lost + 0.5
-    middle = (up - down) / n
-    half = Z_95 / n * sqrt(up + down - (up - down) ** 2 / n)
-    return max(-1.0, middle - half), min(1.0, middle + half)

@@ -5,7 +5,8 @@ from typing import get_args
 import streamlit as st
 
 from minivit.data import num_without_class
-from minivit.inference import Order, precision_recall, wilson
+from minivit.inference import Order, precision_recall
+from minivit.stats import wilson
 from pages.parts.components.confusion import confusion
 from pages.parts.components.gallery import Title, gallery
 from pages.parts.predictions.mistakes import mistakes

@@ -18,6 +18,7 @@ from minivit.attention.maps import class_score, to_model
 from minivit.errors import DataError
 from minivit.inference import eval_mode
 from minivit.model import MiniViT, keep_patches
+from minivit.stats import wilcoxon_p
 
 Fill = Literal["mean", "drop"]
 Curve = Literal["deletion", "insertion"]
@@ -174,29 +175,8 @@ def verdict(areas: Tensor, random: Tensor, curve: Curve) -> Verdict:
         distance = abs(float(areas) - mean)
         p = math.erfc(distance / sd / math.sqrt(2)) if sd else float(distance == 0)
     else:
-        p = _wilcoxon(areas - random.mean(1))
+        p = wilcoxon_p(areas - random.mean(1))
     return Verdict(curve, float(areas.mean()), mean, sd, p, len(areas))
-
-
-def _wilcoxon(differences: Tensor) -> float:
-    from scipy.stats import wilcoxon  # takes a second to import
-
-    return float(wilcoxon(differences.numpy()).pvalue) if differences.any() else 1.0
-
-
-def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Spearman's correlation of two maps, (B, n) each -> (B,), ties averaged; not a number where one is constant."""
-    a, b = (_ranks(maps.detach().double()) for maps in (a, b))
-    a, b = (ranks - ranks.mean(-1, keepdim=True) for ranks in (a, b))
-    return ((a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))).float()
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """Place of each value among those of its row, the average one where several are equal."""
-    values = values.contiguous()
-    ordered = values.sort(-1).values
-    below, up_to = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
-    return (below + up_to + 1).double() / 2
 
 
 # Known answers
@@ -232,16 +212,6 @@ def pointing(maps: Tensor, masks: Tensor, patch_size: int) -> Tensor:
 def uniform_pointing(masks: Tensor, patch_size: int) -> Tensor:
     """How often a patch drawn at random touches the object, (B,)."""
     return (object_shares(masks, patch_size) > 0).float().mean(1)
-
-
-def bootstrap(values: Tensor, num_resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean of values (B,) over images drawn anew, by percentiles (Efron 1979)."""
-    generator = torch.Generator().manual_seed(seed)
-    values = values.double().cpu()
-    chosen = torch.randint(len(values), (num_resamples, len(values)), generator=generator, dtype=torch.int32)
-    means = torch.cat([values[some].mean(1) for some in chosen.split(max(1, 2**22 // len(values)))])
-    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
-    return low, high
 
 
 # Where in the picture, and when wrong

@@ -13,13 +13,11 @@ from torch import Tensor
 from minivit.attention.faithfulness import (
     Verdict,
     area,
-    bootstrap,
     deletion,
     insertion,
     mass_inside,
     pointing,
     random_areas,
-    rank_correlation,
     uniform_mass,
     uniform_pointing,
     verdict,
@@ -28,9 +26,10 @@ from minivit.attention.maps import Head, cls_map, write_head
 from minivit.attention.methods import METHODS, every_layer, maps, unavailable
 from minivit.data import load_split
 from minivit.errors import ConfigError, DataError
-from minivit.inference import logits, wilson
+from minivit.inference import logits
 from minivit.model import MiniViT
 from minivit.runs import Run
+from minivit.stats import bootstrap, rank_correlation, wilson
 
 NUM_IMAGES, NUM_ORDERS = 200, 10
 CHUNK = 64  # images whose whole attention is held at a time

@@ -20,9 +20,10 @@ from minivit.engine import train
 from minivit.errors import ConfigError, MiniViTError, SweepError
 from minivit.export import KINDS, make
 from minivit.imports.importer import NORMALIZATIONS, import_model
-from minivit.inference import Predictions, precision_recall, predict_run, wilson
+from minivit.inference import Predictions, precision_recall, predict_run
 from minivit.machine import pick_device
 from minivit.runs import Run
+from minivit.stats import wilson
 from minivit.sweep import (
     Sweep,
     SweepConfig,

@@ -17,9 +17,10 @@ from minivit.data import ImageSet, load_split
 from minivit.export.image_export import model_scale
 from minivit.export.picture import Raster, colour_bar, map_tile, rgb, to_svg
 from minivit.figures import SPLIT_COLORS, evenly_spaced, thin
-from minivit.inference import Predictions, predict, wilson
+from minivit.inference import Predictions, predict
 from minivit.model import num_parameters
 from minivit.runs import Run
+from minivit.stats import wilson
 
 NUM_IMAGES = 8
 SIDE = 128  # px of one picture

@@ -18,9 +18,10 @@ from minivit.data import load_split
 from minivit.engine import train
 from minivit.figures import evenly_spaced, filter_images
 from minivit.imports.importer import import_model
-from minivit.inference import paired_change, predict_run
+from minivit.inference import predict_run
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint, Run
+from minivit.stats import paired_change
 from pages.parts.anatomy.heads import Effects, in_words
 from tests.app.conftest import Open, errors, widget
 

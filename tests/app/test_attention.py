@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minivit.attention import attend
-from minivit.attention.faithfulness import Verdict, area, deletion, insertion, rank_correlation
+from minivit.attention.faithfulness import Verdict, area, deletion, insertion
 from minivit.attention.localization import Share, known_answers
 from minivit.attention.methods import METHODS, maps
 from minivit.config import TrainConfig
@@ -16,6 +16,7 @@ from minivit.engine import train
 from minivit.figures import evenly_spaced
 from minivit.inference import predict_run
 from minivit.runs import Run
+from minivit.stats import rank_correlation
 from pages.parts.attention.faithfulness import Removal, sentence, written
 from tests.app.conftest import Open, button, charts, errors, widget
 

@@ -9,8 +9,9 @@ import torch
 from minivit.attention.faithfulness import mistakes_scale, ring_mass
 from minivit.attention.methods import maps
 from minivit.data import load_split
-from minivit.inference import predict_run, wilson
+from minivit.inference import predict_run
 from minivit.runs import Run
+from minivit.stats import wilson
 from tests.app.conftest import Open, charts, errors, widget
 
 

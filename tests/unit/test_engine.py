@@ -17,9 +17,10 @@ from minivit.engine import (
 )
 from minivit.engine import step as step_module
 from minivit.errors import ConfigError, DataError, RunError, TrainingError
-from minivit.inference import predict_run, wilson
+from minivit.inference import predict_run
 from minivit.model import MiniViT
 from minivit.runs import Run
+from minivit.stats import wilson
 
 pytestmark = pytest.mark.timeout(120)  # a loop that never ends fails
 

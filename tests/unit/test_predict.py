@@ -1,6 +1,5 @@
 import math
 
-import article_yardstick
 import numpy as np
 import pytest
 import torch
@@ -15,11 +14,9 @@ from minivit.inference import (
     Predictions,
     as_float,
     logits,
-    paired_change,
     precision_recall,
     predict,
     predict_run,
-    wilson,
 )
 from minivit.model import MiniViT
 from minivit.runs import Run
@@ -104,20 +101,6 @@ def test_choosing_never_loses_or_invents_an_image(images, order, true, right):
     assert sorted(chosen) == fitting
 
 
-@calm
-@given(st.integers(1, 5000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
-def test_the_interval_is_wilsons(counts):
-    correct, total = counts
-    low, high = wilson(correct, total)
-    assert (low, high) == pytest.approx(article_yardstick.wilson(correct, total), abs=1e-9)
-    assert 0 <= low <= correct / total <= high <= 1 or correct in (0, total)
-    assert low < high
-
-
-def test_the_interval_of_a_known_example():
-    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-
-
 # With a model
 
 
@@ -192,28 +175,3 @@ def test_images_that_have_moved_away_are_told_by_their_folder(tiny, image_folder
     (tmp_path / "mine").unlink()
     with pytest.raises(DataError, match=f"no folder {tmp_path}/mine"):
         predict_run(run)
-
-
-def test_the_interval_of_a_paired_change_is_agresti_and_mins():
-    cells = np.array([60, 5, 15, 20]) + 0.5  # right twice, gained, lost, wrong twice
-    shares = cells / cells.sum()
-    change, both = shares[1] - shares[2], shares[1] + shares[2]
-    half = 1.959963984540054 * ((both - change**2) / cells.sum()) ** 0.5
-    assert paired_change(5, 15, 100) == pytest.approx((change - half, change + half))
-    low, high = paired_change(15, 5, 100)
-    assert (-high, -low) == pytest.approx(paired_change(5, 15, 100))
-
-
-def test_the_interval_of_a_paired_change_is_never_a_point_and_never_past_the_possible():
-    low, high = paired_change(0, 0, 64)
-    assert low < 0 < high and high < 0.1
-    assert paired_change(0, 2, 2)[0] == -1
-
-
-def test_the_interval_of_a_paired_change_holds_the_truth_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    held = 0
-    for gained, lost, *_ in rng.multinomial(100, [0.04, 0.1, 0.86], 2000):
-        low, high = paired_change(int(gained), int(lost), 100)
-        held += low <= 0.04 - 0.1 <= high
-    assert 0.93 < held / 2000 < 0.98

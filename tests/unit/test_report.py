@@ -9,8 +9,9 @@ from minivit.engine import train
 from minivit.errors import RunError
 from minivit.export import make, report_html
 from minivit.export.report import _answer, _confusion
-from minivit.inference import predict_run, wilson
+from minivit.inference import predict_run
 from minivit.runs import Run
+from minivit.stats import wilson
 
 
 @pytest.fixture

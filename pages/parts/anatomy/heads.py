@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from minivit.attention import head_effects, uniform_distance
 from minivit.attention.heads import Survey, affordable, survey
 from minivit.figures import distances, evenly_spaced
-from minivit.inference import paired_change, wilson
 from minivit.machine import threads_for
 from minivit.runs import Checkpoint, Run
+from minivit.stats import paired_change, wilson
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.memoize import memoize

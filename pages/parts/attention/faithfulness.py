@@ -13,7 +13,6 @@ from minivit.attention.faithfulness import (
     area,
     deletion,
     insertion,
-    rank_correlation,
     uniform_mass,
     uniform_pointing,
     verdict,
@@ -24,6 +23,7 @@ from minivit.figures import evenly_spaced, over_epochs, removal_curves
 from minivit.machine import threads_for
 from minivit.model import MiniViT
 from minivit.runs import Run
+from minivit.stats import rank_correlation
 from pages.parts.attention.methods import Asked
 from pages.parts.shell import cache
 from pages.parts.shell.memoize import memoize

@@ -1,0 +1,62 @@
+"""Intervals and tests: how sure a number can be, given the images it was computed from.
+
+`wilson` and `paired_change` are written out, because pages call them and scipy.stats takes a second or two to import.
+The others import it when they are first called. B images, n patches.
+"""
+
+from math import sqrt
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+
+
+def wilson(correct: int, total: int) -> tuple[float, float]:
+    """95 % interval of the share correct / total, total > 0: Wilson's score (1927, doi 10.2307/2276774)."""
+    share, z = correct / total, Z_95
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def paired_change(gained: int, lost: int, total: int) -> tuple[float, float]:
+    """95 % interval of a change in accuracy, -1..1: of `total` > 0 images, `gained` became correct, `lost` incorrect.
+
+    Wald's interval for matched pairs with half an image added to each of the four cells: Agresti & Min (2005,
+    doi 10.1002/sim.1781). It is much narrower than the difference of two intervals, as the images are the same.
+    """
+    n, up, down = total + 2, gained + 0.5, lost + 0.5
+    middle = (up - down) / n
+    half = Z_95 / n * sqrt(up + down - (up - down) ** 2 / n)
+    return max(-1.0, middle - half), min(1.0, middle + half)
+
+
+def bootstrap(values: Tensor, num_resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the mean of values (B,): percentiles over resampled images (Efron 1979)."""
+    import scipy.stats
+
+    if len(values) == 1:
+        return values.item(), values.item()
+    sample = values.double().cpu().numpy()
+    interval = scipy.stats.bootstrap(
+        (sample,), np.mean, n_resamples=num_resamples, batch=100, method="percentile", rng=seed
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def wilcoxon_p(differences: Tensor) -> float:
+    """Two-sided p of the signed-rank test that paired differences (B,) are symmetric around 0 (Wilcoxon 1945)."""
+    from scipy.stats import wilcoxon
+
+    return float(wilcoxon(differences.double().cpu().numpy()).pvalue) if differences.any() else 1.0
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Spearman's correlation of two maps, (B, n) each -> (B,), ties averaged; NaN where a map is constant."""
+    from scipy.stats import rankdata
+
+    ranks = torch.from_numpy(rankdata(torch.stack([a, b]).detach().double().cpu(), axis=-1))
+    a, b = ranks - ranks.mean(-1, keepdim=True)
+    return ((a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))).float()
