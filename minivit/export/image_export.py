@@ -12,7 +12,7 @@ from minivit.export.bertviz import bertviz_html, bertviz_model_html
 from minivit.export.picture import MapPicture
 from minivit.figures import absolute_scale, evenly_spaced
 from minivit.model import MiniViT
-from minivit.runs import Run
+from minivit.runs import Checkpoint, Run
 
 NUM_SCALE_IMAGES = 32  # images that a run's colour scale is taken from
 
@@ -66,7 +66,7 @@ class OneImage:
         said = self.classes[int(self.probs.argmax())]
         title = (
             f"image {self.number}: {self.classes[self.label]}, called {said} · layer {layer + 1}, {by} · "
-            f"epoch {self.epoch} · {self.run_id}"
+            f"{Checkpoint(self.epoch).title} · {self.run_id}"
         )
         values = one_head(self.attn, layer, head)[0, 1:].numpy()
         return MapPicture(self.image.numpy(), values, self.scale, 1 / self.attn.shape[-1], title)

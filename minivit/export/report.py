@@ -19,7 +19,7 @@ from minivit.export.picture import Raster, colour_bar, map_tile, rgb, to_svg
 from minivit.figures import SPLIT_COLORS, evenly_spaced, thin
 from minivit.inference import Predictions, predict
 from minivit.model import num_parameters
-from minivit.runs import Run
+from minivit.runs import Checkpoint, Run
 from minivit.stats import wilson
 
 NUM_IMAGES = 8
@@ -167,7 +167,7 @@ def _maps(run: Run, epochs: tuple[int, int], test_set: ImageSet) -> str:
     answers = [(probs.argmax(1), probs.amax(1)) for probs, _ in shown]
     scale, uniform = model_scale(models[-1], test_set), 1 / shown[0][1].shape[-1]
     classes, labels = test_set.classes, test_set.labels[torch.tensor(chosen)]
-    names = ["untrained" if epoch == 0 else f"epoch {epoch}" for epoch in epochs]
+    names = [Checkpoint(epoch).title for epoch in epochs]
     figures = []
     for n, number in enumerate(chosen):
         captions = [

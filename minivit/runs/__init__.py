@@ -1,8 +1,8 @@
 """The run folder: everything that is known of one training."""
 
+from minivit.runs.checkpoint import Checkpoint
 from minivit.runs.run import (
     ACTIVE,
-    Checkpoint,
     Command,
     Phase,
     Run,

@@ -19,8 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from filelock import FileLock, Timeout
@@ -31,6 +32,7 @@ from torch import Tensor
 from minivit.config import SCHEMA_VERSION, TrainConfig
 from minivit.errors import ConfigError, RunError
 from minivit.model import MiniViT
+from minivit.runs.checkpoint import Checkpoint
 from minivit.runs.files import (
     is_held,
     json_rows,
@@ -47,7 +49,6 @@ Phase = Literal["queued", "loading", "training", "paused", "stopped", "failed", 
 Command = Literal["pause", "resume", "stop"]
 ACTIVE: tuple[Phase, ...] = ("queued", "loading", "training")
 
-CHECKPOINT_NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors")
 CHECKPOINT_BUDGET = 256 * 2**20  # bytes of weights a run keeps; past it every second epoch goes
 STARTUP_SECONDS = 60  # a new process may need this long to import torch and take its lock
 NAME_LENGTH = 80  # letters of a name that a person gives
@@ -70,19 +71,22 @@ class State:
         return self.phase in ACTIVE
 
 
-class Checkpoint(NamedTuple):
-    """When weights were kept: after `epoch` whole epochs and `step` steps of the next one. Sorts in order of time."""
-
-    epoch: int
-    step: int = 0
-
-
 class Run:
-    """One run folder. Make one with `create`, read one with `open`; both check it."""
+    """One run folder. `create` makes one and `open` reads one; both validate it. Runs are equal if their folder is."""
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self.path = path
         self.config = config
+
+    @cached_property
+    def _resolved(self) -> Path:
+        return self.path.resolve()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self._resolved == other._resolved
+
+    def __hash__(self) -> int:
+        return hash(self._resolved)
 
     @classmethod
     def create(cls, config: TrainConfig, runs_dir: str | Path | None = None, sweep: str = "") -> Self:
@@ -185,28 +189,24 @@ class Run:
         """All checkpoints whose weights are kept, in order: epochs, and within the first one steps 1, 2, 4, 8, …"""
         folder = self.path / "checkpoints"
         names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208, thousands, at every refresh of a page
-        found = (CHECKPOINT_NAME.fullmatch(name) for name in names)
-        return sorted(Checkpoint(int(match[1]), int(match[2] or 0)) for match in found if match)
+        return sorted(checkpoint for name in names if (checkpoint := Checkpoint.from_file_name(name)))
 
     def log(self, num_lines: int = 200) -> str:
         """The last lines that the worker printed."""
         return "\n".join(last_lines(self.path / "log.txt", num_lines))
 
-    def load_model(self, epoch: int | Checkpoint | None = None) -> MiniViT:
-        """The model as it was after `epoch` (the newest by default), on the CPU, in evaluation mode.
+    def load_model(self, checkpoint: int | Checkpoint | None = None) -> MiniViT:
+        """The model at a checkpoint or after an epoch (the newest by default), on the CPU, in evaluation mode.
 
-        Raises RunError where no such checkpoint is kept or it does not hold this run's model.
+        Raises RunError if there is no such checkpoint or it does not hold this run's model.
         """
-        kept = self.epochs()
-        if not kept:
+        epochs = self.epochs()
+        if not epochs:
             raise RunError(f"The run {self.id} has no checkpoints yet. Wait for epoch 0, or choose another run.")
-        checkpoint = epoch if isinstance(epoch, Checkpoint) else Checkpoint(kept[-1] if epoch is None else epoch)
-        if checkpoint not in self.checkpoints():
-            step = f", step {checkpoint.step}" if checkpoint.step else ""
-            raise RunError(
-                f"The run {self.id} keeps no weights of epoch {checkpoint.epoch}{step}; it keeps {_listed(kept)}."
-            )
-        path = self._checkpoint(checkpoint)
+        checkpoint = Checkpoint.of(epochs[-1] if checkpoint is None else checkpoint)
+        path = self._checkpoint_path(checkpoint)
+        if not path.is_file():
+            raise RunError(f"The run {self.id} has no checkpoint {checkpoint}; it has {_listed(epochs)}.")
         model = MiniViT(self.config.model)
         try:
             model.load_state_dict(load_file(path))
@@ -244,19 +244,19 @@ class Run:
         fourth, and so on; epoch 0 and the newest always stay.
         """
         weights = _weights(model)
-        replace_file(self._checkpoint(Checkpoint(epoch)), weights)
+        replace_file(self._checkpoint_path(Checkpoint(epoch)), weights)
         step = 1
         while (epoch // step + 2) * len(weights) > CHECKPOINT_BUDGET and step <= epoch:
             step *= 2
         for kept in self.epochs():
             if kept % step and kept != epoch:
-                self._checkpoint(Checkpoint(kept)).unlink(missing_ok=True)
+                self._checkpoint_path(Checkpoint(kept)).unlink(missing_ok=True)
 
     def save_early(self, model: torch.nn.Module | Mapping[str, Tensor], step: int) -> None:
         """Keeps the weights after `step` steps of the first epoch, unless they are too large to keep so often."""
         weights = _weights(model)
         if len(weights) <= CHECKPOINT_BUDGET / 64:
-            replace_file(self._checkpoint(Checkpoint(0, step)), weights)
+            replace_file(self._checkpoint_path(Checkpoint(0, step)), weights)
 
     def save_resume(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
         """Replaces what training goes on from."""
@@ -320,9 +320,8 @@ class Run:
         except OSError:
             return ""
 
-    def _checkpoint(self, checkpoint: Checkpoint) -> Path:
-        step = f"-step-{checkpoint.step:05d}" if checkpoint.step else ""
-        return self.path / "checkpoints" / f"epoch-{checkpoint.epoch:04d}{step}.safetensors"
+    def _checkpoint_path(self, checkpoint: Checkpoint) -> Path:
+        return self.path / "checkpoints" / checkpoint.file_name
 
 
 def default_runs_dir() -> Path:

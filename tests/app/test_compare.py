@@ -34,7 +34,7 @@ def test_every_kept_checkpoint_is_a_frame_and_the_slider_begins_after_training(o
         Checkpoint(3),
     ]
     assert [frame["checkpoint"] for frame in data["frames"]] == ["0", "0.1", "0.2", "1", "2", "3"]
-    assert [frame["text"] for frame in data["frames"][::2]] == ["untrained", "epoch 0 of 3, step 2", "epoch 2 of 3"]
+    assert [frame["text"] for frame in data["frames"][::2]] == ["untrained", "epoch 0, step 2", "epoch 2 of 3"]
     assert data["start"] == 5
     assert [column["name"] for column in data["columns"]] == ["untrained", "at the slider", "epoch 3"]
     assert [column["at"] for column in data["columns"]] == [0, None, 5]

@@ -264,7 +264,7 @@ def test_training_is_scrubbed_in_the_browser_without_asking_the_server(
     expect(slider).to_have_attribute("aria-valuetext", "untrained")
     slider.press("ArrowRight")
     slider.press("ArrowRight")
-    expect(slider).to_have_attribute("aria-valuetext", f"epoch 0 of {NUM_EPOCHS}, step 2")
+    expect(slider).to_have_attribute("aria-valuetext", "epoch 0, step 2")
     play = page.get_by_role("button", name="Play")
     play.click()
     expect(play).to_have_attribute("aria-pressed", "true")
@@ -277,7 +277,7 @@ def test_training_is_scrubbed_in_the_browser_without_asking_the_server(
     expect(page).to_have_url(re.compile(r"checkpoint=0\.1(&|$)"))
     assert len(sent) == asked
     page.reload()
-    expect(slider).to_have_attribute("aria-valuetext", f"epoch 0 of {NUM_EPOCHS}, step 1")
+    expect(slider).to_have_attribute("aria-valuetext", "epoch 0, step 1")
     choose(page, "Images", "Wrong after")  # the server's work, and the checkpoint stays
-    expect(slider).to_have_attribute("aria-valuetext", f"epoch 0 of {NUM_EPOCHS}, step 1")
+    expect(slider).to_have_attribute("aria-valuetext", "epoch 0, step 1")
     expect(page).to_have_url(re.compile(r"checkpoint=0\.1(&|$)"))

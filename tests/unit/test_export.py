@@ -289,13 +289,13 @@ def test_files_of_one_image_hold_what_the_run_s_model_says_of_it(run):
     picture = OneImage.look(run, 0, 5).picture(1, 0)
     assert np.array_equal(picture.values, attn[0, 1, 0, 0, 1:].numpy()) and picture.uniform == 1 / 17
     assert picture.scale[1] >= 4 / 17
-    assert "layer 2, head 1 · epoch 0" in picture.title
+    assert "layer 2, head 1 · untrained" in picture.title
 
 
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
-        ({"epoch": 9}, "no weights of epoch 9"),
+        ({"epoch": 9}, "has no checkpoint 9"),
         ({"image": 24}, "no image 24"),
         ({"layer": 2}, "no layer 3"),
         ({"head": 2}, "no head 3"),

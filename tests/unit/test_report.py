@@ -58,5 +58,5 @@ def test_names_that_are_markup_stay_text(run):
 
 
 def test_a_report_of_an_epoch_that_is_not_kept_is_refused(run):
-    with pytest.raises(RunError, match="no weights of epoch 9"):
+    with pytest.raises(RunError, match="has no checkpoint 9"):
         report_html(run, 9)

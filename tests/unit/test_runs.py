@@ -183,7 +183,7 @@ def test_the_first_epoch_is_kept_at_steps_that_double(run):
     early, untrained = run.load_model(Checkpoint(0, 1)), run.load_model(0)
     moved = (early.head.weight - untrained.head.weight).abs().max()
     assert 0 < moved < 0.002  # Adam's first step is the learning rate
-    with pytest.raises(RunError, match="keeps no weights of epoch 0, step 3;"):
+    with pytest.raises(RunError, match=r"has no checkpoint 0\.3;"):
         run.load_model(Checkpoint(0, 3))
 
 
@@ -221,7 +221,7 @@ def test_a_run_without_checkpoints_says_so(run):
 
 def test_an_epoch_that_is_not_kept_is_refused_with_those_that_are(run):
     keep(run, 0, 4)
-    with pytest.raises(RunError, match="no weights of epoch 77; it keeps 0, 4"):
+    with pytest.raises(RunError, match="has no checkpoint 77; it has 0, 4"):
         run.load_model(77)
 
 

@@ -7,7 +7,6 @@ import streamlit as st
 
 from minivit.errors import RunError
 from minivit.runs import Checkpoint, Run
-from pages.parts.components.scrub import write_checkpoint
 from pages.parts.shell import cache
 from pages.parts.shell.frame import bind_to_url, param, set_params
 
@@ -16,11 +15,11 @@ def pick_checkpoint(run: Run) -> Checkpoint:
     """One of the run's checkpoints: that of the URL, where `epoch` is '12', or '0.4' for a step; else the newest."""
     if not run.epochs():
         run.load_model()  # says why there is nothing to see
-    kept = {write_checkpoint(checkpoint): checkpoint for checkpoint in run.checkpoints()}
+    kept = {str(checkpoint): checkpoint for checkpoint in run.checkpoints()}
     found = param("epoch") if param("epoch") in kept else list(kept)[-1]
 
     def slider(**how: Any) -> str:
-        return st.select_slider("Checkpoint", list(kept), format_func=lambda name: checkpoint_name(kept[name]), **how)
+        return st.select_slider("Checkpoint", list(kept), format_func=lambda name: kept[name].title, **how)
 
     if len(kept) > 1:
         found = bind_to_url("epoch", found, slider)
@@ -35,10 +34,3 @@ def newest_readable(run: Run) -> Checkpoint:
             cache.model_of(run, checkpoint)
             return checkpoint
     raise RunError(f"None of the weights of the run {run.id} can be read. Choose another run.")
-
-
-def checkpoint_name(checkpoint: Checkpoint) -> str:
-    """A checkpoint as people say it."""
-    if checkpoint == Checkpoint(0):
-        return "untrained"
-    return f"epoch {checkpoint.epoch}" + (f", step {checkpoint.step}" if checkpoint.step else "")

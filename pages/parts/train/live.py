@@ -133,10 +133,9 @@ def _probe_maps(run: Run, now: Checkpoint) -> dict[str, Any]:
     test_set = cache.split(run.config)[1]
     chosen = evenly_spaced(len(test_set), NUM_PROBES)
     last = run.config.model.depth - 1
-    when = f"epoch {now.epoch}" if now.epoch or not now.step else f"step {now.step}"
     columns = {
         "untrained": cache.cls_maps(run, 0, chosen, last, "mean"),
-        when: cache.cls_maps(run, now, chosen, last, "mean"),
+        now.title: cache.cls_maps(run, now, chosen, last, "mean"),
     }
     return maps_data(
         test_set.images[chosen].numpy(), columns, key=f"live_{run.id}", layout="strip", controls=False,

@@ -81,7 +81,7 @@ def scrub(
             "titles": list(titles),
             "labels": list(labels),
             "classes": list(shown[0].run.config.classes),
-            "frames": [{"checkpoint": write_checkpoint(one), "text": _text(one, shown)} for one in frames],
+            "frames": [{"checkpoint": str(one), "text": _text(one, shown)} for one in frames],
             "start": frames.index(start),
             "runs": [_run_data(one, frames, in_multiples=len(shown) > 1) for one in shown],
             "columns": [_column_data(column, shown) for column in columns],
@@ -98,11 +98,6 @@ def scrub(
     if result.opened is None:
         return None
     return Opened(int(result.opened["image"]), frames[int(result.opened["frame"])])
-
-
-def write_checkpoint(checkpoint: Checkpoint) -> str:
-    """A checkpoint as links have it: '12', or '0.4' for step 4 of the first epoch."""
-    return f"{checkpoint.epoch}.{checkpoint.step}" if checkpoint.step else str(checkpoint.epoch)
 
 
 def charts(shown: Sequence[Shown], frames: Sequence[Checkpoint]) -> list[dict[str, Any]]:
@@ -170,10 +165,9 @@ def _colour(run: int, line: int = 0) -> str:
 
 
 def _text(checkpoint: Checkpoint, shown: Sequence[Shown]) -> str:
-    if checkpoint == Checkpoint(0):
-        return "untrained"
-    last = max(one.run.config.epochs for one in shown)
-    return f"epoch {checkpoint.epoch} of {last}" + (f", step {checkpoint.step}" if checkpoint.step else "")
+    if checkpoint.step or not checkpoint.epoch:
+        return checkpoint.title
+    return f"{checkpoint.title} of {max(one.run.config.epochs for one in shown)}"
 
 
 def _run_data(one: Shown, frames: Sequence[Checkpoint], *, in_multiples: bool) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from minivit.runs import Checkpoint, Run
 from pages.parts.components.scrub import Column, Difference, Shown
 from pages.parts.components.scrub.common_grid import common_grid, grid_of
 from pages.parts.shell import cache
-from pages.parts.shell.checkpoints import checkpoint_name
 
 SLIDER = "at the slider"
 FINEST = 64  # cells along a side of the grid on which two maps are still subtracted
@@ -27,9 +26,9 @@ def columns(shown: Sequence[Shown], before: Checkpoint, after: Checkpoint) -> di
         heads = [Column(f"head {name}", map=i, captioned=False) for i, name in enumerate(names) if i]
         return {"columns": [Column("mean of heads"), *heads]}
     stages = [
-        Column(checkpoint_name(before), checkpoint=before),
+        Column(before.title, checkpoint=before),
         Column(SLIDER),
-        Column(checkpoint_name(after), checkpoint=after),
+        Column(after.title, checkpoint=after),
     ]
     return {"columns": stages, "difference": Difference(1, 0)}
 
@@ -71,5 +70,5 @@ def about(shown: Sequence[Shown], num_measured: int) -> str:
                 f"{num_shown} of the {num_kept} kept checkpoints are shown: first, last and evenly spread ones."
             )
         for checkpoint in one.history.left_out:
-            said.append(f"The weights of {checkpoint_name(checkpoint)} cannot be read and are left out.")
+            said.append(f"The weights of {checkpoint.title} cannot be read and are left out.")
     return " ".join(said)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from minivit.attention.over_training import MEASURES
-from pages.parts.components.scrub import Shown, write_checkpoint
+from pages.parts.components.scrub import Shown
 
 
 def numbers(one: Shown) -> None:
@@ -12,7 +12,7 @@ def numbers(one: Shown) -> None:
     accuracy = {row["epoch"]: row["test_acc"] for row in one.run.metrics()}
     st.dataframe(
         {
-            "checkpoint": [write_checkpoint(checkpoint) for checkpoint in history.checkpoints],
+            "checkpoint": [str(checkpoint) for checkpoint in history.checkpoints],
             "test accuracy": [
                 None if checkpoint.step else accuracy.get(checkpoint.epoch) for checkpoint in history.checkpoints
             ],

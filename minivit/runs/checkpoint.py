@@ -1,0 +1,51 @@
+"""When weights were saved: the epoch and the step, as a file name, as text in links and as a title."""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+_TEXT = re.compile(r"(\d{1,9})(?:\.([1-9]\d{0,8}))?", re.ASCII)
+_FILE_NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors", re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class Checkpoint:
+    """The weights after `epoch` complete epochs and `step` steps of the next one; sorts in order of training."""
+
+    epoch: int
+    step: int = 0
+
+    @classmethod
+    def of(cls, checkpoint: "int | Checkpoint") -> "Checkpoint":
+        """A checkpoint as it is, an epoch as the checkpoint at its end."""
+        return checkpoint if isinstance(checkpoint, Checkpoint) else cls(checkpoint)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The checkpoint of a link: "12", or "0.4" for step 4 of the first epoch; ValueError for other text."""
+        match = _TEXT.fullmatch(text)
+        if not match:
+            raise ValueError(f"{text!r} is not a checkpoint. Write an epoch, such as 12, or a step, such as 0.4.")
+        return cls(int(match[1]), int(match[2] or 0))
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.step}" if self.step else str(self.epoch)
+
+    @property
+    def title(self) -> str:
+        """How pages, charts and reports name it: "untrained", "epoch 12" or "epoch 0, step 4"."""
+        if self == Checkpoint(0):
+            return "untrained"
+        return f"epoch {self.epoch}" + (f", step {self.step}" if self.step else "")
+
+    @classmethod
+    def from_file_name(cls, name: str) -> Self | None:
+        """The checkpoint that a file in `checkpoints/` holds; None for another file."""
+        match = _FILE_NAME.fullmatch(name)
+        return cls(int(match[1]), int(match[2] or 0)) if match else None
+
+    @property
+    def file_name(self) -> str:
+        """Its file in `checkpoints/`."""
+        step = f"-step-{self.step:05d}" if self.step else ""
+        return f"epoch-{self.epoch:04d}{step}.safetensors"

@@ -1,0 +1,38 @@
+"""A checkpoint's text, title and file name, and runs as keys of a cache."""
+
+import pytest
+
+from minivit.runs import Checkpoint, Run
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "text", "title", "file_name"),
+    [
+        (Checkpoint(0), "0", "untrained", "epoch-0000.safetensors"),
+        (Checkpoint(0, 4), "0.4", "epoch 0, step 4", "epoch-0000-step-00004.safetensors"),
+        (Checkpoint(12), "12", "epoch 12", "epoch-0012.safetensors"),
+        (Checkpoint(123456), "123456", "epoch 123456", "epoch-123456.safetensors"),
+    ],
+)
+def test_a_checkpoint_has_one_text_one_title_and_one_file_name(checkpoint, text, title, file_name):
+    assert (str(checkpoint), checkpoint.title, checkpoint.file_name) == (text, title, file_name)
+    assert Checkpoint.parse(text) == Checkpoint.from_file_name(file_name) == checkpoint
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.", ".5", "1.0", "1e3", "0.4.2", "²", "newest"])
+def test_text_that_names_no_checkpoint_is_refused(text):
+    with pytest.raises(ValueError, match="is not a checkpoint"):
+        Checkpoint.parse(text)
+
+
+def test_checkpoints_sort_in_order_of_training_and_an_epoch_stands_for_its_checkpoint():
+    checkpoints = [Checkpoint(0), Checkpoint(0, 1), Checkpoint(0, 16), Checkpoint(1), Checkpoint(10)]
+    assert sorted(reversed(checkpoints)) == checkpoints
+    assert Checkpoint.of(10) == Checkpoint.of(Checkpoint(10)) == Checkpoint(10)
+
+
+def test_two_readers_of_one_folder_are_the_same_key(run, tiny, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(run.path)
+    monkeypatch.chdir(run.path.parent)
+    assert {run, Run.open(tmp_path / "link"), Run.open(run.id)} == {run}
+    assert Run.create(tiny) != run
