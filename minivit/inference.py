@@ -18,7 +18,7 @@ from minivit.data import Images, load_split
 from minivit.model import MiniViT
 from minivit.runs import Run
 
-Order = Literal["number", "surest", "least sure", "largest loss"]
+Order = Literal["index", "most confident", "least confident", "highest loss"]
 
 EVAL_BATCH = {"cpu": 64, "mps": 512, "cuda": 2048}  # on a CPU, larger batches fall out of the cache
 
@@ -42,14 +42,14 @@ class Predictions:
         return self.probs.max(1)
 
     @property
-    def right(self) -> NDArray[np.bool_]:
+    def correct(self) -> NDArray[np.bool_]:
         """Whether the predicted class is the true one."""
         return self.predicted == self.labels
 
     @property
     def accuracy(self) -> float:
-        """Share of right predictions, 0..1."""
-        return float(self.right.mean())
+        """Share of correct predictions, 0..1."""
+        return float(self.correct.mean())
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -57,27 +57,31 @@ class Predictions:
         K = self.probs.shape[1]
         return np.bincount(self.labels * K + self.predicted, minlength=K * K).reshape(K, K)
 
-    def choose(
+    def select(
         self,
         *,
         true: int | None = None,
         predicted: int | None = None,
-        right: bool | None = None,
-        order: Order = "number",
+        correct: bool | None = None,
+        order: Order = "index",
     ) -> NDArray[np.int64]:
-        """Numbers of the images that fit all of what is given, in the order asked for."""
-        fits = np.ones(len(self.labels), bool)
+        """Indices of the images that match every given filter, in the given order."""
+        matches = np.ones(len(self.labels), bool)
         if true is not None:
-            fits &= self.labels == true
+            matches &= self.labels == true
         if predicted is not None:
-            fits &= self.predicted == predicted
-        if right is not None:
-            fits &= self.right == right
-        if order == "number":
-            return np.flatnonzero(fits)
-        by = {"surest": -self.confidence, "least sure": self.confidence, "largest loss": -self.loss}[order]
-        ordered = by.argsort(kind="stable")
-        return ordered[fits[ordered]]
+            matches &= self.predicted == predicted
+        if correct is not None:
+            matches &= self.correct == correct
+        indices = np.flatnonzero(matches)
+        if order == "index":
+            return indices
+        key = {
+            "most confident": -self.confidence,
+            "least confident": self.confidence,
+            "highest loss": -self.loss,
+        }[order]
+        return indices[key[indices].argsort(kind="stable")]
 
 
 def predict(model: MiniViT, images: Images, labels: Tensor) -> Predictions:

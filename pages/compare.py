@@ -50,9 +50,9 @@ with frame(
     said = {epoch: cache.predictions(run, epoch) for epoch in (first, last)}
     fits = {
         "any": said[last].labels >= 0,
-        "mended": ~said[first].right & said[last].right,
-        "lost": said[first].right & ~said[last].right,
-        "wrong": ~said[last].right,
+        "mended": ~said[first].correct & said[last].correct,
+        "lost": said[first].correct & ~said[last].correct,
+        "wrong": ~said[last].correct,
     }
     fitting = fits[choice].nonzero()[0]
     chosen = fitting[evenly_spaced(len(fitting), NUM_IMAGES)].tolist() if len(fitting) else []

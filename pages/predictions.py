@@ -42,10 +42,10 @@ with frame(
         )
         order = boxes[3].selectbox("Sorted by", get_args(Order), key="order", bind="query-params")
     with table:
-        low, high = wilson(int(said.right.sum()), len(said.labels))
+        low, high = wilson(int(said.correct.sum()), len(said.labels))
         st.metric("test accuracy", f"{said.accuracy:.1%}", width="content")
         st.caption(
-            f"{said.right.sum():,} of {len(said.labels):,} right; 95 % interval {low:.1%} to {high:.1%} (Wilson). "
+            f"{said.correct.sum():,} of {len(said.labels):,} right; 95 % interval {low:.1%} to {high:.1%} (Wilson). "
             f"Chance is {1 / len(classes):.0%}."
         )
         if run.config.imported and (num_unknown := num_without_class(test_set)):
@@ -76,8 +76,8 @@ with frame(
             hide_index=True,
         )
     with images:
-        chosen = said.choose(
-            true=numbers.get(true), predicted=numbers.get(predicted), right=ANSWERS.get(answer), order=order
+        chosen = said.select(
+            true=numbers.get(true), predicted=numbers.get(predicted), correct=ANSWERS.get(answer), order=order
         )
         pages = range(1, (len(chosen) - 1) // PER_PAGE + 2)
         page = st.selectbox("Page", pages, key="page", bind="query-params", width=120) if len(pages) > 1 else 1
@@ -89,7 +89,7 @@ with frame(
                 int(i),
                 classes[said.labels[i]],
                 classes[said.predicted[i]],
-                bool(said.right[i]),
+                bool(said.correct[i]),
                 f"{said.confidence[i]:.0%}",
             )
             for i in chosen

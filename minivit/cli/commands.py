@@ -293,7 +293,7 @@ def _predict(chosen: argparse.Namespace) -> None:
 
 def _report(predictions: Predictions, config: TrainConfig) -> str:
     """Accuracy with its interval, and the confusion matrix with recall and precision, as text."""
-    num_right, num_images = int(predictions.right.sum()), len(predictions.labels)
+    num_right, num_images = int(predictions.correct.sum()), len(predictions.labels)
     low, high = wilson(num_right, num_images)
     lines = [
         f"accuracy {predictions.accuracy:.4f} ({num_right} of {num_images}; 95 % interval {low:.4f} to {high:.4f})",

@@ -77,7 +77,7 @@ def report_html(run: Run, epoch: int | None = None) -> str:
 
 
 def _accuracy(said: Predictions) -> str:
-    num_right, num_images = int(said.right.sum()), len(said.labels)
+    num_right, num_images = int(said.correct.sum()), len(said.labels)
     low, high = wilson(num_right, num_images)
     return (
         f"<p><strong>Test accuracy {said.accuracy:.1%}</strong> ({num_right:,} of {num_images:,} right; 95 % "

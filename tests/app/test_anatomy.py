@@ -170,7 +170,7 @@ def test_heads_are_silenced_when_a_person_asks(open_page: Open, trained: Run) ->
     np.testing.assert_allclose(pixels(rows[1]["tiles"][0]), seen.cls_maps[1, 0].reshape(4, 4), atol=1e-6)
     assert not any(tile["caption"] for row in rows for tile in row["tiles"])
     widget(page, "toggle", "Silence each head in turn").set_value(True).run()
-    whole = torch.from_numpy(predict_run(trained, 3).right)
+    whole = torch.from_numpy(predict_run(trained, 3).correct)
     assert f"All heads: **{whole.float().mean():.1%}** right" in said(page)
     assert f"of {len(test_set)} test images" in said(page)
     captions = set()

@@ -110,7 +110,7 @@ def test_all_patches_may_be_off(open_page: Open, trained: Run) -> None:
 def test_the_next_mistake_is_one_click_away_and_keeps_to_the_cell_it_came_from(open_page: Open, trained: Run) -> None:
     said = predict_run(trained, 1)
     page = open_page("attention", run=trained.id, epoch=1)
-    wrong = np.flatnonzero(~said.right)
+    wrong = np.flatnonzero(~said.correct)
     for expected in [*wrong[wrong > 0], wrong[0]]:  # round again at the end
         button(page, "Next wrong image").click().run()
         assert page.query_params["image"] == str(expected)

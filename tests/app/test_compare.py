@@ -95,7 +95,7 @@ def test_one_epoch_against_itself_is_no_error(open_page: Open, trained: Run) -> 
 
 @pytest.mark.parametrize("choice", ["mended", "lost", "wrong"])
 def test_images_are_chosen_by_what_training_changed(open_page: Open, trained: Run, choice: str) -> None:
-    before, after = (predict_run(trained, epoch).right for epoch in (0, 3))
+    before, after = (predict_run(trained, epoch).correct for epoch in (0, 3))
     fits = {"mended": ~before & after, "lost": before & ~after, "wrong": ~after}[choice]
     page = open_page("compare", run=trained.id)
     widget(page, "selectbox", "Images").select(choice).run()

@@ -19,12 +19,12 @@ from tests.app.conftest import Open, charts, errors, widget
 def test_accuracy_and_recall_are_those_of_the_epoch(open_page: Open, trained: Run, epoch: int) -> None:
     page = open_page("predictions", run=trained.id, epoch=epoch)
     expected = predict_run(trained, epoch)
-    low, high = wilson(int(expected.right.sum()), len(expected.labels))
+    low, high = wilson(int(expected.correct.sum()), len(expected.labels))
     assert page.metric[0].value == f"{expected.accuracy:.1%}"
     assert any(f"95 % interval {low:.1%} to {high:.1%} (Wilson)" in caption.value for caption in page.caption)
     recall = page.dataframe[0].value["recall"]
     assert recall.round(6).tolist() == [
-        round(expected.right[expected.labels == number].mean(), 6) for number in range(3)
+        round(expected.correct[expected.labels == number].mean(), 6) for number in range(3)
     ]
 
 
@@ -39,7 +39,7 @@ def test_filters_choose_what_is_shown_and_come_from_the_link(open_page: Open, tr
     widget(page, "selectbox", "True class").select("circle").run()
     assert shown().startswith(f"{(expected.labels == 2).sum()} of ")
     widget(page, "selectbox", "Answer").select("wrong").run()
-    assert shown().startswith(f"{((expected.labels == 2) & ~expected.right).sum()} of ")
+    assert shown().startswith(f"{((expected.labels == 2) & ~expected.correct).sum()} of ")
     again = open_page("predictions", run=trained.id, true="circle", answer="wrong")
     assert next(caption.value for caption in again.caption if "T: true class" in caption.value) == shown()
 

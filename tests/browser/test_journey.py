@@ -222,7 +222,7 @@ def test_untrained_and_trained_are_compared_on_one_scale_that_marks_the_uniform_
     expect(rows).to_have_count(8)
     choose(page, "Images", "Wrong before, right after")
     choose(page, "Head", "2")
-    before, after = predict_run(journey_run, 0).right, predict_run(journey_run).right
+    before, after = predict_run(journey_run, 0).correct, predict_run(journey_run).correct
     num_mended = min(8, int((~before & after).sum()))
     stages = f"untrained: [^;]*, wrong; at the slider: [^;]*, right; epoch {NUM_EPOCHS}: [^;]*, right$"
     mended = page.get_by_role("button", name=re.compile(stages))

@@ -150,7 +150,7 @@ def test_shapes_are_learned_better_than_by_guessing():
     )  # fmt: skip
     run = trained(config)
     said = predict_run(run)
-    low, _ = wilson(int(said.right.sum()), len(said.labels))
+    low, _ = wilson(int(said.correct.sum()), len(said.labels))
     assert low > 0.55
     assert said.accuracy == run.metrics()[-1]["test_acc"]
     assert predict_run(run, 0).accuracy < said.accuracy

@@ -38,7 +38,7 @@ def said() -> Predictions:
 def test_prediction_confidence_and_accuracy_are_those_of_the_most_probable_class(said):
     assert said.predicted.tolist() == [0, 0, 2, 2, 0, 0]
     assert said.confidence.tolist() == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 0.5])
-    assert said.right.tolist() == [True, False, False, False, True, True]
+    assert said.correct.tolist() == [True, False, False, False, True, True]
     assert said.accuracy == 0.5
 
 
@@ -64,27 +64,27 @@ def test_confusion_counts_every_image_once_in_its_cell(pairs):
 
 
 def test_choosing_gives_the_images_that_fit_everything_asked_for(said):
-    assert said.choose().tolist() == [0, 1, 2, 3, 4, 5]
-    assert said.choose(true=0).tolist() == [0, 2, 4, 5]
-    assert said.choose(predicted=2).tolist() == [2, 3]
-    assert said.choose(right=False).tolist() == [1, 2, 3]
-    assert said.choose(right=True, true=0).tolist() == [0, 4, 5]
-    assert said.choose(true=0, predicted=2, right=False).tolist() == [2]
-    assert said.choose(true=2).tolist() == []
-    assert said.choose(true=1, order="surest").tolist() == [3, 1]
+    assert said.select().tolist() == [0, 1, 2, 3, 4, 5]
+    assert said.select(true=0).tolist() == [0, 2, 4, 5]
+    assert said.select(predicted=2).tolist() == [2, 3]
+    assert said.select(correct=False).tolist() == [1, 2, 3]
+    assert said.select(correct=True, true=0).tolist() == [0, 4, 5]
+    assert said.select(true=0, predicted=2, correct=False).tolist() == [2]
+    assert said.select(true=2).tolist() == []
+    assert said.select(true=1, order="most confident").tolist() == [3, 1]
 
 
 def test_choosing_orders_by_confidence_or_loss_and_keeps_the_order_of_equals(said):
-    assert said.choose(order="surest").tolist() == [4, 3, 2, 1, 0, 5]
-    assert said.choose(order="least sure").tolist() == [0, 5, 1, 2, 3, 4]
-    assert said.choose(order="largest loss").tolist() == [3, 2, 1, 0, 5, 4]
-    assert said.choose(right=True, order="largest loss").tolist() == [0, 5, 4]
+    assert said.select(order="most confident").tolist() == [4, 3, 2, 1, 0, 5]
+    assert said.select(order="least confident").tolist() == [0, 5, 1, 2, 3, 4]
+    assert said.select(order="highest loss").tolist() == [3, 2, 1, 0, 5, 4]
+    assert said.select(correct=True, order="highest loss").tolist() == [0, 5, 4]
 
 
 @calm
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(1, 99).map(lambda percent: percent / 100)), max_size=20),
-    st.sampled_from(["number", "surest", "least sure", "largest loss"]),
+    st.sampled_from(["index", "most confident", "least confident", "highest loss"]),
     st.sampled_from([None, 0, 1]),
     st.sampled_from([None, True, False]),
 )
@@ -92,11 +92,11 @@ def test_choosing_never_loses_or_invents_an_image(images, order, true, right):
     labels = np.array([label for label, _ in images], int)
     probs = np.array([[share, 1 - share] for _, share in images], np.float32).reshape(-1, 2)
     said = Predictions(labels, probs, -np.log(probs[np.arange(len(labels)), labels]))
-    chosen = said.choose(true=true, right=right, order=order).tolist()
+    chosen = said.select(true=true, correct=right, order=order).tolist()
     fitting = [
         number
         for number in range(len(labels))
-        if (true is None or labels[number] == true) and (right is None or said.right[number] == right)
+        if (true is None or labels[number] == true) and (right is None or said.correct[number] == right)
     ]
     assert sorted(chosen) == fitting
 

@@ -24,7 +24,7 @@ def run(tiny) -> Run:
 def test_the_report_holds_accuracy_confusion_curves_settings_and_maps_of_eight_images(run):
     html = report_html(run)
     said = predict_run(run)
-    low, high = wilson(int(said.right.sum()), 24)
+    low, high = wilson(int(said.correct.sum()), 24)
     assert f"Test accuracy {said.accuracy:.1%}" in html and f"interval {low:.1%} to {high:.1%}" in html
     cells = re.findall(r"<td style=[^>]*>(\d+)</td>", html)
     assert [int(cell) for cell in cells] == said.confusion.flatten().tolist()

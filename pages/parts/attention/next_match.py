@@ -14,7 +14,7 @@ def next_image(said: Predictions, classes: tuple[str, ...], image: int) -> None:
     if true not in numbers and predicted not in numbers and answer != "right":
         answer = "wrong"
     right = {"right": True, "wrong": False}.get(answer)
-    fitting = said.choose(true=numbers.get(true), predicted=numbers.get(predicted), right=right)
+    fitting = said.select(true=numbers.get(true), predicted=numbers.get(predicted), correct=right)
     kind = " ".join(
         [answer if right is not None else "", true if true in numbers else "image",
          f"called {predicted}" if predicted in numbers else ""]
