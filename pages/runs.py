@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from minivit.runs import fold, list_runs
+from minivit.runs import group_by_sweep, list_runs
 from pages.parts.runs.cards import open_or_fold, run_links, run_table, unfolded
 from pages.parts.runs.manage import compare_curves, delete_runs, let_in, rename_run, take_run_along
 from pages.parts.shell.frame import frame
@@ -18,7 +18,7 @@ with frame(
         st.page_link("pages/train.py", label="Train a model", icon=":material/arrow_forward:")
         let_in()
         st.stop()
-    lines = [line for folded in fold(runs) for line in unfolded(folded)]
+    lines = [line for folded in group_by_sweep(runs) for line in unfolded(folded)]
     table = run_table(lines)
     chosen = st.dataframe(
         table, hide_index=True, on_select="rerun", selection_mode="multi-row",

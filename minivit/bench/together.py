@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from minivit.bench.result import Figure
 from minivit.config import TrainConfig, preset
 from minivit.runs import Run, list_runs
-from minivit.sweep import Sweep, SweepConfig, Vary, follow, start_workers
+from minivit.sweep import Sweep, SweepConfig, Vary, as_completed, start_workers
 
 EPOCHS = 3  # of a shared training; the first warms up
 TRIALS, TRIAL_EPOCHS = 4, 20  # of a sweep, so that starting a worker is a small part of it
@@ -57,7 +57,7 @@ def _side_by_side(config: TrainConfig, folder: str, say: Callable[[str], None]) 
             SweepConfig(base=config, vary=(vary,), sampler="grid", pruning=False, workers=workers), runs_dir
         )
         start_workers(sweep)
-        list(follow(sweep))
+        list(as_completed(sweep))
         runs = list_runs(runs_dir)
         begun = min((run.path / "config.json").stat().st_mtime for run in runs)
         seconds = max((run.path / "metrics.jsonl").stat().st_mtime for run in runs) - begun

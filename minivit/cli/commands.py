@@ -28,9 +28,9 @@ from minivit.sweep import (
     Sweep,
     SweepConfig,
     Vary,
-    as_text,
+    as_completed,
     find_sweep,
-    follow,
+    format_params,
     list_sweeps,
     start_workers,
     sweep_settings,
@@ -222,9 +222,9 @@ def _sweep(chosen: argparse.Namespace) -> None:
         print(f"{sweep.retry()} failed trials wait again", flush=True)
     start_workers(sweep)
     try:
-        for tried in follow(sweep):
+        for tried in as_completed(sweep):
             end = tried.message if tried.accuracy is None else f"test accuracy {tried.accuracy:.4f} {tried.message}"
-            print(f"trial {tried.number} {tried.phase}: {as_text(tried.params)}: {end}".rstrip(), flush=True)
+            print(f"trial {tried.number} {tried.phase}: {format_params(tried.params)}: {end}".rstrip(), flush=True)
     except KeyboardInterrupt:
         sweep.request("stop")
         print(f"\nStopping. `python -m minivit sweep --name {sweep.id}` goes on.", file=sys.stderr)
@@ -234,8 +234,8 @@ def _sweep(chosen: argparse.Namespace) -> None:
     best = sweep.best()
     if best is None:
         raise SweepError(f"No trial came to its end. {sweep.path / 'log.txt'} says why.")
-    print(f"best: trial {best.number}, test accuracy {best.accuracy:.4f}, {as_text(best.params)}")
-    print(sweep.runs_dir / best.run_id if best.here else sweep.path)
+    print(f"best: trial {best.number}, test accuracy {best.accuracy:.4f}, {format_params(best.params)}")
+    print(sweep.runs_dir / best.run_id if best.is_local else sweep.path)
 
 
 def _chosen_sweep(chosen: argparse.Namespace) -> Sweep:

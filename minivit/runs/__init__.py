@@ -9,6 +9,6 @@ from minivit.runs.run import (
     State,
     default_runs_dir,
     find_run,
-    fold,
+    group_by_sweep,
     list_runs,
 )

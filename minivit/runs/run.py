@@ -162,7 +162,7 @@ class Run:
         if state is None:
             return State("failed", message="The run's state.json cannot be read.")
         waiting_for_worker = state.phase == "queued" and time.time() - state.updated < STARTUP_SECONDS
-        if state.active and not waiting_for_worker and not self.worker_alive():
+        if state.active and not waiting_for_worker and not self.is_worker_alive():
             again = read_json(self.path / "state.json")  # it may have ended well between the two looks
             if again == stored:
                 message = f"The worker ended without a word after epoch {state.epoch}. Resume goes on from there."
@@ -300,13 +300,13 @@ class Run:
         finally:
             lock.release()
 
-    def worker_alive(self) -> bool:
+    def is_worker_alive(self) -> bool:
         """Whether some process holds `worker.lock`."""
         return is_held(self.path / "worker.lock")
 
     def delete(self) -> None:
         """Removes the folder; RunError while a worker is busy with it."""
-        if self.state.active or self.worker_alive():
+        if self.state.active or self.is_worker_alive():
             raise RunError(f"A worker is still busy with the run {self.id}. Stop it before you delete it.")
         try:
             shutil.rmtree(self.path)
@@ -344,7 +344,7 @@ def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
     return found
 
 
-def fold(runs: Sequence[Run]) -> list[list[Run]]:
+def group_by_sweep(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs line by line: the trials of one sweep in one line, where its first stands, every other run in its own."""
     lines: dict[tuple[str, str], list[Run]] = {}
     for run in runs:

@@ -8,5 +8,5 @@ work        the workers: python -m minivit.sweep SWEEP_DIR WORKER
 
 from minivit.sweep.space import SweepConfig, Vary, sweep_settings, variable
 from minivit.sweep.storage import without_password
-from minivit.sweep.study import Sweep, Tried, best_of, find_sweep, list_sweeps
-from minivit.sweep.workers import as_text, follow, start_workers
+from minivit.sweep.study import Sweep, TrialInfo, best_trial, find_sweep, list_sweeps
+from minivit.sweep.workers import as_completed, format_params, start_workers

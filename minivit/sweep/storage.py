@@ -24,7 +24,7 @@ def open_storage(url: str) -> "optuna.storages.BaseStorage":
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with told(url):
+    with storage_errors(url):
         if url.startswith(JOURNAL):
             path = Path(url.removeprefix(JOURNAL))
             if not path.is_absolute() or not path.parent.is_dir():
@@ -35,7 +35,7 @@ def open_storage(url: str) -> "optuna.storages.BaseStorage":
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
+def storage_errors(url: str) -> Iterator[None]:
     """Says in a sentence what keeps a storage from being read or written."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError

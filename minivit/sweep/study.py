@@ -30,7 +30,7 @@ from minivit.runs import Run, default_runs_dir
 from minivit.runs.files import is_held, last_lines, make_unused, read_json, replace_file
 from minivit.runs.run import HOLD_SECONDS, STARTUP_SECONDS
 from minivit.sweep.space import SweepConfig
-from minivit.sweep.storage import JOURNAL, open_storage, told
+from minivit.sweep.storage import JOURNAL, open_storage, storage_errors
 
 if TYPE_CHECKING:
     import optuna
@@ -44,7 +44,7 @@ STARTUP_TRIALS = 4  # trials that come to their end before any is pruned
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialInfo:
     """What is known of one trial. `curve` is its test accuracy by epoch, from epoch 0."""
 
     number: int
@@ -52,7 +52,7 @@ class Tried:
     params: Mapping[str, Any] = field(default_factory=dict)
     curve: Mapping[int, float] = field(default_factory=dict)
     run_id: str = ""
-    here: bool = False  # whether its run folder belongs to this sweep folder
+    is_local: bool = False  # whether its run folder belongs to this sweep folder
     message: str = ""
     retried: bool = False
 
@@ -78,7 +78,7 @@ class Sweep:
         """
         sweep = cls._make_folder(config, runs_dir, name, storage)
         try:
-            with sweep.reached():
+            with sweep.storage_errors():
                 sweep._fill()
         except SweepError:
             shutil.rmtree(sweep.path)
@@ -93,7 +93,7 @@ class Sweep:
         """
         import optuna
 
-        with told(storage):
+        with storage_errors(storage):
             try:
                 study = optuna.load_study(study_name=name, storage=open_storage(storage))
             except KeyError:
@@ -141,9 +141,9 @@ class Sweep:
         return open_storage(self.storage_url or f"{JOURNAL}{(self.path / 'study.journal').absolute()}")
 
     @contextmanager
-    def reached(self) -> Iterator[None]:
-        """Inside, a study that cannot be read or written is told of as a SweepError."""
-        with told(self.storage_url or str(self.path)):
+    def storage_errors(self) -> Iterator[None]:
+        """Inside, a study that cannot be read or written raises SweepError."""
+        with storage_errors(self.storage_url or str(self.path)):
             yield
 
     def study(self, trial: int = 0) -> "optuna.Study":
@@ -157,24 +157,24 @@ class Sweep:
         pruner = median if self.config.pruning else optuna.pruners.NopPruner()
         return optuna.load_study(study_name=self.id, storage=self.storage, sampler=sampler, pruner=pruner)
 
-    def trials(self) -> list[Tried]:
+    def trials(self) -> list[TrialInfo]:
         """All trials in order. One whose worker is gone shows as failed, whatever the study says."""
-        with self.reached():
+        with self.storage_errors():
             found = self.study().get_trials(deepcopy=False)
         retried = {trial.user_attrs[RETRY] for trial in found if RETRY in trial.user_attrs}
         return [self._tried(trial, retried) for trial in found]
 
-    def best(self) -> Tried | None:
+    def best(self) -> TrialInfo | None:
         """The trial of the highest accuracy at its end among those that came to it."""
-        return best_of(self.trials())
+        return best_trial(self.trials())
 
     def retry(self) -> int:
         """Puts failed trials into the queue again, each once, to go on where they were; returns how many."""
-        with self.reached(), self.queue_lock():
-            self.settle()
+        with self.storage_errors(), self.queue_lock():
+            self.fail_orphaned()
             again = [tried for tried in self.trials() if tried.phase == "failed" and not tried.retried]
             for tried in again:
-                attributes = {RETRY: tried.number} | ({RUN: [self.machine, tried.run_id]} if tried.here else {})
+                attributes = {RETRY: tried.number} | ({RUN: [self.machine, tried.run_id]} if tried.is_local else {})
                 self.study().enqueue_trial(dict(tried.params), attributes)
         return len(again)
 
@@ -209,10 +209,10 @@ class Sweep:
         """When somebody last asked the workers to stop, in seconds since 1970."""
         return float(read_json(self.path / "control.json").get("stopped", 0))
 
-    def run_of(self, tried: Tried) -> Run | None:
+    def run_of(self, tried: TrialInfo) -> Run | None:
         """The run of a trial, where it is on this machine."""
         try:
-            return Run.open(self.runs_dir / tried.run_id) if tried.here else None
+            return Run.open(self.runs_dir / tried.run_id) if tried.is_local else None
         except RunError:
             return None
 
@@ -242,7 +242,7 @@ class Sweep:
         finally:
             lock.release()
 
-    def works(self, worker: int) -> bool:
+    def is_worker_alive(self, worker: int) -> bool:
         """Whether the worker of that number is alive."""
         return is_held(self._lock(worker))
 
@@ -252,7 +252,7 @@ class Sweep:
         with FileLock(self.path / "queue.lock"):
             yield
 
-    def settle(self, own: int | None = None) -> None:
+    def fail_orphaned(self, own: int | None = None) -> None:
         """Marks as failed what dead workers of this machine left running; inside `queue_lock`.
 
         `own` is the number of the worker that asks: what it finds under its number was its predecessor's.
@@ -262,7 +262,7 @@ class Sweep:
         study = self.study()
         for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
             machine, worker = trial.user_attrs.get(WORKER, ("", 0))
-            if machine == self.machine and (worker == own or not self.works(worker)):
+            if machine == self.machine and (worker == own or not self.is_worker_alive(worker)):
                 self.storage.set_trial_user_attr(self.trial_id(trial.number), MESSAGE, _DIED)
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
@@ -274,15 +274,15 @@ class Sweep:
     def _lock(self, worker: int) -> Path:
         return self.path / "workers" / f"{worker}.lock"
 
-    def _tried(self, trial: "optuna.trial.FrozenTrial", retried: set[int]) -> Tried:
+    def _tried(self, trial: "optuna.trial.FrozenTrial", retried: set[int]) -> TrialInfo:
         attributes = trial.user_attrs
         machine, run_id = attributes.get(RUN, ("", ""))
         phase, message = PHASES[trial.state.name], attributes.get(MESSAGE, "")
         works_at, worker = attributes.get(WORKER, ("", 0))
-        if phase == "running" and works_at == self.machine and not self.works(worker):
+        if phase == "running" and works_at == self.machine and not self.is_worker_alive(worker):
             phase, message = "failed", _DIED
         params = trial.params or trial.system_attrs.get("fixed_params", {})
-        return Tried(
+        return TrialInfo(
             trial.number, phase, params, dict(trial.intermediate_values), run_id, machine == self.machine,
             message if phase != "waiting" else "", trial.number in retried,
         )  # fmt: skip
@@ -327,7 +327,7 @@ class Sweep:
 _DIED = "Its worker ended without a word. Try it again to go on from its last epoch."
 
 
-def best_of(trials: list[Tried]) -> Tried | None:
+def best_trial(trials: list[TrialInfo]) -> TrialInfo | None:
     """The trial of the highest accuracy among those that came to their end."""
     done = [tried for tried in trials if tried.phase == "done" and tried.accuracy is not None]
     return max(done, key=lambda tried: (tried.accuracy or 0, -tried.number), default=None)

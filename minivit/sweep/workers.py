@@ -12,7 +12,7 @@ from minivit.engine import Interrupted, train
 from minivit.errors import ConfigError, DataError, MiniViTError, RunError, TrainingError
 from minivit.machine import choose_threads, num_cores, pick_device
 from minivit.runs import Run
-from minivit.sweep.study import MESSAGE, RUN, WORKER, Sweep, Tried
+from minivit.sweep.study import MESSAGE, RUN, WORKER, Sweep, TrialInfo
 from minivit.worker import start_detached
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ def start_workers(sweep: Sweep) -> None:
     """Starts those of the sweep's workers that are not alive, as processes that outlive whoever started them."""
     sweep.request("start")
     for worker in range(sweep.num_workers):
-        if not sweep.works(worker):
+        if not sweep.is_worker_alive(worker):
             start_detached("minivit.sweep", str(sweep.path.resolve()), str(worker), log=sweep.path / "log.txt")
 
 
-def follow(sweep: Sweep, seconds: float = 0.5) -> Iterator[Tried]:
+def as_completed(sweep: Sweep, seconds: float = 0.5) -> Iterator[TrialInfo]:
     """Trials as they come to an end from now on, until no worker of this machine is left."""
     ended = {tried.number for tried in sweep.trials() if tried.phase not in ("waiting", "running")}
     active = True
@@ -48,8 +48,8 @@ def main(sweep_dir: str, worker: int) -> int:
         print(error)
         return 2
     try:
-        with sweep.hold(worker), sweep.reached():
-            work(sweep, worker)
+        with sweep.hold(worker), sweep.storage_errors():
+            run_trials(sweep, worker)
     except MiniViTError as error:
         sweep.set_problem(str(error))
         print(error)
@@ -61,20 +61,20 @@ def main(sweep_dir: str, worker: int) -> int:
     return 0
 
 
-def work(sweep: Sweep, worker: int) -> None:
+def run_trials(sweep: Sweep, worker: int) -> None:
     """Trains waiting trials until there is none, or somebody stops the sweep."""
     with sweep.queue_lock():
-        sweep.settle(own=worker)
+        sweep.fail_orphaned(own=worker)
     while sweep.requested_command() != "stop":
         pick_device(sweep.config.base.device)
         data.check(sweep.config.base)  # else all trials would be pruned for the same reason
-        trial = take(sweep, worker)
+        trial = claim(sweep, worker)
         if trial is None:
             return
-        attempt(sweep, trial)
+        run_trial(sweep, trial)
 
 
-def take(sweep: Sweep, worker: int) -> "optuna.Trial | None":
+def claim(sweep: Sweep, worker: int) -> "optuna.Trial | None":
     """The next waiting trial, from now on this worker's alone; None where no trial waits."""
     import optuna
 
@@ -93,7 +93,7 @@ def take(sweep: Sweep, worker: int) -> "optuna.Trial | None":
     return None
 
 
-def attempt(sweep: Sweep, trial: "optuna.Trial") -> None:
+def run_trial(sweep: Sweep, trial: "optuna.Trial") -> None:
     """Trains one trial and tells the study how it ended.
 
     What cannot be trained, such as heads that do not divide the embed dim, is pruned with the sentence that says why.
@@ -105,7 +105,7 @@ def attempt(sweep: Sweep, trial: "optuna.Trial") -> None:
     ended, message, accuracy = states.WAITING, "", None
     try:
         run = _run(sweep, trial)
-        print(f"trial {trial.number}: {as_text(trial.params)} in {run.id}", flush=True)
+        print(f"trial {trial.number}: {format_params(trial.params)} in {run.id}", flush=True)
         pruned_at = _train(sweep, trial, run)
         if run.state.phase == "done":
             ended, accuracy = states.COMPLETE, run.metrics()[-1]["test_acc"]
@@ -130,7 +130,7 @@ def attempt(sweep: Sweep, trial: "optuna.Trial") -> None:
             trial.study.tell(trial, accuracy, state=ended)
 
 
-def as_text(params: Mapping[str, Any]) -> str:
+def format_params(params: Mapping[str, Any]) -> str:
     """Settings as a person would type them: `lr=0.0003 depth=2`."""
     values = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in params.items()}
     return " ".join(f"{name}={value}" for name, value in values.items())

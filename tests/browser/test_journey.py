@@ -106,7 +106,7 @@ def test_a_person_trains_a_model_by_clicking_and_sees_its_curves_grow(journey_ru
     assert journey_run.config.classes == ("star", "circle", "cross")
     assert (journey_run.config.epochs, journey_run.config.model.num_heads) == (NUM_EPOCHS, 2)
     assert [row["epoch"] for row in journey_run.metrics()] == list(range(NUM_EPOCHS + 1))
-    assert not journey_run.worker_alive()
+    assert not journey_run.is_worker_alive()
 
 
 def test_the_gallery_shows_what_a_cell_of_the_confusion_matrix_counts(

@@ -120,7 +120,7 @@ def test_what_two_processes_began_goes_on_after_a_stop_and_after_a_death_also_in
     run.request("stop")
     wait_for(lambda: not run.state.active)
     assert run.state.phase == "stopped" and "Resume" in run.state.message, run.log()
-    wait_for(lambda: not run.worker_alive())
+    wait_for(lambda: not run.is_worker_alive())
     stopped = run.state.epoch
     assert stopped < 60, "it was stopped too late"
     assert "Traceback" not in run.log()

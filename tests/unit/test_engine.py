@@ -301,7 +301,7 @@ def test_the_keyboard_stops_a_run_and_it_goes_on_later(tiny, every_step):
 
     with pytest.raises(KeyboardInterrupt):
         train(tiny, run, progress, quiet)
-    assert run.state.phase == "stopped" and not run.worker_alive()
+    assert run.state.phase == "stopped" and not run.is_worker_alive()
     train(tiny, run, say=quiet)
     assert_same(trained(tiny), run)
 
@@ -340,7 +340,7 @@ def test_a_training_is_stopped_while_it_waits_for_the_device(tiny, every_step):
     with machine.acquire_device(torch.device("cpu"), quiet):
         train(tiny, run, lambda what, done, total: run.request("stop"), quiet)
         assert run.state.phase == "stopped" and run.metrics() == []
-        assert not run.worker_alive()
+        assert not run.is_worker_alive()
     train(tiny, run, say=quiet)
     assert run.state.phase == "done"
 

@@ -13,7 +13,7 @@ from trainings import keep, write
 
 from minivit.config import TrainConfig
 from minivit.errors import RunError
-from minivit.runs import Run, find_run, fold, list_runs
+from minivit.runs import Run, find_run, group_by_sweep, list_runs
 from minivit.runs import run as runs
 from minivit.runs.files import read_json
 
@@ -151,11 +151,11 @@ def test_runs_are_listed_newest_first_without_what_is_no_run(run, tiny, tmp_path
 def test_trials_of_a_sweep_fold_into_one_line_where_the_newest_stands(run, tiny):
     made = [run, *(Run.create(tiny, sweep=sweep) for sweep in ("b", "a", "", "a", "b"))]
     assert [one.sweep for one in made] == ["", "b", "a", "", "a", "b"]
-    lines = fold(made)
+    lines = group_by_sweep(made)
     assert [[one.id for one in line] for line in lines] == [
         [made[number].id for number in numbers] for numbers in ([0], [1, 5], [2, 4], [3])
     ]
-    assert fold([]) == []
+    assert group_by_sweep([]) == []
 
 
 def test_settings_of_many_runs_are_read_once_and_again_only_where_they_changed(
@@ -267,13 +267,13 @@ def test_a_name_is_shown_without_moving_the_folder_and_can_be_taken_away(run):
 
 def test_only_one_worker_holds_a_run(run, monkeypatch):
     monkeypatch.setattr(runs, "HOLD_SECONDS", 0.1)
-    assert not run.worker_alive()
+    assert not run.is_worker_alive()
     with run.hold():
-        assert run.worker_alive()
+        assert run.is_worker_alive()
         with pytest.raises(RunError, match=f"Another worker is busy with the run {run.id}"), Run.open(run.path).hold():
             raise AssertionError("two workers hold one run")
-        assert run.worker_alive()
-    assert not run.worker_alive()
+        assert run.is_worker_alive()
+    assert not run.is_worker_alive()
 
 
 def test_a_reader_that_tests_the_lock_does_not_keep_a_worker_out(run):
@@ -281,12 +281,12 @@ def test_a_reader_that_tests_the_lock_does_not_keep_a_worker_out(run):
     reader.acquire()
     threading.Timer(0.2, reader.release).start()
     with run.hold():
-        assert run.worker_alive()
+        assert run.is_worker_alive()
 
 
 def test_a_lock_file_left_by_a_dead_worker_holds_nothing(run):
     write(run, "worker.lock", str(os.getpid()))
-    assert not run.worker_alive()
+    assert not run.is_worker_alive()
     with run.hold():
         pass
 

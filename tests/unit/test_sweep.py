@@ -14,8 +14,8 @@ from minivit.cli.commands import main as command
 from minivit.config import TrainConfig
 from minivit.errors import ConfigError, SweepError
 from minivit.runs import Run, default_runs_dir, list_runs
-from minivit.sweep import Sweep, SweepConfig, Vary, find_sweep, follow, list_sweeps, start_workers
-from minivit.sweep.workers import main, take
+from minivit.sweep import Sweep, SweepConfig, Vary, as_completed, find_sweep, list_sweeps, start_workers
+from minivit.sweep.workers import claim, main
 from minivit.worker import PROJECT
 
 pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
@@ -222,7 +222,7 @@ def test_a_killed_workers_trial_is_failed_and_tried_again_from_where_it_was(tiny
     assert sweep.study().trials[0].state.name == "FAIL"
     worker = start(processes, sweep, 0)
     wait_for(lambda: sweep.trials()[1].phase == "running")
-    assert take(sweep, 1).number == 2  # what is left to take is the one put back
+    assert claim(sweep, 1).number == 2  # what is left to take is the one put back
     worker.kill()
     worker.wait()
     assert run.epochs()[: len(kept)] == kept
@@ -254,7 +254,7 @@ def test_workers_started_detached_are_followed_to_the_end(small):
     sweep = Sweep.create(sweep_of(small, "seed=0,1,2", sampler="grid", pruning=False, workers=2))
     start_workers(sweep)
     assert sweep.active
-    assert sorted(tried.number for tried in follow(sweep, 0.05)) == [0, 1, 2]
+    assert sorted(tried.number for tried in as_completed(sweep, 0.05)) == [0, 1, 2]
     assert not sweep.active
     assert "trial 2: seed=2 in " in sweep.log()
 
@@ -310,7 +310,7 @@ def test_two_machines_share_one_study_by_its_url(small, tmp_path, processes, url
     trials = here.trials()
     assert [tried.params["seed"] for tried in trials] == [0, 1, 2, 3]
     assert {tried.phase for tried in trials} == {"done"}
-    assert [tried.here for tried in there.trials()] == [not tried.here for tried in trials]
+    assert [tried.is_local for tried in there.trials()] == [not tried.is_local for tried in trials]
     assert len(list_runs()) + len(list_runs(tmp_path / "elsewhere")) == 4
     assert here.best().number == there.best().number
 

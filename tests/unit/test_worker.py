@@ -72,7 +72,7 @@ def test_a_worker_outlives_its_starter_waits_its_turn_and_trains_to_the_end(run,
         (process,) = processes_of(run)
         assert os.getsid(process) == process != os.getsid(0)  # a closed terminal does not reach it
         wait_for(lambda: "Waiting for another training on the cpu" in run.state.message)
-        assert run.state.phase == "queued" and run.worker_alive()
+        assert run.state.phase == "queued" and run.is_worker_alive()
         assert run.epochs() == [] and run.metrics() == []
     wait_for(lambda: ended(run))
     assert (run.state.phase, run.state.epoch) == ("done", 3)
@@ -155,7 +155,7 @@ def test_our_own_mistake_leaves_a_traceback_in_the_log_and_a_failed_run(run, mon
         "failed",
         "ZeroDivisionError: our mistake. The log has the details.",
     )
-    assert not run.worker_alive()
+    assert not run.is_worker_alive()
 
 
 def test_starting_settles_an_older_command_and_appends_to_the_log(run, monkeypatch):

@@ -9,7 +9,7 @@ from minivit import data
 from minivit.config import TrainConfig
 from minivit.figures import thin
 from minivit.machine import pick_device
-from minivit.runs import Run, State, fold, list_runs
+from minivit.runs import Run, State, group_by_sweep, list_runs
 from minivit.worker import start_worker
 from pages.parts.shell.frame import go, param, run_title, set_params, sweep_title
 
@@ -45,7 +45,7 @@ def run_cards() -> None:
     runs = list_runs()
     if not runs:
         st.markdown("None yet. The button above starts one; **Train** lets you choose classes and settings first.")
-    lines = fold(runs)
+    lines = group_by_sweep(runs)
     for row in range(0, len(lines[:NUM_CARDS]), 3):
         for column, line in zip(st.columns(3), lines[row : row + 3], strict=False):
             with column:

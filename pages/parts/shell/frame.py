@@ -17,7 +17,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from minivit.attention import Head, write_head
 from minivit.errors import MiniViTError
-from minivit.runs import Run, find_run, fold, list_runs
+from minivit.runs import Run, find_run, group_by_sweep, list_runs
 
 T = TypeVar("T")
 
@@ -190,7 +190,7 @@ def run_options(runs: Sequence[Run], *opened: str) -> dict[str, str]:
     Runs of the `opened` sweeps stand one by one.
     """
     titles = {}
-    for first, *others in fold(runs):
+    for first, *others in group_by_sweep(runs):
         if first.sweep and first.sweep not in opened:
             titles[first.id] = f"{sweep_title(first.sweep)} · {len(others) + 1} runs"
         else:

@@ -10,11 +10,11 @@ from minivit.runs import find_run
 from minivit.sweep import (
     Sweep,
     SweepConfig,
-    Tried,
+    TrialInfo,
     Vary,
-    as_text,
-    best_of,
+    best_trial,
     find_sweep,
+    format_params,
     list_sweeps,
     start_workers,
     sweep_settings,
@@ -72,12 +72,13 @@ def live_sweep(sweep: Sweep) -> None:
     if st.session_state.setdefault(f"sweeps_active_{sweep.id}", active) != active:
         del st.session_state[f"sweeps_active_{sweep.id}"]
         st.rerun()
-    best = best_of(trials)
+    best = best_trial(trials)
     _headline(sweep, active, trials)
     _buttons(sweep, active, trials)
     if best:
         st.markdown(
-            f"Best: **{best.accuracy:.1%}** test accuracy, trial {best.number}, {escape_markdown(as_text(best.params))}"
+            f"Best: **{best.accuracy:.1%}** test accuracy, trial {best.number}, "
+            f"{escape_markdown(format_params(best.params))}"
         )
         if run := sweep.run_of(best):
             run_links(run)
@@ -91,7 +92,7 @@ def live_sweep(sweep: Sweep) -> None:
     _table(sweep, trials)
 
 
-def _headline(sweep: Sweep, active: bool, trials: list[Tried]) -> None:
+def _headline(sweep: Sweep, active: bool, trials: list[TrialInfo]) -> None:
     counts = {phase: sum(tried.phase == phase for tried in trials) for phase in ("done", "pruned", "failed", "running")}
     waiting = len(trials) - sum(counts.values())
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -109,7 +110,7 @@ def _headline(sweep: Sweep, active: bool, trials: list[Tried]) -> None:
         st.error(escape_markdown(sweep.problem), icon=":material/error:")
 
 
-def _buttons(sweep: Sweep, active: bool, trials: list[Tried]) -> None:
+def _buttons(sweep: Sweep, active: bool, trials: list[TrialInfo]) -> None:
     failed = sum(tried.phase == "failed" and not tried.retried for tried in trials)
     with st.container(horizontal=True):
         if active and st.button("Stop", key="sweeps_stop", icon=":material/stop:"):
@@ -124,7 +125,7 @@ def _buttons(sweep: Sweep, active: bool, trials: list[Tried]) -> None:
             st.rerun()
 
 
-def _lines(sweep: Sweep, trials: list[Tried]) -> None:
+def _lines(sweep: Sweep, trials: list[TrialInfo]) -> None:
     """A line for each trial across the settings to its accuracy."""
     if not trials:
         return
@@ -132,7 +133,7 @@ def _lines(sweep: Sweep, trials: list[Tried]) -> None:
     axes = [_axis(one, [tried.params[one.name] for tried in trials]) for one in sweep.config.vary]
     axes.append(range_axis("accuracy (%)", accuracies, min(accuracies), max(accuracies), form=".1f"))
     names = [
-        f"trial {tried.number}, {tried.phase}: {as_text(tried.params)}, {accuracy:.1f} %"
+        f"trial {tried.number}, {tried.phase}: {format_params(tried.params)}, {accuracy:.1f} %"
         for tried, accuracy in zip(trials, accuracies, strict=True)
     ]
     st.plotly_chart(parallel_coordinates(axes, names, accuracies), key=f"sweeps_lines_{sweep.id}")
@@ -146,7 +147,7 @@ def _axis(vary: Vary, values: list[Any]) -> Axis:
     return range_axis(title, values, vary.low, vary.high, log=vary.log)
 
 
-def _table(sweep: Sweep, trials: list[Tried]) -> None:
+def _table(sweep: Sweep, trials: list[TrialInfo]) -> None:
     """All trials; the pages of the run of a chosen one."""
     rows = [
         {
@@ -160,7 +161,7 @@ def _table(sweep: Sweep, trials: list[Tried]) -> None:
         column_config={"test accuracy": st.column_config.NumberColumn(format="percent")},
     ).selection.rows  # fmt: skip
     for row in chosen:
-        if trials[row].here:
+        if trials[row].is_local:
             run_links(find_run(trials[row].run_id))
 
 
