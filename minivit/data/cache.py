@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from minivit.data.image_set import ClassImages
 from minivit.data.memmap import memory_limit
 from minivit.errors import DataError
+from minivit.files import atomic_write
 
 FORMAT_VERSION = 2
 HEADER_BYTES = 1024  # at the beginning of a file, mostly blank
@@ -64,17 +64,11 @@ def _read(path: Path, key: str) -> ClassImages:
 
 
 def _write(path: Path, key: str, pieces: Iterable[ClassImages]) -> None:
-    """Writes beside and renames when all is on the disk, so that half a file is never taken for whole."""
-    beside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with beside.open("wb") as file:
-            _fill(file, key, pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        _fill(file, key, pieces)
+        file.flush()
+        os.fsync(file.fileno())  # after a power cut, too, the name stands for the complete content
 
 
 def _fill(file: BinaryIO, key: str, pieces: Iterable[ClassImages]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from minivit.errors import RunError
+from minivit.files import atomic_write
 
 TAIL_BYTES = 2**18  # more than the last lines that anybody looks at
 ROWS_REMEMBERED = 100_000  # rows of all growing files together, some 60 MB
@@ -35,14 +36,12 @@ def make_unused(root: Path, stem: str) -> Path:
 
 
 def replace_file(path: Path, content: Mapping[str, Any] | bytes) -> None:
-    """Writes a file beside and renames it, so that a reader sees the old or the new, never half."""
+    """Replaces a file atomically, a mapping as JSON. Raises RunError where it cannot be written."""
     data = content if isinstance(content, bytes) else (json.dumps(content, indent=2) + "\n").encode()
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        beside.write_bytes(data)
-        beside.replace(path)
+        with atomic_write(path) as file:
+            file.write(data)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise unwritable(path, error) from None
 
 

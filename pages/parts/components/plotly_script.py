@@ -1,11 +1,11 @@
 """Files that the browser loads from this server and not from the net."""
 
-import os
-import shutil
 from functools import cache
 from pathlib import Path
 
 import plotly
+
+from minivit.files import atomic_write
 
 STATIC = Path(__file__).parents[3] / "static"  # Streamlit serves it: it lies beside dashboard.py
 
@@ -20,7 +20,6 @@ def plotly_script(static: Path = STATIC) -> str:
     if not target.exists():
         static.mkdir(exist_ok=True)
         source = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-        copy = target.with_name(f"plotly-{os.getpid()}.js")
-        shutil.copyfile(source, copy)
-        copy.replace(target)  # whole or not at all, also for a browser that asks just now
+        with atomic_write(target) as file:
+            file.write(source.read_bytes())
     return f"/app/static/{target.name}"
