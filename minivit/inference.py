@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from minivit.data import Images, load_split
+from minivit.fused import FusedViT
 from minivit.model import MiniViT
 from minivit.runs import Run
 
@@ -98,11 +99,14 @@ def predict_run(run: Run, epoch: int | None = None) -> Predictions:
     return predict(model, test_set.images, test_set.labels)
 
 
-def logits(model: MiniViT, images: Images) -> Tensor:
-    """Logits (N, K) of images uint8 (N, C, H, W), on the model's device, without dropout or gradients."""
-    device = model.mean.device
+def logits(model: MiniViT, images: Images, in_patches: bool = False) -> Tensor:
+    """Logits (N, K) of images (N, C, H, W), uint8 or float 0..1, on the model's device, without dropout or gradients.
+
+    With `in_patches` the images are already cut into patches, as `FusedViT` takes them.
+    """
+    device, forward = model.mean.device, FusedViT(model, in_patches)
     with eval_mode(model):
-        return torch.cat([model(as_float(batch.to(device))) for batch in images.split(EVAL_BATCH[device.type])])
+        return torch.cat([forward(as_float(batch.to(device))) for batch in images.split(EVAL_BATCH[device.type])])
 
 
 @contextmanager

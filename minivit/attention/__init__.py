@@ -16,7 +16,6 @@ from minivit.attention.maps import (
     position_content,
     position_similarity,
     read_head,
-    read_layers,
     relevance,
     rollout,
     term_shares,

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from minivit.attention.maps import class_score, to_model
 from minivit.errors import DataError
-from minivit.inference import eval_mode
+from minivit.fused import forward_cls
+from minivit.inference import eval_mode, logits
 from minivit.model import MiniViT, keep_patches
 from minivit.stats import wilcoxon_p
 
@@ -52,16 +53,16 @@ def occlusion(
         image, patch = rows // P, rows % P
         if how == "mean":
             gone = (pixels == patch.view(-1, 1, 1))[:, None]
-            return model(torch.where(gone, mean[image], images[image]))
+            return logits(model, torch.where(gone, mean[image], images[image]))
         keep = place[:-1] + (place[:-1] >= patch[:, None])  # all but one, in order
-        return model(images[image], keep=keep)
+        return forward_cls(model, model.embed(images[image], keep))[0]
 
-    def score(logits: Tensor, image: Tensor) -> Tensor:
-        return class_score(logits, *chosen[:, image])
+    def score(values: Tensor, image: Tensor) -> Tensor:
+        return class_score(values, *chosen[:, image])
 
     with eval_mode(model):
         every = torch.arange(len(images), device=images.device)
-        whole = torch.cat([score(model(images[some]), some) for some in _chunks(every, model)])
+        whole = torch.cat([score(logits(model, images[some]), some) for some in _chunks(every, model)])
         rows = torch.arange(len(images) * P, device=images.device)
         less = torch.cat([score(without(some), some // P) for some in _chunks(rows, model)])
     return whole[:, None] - less.view(-1, P)
@@ -118,7 +119,7 @@ def _follow(
     def curves(rows: Tensor) -> Tensor:
         tokens = model.embed(images[image[rows]])
         steps = (keep_patches(tokens, orders[rows, gone:]) for gone in range(orders.shape[1] + 1))
-        return torch.stack([probability(model.forward_tokens(left)[0], rows) for left in steps], dim=1)
+        return torch.stack([probability(forward_cls(model, left)[0], rows) for left in steps], dim=1)
 
     with eval_mode(model):
         return torch.cat([curves(rows) for rows in _chunks(torch.arange(len(orders), device=device), model)])

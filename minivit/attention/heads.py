@@ -17,9 +17,9 @@ from minivit.attention.maps import (
     cls_map,
     distance,
     position_content,
-    read_layers,
     rollout,
     term_shares,
+    to_model,
 )
 from minivit.config import ViTConfig
 from minivit.inference import eval_mode
@@ -74,7 +74,8 @@ def survey(model: MiniViT, images: Tensor) -> Survey:
     far, maps = torch.zeros(L, H, device=device), torch.zeros(L, H, model.config.num_patches, device=device)
     with eval_mode(model):
         for batch in _batches(model, images):
-            for layer, (_, _, attn) in enumerate(read_layers(model, batch)):
+            _, layers = model(to_model(model, batch), return_attn=True)
+            for layer, attn in enumerate(layers):
                 far[layer] += distance(attn, model.config.patch_size).sum(0) / len(images)
                 maps[layer] += attn[:, :, 0, 1:].sum(0) / len(images)
     return Survey(far.cpu().numpy(), maps.cpu().numpy())

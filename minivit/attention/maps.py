@@ -6,13 +6,13 @@ B images, H heads, N tokens, D embed_dim. Images are uint8 0..255 or float 0..1,
 """
 
 import math
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from minivit.errors import ConfigError
+from minivit.fused import forward_cls
 from minivit.inference import EVAL_BATCH, as_float, eval_mode
 from minivit.model import Block, MiniViT
 
@@ -35,29 +35,19 @@ def write_head(head: Head) -> str:
     return head if isinstance(head, str) else str(head + 1)
 
 
-def attend(model: MiniViT, images: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def attend(model: MiniViT, images: Tensor, keep_idx: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Probabilities (B, K) and the whole attention (B, L, H, N, N) of images, without gradients.
 
-    `keep`, int64 (B, n), are the patches that stay; the tokens of the others are dropped, so that N is n + 1.
+    `keep_idx`, int64 (B, n), are the patches that stay; the tokens of the others are dropped, so that N is n + 1.
     """
     with eval_mode(model):
-        logits, attn = model(to_model(model, images), return_attn=True, keep=keep)
+        logits, attn = model(to_model(model, images), return_attn=True, keep_idx=keep_idx)
     return logits.softmax(1), torch.stack(attn, dim=1)
 
 
 def to_model(model: MiniViT, images: Tensor) -> Tensor:
     """Images as `model` takes them: float 0..1, on its device."""
     return as_float(images.to(model.mean.device))
-
-
-def read_layers(model: MiniViT, images: Tensor) -> Iterator[tuple[Block, Tensor, Tensor]]:
-    """Layer by layer: the block, what its attention reads (B, N, D), and its attention (B, H, N, N)."""
-    x = model.embed(to_model(model, images))
-    for module in model.blocks:
-        block: Block = module  # type: ignore[assignment]
-        read = x if block.post_norm else block.norm1(x)
-        x, attn = block(x, num_queries=x.shape[1])
-        yield block, read, attn
 
 
 def cls_map(attn: Tensor, heads: Head = "mean") -> Tensor:
@@ -123,14 +113,18 @@ def value_weighted(model: MiniViT, images: Tensor) -> list[Tensor]:
     at. Kobayashi et al. (2004.10102, equation 5). Units are those of the embedding, not shares of 1.
     """
     with eval_mode(model):
-        return [attn * _value_norms(block, read)[:, :, None] for block, read, attn in read_layers(model, images)]
+        _, out = model.forward_tokens(model.embed(to_model(model, images)), ("attn_input", "attn"))
+        return [
+            attn * _value_norms(block, x)[:, :, None]  # type: ignore[arg-type]
+            for block, x, attn in zip(model.blocks, out["attn_input"], out["attn"], strict=True)
+        ]
 
 
-def _value_norms(block: Block, read: Tensor) -> Tensor:
-    """‖f(x_j)‖ of every head and token, (B, N, D) -> (B, H, N)."""
-    H, D = block.attn.num_heads, read.shape[-1]
+def _value_norms(block: Block, x: Tensor) -> Tensor:
+    """‖f(x_j)‖ of every head and token, from what the attention reads, (B, N, D) -> (B, H, N)."""
+    H, D = block.attn.num_heads, x.shape[-1]
     W_v, b_v = block.attn.qkv.weight[2 * D :], block.attn.qkv.bias[2 * D :]
-    v = torch.nn.functional.linear(read, W_v, b_v).unflatten(-1, (H, -1))  # (B, N, H, D / H)
+    v = torch.nn.functional.linear(x, W_v, b_v).unflatten(-1, (H, -1))  # (B, N, H, D / H)
     W_o = block.attn.proj.weight.view(D, H, -1)
     return torch.einsum("bnhd,ehd->bhne", v, W_o).norm(dim=-1)
 
@@ -187,31 +181,25 @@ def term_shares(terms: Tensor) -> Tensor:
 
 
 def head_effects(model: MiniViT, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether images are called by their labels (B,): bool (depth, H, B) with each head silenced, and (B,) with none.
+    """Whether images are predicted correctly: bool (depth, H, B) with each head ablated, and (B,) with none.
 
-    A silenced head's output is put to zero before `attn.proj`, one head at a time. Michel et al. (1905.10650). What
-    comes before its layer is computed once.
+    An ablated head's context is zero before `attn.proj`, one head at a time. Michel et al. (1905.10650). The layers
+    before it are computed once.
     """
-    without, whole, size = [], [], EVAL_BATCH[model.mean.device.type]
-    heads = torch.eye(model.config.num_heads, dtype=torch.bool, device=model.mean.device)
+    L, H, device = model.config.depth, model.config.num_heads, model.mean.device
+    ablated, complete, size = [], [], EVAL_BATCH[device.type]
+    masks = ~torch.eye(L * H, dtype=torch.bool, device=device).view(L, H, L, H)  # one without each head
     with eval_mode(model):
-        for batch, target in zip(images.split(size), labels.split(size), strict=True):
-            right = target.to(heads.device)
-            reads = [model.embed(to_model(model, batch))]
-            for block in model.blocks[:-1]:
-                reads.append(block(reads[-1], reads[-1].shape[1])[0])
-            whole.append(_answer(model, reads[-1], len(reads) - 1) == right)
-            each = [[_answer(model, x, layer, head) == right for head in heads] for layer, x in enumerate(reads)]
-            without.append(torch.stack([torch.stack(layer) for layer in each]))
-    return torch.cat(without, dim=-1), torch.cat(whole)
-
-
-def _answer(model: MiniViT, x: Tensor, first: int, silenced: Tensor | None = None) -> Tensor:
-    """The class said of tokens that block `first` reads (B, N, D), with heads of that block silenced, bool (H,)."""
-    for block in model.blocks[first:]:
-        x, _ = block(x, 1 if block is model.blocks[-1] else x.shape[1], silenced)
-        silenced = None
-    return model.head(model.norm(x[:, 0])).argmax(1)
+        for batch, target in zip(images.split(size), labels.to(device).split(size), strict=True):
+            logits, out = model.forward_tokens(model.embed(to_model(model, batch)), ["tokens"])
+            complete.append(logits.argmax(1) == target)
+            correct = [
+                forward_cls(model, out["tokens"][layer], masks[layer, head], first=layer)[0].argmax(1) == target
+                for layer in range(L)
+                for head in range(H)
+            ]
+            ablated.append(torch.stack(correct).view(L, H, -1))
+    return torch.cat(ablated, dim=-1), torch.cat(complete)
 
 
 def distance(attn: Tensor, patch_size: int) -> Tensor:

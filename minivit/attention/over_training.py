@@ -22,6 +22,7 @@ from minivit.attention.maps import (
     image_share,
     to_model,
 )
+from minivit.fused import forward_cls
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint
 
@@ -81,7 +82,7 @@ def look(model: MiniViT, images: Tensor) -> Look:
     probs, maps = [], []
     with eval_mode(model):
         for batch in images.split(LOOK_BATCH):
-            logits, attn = model.forward_tokens(model.embed(to_model(model, batch)))
+            logits, attn = forward_cls(model, model.embed(to_model(model, batch)))
             probs.append(logits.softmax(1))
             maps.append(torch.stack([torch.stack([cls_map(one, head) for head in heads], 1) for one in attn], 1))
     return Look(torch.cat(probs).cpu().numpy(), torch.cat(maps).cpu().numpy())

@@ -19,6 +19,7 @@ from minivit.bench.result import Figure
 from minivit.config import TrainConfig, preset
 from minivit.data import ImageSet, load_split
 from minivit.engine import Glance, Training
+from minivit.fused import FusedViT
 from minivit.machine import choose_threads
 from minivit.model import MiniViT
 from minivit.runs import Run
@@ -74,9 +75,9 @@ def _per_epoch(
 def _against_peak(training: Training, images_per_second: float) -> Iterator[Figure]:
     """Useful operations a second beside what a product of large matrices reaches on one thread."""
     images = torch.rand(64, 3, training.config.model.img_size, training.config.model.img_size)
-    model = MiniViT(training.config.model)
+    forward = FusedViT(MiniViT(training.config.model))
     with FlopCounterMode(display=False) as counted:
-        model(images).sum().backward()
+        forward(images).sum().backward()
     per_image = counted.get_total_flops() / len(images)
     left, right = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
     seconds = min(_timed(lambda: left @ right) for _ in range(10))

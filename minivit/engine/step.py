@@ -17,6 +17,7 @@ from minivit.config import TrainConfig
 from minivit.engine.control import Say
 from minivit.engine.distributed import ALONE, Group
 from minivit.engine.optim import FlatParameters, make_optimizer
+from minivit.fused import FusedViT
 from minivit.inference import as_float
 from minivit.model import MiniViT
 
@@ -37,8 +38,16 @@ class Step:
     plain on a CPU.
     """
 
-    def __init__(self, config: TrainConfig, model: MiniViT, group: Group = ALONE, many_small: bool = True) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: MiniViT,
+        group: Group = ALONE,
+        many_small: bool = True,
+        in_patches: bool = False,
+    ) -> None:
         self.config, self.model, self.group = config, model, group
+        self.forward = FusedViT(model, in_patches)
         self.device = model.mean.device
         self.flat = FlatParameters(model)
         self.optimizer = make_optimizer(config, self.flat)
@@ -84,7 +93,7 @@ class Step:
 
     def plain(self, batch: Tensor, target: Tensor, factors: Tensor) -> None:
         """The step, operation by operation; images here and below are float 0..1."""
-        total, sums = self._losses(self.model, batch, target)
+        total, sums = self._losses(self.forward, batch, target)
         gradients = torch.autograd.grad(total * factors[0], self.flat.parameters)
         self._change(self.flat.join(gradients), sums, factors)
 
@@ -117,16 +126,16 @@ class Step:
         """Gradient (P,) and sums as a function of one tensor, of which Inductor makes a faster graph than of many."""
 
         def mean_loss(values: Tensor) -> tuple[Tensor, Tensor]:
-            views = self.flat.views(values)
-            total, sums = self._losses(lambda images: functional_call(self.model, views, (images,)), batch, target)
+            views = {f"model.{name}": view for name, view in self.flat.views(values).items()}
+            total, sums = self._losses(lambda images: functional_call(self.forward, views, (images,)), batch, target)
             return total * factors[0], sums
 
         return grad(mean_loss, has_aux=True)(self.flat.values)
 
-    def _losses(self, model: Callable[[Tensor], Tensor], batch: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _losses(self, forward: Callable[[Tensor], Tensor], batch: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the losses of a batch, and the (2,) sums of losses and of right answers."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            scores = model(batch).float()
+            scores = forward(batch).float()
         total = F.cross_entropy(scores, target, label_smoothing=self.config.label_smoothing, reduction="sum")
         labels = target if target.ndim == 1 else target.argmax(1)
         return total, torch.stack([total.detach(), (scores.argmax(1) == labels).sum()])

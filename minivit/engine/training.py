@@ -20,6 +20,7 @@ from minivit.engine.optim import learning_rate
 from minivit.engine.step import Step
 from minivit.engine.whitening import plain_weights, whiten
 from minivit.errors import RunError, TrainingError
+from minivit.fused import has_fused_path
 from minivit.inference import as_float, logits
 from minivit.machine import choose_threads
 from minivit.model import MiniViT
@@ -49,10 +50,10 @@ class Training:
         if config.whiten:
             whiten(self.model, train_set.images)
         self.model.to(device)
-        self.learn = Step(config, self.model, group, many_small=choose_threads(config.changed(threads=0)) == 1)
-
         changes_images = config.augment != "none" or config.mixup or config.cutmix
-        self.in_patches = self.model.absorbs and not changes_images and isinstance(train_set.images, Tensor)
+        self.in_patches = has_fused_path(config.model) and not changes_images and isinstance(train_set.images, Tensor)
+        many_small = choose_threads(config.changed(threads=0)) == 1
+        self.learn = Step(config, self.model, group, many_small, self.in_patches)
         self.source = BatchSource(self._cut(train_set), device)
         mine = test_set if group.size == 1 else test_set.select(group.share(torch.arange(len(test_set))))
         self.test_source = BatchSource(self._cut(mine), device)
@@ -198,7 +199,7 @@ class Training:
         """Mean loss and accuracy on the test images."""
         labels = self.test_source.labels
         with self._averaged():
-            scores = logits(self.model, self.test_source.images)
+            scores = logits(self.model, self.test_source.images, self.in_patches)
         losses = F.cross_entropy(scores, labels, reduction="none")
         sums = torch.stack([losses.to(self.learn.sums.dtype).sum(), (scores.argmax(1) == labels).sum()])
         self.group.add_up(sums)

@@ -176,10 +176,10 @@ def test_heads_are_silenced_when_a_person_asks(open_page: Open, trained: Run) ->
     captions = set()
     for layer, row in enumerate(sent(page, "Heads")["rows"]):
         for head, tile in enumerate(row["tiles"]):
-            silenced = torch.zeros(2, 2, dtype=torch.bool)
-            silenced[layer, head] = True
+            head_mask = torch.ones(2, 2, dtype=torch.bool)
+            head_mask[layer, head] = False
             with torch.no_grad():
-                right = model(test_set.images / 255, silenced=silenced).argmax(1) == test_set.labels
+                right = model(test_set.images / 255, head_mask=head_mask).argmax(1) == test_set.labels
             gained, lost = int((right & ~whole).sum()), int((whole & ~right).sum())
             change = (gained - lost) / len(whole)
             low, high = paired_change(gained, lost, len(whole))

@@ -223,9 +223,9 @@ def test_the_effect_of_a_head_is_which_answers_are_right_without_it(kind):
     assert without.shape == (3, 4, 100)
     assert whole.tolist() == [False] * 10 + [True] * 90
     for layer, head in np.ndindex(3, 4):
-        silenced = torch.zeros(3, 4, dtype=torch.bool)
-        silenced[layer, head] = True
-        assert torch.equal(without[layer, head], model(images, silenced=silenced).argmax(1) == labels)
+        head_mask = torch.ones(3, 4, dtype=torch.bool)
+        head_mask[layer, head] = False
+        assert torch.equal(without[layer, head], model(images, head_mask=head_mask).argmax(1) == labels)
     assert without.float().mean(-1).min() < 0.8
 
 
@@ -269,7 +269,7 @@ def test_the_image_specific_part_is_what_the_average_image_lacks():
 
 def test_attend_can_drop_patches():
     model, images = random_model(), random_images(2)
-    probs, attn = attention.attend(model, images, keep=torch.tensor([[0, 5], [7, 3]]))
+    probs, attn = attention.attend(model, images, keep_idx=torch.tensor([[0, 5], [7, 3]]))
     assert attn.shape == (2, 3, 4, 3, 3)
     picture = images[1].numpy()
     theirs = yardstick.vit_forward(weights_of(model), picture, keep=[7, 3], **settings_of(model))

@@ -17,6 +17,7 @@ from minivit.engine import (
 )
 from minivit.engine import step as step_module
 from minivit.errors import ConfigError, DataError, RunError, TrainingError
+from minivit.fused import FusedViT
 from minivit.inference import predict_run
 from minivit.model import MiniViT
 from minivit.runs import Run
@@ -248,7 +249,7 @@ def test_too_little_memory_is_told_with_the_settings_that_ask_for_it(tiny, monke
     def forward(*_, **__):
         raise error
 
-    monkeypatch.setattr(MiniViT, "forward", forward)
+    monkeypatch.setattr(FusedViT, "forward", forward)
     run = Run.create(tiny)
     with pytest.raises(TrainingError, match="memory for 16 patches an image and a batch of 32"):
         train(tiny, run, say=quiet)
@@ -261,7 +262,7 @@ def test_another_mistake_is_not_taken_for_too_little_memory(tiny, monkeypatch):
     def forward(*_, **__):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(MiniViT, "forward", forward)
+    monkeypatch.setattr(FusedViT, "forward", forward)
     run = Run.create(tiny)
     with pytest.raises(RuntimeError, match="mat1"):
         train(tiny, run, say=quiet)

@@ -1,0 +1,103 @@
+"""Two exact shortcuts to the logits, for training and for evaluating many images.
+
+Both give the logits of `model(images)`, up to float rounding, with far fewer operations. They compute no attention
+between patches in the last block, so that looking at attention is for `model(images, return_attn=True)`.
+
+**Only the CLS row of the last block reaches the head** (`cls_attention`). With a single query q, the scores
+q · (W_k x_j + b_k) are (W_kᵀ q) · x_j plus q · b_k, which is the same for every token j, so that softmax ignores it.
+The weights a_j sum to 1, so that Σ_j a_j (W_v x_j + b_v) = W_v (Σ_j a_j x_j) + b_v. Keys and values are never formed.
+
+**One post-norm block on a patch embedding** (`forward_patches`). CLS enters the block as it is embedded, the same for
+every image, and so is W_kᵀ q. A patch enters as x_j = W p_j + c_j, where p_j are its pixels and c_j is the bias (with
+the normalisation of the pixels folded in) plus its position. Its score is (Wᵀ W_kᵀ q) · p_j + (W_kᵀ q) · c_j, one
+filter of its pixels and a constant, and Σ_j a_j x_j = W (Σ_j a_j p_j) + Σ_j a_j c_j. No token is formed either.
+
+B images, N tokens, D embed_dim, H heads of D / H dimensions, K classes, C channels, p patch size.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minivit.config import ViTConfig
+from minivit.data import patches
+from minivit.model import Attention, Block, MiniViT
+
+
+class FusedViT(nn.Module):
+    """The logits of `model` by the shortcuts that its configuration allows; `model` is shared, not copied.
+
+    With `in_patches` it takes the images as `minivit.data.patches` cuts them, (B, N-1, C·p·p), which only a model that
+    `has_fused_path` can read. It is a module so that `functional_call` can replace the weights.
+    """
+
+    def __init__(self, model: MiniViT, in_patches: bool = False) -> None:
+        super().__init__()
+        self.model, self.in_patches = model, in_patches
+        assert has_fused_path(model.config) or not in_patches
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) or patches (B, N-1, C·p·p), float 0..1 -> logits (B, K)."""
+        if self.in_patches:
+            return forward_patches(self.model, images)
+        if has_fused_path(self.model.config):
+            return forward_patches(self.model, patches(images, self.model.config.patch_size).flatten(2))
+        return forward_cls(self.model, self.model.embed(images))[0]
+
+
+def has_fused_path(config: ViTConfig) -> bool:
+    """Whether `forward_patches` is the whole model: a single block that reads the tokens as they are embedded."""
+    return config.depth == 1 and config.norm == "post" and config.stem == "patch" and not config.drop_rate
+
+
+def forward_cls(
+    model: MiniViT, x: Tensor, head_mask: Tensor | None = None, first: int = 0
+) -> tuple[Tensor, list[Tensor]]:
+    """Logits (B, K), and the attention weights of CLS in each layer (B, H, 1, N), of tokens (B, N, D).
+
+    `first` is the block that the tokens enter, from 0. `head_mask`, bool (depth, H), is False for ablated heads.
+    """
+    rows = []
+    for layer in range(first, model.config.depth - 1):
+        x, out = model.blocks[layer](x, None if head_mask is None else head_mask[layer])
+        rows.append(out["attn"][:, :, :1].clone())  # a view would keep all rows in memory
+    block = model.blocks[-1]
+    assert isinstance(block, Block)
+    context, row = cls_attention(block.attn, x if block.post_norm else block.norm1(x))
+    if head_mask is not None:
+        context = context * head_mask[-1, :, None]
+    attn_output = block.attn.drop(block.attn.proj(context.flatten(1)[:, None]))
+    x = block.add_attn_output(x[:, :1], attn_output)
+    return model.head(model.norm(x[:, 0])), [*rows, row[:, :, None]]
+
+
+def cls_attention(attn: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
+    """CLS's context per head (B, H, D / H) and attention weights (B, H, N) from what the attention reads (B, N, D)."""
+    W_q, W_k, W_v = attn.qkv.weight.view(3, attn.num_heads, -1, x.shape[-1])  # (H, D / H, D) each
+    b_q, _, b_v = attn.qkv.bias.view(3, attn.num_heads, -1)
+    q = torch.einsum("bd,hed->bhe", x[:, 0], W_q) + b_q
+    key_query = torch.einsum("bhe,hed->bhd", q * attn.scale, W_k)
+    weights = (key_query @ x.mT).softmax(-1)
+    return torch.einsum("bhd,hed->bhe", weights @ x, W_v) + b_v, weights
+
+
+def forward_patches(model: MiniViT, pixels: Tensor) -> Tensor:
+    """Logits (B, K) of the pixels of each patch (B, N-1, C·p·p), float 0..1, for a model that `has_fused_path`."""
+    block, proj = model.blocks[0], model.patch_embed.proj
+    assert isinstance(block, Block) and proj.bias is not None
+    H, D = block.attn.num_heads, model.config.embed_dim
+    W_q, W_k, W_v = block.attn.qkv.weight.view(3, H, -1, D).unbind()  # (H, D / H, D) each
+    b_q, _, b_v = block.attn.qkv.bias.view(3, H, -1).unbind()
+    weight = proj.weight / model.std
+    filters = weight.flatten(1)  # (D, C·p·p)
+    cls = model.cls_token[0] + model.pos_embed[0, :1]
+    bias = proj.bias - (weight * model.mean).sum((1, 2, 3))
+    constants = torch.cat([cls, bias + model.pos_embed[0, 1:]])  # (N, D), CLS and each c_j
+    q = F.linear(cls, W_q.flatten(0, 1), b_q.flatten()).view(H, 1, -1)
+    key_query = (q * block.attn.scale @ W_k)[:, 0]  # (H, D)
+    scores = F.pad((pixels @ (key_query @ filters).T).mT, (1, 0)) + key_query @ constants.T  # (B, H, N)
+    attn = scores.softmax(-1)
+    mean_token = F.linear(attn[:, :, 1:] @ pixels, filters) + attn @ constants  # (B, H, D)
+    context = torch.einsum("bhd,hed->bhe", mean_token, W_v) + b_v  # (B, H, D / H)
+    x = block.add_attn_output(cls, block.attn.proj(context.flatten(1)))
+    return model.head(model.norm(x))
