@@ -1,19 +1,18 @@
 """Predictions: test images in green and red, and where the model confuses what."""
 
-from typing import get_args
-
 import streamlit as st
 
 from minivit.data import num_without_class
-from minivit.inference import Order, precision_recall
+from minivit.inference import precision_recall
 from minivit.stats import wilson
 from pages.parts.components.confusion import confusion
 from pages.parts.components.gallery import Title, gallery
+from pages.parts.predictions.filters import pick_filter, pick_order
 from pages.parts.predictions.mistakes import mistakes
 from pages.parts.shell import cache
-from pages.parts.shell.frame import frame, go, pick_epoch, pick_run, side_by_side
+from pages.parts.shell.frame import bind_to_url, frame, go, int_param, pick_epoch, pick_run, set_params, side_by_side
 
-ANSWERS: dict[str | None, bool] = {"right": True, "wrong": False}
+ANSWERS = {"right": True, "wrong": False}
 PER_PAGE = 96
 MAX_CLASSES = 200  # of a confusion matrix, which has a cell for every two
 
@@ -30,17 +29,12 @@ with frame(
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
 
     table, images = side_by_side(pictures=1.7)
-    st.session_state.update(st.session_state.pop("predictions_cell_classes", {}))  # before their boxes are drawn
     with images:
         boxes = st.container(key="two_a_row").columns(4)
-        true = boxes[0].selectbox("True class", classes, index=None, key="true", bind="query-params", placeholder="all")
-        predicted = boxes[1].selectbox(
-            "Predicted class", classes, index=None, key="predicted", bind="query-params", placeholder="all"
-        )
-        answer = boxes[2].selectbox(
-            "Answer", list(ANSWERS), index=None, key="answer", bind="query-params", placeholder="right or wrong"
-        )
-        order = boxes[3].selectbox("Sorted by", get_args(Order), key="order", bind="query-params")
+        true = pick_filter(boxes[0], "True class", "true", classes, "all")
+        predicted = pick_filter(boxes[1], "Predicted class", "predicted", classes, "all")
+        answer = pick_filter(boxes[2], "Answer", "answer", tuple(ANSWERS), "right or wrong")
+        order = pick_order(boxes[3])
     with table:
         low, high = wilson(int(said.correct.sum()), len(said.labels))
         st.metric("test accuracy", f"{said.accuracy:.1%}", width="content")
@@ -62,7 +56,7 @@ with frame(
             st.caption(f"Too large to draw for {len(classes):,} classes; choose a true and a predicted class instead.")
         if cell is not None:
             picked_true, picked_predicted = (classes[c] for c in cell) if cell else (None, None)
-            st.session_state["predictions_cell_classes"] = {"true": picked_true, "predicted": picked_predicted}
+            set_params(true=picked_true, predicted=picked_predicted, page=None)
             st.rerun()
         if shown and true != predicted:
             mistakes(run, epoch, *shown)
@@ -77,10 +71,17 @@ with frame(
         )
     with images:
         chosen = said.select(
-            true=numbers.get(true), predicted=numbers.get(predicted), correct=ANSWERS.get(answer), order=order
+            true=numbers.get(true),
+            predicted=numbers.get(predicted),
+            correct=ANSWERS[answer] if answer else None,
+            order=order,
         )
         pages = range(1, (len(chosen) - 1) // PER_PAGE + 2)
-        page = st.selectbox("Page", pages, key="page", bind="query-params", width=120) if len(pages) > 1 else 1
+        page = 1
+        if len(pages) > 1:
+            page = bind_to_url(
+                "page", int_param("page", pages, 1), lambda **how: st.selectbox("Page", pages, width=120, **how)
+            )
         num_fitting = len(chosen)
         chosen = chosen[(page - 1) * PER_PAGE : page * PER_PAGE]
         st.caption(f"{len(chosen)} of {num_fitting} images. T: true class, P: predicted class with its probability.")
@@ -96,4 +97,4 @@ with frame(
         ]
         picked = gallery(test_set.images[chosen].numpy(), titles, key="predictions_gallery", label="Test images")
         if picked is not None:
-            go("attention", run=run.id, epoch=epoch, image=picked, true=true, predicted=predicted, answer=answer)
+            go("attention", **{**st.query_params.to_dict(), "run": run.id, "epoch": epoch, "image": picked})

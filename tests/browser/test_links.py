@@ -94,7 +94,6 @@ def test_the_back_button_undoes_one_choice_after_the_other_and_holds_nobody(
     expect(true).to_have_value("star")
     page.go_back()
     expect(page).not_to_have_url(re.compile("predicted=circle"))
-    page.go_back()
     expect(true).to_have_value("")
     page.go_back()
     expect(epoch).to_have_attribute("aria-valuetext", "4")
@@ -102,6 +101,41 @@ def test_the_back_button_undoes_one_choice_after_the_other_and_holds_nobody(
     expect(page).to_have_url(re.compile("epoch=4"))
     page.go_back()
     assert page.url == "about:blank"
+
+
+def test_back_from_an_image_returns_to_the_same_filter_order_and_scroll_position(
+    page: Page, server: Server, trained_run: Run
+) -> None:
+    server.open(page, "predictions", run=trained_run.id)
+    choose(page, "Answer", "wrong")
+    choose(page, "Sorted by", "least confident")
+    expect(page).to_have_url(re.compile("order=least"))
+    images = page.get_by_role("group", name="Test images").get_by_role("button")
+    drawn(page)
+    labels = [image.get_attribute("aria-label") for image in images.all()]
+    images.last.scroll_into_view_if_needed()
+    main = page.get_by_role("main")
+    top = main.evaluate("(main) => main.scrollTop")
+    assert top > 100
+    images.last.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Attention")
+    drawn(page)
+    assert main.evaluate("(main) => main.scrollTop") == 0  # another page starts at its top
+    opened = page.url
+    page.get_by_role("button", name="Next wrong image").click()
+    expect(page).not_to_have_url(opened)
+    drawn(page)
+    page.go_back()
+    expect(page).to_have_url(opened)
+    drawn(page)
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Predictions")
+    expect(page.get_by_role("combobox", name="Answer")).to_have_value("wrong")
+    expect(page.get_by_role("combobox", name="Sorted by")).to_have_value("least confident")
+    expect(images.last).to_be_in_viewport()
+    drawn(page)
+    assert [image.get_attribute("aria-label") for image in images.all()] == labels
+    assert main.evaluate("(main) => main.scrollTop") == top
 
 
 def test_the_back_button_goes_through_images_and_heads(page: Page, server: Server, trained_run: Run) -> None:

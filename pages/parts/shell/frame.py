@@ -54,6 +54,7 @@ def frame(title: str, lead: str) -> Iterator[None]:
     shown = param("run")
     for path, name in PAGES.items():
         st.sidebar.page_link(path, label=name, icon="", query_params={"run": shown} if shown else None)
+    st.sidebar.html(f"<script>{(PARTS / 'scroll.js').read_text()}</script>", unsafe_allow_javascript=True)
     st.title(title, anchor=False)
     st.markdown(lead)
     with show_errors():

@@ -1,0 +1,27 @@
+"""Which test images Predictions shows and in which order; both stand in the URL."""
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from streamlit.delta_generator import DeltaGenerator
+
+from minivit.inference import Order
+from pages.parts.shell.frame import bind_to_url, param
+
+ORDERS: tuple[Order, ...] = get_args(Order)
+
+
+def pick_filter(place: DeltaGenerator, label: str, name: str, options: Sequence[str], placeholder: str) -> str | None:
+    """The option that the URL names, or None for no filter. A new choice starts at the first page."""
+    option = param(name) if param(name) in options else None
+
+    def selectbox(**how: Any) -> str | None:
+        return place.selectbox(label, options, index=None, placeholder=placeholder, **how)
+
+    return bind_to_url(name, option, selectbox, write=lambda value: value, page=None)
+
+
+def pick_order(place: DeltaGenerator) -> Order:
+    """The order that the URL names, else by index. A new choice starts at the first page."""
+    order = next((order for order in ORDERS if order == param("order")), ORDERS[0])
+    return bind_to_url("order", order, lambda **how: place.selectbox("Sorted by", ORDERS, **how), page=None)

@@ -1,0 +1,57 @@
+// Streamlit scrolls an element of its own, so the browser does not remember how far; this does what a browser does:
+// another page starts at its top, and Back and Forward return to where the page was left.
+if (!window.scrollPositions) {
+  const positions = (window.scrollPositions = new Map()); // by URL
+  const PATIENCE_MS = 10_000; // until a page must be as long as it was
+  let here = location.href;
+  let [scrolled, height] = [0, 0]; // px, of the page that is shown
+  let stop = () => {};
+  const main = () => document.querySelector("[data-testid=stMain]");
+
+  const onScroll = ({ target }) => {
+    if (target !== main()) return;
+    const { scrollTop, scrollHeight, clientHeight } = target;
+    const isPushedUp = scrollHeight < height && scrollTop >= scrollHeight - clientHeight - 1;
+    if (!isPushedUp) [scrolled, height] = [scrollTop, scrollHeight]; // else the next page's content replaces this one's
+  };
+
+  const scrollTo = (top) => {
+    stop();
+    const apply = () => main()?.scrollTo({ top, behavior: "instant" });
+    const whileGrowing = new ResizeObserver(apply);
+    const events = ["wheel", "touchstart", "pointerdown", "keydown"];
+    const timer = setTimeout(() => stop(), PATIENCE_MS);
+    stop = () => {
+      whileGrowing.disconnect();
+      clearTimeout(timer);
+      for (const event of events) removeEventListener(event, stop, true);
+    };
+    for (const event of events) addEventListener(event, stop, true); // from now on the user scrolls
+    whileGrowing.observe(document.querySelector("[data-testid=stMainBlockContainer]"));
+    apply();
+  };
+
+  const leave = () => positions.set(here, scrolled);
+  const arrive = (top) => {
+    const samePage = new URL(here).pathname === location.pathname;
+    here = location.href;
+    if (samePage) return;
+    [scrolled, height] = [top, 0];
+    scrollTo(top);
+  };
+  const wrapped = { pushState: history.pushState, replaceState: history.replaceState };
+  history.pushState = (...entry) => {
+    leave();
+    wrapped.pushState.apply(history, entry);
+    arrive(0);
+  };
+  history.replaceState = (...entry) => {
+    wrapped.replaceState.apply(history, entry);
+    here = location.href;
+  };
+  addEventListener("scroll", onScroll, { capture: true, passive: true });
+  addEventListener("popstate", () => {
+    leave();
+    arrive(positions.get(location.href) ?? 0);
+  });
+}
