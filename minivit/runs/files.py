@@ -1,55 +1,73 @@
-"""Files that several processes write and read: replaced whole, appended by whole lines, locked by the system."""
+"""Files that several processes write and read: replaced atomically, appended by complete lines, locked by the OS."""
 
+import errno
 import json
 import os
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from minivit.errors import RunError
 from minivit.files import atomic_write
 
-TAIL_BYTES = 2**18  # more than the last lines that anybody looks at
-ROWS_REMEMBERED = 100_000  # rows of all growing files together, some 60 MB
-FILES_REMEMBERED = 10_000  # small files, some 50 MB
+TAIL_BYTES = 2**18  # more than the last lines that a page shows
 
-T = TypeVar("T")
+ADVICE = {
+    errno.ENOSPC: "Free some disk space and try again.",
+    errno.EDQUOT: "Free some of your disk quota and try again.",
+    errno.ENOENT: "Its folder was deleted or renamed.",
+    errno.ENOTDIR: "Its folder was deleted or renamed.",
+}
 
 
-def make_unused(root: Path, stem: str) -> Path:
-    """Makes and returns `root/stem`, or `root/stem-2`, … where that is taken."""
+def make_unique_folder(root: Path, name: str) -> Path:
+    """Makes and returns `root/name`, or `root/name-2`, … if that exists."""
     for number in range(1, 1000):
-        path = root / (stem if number == 1 else f"{stem}-{number}")
-        try:
+        path = root / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
             path.mkdir()
             return path
-        except FileExistsError:
-            continue
-    raise RunError(f"{root} has a thousand runs named {stem}. Delete some.")
+    raise RunError(f"{root} has a thousand folders named {name}. Delete some.")
 
 
 def replace_file(path: Path, content: Mapping[str, Any] | bytes) -> None:
-    """Replaces a file atomically, a mapping as JSON. Raises RunError where it cannot be written."""
+    """Replaces a file atomically, with bytes or with a mapping as JSON; RunError if it cannot be written."""
     data = content if isinstance(content, bytes) else (json.dumps(content, indent=2) + "\n").encode()
     try:
         with atomic_write(path) as file:
             file.write(data)
     except OSError as error:
-        raise unwritable(path, error) from None
+        raise write_error(path, error) from None
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes what `replace_file` left half written where its process was killed.
+def append_line(path: Path, line: str) -> None:
+    """Appends a line, also after an incomplete one that a crash or a full disk left; RunError if it cannot."""
+    try:
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    line = "\n" + line
+            file.write(f"{line}\n".encode())
+    except OSError as error:
+        raise write_error(path, error) from None
 
-    Weights are written by the one worker that calls this. Small files are written by others too, perhaps now, and go
-    when they are a minute old.
+
+def write_error(path: Path, error: OSError) -> RunError:
+    """The error for a file that cannot be written, with advice that fits its cause."""
+    advice = ADVICE.get(error.errno or 0, "Check the permissions of its folder.")
+    return RunError(f"{path} cannot be written: {error.strerror}. {advice}")
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Removes the temporary files of `replace_file` whose process was killed.
+
+    Only the worker, which calls this, writes weights. Other processes write small files, perhaps right now, so those
+    are removed once they are a minute old.
     """
     for path in folder.glob(".*.*-*"):
         with suppress(OSError):
@@ -57,54 +75,8 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
-def unwritable(path: Path, error: OSError) -> RunError:
-    """What to tell a person whose disk does not take `path`."""
-    return RunError(f"{path} cannot be written: {error.strerror}. Make room, then resume the run.")
-
-
-_parsed: OrderedDict[tuple[str, Callable[[bytes], Any]], tuple[tuple[int, ...], Any]] = OrderedDict()
-_parsing = threading.Lock()
-
-
-def parsed(path: Path, parse: Callable[[bytes], T]) -> T:
-    """What `parse` makes of a small file, which is read again only once it is another one.
-
-    Another one is told by its inode, size and time of writing. What comes is everybody's: do not change it. Raises
-    OSError where there is no such file, and what `parse` raises.
-    """
-    key = str(path), parse
-    stamp = _stamp(os.stat(key[0]))  # noqa: PTH116, a thousand times at every refresh of a page
-    with _parsing:
-        known = _parsed.get(key)
-        if known and known[0] == stamp:
-            _parsed.move_to_end(key)
-            value: T = known[1]
-            return value
-    with path.open("rb") as file:
-        stamp = _stamp(os.fstat(file.fileno()))
-        value = parse(file.read())
-    with _parsing:
-        _parsed[key] = stamp, value
-        while len(_parsed) > FILES_REMEMBERED:
-            _parsed.popitem(last=False)
-    return value
-
-
-def _stamp(facts: os.stat_result) -> tuple[int, ...]:
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object that a file holds; empty where it holds none. Do not change what lies inside of it."""
-    try:
-        stored = parsed(path, json.loads)
-    except (OSError, ValueError):
-        return {}
-    return dict(stored) if isinstance(stored, dict) else {}
-
-
-def last_lines(path: Path, count: int) -> list[str]:
-    """The last whole lines of a text file, of which only the end is read."""
+def tail(path: Path, num_lines: int) -> list[str]:
+    """The last complete lines of a text file; reads only the end of it."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -113,59 +85,11 @@ def last_lines(path: Path, count: int) -> list[str]:
     except OSError:
         return []
     lines = text[: text.rfind("\n") + 1].splitlines()
-    return lines[-count:] if size <= TAIL_BYTES else lines[1:][-count:]  # the first may have lost its beginning
+    return lines[-num_lines:] if size <= TAIL_BYTES else lines[1:][-num_lines:]  # the first may be incomplete
 
 
-@dataclass
-class _Grown:
-    """What was read of a file that only grows: up to where, the bytes before that place, and the rows."""
-
-    inode: int = 0
-    place: int = 0
-    before: bytes = b""
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-
-_grown: OrderedDict[Path, _Grown] = OrderedDict()
-_growing = threading.Lock()
-
-
-def json_rows(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects that a file holds, one a line; what is none is left out, as is a line still being written.
-
-    Rows are read once and remembered for all who ask in this process: of a file that has grown only what came since is
-    read. A file that was replaced or written anew is told by its inode and the bytes before that place. The rows are
-    everybody's: do not change them.
-    """
-    with _growing:
-        known = _grown.pop(path, None) or _Grown()
-        try:
-            with path.open("rb") as file:
-                inode = os.fstat(file.fileno()).st_ino
-                file.seek(known.place - len(known.before))
-                if inode != known.inode or file.read(len(known.before)) != known.before:
-                    known = _Grown(inode)
-                    file.seek(0)
-                new = file.read()
-        except OSError:
-            return []
-        new = new[: new.rfind(b"\n") + 1]
-        for line in new.splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            known.rows += [row] if isinstance(row, dict) else []
-        known.place += len(new)
-        known.before = (known.before + new)[-256:]
-        _grown[path] = known
-        while len(_grown) > 1 and sum(len(each.rows) for each in _grown.values()) > ROWS_REMEMBERED:
-            _grown.popitem(last=False)
-        return list(known.rows)
-
-
-def is_held(path: Path) -> bool:
-    """Whether some process holds the lock at `path`."""
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file `path`."""
     lock = FileLock(path, thread_local=False)
     try:
         lock.acquire(timeout=0)

@@ -27,8 +27,9 @@ from minivit.engine import derive_seed
 from minivit.errors import ConfigError, RunError, SweepError
 from minivit.machine import num_slots, pick_device
 from minivit.runs import Run, default_runs_dir
-from minivit.runs.files import is_held, last_lines, make_unused, read_json, replace_file
-from minivit.runs.run import HOLD_SECONDS, STARTUP_SECONDS
+from minivit.runs.file_cache import read_json
+from minivit.runs.files import is_locked, make_unique_folder, replace_file, tail
+from minivit.runs.run import LOCK_SECONDS, STARTUP_SECONDS
 from minivit.sweep.space import SweepConfig
 from minivit.sweep.storage import JOURNAL, open_storage, storage_errors
 
@@ -183,7 +184,7 @@ class Sweep:
     @property
     def active(self) -> bool:
         """Whether a worker of this machine is at work, or about to be."""
-        if any(is_held(lock) for lock in sorted((self.path / "workers").glob("*.lock"))):
+        if any(is_locked(lock) for lock in sorted((self.path / "workers").glob("*.lock"))):
             return True
         started = read_json(self.path / "control.json")
         problem = read_json(self.path / "problem.json").get("time", 0)
@@ -227,14 +228,14 @@ class Sweep:
 
     def log(self, num_lines: int = 200) -> str:
         """The last lines that the workers printed."""
-        return "\n".join(last_lines(self.path / "log.txt", num_lines))
+        return "\n".join(tail(self.path / "log.txt", num_lines))
 
     @contextmanager
     def hold(self, worker: int) -> Iterator[None]:
         """Holds the lock of the worker of that number inside; SweepError where another process has it."""
         lock = FileLock(self._lock(worker))
         try:
-            lock.acquire(timeout=HOLD_SECONDS)
+            lock.acquire(timeout=LOCK_SECONDS)
         except Timeout:
             raise SweepError(f"Worker {worker} of the sweep {self.id} is at work already.") from None
         try:
@@ -244,7 +245,7 @@ class Sweep:
 
     def is_worker_alive(self, worker: int) -> bool:
         """Whether the worker of that number is alive."""
-        return is_held(self._lock(worker))
+        return is_locked(self._lock(worker))
 
     @contextmanager
     def queue_lock(self) -> Iterator[None]:
@@ -312,7 +313,9 @@ class Sweep:
                 path = root / name
                 path.mkdir()
             else:
-                path = make_unused(root, f"{datetime.now():%Y%m%d-%H%M%S}-{'-'.join(one.name for one in config.vary)}")
+                path = make_unique_folder(
+                    root, f"{datetime.now():%Y%m%d-%H%M%S}-{'-'.join(one.name for one in config.vary)}"
+                )
             (path / "workers").mkdir()
         except FileExistsError:
             raise SweepError(f"There is a sweep {name!r} in {root} already. Choose another name.") from None

@@ -51,7 +51,7 @@ def test_a_run_in_training_is_not_deleted(open_page: Open, trained: Run, monkeyp
     monkeypatch.setattr(Run, "worker_alive", lambda run: True)
     page = tick(open_page("runs"), 0)
     button(page, "Delete 1 of 1 runs for good").click().run()
-    assert errors(page) == [f"A worker is still busy with the run {trained.id}. Stop it before you delete it."]
+    assert errors(page) == [f"A worker is training the run {trained.id}. Stop it before you delete the run."]
     assert trained.path.exists()
 
 

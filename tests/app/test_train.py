@@ -210,7 +210,7 @@ def test_a_run_offers_what_its_state_allows(
 def test_a_dead_worker_shows_as_failed_with_a_way_on(open_page: Open, trained: Run, started: list[Run]) -> None:
     trained.set_state("training", 2)
     page = open_page("train", run=trained.id)
-    sentence = "The worker ended without a word after epoch 2. Resume goes on from there."
+    sentence = "The worker stopped unexpectedly after epoch 2. Resume continues from there."
     assert sentence in [text.value for text in page.text]
     assert "Pause" not in labels(page)
     button(page, "Resume").click().run()

@@ -86,7 +86,7 @@ def test_a_killed_worker_is_told_in_a_sentence_and_its_training_can_go_on(
     run = start(page, machine, pictures, epochs=5000)
     until(lambda: len(epochs_of(run)) >= 3, "a few epochs")
     os.kill(worker_of(run), signal.SIGKILL)
-    sentence = page.get_by_text(re.compile(r"^The worker ended without a word after epoch \d+\. Resume goes on from"))
+    sentence = page.get_by_text(re.compile(r"^The worker stopped unexpectedly after epoch \d+\. Resume continues from"))
     expect(sentence).to_be_visible()
     expect(page.get_by_role("button", name="Pause")).to_have_count(0)
     kept = len(epochs_of(run))

@@ -96,7 +96,7 @@ def test_a_killed_worker_shows_as_failed_and_resuming_gives_the_run_that_went_th
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert run.state.phase == "failed"
-    assert f"without a word after epoch {run.state.epoch}" in run.state.message
+    assert f"stopped unexpectedly after epoch {run.state.epoch}" in run.state.message
     assert len(run.metrics()) < 13, "it was killed too late"
     assert main(str(run.path)) == 0
     assert run.state.phase == "done"
@@ -120,7 +120,7 @@ def test_a_signal_to_end_stops_a_worker_in_order(tiny):
 
 
 def test_a_second_worker_on_the_same_run_refuses_and_leaves_it_alone(run, monkeypatch, capsys):
-    monkeypatch.setattr(runs, "HOLD_SECONDS", 0.1)
+    monkeypatch.setattr(runs, "LOCK_SECONDS", 0.1)
     with run.hold():
         run.set_state("training", 1)
         assert main(str(run.path)) == 2

@@ -44,7 +44,7 @@ def take_run_along(run: Run) -> None:
     """Files of the whole run and of its newest model; each is made when it is clicked."""
     st.markdown("**Take it along**")
     if run.state.active or not run.epochs():
-        st.caption("Once this run has weights and no worker is busy with it.")
+        st.caption("Once this run has weights and no worker is training it.")
         return
     with st.container(horizontal=True):
         _file("Run as .zip", lambda: pack(run), f"{run.id}.zip")

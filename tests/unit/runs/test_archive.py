@@ -1,4 +1,4 @@
-"""Runs as .zip: what travels comes back the same, and what is no run does not get in."""
+"""Runs as .zip: a run comes back the same, and other files are refused."""
 
 import io
 import shutil
@@ -26,24 +26,24 @@ def run(tiny) -> Run:
 def changed(content: bytes, **files: bytes | None) -> io.BytesIO:
     """A copy of a .zip with some files replaced, added, or left out (None), by their names."""
     with ZipFile(io.BytesIO(content)) as old:
-        kept = {one.filename: old.read(one) for one in old.infolist()}
-    kept = {name: data for name, data in {**kept, **files}.items() if data is not None}
-    made = io.BytesIO()
-    with ZipFile(made, "w") as new:
-        for name, data in kept.items():
-            new.writestr(name, data)
-    return made
+        files_before = {info.filename: old.read(info) for info in old.infolist()}
+    copy = io.BytesIO()
+    with ZipFile(copy, "w") as new:
+        for name, data in {**files_before, **files}.items():
+            if data is not None:
+                new.writestr(name, data)
+    return copy
 
 
 def everything_under(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-def test_a_run_comes_back_from_its_zip_beside_itself(run):
+def test_a_run_comes_back_from_its_zip_next_to_itself(run):
     (run.path / "worker.lock").write_text("")
     run.request("pause")
     back = unpack(io.BytesIO(pack(run)))
-    assert back.id == f"{run.id}-2" and [one.id for one in list_runs()] == [back.id, run.id]
+    assert back.id == f"{run.id}-2" and list_runs() == [back, run]
     assert (back.config, back.metrics(), back.checkpoints(), back.name) == (
         run.config,
         run.metrics(),
@@ -53,17 +53,24 @@ def test_a_run_comes_back_from_its_zip_beside_itself(run):
     assert (back.state.phase, back.state.epoch, back.environment) == ("done", 1, run.environment)
     for name, value in run.load_model().state_dict().items():
         assert torch.equal(value, back.load_model().state_dict()[name])
-    assert back.requested_command() is None  # commands stay where they were made
+    assert back.requested_command() is None  # commands belong to the machine
 
 
-def test_a_run_under_training_is_not_packed(run):
+def test_a_trial_comes_back_as_a_trial_of_its_sweep(run, tiny):
+    trial = Run.create(tiny, sweep="grid-of-depths")
+    trial.save_checkpoint(run.load_model(0), 0)
+    trial.set_state("stopped")
+    assert unpack(io.BytesIO(pack(trial))).sweep == "grid-of-depths"
+
+
+def test_a_run_in_training_is_not_packed(run):
     with run.hold():
         run.set_state("training", 1)
         with pytest.raises(RunError, match="Pause or stop it"):
             pack(run)
 
 
-def test_a_run_that_was_never_finished_is_a_stopped_one_here(run):
+def test_a_run_packed_before_its_training_was_complete_is_stopped(run):
     content = pack(run)
     name = f"{run.id}/state.json"
     back = unpack(changed(content, **{name: b'{"phase": "training", "epoch": 1, "updated": 0}'}))
@@ -79,7 +86,7 @@ def test_a_run_that_was_never_finished_is_a_stopped_one_here(run):
 def test_a_zip_with_any_other_file_is_refused_and_nothing_is_written(run, tmp_path, name):
     content = changed(pack(run), **{name.format(run=run.id): b"{}"})
     before = everything_under(tmp_path)
-    with pytest.raises(RunError, match=r"no file of a run|no run"):
+    with pytest.raises(RunError, match=r"not a file of a run|2 files config\.json"):
         unpack(content)
     assert everything_under(tmp_path) == before
 
@@ -87,10 +94,10 @@ def test_a_zip_with_any_other_file_is_refused_and_nothing_is_written(run, tmp_pa
 @pytest.mark.parametrize(
     "damage", ["no zip", "cut off", "empty", "no run", "no weights", "weights", "settings", "deep"]
 )
-def test_a_zip_that_holds_no_whole_run_is_refused_and_leaves_nothing(run, tmp_path, damage):
+def test_a_zip_without_a_complete_run_is_refused_and_nothing_is_written(run, tmp_path, damage):
     content = pack(run)
     checkpoint = f"{run.id}/checkpoints/epoch-0001.safetensors"
-    other = {
+    damaged = {
         "no zip": io.BytesIO(b"x" * 500),
         "cut off": io.BytesIO(content[: len(content) // 2]),
         "empty": changed(b"PK\5\6" + bytes(18)),
@@ -104,7 +111,7 @@ def test_a_zip_that_holds_no_whole_run_is_refused_and_leaves_nothing(run, tmp_pa
     }[damage]
     before = everything_under(tmp_path)
     with pytest.raises(RunError):
-        unpack(other)
+        unpack(damaged)
     assert everything_under(tmp_path) == before
 
 
@@ -118,17 +125,17 @@ def test_a_zip_that_would_fill_the_disk_is_refused_before_it_is_unpacked(run, mo
         unpack(changed(content, **{f"{run.id}/log.txt": bytes(65 * 2**20)}))
 
 
-def test_files_without_a_folder_around_them_are_a_run_too(run):
+def test_files_without_a_folder_around_them_are_accepted(run):
     with ZipFile(io.BytesIO(pack(run))) as old:
-        flat = {one.filename.split("/", 1)[1]: old.read(one) for one in old.infolist()}
-    made = io.BytesIO()
-    with ZipFile(made, "w") as new:
+        flat = {info.filename.split("/", 1)[1]: old.read(info) for info in old.infolist()}
+    file = io.BytesIO()
+    with ZipFile(file, "w") as new:
         for name, data in flat.items():
             new.writestr(name, data)
-    assert unpack(made).id == "imported"
+    assert unpack(file).id == "imported"
 
 
-def test_a_run_is_unpacked_where_no_runs_folder_was(run, tmp_path):
+def test_a_missing_runs_folder_is_made(run, tmp_path):
     content = pack(run)
     shutil.rmtree(run.path.parent)
     assert unpack(io.BytesIO(content)).id == run.id

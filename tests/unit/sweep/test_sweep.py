@@ -276,7 +276,7 @@ def test_a_run_that_somebody_stops_by_itself_is_pruned_and_not_started_again(sma
 
 
 def test_a_second_worker_of_the_same_number_refuses(small, monkeypatch, capsys):
-    monkeypatch.setattr("minivit.sweep.study.HOLD_SECONDS", 0.1)
+    monkeypatch.setattr("minivit.sweep.study.LOCK_SECONDS", 0.1)
     sweep = Sweep.create(sweep_of(small, "seed=0", sampler="grid"))
     with sweep.hold(0):
         assert main(str(sweep.path), 0) == 2

@@ -1,18 +1,19 @@
-"""The run folder on real small trainings: its files, rows and weights."""
+"""The run folder after small trainings: its files, rows and weights."""
 
 import json
 import shutil
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from trainings import keep, write
 
 from minivit.engine import train
 from minivit.errors import RunError
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint, Run, find_run
-from minivit.runs import run as runs
+from minivit.runs import run as run_module
+from minivit.runs import weights as weights_module
 
 COLUMNS = {
     "epoch", "train_loss", "train_acc", "test_loss", "test_acc", "lr", "train_seconds", "eval_seconds",
@@ -64,10 +65,10 @@ def test_metrics_rows_have_the_columns_of_the_contract_and_epoch_0_has_no_train_
     rows = [json.loads(line) for line in lines]
     assert rows == run.metrics()
     assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
-    for one in rows:
-        assert set(one) == COLUMNS
-        assert {name for name, value in one.items() if value is None} == (set() if one["epoch"] else UNTRAINED)
-        assert 0 <= one["test_acc"] <= 1 and one["test_loss"] > 0
+    for values in rows:
+        assert set(values) == COLUMNS
+        assert {name for name, value in values.items() if value is None} == (set() if values["epoch"] else UNTRAINED)
+        assert 0 <= values["test_acc"] <= 1 and values["test_loss"] > 0
     assert run.state.phase == "done" and run.state.epoch == 3
 
 
@@ -79,18 +80,18 @@ def test_a_copied_folder_is_the_same_run_elsewhere(run, tmp_path):
         assert torch.equal(value, copy.load_model().state_dict()[name])
 
 
-def test_two_runs_of_one_second_get_two_folders(tiny, monkeypatch):
-    class Noon(runs.datetime):
+def test_runs_created_in_the_same_second_get_different_folders(tiny, monkeypatch):
+    class Noon(run_module.datetime):
         @classmethod
         def now(cls, tz=None):
             return cls(2030, 1, 2, 12, 0, 0)
 
-    monkeypatch.setattr(runs, "datetime", Noon)
+    monkeypatch.setattr(run_module, "datetime", Noon)
     ids = [Run.create(tiny).id for _ in range(3)]
     assert ids == [f"20300102-120000-circle-star{suffix}" for suffix in ("", "-2", "-3")]
 
 
-def test_a_folder_name_holds_no_character_of_a_class_that_a_path_could_misread(tiny):
+def test_a_folder_name_contains_only_plain_characters_of_the_class_names(tiny):
     config = tiny.changed(classes=("../T-shirt/top", "Größe 3?", "x" * 80))
     run = Run.create(config)
     assert run.path.parent.name == "runs"
@@ -98,7 +99,7 @@ def test_a_folder_name_holds_no_character_of_a_class_that_a_path_could_misread(t
     assert find_run(run.id).config == config
 
 
-def test_a_runs_folder_that_cannot_be_made_is_told_by_name(tiny, tmp_path):
+def test_a_runs_folder_that_cannot_be_made_is_named_in_the_error(tiny, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=f"{tmp_path}/file"):
         Run.create(tiny, tmp_path / "file")
@@ -107,16 +108,16 @@ def test_a_runs_folder_that_cannot_be_made_is_told_by_name(tiny, tmp_path):
 # Metrics and log
 
 
-def test_a_row_that_is_still_being_written_is_not_read(run):
+def test_an_incomplete_last_row_is_skipped(run):
     run.append_metrics(row(0))
     run.append_metrics(row(1))
-    whole = (run.path / "metrics.jsonl").read_bytes()
-    for cut in range(len(whole)):
-        (run.path / "metrics.jsonl").write_bytes(whole[:cut])
-        assert [one["epoch"] for one in run.metrics()] == list(range(whole[:cut].count(b"\n")))
+    content = (run.path / "metrics.jsonl").read_bytes()
+    for cut in range(len(content)):
+        (run.path / "metrics.jsonl").write_bytes(content[:cut])
+        assert [values["epoch"] for values in run.metrics()] == list(range(content[:cut].count(b"\n")))
 
 
-def test_a_row_after_half_a_row_of_a_crash_is_not_lost(run):
+def test_a_row_after_an_incomplete_one_is_kept(run):
     run.append_metrics(row(0))
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 1, "test_l')
@@ -125,13 +126,13 @@ def test_a_row_after_half_a_row_of_a_crash_is_not_lost(run):
     assert run.metrics() == [row(0), row(1, test_loss=0.5), row(2)]
 
 
-def test_of_an_epoch_that_was_done_twice_the_later_row_counts(run):
-    for one in (row(0, lr=1), row(1, lr=1), row(2, lr=1), row(1, lr=2), row(2, lr=2)):
-        run.append_metrics(one)
+def test_the_later_of_two_rows_of_an_epoch_counts(run):
+    for values in (row(0, lr=1), row(1, lr=1), row(2, lr=1), row(1, lr=2), row(2, lr=2)):
+        run.append_metrics(values)
     assert run.metrics() == [row(0, lr=1), row(1, lr=2), row(2, lr=2)]
 
 
-def test_lines_that_are_no_rows_do_not_hide_the_others(run):
+def test_lines_that_are_not_rows_are_skipped(run):
     write(
         run,
         "metrics.jsonl",
@@ -140,13 +141,13 @@ def test_lines_that_are_no_rows_do_not_hide_the_others(run):
     assert run.metrics() == [row(0), row(1)]
 
 
-def test_metrics_that_cannot_be_written_are_a_sentence_with_the_path(run):
+def test_metrics_that_cannot_be_written_raise_an_error_with_the_path(run):
     (run.path / "metrics.jsonl").mkdir()
     with pytest.raises(RunError, match=f"{run.path}/metrics.jsonl cannot be written"):
         run.append_metrics(row(0))
 
 
-def test_the_log_is_its_last_whole_lines(run):
+def test_the_log_is_its_last_complete_lines(run):
     assert run.log() == ""
     write(run, "log.txt", "one\ntwo\nthree\nhal")
     assert run.log() == "one\ntwo\nthree"
@@ -169,7 +170,7 @@ def test_a_loaded_model_is_the_saved_one_in_evaluation_mode(run):
     assert torch.equal(run.load_model().head.weight, run.load_model(1).head.weight)
 
 
-def test_the_first_epoch_is_kept_at_steps_that_double(run):
+def test_the_first_epoch_has_checkpoints_at_steps_that_double(run):
     train(run.config, run)  # 3 steps an epoch
     assert run.epochs() == [0, 1, 2, 3]
     assert run.checkpoints() == [
@@ -187,17 +188,17 @@ def test_the_first_epoch_is_kept_at_steps_that_double(run):
         run.load_model(Checkpoint(0, 3))
 
 
-def test_weights_too_large_to_keep_so_often_are_not_kept_within_the_first_epoch(run, monkeypatch):
-    monkeypatch.setattr(runs, "CHECKPOINT_BUDGET", 1000)
+def test_large_weights_have_no_checkpoints_within_the_first_epoch(run, monkeypatch):
+    monkeypatch.setattr(weights_module, "MAX_CHECKPOINT_BYTES", 1000)
     train(run.config, run)
     assert run.checkpoints() == [Checkpoint(0), Checkpoint(3)]
 
 
 @pytest.mark.parametrize("last", [0, 1, 2, 7, 30, 45])
-def test_thinning_keeps_the_untrained_and_the_newest_and_even_steps_within_the_budget(run, monkeypatch, last):
+def test_evenly_spaced_epochs_with_the_first_and_the_newest_stay_within_the_limit(run, monkeypatch, last):
     size = 10_000
     weights = torch.nn.Linear(50, 40)  # 8,160 bytes and a header
-    monkeypatch.setattr(runs, "CHECKPOINT_BUDGET", 8 * size)
+    monkeypatch.setattr(weights_module, "MAX_CHECKPOINT_BYTES", 8 * size)
     for epoch in range(last + 1):
         run.save_checkpoint(weights, epoch)
         kept = run.epochs()
@@ -205,28 +206,28 @@ def test_thinning_keeps_the_untrained_and_the_newest_and_even_steps_within_the_b
         assert sum(file.stat().st_size for file in files) <= 8 * size
         assert kept[0] == 0 and kept[-1] == epoch and len(files) == len(kept)
         assert any(kept == [*range(0, epoch, step), epoch] for step in (1, 2, 4, 8, 16, 32, 64))
-        assert len(kept) >= min(epoch + 1, 4)  # no more is thrown away than the budget asks for
+        assert len(kept) >= min(epoch + 1, 4)  # no more is deleted than the limit asks for
 
 
-def test_two_checkpoints_stay_however_small_the_budget(run, monkeypatch):
-    monkeypatch.setattr(runs, "CHECKPOINT_BUDGET", 1)
+def test_two_checkpoints_stay_however_small_the_limit(run, monkeypatch):
+    monkeypatch.setattr(weights_module, "MAX_CHECKPOINT_BYTES", 1)
     keep(run, 0, 1, 2, 3)
     assert run.epochs() == [0, 3]
 
 
-def test_a_run_without_checkpoints_says_so(run):
+def test_loading_a_model_before_the_first_checkpoint_raises_an_error(run):
     with pytest.raises(RunError, match=f"{run.id} has no checkpoints yet"):
         run.load_model()
 
 
-def test_an_epoch_that_is_not_kept_is_refused_with_those_that_are(run):
+def test_an_epoch_without_checkpoint_raises_an_error_that_lists_the_others(run):
     keep(run, 0, 4)
     with pytest.raises(RunError, match="has no checkpoint 77; it has 0, 4"):
         run.load_model(77)
 
 
-@pytest.mark.parametrize("damage", ["another model", "other names", "cut off", "empty", "no file of this kind"])
-def test_a_file_without_this_runs_weights_is_refused_by_name(run, tiny, damage):
+@pytest.mark.parametrize("damage", ["another model", "other names", "cut off", "empty", "another format"])
+def test_a_checkpoint_without_this_runs_weights_raises_an_error_with_its_path(run, tiny, damage):
     keep(run, 0)
     path = run.path / "checkpoints" / "epoch-0000.safetensors"
     match damage:
@@ -238,21 +239,21 @@ def test_a_file_without_this_runs_weights_is_refused_by_name(run, tiny, damage):
             path.write_bytes(path.read_bytes()[:-100])
         case "empty":
             path.write_bytes(b"")
-        case "no file of this kind":
+        case "another format":
             path.write_text("these are no weights, and there are more than eight bytes of them")
     with pytest.raises(RunError, match=rf"{path} does not hold the weights of this run's model\. Choose another epoch"):
         run.load_model(0)
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100])
-def test_a_broken_resume_file_is_refused_by_name_with_what_to_do(run, content):
+def test_a_damaged_resume_file_raises_an_error_that_says_what_to_do(run, content):
     assert run.load_resume() is None
     (run.path / "resume.safetensors").write_bytes(content)
     with pytest.raises(RunError, match=r"resume\.safetensors cannot be read.*Delete it"):
         run.load_resume()
 
 
-def test_weights_of_another_run_are_not_gone_on_from(run, tiny):
+def test_training_does_not_continue_from_another_runs_weights(run, tiny):
     train(run.config, run)
     other = Run.create(tiny.changed(embed_dim=32))
     (run.path / "resume.safetensors").rename(other.path / "resume.safetensors")
@@ -260,3 +261,22 @@ def test_weights_of_another_run_are_not_gone_on_from(run, tiny):
         train(other.config, other)
     assert other.state.phase == "failed" and other.id in other.state.message
     assert other.epochs() == []
+
+
+def test_checkpoints_have_timms_names_and_every_file_is_json_or_safetensors(run):
+    keep(run, 0)
+    path = run.path / "checkpoints" / "epoch-0000.safetensors"
+    names = set(load_file(path))
+    assert {
+        "cls_token",
+        "pos_embed",
+        "patch_embed.proj.weight",
+        "blocks.0.attn.qkv.weight",
+        "head.bias",
+        "mean",
+    } <= names
+    assert not {file.suffix for file in run.path.rglob("*") if file.is_file()} - {
+        ".json",
+        ".safetensors",
+        ".lock",
+    }

@@ -1,0 +1,46 @@
+"""Weights as safetensors, which cannot run code, and how many checkpoints of a run are kept."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from minivit.errors import RunError
+
+MAX_CHECKPOINT_BYTES = 256 * 2**20  # of all checkpoints of a run
+
+
+def serialize(model: nn.Module | Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """A model's weights, or tensors by name, as the content of a .safetensors file."""
+    tensors = model.state_dict() if isinstance(model, nn.Module) else model
+    return save({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, metadata)
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Loads the weights in a file into a model; RunError if they are not this model's."""
+    try:
+        model.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError, OSError):
+        raise RunError(f"{path} does not hold the weights of this run's model. Choose another epoch.") from None
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name and the metadata of a file; RunError if it is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} cannot be read ({error}). Delete it to start the run from its beginning.") from None
+
+
+def checkpoint_interval(epoch: int, num_bytes: int) -> int:
+    """The smallest power of 2 for which every such epoch, 0 and `epoch` among them, fits `MAX_CHECKPOINT_BYTES`.
+
+    `num_bytes` is the size of one checkpoint.
+    """
+    interval = 1
+    while (epoch // interval + 2) * num_bytes > MAX_CHECKPOINT_BYTES and interval <= epoch:
+        interval *= 2
+    return interval

@@ -1,0 +1,59 @@
+"""Files that are replaced or appended to, and why they cannot be."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from minivit.errors import RunError
+from minivit.runs import files
+from minivit.runs.files import append_line, make_unique_folder, replace_file, tail
+
+
+def test_only_the_end_of_a_long_log_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("".join(f"line {number}\n" for number in range(100)) + "incomplete")
+    lines = tail(path, 3)
+    monkeypatch.setattr(files, "TAIL_BYTES", 50)
+    assert tail(path, 3) == lines == ["line 97", "line 98", "line 99"]
+    assert all(line.startswith("line ") for line in tail(path, 100))
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "Free some disk space and try again."),
+        (errno.EDQUOT, "Free some of your disk quota and try again."),
+        (errno.EACCES, "Check the permissions of its folder."),
+        (errno.EROFS, "Check the permissions of its folder."),
+        (errno.ENOENT, "Its folder was deleted or renamed."),
+    ],
+)
+def test_the_advice_fits_what_kept_a_file_from_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    path = tmp_path / "name.txt"
+    replace_file(path, b"before")
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(RunError) as error:
+        replace_file(path, b"after")
+    assert str(error.value) == f"{path} cannot be written: {os.strerror(number)}. {advice}"
+    assert path.read_bytes() == b"before" and list(tmp_path.glob("*name.txt*")) == [path]
+
+
+def test_a_line_is_appended_after_an_incomplete_one(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    for line in ("one", "two"):
+        append_line(path, line)
+    path.write_text(path.read_text() + "incompl")
+    append_line(path, "three")
+    assert path.read_text() == "one\ntwo\nincompl\nthree\n"
+
+
+def test_a_folder_that_exists_gets_a_number(tmp_path: Path) -> None:
+    assert [make_unique_folder(tmp_path, "run").name for _ in range(3)] == ["run", "run-2", "run-3"]
