@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from minivit import worker
 from minivit.config import TrainConfig
 from minivit.engine import train
 from minivit.machine import acquire_device
-from minivit.runs import Run, worker
+from minivit.runs import Run
 from minivit.runs import run as runs
 from minivit.worker import PROJECT, main, start_worker
 
