@@ -80,7 +80,7 @@ def test_a_sweep_stands_as_one_card_with_its_best_accuracy(open_page: Open, swep
 def test_a_sweep_that_still_trains_says_so(
     open_page: Open, swept_runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Run, "worker_alive", lambda run: run.id == swept_runs[2].id)
+    monkeypatch.setattr(Run, "is_worker_alive", lambda run: run.id == swept_runs[2].id)
     swept_runs[2].set_state("training", 1)
     badges = [text.value for text in open_page().markdown if "-badge[" in text.value]
     assert ["done" in badges[0], "training" in badges[1], len(badges)] == [True, True, 2]

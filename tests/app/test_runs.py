@@ -48,7 +48,7 @@ def test_a_run_that_came_meanwhile_is_not_deleted_in_the_place_of_the_ticked_one
 
 
 def test_a_run_in_training_is_not_deleted(open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Run, "worker_alive", lambda run: True)
+    monkeypatch.setattr(Run, "is_worker_alive", lambda run: True)
     page = tick(open_page("runs"), 0)
     button(page, "Delete 1 of 1 runs for good").click().run()
     assert errors(page) == [f"A worker is training the run {trained.id}. Stop it before you delete the run."]

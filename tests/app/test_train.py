@@ -193,7 +193,7 @@ def test_a_set_that_is_not_here_is_offered_and_starts_nothing(
 def test_a_run_offers_what_its_state_allows(
     open_page: Open, trained: Run, started: list[Run], monkeypatch: pytest.MonkeyPatch, phase: Any, offered: list[str]
 ) -> None:
-    monkeypatch.setattr(Run, "worker_alive", lambda run: "Pause" in offered)
+    monkeypatch.setattr(Run, "is_worker_alive", lambda run: "Pause" in offered)
     trained.set_state(phase, 2, "What the worker said.")
     page = open_page("train", run=trained.id)
     assert [label for label in labels(page) if label in ("Pause", "Stop", "Resume")] == offered

@@ -127,7 +127,7 @@ def test_a_second_worker_on_the_same_run_refuses_and_leaves_it_alone(run, monkey
         assert main(str(run.path)) == 2
         assert run.state.phase == "training" and run.metrics() == []
     said = capsys.readouterr().out
-    assert run.id in said and "busy" in said and said.count("\n") == 1
+    assert run.id in said and "Another worker" in said and said.count("\n") == 1
 
 
 def test_a_worker_of_a_run_that_is_gone_says_so(tmp_path, capsys):
