@@ -158,7 +158,7 @@ class MiniViT(nn.Module):
     def embed(self, images: Tensor, keep_idx: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W) -> tokens with their positions (B, N, D)."""
         x = self.patch_embed((images - self.mean) / self.std)
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         x = self.pos_drop(x + self.pos_embed)
         return x if keep_idx is None else keep_patches(x, keep_idx)
 

@@ -1,4 +1,4 @@
-"""A run's model for other programs: a checkpoint that timm loads, and ONNX with the attention as outputs.
+"""A run's model for other programs: a checkpoint that timm loads, and ONNX with the attention weights as outputs.
 
 Both take images as MiniViT does, float 0..1 (B, C, H, W), and give the same logits; normalisation is inside.
 """
@@ -15,69 +15,47 @@ from minivit.config import ViTConfig
 from minivit.errors import ConfigError
 from minivit.model import MiniViT
 
-TIMM_BLOCK = (
-    "norm1.weight", "norm1.bias", "attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias",
-    "norm2.weight", "norm2.bias", "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias",
-)  # fmt: skip
-TIMM_AROUND = (
-    "cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias", "norm.weight", "norm.bias",
-    "head.weight", "head.bias",
-)  # fmt: skip
-
 
 def timm_arguments(config: ViTConfig) -> dict[str, Any]:
-    """What `timm.models.vision_transformer.VisionTransformer` is to be called with, **arguments.
-
-    Raises ConfigError for a model that it cannot hold.
-    """
+    """Keyword arguments that make timm's `VisionTransformer` the same model. ConfigError where none would."""
     if config.norm == "post":
         raise ConfigError(
-            "timm's VisionTransformer normalises before each sub-layer, and this model after each residual sum "
-            "(LayerNorm: post). Train one with LayerNorm 'pre' for timm, or take this one along as ONNX."
+            "timm's VisionTransformer applies LayerNorm before each sub-layer; this model applies it after each "
+            "residual sum (LayerNorm: post). Train a model with LayerNorm 'pre', or export this one as ONNX."
         )
-    with torch.device("meta"):
-        names = {name for name in MiniViT(config).state_dict() if name not in ("mean", "std")}
-    known = {*TIMM_AROUND, *(f"blocks.{n}.{name}" for n in range(config.depth) for name in TIMM_BLOCK)}
-    if names != known:
-        raise ConfigError(
-            f"timm's VisionTransformer has no place for a part of this model ({min(names ^ known)}), such as a "
-            "convolutional stem. Take it along as ONNX."
-        )
-    return {
-        "img_size": config.img_size, "patch_size": config.patch_size, "in_chans": config.in_chans,
-        "num_classes": config.num_classes, "embed_dim": config.embed_dim, "depth": config.depth,
-        "num_heads": config.num_heads, "mlp_ratio": config.mlp_ratio, "act_layer": config.act,
-    }  # fmt: skip
+    if config.stem == "conv":
+        raise ConfigError("timm's VisionTransformer has no convolutional stem. Export this model as ONNX.")
+    fields = ("img_size", "patch_size", "in_chans", "num_classes", "embed_dim", "depth", "num_heads", "mlp_ratio")
+    return {field: getattr(config, field) for field in fields} | {"act_layer": config.act}
 
 
 def timm_checkpoint(model: MiniViT, classes: Sequence[str] = ()) -> bytes:
-    """A `.safetensors` file that timm's VisionTransformer loads with `strict=True`.
+    """A `.safetensors` file that timm's `VisionTransformer` loads with `strict=True`.
 
-    Its metadata hold `timm_arguments` as "arguments" and the classes as "classes", both JSON. Sine positions become
-    learned ones of the same values. Raises ConfigError for a model that timm cannot hold.
+    Its metadata hold `timm_arguments` as "arguments" and the class names as "classes", both JSON. Sine positions
+    become learned ones with the same values. ConfigError for a model that timm cannot represent.
     """
-    arguments = timm_arguments(model.config)
+    metadata = {"arguments": json.dumps(timm_arguments(model.config)), "classes": json.dumps(list(classes))}
     weights = {name: value.detach() for name, value in model.state_dict().items() if name not in ("mean", "std")}
     weight, bias = fold_normalization(
         weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], model.mean, model.std
     )
     weights |= {"patch_embed.proj.weight": weight, "patch_embed.proj.bias": bias}
-    about = {"arguments": json.dumps(arguments), "classes": json.dumps(list(classes))}
-    return save({name: value.contiguous().cpu() for name, value in weights.items()}, about)
+    return save({name: value.contiguous().cpu() for name, value in weights.items()}, metadata)
 
 
 def fold_normalization(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight (D, C, p, p) and bias (D,) of a patch convolution that take images before (image − mean) / std.
+    """Weight (D, C, p, p) and bias (D,) of a patch convolution that takes images before (image - mean) / std.
 
-    Exact, as the convolution pads nothing: W' = W / std and b' = b − Σ W' · mean, summed in float64.
+    Exact, as the convolution has no padding: W' = W / std and b' = b - Σ W' · mean, summed in float64.
     """
     folded = weight.double() / std.double()
     shifted = bias.double() - (folded * mean.double()).sum((1, 2, 3))
     return folded.to(weight.dtype), shifted.to(bias.dtype)
 
 
-class _Shown(nn.Module):
-    """A model whose outputs are its logits and one attention per layer."""
+class LogitsAndAttention(nn.Module):
+    """A model with a flat tuple of outputs, as ONNX wants them: logits, then the attention weights of each layer."""
 
     def __init__(self, model: MiniViT) -> None:
         super().__init__()
@@ -91,17 +69,20 @@ class _Shown(nn.Module):
 def onnx_model(model: MiniViT, classes: Sequence[str] = ()) -> bytes:
     """An ONNX file: input `images`, outputs `logits` (B, K) and `attn_1` … `attn_L` (B, H, N, N), for any B.
 
-    Its metadata hold the classes as JSON. Takes some ten seconds.
+    Its metadata hold the class names as JSON. The export takes about ten seconds.
     """
-    import onnx  # with torch's exporter, seconds to import
+    import onnx  # slow to import, with torch's exporter
 
     config = model.config
-    example = torch.rand(2, config.in_chans, config.img_size, config.img_size)
     program = torch.onnx.export(
-        _Shown(model).eval(), (example,), dynamo=True, verbose=False, input_names=["images"],
+        LogitsAndAttention(model).eval(),
+        (torch.rand(2, config.in_chans, config.img_size, config.img_size),),
+        dynamo=True,
+        verbose=False,
+        input_names=["images"],
         output_names=["logits", *(f"attn_{layer}" for layer in range(1, config.depth + 1))],
         dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
-    )  # fmt: skip
+    )
     assert program is not None
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {"classes": json.dumps(list(classes))})

@@ -9,7 +9,7 @@ from minivit.model import MiniViT, num_parameters
 
 
 def article_weights(model: MiniViT) -> dict[str, torch.Tensor]:
-    """The model's weights under the names of the yardstick."""
+    """The model's weights under the reference implementation's names."""
     state = model.state_dict()
     q, k, v = (
         dict(zip(("weight", "bias"), parts, strict=True))
@@ -39,7 +39,7 @@ def test_the_article_preset_computes_what_an_independent_implementation_computes
     their_logits, their_attn = article_yardstick.forward(article_weights(model), images)
     torch.testing.assert_close(logits, their_logits, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(attn[:, 0], their_attn, atol=1e-5, rtol=0)
-    assert attn[:, 0].std() > 1e-3  # it was no uniform map that agreed
+    assert attn[:, 0].std() > 1e-3  # the agreement is not between uniform maps
 
 
 def test_the_article_preset_has_28676_parameters():
@@ -70,9 +70,16 @@ def test_a_pre_norm_model_with_learned_positions_is_timms_vision_transformer(act
     torch.manual_seed(0)
     model = MiniViT(config).eval()
     theirs = VisionTransformer(
-        img_size=32, patch_size=4, embed_dim=32, depth=3, num_heads=4, mlp_ratio=2, num_classes=5,
-        act_layer=torch.nn.GELU if act == "gelu" else torch.nn.ReLU, mlp_layer=Mlp,
-    ).eval()  # fmt: skip
+        img_size=32,
+        patch_size=4,
+        embed_dim=32,
+        depth=3,
+        num_heads=4,
+        mlp_ratio=2,
+        num_classes=5,
+        act_layer=torch.nn.GELU if act == "gelu" else torch.nn.ReLU,
+        mlp_layer=Mlp,
+    ).eval()
     weights = {name: value for name, value in model.state_dict().items() if name not in ("mean", "std")}
     theirs.load_state_dict(weights, strict=True)
     images = torch.rand(2, 3, 32, 32)
@@ -110,7 +117,7 @@ def test_token_order_is_cls_and_then_the_patches_row_by_row():
     assert torch.equal(tokens[0], model.cls_token[0, 0])
 
 
-def test_a_dropped_patch_cannot_be_seen_and_the_others_keep_their_positions():
+def test_a_dropped_patch_does_not_affect_the_logits_and_the_others_keep_their_positions():
     torch.manual_seed(0)
     model = MiniViT(ViTConfig(embed_dim=16, patch_size=8, depth=2, pos_embed="learned"))
     with torch.no_grad():
@@ -123,9 +130,9 @@ def test_a_dropped_patch_cannot_be_seen_and_the_others_keep_their_positions():
     torch.testing.assert_close(model(painted, keep_idx=keep), expected)
     torch.testing.assert_close(model(images, keep_idx=keep.flip(1)), expected, atol=1e-6, rtol=1e-5)
     assert not torch.allclose(model(images, keep_idx=torch.arange(15)[None]), expected, atol=1e-4)
-    everything = torch.arange(16)[None]
-    torch.testing.assert_close(model(images, keep_idx=everything), model(images))
-    assert model(images, return_attn=True, keep_idx=everything[:, :0])[1][1].tolist() == [[[[1.0]]]]  # CLS alone
+    all_patches = torch.arange(16)[None]
+    torch.testing.assert_close(model(images, keep_idx=all_patches), model(images))
+    assert model(images, return_attn=True, keep_idx=all_patches[:, :0])[1][1].tolist() == [[[[1.0]]]]  # CLS alone
 
 
 def test_an_ablated_head_is_one_whose_columns_of_the_output_projection_are_zero():

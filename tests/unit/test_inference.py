@@ -1,0 +1,177 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from minivit.config import TrainConfig, ViTConfig
+from minivit.data import load_split
+from minivit.engine import train
+from minivit.errors import DataError, RunError
+from minivit.inference import (
+    Predictions,
+    as_float,
+    logits,
+    precision_recall,
+    predict,
+    predict_run,
+)
+from minivit.model import MiniViT
+from minivit.runs import Run
+
+# Hypothesis must not fail on a busy machine.
+any_pace = settings(suppress_health_check=[HealthCheck.too_slow])
+
+# Six images of three classes; class 2 is never true, class 1 is never predicted.
+LABELS = [0, 1, 0, 1, 0, 0]
+PROBS = [[0.5, 0.1, 0.4], [0.6, 0.3, 0.1], [0.2, 0.1, 0.7], [0.1, 0.1, 0.8], [0.9, 0.05, 0.05], [0.5, 0.2, 0.3]]
+
+
+@pytest.fixture
+def predictions() -> Predictions:
+    probs = np.array(PROBS, np.float32)
+    return Predictions(np.array(LABELS), probs, -np.log(probs[np.arange(6), LABELS]))
+
+
+def test_prediction_confidence_and_accuracy_are_those_of_the_most_probable_class(predictions):
+    assert predictions.predicted.tolist() == [0, 0, 2, 2, 0, 0]
+    assert predictions.confidence.tolist() == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 0.5])
+    assert predictions.correct.tolist() == [True, False, False, False, True, True]
+    assert predictions.accuracy == 0.5
+
+
+def test_confusion_has_a_row_per_true_and_a_column_per_predicted_class(predictions):
+    assert predictions.confusion.tolist() == [[3, 0, 1], [1, 0, 1], [0, 0, 0]]
+
+
+def test_precision_and_recall_are_nan_where_there_is_nothing_to_count(predictions):
+    precision, recall = precision_recall(predictions.confusion)
+    assert precision.tolist() == pytest.approx([3 / 4, math.nan, 0], nan_ok=True)
+    assert recall.tolist() == pytest.approx([3 / 4, 0, math.nan], nan_ok=True)
+
+
+@any_pace
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
+def test_confusion_counts_every_image_once_in_its_cell(pairs):
+    labels, predicted = np.array(pairs).T
+    predictions = Predictions(labels, np.eye(3, dtype=np.float32)[predicted], np.zeros(len(pairs), np.float32))
+    for true in range(3):
+        for guess in range(3):
+            assert predictions.confusion[true, guess] == pairs.count((true, guess))
+    assert predictions.confusion.trace() / len(pairs) == pytest.approx(predictions.accuracy)
+
+
+def test_select_returns_the_images_that_match_every_filter(predictions):
+    assert predictions.select().tolist() == [0, 1, 2, 3, 4, 5]
+    assert predictions.select(true=0).tolist() == [0, 2, 4, 5]
+    assert predictions.select(predicted=2).tolist() == [2, 3]
+    assert predictions.select(correct=False).tolist() == [1, 2, 3]
+    assert predictions.select(correct=True, true=0).tolist() == [0, 4, 5]
+    assert predictions.select(true=0, predicted=2, correct=False).tolist() == [2]
+    assert predictions.select(true=2).tolist() == []
+    assert predictions.select(true=1, order="most confident").tolist() == [3, 1]
+
+
+def test_select_orders_by_confidence_or_loss_and_keeps_ties_in_order(predictions):
+    assert predictions.select(order="most confident").tolist() == [4, 3, 2, 1, 0, 5]
+    assert predictions.select(order="least confident").tolist() == [0, 5, 1, 2, 3, 4]
+    assert predictions.select(order="highest loss").tolist() == [3, 2, 1, 0, 5, 4]
+    assert predictions.select(correct=True, order="highest loss").tolist() == [0, 5, 4]
+
+
+@any_pace
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(1, 99).map(lambda percent: percent / 100)), max_size=20),
+    st.sampled_from(["index", "most confident", "least confident", "highest loss"]),
+    st.sampled_from([None, 0, 1]),
+    st.sampled_from([None, True, False]),
+)
+def test_select_returns_every_matching_image_once_in_any_order(images, order, true, correct):
+    labels = np.array([label for label, _ in images], int)
+    probs = np.array([[share, 1 - share] for _, share in images], np.float32).reshape(-1, 2)
+    predictions = Predictions(labels, probs, -np.log(probs[np.arange(len(labels)), labels]))
+    selected = predictions.select(true=true, correct=correct, order=order).tolist()
+    matching = [
+        index
+        for index in range(len(labels))
+        if (true is None or labels[index] == true) and (correct is None or predictions.correct[index] == correct)
+    ]
+    assert sorted(selected) == matching
+
+
+# With a model
+
+
+@pytest.fixture
+def model() -> MiniViT:
+    torch.manual_seed(0)
+    return MiniViT(ViTConfig(embed_dim=16, patch_size=8, num_classes=3, drop_rate=0.5))
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randint(0, 256, (150, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_computing_logits_leaves_mode_weights_and_images_as_they_were(model, images, training):
+    model.train(training)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    before = images.clone()
+    first, second = logits(model, images), logits(model, images)
+    assert torch.equal(first, second)  # no dropout
+    assert not first.requires_grad
+    assert {module.training for module in model.modules()} == {training}
+    assert torch.equal(images, before)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("num_images", [1, 63, 64, 65, 150])
+def test_logits_do_not_depend_on_the_batches(model, images, num_images):
+    model.eval()
+    expected = model(images[:num_images].float() / 255)
+    torch.testing.assert_close(logits(model, images[:num_images]), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_uint8_images_become_0_to_1():
+    assert as_float(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+
+
+def test_probabilities_and_losses_belong_to_their_images(model, images):
+    labels = torch.arange(150) % 3
+    predictions = predict(model, images, labels)
+    model.eval()
+    for index in (0, 70, 149):
+        probs = model(images[index : index + 1].float() / 255).softmax(1)[0].tolist()
+        assert predictions.probs[index].tolist() == pytest.approx(probs, abs=1e-5)
+        assert predictions.loss[index] == pytest.approx(-math.log(probs[index % 3]), abs=1e-5)
+    assert predictions.labels.tolist() == labels.tolist()
+    np.testing.assert_allclose(predictions.probs.sum(1), 1, atol=1e-5)
+
+
+def test_a_run_predicts_its_test_images_at_any_kept_epoch(tiny: TrainConfig):
+    run = Run.create(tiny)
+    with pytest.raises(RunError, match="no checkpoints"):
+        predict_run(run)
+    train(tiny, run, say=lambda _: None)
+    _, test_set = load_split(tiny)
+    for row in run.metrics():
+        predictions = predict_run(run, row["epoch"])
+        assert predictions.labels.tolist() == test_set.labels.tolist()
+        assert predictions.accuracy == row["test_acc"]
+        assert predictions.loss.mean() == pytest.approx(row["test_loss"], abs=1e-5)
+    assert np.array_equal(predict_run(run).probs, predictions.probs)  # the newest by default
+    with pytest.raises(RunError, match="77"):
+        predict_run(run, 77)
+
+
+def test_a_missing_image_folder_is_named_in_the_error(tiny, image_folder, tmp_path):
+    (tmp_path / "mine").symlink_to(image_folder)
+    config = tiny.changed(dataset="folder", data_dir=str(tmp_path / "mine"), epochs=1)
+    run = Run.create(config)
+    train(config, run, say=lambda _: None)
+    (tmp_path / "mine").unlink()
+    with pytest.raises(DataError, match=f"no folder {tmp_path}/mine"):
+        predict_run(run)
