@@ -3,7 +3,7 @@
 import streamlit as st
 
 from minivit.attention import write_head
-from minivit.figures import evenly_spaced
+from minivit.data.image_set import evenly_spaced
 from minivit.runs import Checkpoint
 from pages.parts.compare.comparison_run import pick_second_run
 from pages.parts.components.scrub import Shown, scrub

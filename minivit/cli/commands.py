@@ -18,7 +18,7 @@ from minivit.attention.localization import NUM_IMAGES, report
 from minivit.config import ARTICLE_CLASSES, PRESETS, Dataset, Setting, TrainConfig, preset, settings
 from minivit.engine import train
 from minivit.errors import ConfigError, MiniViTError, SweepError
-from minivit.export import KINDS, make
+from minivit.export import FORMATS, Selection, export
 from minivit.imports.importer import NORMALIZATIONS, import_model
 from minivit.inference import Predictions, precision_recall, predict_run
 from minivit.machine import pick_device
@@ -113,10 +113,10 @@ def make_parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser(
         "export", help="the attention of one test image as a file, or the model or the run itself",
-        epilog="; ".join(f"{name}: {said}" for name, said in KINDS.items()),
+        epilog="; ".join(f"{name}: {fmt.description}" for name, fmt in FORMATS.items()),
     )  # fmt: skip
     one.add_argument("run_dir", type=Path, metavar="RUN_DIR")
-    one.add_argument("--what", choices=KINDS, default="json", help="kind of file (default: the article's JSON)")
+    one.add_argument("--what", choices=FORMATS, default="json", help="kind of file (default: the article's JSON)")
     one.add_argument("--image", type=int, default=0, help="number of the test image (default: 0)")
     one.add_argument("--epoch", type=int, help="a saved epoch (default: the newest)")
     one.add_argument("--layer", type=int, default=1, help="layer, from 1")
@@ -335,10 +335,11 @@ def _trust(chosen: argparse.Namespace) -> None:
 
 def _export(chosen: argparse.Namespace) -> None:
     run, head = Run.open(chosen.run_dir), read_head(chosen.head)
-    content = make(run, chosen.what, epoch=chosen.epoch, image=chosen.image, layer=chosen.layer - 1, head=head)
+    selection = Selection(chosen.epoch, chosen.image, chosen.layer - 1, head)
+    content = export(run, chosen.what, selection)
     if not chosen.output:
         if isinstance(content, bytes):
-            raise ConfigError(f"The kind {chosen.what!r} is no text. Name a file for it: --output FILE.")
+            raise ConfigError(f"The format {chosen.what!r} is not text. Name a file to write: --output FILE.")
         print(content)
         return
     try:

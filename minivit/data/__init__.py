@@ -17,7 +17,7 @@ The order of `classes` gives the labels; images come in the order of the data se
 from minivit.data.augment import augment, mix_pairs
 from minivit.data.batches import channel_stats, patches
 from minivit.data.cache import default_data_dir
-from minivit.data.image_set import ImageSet, Progress
+from minivit.data.image_set import ImageSet, Progress, evenly_spaced
 from minivit.data.load import (
     DOWNLOADABLE,
     article_split,

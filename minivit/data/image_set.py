@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,3 +87,8 @@ def join(parts: Mapping[str, ClassImages], classes: Sequence[str]) -> ImageSet:
 
 def _select(images: Images, rows: Tensor) -> Images:
     return images.select(rows) if isinstance(images, MappedImages) else images[rows]
+
+
+def evenly_spaced(num_images: int, count: int) -> list[int]:
+    """At most `count` indices at equal distances over 0 … num_images - 1: test images come class by class."""
+    return sorted({int(index) for index in np.linspace(0, num_images - 1, count)})

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from minivit.errors import ConfigError
 from minivit.export.arrays import tokens
-from minivit.export.picture import data_uri
+from minivit.export.picture import png_uri, rgb
 
 # BertViz asks require.js for jQuery and d3; both stand in the page already.
 REQUIRE_SHIM = """
@@ -89,7 +89,7 @@ def _page(title: str, view: str, image: Tensor | None, num_patches: int) -> str:
 
 def _peek(image: Tensor, num_patches: int) -> str:
     """The script that shows the patch of a token."""
-    facts = json.dumps({"image": data_uri(image.numpy()), "grid": round(num_patches**0.5)})
+    facts = json.dumps({"image": png_uri(rgb(image.numpy())), "grid": round(num_patches**0.5)})
     return f"const PEEK = {facts};\n" + Path(__file__).with_name("peek.js").read_text(encoding="utf-8")
 
 

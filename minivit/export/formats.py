@@ -1,54 +1,75 @@
-"""Every kind of file by its name on the command line, made from a run folder."""
+"""Every file format by its name on the command line, made from a run folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from minivit.attention import Head
 from minivit.errors import ConfigError
-from minivit.export.image_export import OneImage
+from minivit.export.image_export import ImageExport
 from minivit.export.model_files import onnx_model, timm_checkpoint
 from minivit.export.report import report_html
 from minivit.runs import Run
 
-KINDS = {
-    "json": "the attention of one layer and head as the article's JSON",
-    "npz": "all of one image as NumPy arrays",
-    "png": "the map of one layer and head over its image",
-    "svg": "the same as vectors",
-    "bertviz": "BertViz's head view as one HTML file",
-    "bertviz-model": "BertViz's model view as one HTML file",
-    "timm": "the model as a checkpoint that timm loads",
-    "onnx": "the model as ONNX, with its attention as outputs",
-    "report": "the run as one HTML page",
+
+@dataclass(frozen=True)
+class Selection:
+    """What to export of a run: a checkpoint (None for the newest), a test image, a layer from 0 and a head."""
+
+    epoch: int | None = None
+    image: int = 0
+    layer: int = 0
+    head: Head = "mean"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: what is in the file, and the function that makes it."""
+
+    description: str
+    make: Callable[[Run, Selection], str | bytes]
+
+
+def _of_image(make: Callable[[ImageExport, Selection], str | bytes]) -> Callable[[Run, Selection], str | bytes]:
+    """A file of one test image."""
+    return lambda run, chosen: make(ImageExport.of(run, chosen.epoch, chosen.image), chosen)
+
+
+FORMATS = {
+    "json": Format(
+        "the attention of one layer and head as the article's JSON",
+        _of_image(lambda image, chosen: image.json(chosen.layer, chosen.head)),
+    ),
+    "npz": Format("everything about one image as NumPy arrays", _of_image(lambda image, _: image.npz())),
+    "png": Format(
+        "the map of one layer and head over its image",
+        _of_image(lambda image, chosen: image.picture(chosen.layer, chosen.head).render("png")),
+    ),
+    "svg": Format(
+        "the same as vector graphics",
+        _of_image(lambda image, chosen: image.picture(chosen.layer, chosen.head).render("svg")),
+    ),
+    "pdf": Format(
+        "the same for print",
+        _of_image(lambda image, chosen: image.picture(chosen.layer, chosen.head).render("pdf")),
+    ),
+    "bertviz": Format(
+        "BertViz's head view as one HTML file", _of_image(lambda image, chosen: image.bertviz(chosen.layer))
+    ),
+    "bertviz-model": Format("BertViz's model view as one HTML file", _of_image(lambda image, _: image.bertviz_model())),
+    "timm": Format(
+        "the model as a checkpoint that timm loads",
+        lambda run, chosen: timm_checkpoint(run.load_model(chosen.epoch), run.config.classes),
+    ),
+    "onnx": Format(
+        "the model as ONNX, with its attention as outputs",
+        lambda run, chosen: onnx_model(run.load_model(chosen.epoch), run.config.classes),
+    ),
+    "report": Format("the run as one HTML page", lambda run, chosen: report_html(run, chosen.epoch)),
 }
 
 
-def make(
-    run: Run, kind: str, *, epoch: int | None = None, image: int = 0, layer: int = 0, head: Head = "mean"
-) -> str | bytes:
-    """The content of one of `KINDS`, text or bytes, after `epoch` or the newest kept; layer and head count from 0.
-
-    Raises a MiniViTError for what the run or its model does not have.
-    """
-    if kind not in KINDS:
-        raise ConfigError(f"There is no file of the kind {kind!r}. Choose one of {', '.join(KINDS)}.")
-    if kind == "report":
-        return report_html(run, epoch)
-    if kind in ("timm", "onnx"):
-        write = timm_checkpoint if kind == "timm" else onnx_model
-        return write(run.load_model(epoch), run.config.classes)
-    return _of_one_image(OneImage.look(run, epoch, image), kind, layer, head)
-
-
-def _of_one_image(one: OneImage, kind: str, layer: int, head: Head) -> str | bytes:
-    match kind:
-        case "json":
-            return one.json(layer, head)
-        case "npz":
-            return one.npz()
-        case "png":
-            return one.picture(layer, head).png()
-        case "svg":
-            return one.picture(layer, head).svg()
-        case "bertviz":
-            return one.bertviz(layer)
-        case "bertviz-model":
-            return one.bertviz_model()
-    raise AssertionError(kind)
+def export(run: Run, fmt: str, selection: Selection = Selection()) -> str | bytes:
+    """The content of a file in one of `FORMATS`; a MiniViTError for what the run or its model does not have."""
+    if fmt not in FORMATS:
+        raise ConfigError(f"There is no file format {fmt!r}. Choose one of {', '.join(FORMATS)}.")
+    return FORMATS[fmt].make(run, selection)

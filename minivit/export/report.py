@@ -1,215 +1,143 @@
-"""A run as one HTML page to send or print: settings, curves, confusion, and what it looks at before and after.
+"""A run as one HTML page to send or print: settings, curves, confusion, and attention before and after.
 
-The page loads nothing, follows the reader's light or dark, and shows every text that came from outside as text.
+The page loads nothing, follows the reader's light or dark mode, and escapes every text from outside.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from minivit.attention import attend, cls_map
 from minivit.config import settings
 from minivit.data import ImageSet, load_split
+from minivit.data.image_set import evenly_spaced
 from minivit.export.image_export import model_scale
-from minivit.export.picture import Raster, colour_bar, map_tile, rgb, to_svg
-from minivit.figures import SPLIT_COLORS, evenly_spaced, thin
-from minivit.inference import Predictions, predict
+from minivit.export.picture import data_uri, draw_color_bar, overlay, png_uri, render, rgb
+from minivit.figures import GREY, SPLIT_COLORS, downsample
+from minivit.inference import predict
 from minivit.model import num_parameters
 from minivit.runs import Checkpoint, Run
 from minivit.stats import wilson
 
-NUM_IMAGES = 8
-SIDE = 128  # px of one picture
-MAX_CLASSES = 30  # of a confusion matrix on paper
-WIDTH, HEIGHT, LEFT, BOTTOM = 420, 240, 52, 34  # of a chart and its margins, px
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-STYLE = """
-:root { color-scheme: light dark; --ground: #fff; --text: #1d1e26; --faint: #5a5b66; --line: #d9d9e0;
-  --cell: 85, 70, 214; }
-@media (prefers-color-scheme: dark) {
-  :root { --ground: #111318; --text: #e8e8ee; --faint: #a6a7b3; --line: #3a3d48; --cell: 167, 157, 255; }
-}
-body { background: var(--ground); color: var(--text); font: 15px/1.5 system-ui, sans-serif; max-width: 60rem;
-  margin: 2rem auto; padding: 0 1rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-p, figcaption { color: var(--faint); } strong { color: var(--text); }
-table { border-collapse: collapse; display: block; overflow-x: auto; }
-th, td { border: 1px solid var(--line); padding: 0.25rem 0.5rem; text-align: left; font-weight: normal; }
-th { overflow-wrap: normal; }
-.confusion td { text-align: right; }
-.charts, .images { display: flex; flex-wrap: wrap; gap: 1.5rem; }
-figure { margin: 0; } svg { max-width: 100%; height: auto; } .legend svg { background: #fff; }
-.triple { display: flex; gap: 4px; }
-.right { color: light-dark(#187a3c, #5fd38a); } .wrong { color: light-dark(#b3261e, #ff8a80); }
-"""
+NUM_IMAGES = 8
+MAX_CLASSES = 30  # of a printed confusion matrix
+
+
+@dataclass(frozen=True)
+class Caption:
+    """The prediction of one checkpoint under an image."""
+
+    checkpoint: str
+    predicted: str
+    confidence: float
+    correct: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test image with its maps before and after, as `data:` URIs, and the two predictions."""
+
+    index: int
+    true_class: str
+    pictures: Sequence[str]
+    captions: Sequence[Caption]
 
 
 def report_html(run: Run, epoch: int | None = None) -> str:
-    """The report of `run` after `epoch`, or the newest kept, as a whole page; before is the first epoch that is kept.
+    """The report of `run` after `epoch` (the newest by default), compared with the first epoch that is kept.
 
     Raises RunError without weights, DataError without the images.
     """
-    kept = run.epochs()
-    last = run.load_model(epoch)
-    epoch = kept[-1] if epoch is None else epoch
+    from jinja2 import Environment, FileSystemLoader
+
+    model = run.load_model(epoch)
+    epochs = run.epochs()
+    checkpoints = [Checkpoint(epochs[0]), Checkpoint(epochs[-1] if epoch is None else epoch)]
     test_set = load_split(run.config)[1]
-    said = predict(last, test_set.images, test_set.labels)
-    title = escape(run.name or " · ".join(run.config.classes[:6]))
-    parts = [
-        f"<h1>{title}</h1><p>Run {escape(run.id)}, after epoch {epoch} of {run.config.epochs}; "
-        f"{num_parameters(run.config.model):,} parameters.</p>",
-        _accuracy(said),
-        _curves(run.metrics(), len(run.config.classes)),
-        _confusion(said, run.config.classes),
-        _maps(run, (kept[0], epoch), test_set),
-        "<h2>Settings</h2>" + _table((one.title, f"{_words(one.value(run.config))} {one.unit}") for one in settings()),
-        "<h2>Environment</h2>" + _table(run.environment.items()),
-    ]
-    return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>{"".join(parts)}'
-        "</body></html>"
+    predictions = predict(model, test_set.images, test_set.labels)
+    num_correct, num_images = int(predictions.correct.sum()), len(predictions.labels)
+    examples, color_bar = _examples(run, checkpoints, test_set)
+    rows = run.metrics()
+    template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("report.html")
+    return template.render(
+        run=run,
+        title=run.name or " · ".join(run.config.classes[:6]),
+        checkpoints=checkpoints,
+        num_parameters=num_parameters(run.config.model),
+        num_correct=num_correct,
+        num_images=num_images,
+        interval=wilson(num_correct, num_images),
+        num_classes=len(run.config.classes),
+        max_classes=MAX_CLASSES,
+        curves=_svg_uri(_curves(rows, len(run.config.classes))) if len(rows) > 1 else None,
+        confusion=list(zip(run.config.classes, predictions.confusion.tolist(), strict=True)),
+        examples=examples,
+        color_bar=color_bar,
+        settings=[(one.title, f"{_text(one.value(run.config))} {one.unit}".strip()) for one in settings()],
+        environment=[(name, _text(value)) for name, value in run.environment.items()],
     )
 
 
-def _accuracy(said: Predictions) -> str:
-    num_right, num_images = int(said.correct.sum()), len(said.labels)
-    low, high = wilson(num_right, num_images)
-    return (
-        f"<p><strong>Test accuracy {said.accuracy:.1%}</strong> ({num_right:,} of {num_images:,} right; 95 % "
-        f"interval {low:.1%} to {high:.1%}, Wilson). Chance is {1 / said.probs.shape[1]:.1%}.</p>"
-    )
+def _curves(rows: Sequence[Mapping[str, Any]], num_classes: int) -> "Figure":
+    """Loss and accuracy by epoch, from 0."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-
-def _curves(rows: Sequence[Mapping[str, Any]], num_classes: int) -> str:
-    if len(rows) < 2:
-        return ""
-    charts = [
-        _chart("loss (nats)", rows, {"train": "train_loss", "held-out": "test_loss"}),
-        _chart("accuracy", rows, {"train": "train_acc", "held-out": "test_acc"}, mark=1 / num_classes),
-    ]
-    keys = ", ".join(f'<span style="color: {colour}">{name}</span>' for name, colour in SPLIT_COLORS.items())
-    return f'<h2>Curves</h2><p>{keys}; the dotted line is chance.</p><div class="charts">{"".join(charts)}</div>'
-
-
-def _chart(title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], mark: float | None = None) -> str:
-    """Curves by epoch as SVG, from 0 to the largest value."""
+    figure = Figure(figsize=(9, 3), layout="constrained")
     epochs = np.array([row["epoch"] for row in rows], float)
-    curves = {
-        name: np.array([np.nan if row.get(column) is None else row[column] for row in rows], float)
-        for name, column in columns.items()
-    }
-    top = float(np.nanmax([*(np.nanmax(values, initial=0) for values in curves.values()), mark or 0, 1e-9])) * 1.05
-
-    def x(epoch: float) -> float:
-        return LEFT + (WIDTH - LEFT - 10) * epoch / max(epochs[-1], 1)
-
-    def y(value: float) -> float:
-        return (HEIGHT - BOTTOM) * (1 - value / top) + 5
-
-    lines = [
-        f'<line x1="{LEFT}" x2="{WIDTH - 10}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" stroke="var(--line)"/>'
-        f'<text x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.2f}</text>'
-        for tick in np.linspace(0, top / 1.05, 5)
-    ]
-    if mark:
-        lines.append(
-            f'<line x1="{LEFT}" x2="{WIDTH - 10}" y1="{y(mark):.1f}" y2="{y(mark):.1f}" stroke="var(--faint)" '
-            'stroke-dasharray="2 4"/>'
-        )
-    for name, values in curves.items():
-        there = ~np.isnan(values)
-        points = " ".join(
-            f"{x(a):.1f},{y(b):.1f}" for a, b in zip(*thin(epochs[there], values[there], 400), strict=True)
-        )
-        lines.append(f'<polyline points="{points}" fill="none" stroke="{SPLIT_COLORS[name]}" stroke-width="2"/>')
-    ends = "".join(
-        f'<text x="{x(epoch):.1f}" y="{HEIGHT - 12}" text-anchor="{anchor}">{epoch:.0f}</text>'
-        for epoch, anchor in ((0, "start"), (epochs[-1], "end"))
-    )
-    return (
-        f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" font-size="12" '
-        f'fill="var(--text)" role="img" aria-label="{title} by epoch">{"".join(lines)}{ends}'
-        f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 12}" text-anchor="middle">epoch</text></svg>'
-        f"<figcaption>{title}</figcaption></figure>"
-    )
+    for axes, title, column in zip(figure.subplots(1, 2), ("loss (nats)", "accuracy"), ("loss", "acc"), strict=True):
+        for split, color in SPLIT_COLORS.items():
+            values = np.array([row.get(f"{split}_{column}") for row in rows], float)  # None becomes NaN
+            axes.plot(*downsample(epochs, values, 400), color=color, label=split)
+        axes.set(xlabel="epoch", ylabel=title, xlim=(0, None), ylim=(0, None))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.axhline(1 / num_classes, color=GREY, linestyle=":", label="chance")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(frameon=False)
+    return figure
 
 
-def _confusion(said: Predictions, classes: Sequence[str]) -> str:
-    if len(classes) > MAX_CLASSES:
-        return f"<h2>Confusion matrix</h2><p>Left out: it would have {len(classes):,} rows.</p>"
-    counts = said.confusion
-    rows = []
-    for name, row in zip(classes, counts, strict=True):
-        cells = (
-            f'<td style="background: rgba(var(--cell), {count / max(row.sum(), 1) * 0.6:.2f})">{count:,}</td>'
-            for count in row
-        )
-        rows.append(f"<tr><th>{escape(name)}</th>{''.join(cells)}</tr>")
-    head = "".join(f"<th>{escape(name)}</th>" for name in classes)
-    return (
-        "<h2>Confusion matrix</h2><p>Rows are true classes, columns predicted ones; shaded by share of the row.</p>"
-        f'<table class="confusion"><tr><th></th>{head}</tr>{"".join(rows)}</table>'
-    )
+def _examples(run: Run, checkpoints: Sequence[Checkpoint], test_set: ImageSet) -> tuple[list[Example], str]:
+    """Test images with the last layer's CLS map before and after, mean over heads, and the color bar of all maps."""
+    from matplotlib.figure import Figure
+
+    indices = evenly_spaced(len(test_set), NUM_IMAGES)
+    images, labels = test_set.images[torch.tensor(indices)], test_set.labels[torch.tensor(indices)]
+    models = [run.load_model(checkpoint) for checkpoint in checkpoints]
+    results = [attend(model, images) for model in models]
+    maps = [cls_map(attn[:, -1]).numpy() for _, attn in results]
+    scale = model_scale(models[-1], test_set)
+    examples = []
+    for row, (index, image, label) in enumerate(zip(indices, images.numpy(), labels.tolist(), strict=True)):
+        captions = []
+        for checkpoint, (probs, _) in zip(checkpoints, results, strict=True):
+            predicted = int(probs[row].argmax())
+            captions.append(
+                Caption(checkpoint.title, test_set.classes[predicted], float(probs[row, predicted]), predicted == label)
+            )
+        pictures = [png_uri(rgb(image)), *(png_uri(overlay(image, values[row], scale)) for values in maps)]
+        examples.append(Example(index, test_set.classes[label], pictures, captions))
+    figure = Figure(figsize=(4.4, 0.9), layout="constrained")
+    draw_color_bar(figure.subplots(), scale, 1 / results[0][1].shape[-1], np.stack(maps))
+    return examples, _svg_uri(figure)
 
 
-def _maps(run: Run, epochs: tuple[int, int], test_set: ImageSet) -> str:
-    """Images with the last layer's CLS map before and after, mean over heads, on one scale."""
-    chosen = evenly_spaced(len(test_set), NUM_IMAGES)
-    images = test_set.images[torch.tensor(chosen)]
-    models = [run.load_model(epoch) for epoch in epochs]
-    shown = [attend(model, images) for model in models]
-    maps = [cls_map(attn[:, -1], "mean").numpy() for _, attn in shown]
-    answers = [(probs.argmax(1), probs.amax(1)) for probs, _ in shown]
-    scale, uniform = model_scale(models[-1], test_set), 1 / shown[0][1].shape[-1]
-    classes, labels = test_set.classes, test_set.labels[torch.tensor(chosen)]
-    names = [Checkpoint(epoch).title for epoch in epochs]
-    figures = []
-    for n, number in enumerate(chosen):
-        captions = [
-            _answer(name, classes[int(says[n])], float(sure[n]), bool(says[n] == labels[n]))
-            for name, (says, sure) in zip(names, answers, strict=True)
-        ]
-        pictures = [_picture(images[n].numpy()), *(_picture(images[n].numpy(), one[n], scale) for one in maps)]
-        figures.append(
-            f'<figure><div class="triple">{"".join(pictures)}</div><figcaption>image {number}: '
-            f"{escape(classes[int(labels[n])])}<br>{'<br>'.join(captions)}</figcaption></figure>"
-        )
-    bar = to_svg(colour_bar(12, 0, 400, scale, uniform, np.stack(maps)), (424, 96), "attention weight")
-    return (
-        f"<h2>What it looks at</h2><p>The image; where CLS looks in the last layer, mean over heads, {names[0]}; "
-        f'and {names[1]}. One scale for all maps.</p><div class="legend">{bar}</div>'
-        f'<div class="images">{"".join(figures)}</div>'
-    )
+def _svg_uri(figure: "Figure") -> str:
+    return data_uri(render(figure, "svg"), "image/svg+xml")
 
 
-def _answer(name: str, says: str, sure: float, right: bool) -> str:
-    sign = '<span class="right">✓' if right else '<span class="wrong">✗'
-    return f"{name}: {sign} {escape(says)} {sure:.0%}</span>"
-
-
-def _picture(
-    image: NDArray[np.uint8], values: NDArray[np.float32] | None = None, scale: tuple[float, float] = (0, 1)
-) -> str:
-    zoom = max(1, SIDE // image.shape[-1])
-    side = zoom * image.shape[-1]
-    shapes = [Raster(0, 0, rgb(image), zoom)] if values is None else map_tile(image, values, scale, 0, 0, zoom)
-    return to_svg(shapes, (side, side), "image" if values is None else "attention over the image")
-
-
-def _table(rows: Iterable[tuple[str, Any]]) -> str:
-    cells = (f"<tr><th>{escape(name)}</th><td>{escape(_words(value))}</td></tr>" for name, value in rows)
-    return f"<table>{''.join(cells)}</table>"
-
-
-def _words(value: Any) -> str:
-    """A value of the settings or the environment as people write it."""
+def _text(value: Any) -> str:
+    """A value of the settings or the environment as text."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "–"}[value]
     if isinstance(value, list | tuple):
-        return ", ".join(map(_words, value)) or "–"
+        return ", ".join(map(_text, value)) or "–"
     return str(value)

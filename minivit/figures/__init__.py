@@ -1,30 +1,16 @@
-"""Numbers -> Plotly figures and colours."""
+"""Numbers in, Plotly figures and colors out. No files, no torch, no Streamlit.
 
-from minivit.figures.charts import (
-    BELOW,
-    COLORMAPS,
-    GREY,
-    MAX_SIMILAR,
-    METHOD_COLOR,
-    SPLIT_COLORS,
-    TERM_COLORS,
-    Axis,
-    absolute_scale,
-    accuracy_by_epoch,
-    chosen_axis,
-    colormap,
-    distances,
-    duration,
-    evenly_spaced,
-    filter_images,
-    map_grid,
-    over_epochs,
-    parallel_coordinates,
-    patch_mosaic,
-    range_axis,
-    removal_curves,
-    similarity_grid,
-    term_bars,
-    thin,
-    trial_curves,
-)
+colors   colors of curves, maps and methods
+scales   the one rule for color scales
+maps     pictures of patches, grids of small maps
+heads    attention distance, decomposition of scores
+curves   accuracy by epoch, deletion and insertion
+sweeps   trials across their settings
+"""
+
+from minivit.figures.colors import COLORMAPS, GREY, METHOD_COLOR, SPLIT_COLORS, color_indices, colormap
+from minivit.figures.curves import EpochCurve, accuracy_curves, downsample, removal_curves, share_curves, trial_curves
+from minivit.figures.heads import attention_distance_chart, term_bars
+from minivit.figures.maps import filter_images, map_grid, patch_mosaic, similarity_grid
+from minivit.figures.scales import attention_scale, scale_limit
+from minivit.figures.sweeps import Axis, choice_axis, parallel_coordinates, range_axis

@@ -15,8 +15,9 @@ from timm.models.vision_transformer import VisionTransformer
 
 from minivit.attention.heads import cls_terms, filter_components, overlay_maps, survey
 from minivit.data import load_split
+from minivit.data.image_set import evenly_spaced
 from minivit.engine import train
-from minivit.figures import evenly_spaced, filter_images
+from minivit.figures import filter_images
 from minivit.imports.importer import import_model
 from minivit.inference import predict_run
 from minivit.model import MiniViT

@@ -12,8 +12,8 @@ from minivit.attention.localization import Share, known_answers
 from minivit.attention.methods import METHODS, maps
 from minivit.config import TrainConfig
 from minivit.data import load_split
+from minivit.data.image_set import evenly_spaced
 from minivit.engine import train
-from minivit.figures import evenly_spaced
 from minivit.inference import predict_run
 from minivit.runs import Run
 from minivit.stats import rank_correlation

@@ -71,7 +71,7 @@ def test_any_two_epochs_layers_and_heads_stand_in_the_link(open_page: Open, trai
     page = open_page("compare", run=trained.id, before=1, epoch=2, layer=1, head=2)
     assert [column["name"] for column in sent(page)["columns"]] == ["epoch 1", "at the slider", "epoch 2"]
     assert [widget(page, "selectbox", name).value for name in ("Layer", "Head")] == [1, "2"]
-    assert [name for name, _ in sent(page)["legend"]] == ["train", "held-out", "attention of head 2"]
+    assert [name for name, _ in sent(page)["legend"]] == ["train", "test", "attention of head 2"]
     widget(page, "selectbox", "Head").select("max").run()
     assert page.query_params["head"] == "max"
     assert page.query_params["epoch"] == "2"  # the rest stays

@@ -79,5 +79,5 @@ def test_curves_stay_where_images_or_weights_are_gone(trained: Run, clock: Simpl
     look = Watched(trained).look()
     assert f"{newest} does not hold the weights" in str(look.problem)
     sent = json.loads(look.sent)
-    assert sent["maps"] is None and sent["curves"]["loss"]["held-out"]["shape"] == [2, 4]
+    assert sent["maps"] is None and sent["curves"]["loss"]["test"]["shape"] == [2, 4]
     assert Watched(trained).look().problem is not None

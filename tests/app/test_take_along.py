@@ -17,11 +17,13 @@ def test_every_file_has_its_button_and_nothing_is_drawn_before_it_is_asked_for(
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for made in ("json", "npz", "picture", "bertviz", "bertviz_model"):
-        monkeypatch.setattr(f"minivit.export.OneImage.{made}", lambda *_: pytest.fail("made without being asked for"))
+        monkeypatch.setattr(
+            f"minivit.export.ImageExport.{made}", lambda *_: pytest.fail("made without being asked for")
+        )
     page = open_page("attention", run=trained.id)
     assert downloads(page) == [
-        "Attention as JSON (the article's form)", "Arrays (.npz)", "Map as PNG", "Map as SVG", "Head view as HTML",
-        "Model view as HTML",
+        "Attention as JSON (the article's form)", "Arrays (.npz)", "Map as PNG", "Map as SVG", "Map as PDF",
+        "Head view as HTML", "Model view as HTML",
     ]  # fmt: skip
 
 

@@ -5,7 +5,8 @@ import streamlit as st
 
 from minivit.attention import TERMS
 from minivit.attention.heads import ClsTerms, affordable, cls_terms
-from minivit.figures import evenly_spaced, term_bars
+from minivit.data.image_set import evenly_spaced
+from minivit.figures import scale_limit, term_bars
 from minivit.machine import threads_for
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
@@ -79,7 +80,7 @@ def _range(values: np.ndarray, form: str) -> str:
 def _top(run: Run, many: list[int]) -> float:
     """The end of the absolute scale of all checkpoints and images: 4 times uniform, or 99 % at the newest weights."""
     newest = _terms(str(run.path), newest_readable(run), tuple(many), run)
-    return max(float(np.log(4)), float(np.quantile(np.abs(newest.maps), 0.99)))
+    return scale_limit(newest.maps, float(np.log(4)))
 
 
 @memoize("Taking layer 1 apart")

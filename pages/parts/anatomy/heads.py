@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from minivit.attention import head_effects, uniform_distance
 from minivit.attention.heads import Survey, affordable, survey
-from minivit.figures import distances, evenly_spaced
+from minivit.data.image_set import evenly_spaced
+from minivit.figures import attention_distance_chart
 from minivit.machine import threads_for
 from minivit.runs import Checkpoint, Run
 from minivit.stats import paired_change, wilson
@@ -60,7 +61,9 @@ def distance_chart(run: Run, checkpoint: Checkpoint) -> None:
         "right (arXiv 2010.11929)."
     )
     uniform = uniform_distance(config.grid, config.patch_size)
-    st.plotly_chart(distances(_survey(str(run.path), checkpoint, run).distance, uniform), key="anatomy_distance")
+    st.plotly_chart(
+        attention_distance_chart(_survey(str(run.path), checkpoint, run).distance, uniform), key="anatomy_distance"
+    )
 
 
 def effects(run: Run, checkpoint: Checkpoint) -> None:

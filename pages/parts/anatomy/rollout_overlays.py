@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from minivit.attention import write_head
 from minivit.attention.heads import overlay_maps, uniform_overlay
 from minivit.attention.methods import unavailable
-from minivit.figures import absolute_scale, evenly_spaced
+from minivit.data.image_set import evenly_spaced
+from minivit.figures import attention_scale
 from minivit.machine import threads_for
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.maps import Caption, maps
@@ -64,7 +65,7 @@ def overlays(run: Run, checkpoint: Checkpoint) -> None:
 def _scale(run: Run) -> tuple[float, float]:
     """One for all checkpoints: that of the newest weights."""
     _, shown = _overlays(str(run.path), newest_readable(run), run)
-    return absolute_scale(shown, num_tokens=round(1 / uniform_overlay(run.config.model)))
+    return attention_scale(shown, num_tokens=round(1 / uniform_overlay(run.config.model)))
 
 
 @memoize("Following attention through all layers")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from minivit.attention import Head, write_head
-from minivit.export import OneImage
+from minivit.export import ImageExport
 from minivit.runs import Run
 from pages.parts.shell import cache
 
@@ -20,14 +20,17 @@ def take_along(run: Run, epoch: int, image: int, layer: int, head: Head) -> None
     by = f"{head} over heads" if isinstance(head, str) else f"head {write_head(head)}"
     st.caption(f"Layer {layer + 1}, {by}; the arrays hold all layers and heads. The pictures carry their scale.")
     with st.container(horizontal=True):
-        _file("Attention as JSON (the article's form)", lambda: one.json(layer, head), one.name("attention", ".json"))
-        _file("Arrays (.npz)", one.npz, one.name("attention", ".npz"))
-        _file("Map as PNG", lambda: one.picture(layer, head).png(), one.name("map", ".png"))
-        _file("Map as SVG", lambda: one.picture(layer, head).svg(), one.name("map", ".svg"))
+        _file(
+            "Attention as JSON (the article's form)", lambda: one.json(layer, head), one.file_name("attention", ".json")
+        )
+        _file("Arrays (.npz)", one.npz, one.file_name("attention", ".npz"))
+        _file("Map as PNG", lambda: one.picture(layer, head).render("png"), one.file_name("map", ".png"))
+        _file("Map as SVG", lambda: one.picture(layer, head).render("svg"), one.file_name("map", ".svg"))
+        _file("Map as PDF", lambda: one.picture(layer, head).render("pdf"), one.file_name("map", ".pdf"))
     _bertviz(run, one, layer)
 
 
-def _bertviz(run: Run, one: OneImage, layer: int) -> None:
+def _bertviz(run: Run, one: ImageExport, layer: int) -> None:
     num_layers, num_heads, num_tokens, _ = one.attn.shape
     st.header("BertViz", anchor=False)
     st.caption(
@@ -39,14 +42,14 @@ def _bertviz(run: Run, one: OneImage, layer: int) -> None:
         st.info("Choose at least one layer to see BertViz.")
         return
     with st.container(horizontal=True):
-        _file("Head view as HTML", lambda: one.bertviz(layer, layers), one.name("bertviz", ".html"))
-        _file("Model view as HTML", lambda: one.bertviz_model(layers), one.name("bertviz-model", ".html"))
+        _file("Head view as HTML", lambda: one.bertviz(layer, layers), one.file_name("bertviz", ".html"))
+        _file("Model view as HTML", lambda: one.bertviz_model(layers), one.file_name("bertviz-model", ".html"))
     if st.toggle("Show BertViz", key="bertviz", bind="query-params"):
-        shown = cache.bertviz(run, one.epoch, one.number, layer, layers)
+        shown = cache.bertviz(run, one.epoch, one.index, layer, layers)
         st.iframe(shown, height=80 + ROW_PX * num_tokens)
     num_lines = len(layers) * num_heads * num_tokens**2
     if st.toggle(f"Show the model view, every layer and head at once ({num_lines:,} lines)", key="bertviz_model"):
-        st.iframe(cache.bertviz_model(run, one.epoch, one.number, layers), height=VIEW_PX)
+        st.iframe(cache.bertviz_model(run, one.epoch, one.index, layers), height=VIEW_PX)
 
 
 def _choose_layers(num_layers: int) -> list[int]:

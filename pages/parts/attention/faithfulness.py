@@ -19,7 +19,8 @@ from minivit.attention.faithfulness import (
 )
 from minivit.attention.localization import KnownAnswer, Share, known_answer, known_answers
 from minivit.attention.methods import METHODS, maps
-from minivit.figures import evenly_spaced, over_epochs, removal_curves
+from minivit.data.image_set import evenly_spaced
+from minivit.figures import removal_curves, share_curves
 from minivit.machine import threads_for
 from minivit.model import MiniViT
 from minivit.runs import Run
@@ -218,7 +219,7 @@ def _known(run: Run, epoch: int, method: str, layer: int, head: Head) -> None:
     names = ("mass on the object", "strongest patch touches it")
     shares = ([one.mass for one in scores], [one.pointing for one in scores])
     st.plotly_chart(
-        over_epochs(
+        share_curves(
             shown,
             {name: [(one.value, one.low, one.high) for one in each] for name, each in zip(names, shares, strict=True)},
             dict(zip(names, by_chance, strict=True)),

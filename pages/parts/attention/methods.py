@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from minivit.attention import attend, value_weighted
 from minivit.attention.methods import METHODS, maps, unavailable
 from minivit.config import ViTConfig
-from minivit.figures import evenly_spaced
+from minivit.data.image_set import evenly_spaced
+from minivit.figures import scale_limit
 from minivit.runs import Run
 from pages.parts.components.inspector import Reading, reading_of_attention
 from pages.parts.shell import cache
@@ -141,7 +142,7 @@ def _absolute_max(path: str, epoch: int, method: str, _run: Run) -> float:
         found = torch.cat([layer[:, :, 0, 1:].flatten() for layer in value_weighted(model, images)])
     else:
         found = maps(method, model, images, torch.from_numpy(said[chosen])).flatten()
-    return max(float(found.abs().quantile(0.99)), 1e-12)
+    return scale_limit(found.numpy())
 
 
 def with_patches_off(

@@ -33,7 +33,7 @@ def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
         f"for all cells of this epoch, to the largest difference in cells of {MIN_MISTAKES} mistakes and more; uniform "
         f"attention would be {1 / (run.config.model.num_patches + 1):.4f}."
     )
-    figure = map_grid(difference.view(1, 1, -1).numpy(), rows=[""], columns=[""], title="attention", top=top)
+    figure = map_grid(difference.view(1, 1, -1).numpy(), rows=[""], columns=[""], title="attention", limit=top)
     st.plotly_chart(figure, key="predictions_mistakes")
     sides = [ring_mass(found[chosen]) for chosen in (wrong, right)]
     st.dataframe(

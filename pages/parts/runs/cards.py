@@ -7,7 +7,7 @@ import streamlit as st
 
 from minivit import data
 from minivit.config import TrainConfig
-from minivit.figures import thin
+from minivit.figures import downsample
 from minivit.machine import pick_device
 from minivit.runs import Run, State, group_by_sweep, list_runs
 from minivit.worker import start_worker
@@ -140,7 +140,7 @@ def open_or_fold(line: list[Run]) -> None:
 
 def sparkline(values: list[float]) -> list[float]:
     """A curve as a small picture needs it: its extremes are kept."""
-    return thin(np.arange(len(values), dtype=float), np.array(values, float), NUM_POINTS)[1].tolist()
+    return downsample(np.arange(len(values), dtype=float), np.array(values, float), NUM_POINTS)[1].tolist()
 
 
 def run_links(run: Run) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from minivit.errors import ConfigError
-from minivit.export import make, timm_arguments
-from minivit.figures import accuracy_by_epoch
+from minivit.export import export, timm_arguments
+from minivit.figures import EpochCurve, accuracy_curves
 from minivit.imports.importer import NORMALIZATIONS, import_model
 from minivit.runs import Run
 from minivit.runs.archive import pack, unpack
@@ -25,9 +25,9 @@ def compare_curves(runs: Sequence[Run]) -> None:
         if rows:
             title = run_title(run)
             label = title if title not in curves else f"{title}, {run.id}"
-            curves[label] = ([row["epoch"] for row in rows], [row["test_acc"] for row in rows])
+            curves[label] = [EpochCurve(label, [row["epoch"] for row in rows], [row["test_acc"] for row in rows])]
     if curves:
-        st.plotly_chart(accuracy_by_epoch(curves), key="runs_curves")
+        st.plotly_chart(accuracy_curves(curves), key="runs_curves")
 
 
 def rename_run(run: Run) -> None:
@@ -48,14 +48,14 @@ def take_run_along(run: Run) -> None:
         return
     with st.container(horizontal=True):
         _file("Run as .zip", lambda: pack(run), f"{run.id}.zip")
-        _file("Report (one HTML page)", lambda: make(run, "report"), f"{run.id}.html")
-        _file("Model as ONNX, with attention", lambda: make(run, "onnx"), f"{run.id}.onnx")
+        _file("Report (one HTML page)", lambda: export(run, "report"), f"{run.id}.html")
+        _file("Model as ONNX, with attention", lambda: export(run, "onnx"), f"{run.id}.onnx")
         try:
             timm_arguments(run.config.model)
         except ConfigError as error:
             st.caption(escape_markdown(str(error)))
         else:
-            _file("Model for timm", lambda: make(run, "timm"), f"{run.id}.safetensors")
+            _file("Model for timm", lambda: export(run, "timm"), f"{run.id}.safetensors")
 
 
 def delete_runs(picked: Sequence[Run], num_runs: int) -> None:

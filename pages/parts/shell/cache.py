@@ -13,9 +13,9 @@ from minivit.attention import Head, attend, cls_map
 from minivit.attention.over_training import History, Look, Measured, gather, look, measure
 from minivit.config import Dataset, TrainConfig
 from minivit.data import ImageSet, load_images, load_split
+from minivit.data.image_set import evenly_spaced
 from minivit.errors import RunError
-from minivit.export import OneImage, model_scale
-from minivit.figures import evenly_spaced
+from minivit.export import ImageExport, model_scale
 from minivit.inference import Predictions, predict
 from minivit.machine import threads_for
 from minivit.model import MiniViT
@@ -202,11 +202,11 @@ def _run_scale(path: str, checkpoint: Checkpoint, _run: Run) -> tuple[float, flo
     return model_scale(model_of(_run, checkpoint), split(_run.config)[1])
 
 
-def one_image(run: Run, epoch: int, image: int) -> OneImage:
+def one_image(run: Run, epoch: int, image: int) -> ImageExport:
     """One test image, ready to be taken along."""
     test_set = split(run.config)[1]
     probs, attn = attention(run, epoch, image)
-    return OneImage(
+    return ImageExport(
         run.id, epoch, image, test_set.images[image], int(test_set.labels[image]), test_set.classes,
         torch.from_numpy(probs), torch.from_numpy(attn), run_scale(run),
     )  # fmt: skip

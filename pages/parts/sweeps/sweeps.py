@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from minivit.config import Setting, TrainConfig
-from minivit.figures import Axis, chosen_axis, parallel_coordinates, range_axis, trial_curves
+from minivit.figures import Axis, choice_axis, parallel_coordinates, range_axis, trial_curves
 from minivit.runs import find_run
 from minivit.sweep import (
     Sweep,
@@ -131,7 +131,7 @@ def _lines(sweep: Sweep, trials: list[TrialInfo]) -> None:
         return
     accuracies = [100 * (tried.accuracy or 0) for tried in trials]
     axes = [_axis(one, [tried.params[one.name] for tried in trials]) for one in sweep.config.vary]
-    axes.append(range_axis("accuracy (%)", accuracies, min(accuracies), max(accuracies), form=".1f"))
+    axes.append(range_axis("accuracy (%)", accuracies, min(accuracies), max(accuracies), fmt=".1f"))
     names = [
         f"trial {tried.number}, {tried.phase}: {format_params(tried.params)}, {accuracy:.1f} %"
         for tried, accuracy in zip(trials, accuracies, strict=True)
@@ -142,7 +142,7 @@ def _lines(sweep: Sweep, trials: list[TrialInfo]) -> None:
 def _axis(vary: Vary, values: list[Any]) -> Axis:
     title = variable()[vary.name].title
     if vary.values:
-        return chosen_axis(title, values, vary.values)
+        return choice_axis(title, values, vary.values)
     assert vary.low is not None and vary.high is not None
     return range_axis(title, values, vary.low, vary.high, log=vary.log)
 

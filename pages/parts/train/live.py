@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
+from minivit.data.image_set import evenly_spaced
 from minivit.errors import MiniViTError
-from minivit.figures import duration, evenly_spaced
 from minivit.runs import Checkpoint, Phase, Run, State, list_runs
 from pages.parts.components.live_curves import live_curves, to_send
 from pages.parts.components.maps import maps_data
 from pages.parts.runs.cards import run_buttons, run_links, state_badge
 from pages.parts.shell import cache
 from pages.parts.shell.frame import fragment, param, pick_run
+from pages.parts.shell.wording import duration
 
 REFRESH_SECONDS = 2
 SHARED_SECONDS = 0.9 * REFRESH_SECONDS  # how old what is shown may be: many who watch look at the files once

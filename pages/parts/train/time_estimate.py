@@ -8,8 +8,8 @@ import streamlit as st
 
 from minivit.config import TrainConfig
 from minivit.engine import estimate_seconds
-from minivit.figures import duration
 from pages.parts.shell.frame import fragment
+from pages.parts.shell.wording import duration
 
 WAIT_SECONDS = 0.3  # small models are timed sooner
 TIMINGS_REMEMBERED = 64

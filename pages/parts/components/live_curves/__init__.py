@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minivit.figures import SPLIT_COLORS, thin
+from minivit.figures import SPLIT_COLORS, downsample
 from pages.parts.components.component import component, packed
 from pages.parts.components.plotly_script import plotly_script
 
 CURVES = {
-    "loss": {"train": ("train_loss", 1), "held-out": ("test_loss", 1)},
-    "accuracy": {"train": ("train_acc", 100), "held-out": ("test_acc", 100)},
+    "loss": {"train": ("train_loss", 1), "test": ("test_loss", 1)},
+    "accuracy": {"train": ("train_acc", 100), "test": ("test_acc", 100)},
 }
 
 
@@ -65,4 +65,4 @@ def _curve(
 ) -> dict[str, Any]:
     """Epochs and values of one column, thinned and packed, (2, n) float32."""
     values = np.array([row.get(column) for row in metrics], float)  # None becomes NaN
-    return packed(np.stack(thin(epochs, scale * values)).astype(np.float32))
+    return packed(np.stack(downsample(epochs, scale * values)).astype(np.float32))

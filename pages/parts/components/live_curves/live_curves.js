@@ -2,7 +2,7 @@ const CHARTS = {
   loss: { title: "loss (cross-entropy, nats)", hover: "%{y:.3f}", say: (value) => value.toFixed(3) },
   accuracy: { title: "accuracy (%)", hover: "%{y:.1f} %", say: (value) => `${value.toFixed(1)} %` },
 };
-const SPLITS = { train: { width: 1.75 }, "held-out": { width: 2.5 } };
+const SPLITS = { train: { width: 1.75 }, test: { width: 2.5 } };
 const DOUBLE_CLICK_MS = 250;
 
 export default function ({ data: sent, parentElement, setTriggerValue }) {
@@ -97,14 +97,14 @@ function draw(Plotly, root, chart) {
 }
 
 function point(Plotly, { plot, curves, at }) {
-  const { x, y } = curves["held-out"];
+  const { x, y } = curves.test;
   Plotly.Fx.hover(plot, { xval: x[at], yval: y[at] }, "xy");
 }
 
 function traces(root, chart) {
   const { colors } = root.data;
   const { hover } = CHARTS[chart.name];
-  const { x, y } = chart.curves["held-out"];
+  const { x, y } = chart.curves.test;
   const curves = Object.entries(SPLITS).map(([split, { width }]) => ({
     ...orPlaceholder(chart.curves[split]),
     uid: split,
@@ -119,10 +119,10 @@ function traces(root, chart) {
     x: x[0] === 0 ? [0] : [null],
     y: x[0] === 0 ? [y[0]] : [null],
     uid: "untrained",
-    legendgroup: "held-out",
+    legendgroup: "test",
     showlegend: false,
     mode: "markers",
-    marker: { color: colors["held-out"], size: 8 },
+    marker: { color: colors.test, size: 8 },
     hoverinfo: "skip",
   };
   return [...curves, untrained];
@@ -139,7 +139,7 @@ function layout(root, { name, curves }) {
   const text = css("--st-text-color");
   const grid = css("--st-border-color-light");
   const faint = css("--st-gray-text-color");
-  const lastEpoch = Math.max(0, ...curves["held-out"].x.slice(-1));
+  const lastEpoch = Math.max(0, ...curves.test.x.slice(-1));
   const axis = { gridcolor: grid, linecolor: grid, zeroline: false, tickfont: { color: faint } };
   const shapes = [];
   if (name === "accuracy")
@@ -219,12 +219,12 @@ function listen(Plotly, root, chart) {
   });
   chart.resize.observe(plot);
   reader.addEventListener("keydown", (event) => {
-    const last = chart.curves["held-out"].x.length - 1;
+    const last = chart.curves.test.x.length - 1;
     if (last < 0) return;
     const at = chart.at ?? last;
     const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
     const jumps = { Home: 0, End: last };
-    if (event.key === "Enter" || event.key === " ") root.pick(Math.round(chart.curves["held-out"].x[at]));
+    if (event.key === "Enter" || event.key === " ") root.pick(Math.round(chart.curves.test.x[at]));
     else if (event.key in steps) chart.at = Math.min(last, Math.max(0, at + steps[event.key]));
     else if (event.key in jumps) chart.at = jumps[event.key];
     else return;
@@ -242,13 +242,13 @@ function listen(Plotly, root, chart) {
 
 // What the chart shows, for a screen reader: the epoch under the keyboard, or the last one.
 function describe({ name, reader, curves, at }) {
-  const { x, y } = curves["held-out"];
+  const { x, y } = curves.test;
   const index = at ?? x.length - 1;
   const epoch = x[index] ?? 0;
   const said = [`epoch ${epoch}`];
   const inTrain = curves.train.x.indexOf(epoch);
   if (!Number.isNaN(curves.train.y[inTrain] ?? NaN)) said.push(`train ${CHARTS[name].say(curves.train.y[inTrain])}`);
-  if (!Number.isNaN(y[index] ?? NaN)) said.push(`held-out ${CHARTS[name].say(y[index])}`);
+  if (!Number.isNaN(y[index] ?? NaN)) said.push(`test ${CHARTS[name].say(y[index])}`);
   reader.setAttribute("aria-label", `${name} by epoch; arrow keys move, Enter picks the epoch`);
   reader.setAttribute("aria-valuemax", x[x.length - 1] ?? 0);
   reader.setAttribute("aria-valuenow", epoch);

@@ -109,7 +109,7 @@ def charts(shown: Sequence[Shown], frames: Sequence[Checkpoint]) -> list[dict[st
             _line(split if alone else _nth(i), SPLIT_COLORS[split] if alone else _colour(i), by_epoch, frames)
             for i, one in enumerate(shown)
             for split, by_epoch in _by_epoch(one.run.metrics(), column, times).items()
-            if alone or split == "held-out"
+            if alone or split == "test"
         ]
         made.append(
             {"title": title, "digits": 1 if unit else 3, "unit": unit, "help": "", "lines": lines, "numbered": 2}
@@ -132,7 +132,7 @@ def charts(shown: Sequence[Shown], frames: Sequence[Checkpoint]) -> list[dict[st
 def _by_epoch(metrics: list[dict[str, Any]], column: str, times: float) -> dict[str, dict[Checkpoint, float]]:
     return {
         split: {Checkpoint(row["epoch"]): times * row[name] for row in metrics if row.get(name) is not None}
-        for split, name in (("train", f"train_{column}"), ("held-out", f"test_{column}"))
+        for split, name in (("train", f"train_{column}"), ("test", f"test_{column}"))
     }
 
 

@@ -5,11 +5,11 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
+from html_page import Page
 from PIL import Image
 
 from minivit.attention import attend
@@ -17,17 +17,19 @@ from minivit.data import load_split
 from minivit.engine import train
 from minivit.errors import ConfigError, MiniViTError
 from minivit.export import (
-    KINDS,
+    FORMATS,
+    ImageExport,
     MapPicture,
-    OneImage,
+    Selection,
     article_json,
     attention_npz,
     bertviz_html,
     bertviz_model_html,
-    make,
+    export,
     one_head,
     tokens,
 )
+from minivit.export.picture import overlay
 from minivit.figures import colormap
 from minivit.runs import Run
 
@@ -41,29 +43,6 @@ LOADING = ("src", "href", "data", "poster", "action", "srcset")  # attributes th
 def attn() -> torch.Tensor:
     """Attention of one image, 3 layers of 2 heads over CLS and 4 patches."""
     return torch.randn(3, 2, 5, 5, generator=torch.Generator().manual_seed(0)).softmax(-1)
-
-
-class Page(HTMLParser):
-    """Elements of a page as a browser takes it patch_mosaic, with the text inside scripts and styles."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.ended: list[str] = []
-        self.text: dict[str, list[str]] = {}
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        self.text.setdefault(tag, []).append("")
-
-    def handle_endtag(self, tag):
-        self.ended.append(tag)
-
-    def handle_data(self, data):
-        if self.elements and self.lasttag in ("script", "style"):
-            self.text[self.lasttag][-1] += data
 
 
 # One head
@@ -119,61 +98,63 @@ def test_the_arrays_are_read_back_without_pickle_as_they_were(attn):
 
 # The map as a picture
 
-SVG = "{http://www.w3.org/2000/svg}"
-
 
 def a_map(values: list[float], *, title: str = "", high: float = 0.4, channels: int = 3) -> MapPicture:
     """A map of 2 × 2 patches over an image of one grey, 8 × 8 px."""
     image = np.full((channels, 8, 8), 100, np.uint8)
-    return MapPicture(image, np.array(values, np.float32), (0, high), 1 / 5, title, overlay=1)
+    return MapPicture(image, np.array(values, np.float32), (0, high), 1 / 5, title, alpha=1)
 
 
-def texts(svg: str) -> list[str]:
-    return [one.text or "" for one in ET.fromstring(svg).iter(f"{SVG}text")]
+def texts(picture: MapPicture) -> list[str]:
+    return [
+        element.text or "" for element in ET.fromstring(picture.render("svg")).iter("{http://www.w3.org/2000/svg}text")
+    ]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_each_patch_of_the_picture_has_the_colour_of_its_weight_in_its_place(channels):
+def test_each_patch_of_the_picture_has_the_color_of_its_weight_at_its_position(channels):
     picture = a_map([0, 0.1, 0.2, 0.4], channels=channels)
-    pixels = np.asarray(Image.open(io.BytesIO(picture.png())))
-    assert pixels.shape[1::-1] == picture.size
-    boxes = [one for one in ET.fromstring(picture.svg()).iter(f"{SVG}rect") if float(one.get("width")) == 200]
-    colours = colormap("magma")[[0, 64, 128, 255]]
-    assert [one.get("fill") for one in boxes] == ["#{:02x}{:02x}{:02x}".format(*colour) for colour in colours]
-    for box, colour in zip(boxes, colours, strict=True):
-        x, y = int(box.get("x")) + 100, int(box.get("y")) + 100
-        assert pixels[y, x].tolist() == colour.tolist()
-    left = pixels[picture.size[1] // 3, 50]  # the image itself stands beside it
-    assert left.tolist() == [100, 100, 100]
+    pixels = overlay(picture.image, picture.values, picture.scale, alpha=1)
+    colors = colormap("magma")[[0, 64, 128, 255]].reshape(2, 2, 3)
+    assert np.array_equal(pixels, colors.repeat(4, 0).repeat(4, 1))
+    drawn = np.asarray(Image.open(io.BytesIO(picture.render("png"))).convert("RGB"))
+    for color in (*colors.reshape(-1, 3), np.array([100, 100, 100])):  # the image stands beside the map
+        assert (drawn == color).all(-1).sum() > 10_000
 
 
-def test_the_scale_stands_in_numbers_with_the_uniform_value_in_its_place():
+def test_half_of_an_overlay_is_the_image_in_grey():
+    image = np.array([200, 100, 0], np.uint8).reshape(3, 1, 1).repeat(8, 1).repeat(8, 2)
+    grey = 0.299 * 200 + 0.587 * 100
+    pixels = overlay(image, np.full(4, 0.4, np.float32), (0, 0.4), alpha=0.5)
+    np.testing.assert_allclose(pixels[0, 0], (colormap("magma")[255] + grey) / 2, atol=1)
+
+
+def test_the_scale_stands_in_numbers_with_the_uniform_value_marked():
     picture = a_map([0, 0.1, 0.2, 0.3])
-    said = texts(picture.svg())
-    assert {"0", "0.4000", "uniform 1/5 = 0.2000"} <= set(said)
-    ticks = [one for one in ET.fromstring(picture.svg()).iter(f"{SVG}rect") if one.get("width") == "1"]
-    (bar,) = [one for one in ET.fromstring(picture.svg()).iter(f"{SVG}image") if one.get("height") == "14"]
-    assert float(ticks[0].get("x")) == float(bar.get("x")) + float(bar.get("width")) / 2  # 0.2 of 0 to 0.4
+    assert {"0", "0.4000", "uniform 1/5 = 0.2000"} <= set(texts(picture))
+    (mark,) = [line for line in picture.figure().axes[2].lines if line.get_gid() == "uniform"]
+    assert list(mark.get_xdata()) == [0.2, 0.2]
 
 
-def test_a_weight_beyond_the_scale_is_admitted():
-    assert "0.4000 and more" in texts(a_map([0, 0, 0, 0.5]).svg())
-    assert "0.4000" in texts(a_map([0, 0, 0, 0.4]).svg())
+def test_a_weight_beyond_the_scale_is_mentioned():
+    assert "0.4000 and more" in texts(a_map([0, 0, 0, 0.5]))
+    assert "0.4000" in texts(a_map([0, 0, 0, 0.4]))
 
 
-def test_a_title_that_is_markup_stays_text():
-    title = '<script>alert(1)</script> & "x" \0\n\ud800'
+def test_a_title_with_markup_or_formulas_or_letters_without_a_glyph_stays_text():
+    title = '<script>alert(1)</script> & $x^2$ 猫 "x" \0\n\ud800'
     picture = a_map([0, 0, 0, 0], title=title)
-    svg = picture.svg()
-    assert "<script" not in svg
-    assert texts(svg)[0].startswith('<script>alert(1)</script> & "x" ')
-    assert Image.open(io.BytesIO(picture.png())).size == picture.size
+    assert b"<script" not in picture.render("svg")
+    assert texts(picture)[-1].startswith('<script>alert(1)</script> & $x^2$ 猫 "x" ')
+    assert picture.render("pdf").startswith(b"%PDF")
 
 
-def test_the_svg_loads_nothing():
-    for one in ET.fromstring(a_map([0, 0, 0, 0]).svg()).iter():
-        for name, value in one.attrib.items():
-            assert not name.endswith("href") or value.startswith("data:image/png;base64,")
+def test_the_svg_loads_nothing_and_is_the_same_each_time():
+    picture = a_map([0, 0, 0, 0])
+    for element in ET.fromstring(picture.render("svg")).iter():
+        for name, value in element.attrib.items():
+            assert not name.endswith("href") or value.startswith(("data:image/png;base64,", "#"))
+    assert picture.render("svg") == picture.render("svg")
 
 
 # BertViz
@@ -281,12 +262,12 @@ def run(tiny) -> Run:
 def test_files_of_one_image_hold_what_the_run_s_model_says_of_it(run):
     test_set = load_split(run.config)[1]
     probs, attn = attend(run.load_model(0), test_set.images[5:6])
-    with np.load(io.BytesIO(make(run, "npz", epoch=0, image=5)), allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(export(run, "npz", Selection(0, 5))), allow_pickle=False) as arrays:
         assert np.array_equal(arrays["attn"], attn[0].numpy()) and np.array_equal(arrays["probs"], probs[0].numpy())
         assert (arrays["label"], arrays["epoch"], arrays["number"]) == (int(test_set.labels[5]), 0, 5)
-    stored = json.loads(make(run, "json", epoch=0, image=5, layer=1, head=0))
+    stored = json.loads(export(run, "json", Selection(0, 5, 1, 0)))
     assert torch.equal(torch.tensor(stored["attentions"]), attn[0, 1, 0])
-    picture = OneImage.look(run, 0, 5).picture(1, 0)
+    picture = ImageExport.of(run, 0, 5).picture(1, 0)
     assert np.array_equal(picture.values, attn[0, 1, 0, 0, 1:].numpy()) and picture.uniform == 1 / 17
     assert picture.scale[1] >= 4 / 17
     assert "layer 2, head 1 · untrained" in picture.title
@@ -301,13 +282,13 @@ def test_files_of_one_image_hold_what_the_run_s_model_says_of_it(run):
         ({"head": 2}, "no head 3"),
     ],
 )
-@pytest.mark.parametrize("kind", ["json", "png"])
-def test_what_the_run_does_not_have_is_refused_in_words(run, kind, choice, words):
+@pytest.mark.parametrize("fmt", ["json", "png"])
+def test_what_the_run_does_not_have_is_refused_in_words(run, fmt, choice, words):
     with pytest.raises(MiniViTError, match=words):
-        make(run, kind, **choice)
+        export(run, fmt, Selection(**choice))
 
 
-def test_an_unknown_kind_is_refused_with_those_there_are(run):
-    with pytest.raises(ConfigError, match=r"no file of the kind 'pdf'\. Choose one of json, npz"):
-        make(run, "pdf")
-    assert "npz" in KINDS
+def test_an_unknown_format_is_refused_with_those_that_exist(run):
+    with pytest.raises(ConfigError, match=r"no file format 'docx'\. Choose one of json, npz"):
+        export(run, "docx")
+    assert "npz" in FORMATS

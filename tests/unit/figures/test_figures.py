@@ -5,24 +5,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from minivit.data.image_set import evenly_spaced
 from minivit.figures import (
     COLORMAPS,
     SPLIT_COLORS,
-    absolute_scale,
-    accuracy_by_epoch,
+    EpochCurve,
+    accuracy_curves,
+    attention_distance_chart,
+    attention_scale,
     colormap,
-    distances,
-    duration,
-    evenly_spaced,
+    downsample,
     filter_images,
     map_grid,
-    over_epochs,
     patch_mosaic,
     removal_curves,
+    share_curves,
     similarity_grid,
     term_bars,
-    thin,
+    trial_curves,
 )
+from pages.parts.shell.wording import duration
 
 # A busy machine is no mistake.
 calm = settings(suppress_health_check=[HealthCheck.too_slow])
@@ -85,7 +87,7 @@ def curve(seed: int, length: int, share_of_gaps: float) -> np.ndarray:
 )
 def test_thinning_keeps_ends_and_extremes_and_never_passes_the_limit(y, limit):
     x = np.arange(len(y)) * 0.5
-    thin_x, thin_y = thin(x, y, limit)
+    thin_x, thin_y = downsample(x, y, limit)
     assert len(thin_x) == len(thin_y) <= limit or len(y) <= limit
     places = (thin_x * 2).astype(int)
     assert (np.diff(places) > 0).all()
@@ -98,15 +100,15 @@ def test_thinning_keeps_ends_and_extremes_and_never_passes_the_limit(y, limit):
 
 def test_a_short_curve_is_left_alone():
     x, y = np.arange(1000.0), np.random.default_rng(0).random(1000)
-    assert thin(x, y)[1] is y
-    assert len(thin(np.arange(1001.0), np.append(y, 0.5))[1]) <= 1000
+    assert downsample(x, y)[1] is y
+    assert len(downsample(np.arange(1001.0), np.append(y, 0.5))[1]) <= 1000
 
 
 def test_one_peak_and_one_gap_survive_thinning():
     y = np.zeros(100_000)
     y[77_777] = 1
     y[30_000:31_000] = np.nan
-    thin_x, thin_y = thin(np.arange(100_000.0), y, 1000)
+    thin_x, thin_y = downsample(np.arange(100_000.0), y, 1000)
     assert thin_x[np.nanargmax(thin_y)] == 77_777
     gap = thin_x[np.isnan(thin_y)]
     assert len(gap) and gap.min() >= 30_000 and gap.max() < 31_000
@@ -117,18 +119,18 @@ def test_one_peak_and_one_gap_survive_thinning():
 
 def test_nearly_uniform_attention_does_not_fill_the_scale():
     uniform = np.full((3, 64), 1 / 65, np.float32)
-    assert absolute_scale(uniform, num_tokens=65) == (0.0, pytest.approx(4 / 65))
+    assert attention_scale(uniform, num_tokens=65) == (0.0, pytest.approx(4 / 65))
 
 
 def test_one_scale_covers_all_maps_but_not_a_single_sharp_patch():
     low, high = np.full((8, 64), 0.01, np.float32), np.full((8, 64), 0.3, np.float32)
-    assert absolute_scale(low, high, num_tokens=65) == (0.0, pytest.approx(0.3))
+    assert attention_scale(np.stack([low, high]), num_tokens=65) == (0.0, pytest.approx(0.3))
     low[0, 0] = 1.0
-    assert absolute_scale(low, num_tokens=65)[1] == pytest.approx(4 / 65)
+    assert attention_scale(low, num_tokens=65)[1] == pytest.approx(4 / 65)
 
 
 def test_a_map_that_is_no_number_does_not_spoil_the_scale():
-    assert absolute_scale(np.full((2, 16), np.nan, np.float32), num_tokens=17) == (0.0, pytest.approx(4 / 17))
+    assert attention_scale(np.full((2, 16), np.nan, np.float32), num_tokens=17) == (0.0, pytest.approx(4 / 17))
 
 
 # Words
@@ -239,7 +241,7 @@ def test_shares_of_terms_are_stacked_a_bar_a_head():
 
 def test_attention_distance_has_a_dot_per_head_and_a_line_for_uniform_attention():
     values = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32)
-    figure = distances(values, uniform=16.5459)
+    figure = attention_distance_chart(values, uniform=16.5459)
     assert [trace.name for trace in figure.data] == ["head 1", "head 2"]
     assert list(figure.data[1].x) == [1, 2, 3] and list(figure.data[1].y) == [2, 4, 6]
     assert figure.layout.shapes[0].y0 == figure.layout.shapes[0].y1 == 16.5459
@@ -247,20 +249,30 @@ def test_attention_distance_has_a_dot_per_head_and_a_line_for_uniform_attention(
     assert "(px)" in figure.layout.yaxis.title.text
 
 
-# Runs beside each other
+# Curves
 
 
 def test_accuracy_of_several_runs_stands_on_one_chart_under_names_that_stay_text():
-    figure = accuracy_by_epoch({"a <b>b</b>": ([0, 1, 2], [0.25, 0.5, 0.75]), "c": ([0], [0.3])})
+    name = "a <b>b</b>"
+    curves = {name: [EpochCurve(name, [0, 1, 2], [0.25, 0.5, 0.75])], "c": [EpochCurve("c", [0], [0.3])]}
+    figure = accuracy_curves(curves)
     first, second = figure.data
-    assert first.name == "a &lt;b&gt;b&lt;/b&gt;" and first.y.tolist() == [0.25, 0.5, 0.75]
+    assert first.name == first.text[0] == "a &lt;b&gt;b&lt;/b&gt;" and list(first.y) == [0.25, 0.5, 0.75, None]
     assert second.mode == "lines+markers"  # a line of one point would not be seen
     assert figure.layout.yaxis.title.text == "test accuracy"
 
 
+def test_trials_of_one_phase_share_a_line_style_and_the_best_trial_is_bold():
+    trials = [("trial 0", "done", {0: 0.2, 1: 0.5}), ("trial 1", "done", {1: 0.6, 0: 0.25}), ("trial 2", "pruned", {})]
+    done, best = trial_curves(trials, best="trial 1").data
+    assert (done.name, list(done.y)) == ("done", [0.2, 0.5, None])
+    assert (best.name, list(best.x), list(best.y)) == ("best: trial 1", [0, 1, None], [0.25, 0.6, None])
+    assert best.line.width > done.line.width
+
+
 def test_a_grid_of_signed_maps_has_each_in_its_place_on_one_scale_round_0():
     maps = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    (heatmap,) = map_grid(maps, rows=["a", "b"], columns=["c", "d", "e"], title="logit", top=30).data
+    (heatmap,) = map_grid(maps, rows=["a", "b"], columns=["c", "d", "e"], title="logit", limit=30).data
     assert (heatmap.zmin, heatmap.zmax) == (-30, 30)
     shown = np.array(heatmap.z)
     assert shown.shape == (5, 8)
@@ -272,26 +284,26 @@ def test_a_grid_of_signed_maps_has_each_in_its_place_on_one_scale_round_0():
 
 
 def test_a_removal_curve_stands_over_the_mean_and_deviation_of_its_own_random_orders():
-    by_chance = np.random.default_rng(0).random((6, 5)).astype(np.float32)
+    random = np.random.default_rng(0).random((6, 5)).astype(np.float32)
     panels = {
-        "dropped\nfirst": (np.arange(5, dtype=np.float32), by_chance),
-        "put back": (np.ones(5, np.float32), by_chance[:, ::-1]),
+        "dropped\nfirst": (np.arange(5, dtype=np.float32), random),
+        "put back": (np.ones(5, np.float32), random[:, ::-1]),
     }
     figure = removal_curves(panels, "probability of <b>", "CLS map")
     assert [one.text for one in figure.layout.annotations] == ["dropped<br>first", "put back"]
     assert figure.layout.yaxis.title.text == "probability of &lt;b&gt;"
     upper, lower, mean, curve = figure.data[4:]
-    np.testing.assert_allclose(mean.y, by_chance[:, ::-1].mean(0), rtol=1e-6)
-    np.testing.assert_allclose(upper.y - mean.y, by_chance[:, ::-1].std(0), rtol=1e-5)
-    np.testing.assert_allclose(mean.y - lower.y, by_chance[:, ::-1].std(0), rtol=1e-5)
-    assert (mean.name, curve.name) == ("6 random orders, mean ± sd", "CLS map")
+    np.testing.assert_allclose(mean.y, random[:, ::-1].mean(0), rtol=1e-6)
+    np.testing.assert_allclose(upper.y - mean.y, random[:, ::-1].std(0), rtol=1e-5)
+    np.testing.assert_allclose(mean.y - lower.y, random[:, ::-1].std(0), rtol=1e-5)
+    assert (mean.name, curve.name) == ("6 random rankings, mean ± sd", "CLS map")
     assert curve.y.tolist() == [1] * 5 and figure.data[3].y.tolist() == curve.x.tolist() == [0, 1, 2, 3, 4]
     assert figure.data[4].xaxis == "x2" and figure.data[3].xaxis == "x"
 
 
 def test_shares_over_epochs_have_their_intervals_and_what_chance_gives():
     shares = {"mass": [(0.2, 0.1, 0.4), (0.8, 0.75, 0.9)], "pointing": [(0.5, 0.4, 0.6), (1, 0.9, 1)]}
-    figure = over_epochs([0, 7], shares, {"mass": 0.19, "pointing": 0.33}, "CLS map (share)")
+    figure = share_curves([0, 7], shares, {"mass": 0.19, "pointing": 0.33}, "CLS map (share)")
     mass, pointing = figure.data
     assert (mass.name, pointing.name) == ("mass", "pointing")
     assert list(mass.x) == [0, 7] and mass.y.tolist() == [0.2, 0.8]

@@ -1,0 +1,27 @@
+"""Colors of curves, maps and methods, the same on every page."""
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+from plotly.colors import get_colorscale, sample_colorscale
+
+COLORMAPS = ("magma", "viridis", "jet", "RdBu")
+
+# Color-blind safe, with a contrast of at least 3:1 on white and on Streamlit's dark background.
+SPLIT_COLORS = {"train": "#0F7AC0", "test": "#D55E00"}
+GREY = "#85868F"  # chance, random rankings, pruned trials
+METHOD_COLOR = "#7A6BF0"  # an attribution method that is compared with chance
+
+
+def colormap(name: str, num_colors: int = 256) -> NDArray[np.uint8]:
+    """Colors at equal steps of one of Plotly's color scales, RGB (num_colors, 3), 0..255."""
+    sampled = sample_colorscale(get_colorscale(name), list(np.linspace(0, 1, num_colors)))
+    return np.array([[float(part) for part in re.findall(r"[\d.]+", rgb)] for rgb in sampled]).round().astype(np.uint8)
+
+
+def color_indices(values: NDArray[np.float32], scale: tuple[float, float]) -> NDArray[np.intp]:
+    """The row of a 256-color `colormap` for each value on an absolute scale (low, high); clipped at both ends."""
+    low, high = scale
+    positions = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-12), 0, 1)
+    return (positions * 255).round().astype(np.intp)

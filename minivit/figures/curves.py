@@ -1,0 +1,170 @@
+"""Curves: accuracy by epoch, and probabilities as patches are dropped or inserted."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from minivit.figures.colors import GREY, METHOD_COLOR, SPLIT_COLORS
+
+LEGEND_BELOW = {"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"}  # it may wrap without meeting the axis title
+
+
+def downsample(
+    x: NDArray[np.float64], y: NDArray[np.float64], limit: int = 1000
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """At most `limit` of the points: the first, the last, and the lowest and highest of equal buckets between.
+
+    Peaks stay where they are, so the curve looks the same. A bucket that is all NaN keeps one, and so its gap.
+    """
+    if len(y) <= limit:
+        return x, y
+    num_buckets = max(1, (limit - 2) // 2)
+    width = -(-len(y) // num_buckets)
+    padded = np.full(num_buckets * width, np.nan)
+    padded[: len(y)] = y
+    buckets = padded.reshape(num_buckets, width)
+    starts = np.arange(num_buckets) * width
+    lowest = starts + np.where(np.isnan(buckets), np.inf, buckets).argmin(1)
+    highest = starts + np.where(np.isnan(buckets), -np.inf, buckets).argmax(1)
+    kept = np.unique(np.concatenate([[0], lowest, highest, [len(y) - 1]]))
+    kept = kept[kept < len(y)]
+    return x[kept], y[kept]
+
+
+class EpochCurve(NamedTuple):
+    """Test accuracy, 0..1, of one run at some epochs."""
+
+    name: str
+    epochs: Sequence[int]
+    accuracy: Sequence[float]
+
+
+def accuracy_curves(
+    groups: Mapping[str, Sequence[EpochCurve]], lines: Mapping[str, Mapping[str, Any]] | None = None
+) -> go.Figure:
+    """Test accuracy by epoch; the curves of a group share a legend entry and a line style."""
+    figure = go.Figure()
+    last_epoch = 0
+    for group, curves in groups.items():
+        x: list[float | None] = []
+        y: list[float | None] = []
+        names: list[str] = []
+        for curve in curves:
+            epochs, accuracy = downsample(np.array(curve.epochs, float), np.array(curve.accuracy, float))
+            x += [*epochs, None]  # None is a gap between one curve and the next
+            y += [*accuracy, None]
+            names += [escape(curve.name)] * (len(epochs) + 1)
+            last_epoch = max(last_epoch, int(max(epochs, default=0)))
+        figure.add_scatter(
+            x=x,
+            y=y,
+            text=names,
+            name=escape(group),
+            line=(lines or {}).get(group),
+            mode="lines+markers" if len(x) <= 30 * len(curves) else "lines",
+            marker={"size": 4},
+            hovertemplate="%{text}, epoch %{x}: %{y:.1%}<extra></extra>",
+        )
+    figure.update_layout(
+        xaxis={"title": "epoch", "rangemode": "tozero", "tickformat": "d", "dtick": max(1, last_epoch // 10)},
+        yaxis={"title": "test accuracy", "tickformat": ".0%"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        margin={"l": 50, "r": 10, "t": 10, "b": 50},
+        height=380,
+        showlegend=True,
+    )
+    return figure
+
+
+TRIAL_LINES = {
+    "pruned": {"color": GREY, "width": 1, "dash": "dot"},
+    "failed": {"color": GREY, "width": 1, "dash": "dash"},
+    "running": {"color": SPLIT_COLORS["test"], "width": 1.5, "dash": "dot"},
+    "done": {"color": SPLIT_COLORS["test"], "width": 1.5},
+}
+BEST_LINE = {"color": SPLIT_COLORS["test"], "width": 3.5}
+
+
+def trial_curves(trials: Sequence[tuple[str, str, Mapping[int, float]]], best: str = "") -> go.Figure:
+    """Accuracy curves of trials, (name, phase, accuracy by epoch) each, in groups by phase; the best one is bold."""
+    groups: dict[str, list[EpochCurve]] = {phase: [] for phase in TRIAL_LINES}
+    groups[f"best: {best}"] = []
+    for name, phase, curve in trials:
+        epochs = sorted(curve)
+        group = f"best: {best}" if name == best else phase
+        groups[group].append(EpochCurve(name, epochs, [curve[epoch] for epoch in epochs]))
+    drawn = {group: curves for group, curves in groups.items() if any(curve.epochs for curve in curves)}
+    return accuracy_curves(drawn, {**TRIAL_LINES, f"best: {best}": BEST_LINE})
+
+
+def removal_curves(
+    curves: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]], axis_title: str, method: str
+) -> go.Figure:
+    """A panel for each named curve (N,) of a probability, over the same of random rankings (R, N), mean ± sd.
+
+    A line break in a name is one in its title: on a phone, two titles stand side by side in 290 px.
+    """
+    titles = [escape(name).replace("\n", "<br>") for name in curves]
+    figure = make_subplots(1, len(curves), shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=titles)
+    figure.update_annotations(font_size=13)
+    for column, (curve, random) in enumerate(curves.values(), start=1):
+        steps, panel = np.arange(len(curve)), {"row": 1, "col": column}
+        mean, sd = random.mean(0), random.std(0)
+        band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "legendgroup": "random"}
+        figure.add_scatter(x=steps, y=mean + sd, showlegend=False, **band, **panel)
+        band |= {"fill": "tonexty", "fillcolor": "rgba(138, 141, 153, 0.3)"}
+        figure.add_scatter(x=steps, y=mean - sd, showlegend=False, **band, **panel)
+        for name, values, color, dash in (
+            (f"{len(random)} random rankings, mean ± sd", mean, GREY, "dash"),
+            (method, curve, METHOD_COLOR, "solid"),
+        ):
+            line = {"color": color, "dash": dash, "width": 2}
+            legend = {"showlegend": column == 1, "legendgroup": name}
+            figure.add_scatter(x=steps, y=values, name=name, mode="lines", line=line, **legend, **panel)
+    figure.update_xaxes(title="patches", range=[0, len(steps) - 1])
+    figure.update_yaxes(range=[0, 1])
+    figure.update_yaxes(title=escape(axis_title), col=1)
+    figure.update_layout(height=340, margin={"l": 60, "r": 10, "t": 50, "b": 90}, legend=LEGEND_BELOW)
+    return figure
+
+
+def share_curves(
+    epochs: Sequence[int],
+    curves: Mapping[str, Sequence[tuple[float, float, float]]],
+    chance: Mapping[str, float],
+    title: str,
+) -> go.Figure:
+    """Named shares at saved epochs, each (value, low, high), and a dotted line at chance."""
+    figure = go.Figure()
+    for (name, shares), color in zip(curves.items(), (METHOD_COLOR, "#D98A00"), strict=False):
+        values, lows, highs = np.array(shares).T
+        figure.add_scatter(
+            x=list(epochs),
+            y=values,
+            error_y={"array": highs - values, "arrayminus": values - lows, "thickness": 1, "width": 3},
+            name=name,
+            mode="lines+markers",
+            line={"color": color},
+            customdata=np.stack([lows, highs], 1),
+            hovertemplate="%{y:.1%} (%{customdata[0]:.1%} to %{customdata[1]:.1%})",
+        )
+        figure.add_hline(
+            y=chance[name],
+            line_dash="dot",
+            line_color=color,
+            annotation_text=f"chance {chance[name]:.0%}",
+            annotation_position="bottom right",
+        )
+    figure.update_layout(
+        xaxis={"title": "epoch (0 is untrained)", "dtick": max(1, max(epochs) // 8)},
+        yaxis={"title": title, "tickformat": ".0%", "range": [0, 1.02]},
+        height=340,
+        margin={"l": 60, "r": 10, "t": 10, "b": 90},
+        legend=LEGEND_BELOW,
+    )
+    return figure
