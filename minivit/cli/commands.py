@@ -19,7 +19,7 @@ from minivit.config import ARTICLE_CLASSES, PRESETS, Dataset, Setting, TrainConf
 from minivit.engine import train
 from minivit.errors import ConfigError, MiniViTError, SweepError
 from minivit.export import FORMATS, Selection, export
-from minivit.imports.importer import NORMALIZATIONS, import_model
+from minivit.imports import NORMALIZATIONS, ImportOptions, import_model
 from minivit.inference import Predictions, precision_recall, predict_run
 from minivit.machine import pick_device
 from minivit.runs import Run
@@ -349,8 +349,5 @@ def _export(chosen: argparse.Namespace) -> None:
 
 
 def _import(chosen: argparse.Namespace) -> None:
-    run = import_model(
-        chosen.file, chosen.data_dir, num_heads=chosen.heads, normalization=chosen.normalization,
-        class_names=chosen.class_names, images_per_class=chosen.images_per_class, runs_dir=chosen.runs_dir,
-    )  # fmt: skip
-    print(run.path)
+    options = ImportOptions(chosen.heads, chosen.normalization, chosen.class_names, chosen.images_per_class)
+    print(import_model(chosen.file, chosen.data_dir, options, chosen.runs_dir).path)

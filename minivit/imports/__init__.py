@@ -1,3 +1,3 @@
 """Models from elsewhere -> run folder."""
 
-from minivit.imports.importer import NORMALIZATIONS, import_model
+from minivit.imports.importer import NORMALIZATIONS, ImportOptions, import_model

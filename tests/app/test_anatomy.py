@@ -18,7 +18,7 @@ from minivit.data import load_split
 from minivit.data.image_set import evenly_spaced
 from minivit.engine import train
 from minivit.figures import filter_images
-from minivit.imports.importer import import_model
+from minivit.imports import ImportOptions, import_model
 from minivit.inference import predict_run
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint, Run
@@ -220,7 +220,7 @@ def test_an_imported_model_is_taken_apart_too(
     save_file(theirs.state_dict(), tmp_path / "theirs.safetensors")
     names = tmp_path / "names.txt"
     names.write_text("circle\nstar\ncross\n" if knows else "cat\ndog\nfrog\n")
-    run = import_model(tmp_path / "theirs.safetensors", image_folder, class_names=names)
+    run = import_model(tmp_path / "theirs.safetensors", image_folder, ImportOptions(class_names=names))
     page = open_page("anatomy", run=run.id, heads_silence="true")
     assert [part.value for part in page.header] == HEADINGS and not errors(page)
     assert ("All heads: " in said(page)) is knows

@@ -7,7 +7,7 @@ import streamlit as st
 from minivit.errors import ConfigError
 from minivit.export import export, timm_arguments
 from minivit.figures import EpochCurve, accuracy_curves
-from minivit.imports.importer import NORMALIZATIONS, import_model
+from minivit.imports import NORMALIZATIONS, ImportOptions, import_model
 from minivit.runs import Run
 from minivit.runs.archive import pack, unpack
 from pages.parts.shell.frame import escape_markdown, go, run_title, show_errors
@@ -87,11 +87,8 @@ def let_in() -> None:
         limit = middle.number_input("Images per class", 0, 1_000_000, 20, help="0 takes all.")
         normalization = right.selectbox("Normalised by", NORMALIZATIONS, format_func=NORMALIZATION_TITLES.__getitem__)
         if st.form_submit_button("Open this model"):
-            run = import_model(
-                _path(file), _path(folder), num_heads=heads, normalization=normalization,
-                class_names=_path(names) or None, images_per_class=limit,
-            )  # fmt: skip
-            go("attention", run=run.id)
+            options = ImportOptions(heads, normalization, _path(names) or None, limit)
+            go("attention", run=import_model(_path(file), _path(folder), options).id)
 
 
 def _path(typed: str) -> str:

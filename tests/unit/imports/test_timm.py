@@ -1,4 +1,4 @@
-"""timm's own models as runs: the same logits and attention, and every other kind refused by name."""
+"""timm models as runs: the same logits and attention; other architectures are refused by name."""
 
 import re
 import shutil
@@ -12,7 +12,9 @@ from minivit.attention import attend
 from minivit.data import load_split
 from minivit.engine import train
 from minivit.errors import ConfigError, DataError, MiniViTError, RunError
-from minivit.imports.importer import import_model, read_shape, read_weights
+from minivit.imports import ImportOptions, import_model
+from minivit.imports.architecture import read_architecture
+from minivit.imports.state_dict import read_state_dict
 from minivit.inference import predict_run
 from minivit.runs import Run
 
@@ -20,7 +22,7 @@ TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 128, "depth": 3, "num_head
 
 
 def timm_model(**changes) -> VisionTransformer:
-    """A small random model of timm's, all of whose numbers matter."""
+    """A small timm model whose weights are all random, biases too."""
     torch.manual_seed(1)
     model = VisionTransformer(**{**TINY, **changes}).eval()
     with torch.no_grad():
@@ -35,7 +37,9 @@ def save(model: torch.nn.Module | dict, path) -> str:
     return str(path)
 
 
-def shown_by_timm(model: VisionTransformer, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def timm_logits_and_attention(
+    model: VisionTransformer, images: torch.Tensor
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Logits and the attention of each block as timm computes them."""
     attns = []
     for block in model.blocks:
@@ -57,23 +61,23 @@ def shown_by_timm(model: VisionTransformer, images: torch.Tensor) -> tuple[torch
     ids=["plain", "LayerScale", "no qkv bias", "CLS without position", "grey"],
 )
 def test_an_imported_model_gives_timms_logits_and_attention(image_folder, tmp_path, changes):
-    theirs = timm_model(**changes)
-    run = import_model(save(theirs, tmp_path / "vit_tiny.safetensors"), image_folder)
+    model = timm_model(**changes)
+    run = import_model(save(model, tmp_path / "vit_tiny.safetensors"), image_folder)
     test_set = load_split(run.config)[1]
     images = test_set.images[:6]
-    logits, attn = shown_by_timm(theirs, (images / 255 - 0.5) / 0.5)
+    logits, attn = timm_logits_and_attention(model, (images / 255 - 0.5) / 0.5)
     K = logits.shape[1]
     with torch.no_grad():
-        ours = run.load_model()(images / 255)
-    torch.testing.assert_close(ours[:, :K], logits, atol=1e-4, rtol=0)
-    probs, our_attn = attend(run.load_model(), images)
-    torch.testing.assert_close(our_attn, torch.stack(attn, 1), atol=1e-5, rtol=0)
+        logits_here = run.load_model()(images / 255)
+    torch.testing.assert_close(logits_here[:, :K], logits, atol=1e-4, rtol=0)
+    probs, attn_here = attend(run.load_model(), images)
+    torch.testing.assert_close(attn_here, torch.stack(attn, 1), atol=1e-5, rtol=0)
     torch.testing.assert_close(probs[:, :K], logits.softmax(1), atol=1e-5, rtol=0)
-    assert not probs[:, K:].any()  # a folder that is no class of the model's is never predicted
+    assert not probs[:, K:].any()  # folders that are no class of the model are never predicted
     assert logits.std() > 0.1 and attn[0].std() > 0.001
 
 
-def test_all_images_of_the_folder_are_held_out_and_epoch_0_is_the_same_model_untrained(image_folder, tmp_path):
+def test_all_images_are_test_images_and_epoch_0_has_random_weights(image_folder, tmp_path):
     run = import_model(save(timm_model(), tmp_path / "vit.safetensors"), image_folder)
     train_set, test_set = load_split(run.config)
     assert (len(train_set), len(test_set)) == (0, 90)
@@ -81,15 +85,15 @@ def test_all_images_of_the_folder_are_held_out_and_epoch_0_is_the_same_model_unt
     assert run.config.classes[:2] == ("class 0", "class 1")
     assert run.config.classes[5:] == tuple(f"{name} (no class of this model)" for name in ("circle", "cross", "star"))
     assert not torch.equal(run.load_model(0).head.weight, run.load_model(1).head.weight)
-    assert predict_run(run).accuracy == 0  # none of its answers can be right
+    assert predict_run(run).accuracy == 0  # no prediction can be correct
     assert run.environment["imported_from"].endswith("vit.safetensors")
     assert Run.open(run.path).config == run.config
 
 
-def test_the_folders_names_are_the_truth_only_where_the_head_has_them(image_folder, tmp_path):
+def test_class_folders_match_the_models_class_names(image_folder, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("star\ncrane\ncircle\ncrane\n<b>\n")
-    run = import_model(save(timm_model(), tmp_path / "vit.safetensors"), image_folder, class_names=names)
+    run = import_model(save(timm_model(), tmp_path / "vit.safetensors"), image_folder, ImportOptions(class_names=names))
     assert run.config.classes == ("star", "crane", "circle", "crane (2)", "<b>", "cross (no class of this model)")
     test_set = load_split(run.config)[1]
     assert test_set.counts == {
@@ -98,15 +102,15 @@ def test_the_folders_names_are_the_truth_only_where_the_head_has_them(image_fold
     assert predict_run(run).confusion.sum() == 90
 
 
-def test_a_normalisation_that_was_chosen_is_the_one_inside(image_folder, tmp_path):
+def test_the_normalisation_is_that_of_the_options(image_folder, tmp_path):
     path = save(timm_model(), tmp_path / "vit.safetensors")
-    run = import_model(path, image_folder, normalization="imagenet")
+    run = import_model(path, image_folder, ImportOptions(normalization="imagenet"))
     assert run.load_model().mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
-    with pytest.raises(RunError, match="no normalisation 'x'"):
-        import_model(path, image_folder, normalization="x")
+    with pytest.raises(RunError, match="Unknown normalisation 'x'"):
+        import_model(path, image_folder, ImportOptions(normalization="x"))
 
 
-def test_an_imported_model_is_not_trained_over(image_folder, tmp_path):
+def test_an_imported_model_is_not_trained(image_folder, tmp_path):
     run = import_model(save(timm_model(), tmp_path / "vit.safetensors"), image_folder)
     before = run.load_model().head.weight
     with pytest.raises(RunError, match="imported"):
@@ -114,7 +118,7 @@ def test_an_imported_model_is_not_trained_over(image_folder, tmp_path):
     assert run.state.phase == "done" and torch.equal(run.load_model().head.weight, before)
 
 
-def test_a_class_folder_that_came_later_is_told(image_folder, tmp_path):
+def test_a_class_folder_added_after_the_import_raises_an_error(image_folder, tmp_path):
     folder = shutil.copytree(image_folder, tmp_path / "images")
     run = import_model(save(timm_model(), tmp_path / "vit.safetensors"), folder)
     shutil.copytree(folder / "train" / "star", folder / "train" / "moon")
@@ -125,7 +129,7 @@ def test_a_class_folder_that_came_later_is_told(image_folder, tmp_path):
 def test_a_base_model_at_224_pixels_fits():
     with torch.device("meta"):
         weights = VisionTransformer(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12).state_dict()
-    vit = read_shape(weights, "vit_base")
+    vit = read_architecture(weights, "vit_base")
     assert (vit.img_size, vit.patch_size, vit.embed_dim, vit.depth, vit.num_heads) == (224, 16, 768, 12, 12)
     assert (vit.mlp_ratio, vit.num_classes, vit.norm, vit.act) == (4, 1000, "pre", "gelu")
 
@@ -140,10 +144,13 @@ def test_a_base_model_at_224_pixels_fits():
         ({"num_classes": 0}, "no classifier head"),
         ({"pre_norm": True}, "norm_pre"),
         ({"pos_embed": "none"}, "no learned positions"),
-        ({"num_heads": 4, "embed_dim": 100}, r"heads of 64 do not divide its embed dim of 100\. Give it"),
+        (
+            {"num_heads": 4, "embed_dim": 100},
+            r"64 dimensions per head do not divide its embedding dimension of 100\. Give the",
+        ),
     ],
 )
-def test_what_minivit_has_no_place_for_is_refused_by_name_before_a_run_is_made(image_folder, tmp_path, changes, words):
+def test_an_unsupported_part_is_refused_by_name_before_a_run_is_created(image_folder, tmp_path, changes, words):
     path = save(timm_model(**changes), tmp_path / "vit.safetensors")
     with pytest.raises(RunError, match=words):
         import_model(path, image_folder)
@@ -159,22 +166,22 @@ def test_swiglu_and_unknown_parts_are_refused_by_name(image_folder, tmp_path):
         import_model(save(state | {"blocks.1.attn.gate": torch.zeros(1)}, tmp_path / "b.safetensors"), image_folder)
 
 
-def test_heads_that_are_given_are_taken_and_others_refused(image_folder, tmp_path):
-    theirs = timm_model(num_heads=4)
-    path = save(theirs, tmp_path / "vit.safetensors")
-    run = import_model(path, image_folder, num_heads=4)
+def test_a_number_of_heads_that_divides_the_embedding_dimension_is_accepted(image_folder, tmp_path):
+    model = timm_model(num_heads=4)
+    path = save(model, tmp_path / "vit.safetensors")
+    run = import_model(path, image_folder, ImportOptions(num_heads=4))
     images = load_split(run.config)[1].images[:2]
     with torch.no_grad():
         torch.testing.assert_close(
-            run.load_model()(images / 255)[:, :5], theirs((images / 255 - 0.5) / 0.5), atol=1e-4, rtol=0
+            run.load_model()(images / 255)[:, :5], model((images / 255 - 0.5) / 0.5), atol=1e-4, rtol=0
         )
     for number in (3, -1):
         with pytest.raises(RunError, match=f"{number} heads do not divide"):
-            import_model(path, image_folder, num_heads=number)
+            import_model(path, image_folder, ImportOptions(num_heads=number))
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_a_state_dict_that_torch_saved_is_read_too(image_folder, tmp_path, wrapped):
+def test_a_state_dict_saved_by_torch_is_read(image_folder, tmp_path, wrapped):
     state = timm_model().state_dict()
     torch.save({"model": state, "epoch": 3} if wrapped else state, tmp_path / "vit.pth")
     assert import_model(tmp_path / "vit.pth", image_folder).config.model.depth == 3
@@ -194,28 +201,28 @@ def test_nothing_in_a_file_is_executed(image_folder, tmp_path, capsys):
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100, "list", "values"])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_a_file_that_holds_something_else_is_refused_by_its_path(tmp_path, content, suffix):
+def test_a_file_without_a_state_dict_is_refused_with_its_path(tmp_path, content, suffix):
     path = tmp_path / f"file{suffix}"
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif suffix == ".pth":
         torch.save([torch.zeros(2)] if content == "list" else {"cls_token": 3}, path)
     with pytest.raises(RunError, match=re.escape(str(path))):
-        read_weights(path)
+        read_state_dict(path)
 
 
-def test_class_names_have_to_be_as_many_as_the_heads_classes(image_folder, tmp_path):
+def test_there_must_be_as_many_class_names_as_classes(image_folder, tmp_path):
     path = save(timm_model(), tmp_path / "vit.safetensors")
     (tmp_path / "names.txt").write_text("a\nb\n")
-    with pytest.raises(RunError, match="names 2 classes, and the model's head has 5"):
-        import_model(path, image_folder, class_names=tmp_path / "names.txt")
+    with pytest.raises(RunError, match="names 2 classes, and the model has 5"):
+        import_model(path, image_folder, ImportOptions(class_names=tmp_path / "names.txt"))
     with pytest.raises(RunError, match="cannot be read"):
-        import_model(path, image_folder, class_names=tmp_path / "nowhere.txt")
+        import_model(path, image_folder, ImportOptions(class_names=tmp_path / "nowhere.txt"))
 
 
-def test_sizes_past_the_bounds_are_refused_in_words(image_folder, tmp_path):
-    theirs = timm_model(depth=30, embed_dim=64, num_heads=1)
+def test_sizes_beyond_the_bounds_are_refused(image_folder, tmp_path):
+    model = timm_model(depth=30, embed_dim=64, num_heads=1)
     with pytest.raises(ConfigError, match=r"Depth .* is 30"):
-        import_model(save(theirs, tmp_path / "vit.safetensors"), image_folder)
+        import_model(save(model, tmp_path / "vit.safetensors"), image_folder)
     with pytest.raises(MiniViTError):
         import_model(tmp_path / "nowhere.safetensors", image_folder)
