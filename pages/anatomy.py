@@ -6,8 +6,8 @@ from pages.parts.anatomy.decomposition import terms
 from pages.parts.anatomy.filters import filters, positions
 from pages.parts.anatomy.heads import distance_chart, effects
 from pages.parts.anatomy.rollout_overlays import overlays
-from pages.parts.shell.checkpoints import pick_checkpoint
-from pages.parts.shell.frame import fragment, frame, pick_run
+from pages.parts.shell.frame import fragment, frame
+from pages.parts.shell.pickers import pick_checkpoint, pick_run
 
 with frame(
     "Anatomy",

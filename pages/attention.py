@@ -11,19 +11,9 @@ from pages.parts.attention.probabilities import probabilities
 from pages.parts.components.gallery import Title, gallery
 from pages.parts.components.inspector import inspector
 from pages.parts.shell import cache
-from pages.parts.shell.frame import (
-    controls_above,
-    frame,
-    head_param,
-    int_param,
-    off_param,
-    pick_epoch,
-    pick_image,
-    pick_run,
-    set_params,
-    token_name,
-    token_param,
-)
+from pages.parts.shell.frame import controls_above, frame
+from pages.parts.shell.pickers import head_param, pick_epoch, pick_image, pick_run
+from pages.parts.shell.url import int_param, off_param, set_params, token_name, token_param
 
 with frame(
     "Attention",

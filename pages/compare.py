@@ -10,7 +10,9 @@ from pages.parts.components.scrub import Shown, scrub
 from pages.parts.components.scrub.columns import about, columns, common_scale
 from pages.parts.components.scrub.numbers import numbers
 from pages.parts.shell import cache
-from pages.parts.shell.frame import NextStep, controls_above, frame, go, pick_epoch, pick_heads, pick_layer, pick_run
+from pages.parts.shell.frame import NextStep, controls_above, frame
+from pages.parts.shell.pickers import pick_epoch, pick_heads, pick_layer, pick_run
+from pages.parts.shell.url import go
 
 NUM_IMAGES = 8
 CHOICES = {

@@ -9,7 +9,8 @@ from pages.parts.components.gallery import Title, gallery
 from pages.parts.data.augmented import augmented
 from pages.parts.settings.form import choose_data
 from pages.parts.shell import cache
-from pages.parts.shell.frame import frame, int_param, set_params, side_by_side
+from pages.parts.shell.frame import frame, side_by_side
+from pages.parts.shell.url import int_param, set_params
 
 NUM_SAMPLES = 48
 

@@ -10,7 +10,9 @@ from pages.parts.components.gallery import Title, gallery
 from pages.parts.predictions.filters import pick_filter, pick_order
 from pages.parts.predictions.mistakes import mistakes
 from pages.parts.shell import cache
-from pages.parts.shell.frame import bind_to_url, frame, go, int_param, pick_epoch, pick_run, set_params, side_by_side
+from pages.parts.shell.frame import frame, side_by_side
+from pages.parts.shell.pickers import pick_epoch, pick_run
+from pages.parts.shell.url import bind_to_url, go, int_param, set_params
 
 ANSWERS = {"right": True, "wrong": False}
 PER_PAGE = 96

@@ -6,6 +6,7 @@ from minivit.runs import group_by_sweep, list_runs
 from pages.parts.runs.cards import open_or_fold, run_links, run_table, unfolded
 from pages.parts.runs.manage import compare_curves, delete_runs, let_in, rename_run, take_run_along
 from pages.parts.shell.frame import frame
+from pages.parts.shell.pickers import no_runs
 
 with frame(
     "Runs",
@@ -14,8 +15,7 @@ with frame(
 ):
     runs = list_runs()
     if not runs:
-        st.info("There is no run yet.")
-        st.page_link("pages/train.py", label="Train a model", icon=":material/arrow_forward:")
+        no_runs()
         let_in()
         st.stop()
     lines = [line for folded in group_by_sweep(runs) for line in unfolded(folded)]

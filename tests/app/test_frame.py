@@ -8,7 +8,7 @@ from minivit.runs import Run, default_runs_dir
 from tests.app.conftest import Open, errors, labels
 
 OF_A_RUN = ("predictions", "attention", "compare", "anatomy")
-NEXT = dict.fromkeys((*OF_A_RUN, "runs"), "There is no run yet.") | {
+NEXT = dict.fromkeys((*OF_A_RUN, "runs"), "There are no runs yet.") | {
     "train": "The curves of the run appear here once you train a model."
 }
 TITLES = {"dashboard": "MiniViT"} | {

@@ -11,9 +11,8 @@ from minivit.machine import threads_for
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
-from pages.parts.shell.checkpoints import newest_readable
-from pages.parts.shell.frame import pick_image
 from pages.parts.shell.memoize import memoize
+from pages.parts.shell.pickers import pick_image
 
 NUM_IMAGES = 64
 NEARLY_UNIFORM = 1.5  # the strongest patch has less than so many times the mean patch's attention
@@ -79,7 +78,7 @@ def _range(values: np.ndarray, form: str) -> str:
 
 def _top(run: Run, many: list[int]) -> float:
     """The end of the absolute scale of all checkpoints and images: 4 times uniform, or 99 % at the newest weights."""
-    newest = _terms(str(run.path), newest_readable(run), tuple(many), run)
+    newest = _terms(str(run.path), cache.newest_readable(run), tuple(many), run)
     return scale_limit(newest.maps, float(np.log(4)))
 
 

@@ -13,9 +13,9 @@ from minivit.machine import threads_for
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.maps import Caption, maps
 from pages.parts.shell import cache
-from pages.parts.shell.checkpoints import newest_readable
-from pages.parts.shell.frame import escape_markdown, go
 from pages.parts.shell.memoize import memoize
+from pages.parts.shell.url import go
+from pages.parts.shell.wording import escape_markdown
 
 NUM_IMAGES = 8
 
@@ -64,7 +64,7 @@ def overlays(run: Run, checkpoint: Checkpoint) -> None:
 
 def _scale(run: Run) -> tuple[float, float]:
     """One for all checkpoints: that of the newest weights."""
-    _, shown = _overlays(str(run.path), newest_readable(run), run)
+    _, shown = _overlays(str(run.path), cache.newest_readable(run), run)
     return attention_scale(shown, num_tokens=round(1 / uniform_overlay(run.config.model)))
 
 

@@ -17,8 +17,9 @@ from minivit.figures import scale_limit
 from minivit.runs import Run
 from pages.parts.components.inspector import Reading, reading_of_attention
 from pages.parts.shell import cache
-from pages.parts.shell.frame import bind_to_url, escape_markdown, param
 from pages.parts.shell.memoize import memoize
+from pages.parts.shell.url import bind_to_url, param
+from pages.parts.shell.wording import escape_markdown
 
 FIRST = "cls_map"
 SCALE_IMAGES = 32

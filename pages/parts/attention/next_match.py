@@ -4,7 +4,8 @@ import numpy as np
 import streamlit as st
 
 from minivit.inference import Predictions
-from pages.parts.shell.frame import escape_markdown, param, set_params
+from pages.parts.shell.url import param, set_params
+from pages.parts.shell.wording import escape_markdown
 
 
 def next_image(said: Predictions, classes: tuple[str, ...], image: int) -> None:

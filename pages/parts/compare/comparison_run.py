@@ -6,7 +6,9 @@ import streamlit as st
 
 from minivit.runs import Run, find_run, list_runs
 from pages.parts.shell import cache
-from pages.parts.shell.frame import NextStep, bind_to_url, param, run_options
+from pages.parts.shell.frame import NextStep
+from pages.parts.shell.url import bind_to_url, param
+from pages.parts.shell.wording import run_options
 
 
 def pick_second_run(run: Run) -> Run | None:

@@ -6,7 +6,7 @@ from typing import Any, get_args
 from streamlit.delta_generator import DeltaGenerator
 
 from minivit.inference import Order
-from pages.parts.shell.frame import bind_to_url, param
+from pages.parts.shell.url import bind_to_url, param
 
 ORDERS: tuple[Order, ...] = get_args(Order)
 

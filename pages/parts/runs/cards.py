@@ -11,7 +11,8 @@ from minivit.figures import downsample
 from minivit.machine import pick_device
 from minivit.runs import Run, State, group_by_sweep, list_runs
 from minivit.worker import start_worker
-from pages.parts.shell.frame import go, param, run_title, set_params, sweep_title
+from pages.parts.shell.url import go, param, set_params
+from pages.parts.shell.wording import run_title, sweep_title
 
 COLOURS: dict[str, Literal["green", "red", "violet"]] = {
     "done": "green",

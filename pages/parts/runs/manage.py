@@ -10,7 +10,9 @@ from minivit.figures import EpochCurve, accuracy_curves
 from minivit.imports import NORMALIZATIONS, ImportOptions, import_model
 from minivit.runs import Run
 from minivit.runs.archive import pack, unpack
-from pages.parts.shell.frame import escape_markdown, go, run_title, show_errors
+from pages.parts.shell.frame import show_errors
+from pages.parts.shell.url import go
+from pages.parts.shell.wording import escape_markdown, run_title
 
 NORMALIZATION_TITLES = {
     "half": "0.5 and 0.5, timm's own ViTs", "imagenet": "ImageNet's mean and deviation", "none": "none",

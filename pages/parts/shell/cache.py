@@ -20,8 +20,8 @@ from minivit.inference import Predictions, predict
 from minivit.machine import threads_for
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint, Run
-from pages.parts.shell.frame import escape_markdown
 from pages.parts.shell.memoize import memoize
+from pages.parts.shell.wording import escape_markdown
 
 # Two runs that agree here see the same images.
 SAME_IMAGES = ("dataset", "data_dir", "classes", "images_per_class", "split", "imported")
@@ -69,6 +69,15 @@ def model_of(run: Run, epoch: int | Checkpoint) -> MiniViT:
 @memoize()
 def _model(path: str, epoch: int | Checkpoint, _run: Run) -> MiniViT:
     return _run.load_model(epoch)
+
+
+def newest_readable(run: Run) -> Checkpoint:
+    """The last checkpoint whose weights can be read; scales that all checkpoints share come from it."""
+    for checkpoint in reversed(run.checkpoints()):
+        with suppress(RunError):  # reported where that checkpoint itself is drawn
+            model_of(run, checkpoint)
+            return checkpoint
+    raise RunError(f"None of the weights of the run {run.id} can be read. Choose another run.")
 
 
 def predictions(run: Run, epoch: int) -> Predictions:

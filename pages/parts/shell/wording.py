@@ -1,4 +1,55 @@
-"""Numbers and names as text, the same on every page."""
+"""How pages name runs and sweeps, write a duration, and escape text from outside."""
+
+import re
+import string
+from collections.abc import Sequence
+from datetime import datetime
+
+from minivit.runs import Run, group_by_sweep
+
+
+def escape_markdown(text: str) -> str:
+    """Text from outside, so that Markdown shows it literally."""
+    return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", text)
+
+
+def run_title(run: Run) -> str:
+    """A run's name, or its classes where it has none, and when it was created."""
+    name = run.name or " · ".join(run.config.classes[:4]) + (" …" if len(run.config.classes) > 4 else "")
+    return f"{name}, {_created(run.id)}"
+
+
+def sweep_title(sweep: str) -> str:
+    """A sweep's own name, or what it varies, and when it was created."""
+    created = _created(sweep)
+    return f"sweep {sweep}" if created == sweep else f"sweep of {sweep[16:].replace('-', ', ')}, {created}"
+
+
+def group_title(runs: Sequence[Run]) -> str:
+    """One line for one run, or for all runs of a sweep."""
+    return run_title(runs[0]) if len(runs) == 1 else f"{sweep_title(runs[0].sweep)} · {len(runs)} runs"
+
+
+def run_options(runs: Sequence[Run], *expanded: str) -> dict[str, str]:
+    """Titles by run id for a picker: a sweep is one line, which stands for its newest run.
+
+    The runs of `expanded` sweeps have a line each.
+    """
+    titles: dict[str, str] = {}
+    for group in group_by_sweep(runs):
+        if group[0].sweep in expanded:
+            titles |= {run.id: run_title(run) for run in group}
+        else:
+            titles[group[0].id] = group_title(group)
+    return titles
+
+
+def _created(folder_name: str) -> str:
+    """The date in a folder's name; the name itself where the user chose it."""
+    try:
+        return f"{datetime.strptime(folder_name[:15], '%Y%m%d-%H%M%S'):%d %b %H:%M:%S}"
+    except ValueError:
+        return folder_name
 
 
 def duration(seconds: float) -> str:

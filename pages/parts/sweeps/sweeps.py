@@ -23,7 +23,8 @@ from minivit.sweep import (
 )
 from pages.parts.runs.cards import run_links
 from pages.parts.settings.form import setting_widget
-from pages.parts.shell.frame import bind_to_url, escape_markdown, go, param
+from pages.parts.shell.url import bind_to_url, go, param
+from pages.parts.shell.wording import escape_markdown
 
 HOW = "Values with commas between them, or a range as 1e-4..1e-2; add :log to it for a logarithmic scale."
 

@@ -18,7 +18,9 @@ from pages.parts.components.live_curves import live_curves, to_send
 from pages.parts.components.maps import maps_data
 from pages.parts.runs.cards import run_buttons, run_links, state_badge
 from pages.parts.shell import cache
-from pages.parts.shell.frame import fragment, param, pick_run
+from pages.parts.shell.frame import fragment
+from pages.parts.shell.pickers import pick_run
+from pages.parts.shell.url import param
 from pages.parts.shell.wording import duration
 
 REFRESH_SECONDS = 2

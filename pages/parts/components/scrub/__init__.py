@@ -17,7 +17,6 @@ from pages.parts.components.color_maps import palettes
 from pages.parts.components.component import component, packed
 from pages.parts.components.inspector import quantised
 from pages.parts.components.scrub.common_grid import common_grid, grid_of, patch_of_cell, share_of_cell
-from pages.parts.shell.frame import WHOLE_LAYER
 
 
 class Shown(NamedTuple):
@@ -148,7 +147,7 @@ def key_of(shown: Sequence[Shown]) -> list[tuple[str, str]]:
     run, _, heads = shown[0]
     attention = "attention"
     if run.config.model.num_heads > 1:
-        attention += f", {heads[0]} of all heads" if heads[0] in WHOLE_LAYER else f" of head {heads[0]}"
+        attention += f", {heads[0]} of all heads" if heads[0] in ("mean", "max") else f" of head {heads[0]}"
     single = [("attention of single heads", _colour(0, 1))] if len(heads) > 1 else []
     return [*SPLIT_COLORS.items(), (attention, _colour(0)), *single]
 

@@ -1,0 +1,134 @@
+"""Widgets that choose a run, a checkpoint, a layer, heads or an image; each is bound to a name in the URL."""
+
+from typing import Any
+
+import streamlit as st
+
+from minivit.attention import Head, write_head
+from minivit.runs import Checkpoint, Run, find_run, list_runs
+from pages.parts.shell.url import bind_to_url, int_param, param, set_params
+from pages.parts.shell.wording import run_options
+
+EACH_HEAD = "each"  # in links of pages that can show all heads of a layer
+
+
+def pick_run(label: str = "Run", name: str = "run") -> Run:
+    """The URL's run, or the newest; stops the page with the next step where there are no runs."""
+    runs = {run.id: run for run in list_runs()}
+    if not runs:
+        no_runs()
+        st.stop()
+    requested = param(name)
+    current = (requested if requested in runs else None) if requested else next(iter(runs))
+    titles = run_options(list(runs.values()), runs[current].sweep if current else "")
+
+    def picker(**options: Any) -> str | None:
+        index = 0 if current else None  # with None the user could clear it
+        return st.selectbox(
+            label, list(titles), index, lambda run_id: titles.get(run_id, run_id), placeholder="Choose a run", **options
+        )
+
+    selected = bind_to_url(name, current, picker, epoch=None, checkpoint=None)  # another run opens at its newest epoch
+    if selected is None:
+        find_run(requested)  # raises: there is no such run
+        st.stop()
+    if not requested:
+        set_params(**{name: selected})
+        st.rerun()  # so that the links to other pages open the same run
+    return find_run(selected)
+
+
+def no_runs() -> None:
+    """What a page shows where there are no runs."""
+    st.info("There are no runs yet. Train a model first; the article baseline takes a few minutes.")
+    st.page_link("pages/train.py", label="Train a model", icon=":material/arrow_forward:")
+
+
+def pick_epoch(run: Run, label: str = "Epoch", name: str = "epoch", *, first: bool = False) -> int:
+    """One of the run's saved epochs: the URL's, else the newest (or the first)."""
+    epochs = run.epochs()
+    if not epochs:
+        run.load_model()  # raises: there are no checkpoints
+    epoch = int_param(name, epochs, epochs[0] if first else epochs[-1])
+    if len(epochs) > 1:
+        text = "Saved epochs; 0 is the untrained model."
+        epoch = bind_to_url(name, epoch, lambda **options: st.select_slider(label, epochs, help=text, **options))
+    set_params(**{name: epoch})
+    return epoch
+
+
+def pick_checkpoint(run: Run) -> Checkpoint:
+    """One of the run's checkpoints, steps of the first epoch included: the URL's `epoch`, else the newest."""
+    if not run.epochs():
+        run.load_model()  # raises: there are no checkpoints
+    checkpoints = {str(checkpoint): checkpoint for checkpoint in run.checkpoints()}
+    name = param("epoch") if param("epoch") in checkpoints else list(checkpoints)[-1]
+
+    def slider(**options: Any) -> str:
+        return st.select_slider(
+            "Checkpoint", list(checkpoints), format_func=lambda name: checkpoints[name].title, **options
+        )
+
+    if len(checkpoints) > 1:
+        name = bind_to_url("epoch", name, slider)
+    set_params(epoch=name)
+    return checkpoints[name]
+
+
+def pick_layer(depth: int, label: str = "Layer", name: str = "layer") -> int:
+    """A layer, from 1: the URL's, else the last; no widget where there is only one."""
+    layers = range(1, depth + 1)
+    layer = int_param(name, layers, depth)
+    if depth > 1:
+        layer = bind_to_url(name, layer, lambda **options: st.selectbox(label, layers, **options))
+    set_params(**{name: layer})
+    return layer
+
+
+def head_options(num_heads: int) -> dict[str, Head]:
+    """The heads of a layer by their names in links: mean, max, then '1', '2', …"""
+    heads: list[Head] = ["mean", "max", *range(num_heads)]
+    return {write_head(head): head for head in heads}
+
+
+def head_param(num_heads: int) -> Head:
+    """The URL's head if the model has it, else the mean."""
+    return head_options(num_heads).get(param("head"), "mean")
+
+
+def pick_heads(num_heads: int, *, each: bool) -> list[Head]:
+    """One head, the mean or the maximum, as the URL says; with `each`, also the mean followed by every head."""
+    heads = {name: [head] for name, head in head_options(num_heads).items()}
+    if each and num_heads > 1:
+        heads[EACH_HEAD] = ["mean", *range(num_heads)]
+    name = param("head") if param("head") in heads else "mean"
+    titles = {EACH_HEAD: "each, side by side"}
+    if num_heads > 1:
+        name = bind_to_url(
+            "head",
+            name,
+            lambda **options: st.selectbox("Head", heads, format_func=lambda name: titles.get(name, name), **options),
+        )
+    set_params(head=name)
+    return heads[name]
+
+
+def pick_image(num_images: int) -> int:
+    """The index of one test image: the URL's, else the first; with buttons for its neighbours."""
+    image = int_param("image", range(num_images), 0)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="xxsmall"):
+        for title, direction, neighbour in (("Previous", "left", image - 1), ("Next", "right", image + 1)):
+            st.button(
+                "",
+                key=f"frame_{title}",
+                icon=f":material/chevron_{direction}:",
+                help=f"{title} image",
+                disabled=neighbour not in range(num_images),
+                on_click=set_params,
+                kwargs={"image": neighbour},
+            )
+        image = bind_to_url(
+            "image", image, lambda **options: st.number_input("Test image", 0, num_images - 1, **options)
+        )
+    set_params(image=image)
+    return image

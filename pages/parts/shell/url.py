@@ -1,0 +1,71 @@
+"""What the URL holds: run, epoch, image, layer, head and token, so that a link opens the same view again.
+
+A page reads the values with `param` and writes them with `set_params`; the pickers do both.
+"""
+
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import streamlit as st
+
+T = TypeVar("T")
+
+
+def param(name: str, default: str = "") -> str:
+    """The value of a name in the URL."""
+    return st.query_params.get(name, default)
+
+
+def int_param(name: str, options: range | list[int], default: int) -> int:
+    """An integer from the URL if it is one of `options`, else `default`."""
+    text = param(name)
+    return int(text) if len(text) < 10 and text.isdecimal() and int(text) in options else default
+
+
+def token_param(num_tokens: int) -> int:
+    """The index of the URL's token, such as 'p30': 0 is CLS, 1 is p0. CLS where the URL names no token."""
+    return _patch_indices(num_tokens).get(param("token"), 0)
+
+
+def off_param(num_tokens: int) -> list[int]:
+    """The indices of the URL's masked patches, such as 'p3,p4': 1 is p0. CLS is never masked."""
+    indices = _patch_indices(num_tokens)
+    return sorted({indices[name] for name in param("off").split(",") if name in indices})
+
+
+def token_name(index: int) -> str:
+    """A token as links name it: 'cls' or 'p30'."""
+    return f"p{index - 1}" if index else "cls"
+
+
+def _patch_indices(num_tokens: int) -> dict[str, int]:
+    return {token_name(index): index for index in range(1, num_tokens)}
+
+
+def set_params(**values: Any) -> None:
+    """Writes values to the URL, in one step of the browser's history; None removes a name."""
+    for name in [name for name, value in values.items() if value is None]:
+        st.query_params.pop(name, None)
+    texts = {name: str(value) for name, value in values.items() if value is not None}
+    changed = {name: text for name, text in texts.items() if st.query_params.get(name) != text}
+    if changed:
+        st.query_params.update(changed)
+
+
+def bind_to_url(name: str, value: T, widget: Callable[..., T], write: Callable[[T], Any] = str, **also: Any) -> T:
+    """The value of a widget whose state is the URL's `name`, which was read as `value`.
+
+    A change of the widget writes to the URL, together with `also`. A change of the URL, as by the browser's Back
+    button, moves the widget.
+    """
+    key = f"{st.session_state['frame_page']}_{name}"  # each page has its own
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+    return widget(key=key, on_change=lambda: set_params(**{name: write(st.session_state[key])}, **also))
+
+
+def go(page: str, **params: Any) -> NoReturn:
+    """Opens another page with these values in the URL; None is left out."""
+    st.switch_page(
+        f"pages/{page}.py", query_params={name: str(value) for name, value in params.items() if value is not None}
+    )
