@@ -1,4 +1,4 @@
-"""What a sweep varies: settings with a list of values or a range, as a person writes them and as Optuna draws them."""
+"""What a sweep varies: settings with a list of values or a range, as text for users and as distributions for Optuna."""
 
 import itertools
 import math
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import optuna
 
 MAX_TRIALS = 1000
-FIXED = ("dataset", "data_dir", "classes", "split", "device", "threads")  # else accuracies could not be compared
+FIXED = ("dataset", "data_dir", "classes", "split", "device", "threads")  # the same in all trials, to compare them
 
 
 def variable() -> dict[str, Setting]:
     """The settings that a sweep may vary, by name."""
-    return {one.name: one for one in settings() if one.name not in FIXED}
+    return {setting.name: setting for setting in settings() if setting.name not in FIXED}
 
 
 class Vary(Settings):
@@ -32,35 +32,35 @@ class Vary(Settings):
 
     @field_validator("name")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _is_variable(cls, name: str) -> str:
         if name not in variable():
-            why = "is the same in all trials" if name in FIXED else "is not a setting"
-            raise ConfigError(f"{name!r} {why}, so it cannot be varied. Choose among {', '.join(variable())}.")
+            reason = "is the same in all trials" if name in FIXED else "is not a setting"
+            raise ConfigError(f"{name!r} {reason}, so it cannot be varied. Choose among {', '.join(variable())}.")
         return name
 
     @field_validator("values")
     @classmethod
-    def _fitting(cls, values: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
-        fitted = tuple(fit_setting(info.data["name"], value) for value in values)
-        if len(set(fitted)) < len(fitted):
-            raise ConfigError(f"A value of {info.data['name']} is named twice in {', '.join(map(str, values))}.")
-        return fitted
+    def _validate_values(cls, values: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        valid = tuple(fit_setting(info.data["name"], value) for value in values)
+        if len(set(valid)) < len(valid):
+            raise ConfigError(f"A value of {info.data['name']} is listed twice in {', '.join(map(str, values))}.")
+        return valid
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _validate(self) -> Self:
         if bool(self.values) == (self.low is not None or self.high is not None):
-            raise ConfigError(f"Vary {self.name} either by values or by a range with a low and a high end.")
+            raise ConfigError(f"Give {self.name} either a list of values or a range with a low and a high end.")
         if not self.values:
             self._check_range()
         return self
 
     def _check_range(self) -> None:
         if self.kind not in (int, float):
-            raise ConfigError(f"{self.name} has no range. List its values, as in {self.name}={self.examples}.")
+            raise ConfigError(f"{self.name} cannot have a range. List its values, as in {self.name}={self.examples}.")
         if self.low is None or self.high is None or self.low >= self.high:
             raise ConfigError(f"The range of {self.name}, {self.text}, needs a low end below its high end.")
         if self.log and self.low <= 0:
-            raise ConfigError(f"A logarithmic range starts above 0, and that of {self.name} at {self.low:g}.")
+            raise ConfigError(f"The logarithmic range of {self.name} starts at {self.low:g}. Let it start above 0.")
         for end in (self.low, self.high):
             fit_setting(self.name, end)
 
@@ -71,12 +71,12 @@ class Vary(Settings):
 
     @property
     def examples(self) -> str:
-        """Values that the setting can have, as a person would type them."""
+        """Values that the setting can have, as a user would type them."""
         return ",".join(str(choice) for choice in variable()[self.name].choices or ("true", "false"))
 
     @property
     def text(self) -> str:
-        """As a person writes it: `lr=0.0001..0.01:log` or `depth=1,2,4`, without the name."""
+        """The values or the range as a user would type them: `1,2,4` or `0.0001..0.01:log`."""
         if self.values:
             return ",".join(str(value) for value in self.values)
         return f"{self.low:g}..{self.high:g}" + (":log" if self.log else "")
@@ -84,21 +84,21 @@ class Vary(Settings):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Reads `NAME=V1,V2,…` or `NAME=LOW..HIGH`, with `:log` at its end for a logarithmic scale."""
-        name, _, said = text.partition("=")
-        said, _, scale = said.partition(":")
-        low, dots, high = said.partition("..")
-        if not name or not said or scale not in ("", "log") or (scale and not dots):
+        name, _, values = text.partition("=")
+        values, _, scale = values.partition(":")
+        low, dots, high = values.partition("..")
+        if not name or not values or scale not in ("", "log") or (scale and not dots):
             raise ConfigError(
-                f"{text!r} does not say what to vary. Write NAME=1,2,4 for values or NAME=LOW..HIGH for a range, with "
-                ":log after it for a logarithmic scale."
+                f"{text!r} is not valid. Write NAME=1,2,4 for values or NAME=LOW..HIGH for a range, followed by :log "
+                "for a logarithmic scale."
             )
         if dots:
             ends = {"low": low, "high": high, "log": bool(scale)}
             return cls.model_validate({"name": name.replace("-", "_"), **ends})
-        return cls.model_validate({"name": name.replace("-", "_"), "values": tuple(said.split(","))})
+        return cls.model_validate({"name": name.replace("-", "_"), "values": tuple(values.split(","))})
 
     def suggest(self, trial: "optuna.Trial") -> Any:
-        """The value for one trial, by its study's sampler or as it was put in the queue."""
+        """The value for a trial, from its study's sampler or as it was enqueued."""
         if self.values:
             return trial.suggest_categorical(self.name, self.values)
         assert self.low is not None and self.high is not None
@@ -108,57 +108,65 @@ class Vary(Settings):
 
 
 class SweepConfig(Settings):
-    """Everything that decides a sweep: settings to start from, what varies, and how trials are chosen."""
+    """Settings of a sweep: those that all trials share, those that vary, and the search method."""
 
     base: TrainConfig = Field(default_factory=TrainConfig)
     vary: tuple[Vary, ...]
     sampler: Literal["tpe", "random", "grid"] = setting(
-        "tpe", "Trials by",
-        "tpe learns from earlier trials where good values lie, random draws evenly, grid tries every combination once.",
+        "tpe",
+        "Search method",
+        "tpe prefers values near those of good trials, random samples uniformly, grid tries all combinations.",
         group="sweep",
-    )  # fmt: skip
+    )
     trials: int = setting(
-        20, "Trials", "Models to train; a grid trains one for each combination.", group="sweep", ge=1, le=MAX_TRIALS
+        20, "Trials", "Models to train; a grid trains one per combination.", group="sweep", ge=1, le=MAX_TRIALS
     )
     pruning: bool = setting(
-        True, "Prune", "Ends a trial whose best accuracy so far is below the median of earlier trials at that epoch.",
+        True,
+        "Prune",
+        "Stops a trial whose best accuracy so far is below the median of earlier trials at that epoch.",
         group="sweep",
-    )  # fmt: skip
+    )
     workers: int = setting(
-        0, "Workers", "Processes that train side by side on this machine; 0 is one a core, or one a GPU.",
-        group="sweep", ge=0, le=256,
-    )  # fmt: skip
+        0,
+        "Workers",
+        "Processes that train in parallel on this machine; 0: one per core or per GPU.",
+        group="sweep",
+        ge=0,
+        le=256,
+    )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
-        names = [one.name for one in self.vary]
+    def _validate(self) -> Self:
+        names = [vary.name for vary in self.vary]
         if not names:
-            raise ConfigError("A sweep varies at least one setting. Name it with its values or its range.")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ConfigError(f"{twice[0]} is varied twice. Name all its values at once.")
+            raise ConfigError("A sweep varies at least one setting. Give a setting with its values or its range.")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ConfigError(f"{repeated[0]} is given twice. List all its values at once.")
         if self.sampler == "grid":
-            ranges = [one for one in self.vary if not one.values]
+            ranges = [vary for vary in self.vary if not vary.values]
             if ranges:
                 raise ConfigError(
-                    f"A grid needs values, and {ranges[0].name} has a range, {ranges[0].text}. List values, or let "
-                    "trials be chosen by 'tpe' or 'random'."
+                    f"A grid needs values, and {ranges[0].name} has a range, {ranges[0].text}. List values, or "
+                    "choose the search method 'tpe' or 'random'."
                 )
             if self.num_trials > MAX_TRIALS:
-                raise ConfigError(f"The grid has {self.num_trials:,} combinations; at most {MAX_TRIALS:,} are tried.")
+                raise ConfigError(f"The grid has {self.num_trials:,} combinations; at most {MAX_TRIALS:,} are allowed.")
         return self
 
     @property
     def num_trials(self) -> int:
         """Models to train."""
-        return math.prod(len(one.values) for one in self.vary) if self.sampler == "grid" else self.trials
+        return math.prod(len(vary.values) for vary in self.vary) if self.sampler == "grid" else self.trials
 
     def queue(self) -> list[dict[str, Any]]:
-        """For each trial what is already settled of it: everything in a grid, nothing in a search."""
+        """The values that each trial starts with: all of them in a grid, none in a search."""
         if self.sampler != "grid":
             return [{} for _ in range(self.trials)]
-        combined = itertools.product(*(one.values for one in self.vary))
-        return [dict(zip((one.name for one in self.vary), values, strict=True)) for values in combined]
+        names = [vary.name for vary in self.vary]
+        combinations = itertools.product(*(vary.values for vary in self.vary))
+        return [dict(zip(names, values, strict=True)) for values in combinations]
 
 
 def sweep_settings() -> list[Setting]:

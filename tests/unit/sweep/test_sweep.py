@@ -81,21 +81,21 @@ def test_what_varies_is_read_as_a_person_writes_it(text: str, expected: dict[str
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("depth", "'depth' does not say what to vary."),
-        ("=1,2", "'=1,2' does not say what to vary."),
-        ("lr=1,2:log", "'lr=1,2:log' does not say what to vary."),
-        ("lr=1e-4..1e-2:lin", "does not say what to vary."),
+        ("depth", "'depth' is not valid."),
+        ("=1,2", "'=1,2' is not valid."),
+        ("lr=1,2:log", "'lr=1,2:log' is not valid."),
+        ("lr=1e-4..1e-2:lin", "is not valid."),
         ("colour=1,2", "'colour' is not a setting, so it cannot be varied. Choose among"),
         ("classes=cat,dog", "'classes' is the same in all trials, so it cannot be varied."),
         ("depth=1,99", "Depth (depth) is '99' blocks; it should be less than or equal to 24."),
         ("depth=1.5..3", "Depth (depth) is 1.5 blocks; it should be a valid integer"),
         ("depth=one,two", "Depth (depth) is 'one' blocks; it should be a valid integer"),
-        ("depth=1,2,1", "A value of depth is named twice in 1, 2, 1."),
+        ("depth=1,2,1", "A value of depth is listed twice in 1, 2, 1."),
         ("norm=pre..post", "low is 'pre'; it should be a valid number"),
-        ("norm=0..1", "norm has no range. List its values, as in norm=post,pre."),
+        ("norm=0..1", "norm cannot have a range. List its values, as in norm=post,pre."),
         ("lr=1e-2..1e-4", "The range of lr, 0.01..0.0001, needs a low end below its high end."),
         ("lr=1..20", "Learning rate (lr) is 20.0; it should be less than or equal to 10."),
-        ("weight_decay=0..1:log", "A logarithmic range starts above 0, and that of weight_decay at 0."),
+        ("weight_decay=0..1:log", "The logarithmic range of weight_decay starts at 0."),
     ],
 )
 def test_what_cannot_be_varied_is_told(text: str, said: str) -> None:
@@ -108,13 +108,13 @@ def test_what_cannot_be_varied_is_told(text: str, said: str) -> None:
     ("vary", "settings", "said"),
     [
         ([], {}, "A sweep varies at least one setting."),
-        (["lr=0.1,0.2", "lr=0.3,0.4"], {}, "lr is varied twice. Name all its values at once."),
+        (["lr=0.1,0.2", "lr=0.3,0.4"], {}, "lr is given twice. List all its values at once."),
         (["lr=0.1..0.2"], {"sampler": "grid"}, "A grid needs values, and lr has a range, 0.1..0.2."),
         (["lr=0.1,0.2"], {"trials": 0}, "Trials (trials) is 0; it should be greater than or equal to 1."),
         (
             [f"seed={','.join(map(str, range(40)))}", f"epochs={','.join(map(str, range(1, 40)))}"],
             {"sampler": "grid"},
-            "The grid has 1,560 combinations; at most 1,000 are tried.",
+            "The grid has 1,560 combinations; at most 1,000 are allowed.",
         ),
     ],
 )
@@ -187,7 +187,7 @@ def test_a_trial_below_the_median_is_pruned_and_its_run_can_go_on(tiny, monkeypa
     assert bad.message == f"Below the median of earlier trials at epoch {max(bad.curve)}."
     run = sweep.run_of(bad)
     assert (run.state.phase, run.state.epoch) == ("stopped", max(bad.curve))
-    assert run.state.message == f"Pruned by the sweep {sweep.id}. Resume goes on from here."
+    assert run.state.message == f"Pruned by the sweep {sweep.id}. Resume continues from here."
     assert sweep.best().number == good.number
 
 
@@ -212,7 +212,7 @@ def test_a_killed_workers_trial_is_failed_and_tried_again_from_where_it_was(tiny
     worker.wait()
     failed, waiting = sweep.trials()
     assert (failed.phase, waiting.phase) == ("failed", "waiting")
-    assert failed.message == "Its worker ended without a word. Try it again to go on from its last epoch."
+    assert failed.message == "Its worker stopped unexpectedly. Retry continues from its last epoch."
     assert not sweep.active
     run = sweep.run_of(failed)
     kept = run.epochs()
@@ -268,19 +268,19 @@ def test_a_run_that_somebody_stops_by_itself_is_pruned_and_not_started_again(sma
         run.request("stop")
         return run
 
-    monkeypatch.setattr("minivit.sweep.workers.Run.create", stopped)
+    monkeypatch.setattr("minivit.sweep.trial_run.Run.create", stopped)
     monkeypatch.setattr("minivit.engine.control.GLANCE_SECONDS", -1.0)
     assert main(str(sweep.path), 0) == 0
     (tried,) = sweep.trials()
-    assert (tried.phase, tried.message) == ("pruned", "Somebody stopped this one.")
+    assert (tried.phase, tried.message) == ("pruned", "Its run was stopped.")
 
 
 def test_a_second_worker_of_the_same_number_refuses(small, monkeypatch, capsys):
-    monkeypatch.setattr("minivit.sweep.study.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("minivit.sweep.folder.LOCK_SECONDS", 0.1)
     sweep = Sweep.create(sweep_of(small, "seed=0", sampler="grid"))
     with sweep.hold(0):
         assert main(str(sweep.path), 0) == 2
-    assert f"Worker 0 of the sweep {sweep.id} is at work already." in capsys.readouterr().out
+    assert f"Worker 0 of the sweep {sweep.id} is already running." in capsys.readouterr().out
     assert sweep.trials()[0].phase == "waiting"
 
 
@@ -318,7 +318,7 @@ def test_two_machines_share_one_study_by_its_url(small, tmp_path, processes, url
 def test_a_study_that_cannot_be_reached_or_is_not_there_is_told_without_its_password(small, tmp_path):
     config = sweep_of(small, "seed=0,1")
     for url, said in {
-        f"journal://{tmp_path}/nowhere/file": "names no file in a folder that exists",
+        f"journal://{tmp_path}/nowhere/file": "is not a file in an existing folder",
         f"sqlite:///{tmp_path}/nowhere/file.db": "unable to open database file",
         "postgresql+nothing://me:secret@host/db": "cannot be reached",
         "nonsense": "cannot be reached",
@@ -336,7 +336,7 @@ def test_a_study_that_cannot_be_reached_or_is_not_there_is_told_without_its_pass
     with pytest.raises(SweepError, match="There is a sweep 'shared' in"):
         Sweep.create(config, name="shared")
     for name in ("../up", "a/b", ".hidden", "x" * 100):
-        with pytest.raises(SweepError, match="cannot be the name of a sweep"):
+        with pytest.raises(SweepError, match="is not a valid name for a sweep"):
             Sweep.create(config, name=name)
 
 

@@ -1,0 +1,212 @@
+"""A sweep: a hyperparameter search with an Optuna study, whose trials are trained as ordinary runs."""
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from minivit.config import SCHEMA_VERSION
+from minivit.errors import ConfigError, RunError, SweepError
+from minivit.machine import num_slots, pick_device
+from minivit.runs import Run
+from minivit.runs.file_cache import read_json
+from minivit.runs.files import replace_file
+from minivit.sweep.folder import SweepFolder, make_sweep_folder, sweeps_dir
+from minivit.sweep.space import SweepConfig
+from minivit.sweep.storage import JOURNAL, open_storage, storage_errors
+from minivit.sweep.study import MESSAGE, RETRY, RUN, WORKER, create_study, find_trial_id, load_study, read_config
+from minivit.sweep.trials import TrialInfo, TrialPhase, best_trial
+
+if TYPE_CHECKING:
+    import optuna
+
+PHASES: dict[str, TrialPhase] = {
+    "WAITING": "waiting",
+    "RUNNING": "running",
+    "COMPLETE": "done",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+}
+ORPHANED = "Its worker stopped unexpectedly. Retry continues from its last epoch."
+
+
+class Sweep(SweepFolder):
+    """One sweep folder. `create` makes one with a new study, `join` one for a shared study, `open` reads one."""
+
+    def __init__(self, path: Path, config: SweepConfig, storage_url: str, machine: str) -> None:
+        super().__init__(path)
+        self.config = config
+        self.storage_url = storage_url
+        self.machine = machine
+
+    @classmethod
+    def create(cls, config: SweepConfig, runs_dir: str | Path | None = None, name: str = "", storage: str = "") -> Self:
+        """A new study with all its trials waiting, and its folder in `runs_dir`/sweeps.
+
+        `storage` is the URL of a journal or database to share; without it the study is a file in the folder. Raises
+        SweepError if there is a sweep of that name.
+        """
+        sweep = cls._create_folder(config, runs_dir, name, storage)
+        try:
+            with sweep.storage_errors():
+                create_study(config, sweep.id, sweep.storage)
+        except SweepError:
+            shutil.rmtree(sweep.path)
+            raise
+        return sweep
+
+    @classmethod
+    def join(cls, name: str, storage: str, runs_dir: str | Path | None = None, **local: Any) -> Self:
+        """A folder on this machine for a study at `storage` that another machine created.
+
+        `local` replaces settings of this machine: workers, and data_dir and device of the base.
+        """
+        with storage_errors(storage):
+            stored = read_config(name, open_storage(storage))
+        workers = {"workers": local.pop("workers", 0)}
+        config = SweepConfig.model_validate({**stored, **workers, "base": {**stored["base"], **local}})
+        return cls._create_folder(config, runs_dir, name, storage)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """The sweep in folder `path`; SweepError if there is none or its settings are not valid."""
+        path = Path(path)
+        stored = read_json(path / "sweep.json")
+        if stored.pop("schema_version", None) != SCHEMA_VERSION:
+            raise SweepError(f"There is no sweep in {path} that this MiniViT can read. Choose another one.")
+        try:
+            url, machine = str(stored.pop("storage")), str(stored.pop("machine"))
+            return cls(path, SweepConfig.model_validate(stored), url, machine)
+        except (ConfigError, KeyError) as error:
+            raise SweepError(f"The settings of the sweep in {path} are not valid: {error}") from None
+
+    @cached_property
+    def storage(self) -> "optuna.storages.BaseStorage":
+        """Optuna's storage, opened once."""
+        return open_storage(self.storage_url or f"{JOURNAL}{(self.path / 'study.journal').absolute()}")
+
+    @contextmanager
+    def storage_errors(self) -> Iterator[None]:
+        """Raises SweepError if the study cannot be read or written inside."""
+        with storage_errors(self.storage_url or str(self.path)):
+            yield
+
+    def study(self, trial_number: int = 0) -> "optuna.Study":
+        """The study, to read it or to suggest the values of a trial."""
+        return load_study(self.config, self.id, self.storage, trial_number)
+
+    def trial_id(self, number: int) -> int:
+        """The storage's key of a trial."""
+        return find_trial_id(self.id, self.storage, number)
+
+    def trials(self) -> list[TrialInfo]:
+        """All trials in order. One whose worker has died is reported as failed."""
+        with self.storage_errors():
+            trials = self.study().get_trials(deepcopy=False)
+        retried = {trial.user_attrs[RETRY] for trial in trials if RETRY in trial.user_attrs}
+        return [self._info(trial, retried) for trial in trials]
+
+    def best(self) -> TrialInfo | None:
+        """The trial with the highest accuracy among those that are done."""
+        return best_trial(self.trials())
+
+    def run_of(self, trial: TrialInfo) -> Run | None:
+        """The run of a trial, if it is on this machine."""
+        try:
+            return Run.open(self.runs_dir / trial.run_id) if trial.is_local else None
+        except RunError:
+            return None
+
+    def retry(self) -> int:
+        """Enqueues each failed trial once more, to continue where it was; returns how many."""
+        with self.storage_errors(), self.queue_lock():
+            self.fail_orphaned()
+            failed = [trial for trial in self.trials() if trial.phase == "failed" and not trial.retried]
+            for trial in failed:
+                run = {RUN: [self.machine, trial.run_id]} if trial.is_local else {}
+                self.study().enqueue_trial(dict(trial.params), {RETRY: trial.number, **run})
+        return len(failed)
+
+    def fail_orphaned(self, own: int | None = None) -> None:
+        """Marks running trials of this machine's dead workers as failed; call it inside `queue_lock`.
+
+        `own` is the number of the calling worker: trials under that number were its predecessor's.
+        """
+        import optuna
+
+        study = self.study()
+        for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+            machine, worker = trial.user_attrs.get(WORKER, ("", 0))
+            if machine == self.machine and (worker == own or not self.is_worker_alive(worker)):
+                self.storage.set_trial_user_attr(self.trial_id(trial.number), MESSAGE, ORPHANED)
+                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+    def _info(self, trial: "optuna.trial.FrozenTrial", retried: set[int]) -> TrialInfo:
+        attributes = trial.user_attrs
+        run_machine, run_id = attributes.get(RUN, ("", ""))
+        worker_machine, worker = attributes.get(WORKER, ("", 0))
+        phase, message = PHASES[trial.state.name], attributes.get(MESSAGE, "")
+        if phase == "running" and worker_machine == self.machine and not self.is_worker_alive(worker):
+            phase, message = "failed", ORPHANED
+        return TrialInfo(
+            number=trial.number,
+            phase=phase,
+            params=trial.params or trial.system_attrs.get("fixed_params", {}),
+            curve=dict(trial.intermediate_values),
+            run_id=run_id,
+            is_local=run_machine == self.machine,
+            message=message if phase != "waiting" else "",
+            retried=trial.number in retried,
+        )
+
+    # Workers
+
+    @property
+    def num_workers(self) -> int:
+        """Processes that train in parallel on this machine."""
+        return self.config.workers or num_slots(pick_device(self.config.base.device))
+
+    @property
+    def active(self) -> bool:
+        """Whether a worker of this machine is running or about to start."""
+        if self.is_any_worker_alive():
+            return True
+        return self.was_just_started() and any(trial.phase == "waiting" for trial in self.trials())
+
+    def request(self, command: Literal["start", "stop"]) -> None:
+        """Leaves a command for the workers of this machine; stop also ends the trials in progress."""
+        super().request(command)
+        for trial in self.trials() if command == "stop" else ():
+            run = self.run_of(trial)
+            if run and trial.phase == "running":
+                run.request("stop")
+
+    @classmethod
+    def _create_folder(cls, config: SweepConfig, runs_dir: str | Path | None, name: str, storage: str) -> Self:
+        path = make_sweep_folder(runs_dir, name, default_name="-".join(vary.name for vary in config.vary))
+        machine = uuid.uuid4().hex
+        facts = {"schema_version": SCHEMA_VERSION, "storage": storage, "machine": machine}
+        replace_file(path / "sweep.json", facts | config.model_dump(mode="json"))
+        return cls(path, config, storage, machine)
+
+
+def list_sweeps(runs_dir: str | Path | None = None) -> list[Sweep]:
+    """The readable sweeps, newest first."""
+    sweeps = []
+    for path in sweeps_dir(runs_dir).glob("*/sweep.json"):
+        try:
+            sweeps.append((path.stat().st_mtime, Sweep.open(path.parent)))
+        except (SweepError, OSError):
+            continue
+    return [sweep for _, sweep in sorted(sweeps, key=lambda pair: -pair[0])]
+
+
+def find_sweep(name: str, runs_dir: str | Path | None = None) -> Sweep:
+    """The sweep of that name directly inside the sweeps folder; SweepError if there is none."""
+    for sweep in list_sweeps(runs_dir):
+        if sweep.id == name:
+            return sweep
+    raise SweepError(f"The sweep {name!r} is not in {sweeps_dir(runs_dir)}. Choose another one.")
