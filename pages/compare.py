@@ -6,6 +6,7 @@ from minivit.attention import write_head
 from minivit.data.image_set import evenly_spaced
 from minivit.runs import Checkpoint
 from pages.parts.compare.comparison_run import pick_second_run
+from pages.parts.compare.over_training import NUM_METRIC_IMAGES, history
 from pages.parts.components.scrub import Shown, scrub
 from pages.parts.components.scrub.columns import about, columns, common_scale
 from pages.parts.components.scrub.numbers import numbers
@@ -60,11 +61,11 @@ with frame(
     chosen = fitting[evenly_spaced(len(fitting), NUM_IMAGES)].tolist() if len(fitting) else []
     if not chosen:
         raise NextStep("No test image fits this choice. Choose other images or epochs.")
-    num_measured = min(cache.NUM_MEASURED, len(test_set))
+    num_measured = min(NUM_METRIC_IMAGES, len(test_set))
     before, after = Checkpoint(first), Checkpoint(last)
     names = [write_head(head) for head in heads]
     shown = [
-        Shown(one, cache.history(one, chosen, layer - 1, heads, [before, after] if one is run else []), names)
+        Shown(one, history(one, chosen, layer - 1, heads, [before, after] if one is run else []), names)
         for one, layer in zip([run, *([second] if second else [])], layers, strict=True)
     ]
     with pictures:

@@ -175,10 +175,18 @@ def test_weights_that_cannot_be_read_are_left_out_and_named(open_page: Open, tra
     assert not errors(page)
 
 
-def test_many_moments_are_thinned_evenly_with_the_chosen_ones_among_them(
+def test_an_unreadable_untrained_model_is_an_error_and_no_other_takes_its_place(open_page: Open, trained: Run) -> None:
+    broken = trained.path / "checkpoints" / "epoch-0000.safetensors"
+    broken.write_bytes(broken.read_bytes()[:100])
+    page = open_page("compare", run=trained.id, before=1)
+    assert errors(page)[0].startswith(f"{broken} does not hold the weights")
+    assert not page.get("bidi_component")
+
+
+def test_many_checkpoints_are_thinned_evenly_with_the_chosen_ones_among_them(
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pages.parts.shell.cache.MAX_CHECKPOINTS", 2)
+    monkeypatch.setattr("pages.parts.compare.over_training.MAX_CHECKPOINTS", 2)
     page = open_page("compare", run=trained.id, before=1, epoch=3)
     assert [frame["checkpoint"] for frame in sent(page)["frames"]] == ["0", "1", "3"]
     assert any("3 of the 6 kept checkpoints are shown" in one.value for one in page.caption)

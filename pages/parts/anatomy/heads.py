@@ -168,7 +168,7 @@ def _effects(path: str, checkpoint: Checkpoint, chosen: tuple[int, ...], _run: R
         for start in range(0, len(chosen), chunk):
             some = list(chosen[start : start + chunk])
             parts.append(head_effects(model, test_set.images[some], test_set.labels[some]))
-            cache.show(bar, "Silencing each head in turn", start + len(some), len(chosen))
+            cache.show_progress(bar, "Silencing each head in turn", start + len(some), len(chosen))
     bar.empty()
     without, whole = zip(*parts, strict=True)
     return Effects(torch.cat(without, -1).cpu().numpy(), torch.cat(whole).cpu().numpy())

@@ -45,11 +45,11 @@ def _bertviz(run: Run, one: ImageExport, layer: int) -> None:
         _file("Head view as HTML", lambda: one.bertviz(layer, layers), one.file_name("bertviz", ".html"))
         _file("Model view as HTML", lambda: one.bertviz_model(layers), one.file_name("bertviz-model", ".html"))
     if st.toggle("Show BertViz", key="bertviz", bind="query-params"):
-        shown = cache.bertviz(run, one.epoch, one.index, layer, layers)
+        shown = cache.bertviz(run, one.epoch, one.index, layer, tuple(layers))
         st.iframe(shown, height=80 + ROW_PX * num_tokens)
     num_lines = len(layers) * num_heads * num_tokens**2
     if st.toggle(f"Show the model view, every layer and head at once ({num_lines:,} lines)", key="bertviz_model"):
-        st.iframe(cache.bertviz_model(run, one.epoch, one.index, layers), height=VIEW_PX)
+        st.iframe(cache.bertviz_model(run, one.epoch, one.index, tuple(layers)), height=VIEW_PX)
 
 
 def _choose_layers(num_layers: int) -> list[int]:

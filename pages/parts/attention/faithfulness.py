@@ -180,7 +180,7 @@ def _with_bar(parts: Sequence[Tensor], what: str) -> Iterator[Tensor]:
     bar = st.progress(0.0, what)
     try:
         for done, part in enumerate(parts):
-            cache.show(bar, what, done, len(parts))
+            cache.show_progress(bar, what, done, len(parts))
             yield part
     finally:
         bar.empty()

@@ -64,7 +64,7 @@ def offer_download(dataset: Dataset) -> None:
     ):
         bar = st.progress(0.0, f"Downloading {title}")
         try:
-            data.download(dataset, progress=lambda *news: cache.show(bar, *news))
+            data.download(dataset, progress=lambda *news: cache.show_progress(bar, *news))
         finally:
             bar.empty()
         st.rerun()

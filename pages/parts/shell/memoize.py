@@ -1,117 +1,66 @@
-"""What pages computed, remembered for all sessions and bounded by its bytes all together.
+"""A cache of computed values for all sessions, bounded by the bytes of all values together.
 
-Streamlit bounds `st.cache_resource` by the number of entries alone, and one entry may be a number or a data set;
-`st.cache_data` knows bytes (`max_size`), for each function on its own, and copies what it gives.
+Streamlit bounds `st.cache_resource` by the number of entries alone, and an entry may be a number or a data set;
+`st.cache_data` bounds bytes (`max_size`) for each function separately, and copies what it returns.
 """
 
-import inspect
 import sys
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
-from functools import wraps
-from itertools import compress
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 import streamlit as st
 import torch
+from cachetools import LRUCache, cached
+from cachetools.keys import hashkey
 
 from minivit.data.memmap import MappedImages
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_BYTES = 2**30  # of everything that is remembered
+MAX_BYTES = 2**30
 
 
-class Memory:
-    """Values by key; when all together pass `most_bytes`, those that nobody asked for the longest go.
+def bounded_cache(max_bytes: int) -> LRUCache[Hashable, Any]:
+    """A cache that evicts the least recently used values; the newest stays, whatever its size."""
+    return LRUCache(max_bytes, getsizeof=lambda value: min(num_bytes(value), max_bytes))
 
-    The newest stays, whatever its size.
+
+CACHE = bounded_cache(MAX_BYTES)
+CONDITION = threading.Condition()
+
+
+def memoize(spinner: str = "", *, key: Callable[..., Hashable] = hashkey) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """A function that computes once for the same `key` of its arguments, by default all of them.
+
+    Other sessions that need the same value meanwhile wait for it. `spinner` is shown during the computation.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes = most_bytes
-        self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self._making: dict[Hashable, threading.Lock] = {}
-        self._guard = threading.Lock()
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        name = function.__module__, function.__qualname__
 
-    @property
-    def num_bytes(self) -> int:
-        """What the values take together."""
-        with self._guard:
-            return sum(size for _, size in self._values.values())
+        def compute(*args: P.args, **kwargs: P.kwargs) -> T:
+            with st.spinner(spinner) if spinner else nullcontext():
+                return function(*args, **kwargs)
 
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The value of `key`, made where it is not there; others who ask meanwhile wait for it."""
-        with self._guard:
-            making = None if key in self._values else self._making.setdefault(key, threading.Lock())
-            if making is None:
-                self._values.move_to_end(key)
-                return self._values[key][0]
-        with making:
-            with self._guard:
-                if key in self._values:
-                    return self._values[key][0]
-            value = make()
-            self._keep(key, value)
-            return value
-
-    def clear(self) -> None:
-        """Forgets everything."""
-        with self._guard:
-            self._values.clear()
-
-    def _keep(self, key: Hashable, value: Any) -> None:
-        size = num_bytes(value)
-        with self._guard:
-            self._making.pop(key, None)
-            self._values[key] = value, size
-            together = sum(each for _, each in self._values.values())
-            while together > self.most_bytes and len(self._values) > 1:
-                _, (_, freed) = self._values.popitem(last=False)
-                together -= freed
-
-
-MEMORY = Memory(MAX_BYTES)
-
-
-def memoize(spinner: str = "") -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """A function that computes once for the same arguments; those whose names begin with "_" do not count.
-
-    `spinner` is told while it computes.
-    """
-
-    def decorate(make: Callable[P, T]) -> Callable[P, T]:
-        counted = [not name.startswith("_") for name in inspect.signature(make).parameters]
-
-        @wraps(make)
-        def asked(*args: P.args, **kwargs: P.kwargs) -> T:
-            assert not kwargs, "arguments are told apart by their places"
-            key = make.__module__, make.__qualname__, *compress(args, counted)
-
-            def computed() -> T:
-                with st.spinner(spinner) if spinner else nullcontext():
-                    return make(*args, **kwargs)
-
-            return MEMORY.get(key, computed)
-
-        return asked
+        memoized = cached(CACHE, lambda *args, **kwargs: (name, key(*args, **kwargs)), condition=CONDITION)(compute)
+        return cast(Callable[P, T], memoized)
 
     return decorate
 
 
 def num_bytes(value: Any) -> int:
-    """What a value takes in memory; tensors that share their numbers count once, and files on disk not at all."""
+    """The memory that a value takes; tensors that share a storage count once, mapped files not at all."""
     storages: dict[int, int] = {}
     return _own_bytes(value, storages) + sum(storages.values())
 
 
 def _own_bytes(value: Any, storages: dict[int, int]) -> int:
-    """Bytes of a value but for those of its tensors, which are gathered in `storages` by their place in memory."""
+    """Bytes of a value without its tensors, whose storages are added to `storages` by their address."""
     if isinstance(value, torch.Tensor):
         storages[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
         return 0
@@ -122,9 +71,9 @@ def _own_bytes(value: Any, storages: dict[int, int]) -> int:
     if isinstance(value, np.ndarray):
         return value.nbytes
     if isinstance(value, Mapping):
-        return sum(_own_bytes(each, storages) for pair in value.items() for each in pair)
+        return sum(_own_bytes(item, storages) for pair in value.items() for item in pair)
     if isinstance(value, list | tuple | set | frozenset):
-        return sum(_own_bytes(each, storages) for each in value)
+        return sum(_own_bytes(item, storages) for item in value)
     if is_dataclass(value):
         return sum(_own_bytes(getattr(value, field.name), storages) for field in fields(value))
     return sys.getsizeof(value)

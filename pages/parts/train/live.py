@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import streamlit as st
+from cachetools import LRUCache, cached
 
 from minivit.data.image_set import evenly_spaced
 from minivit.errors import MiniViTError
@@ -39,7 +40,7 @@ def shown_run() -> Run:
 
 def live_run(run: Run) -> None:
     """The state of a run as it is now; the page is drawn anew when its phase changes."""
-    watched = _watched(str(run.path), run.config.model_dump_json(), run)
+    watched = _watched(run)
     state = watched.look(anew=True).state
     every = REFRESH_SECONDS if state.active else RESTING_SECONDS
     with st.container():  # however much it holds, what refreshes keeps its place, or it would be drawn from nothing
@@ -113,9 +114,9 @@ class Watched:
         return self._maps[now] if now is not None else None
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _watched(path: str, settings: str, _run: Run) -> Watched:
-    return Watched(_run)
+@cached(LRUCache(32), key=lambda run: (run, run.config.model_dump_json()), lock=threading.Lock())
+def _watched(run: Run) -> Watched:
+    return Watched(run)
 
 
 def _refreshed(watched: Watched, phase: Phase) -> None:
@@ -134,16 +135,16 @@ def _log(run: Run) -> None:
 
 def _probe_maps(run: Run, now: Checkpoint) -> dict[str, Any]:
     test_set = cache.split(run.config)[1]
-    chosen = evenly_spaced(len(test_set), NUM_PROBES)
+    chosen = tuple(evenly_spaced(len(test_set), NUM_PROBES))
     last = run.config.model.depth - 1
     columns = {
         "untrained": cache.cls_maps(run, 0, chosen, last, "mean"),
         now.title: cache.cls_maps(run, now, chosen, last, "mean"),
     }
     return maps_data(
-        test_set.images[chosen].numpy(), columns, key=f"live_{run.id}", layout="strip", controls=False,
+        test_set.images[list(chosen)].numpy(), columns, key=f"live_{run.id}", layout="strip", controls=False,
         clickable=False, size=72,
-        scale=cache.run_scale(run, now), uniform=1 / (run.config.model.num_patches + 1),
+        scale=cache.checkpoint_scale(run, now), uniform=1 / (run.config.model.num_patches + 1),
     )  # fmt: skip
 
 

@@ -1,0 +1,71 @@
+"""Attention over training, memoised per checkpoint."""
+
+from collections.abc import Sequence
+
+from minivit.attention import Head
+from minivit.attention.over_training import History, Look, Measured, gather, look, measure
+from minivit.data.image_set import evenly_spaced
+from minivit.errors import RunError
+from minivit.machine import threads_for
+from minivit.runs import Checkpoint, Run
+from pages.parts.shell import cache
+from pages.parts.shell.memoize import memoize
+
+NUM_METRIC_IMAGES = 64  # test images from which the metrics over training are computed
+MAX_CHECKPOINTS = 200
+MAX_VALUES = 2_000_000  # map values sent to the browser at once, a byte each
+
+
+def history(run: Run, images: list[int], layer: int, heads: Sequence[Head], always: Sequence[Checkpoint]) -> History:
+    """Maps of some test images at the kept checkpoints, an even selection where there are too many.
+
+    The checkpoints of `always` are in the selection. Metrics are of `NUM_METRIC_IMAGES` evenly spaced test images.
+    """
+    checkpoints = run.checkpoints()
+    limit = MAX_VALUES // (len(images) * len(heads) * run.config.model.num_patches)
+    selected = evenly_spaced(len(checkpoints), max(2, min(MAX_CHECKPOINTS, limit)))
+    kept = sorted({*(checkpoints[index] for index in selected), *always})
+    return _history(run, tuple(kept), tuple(images), layer, tuple(heads))
+
+
+@memoize("Computing attention at every kept checkpoint")
+def _history(
+    run: Run, checkpoints: tuple[Checkpoint, ...], images: tuple[int, ...], layer: int, heads: tuple[Head, ...]
+) -> History:
+    """Raises RunError where the untrained weights cannot be read; other unreadable checkpoints are left out."""
+    results: dict[Checkpoint, tuple[Look, Measured]] = {}
+    unreadable = []
+    with threads_for(run.config):
+        _untrained(run)
+        for checkpoint in checkpoints:
+            try:
+                results[checkpoint] = _snapshot(run, checkpoint, images), _metrics(run, checkpoint)
+            except RunError:
+                unreadable.append(checkpoint)
+    return gather(results, layer, heads, unreadable)
+
+
+@memoize()
+def _snapshot(run: Run, checkpoint: Checkpoint, images: tuple[int, ...]) -> Look:
+    return _take_snapshot(run, checkpoint, images)
+
+
+@memoize()
+def _metrics(run: Run, checkpoint: Checkpoint) -> Measured:
+    untrained = _untrained(run)
+    if checkpoint == Checkpoint(0):
+        return measure(untrained, untrained)
+    return measure(_take_snapshot(run, checkpoint, _metric_images(run)), untrained)
+
+
+@memoize()
+def _untrained(run: Run) -> Look:
+    return _take_snapshot(run, Checkpoint(0), _metric_images(run))
+
+
+def _metric_images(run: Run) -> tuple[int, ...]:
+    return tuple(evenly_spaced(len(cache.split(run.config)[1]), NUM_METRIC_IMAGES))
+
+
+def _take_snapshot(run: Run, checkpoint: Checkpoint, images: Sequence[int]) -> Look:
+    return look(run.load_model(checkpoint), cache.split(run.config)[1].images[list(images)])

@@ -1,0 +1,102 @@
+"""The cache of the pages: a value is computed once for all sessions, and the cache has a bound in bytes."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from minivit.config import preset
+from minivit.data import ImageSet
+from minivit.data.memmap import MappedImages
+from minivit.errors import RunError
+from minivit.inference import Predictions
+from minivit.model import MiniViT
+from minivit.runs import Checkpoint, Run
+from pages.parts.shell import cache
+from pages.parts.shell.memoize import CACHE, MAX_BYTES, bounded_cache, memoize, num_bytes
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> None:
+    CACHE.clear()
+
+
+def test_the_cache_holds_a_gigabyte_in_total_and_a_larger_value_alone():
+    assert CACHE.maxsize == MAX_BYTES == 2**30
+    values = bounded_cache(1000)
+    for key in "abc":
+        values[key] = np.zeros(300, np.uint8)
+    values["a"]
+    values["d"] = np.ones(400, np.uint8)
+    assert set(values) == {"c", "a", "d"} and values.currsize == 1000
+    values["large"] = np.zeros(5000, np.uint8)
+    assert list(values) == ["large"]
+
+
+def test_sessions_that_need_the_same_value_wait_and_others_do_not():
+    started, proceed, calls = threading.Event(), threading.Event(), []
+
+    @memoize()
+    def slow(key: str) -> str:
+        calls.append(key)
+        if key == "slow":
+            started.set()
+            assert proceed.wait(30)
+        return key
+
+    with ThreadPoolExecutor(8) as pool:
+        results = [pool.submit(slow, "slow") for _ in range(7)]
+        assert started.wait(30)
+        assert slow("other") == "other"
+        time.sleep(0.05)
+        proceed.set()
+        assert [result.result() for result in results] == ["slow"] * 7
+    assert calls == ["slow", "other"]
+
+
+def test_errors_are_not_cached():
+    calls = []
+
+    @memoize()
+    def fail_once() -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RunError("No such weights.")
+        return 3
+
+    with pytest.raises(RunError):
+        fail_once()
+    assert [fail_once(), fail_once(), len(calls)] == [3, 3, 2]
+
+
+def test_an_epoch_and_the_checkpoint_at_its_end_are_one_entry(run: Run):
+    for epoch in (0, 1):
+        run.save_checkpoint(MiniViT(run.config.model), epoch)
+    model = cache.model_of(run, 1)
+    assert cache.model_of(run, Checkpoint(1)) is model
+    assert cache.model_of(Run.open(run.path), 1) is model
+    assert cache.model_of(run, 0) is not model
+
+
+def test_bytes_are_those_of_all_arrays_and_shared_storages_count_once():
+    images = torch.zeros(10, 3, 8, 8, dtype=torch.uint8)
+    labels = torch.zeros(10, dtype=torch.int64)
+    image_set = ImageSet(images, labels, ("cat", "dog"))
+    size = images.nbytes + labels.nbytes
+    assert size <= num_bytes(image_set) < size + 500
+    assert num_bytes((image_set, ImageSet(images[:5], labels[:5], ("cat", "dog")))) < size + 1000  # views
+    model = MiniViT(preset("article").model)
+    assert num_bytes(model) >= 4 * sum(parameter.numel() for parameter in model.parameters())
+    logits = np.zeros((100, 4), np.float32)
+    assert num_bytes({"maps": [logits, logits.copy()]}) >= 2 * logits.nbytes
+    predictions = Predictions(np.zeros(100, np.int64), logits, np.zeros(100, np.float32))
+    assert num_bytes(predictions) >= logits.nbytes + 1200
+    assert num_bytes("é" * 1000) >= 1000
+
+
+def test_mapped_images_count_by_their_rows_alone():
+    on_disk = MappedImages([torch.zeros(1000, 3, 32, 32, dtype=torch.uint8)])
+    assert num_bytes(on_disk) == on_disk.rows.nbytes == 8000
