@@ -13,8 +13,8 @@ from minivit.data import load_split
 from minivit.engine import train
 from minivit.inference import predict_run
 from minivit.runs import Checkpoint, Run
+from pages.parts.compare.columns import common_scale
 from pages.parts.components.scrub import Opened
-from pages.parts.components.scrub.columns import common_scale
 from pages.parts.shell.cache import run_scale
 from tests.app.conftest import Open, errors, sent, unpacked, widget
 
@@ -36,7 +36,7 @@ def test_every_kept_checkpoint_is_a_frame_and_the_slider_begins_after_training(o
     assert [frame["checkpoint"] for frame in data["frames"]] == ["0", "0.1", "0.2", "1", "2", "3"]
     assert [frame["text"] for frame in data["frames"][::2]] == ["untrained", "epoch 0, step 2", "epoch 2 of 3"]
     assert data["start"] == 5
-    assert [column["name"] for column in data["columns"]] == ["untrained", "at the slider", "epoch 3"]
+    assert [column["name"] for column in data["columns"]] == ["untrained", "selected checkpoint", "epoch 3"]
     assert [column["at"] for column in data["columns"]] == [0, None, 5]
     assert data["difference"]["columns"] == [1, 0] and data["difference"]["factors"] == [1, 1]
 
@@ -69,7 +69,7 @@ def test_maps_answers_and_curves_are_those_of_the_kept_models(open_page: Open, t
 
 def test_any_two_epochs_layers_and_heads_stand_in_the_link(open_page: Open, trained: Run) -> None:
     page = open_page("compare", run=trained.id, before=1, epoch=2, layer=1, head=2)
-    assert [column["name"] for column in sent(page)["columns"]] == ["epoch 1", "at the slider", "epoch 2"]
+    assert [column["name"] for column in sent(page)["columns"]] == ["epoch 1", "selected checkpoint", "epoch 2"]
     assert [widget(page, "selectbox", name).value for name in ("Layer", "Head")] == [1, "2"]
     assert [name for name, _ in sent(page)["legend"]] == ["train", "test", "attention of head 2"]
     widget(page, "selectbox", "Head").select("max").run()
@@ -87,23 +87,28 @@ def test_any_two_epochs_layers_and_heads_stand_in_the_link(open_page: Open, trai
 
 def test_one_epoch_against_itself_is_no_error(open_page: Open, trained: Run) -> None:
     page = open_page("compare", run=trained.id, before=2, epoch=2, images="Wrong before, right after")
-    assert infos(page) == ["No test image fits this choice. Choose other images or epochs."]
-    widget(page, "selectbox", "Images").select("any").run()
-    assert [column["name"] for column in sent(page)["columns"]] == ["epoch 2", "at the slider", "epoch 2"]
+    assert infos(page) == ["No test images match. Choose another selection or other epochs."]
+    widget(page, "selectbox", "Images").select("all").run()
+    assert [column["name"] for column in sent(page)["columns"]] == ["epoch 2", "selected checkpoint", "epoch 2"]
     assert not errors(page)
 
 
-@pytest.mark.parametrize("choice", ["mended", "lost", "wrong"])
+@pytest.mark.parametrize("choice", ["corrected", "lost", "incorrect"])
 def test_images_are_chosen_by_what_training_changed(open_page: Open, trained: Run, choice: str) -> None:
     before, after = (predict_run(trained, epoch).correct for epoch in (0, 3))
-    fits = {"mended": ~before & after, "lost": before & ~after, "wrong": ~after}[choice]
+    fits = {"corrected": ~before & after, "lost": before & ~after, "incorrect": ~after}[choice]
     page = open_page("compare", run=trained.id)
     widget(page, "selectbox", "Images").select(choice).run()
     if not fits.any():
-        assert infos(page) == ["No test image fits this choice. Choose other images or epochs."]
+        assert infos(page) == ["No test images match. Choose another selection or other epochs."]
         return
     numbers = [int(title.split(":")[0]) for title in sent(page)["titles"]]
     assert len(numbers) == min(8, fits.sum()) and fits[numbers].all()
+
+
+def test_a_link_of_an_earlier_version_selects_the_same_images(open_page: Open, trained: Run) -> None:
+    page = open_page("compare", run=trained.id, images="Wrong after")
+    assert widget(page, "selectbox", "Images").value == "incorrect"
 
 
 def test_a_click_opens_the_image_at_the_checkpoint_of_the_slider(
@@ -135,7 +140,9 @@ def test_two_runs_that_cut_images_differently_share_multiples_of_uniform(open_pa
         values = unpacked(maps["values"]) / 255 * unpacked(maps["scales"])[..., None]
         on_cells = values[..., cells] * maps["times"] * difference["factors"][place] / 17
         np.testing.assert_allclose(on_cells.sum(-1), values.sum(-1), rtol=1e-5)  # none is added or lost
-    assert any("4×4 cells, and each patch's attention is divided over the pixels" in one.value for one in page.caption)
+    assert any(
+        "4×4 cells; the attention of a patch is divided evenly among its cells" in one.value for one in page.caption
+    )
     assert data["scale"][1] == max(run_scale(run)[1] * count for run, count in ((trained, 17), (other, 5)))
     assert [name for name, _ in data["legend"]] == ["first run", "second run"]
     assert [len(chart["lines"]) for chart in data["charts"]] == [2] * 6
@@ -160,7 +167,7 @@ def test_runs_on_other_images_are_told_apart_in_a_sentence(open_page: Open, trai
     (other / "config.json").write_text(json.dumps({**stored, "classes": ["star", "cross"]}))
     page = open_page("compare", run=trained.id, run2=other.name)
     (sentence,) = infos(page)
-    assert sentence.startswith("The two runs do not see the same test images: their classes is")
+    assert sentence.startswith("The two runs have different test images: classes is")
     assert not page.get("bidi_component")
     gone = open_page("compare", run=trained.id, run2="20200101-000000-gone")
     assert errors(gone)[0].startswith("The run '20200101-000000-gone' is not in ")

@@ -217,21 +217,21 @@ def test_untrained_and_trained_are_compared_on_one_scale_that_marks_the_uniform_
     machine.open(page, "compare", run=journey_run.id)
     expect(page.get_by_text("Attention, one scale for all maps.")).to_be_visible()
     expect(page.get_by_text("uniform 1/65 = 0.0154")).to_be_visible()
-    expect(page.get_by_text("Difference: at the slider − untrained.")).to_be_visible()
+    expect(page.get_by_text("Difference: selected checkpoint − untrained.")).to_be_visible()
     rows = page.get_by_role("button", name=re.compile(f"untrained: .*; epoch {NUM_EPOCHS}: "))
     expect(rows).to_have_count(8)
-    choose(page, "Images", "Wrong before, right after")
+    choose(page, "Images", "Incorrect before, correct after")
     choose(page, "Head", "2")
     before, after = predict_run(journey_run, 0).correct, predict_run(journey_run).correct
     num_mended = min(8, int((~before & after).sum()))
-    stages = f"untrained: [^;]*, wrong; at the slider: [^;]*, right; epoch {NUM_EPOCHS}: [^;]*, right$"
+    stages = f"untrained: [^;]*, wrong; selected checkpoint: [^;]*, right; epoch {NUM_EPOCHS}: [^;]*, right$"
     mended = page.get_by_role("button", name=re.compile(stages))
     expect(mended).to_have_count(num_mended)
     expect(rows).to_have_count(num_mended)
     names = [row.get_attribute("aria-label") for row in rows.all()]
     page.reload()
     settle(page)
-    expect(page.get_by_role("combobox", name="Images")).to_have_value("Wrong before, right after")
+    expect(page.get_by_role("combobox", name="Images")).to_have_value("Incorrect before, correct after")
     expect(page.get_by_role("combobox", name="Head")).to_have_value("2")
     expect(rows).to_have_count(num_mended)
     assert [row.get_attribute("aria-label") for row in rows.all()] == names

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from minivit.attention.common_grid import cell_share, common_grid_size, grid_size, patch_of_cell
 from minivit.attention.over_training import MEASURES, History
 from minivit.figures import SPLIT_COLORS
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.color_maps import palettes
 from pages.parts.components.component import component, packed
 from pages.parts.components.inspector import quantised
-from pages.parts.components.scrub.common_grid import common_grid, grid_of, patch_of_cell, share_of_cell
 
 
 class Shown(NamedTuple):
@@ -204,11 +204,11 @@ def _difference_data(difference: Difference, columns: Sequence[Column], shown: S
     A column of two runs holds multiples of its own uniform 1/N. The difference is in multiples of that of the common
     grid, 1 / (grid² + 1); where both runs cut images alike, the factors are 1.
     """
-    grids = [grid_of(shown[columns[place].run].history.maps.shape[-1]) for place in difference]
-    cells = common_grid(*grids)
+    grids = [grid_size(shown[columns[place].run].history.maps.shape[-1]) for place in difference]
+    cells = common_grid_size(*grids)
     return {
         "columns": list(difference),
         "grid": cells,
         "patches": [packed(patch_of_cell(grid, cells)) for grid in grids],
-        "factors": [share_of_cell(grid, cells) * (cells**2 + 1) / (grid**2 + 1) for grid in grids],
+        "factors": [cell_share(grid, cells) * (cells**2 + 1) / (grid**2 + 1) for grid in grids],
     }

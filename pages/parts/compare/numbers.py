@@ -7,7 +7,7 @@ from pages.parts.components.scrub import Shown
 
 
 def numbers(one: Shown) -> None:
-    """Accuracy and the figures of the first of its maps, checkpoint by checkpoint."""
+    """Test accuracy and the metrics of the first map, checkpoint by checkpoint."""
     history = one.history
     accuracy = {row["epoch"]: row["test_acc"] for row in one.run.metrics()}
     st.dataframe(
@@ -20,10 +20,10 @@ def numbers(one: Shown) -> None:
         },
         column_config={
             "checkpoint": st.column_config.TextColumn(
-                help="Epoch; 0.4 is step 4 of the first one, 0 the untrained model."
+                help="The epoch; 0 is the untrained model, 0.4 is step 4 of the first epoch."
             ),
             "test accuracy": st.column_config.NumberColumn(format="percent"),
-            **{name: st.column_config.NumberColumn(format="%.4f", help=said) for name, said in MEASURES.items()},
+            **{name: st.column_config.NumberColumn(format="%.4f", help=text) for name, text in MEASURES.items()},
         },
         hide_index=True,
     )

@@ -1,0 +1,63 @@
+"""Compare's own widgets: a second run on the same test images, and the layers and heads of both."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from minivit.attention import Head
+from minivit.runs import Run, find_run, list_runs
+from pages.parts.shell import cache
+from pages.parts.shell.frame import NextStep
+from pages.parts.shell.pickers import pick_heads, pick_layer
+from pages.parts.shell.url import bind_to_url, param
+from pages.parts.shell.wording import run_options
+
+
+def pick_second_run(run: Run) -> Run | None:
+    """The URL's second run, `run2`, or None.
+
+    Raises NextStep if it was trained on other images, RunError if it does not exist.
+    """
+    others = {other.id: other for other in list_runs() if other.id != run.id}
+    requested = param("run2")
+    current = requested if requested in others else None
+    titles = run_options(list(others.values()), run.sweep, others[current].sweep if current else "")
+
+    def picker(**options: Any) -> str | None:
+        text = "A run to compare with, on the same images. Patch sizes and depths may differ."
+        return st.selectbox(
+            "Second run", list(titles), None, titles.__getitem__, placeholder="none", help=text, **options
+        )
+
+    selected = bind_to_url("run2", current, picker, lambda run_id: run_id)
+    if selected is None:
+        if requested and requested != run.id:
+            find_run(requested)  # raises: there is no such run
+        return None
+    second = find_run(selected)
+    for name in cache.SAME_IMAGES:
+        first_value, second_value = getattr(run.config, name), getattr(second.config, name)
+        if first_value != second_value:
+            raise NextStep(
+                f"The two runs have different test images: {name.replace('_', ' ')} is {first_value!r} and "
+                f"{second_value!r}. Choose a second run of the same data set, classes and split, or none."
+            )
+    return second
+
+
+def pick_layers_and_heads(runs: Sequence[Run]) -> tuple[list[int], list[Head]]:
+    """A layer of each run, and heads that both have; all heads of a layer only where there is one run."""
+    models = [run.config.model for run in runs]
+    boxes = iter(st.columns([1, 1, 1, 2.7]))  # a picker with nothing to choose draws no widget and takes no box
+    first_layer = _pick_in(boxes, models[0].depth, "Layer", "layer")
+    num_heads = min(model.num_heads for model in models)
+    with next(boxes) if num_heads > 1 else st.container():
+        heads = pick_heads(num_heads, each=len(runs) == 1)
+    more_layers = [_pick_in(boxes, model.depth, "Layer of the second run", "layer2") for model in models[1:]]
+    return [first_layer, *more_layers], heads
+
+
+def _pick_in(boxes: Any, depth: int, label: str, name: str) -> int:
+    with next(boxes) if depth > 1 else st.container():
+        return pick_layer(depth, label, name)
