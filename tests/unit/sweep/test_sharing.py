@@ -1,0 +1,63 @@
+"""Studies that several machines share by URL, and folders that cannot be read."""
+
+import pytest
+from sweeps import DEADLINE, start, sweep_of
+
+from minivit.errors import SweepError
+from minivit.runs import list_runs
+from minivit.sweep import Sweep, find_sweep, list_sweeps
+
+pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
+
+
+@pytest.mark.parametrize("url", ["journal://{}/shared.journal", "sqlite:///{}/shared.db"])
+def test_two_machines_share_one_study_by_its_url(small, tmp_path, processes, url):
+    url = url.format(tmp_path)
+    config = sweep_of(small, "seed=0,1,2,3", sampler="grid", pruning=False, workers=1)
+    first = Sweep.create(config, name="both", storage=url)
+    second = Sweep.join("both", url, tmp_path / "elsewhere", workers=3, threads=1)
+    assert second.config.vary == first.config.vary and second.config.workers == 3
+    workers = [start(processes, first, 0), start(processes, second, 0)]
+    assert [process.wait(DEADLINE) for process in workers] == [0, 0]
+    trials = first.trials()
+    assert [trial.params["seed"] for trial in trials] == [0, 1, 2, 3]
+    assert {trial.phase for trial in trials} == {"done"}
+    assert [trial.is_local for trial in second.trials()] == [not trial.is_local for trial in trials]
+    assert len(list_runs()) + len(list_runs(tmp_path / "elsewhere")) == 4
+    assert first.best().number == second.best().number
+
+
+def test_a_missing_study_raises_an_error_without_its_password(small, tmp_path):
+    config = sweep_of(small, "seed=0,1")
+    for url, message in {
+        f"journal://{tmp_path}/nowhere/file": "is not a file in an existing folder",
+        f"sqlite:///{tmp_path}/nowhere/file.db": "unable to open database file",
+        "postgresql+nothing://me:secret@host/db": "cannot be reached",
+        "nonsense": "cannot be reached",
+    }.items():
+        with pytest.raises(SweepError) as error:
+            Sweep.create(config, name="shared", storage=url)
+        assert message in str(error.value) and "secret" not in str(error.value)
+        assert not list_sweeps()
+    url = f"journal://{tmp_path}/file"
+    with pytest.raises(SweepError, match="There is no study 'shared' there"):
+        Sweep.join("shared", url)
+    Sweep.create(config, name="shared", storage=url)
+    with pytest.raises(SweepError, match="There is a study 'shared' there already"):
+        Sweep.create(config, tmp_path / "elsewhere", "shared", url)
+    with pytest.raises(SweepError, match="There is a sweep 'shared' in"):
+        Sweep.create(config, name="shared")
+    for name in ("../up", "a/b", ".hidden", "x" * 100):
+        with pytest.raises(SweepError, match="is not a valid name for a sweep"):
+            Sweep.create(config, name=name)
+
+
+def test_a_damaged_sweep_folder_raises_an_error_and_is_not_listed(small):
+    sweep = Sweep.create(sweep_of(small, "seed=0,1"))
+    assert Sweep.open(sweep.path).config == sweep.config
+    (sweep.path / "sweep.json").write_text("{")
+    with pytest.raises(SweepError, match="There is no sweep in"):
+        Sweep.open(sweep.path)
+    assert list_sweeps() == [] == list_runs()
+    with pytest.raises(SweepError, match="is not in"):
+        find_sweep(sweep.id)

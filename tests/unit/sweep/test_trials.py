@@ -1,0 +1,82 @@
+"""Small studies: what is trained, by which worker, and what is pruned."""
+
+import itertools
+
+import pytest
+from sweeps import DEADLINE, start, sweep_of
+
+from minivit.runs import list_runs
+from minivit.sweep import Sweep, find_sweep
+from minivit.sweep.workers import main
+
+pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
+
+
+def test_two_workers_train_each_combination_of_a_grid_once_as_ordinary_runs(small, processes):
+    config = sweep_of(small, "depth=1,2", "lr=0.001,0.01", "seed=0,1", sampler="grid", pruning=False, workers=2)
+    sweep = Sweep.create(config)
+    workers = [start(processes, sweep, worker) for worker in (0, 1)]
+    assert [process.wait(DEADLINE) for process in workers] == [0, 0]
+    trials = sweep.trials()
+    expected = list(itertools.product((1, 2), (0.001, 0.01), (0, 1)))
+    assert [tuple(trial.params[name] for name in ("depth", "lr", "seed")) for trial in trials] == expected
+    assert {trial.phase for trial in trials} == {"done"}
+    assert len(list_runs()) == 8 == len({trial.run_id for trial in trials})
+    for trial in trials:
+        run = sweep.run_of(trial)
+        assert run.state.phase == "done" and run.sweep == sweep.id
+        assert run.config == small.changed(**trial.params)
+        assert trial.curve == {row["epoch"]: row["test_acc"] for row in run.metrics()}
+        assert trial.accuracy == run.metrics()[-1]["test_acc"]
+    assert sweep.best().accuracy == max(trial.accuracy for trial in trials)
+    assert not sweep.active and not sweep.problem
+
+
+def test_a_search_with_the_same_seed_samples_the_same_values_within_the_range(small):
+    for name, seed in (("one", 1), ("other", 1), ("third", 2)):
+        config = sweep_of(
+            small.changed(seed=seed, epochs=1), "lr=1e-3..1e-2:log", "depth=1..2", trials=4, sampler="random",
+            pruning=False,
+        )  # fmt: skip
+        assert main(str(Sweep.create(config, name=name).path), 0) == 0
+    one, other, third = (
+        [dict(trial.params) for trial in find_sweep(name).trials()] for name in ("one", "other", "third")
+    )
+    assert one == other != third
+    assert len({params["lr"] for params in one}) == 4
+    assert all(1e-3 <= params["lr"] <= 1e-2 and params["depth"] in (1, 2) for params in one)
+
+
+def test_invalid_combinations_are_pruned_with_the_reason_and_the_others_trained(small):
+    sweep = Sweep.create(sweep_of(small, "num_heads=3,2", "embed_dim=16,12", sampler="grid"))
+    assert main(str(sweep.path), 0) == 0
+    phases = {(trial.params["num_heads"], trial.params["embed_dim"]): trial for trial in sweep.trials()}
+    impossible = phases.pop((3, 16))
+    assert impossible.phase == "pruned" and not impossible.run_id
+    assert impossible.message.startswith("3 heads do not divide an embed dim of 16. Choose one of 1, 2, 4, 8, 16")
+    assert {trial.phase for trial in phases.values()} == {"done"}
+    assert len(list_runs()) == 3
+
+
+def test_a_trial_below_the_median_is_pruned_and_its_run_can_be_resumed(tiny, monkeypatch):
+    monkeypatch.setattr("minivit.sweep.study.STARTUP_TRIALS", 1)
+    base = tiny.changed(images_per_class=100, lr=3e-3, epochs=6, normalize=True)
+    sweep = Sweep.create(sweep_of(base, "lr=0.003,0.000000001", sampler="grid"))
+    assert main(str(sweep.path), 0) == 0
+    good, bad = sweep.trials()
+    assert (good.phase, bad.phase) == ("done", "pruned")
+    assert 1 <= max(bad.curve) < 6
+    assert bad.message == f"Below the median of earlier trials at epoch {max(bad.curve)}."
+    run = sweep.run_of(bad)
+    assert (run.state.phase, run.state.epoch) == ("stopped", max(bad.curve))
+    assert run.state.message == f"Pruned by the sweep {sweep.id}. Resume continues from here."
+    assert sweep.best().number == good.number
+
+
+def test_a_trial_whose_loss_diverges_is_pruned_and_the_sweep_continues(small):
+    base = small.changed(optimizer="sgd", norm="pre", depth=6, epochs=6)
+    sweep = Sweep.create(sweep_of(base, "lr=10,0.001", sampler="grid", pruning=False))
+    assert main(str(sweep.path), 0) == 0
+    diverged, fine = sweep.trials()
+    assert (diverged.phase, fine.phase) == ("pruned", "done")
+    assert diverged.message.startswith("The loss is no longer a number in epoch ")

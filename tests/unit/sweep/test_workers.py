@@ -1,0 +1,104 @@
+"""Workers that are killed, stopped or started twice, and what remains of their trials."""
+
+import signal
+
+import pytest
+from sweeps import DEADLINE, start, sweep_of, wait_for
+
+from minivit.runs import Run, list_runs
+from minivit.sweep import Sweep, as_completed, start_workers
+from minivit.sweep.workers import claim, main
+
+pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
+
+
+def test_the_trial_of_a_killed_worker_fails_and_is_retried_from_its_last_epoch(tiny, processes):
+    sweep = Sweep.create(sweep_of(tiny.changed(epochs=400, batch_size=4), "seed=3,4", sampler="grid", pruning=False))
+    worker = start(processes, sweep, 0)
+    wait_for(lambda: len(sweep.trials()[0].curve) > 2)
+    assert sweep.trials()[0].phase == "running" and sweep.active
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    failed, waiting = sweep.trials()
+    assert (failed.phase, waiting.phase) == ("failed", "waiting")
+    assert failed.message == "Its worker stopped unexpectedly. Retry continues from its last epoch."
+    assert not sweep.active
+    run = sweep.run_of(failed)
+    kept = run.epochs()
+    assert sweep.retry() == 1 and sweep.retry() == 0
+    failed, _, again = sweep.trials()
+    assert failed.retried and (again.phase, again.params, again.run_id) == ("waiting", {"seed": 3}, failed.run_id)
+    assert sweep.study().trials[0].state.name == "FAIL"
+    worker = start(processes, sweep, 0)
+    wait_for(lambda: sweep.trials()[1].phase == "running")
+    assert claim(sweep, 1).number == 2  # only the retried one is waiting
+    worker.kill()
+    worker.wait()
+    assert run.epochs()[: len(kept)] == kept
+
+
+def test_a_stopped_sweep_continues_in_the_same_trial_and_run(tiny, processes):
+    config = sweep_of(tiny.changed(epochs=12, batch_size=4), "seed=3", sampler="grid", pruning=False)
+    sweep = Sweep.create(config)
+    worker = start(processes, sweep, 0)
+    wait_for(lambda: len(sweep.trials()[0].curve) > 2)
+    sweep.request("stop")
+    assert worker.wait(DEADLINE) == 0
+    (stopped,) = sweep.trials()
+    run = sweep.run_of(stopped)
+    assert stopped.phase == "waiting" and run.state.phase == "stopped"
+    assert 1 < run.state.epoch < 12, "it was stopped too late"
+    assert not sweep.active
+    assert main(str(sweep.path), 0) == 0
+    assert [trial.phase for trial in sweep.trials()] == ["waiting"]  # the command is still to stop
+    sweep.request("start")
+    assert main(str(sweep.path), 0) == 0
+    (done,) = sweep.trials()
+    assert (done.phase, done.run_id) == ("done", stopped.run_id)
+    assert list(done.curve) == list(range(13)) == [row["epoch"] for row in run.metrics()]
+    assert len(list_runs()) == 1
+
+
+def test_trials_of_detached_workers_are_reported_as_they_end(small):
+    sweep = Sweep.create(sweep_of(small, "seed=0,1,2", sampler="grid", pruning=False, workers=2))
+    start_workers(sweep)
+    assert sweep.active
+    assert sorted(trial.number for trial in as_completed(sweep, 0.05)) == [0, 1, 2]
+    assert not sweep.active
+    assert "trial 2: seed=2 in " in sweep.log()
+
+
+def test_a_trial_whose_run_is_stopped_is_pruned_and_not_started_again(small, monkeypatch):
+    sweep = Sweep.create(sweep_of(small, "seed=0", sampler="grid"))
+    create = Run.create
+
+    def create_stopped(*args):
+        run = create(*args)
+        run.request("stop")
+        return run
+
+    monkeypatch.setattr("minivit.sweep.trial_run.Run.create", create_stopped)
+    monkeypatch.setattr("minivit.engine.control.GLANCE_SECONDS", -1.0)
+    assert main(str(sweep.path), 0) == 0
+    (trial,) = sweep.trials()
+    assert (trial.phase, trial.message) == ("pruned", "Its run was stopped.")
+
+
+def test_a_second_worker_of_the_same_number_exits(small, monkeypatch, capsys):
+    monkeypatch.setattr("minivit.sweep.folder.LOCK_SECONDS", 0.1)
+    sweep = Sweep.create(sweep_of(small, "seed=0", sampler="grid"))
+    with sweep.hold(0):
+        assert main(str(sweep.path), 0) == 2
+    assert f"Worker 0 of the sweep {sweep.id} is already running." in capsys.readouterr().out
+    assert sweep.trials()[0].phase == "waiting"
+
+
+def test_missing_images_end_the_worker_with_an_error_and_no_trial(small, image_folder, tmp_path):
+    folder = tmp_path / "images"
+    folder.symlink_to(image_folder)
+    base = small.changed(dataset="folder", data_dir=str(folder), classes=("star", "cross"))
+    sweep = Sweep.create(sweep_of(base, "seed=0,1", sampler="grid"))
+    folder.unlink()
+    assert main(str(sweep.path), 0) == 2
+    assert str(folder) in sweep.problem
+    assert {trial.phase for trial in sweep.trials()} == {"waiting"}
