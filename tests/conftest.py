@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from minivit.config import TrainConfig, preset
-from minivit.data import drawing
+from minivit.data import shapes_drawing
 
 hypothesis.settings.register_profile("any pace", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("any pace")
@@ -29,7 +29,7 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("images")
     classes = ("circle", "star", "cross")
     for part, count, seed in (("train", 30, 0), ("test", 10, 1)):
-        images, labels, _ = drawing.draw(count, seed=seed, classes=classes)
+        images, labels, _ = shapes_drawing.draw(count, seed=seed, classes=classes)
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
             folder = root / part / classes[label]
             folder.mkdir(parents=True, exist_ok=True)

@@ -147,7 +147,7 @@ def make_parser() -> argparse.ArgumentParser:
     one.set_defaults(command=_bench)
 
     one = commands.add_parser("download", help="download a data set")
-    one.add_argument("dataset", choices=data.DOWNLOADABLE)
+    one.add_argument("dataset", choices=data.DOWNLOADS)
     one.add_argument("--data-dir", default="", help="where to (default: MINIVIT_DATA or data/)")
     one.set_defaults(command=lambda chosen: data.download(chosen.dataset, chosen.data_dir, ProgressBar()))
     return parser
@@ -210,7 +210,7 @@ def _new_run(chosen: argparse.Namespace) -> Run:
     named = {setting.name: vars(chosen)[setting.name] for setting in settings() if setting.name in vars(chosen)}
     config = preset(chosen.preset).changed(**named)
     if "classes" not in named:
-        config = data.fit_classes(config)
+        config = data.select_classes(config)
     data.check(config)
     pick_device(config.device, needed=config.devices)
     return Run.create(config, chosen.runs_dir)
@@ -244,7 +244,7 @@ def _chosen_sweep(chosen: argparse.Namespace) -> Sweep:
     named = {setting.name: vars(chosen)[setting.name] for setting in settings() if setting.name in vars(chosen)}
     if chosen.vary:
         base = preset(chosen.preset).changed(**named)
-        base = base if "classes" in named else data.fit_classes(base)
+        base = base if "classes" in named else data.select_classes(base)
         data.check(base)
         config = SweepConfig(base=base, vary=tuple(Vary.parse(text) for text in chosen.vary), **own)
         return Sweep.create(config, chosen.runs_dir, chosen.name, chosen.storage)

@@ -13,14 +13,12 @@ from typing import Any, Literal, Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from minivit.config.datasets import CIFAR10_CLASSES, DATASETS, Dataset
 from minivit.errors import ConfigError
 
 SCHEMA_VERSION = 1
 
-Dataset = Literal["cifar10", "cifar100", "fashion_mnist", "svhn", "folder", "shapes"]
-
 ARTICLE_CLASSES = ("cat", "airplane", "frog", "truck")
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 def setting(default: Any, title: str, help: str, *, group: str, unit: str = "", **bounds: Any) -> Any:
@@ -285,17 +283,12 @@ class TrainConfig(Settings):
         Another data set brings its own image size, channels and classes unless they are named too.
         Raises ConfigError where the result cannot be.
         """
-        if updates.get("dataset", self.dataset) != self.dataset:
-            updates = {**native_settings(updates["dataset"]), **updates}
+        if (info := DATASETS.get(updates.get("dataset", self.dataset))) and updates.get("dataset") != self.dataset:
+            updates = {"img_size": info.img_size, "in_chans": info.in_chans, **updates}
         values = self.model_dump()
         for name, value in updates.items():
             (values["model"] if name in ViTConfig.model_fields else values)[name] = value
         return type(self).model_validate(values)
-
-
-def native_settings(dataset: str) -> dict[str, Any]:
-    """Image size and channels that a data set has by itself, before any resizing."""
-    return {"img_size": 28, "in_chans": 1} if dataset == "fashion_mnist" else {"img_size": 32, "in_chans": 3}
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ def default_data_dir() -> Path:
     return Path(named).expanduser() if named else Path(__file__).parents[2] / "data"
 
 
-def root_of(data_dir: str | Path) -> Path:
-    """The folder that `data_dir` means; MiniViT's own where it is empty."""
+def resolve_data_dir(data_dir: str | Path) -> Path:
+    """`data_dir` as a path; MiniViT's own data folder if it is empty."""
     return Path(os.path.expanduser(data_dir)) if str(data_dir) else default_data_dir()  # noqa: PTH111, never raises
 
 

@@ -1,9 +1,10 @@
-"""The one form that all images take: a uint8 batch, its labels and the names of its classes."""
+"""The one form of all images: a uint8 batch, its labels and the names of its classes."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,12 +14,24 @@ from torch import Tensor
 from minivit.data.memmap import Images, MappedImages, chunks, memory_limit
 from minivit.errors import DataError
 
-Progress = Callable[[str, int, int], None]  # what is going on, done, total
+Progress = Callable[[str, int, int], None]  # activity, done, total
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRequest:
+    """Which images of a data set to read, and in which form."""
+
+    part: str  # "train" or "test"
+    classes: tuple[str, ...]
+    img_size: int
+    in_chans: int
+    images_per_class: int = 0  # the first n of each class, 0 all
+    data_dir: str | Path = ""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images with their labels. `images, labels, classes = image_set` takes it apart."""
+    """Images with their labels. `images, labels, classes = image_set` unpacks it."""
 
     images: Images  # uint8 (N, C, H, W)
     labels: Tensor  # int64 (N,), index into classes
@@ -33,25 +46,25 @@ class ImageSet:
         return len(self.labels)
 
     def select(self, indices: Sequence[int] | Tensor) -> "ImageSet":
-        """The images of these indices, in their order; classes and `skipped` stay whole."""
+        """The images at these indices, in their order; `classes` and `skipped` stay as they are."""
         rows = torch.as_tensor(indices, dtype=torch.int64)
         masks = None if self.masks is None else _select(self.masks, rows)
         return replace(self, images=_select(self.images, rows), labels=self.labels[rows], masks=masks)
 
-    def pick(self, number: int) -> "ImageSet":
-        """One image by its number, as a set of one; DataError where there is no such number."""
-        if not 0 <= number < len(self):
-            raise DataError(f"There is no image {number}; choose 0 to {len(self) - 1}.")
-        return self.select([number])
+    def pick(self, index: int) -> "ImageSet":
+        """The image at `index`, as a set of one; DataError if there is none."""
+        if not 0 <= index < len(self):
+            raise DataError(f"There is no image {index}; choose 0 to {len(self) - 1}.")
+        return self.select([index])
 
     @property
     def counts(self) -> dict[str, int]:
         """Number of images of each class."""
-        numbers = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
-        return dict(zip(self.classes, numbers, strict=True))
+        counts = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, counts, strict=True))
 
     def fingerprint(self) -> str:
-        """sha256 of images, labels and classes, in hex: the same data give the same one on every machine."""
+        """SHA-256 of images, labels and classes, in hex; the same data have the same one on every machine."""
         digest = hashlib.sha256(json.dumps([list(self.images.shape), self.classes]).encode())
         for values in (self.images, self.labels):
             for chunk in chunks(values):
@@ -60,7 +73,7 @@ class ImageSet:
 
 
 class ClassImages(NamedTuple):
-    """The images of one class, before they are put together."""
+    """The images of one class, before the classes are joined."""
 
     images: Tensor  # uint8 (n, C, H, W)
     masks: Tensor | None = None  # bool (n, H, W)
@@ -68,19 +81,19 @@ class ClassImages(NamedTuple):
 
 
 def join(parts: Mapping[str, ClassImages], classes: Sequence[str]) -> ImageSet:
-    """The classes of `parts` one after another, labelled by their places in `classes`.
+    """The classes in `parts` one after another, labeled by their index in `classes`.
 
     Images that take more than `memory_limit()` stay in the files that they are mapped from.
     """
     images = [part.images for part in parts.values()]
     masks = [part.masks for part in parts.values() if part.masks is not None]
     labels = [torch.full((len(part.images),), classes.index(name)) for name, part in parts.items()]
-    together = MappedImages if sum(part.nbytes for part in images) > memory_limit() else torch.cat
+    concatenate = MappedImages if sum(part.nbytes for part in images) > memory_limit() else torch.cat
     return ImageSet(
-        images=together(images),
+        images=concatenate(images),
         labels=torch.cat(labels),
         classes=tuple(classes),
-        masks=together(masks) if len(masks) == len(parts) else None,
+        masks=concatenate(masks) if len(masks) == len(parts) else None,
         skipped=tuple(line for part in parts.values() for line in part.skipped),
     )
 

@@ -1,4 +1,4 @@
-"""Any data set by its name, its classes, and its split into train and test part."""
+"""Any data set by its name: its classes, its images, and the split into train and test part."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -9,15 +9,15 @@ from typing import Literal
 
 import torch
 
-from minivit.config import Dataset, TrainConfig, native_settings
-from minivit.data import drawing, folder, shapes, torchvision
-from minivit.data.batches import fit, fit_chunk
+from minivit.config import DATASETS, Dataset, TrainConfig
+from minivit.data.batches import resize, resize_chunk
 from minivit.data.cache import cached, digest
-from minivit.data.image_set import ClassImages, ImageSet, Progress, join
+from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, join
 from minivit.data.memmap import CHUNK_BYTES, memory_limit
+from minivit.data.registry import DOWNLOADS, find_reader
 from minivit.errors import DataError
 
-DOWNLOADABLE = tuple(torchvision.PUBLISHED)
+Part = Literal["train", "test"]
 
 
 def load_images(
@@ -25,59 +25,61 @@ def load_images(
     *,
     data_dir: str | Path = "",
     classes: Sequence[str] | None = None,
-    part: Literal["train", "test"] = "train",
+    part: Part = "train",
     img_size: int | None = None,
     in_chans: int | None = None,
     images_per_class: int = 0,
     progress: Progress | None = None,
 ) -> ImageSet:
-    """The images of one part of a data set; `classes` None takes all, size and channels None are the set's own.
+    """The images of one part of a data set; `classes` None: all; `img_size` and `in_chans` None: the set's own.
 
-    `images_per_class` keeps the first n of each class, 0 all. Nothing is downloaded here. DataError where the set is
-    missing or unreadable, for a class that it does not have, and for a class without images.
+    `images_per_class` keeps the first n of each class, 0 all. Nothing is downloaded. DataError where the set is
+    missing or unreadable, for an unknown class, and for a class without images.
     """
-    native = native_settings(dataset)
-    img_size = native["img_size"] if img_size is None else img_size
-    in_chans = native["in_chans"] if in_chans is None else in_chans
-    _check(part, img_size, in_chans, images_per_class)
-    chosen = _choose(dataset, list_classes(dataset, data_dir), classes)
-    if dataset == "folder":
-        found = folder.read(
-            data_dir, part, chosen, img_size=img_size, in_chans=in_chans, images_per_class=images_per_class,
-            progress=progress,
-        )  # fmt: skip
-    elif dataset == "shapes":
-        found = shapes.read(part, chosen, img_size=img_size, images_per_class=images_per_class, progress=progress)
-    else:
-        found = torchvision.read(dataset, data_dir, part, chosen, images_per_class=images_per_class, progress=progress)
-    for name, count in found.counts.items():
+    reader, info = find_reader(dataset), DATASETS[dataset]
+    request = ImageRequest(
+        part=part,
+        classes=_check_classes(dataset, reader.list_classes(data_dir), classes),
+        img_size=info.img_size if img_size is None else img_size,
+        in_chans=info.in_chans if in_chans is None else in_chans,
+        images_per_class=images_per_class,
+        data_dir=data_dir,
+    )
+    _check(request)
+    images = reader.read(request, progress)
+    for name, count in images.counts.items():
         if not count:
             raise DataError(f"The {part} part of {dataset} has no image of the class {name!r}. Leave the class out.")
-    return _fitted(found, img_size, in_chans)
+    return _resized(images, request.img_size, request.in_chans)
 
 
 def load_split(config: TrainConfig, progress: Progress | None = None) -> tuple[ImageSet, ImageSet]:
-    """The images to train on and those held out, of the size and channels of `config.model`.
+    """The training images and the test images, with the size and channels of `config.model`.
 
-    'official' holds out the set's own test part, 'article' a fifth of the train part. A model that was imported has
-    seen none of the images here: all of them are held out. DataError as `load_images`.
+    'official' tests on the set's own test part, 'article' on a fifth of the train part. An imported model has been
+    trained elsewhere: all its images are test images. DataError as in `load_images`.
     """
     if config.imported:
-        shown = _load_shown(config, progress)
-        return shown.select([]), shown
-
-    def load(part: Literal["train", "test"]) -> ImageSet:
-        return load_images(
-            config.dataset, data_dir=config.data_dir, classes=config.classes, part=part,
-            img_size=config.model.img_size, in_chans=config.model.in_chans,
-            images_per_class=config.images_per_class, progress=progress,
-        )  # fmt: skip
-
-    images = load("train")
+        test_set = _load_for_imported(config, progress)
+        return test_set.select([]), test_set
+    images = _load_part(config, "train", config.classes, progress)
     if config.split == "official":
-        return images, load("test")
-    train, test_set = article_split(len(images))
-    return images.select(train), images.select(test_set)
+        return images, _load_part(config, "test", config.classes, progress)
+    train, test = article_split(len(images))
+    return images.select(train), images.select(test)
+
+
+def _load_part(config: TrainConfig, part: Part, classes: Sequence[str], progress: Progress | None) -> ImageSet:
+    return load_images(
+        config.dataset,
+        data_dir=config.data_dir,
+        classes=classes,
+        part=part,
+        img_size=config.model.img_size,
+        in_chans=config.model.in_chans,
+        images_per_class=config.images_per_class,
+        progress=progress,
+    )
 
 
 NO_CLASS = " (no class of this model)"
@@ -93,13 +95,10 @@ def num_without_class(images: ImageSet) -> int:
     return sum(count for name, count in images.counts.items() if name.endswith(NO_CLASS))
 
 
-def _load_shown(config: TrainConfig, progress: Progress | None) -> ImageSet:
+def _load_for_imported(config: TrainConfig, progress: Progress | None) -> ImageSet:
     """All images of the folder that an imported model is shown, labelled where its head has a class of that name."""
     folders = list_classes("folder", config.data_dir)
-    found = load_images(
-        "folder", data_dir=config.data_dir, classes=folders, img_size=config.model.img_size,
-        in_chans=config.model.in_chans, images_per_class=config.images_per_class, progress=progress,
-    )  # fmt: skip
+    found = _load_part(config, "train", folders, progress)
     places = {name: place for place, name in enumerate(config.classes)}
     labels = [places.get(name, places.get(not_a_class(name))) for name in folders]
     if None in labels:
@@ -109,7 +108,7 @@ def _load_shown(config: TrainConfig, progress: Progress | None) -> ImageSet:
 
 
 def article_split(num_images: int) -> tuple[list[int], list[int]]:
-    """Indices to train on and to hold out: 0..n-1, shuffled by Python's `random` seeded with 42, cut at 80 %."""
+    """Indices of training and test images: 0..n-1, shuffled by Python's `random` seeded with 42, cut at 80%."""
     indices = list(range(num_images))
     random.Random(42).shuffle(indices)
     num_train = int(0.8 * num_images)
@@ -117,99 +116,77 @@ def article_split(num_images: int) -> tuple[list[int], list[int]]:
 
 
 def list_classes(dataset: Dataset, data_dir: str | Path = "") -> tuple[str, ...]:
-    """The classes of a data set in its own order, without reading an image; a published set need not be here."""
-    if dataset == "folder":
-        return tuple(folder.class_folders(data_dir))
-    if dataset == "shapes":
-        return drawing.CLASSES
-    return torchvision.find(dataset).classes
+    """The classes in data-set order, without reading an image; nothing needs to be downloaded for it."""
+    return find_reader(dataset).list_classes(data_dir)
 
 
-def fit_classes(config: TrainConfig) -> TrainConfig:
-    """These settings if the data set has all their classes, else with all classes that it has."""
+def select_classes(config: TrainConfig) -> TrainConfig:
+    """`config` if the data set has all its classes, else with all classes of the data set."""
     known = list_classes(config.dataset, config.data_dir)
     return config if set(config.classes) <= set(known) else config.changed(classes=known)
 
 
 def check(config: TrainConfig) -> None:
-    """DataError where `load_split` would not find the images of these settings, found out without reading one."""
-    _choose(config.dataset, list_classes(config.dataset, config.data_dir), config.classes)
-    if config.dataset in DOWNLOADABLE:
-        torchvision.check(config.dataset, config.data_dir)
-    elif config.dataset == "folder":
-        for part in ("train", "test") if config.split == "official" else ("train",):
-            folders = folder.class_folders(config.data_dir, part)
-            for name in config.classes:
-                if name in folders:
-                    folder.image_files(folders[name])
+    """DataError if `load_split` would not find the images of `config`; none is read."""
+    _check_classes(config.dataset, list_classes(config.dataset, config.data_dir), config.classes)
+    find_reader(config.dataset).check(config)
 
 
 def is_present(dataset: Dataset, data_dir: str | Path = "") -> bool:
-    """Whether `load_images` finds the set without a download, judged by names of files alone."""
-    if dataset == "shapes":
-        return True
-    if dataset != "folder":
-        return torchvision.is_present(dataset, data_dir)
-    try:
-        return bool(list_classes(dataset, data_dir))
-    except DataError:
-        return False
-
-
-def download_bytes(dataset: Dataset) -> int:
-    """How much `download` fetches."""
-    return torchvision.find(dataset).num_bytes
+    """Whether `load_images` finds the set without a download, judged by file names alone."""
+    return find_reader(dataset).is_present(data_dir)
 
 
 def download(dataset: Dataset, data_dir: str | Path = "", progress: Progress | None = None) -> None:
-    """Fetch a published set into `data_dir`, unless it is whole already; half a download is never left there.
+    """Downloads a set into `data_dir` unless it is complete already; an incomplete download is removed.
 
-    DataError without a network, for a file that arrives damaged, and where nothing can be written.
+    DataError without a network, for a file that arrives damaged, and where `data_dir` cannot be written.
     """
-    if dataset in ("folder", "shapes"):
-        raise DataError(f"The data set {dataset!r} needs no download. Load it as it is.")
-    torchvision.download(dataset, data_dir, progress)
+    if dataset not in DOWNLOADS:
+        raise DataError(f"The data set {dataset!r} needs no download.")
+    DOWNLOADS[dataset].download(data_dir, progress)
 
 
-def _check(part: str, img_size: int, in_chans: int, images_per_class: int) -> None:
-    if part not in ("train", "test"):
-        raise DataError(f"There is no part {part!r}. Choose 'train' or 'test'.")
-    if img_size < 1:
-        raise DataError(f"An image size of {img_size} px cannot be. Choose 1 px or more.")
-    if in_chans not in (1, 3):
-        raise DataError(f"Images have 1 channel (grey) or 3 (colour), not {in_chans}. Choose 1 or 3.")
-    if images_per_class < 0:
-        raise DataError(f"{images_per_class} images per class cannot be. Choose 0 for all, or more.")
+def _check(request: ImageRequest) -> None:
+    if request.part not in ("train", "test"):
+        raise DataError(f"There is no part {request.part!r}. Choose 'train' or 'test'.")
+    if request.img_size < 1:
+        raise DataError(f"An image size of {request.img_size} px is invalid. Choose 1 px or more.")
+    if request.in_chans not in (1, 3):
+        raise DataError(f"Images have 1 channel (grayscale) or 3 (RGB), not {request.in_chans}. Choose 1 or 3.")
+    if request.images_per_class < 0:
+        raise DataError(f"{request.images_per_class} images per class is invalid. Choose 0 for all, or more.")
 
 
-def _fitted(found: ImageSet, img_size: int, in_chans: int) -> ImageSet:
-    """The images in this size and with these channels; kept on disk where they are too large for the memory then."""
-    if len(found) * in_chans * img_size**2 <= memory_limit():
-        return replace(found, images=fit(found.images, img_size, in_chans))
-    if found.images.shape[1:] == (in_chans, img_size, img_size):
-        return found
-    parts = {}
-    for label, name in enumerate(found.classes):
-        own = found.select((found.labels == label).nonzero().flatten())
-        asked = digest(own.fingerprint(), img_size, in_chans)
-        parts[name] = cached(f"fitted-{asked}", asked, partial(_fit_pieces, own, img_size, in_chans))
-    place = found.labels.argsort(stable=True).argsort()  # of each image among all, class by class
-    return replace(found, images=join(parts, found.classes).select(place).images)
-
-
-def _fit_pieces(found: ImageSet, img_size: int, in_chans: int) -> Iterator[ClassImages]:
-    for chunk in found.images.split(max(1, CHUNK_BYTES // (in_chans * img_size**2))):
-        yield ClassImages(fit_chunk(chunk, img_size, in_chans))
-
-
-def _choose(dataset: str, known: tuple[str, ...], classes: Sequence[str] | None) -> tuple[str, ...]:
-    chosen = known if classes is None else tuple(classes)
-    if not chosen:
-        raise DataError("No class is chosen. Choose at least 2.")
-    for name in chosen:
+def _check_classes(dataset: str, known: tuple[str, ...], classes: Sequence[str] | None) -> tuple[str, ...]:
+    """`classes`, all if None; DataError for none, an unknown or a repeated one."""
+    classes = known if classes is None else tuple(classes)
+    if not classes:
+        raise DataError("No class is selected. Select at least two classes.")
+    for name in classes:
         if name not in known:
             listed = ", ".join(known[:10]) + (f" … ({len(known)} in all)" if len(known) > 10 else "")
             raise DataError(f"{dataset} has no class {name!r}. Choose from {listed}.")
-        if chosen.count(name) > 1:
-            raise DataError(f"The class {name!r} is chosen twice. Name each class once.")
-    return chosen
+        if classes.count(name) > 1:
+            raise DataError(f"The class {name!r} is selected twice. Name each class once.")
+    return classes
+
+
+def _resized(image_set: ImageSet, img_size: int, in_chans: int) -> ImageSet:
+    """The set in this size and with these channels; on disk if it would then be too large for the memory."""
+    if len(image_set) * in_chans * img_size**2 <= memory_limit():
+        return replace(image_set, images=resize(image_set.images, img_size, in_chans))
+    if image_set.images.shape[1:] == (in_chans, img_size, img_size):
+        return image_set
+    parts = {}
+    for label, name in enumerate(image_set.classes):
+        of_class = image_set.select((image_set.labels == label).nonzero().flatten())
+        key = digest(of_class.fingerprint(), img_size, in_chans)
+        parts[name] = cached(f"resized-{key}", key, partial(_resize_chunks, of_class, img_size, in_chans))
+    row = image_set.labels.argsort(stable=True).argsort()  # of each image among all, class by class
+    return replace(image_set, images=join(parts, image_set.classes).select(row).images)
+
+
+def _resize_chunks(image_set: ImageSet, img_size: int, in_chans: int) -> Iterator[ClassImages]:
+    for chunk in image_set.images.split(max(1, CHUNK_BYTES // (in_chans * img_size**2))):
+        yield ClassImages(resize_chunk(chunk, img_size, in_chans))

@@ -1,38 +1,52 @@
-"""The set 'shapes': drawn by `minivit.data.drawing` when it is first asked for, then kept."""
+"""The data set 'shapes': drawn by `shapes_drawing` on first use, then read from the cache."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from minivit.data import drawing
+from minivit.config import SHAPES_CLASSES, TrainConfig
+from minivit.data import shapes_drawing
 from minivit.data.cache import cached, digest
-from minivit.data.image_set import ClassImages, ImageSet, Progress, join
+from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, join
 
 NUM_PER_CLASS = {"train": 1500, "test": 300}
 SEED = {"train": 0, "test": 1}
 
 
-def read(
-    part: str, classes: Sequence[str], *, img_size: int, images_per_class: int, progress: Progress | None = None
-) -> ImageSet:
-    """Colour images of these classes with their masks. Data-set order: classes take turns, as `draw` has it."""
-    in_order = [name for name in drawing.CLASSES if name in classes]
-    num_images = min(images_per_class or NUM_PER_CLASS[part], NUM_PER_CLASS[part])
-    key = digest(Path(drawing.__file__).read_text())
+def list_classes(data_dir: str | Path = "") -> tuple[str, ...]:
+    """All shapes."""
+    return SHAPES_CLASSES
 
-    def drawn(place: int, name: str) -> ClassImages:
+
+def is_present(data_dir: str | Path = "") -> bool:
+    """Always: the images are drawn when they are needed."""
+    return True
+
+
+def check(config: TrainConfig) -> None:
+    """Nothing can be missing."""
+
+
+def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
+    """RGB images of these classes with their masks. Data-set order: the classes alternate."""
+    names = [name for name in SHAPES_CLASSES if name in request.classes]
+    available = NUM_PER_CLASS[request.part]
+    num_images = min(request.images_per_class or available, available)
+    key = digest(Path(shapes_drawing.__file__).read_text())
+
+    def read_class(index: int, name: str) -> ClassImages:
         def report(done: int, total: int) -> None:
             if progress:
-                progress(f"Drawing {name}", place * num_images + done, len(in_order) * num_images)
+                progress(f"Drawing {name}", index * num_images + done, len(names) * num_images)
 
-        def make() -> Iterator[ClassImages]:
-            images, _, masks = drawing.draw(
-                num_images, seed=SEED[part], img_size=img_size, classes=[name], progress=report
+        def draw() -> Iterator[ClassImages]:
+            images, _, masks = shapes_drawing.draw(
+                num_images, seed=SEED[request.part], img_size=request.img_size, classes=[name], progress=report
             )
             yield ClassImages(images, masks)
 
-        return cached(f"shapes-{part}-{name}-{img_size}px-{num_images}", key, make)
+        return cached(f"shapes-{request.part}-{name}-{request.img_size}px-{num_images}", key, draw)
 
-    found = join({name: drawn(place, name) for place, name in enumerate(in_order)}, classes)
-    return found.select(torch.arange(num_images).repeat(len(in_order)).argsort(stable=True))
+    by_class = join({name: read_class(index, name) for index, name in enumerate(names)}, request.classes)
+    return by_class.select(torch.arange(num_images).repeat(len(names)).argsort(stable=True))

@@ -1,243 +1,218 @@
-"""Published data sets by way of torchvision: what there is, whether it is here, download, read."""
+"""Data sets that torchvision provides: download, check, read."""
 
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 from urllib.request import Request, urlopen
 
 import torch
 from filelock import FileLock, Timeout
 
-from minivit.config import CIFAR10_CLASSES, Dataset
-from minivit.data.cache import root_of
-from minivit.data.image_set import ImageSet, Progress
+from minivit.config import DATASETS, Dataset, TrainConfig
+from minivit.data.cache import resolve_data_dir
+from minivit.data.image_set import ImageRequest, ImageSet, Progress
 from minivit.errors import DataError
 
-OTHERWISE = (
-    "Without a network choose the data set 'shapes', which is drawn here (--dataset shapes), "
-    "or your own images (--dataset folder --data-dir DIR)."
+ALTERNATIVES = (
+    "Without a network, choose the synthetic shapes (--dataset shapes) or your own images "
+    "(--dataset folder --data-dir DIR)."
 )
-DAMAGE = (OSError, RuntimeError, ValueError, LookupError, AssertionError)  # of a file, as torchvision takes it
-CIFAR100_CLASSES = (
-    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
-    "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
-    "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish", "forest",
-    "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion", "lizard",
-    "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange", "orchid",
-    "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine", "possum",
-    "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper",
-    "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone",
-    "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf",
-    "woman", "worm",
-)  # fmt: skip
+DAMAGE_ERRORS = (OSError, RuntimeError, ValueError, LookupError, AssertionError)  # torchvision's, for a damaged file
+DOWNLOAD_CHUNK_BYTES = 2**18
 
 
-FASHION_CLASSES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
+class TorchvisionReader:
+    """Reads and downloads one data set; CIFAR-10 and CIFAR-100 as they are, others in a subclass."""
 
+    def __init__(self, dataset: Dataset, class_name: str) -> None:
+        self.dataset, self.class_name = dataset, class_name
+        self.info = DATASETS[dataset]
 
-@dataclass(frozen=True)
-class Published:
-    """A data set of torchvision's; all paths are relative to its `root`."""
+    @property
+    def torchvision_class(self) -> Any:
+        """torchvision's class, imported when it is needed: the import takes two seconds."""
+        from torchvision import datasets
 
-    title: str
-    kind: str  # the name of torchvision's class, which is imported when it is needed: that takes two seconds
-    classes: tuple[str, ...]
-    files: tuple[str, ...]  # what the class reads
-    archives: Callable[[Any], list[tuple[str, str, str]]]  # class -> url, path, md5
-    num_bytes: int  # of all archives
+        return getattr(datasets, self.class_name)
 
+    def archives(self) -> list[tuple[str, str, str]]:
+        """URL, path below the data folder and MD5 of every file to download."""
+        cifar = self.torchvision_class
+        return [(cifar.url, cifar.filename, cifar.tgz_md5)]
 
-def _one_archive(kind: Any) -> list[tuple[str, str, str]]:
-    return [(kind.url, kind.filename, kind.tgz_md5)]
+    def part_arguments(self, part: str) -> dict[str, Any]:
+        """How torchvision's class is asked for the train or test part."""
+        return {"train": part == "train"}
 
+    def labels(self, opened: Any) -> torch.Tensor:
+        """The labels (N,) of an opened part."""
+        return torch.as_tensor(opened.targets)
 
-PUBLISHED = {
-    "cifar10": Published(
-        "CIFAR-10", "CIFAR10", CIFAR10_CLASSES,
-        files=tuple(
-            f"cifar-10-batches-py/{name}"
-            for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
-        ),
-        archives=_one_archive, num_bytes=170_498_071,
-    ),
-    "cifar100": Published(
-        "CIFAR-100", "CIFAR100", CIFAR100_CLASSES,
-        files=tuple(f"cifar-100-python/{name}" for name in ("train", "test", "meta")),
-        archives=_one_archive, num_bytes=169_001_437,
-    ),
-    "fashion_mnist": Published(
-        "Fashion-MNIST", "FashionMNIST", FASHION_CLASSES,
-        files=tuple(
-            f"FashionMNIST/raw/{part}-{what}-ubyte"
-            for part in ("train", "t10k")
-            for what in ("images-idx3", "labels-idx1")
-        ),
-        archives=lambda kind: [
-            (kind.mirrors[0] + name, f"FashionMNIST/raw/{name}", md5) for name, md5 in kind.resources
-        ],
-        num_bytes=30_878_645,
-    ),
-    "svhn": Published(
-        "SVHN", "SVHN", tuple("0123456789"),
-        files=("train_32x32.mat", "test_32x32.mat"),
-        archives=lambda kind: [tuple(kind.split_list[part]) for part in ("train", "test")], num_bytes=246_316_178,
-    ),
-}  # fmt: skip
+    def list_classes(self, data_dir: str | Path = "") -> tuple[str, ...]:
+        """The classes in data-set order, known before the download."""
+        return self.info.classes
 
-
-def find(dataset: str) -> Published:
-    """The published set of this name; DataError where there is none."""
-    if dataset not in PUBLISHED:
-        raise DataError(f"There is no data set {dataset!r}. Choose from {', '.join(get_args(Dataset))}.")
-    return PUBLISHED[dataset]
-
-
-def is_present(dataset: str, data_dir: str | Path) -> bool:
-    """Whether all files are here, by their names alone."""
-    with suppress(OSError):
-        return all((root_of(data_dir) / file).is_file() for file in find(dataset).files)
-    return False
-
-
-def check(dataset: str, data_dir: str | Path) -> None:
-    """DataError, with what to do, where the set is not here."""
-    if not is_present(dataset, data_dir):
-        raise DataError(
-            f"{find(dataset).title} is not in {root_of(data_dir)}. Download it, with the button on the Data page or "
-            f"`python -m minivit download {dataset}`. {OTHERWISE}"
-        )
-
-
-def read(
-    dataset: str, data_dir: str | Path, part: str, classes: Sequence[str], *, images_per_class: int,
-    progress: Progress | None = None,
-) -> ImageSet:  # fmt: skip
-    """The images of these classes in data-set order and native size. DataError where the set is missing or damaged."""
-    published, root = find(dataset), root_of(data_dir)
-    check(dataset, data_dir)
-    if progress:
-        progress(f"Reading {published.title}", 0, 1)
-    try:
-        raw = _open(published, root, part)
-    except DAMAGE as error:
-        raise DataError(
-            f"{published.title} in {root} is damaged ({error}). Download it again, with the button on the Data page "
-            f"or `python -m minivit download {dataset}`."
-        ) from error
-    label_of = torch.full((len(published.classes),), -1)
-    label_of[[published.classes.index(name) for name in classes]] = torch.arange(len(classes))
-    labels = label_of[torch.as_tensor(raw.labels if published.kind == "SVHN" else raw.targets)]
-    if images_per_class:
-        for label in range(len(classes)):
-            labels[(labels == label).nonzero()[images_per_class:]] = -1
-    rows = (labels >= 0).nonzero().flatten()
-    images = torch.as_tensor(raw.data)
-    if images.ndim == 3:  # grey, (N, H, W)
-        images = images[:, None]
-    elif images.shape[3] == 3:  # (N, H, W, C)
-        images = images.permute(0, 3, 1, 2)
-    if progress:
-        progress(f"Reading {published.title}", 1, 1)
-    return ImageSet(images[rows].contiguous(), labels[rows], tuple(classes))
-
-
-def download(dataset: str, data_dir: str | Path, progress: Progress | None) -> None:
-    """Fetch a data set, unless it is whole already; it appears in its place only when it is whole.
-
-    Everything happens in a hidden folder beside that place, which is removed whatever comes. DataError without a
-    network, for a file that arrives damaged, and where nothing can be written.
-    """
-    published, root = find(dataset), root_of(data_dir)
-    beside = root / f".{dataset}.part"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{dataset}.lock", timeout=0):
-            if _is_whole(published, root):
-                return
-            try:
-                shutil.rmtree(beside, ignore_errors=True)
-                _fetch(published, beside, progress)
-                _move_in(published, beside, root)
-            finally:
-                shutil.rmtree(beside, ignore_errors=True)
-    except Timeout:
-        raise DataError(f"{published.title} is being downloaded into {root} already. Wait until it is here.") from None
-    except OSError as error:
-        raise DataError(
-            f"{published.title} cannot be kept in {root} ({error.strerror or error}). "
-            "Give permission, make room, or name another data folder."
-        ) from error
-
-
-def _fetch(published: Published, into: Path, progress: Progress | None) -> None:
-    """Download, check and unpack into a folder of its own."""
-    from torchvision.datasets.utils import check_integrity
-
-    archives, done = published.archives(_kind(published)), 0
-    for url, name, md5 in archives:
-        path = into / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            for chunk in _chunks(published, url):
-                file.write(chunk)
-                done += len(chunk)
-                if progress:
-                    progress(f"Downloading {published.title}", min(done, published.num_bytes), published.num_bytes)
-        if not check_integrity(path, md5):
-            raise DataError(f"{published.title} arrived from {url} cut off or changed. Try again later. {OTHERWISE}")
-    if progress:
-        progress(f"Unpacking {published.title}", published.num_bytes, published.num_bytes)
-    for part in ("train", "test"):
-        _open(published, into, part, download=True)  # finds the archives there, unpacks and checks them
-    for _, name, _ in archives:
-        if name not in published.files:
-            (into / name).unlink()
-
-
-def _chunks(published: Published, url: str) -> Iterator[bytes]:
-    try:
-        with urlopen(Request(url, headers={"User-Agent": "MiniViT"}), timeout=30) as response:
-            while chunk := response.read(2**18):
-                yield chunk
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", error)  # URLError wraps what the system said
-        reason = getattr(reason, "strerror", None) or reason
-        raise DataError(
-            f"{published.title} cannot be downloaded from {url} ({reason}). Mend the network and try again. {OTHERWISE}"
-        ) from error
-
-
-def _move_in(published: Published, beside: Path, root: Path) -> None:
-    for name in sorted({Path(file).parts[0] for file in published.files}):
-        with suppress(FileNotFoundError):
-            (root / name).replace(beside / f"broken-{name}")  # what stood there was not whole
-        (beside / name).replace(root / name)
-
-
-def _is_whole(published: Published, root: Path) -> bool:
-    try:
-        for part in ("train", "test"):
-            _open(published, root, part)
-    except DAMAGE:
+    def is_present(self, data_dir: str | Path) -> bool:
+        """Whether all files are in the data folder, by their names alone."""
+        with suppress(OSError):
+            return all((resolve_data_dir(data_dir) / file).is_file() for file in self.info.files)
         return False
-    return True
+
+    def check(self, config: TrainConfig) -> None:
+        """DataError if the set has not been downloaded."""
+        self._check_present(config.data_dir)
+
+    def read(self, request: ImageRequest, progress: Progress | None = None) -> ImageSet:
+        """The images in data-set order and native size. DataError where the set is missing or damaged."""
+        root = resolve_data_dir(request.data_dir)
+        self._check_present(root)
+        if progress:
+            progress(f"Reading {self.info.title}", 0, 1)
+        try:
+            opened = self._open(root, request.part)
+        except DAMAGE_ERRORS as error:
+            raise DataError(
+                f"{self.info.title} in {root} is damaged ({error}). {self._how_to_download('Download it again')}"
+            ) from error
+        label_of = torch.full((len(self.info.classes),), -1)
+        label_of[[self.info.classes.index(name) for name in request.classes]] = torch.arange(len(request.classes))
+        labels = label_of[self.labels(opened)]
+        if request.images_per_class:
+            for label in range(len(request.classes)):
+                labels[(labels == label).nonzero()[request.images_per_class :]] = -1
+        rows = (labels >= 0).nonzero().flatten()
+        images = torch.as_tensor(opened.data)
+        if images.ndim == 3:  # grayscale, (N, H, W)
+            images = images[:, None]
+        elif images.shape[3] == 3:  # (N, H, W, C)
+            images = images.permute(0, 3, 1, 2)
+        if progress:
+            progress(f"Reading {self.info.title}", 1, 1)
+        return ImageSet(images[rows].contiguous(), labels[rows], request.classes)
+
+    def download(self, data_dir: str | Path, progress: Progress | None = None) -> None:
+        """Downloads the set unless it is complete; its files appear under their names only when all are complete.
+
+        Until then they lie in a hidden folder, which is removed in any case. DataError without a network, for a
+        file that arrives damaged, and where the data folder cannot be written.
+        """
+        root = resolve_data_dir(data_dir)
+        temporary = root / f".{self.dataset}.part"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with FileLock(root / f".{self.dataset}.lock", timeout=0):
+                if self._is_complete(root):
+                    return
+                try:
+                    shutil.rmtree(temporary, ignore_errors=True)
+                    self._fetch(temporary, progress)
+                    self._move(temporary, root)
+                finally:
+                    shutil.rmtree(temporary, ignore_errors=True)
+        except Timeout:
+            raise DataError(
+                f"{self.info.title} is already being downloaded into {root}. Wait until that has finished."
+            ) from None
+        except OSError as error:
+            raise DataError(
+                f"{self.info.title} cannot be saved in {root} ({error.strerror or error}). "
+                "Fix the permissions, free some space, or choose another data folder."
+            ) from error
+
+    def _check_present(self, data_dir: str | Path) -> None:
+        if not self.is_present(data_dir):
+            raise DataError(
+                f"{self.info.title} is not in {resolve_data_dir(data_dir)}. {self._how_to_download('Download it')} "
+                f"{ALTERNATIVES}"
+            )
+
+    def _how_to_download(self, action: str) -> str:
+        return f"{action}, with the button on the Data page or `python -m minivit download {self.dataset}`."
+
+    def _fetch(self, folder: Path, progress: Progress | None) -> None:
+        """Downloads, checks and unpacks into `folder`."""
+        from torchvision.datasets.utils import check_integrity
+
+        archives, total, done = self.archives(), self.info.download_bytes, 0
+        for url, name, md5 in archives:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                for chunk in self._stream(url):
+                    file.write(chunk)
+                    done += len(chunk)
+                    if progress:
+                        progress(f"Downloading {self.info.title}", min(done, total), total)
+            if not check_integrity(path, md5):
+                raise DataError(
+                    f"The download of {self.info.title} from {url} is incomplete or was changed. Try again later. "
+                    f"{ALTERNATIVES}"
+                )
+        if progress:
+            progress(f"Unpacking {self.info.title}", total, total)
+        for part in ("train", "test"):
+            self._open(folder, part, download=True)  # unpacks the archives that are there, and checks them
+        for _, name, _ in archives:
+            if name not in self.info.files:
+                (folder / name).unlink()
+
+    def _stream(self, url: str) -> Iterator[bytes]:
+        try:
+            with urlopen(Request(url, headers={"User-Agent": "MiniViT"}), timeout=30) as response:
+                while chunk := response.read(DOWNLOAD_CHUNK_BYTES):
+                    yield chunk
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", error)  # URLError wraps the system's error
+            reason = getattr(reason, "strerror", None) or reason
+            raise DataError(
+                f"{self.info.title} cannot be downloaded from {url} ({reason}). "
+                f"Check the network and try again. {ALTERNATIVES}"
+            ) from error
+
+    def _move(self, folder: Path, root: Path) -> None:
+        for name in sorted({Path(file).parts[0] for file in self.info.files}):
+            with suppress(FileNotFoundError):
+                (root / name).replace(folder / f"broken-{name}")  # an incomplete earlier copy
+            (folder / name).replace(root / name)
+
+    def _is_complete(self, root: Path) -> bool:
+        try:
+            for part in ("train", "test"):
+                self._open(root, part)
+        except DAMAGE_ERRORS:
+            return False
+        return True
+
+    def _open(self, root: Path, part: str, download: bool = False) -> Any:
+        with warnings.catch_warnings():  # old pickles and tar files make newer numpy and Python complain
+            warnings.simplefilter("ignore")
+            return self.torchvision_class(root, **self.part_arguments(part), download=download)
 
 
-def _open(published: Published, root: Path, part: str, download: bool = False) -> Any:
-    which: dict[str, Any] = {"split": part} if published.kind == "SVHN" else {"train": part == "train"}
-    with warnings.catch_warnings():  # old pickles and tar files make newer numpy and Python complain
-        warnings.simplefilter("ignore")
-        return _kind(published)(root, **which, download=download)
+class FashionMNISTReader(TorchvisionReader):
+    """Fashion-MNIST: four gz files."""
+
+    def archives(self) -> list[tuple[str, str, str]]:
+        """URL, path and MD5 of the four files."""
+        mnist = self.torchvision_class
+        return [(mnist.mirrors[0] + name, f"FashionMNIST/raw/{name}", md5) for name, md5 in mnist.resources]
 
 
-def _kind(published: Published) -> Any:
-    from torchvision import datasets
+class SVHNReader(TorchvisionReader):
+    """SVHN: a MATLAB file for each part."""
 
-    return getattr(datasets, published.kind)
+    def archives(self) -> list[tuple[str, str, str]]:
+        """URL, path and MD5 of both files."""
+        return [tuple(self.torchvision_class.split_list[part]) for part in ("train", "test")]
+
+    def part_arguments(self, part: str) -> dict[str, Any]:
+        """SVHN names its parts."""
+        return {"split": part}
+
+    def labels(self, opened: Any) -> torch.Tensor:
+        """The labels (N,) of an opened part."""
+        return torch.as_tensor(opened.labels)

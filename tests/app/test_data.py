@@ -53,12 +53,13 @@ def test_folders_that_cannot_be_are_told_and_can_be_mended_right_there(
     (tmp_path / "bare").mkdir()
     file = next((good / "star").iterdir())
     sentences = {
-        tmp_path / "missing": f"There is no folder {tmp_path / 'missing'}. Mend the path of the data folder.",
-        one_class: f"{one_class} holds 1 class folder, 'star'; a classifier needs at least 2. Add a folder per class.",
-        empty_class: f"The class folder {empty_class / 'nothing'} holds no .png, .jpg, .jpeg, .webp files. Add some or "
-        "leave it out.",
-        tmp_path / "bare": f"{tmp_path / 'bare'} holds no class folders. Add a folder of images per class, at least 2.",
-        file: f"{file} is a file. Name the folder that holds a folder of images per class.",
+        tmp_path / "missing": f"There is no folder {tmp_path / 'missing'}. Check the path of the data folder.",
+        one_class: f"{one_class} contains 1 class folder, 'star'; a classifier needs at least 2. "
+        "Add one folder per class.",
+        empty_class: f"The class folder {empty_class / 'nothing'} contains no .png, .jpg, .jpeg, .webp files. "
+        "Add some or leave the class out.",
+        tmp_path / "bare": f"{tmp_path / 'bare'} contains no class folders. Add at least 2, one per class.",
+        file: f"{file} is a file. Name the folder that contains one folder of images per class.",
         "x" * 5000: None,
         "a\0b": None,
     }

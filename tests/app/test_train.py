@@ -130,7 +130,7 @@ def test_what_cannot_be_timed_is_told_each_time(
          "embed dim."),
         ("warmup_epochs", 500.0, "A warm-up of 500 epochs is longer than the run of 100. Shorten it."),
         ("embed_dim", 5, "Sine positions need an even embed dim, and it is 5. Choose 6, or learned positions."),
-        ("in_chans", 2, "Images have 1 channel (grey) or 3 (colour), not 2. Choose 1 or 3."),
+        ("in_chans", 2, "Images have 1 channel (grayscale) or 3 (RGB), not 2. Choose 1 or 3."),
         ("split", "official", "{folder} has no test part. Choose the split 'article', which holds out a share of the "
          "train part, or sort the images into train/<class> and test/<class>."),
     ],

@@ -22,8 +22,8 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from minivit.config import preset
-from minivit.data import drawing
+from minivit.config import SHAPES_CLASSES, preset
+from minivit.data import shapes_drawing
 from minivit.engine import train
 from minivit.runs import Run, list_runs
 from pages.parts.components.component import joined
@@ -188,8 +188,8 @@ def worker_of(run: Run) -> int:
 
 def draw_folder(root: Path, names: Sequence[str], num_per_class: int) -> Path:
     """A folder tree <class>/*.png of drawn shapes under names of any kind."""
-    drawn = drawing.CLASSES[: len(names)]
-    images, labels, _ = drawing.draw(num_per_class, classes=drawn)
+    drawn = SHAPES_CLASSES[: len(names)]
+    images, labels, _ = shapes_drawing.draw(num_per_class, classes=drawn)
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         folder = root / names[label]
         folder.mkdir(parents=True, exist_ok=True)

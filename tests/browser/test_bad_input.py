@@ -32,14 +32,14 @@ def test_a_wrong_folder_is_named_and_mended_right_there(
         (tmp_path / "empty" / name).mkdir(parents=True)
     a_file = next(pictures.glob("star/*"))
     server.open(page, "train")
-    choose(page, "Data set", "Images of a folder")
+    choose(page, "Data set", "Your own images (folder)")
     expect(page.get_by_text("Type the path of a folder that holds a folder of images per class.")).to_be_visible()
     for path, sentence in {
-        tmp_path / "missing": f"There is no folder {tmp_path / 'missing'}. Mend the path of the data folder.",
-        a_file: f"{a_file} is a file. Name the folder that holds a folder of images per class.",
-        tmp_path / "lonely": f"{tmp_path / 'lonely'} holds 1 class folder, 'cat'; a classifier needs at least 2.",
+        tmp_path / "missing": f"There is no folder {tmp_path / 'missing'}. Check the path of the data folder.",
+        a_file: f"{a_file} is a file. Name the folder that contains one folder of images per class.",
+        tmp_path / "lonely": f"{tmp_path / 'lonely'} contains 1 class folder, 'cat'; a classifier needs at least 2.",
         tmp_path
-        / "empty": f"The class folder {tmp_path / 'empty' / HOSTILE[0]} holds no .png, .jpg, .jpeg, .webp files.",
+        / "empty": f"The class folder {tmp_path / 'empty' / HOSTILE[0]} contains no .png, .jpg, .jpeg, .webp files.",
     }.items():
         fill(page, "textbox", "Folder", path)
         expect_sentence(page, sentence)
@@ -53,7 +53,7 @@ def test_a_wrong_folder_is_named_and_mended_right_there(
 def test_settings_that_cannot_be_are_refused_by_value_and_mended_right_there(page: Page, server: Server) -> None:
     runs = [run.id for run in server.all_runs()]
     server.open(page, "train")
-    choose(page, "Data set", "Shapes, drawn here")
+    choose(page, "Data set", "Synthetic shapes")
     page.get_by_text("Model", exact=True).click()
     fill(page, "spinbutton", "Patch size", 5)
     expect_sentence(page, "A patch size of 5 px does not divide the image size of 32 px. Choose one of 2, 4, 8, 16.")
@@ -91,7 +91,7 @@ def test_names_from_outside_are_shown_as_they_are_on_every_page(
         if name in ("predictions", "attention", "compare", "train"):
             run = page.get_by_role("combobox", name=re.compile("^(Shown run|Run)$"))
             expect(run).to_have_value(re.compile(re.escape(f"{HOSTILE[0]} · {HOSTILE[1]}")))
-    choose(page, "Data set", "Images of a folder")
+    choose(page, "Data set", "Your own images (folder)")
     fill(page, "textbox", "Folder", hostile_pictures)
     for name in HOSTILE:
         expect(page.get_by_role("group", name="Selected values").get_by_text(name, exact=True)).to_be_visible()

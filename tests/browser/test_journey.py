@@ -44,7 +44,7 @@ def journey_run(machine: Server, browser: Browser, pictures: Path) -> Run:
 
 
 def fill_in_the_form(page: Page, pictures: Path) -> None:
-    choose(page, "Data set", "Images of a folder")
+    choose(page, "Data set", "Your own images (folder)")
     folder = page.get_by_role("textbox", name="Folder")
     folder.fill(str(pictures))
     folder.press("Enter")

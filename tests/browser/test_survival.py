@@ -25,7 +25,7 @@ def machine(new_server: Callable[..., Server]) -> Server:
 def start(page: Page, server: Server, pictures: Path, epochs: int, threads: int = 0) -> Run:
     """A training started by hand, on `page`; one with as many threads as cores leaves none for another."""
     server.open(page, "train")
-    choose(page, "Data set", "Images of a folder")
+    choose(page, "Data set", "Your own images (folder)")
     for kind, name, value in (("textbox", "Folder", pictures), ("spinbutton", "Epochs", epochs)):
         if name == "Epochs":
             page.get_by_text("Training", exact=True).click()

@@ -284,7 +284,7 @@ def test_an_empty_class_is_refused_by_its_folder(call, image_folder, tmp_path):
     shutil.copytree(image_folder / "train", tmp_path / "images")
     (tmp_path / "images" / "empty").mkdir()
     result = call("train", *SMALL, "--dataset", "folder", "--data-dir", tmp_path / "images", "--epochs", 1)
-    assert_one_sentence(*result, tmp_path / "images" / "empty", "leave it out")
+    assert_one_sentence(*result, tmp_path / "images" / "empty", "leave the class out")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pictures import fill, picture, pixels
 from PIL import Image, ImageOps
 
 from minivit import data
-from minivit.data import folder, load_images
+from minivit.data import decode, load_images
 from minivit.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("own_data")
@@ -82,7 +82,7 @@ def test_a_photograph_is_turned_upright_and_its_middle_is_taken(pets: Path) -> N
 def test_a_large_jpeg_gives_what_full_decoding_gives(pets: Path) -> None:
     fill(pets, cat=1, dog=1)
     picture(3, (1200, 900)).save(pets / "cat/0.jpg", quality=95)
-    found = folder.decode_image(pets / "cat/0.jpg", 32, 3).astype(int)
+    found = decode.decode_image(pets / "cat/0.jpg", 32, 3).astype(int)
     with Image.open(pets / "cat/0.jpg") as image:
         whole = np.asarray(ImageOps.fit(image, (32, 32))).transpose(2, 0, 1).astype(int)
     assert np.abs(found - whole).mean() < 1.5
@@ -94,8 +94,8 @@ def test_every_kind_of_pixel_becomes_colour_or_grey(tmp_path: Path, mode: str) -
     image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
     path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
     image.save(path)
-    grey = folder.decode_image(path, 40, 1)
-    assert grey.shape == (1, 40, 40) and folder.decode_image(path, 40, 3).shape == (3, 40, 40)
+    grey = decode.decode_image(path, 40, 1)
+    assert grey.shape == (1, 40, 40) and decode.decode_image(path, 40, 3).shape == (3, 40, 40)
     if mode not in ("1", "P"):
         assert np.abs(grey[0] - np.asarray(picture(1, (40, 40)).convert("L")).astype(int)).mean() < 4
 
@@ -105,7 +105,7 @@ def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
     icon.save(tmp_path / "icon.png")
     icon.convert("P").save(tmp_path / "palette.png", transparency=0)
     for name in ("icon.png", "palette.png"):
-        assert folder.decode_image(tmp_path / name, 8, 3).min() == 255
+        assert decode.decode_image(tmp_path / name, 8, 3).min() == 255
 
 
 def test_a_file_that_cannot_be_decoded_is_named_and_does_not_stop_the_rest(pets: Path) -> None:
@@ -136,7 +136,7 @@ def cache_files(own: Path) -> list[Path]:
 def test_the_second_load_decodes_nothing(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(pets, cat=3, dog=2)
     first = load_images("folder", data_dir=pets)
-    monkeypatch.setattr(folder, "decode_image", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(decode, "decode_image", lambda *_: pytest.fail("decoded again"))
     told: list[tuple[str, int, int]] = []
     again = load_images("folder", data_dir=pets, progress=lambda *step: told.append(step))
     assert again.fingerprint() == first.fingerprint()
@@ -183,12 +183,12 @@ def test_stopping_while_images_are_read_leaves_no_cache_and_ends_soon(
     pets: Path, own_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(pets, cat=1, dog=1)
-    num_files = 40 * folder.CHUNK_PIXELS // 32**2
+    num_files = 40 * decode.CHUNK_PIXELS // 32**2
     for number in range(1, num_files):
         (pets / f"cat/{number}.png").hardlink_to(pets / "cat/0.png")
     decoded = []
-    decode = folder.decode_image
-    monkeypatch.setattr(folder, "decode_image", lambda path, *rest: decoded.append(path) or decode(path, *rest))
+    decode_image = decode.decode_image
+    monkeypatch.setattr(decode, "decode_image", lambda path, *rest: decoded.append(path) or decode_image(path, *rest))
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -204,13 +204,13 @@ def test_stopping_while_images_are_read_leaves_no_cache_and_ends_soon(
 @pytest.mark.parametrize(
     ("counts", "asked", "said"),
     [
-        ({}, {}, "holds no class folders"),
-        ({"cat": 2}, {}, "holds 1 class folder, 'cat'; a classifier needs at least 2"),
-        ({"cat": 2, "dog": 0}, {}, "class folder .*dog holds no .png"),
+        ({}, {}, "contains no class folders"),
+        ({"cat": 2}, {}, "contains 1 class folder, 'cat'; a classifier needs at least 2"),
+        ({"cat": 2, "dog": 0}, {}, "class folder .*dog contains no .png"),
         ({"cat": 2, "dog": 2}, {"classes": ["cat", "cow"]}, "no class 'cow'. Choose from cat, dog"),
         ({f"c{n:02}": 1 for n in range(30)}, {"classes": ["x"]}, "c08, c09 … \\(30 in all\\)"),
-        ({"cat": 2, "dog": 2}, {"classes": ["cat", "cat"]}, "'cat' is chosen twice"),
-        ({"cat": 2, "dog": 2}, {"classes": []}, "No class is chosen"),
+        ({"cat": 2, "dog": 2}, {"classes": ["cat", "cat"]}, "'cat' is selected twice"),
+        ({"cat": 2, "dog": 2}, {"classes": []}, "No class is selected"),
         ({"cat": 2, "dog": 2}, {"part": "test"}, "has no test part. Choose the split 'article'"),
         ({"cat": 2, "dog": 2}, {"part": "val"}, "no part 'val'"),
         ({"cat": 2, "dog": 2}, {"in_chans": 4}, "1 channel .* or 3 .*, not 4"),
@@ -247,7 +247,7 @@ def test_a_folder_without_permission_is_refused(pets: Path) -> None:
     try:
         if os.geteuid() == 0:
             os.seteuid(65534)
-        with pytest.raises(DataError, match=r"may not be read. Give permission"):
+        with pytest.raises(DataError, match=r"There is no permission to read .* Grant it"):
             load_images("folder", data_dir=pets)
     finally:
         if os.getuid() == 0:

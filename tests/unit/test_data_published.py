@@ -20,9 +20,9 @@ from filelock import FileLock
 from torchvision import datasets
 
 from minivit import data
+from minivit.config import DATASETS
 from minivit.data import load_images
-from minivit.data.batches import fit
-from minivit.data.torchvision import CIFAR100_CLASSES, PUBLISHED
+from minivit.data.batches import resize
 from minivit.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("own_data")
@@ -195,13 +195,13 @@ def test_classes_of_a_published_set_keep_its_order_and_the_limit_takes_the_first
     assert torch.equal(found.images.permute(0, 2, 3, 1), torch.from_numpy(images[rows]))
     assert found.labels.tolist() == [0 if labels[row] == 9 else 1 for row in rows]
     small = load_images(dataset, classes=["truck", "cat"], images_per_class=4, img_size=16, in_chans=1)
-    assert torch.equal(small.images, fit(found.images, 16, 1))
+    assert torch.equal(small.images, resize(found.images, 16, 1))
 
 
 @only_cifar10
 def test_a_transfer_that_breaks_off_is_never_taken_for_whole(published: Published, site: Site, own_data: Path) -> None:
     site.cut = True
-    with pytest.raises(DataError, match=r"CIFAR-10 arrived .* cut off or changed.*--dataset shapes"):
+    with pytest.raises(DataError, match=r"download of CIFAR-10 .* is incomplete or was changed.*--dataset shapes"):
         data.download("cifar10")
     assert not data.is_present("cifar10") and not list(own_data.glob("*cifar10.part"))
     site.cut = False
@@ -213,7 +213,7 @@ def test_a_transfer_that_breaks_off_is_never_taken_for_whole(published: Publishe
 def test_an_archive_that_was_changed_is_refused(published: Published, site: Site) -> None:
     with (site.root / "cifar-10-python.tar.gz").open("ab") as file:
         file.write(b"more")
-    with pytest.raises(DataError, match=r"cut off or changed"):
+    with pytest.raises(DataError, match="incomplete or was changed"):
         data.download("cifar10")
     assert not data.is_present("cifar10")
 
@@ -263,7 +263,7 @@ def test_nothing_stands_in_its_place_before_it_is_whole(published: Published, ow
 def test_a_damaged_published_set_is_refused(published: Published, own_data: Path, damage: bytes) -> None:
     dataset, _, _ = published
     data.download(dataset)
-    (own_data / PUBLISHED[dataset].files[0]).write_bytes(damage)
+    (own_data / DATASETS[dataset].files[0]).write_bytes(damage)
     with pytest.raises(DataError, match=r"is damaged .*Download it again"):
         load_images(dataset)
 
@@ -285,7 +285,7 @@ def test_a_whole_set_is_not_downloaded_again_and_a_damaged_one_is_replaced(
 @only_cifar10
 def test_two_downloads_of_one_set_do_not_meet(published: Published, own_data: Path) -> None:
     own_data.mkdir()
-    with FileLock(own_data / ".cifar10.lock"), pytest.raises(DataError, match=r"is being downloaded .* already"):
+    with FileLock(own_data / ".cifar10.lock"), pytest.raises(DataError, match=r"already being downloaded into"):
         data.download("cifar10")
     data.download("cifar10")
 
@@ -293,7 +293,7 @@ def test_two_downloads_of_one_set_do_not_meet(published: Published, own_data: Pa
 @only_cifar10
 def test_a_download_into_a_place_that_cannot_be_written_is_refused(published: Published, own_data: Path) -> None:
     own_data.write_text("a file")
-    with pytest.raises(DataError, match=r"CIFAR-10 cannot be kept in"):
+    with pytest.raises(DataError, match=r"CIFAR-10 cannot be saved in"):
         data.download("cifar10")
     assert not data.is_present("cifar10")
 
@@ -307,5 +307,6 @@ def test_what_is_not_published_is_not_downloaded() -> None:
 def test_class_names_are_known_before_the_download() -> None:
     assert data.list_classes("cifar10")[3] == "cat" and data.list_classes("svhn") == tuple("0123456789")
     assert data.list_classes("fashion_mnist") == tuple(datasets.FashionMNIST.classes)
-    assert len(set(CIFAR100_CLASSES)) == 100 and list(CIFAR100_CLASSES) == sorted(CIFAR100_CLASSES)
+    cifar100 = DATASETS["cifar100"].classes
+    assert len(set(cifar100)) == 100 and list(cifar100) == sorted(cifar100)
     assert data.is_present("shapes")

@@ -15,9 +15,9 @@ from pictures import fill, picture, pixels
 from PIL import ImageOps
 
 from minivit import data
-from minivit.config import TrainConfig
-from minivit.data import ImageSet, drawing, load_images, load_split
-from minivit.data.batches import fit
+from minivit.config import SHAPES_CLASSES, TrainConfig
+from minivit.data import ImageSet, load_images, load_split, shapes_drawing
+from minivit.data.batches import resize
 from minivit.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("own_data")
@@ -91,11 +91,11 @@ def test_the_split_is_resized_and_skipped_files_stay_known(pets: Path) -> None:
 
 def test_settings_take_all_classes_of_a_set_that_lacks_theirs(pets: Path) -> None:
     fill(pets, ant=1, bee=1, cow=1)
-    fitted = data.fit_classes(TrainConfig(dataset="folder", data_dir=str(pets)))
+    fitted = data.select_classes(TrainConfig(dataset="folder", data_dir=str(pets)))
     assert fitted.classes == ("ant", "bee", "cow") and fitted.model.num_classes == 3
     kept = fitted.changed(classes=("cow", "ant"))
-    assert data.fit_classes(kept) is kept
-    assert data.fit_classes(TrainConfig(dataset="shapes")).classes == drawing.CLASSES
+    assert data.select_classes(kept) is kept
+    assert data.select_classes(TrainConfig(dataset="shapes")).classes == SHAPES_CLASSES
 
 
 # Image sets
@@ -129,11 +129,11 @@ def test_a_selection_keeps_images_labels_and_masks_together() -> None:
 
 def test_shapes_come_with_masks_in_turns_and_are_kept(own_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = load_images("shapes", classes=["star", "circle"], images_per_class=20)
-    images, _, masks = drawing.draw(20, seed=0, classes=["circle", "star"])
+    images, _, masks = shapes_drawing.draw(20, seed=0, classes=["circle", "star"])
     assert torch.equal(found.images, images) and found.masks is not None and torch.equal(found.masks, masks)
     assert found.labels[:4].tolist() == [1, 0, 1, 0]
     assert load_images("shapes", images_per_class=2, img_size=16, in_chans=1).images.shape == (20, 1, 16, 16)
-    monkeypatch.setattr(drawing, "draw", lambda *_, **__: pytest.fail("drawn again"))
+    monkeypatch.setattr(shapes_drawing, "draw", lambda *_, **__: pytest.fail("drawn again"))
     again = load_images("shapes", classes=["star", "circle"], images_per_class=20)
     assert again.fingerprint() == found.fingerprint() and again.masks is not None and torch.equal(again.masks, masks)
 
@@ -159,11 +159,11 @@ def test_grey_and_smaller_batches_are_what_pil_makes_of_the_images() -> None:
     images = [picture(seed, (40, 40)) for seed in range(3)]
     batch = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in images])
     grey = torch.stack([torch.from_numpy(np.array(image.convert("L"))) for image in images])
-    assert torch.equal(fit(batch, 40, 1)[:, 0], grey)
-    assert torch.equal(fit(grey[:, None], 40, 3), grey[:, None].expand(-1, 3, -1, -1))
+    assert torch.equal(resize(batch, 40, 1)[:, 0], grey)
+    assert torch.equal(resize(grey[:, None], 40, 3), grey[:, None].expand(-1, 3, -1, -1))
     for size in (24, 64):
         small = np.stack([np.asarray(ImageOps.fit(image, (size, size))) for image in images]).transpose(0, 3, 1, 2)
-        assert np.abs(fit(batch, size, 3).numpy().astype(int) - small).max() <= 1
+        assert np.abs(resize(batch, size, 3).numpy().astype(int) - small).max() <= 1
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 5))

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from minivit.config import TrainConfig, preset
-from minivit.data import BatchSource, ImageSet, folder, load_images, load_split, source
+from minivit.data import BatchSource, ImageSet, decode, load_images, load_split, source
 from minivit.data.cache import cached
 from minivit.data.image_set import ClassImages
 from minivit.data.memmap import MappedImages, memory_limit
@@ -133,7 +133,7 @@ def test_images_go_to_a_gpu_where_half_of_its_free_memory_holds_them(monkeypatch
 def test_a_class_whose_last_files_are_broken_keeps_the_others(
     own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: None
 ) -> None:
-    monkeypatch.setattr(folder, "CHUNK_PIXELS", 2 * 32**2)
+    monkeypatch.setattr(decode, "CHUNK_PIXELS", 2 * 32**2)
     for name, colours in {"cat": (10, 20, 30), "dog": (40,)}.items():
         (tmp_path / "pets" / name).mkdir(parents=True)
         for number, colour in enumerate(colours):
@@ -148,14 +148,14 @@ def test_a_class_whose_last_files_are_broken_keeps_the_others(
 def test_only_a_few_images_are_decoded_ahead_of_the_disk(
     own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "CHUNK_PIXELS", 32**2)
+    monkeypatch.setattr(decode, "CHUNK_PIXELS", 32**2)
     paths = [f"{number}.png" for number in range(40 * (os.cpu_count() or 1))]
     for path in paths:
         Image.new("RGB", (32, 32)).save(tmp_path / path)
     decoded: list[Path] = []
-    decode = folder.decode_image
-    monkeypatch.setattr(folder, "decode_image", lambda path, *rest: decoded.append(path) or decode(path, *rest))
-    pieces = folder._decode_all(tmp_path, paths, 32, 3, lambda _: None)
+    decode_image = decode.decode_image
+    monkeypatch.setattr(decode, "decode_image", lambda path, *rest: decoded.append(path) or decode_image(path, *rest))
+    pieces = decode.decode_files([tmp_path / path for path in paths], 32, 3, lambda _: None)
     next(pieces)
     pieces.close()
     assert len(decoded) < len(paths) / 2

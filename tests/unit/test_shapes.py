@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from minivit.data.drawing import AREA, CLASSES, draw
+from minivit.config import SHAPES_CLASSES
+from minivit.data.shapes_drawing import AREA, draw
 from minivit.errors import DataError
 
 
@@ -20,7 +21,7 @@ def test_it_draws_uint8_images_int64_labels_and_bool_masks(drawn):
 
 
 def test_classes_alternate_so_that_every_beginning_is_balanced(drawn):
-    assert drawn[1].tolist() == list(range(len(CLASSES))) * 100
+    assert drawn[1].tolist() == list(range(len(SHAPES_CLASSES))) * 100
 
 
 def test_the_same_seed_draws_the_same_images(drawn):
@@ -45,7 +46,7 @@ def test_more_images_only_append(drawn):
 def test_choosing_other_classes_leaves_the_images_of_a_class_as_they_were(drawn):
     images, labels, masks = draw(100, seed=7, classes=("star", "circle"))
     for label, name in enumerate(("star", "circle")):
-        before, after = drawn[1] == CLASSES.index(name), labels == label
+        before, after = drawn[1] == SHAPES_CLASSES.index(name), labels == label
         assert torch.equal(images[after], drawn[0][before])
         assert torch.equal(masks[after], drawn[2][before])
 
@@ -61,7 +62,7 @@ def test_areas_are_within_bounds_and_alike_in_every_class(drawn):
     _, labels, masks = drawn
     area = masks.float().mean((1, 2))
     assert area.min() > AREA[0] - 0.015 and area.max() < AREA[1] + 0.015
-    for label in range(len(CLASSES)):
+    for label in range(len(SHAPES_CLASSES)):
         assert area[labels == label].mean() == pytest.approx(sum(AREA) / 2, abs=0.015)
 
 

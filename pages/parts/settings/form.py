@@ -1,22 +1,14 @@
 """The settings as widgets: data set and classes, preset, and every setting grouped and explained."""
 
-from typing import Any, get_args
+from typing import Any
 
 import streamlit as st
 
 from minivit import data
-from minivit.config import PRESETS, Dataset, Setting, TrainConfig, preset, settings
+from minivit.config import DATASETS, PRESETS, Dataset, Setting, TrainConfig, preset, settings
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep
 
-DATASET_TITLES = {
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "fashion_mnist": "Fashion-MNIST",
-    "svhn": "SVHN",
-    "folder": "Images of a folder",
-    "shapes": "Shapes, drawn here",
-}
 GROUPS = {"model": "Model", "training": "Training", "machine": "Machine"}
 CHOSEN_BEFOREHAND = 4  # as many classes as the article has; a person's own folder is taken whole if it can be
 MANY_CLASSES = 10
@@ -28,11 +20,15 @@ def choose_data(base: TrainConfig) -> TrainConfig:
     Offers the download of a set that is not here. Raises NextStep where something is still to be chosen, and a
     MiniViTError for a choice that cannot be.
     """
-    titles = DATASET_TITLES
-    dataset: Dataset = st.selectbox(
-        "Data set", get_args(Dataset), format_func=titles.__getitem__, key="choose_dataset", persist_state="session",
+    titles: dict[Dataset, str] = {name: info.title for name, info in DATASETS.items()}
+    dataset = st.selectbox(
+        "Data set",
+        list(titles),
+        format_func=titles.__getitem__,
+        key="choose_dataset",
+        persist_state="session",
         index=list(titles).index(_first_dataset()),
-    )  # fmt: skip
+    )
     data_dir = ""
     if dataset == "folder":
         data_dir = st.text_input(
@@ -46,7 +42,7 @@ def choose_data(base: TrainConfig) -> TrainConfig:
         raise NextStep
     config = base.changed(dataset=dataset, data_dir=data_dir)
     known = data.list_classes(dataset, data_dir)
-    fitting = data.fit_classes(config).classes
+    fitting = data.select_classes(config).classes
     beforehand = MANY_CLASSES if dataset == "folder" else max(CHOSEN_BEFOREHAND, len(base.classes))
     classes = st.multiselect(
         "Classes", known, default=fitting[:beforehand], key=f"choose_classes_{dataset}_{data_dir}",
@@ -57,7 +53,7 @@ def choose_data(base: TrainConfig) -> TrainConfig:
 
 def offer_download(dataset: Dataset) -> None:
     """Says that a set is not here and downloads it when asked to, with a bar; the page goes on without it."""
-    title, megabytes = DATASET_TITLES[dataset], data.download_bytes(dataset) / 1e6
+    title, megabytes = DATASETS[dataset].title, DATASETS[dataset].download_bytes / 1e6
     st.info(f"{title} is not on this machine yet. Download it, or choose the drawn shapes or a folder of images.")
     if st.button(
         f"Download {title} ({megabytes:.0f} MB)", key=f"choose_download_{dataset}", icon=":material/download:"
@@ -103,5 +99,5 @@ def setting_widget(one: Setting, value: Any, start: str) -> Any:
     return st.number_input(label, float(lowest), float(one.maximum or 0), float(value), step, "%g", **common)
 
 
-def _first_dataset() -> str:
+def _first_dataset() -> Dataset:
     return "cifar10" if data.is_present("cifar10") else "shapes"

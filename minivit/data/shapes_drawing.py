@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minivit.config import SHAPES_CLASSES
 from minivit.errors import DataError
 
 Array = np.ndarray
@@ -83,7 +84,7 @@ OUTLINES: dict[str, Outline] = {
     "arrow": _polygon((0, 1), (0.8, 0.1), (0.28, 0.1), (0.28, -1), (-0.28, -1), (-0.28, 0.1), (-0.8, 0.1)),
     "hourglass": _polygon((0.85, 1), (0.22, 0), (0.85, -1), (-0.85, -1), (-0.22, 0), (-0.85, 1)),
 }
-CLASSES: tuple[str, ...] = tuple(OUTLINES)
+assert tuple(OUTLINES) == SHAPES_CLASSES
 
 
 def draw(
@@ -91,7 +92,7 @@ def draw(
     *,
     seed: int = 0,
     img_size: int = 32,
-    classes: Sequence[str] = CLASSES,
+    classes: Sequence[str] = SHAPES_CLASSES,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images uint8 (N, 3, H, W), labels int64 (N,) = index into `classes`, masks bool (N, H, W) of the shape.
@@ -99,7 +100,7 @@ def draw(
     N = num_per_class · len(classes). Classes alternate: image i is number i // len(classes) of its class, so every
     beginning is balanced and more images only append. An image depends on `seed`, the name of its class, its number
     within the class and `img_size`, on nothing else. `progress(done, N)` is called after every chunk. Raises
-    `DataError` for classes that are not in `CLASSES` or named twice, and for counts or seeds that cannot be.
+    `DataError` for classes that are not in `SHAPES_CLASSES` or named twice, and for counts or seeds that cannot be.
     """
     _check(num_per_class, seed, classes)
     images = np.empty((num_per_class, len(classes), 3, img_size, img_size), np.uint8)
@@ -124,10 +125,10 @@ def _check(num_per_class: int, seed: int, classes: Sequence[str]) -> None:
     if seed < 0:
         raise DataError(f"seed is {seed}; choose 0 or a larger whole number.")
     if not classes:
-        raise DataError(f"No shape class was chosen; choose some of {', '.join(CLASSES)}.")
+        raise DataError(f"No shape class was chosen; choose some of {', '.join(SHAPES_CLASSES)}.")
     for name in classes:
         if name not in OUTLINES:
-            raise DataError(f"There is no shape class {name!r}; choose from {', '.join(CLASSES)}.")
+            raise DataError(f"There is no shape class {name!r}; choose from {', '.join(SHAPES_CLASSES)}.")
         if list(classes).count(name) > 1:
             raise DataError(f"The shape class {name!r} was chosen twice; name every class once.")
 

@@ -1,0 +1,42 @@
+"""The reader of each data set; its facts are in `minivit.config.datasets`."""
+
+from pathlib import Path
+from typing import Protocol
+
+from minivit.config import DATASETS, Dataset, TrainConfig
+from minivit.data import folder, shapes
+from minivit.data.image_set import ImageRequest, ImageSet, Progress
+from minivit.data.torchvision import FashionMNISTReader, SVHNReader, TorchvisionReader
+from minivit.errors import DataError
+
+
+class Reader(Protocol):
+    """What `minivit.data` needs of a data set; every method raises DataError."""
+
+    def list_classes(self, data_dir: str | Path) -> tuple[str, ...]:
+        """The classes in data-set order, without reading an image."""
+
+    def is_present(self, data_dir: str | Path) -> bool:
+        """Whether the images can be read without a download, judged by file names alone."""
+
+    def check(self, config: TrainConfig) -> None:
+        """DataError if the images of `config` are missing; none is read."""
+
+    def read(self, request: ImageRequest, progress: Progress | None) -> ImageSet:
+        """The images in data-set order; size and channels are the set's own where it has its own."""
+
+
+DOWNLOADS = {
+    "cifar10": TorchvisionReader("cifar10", "CIFAR10"),
+    "cifar100": TorchvisionReader("cifar100", "CIFAR100"),
+    "fashion_mnist": FashionMNISTReader("fashion_mnist", "FashionMNIST"),
+    "svhn": SVHNReader("svhn", "SVHN"),
+}
+READERS: dict[str, Reader] = {**DOWNLOADS, "folder": folder, "shapes": shapes}
+
+
+def find_reader(dataset: Dataset) -> Reader:
+    """The reader of a data set; DataError for an unknown name."""
+    if dataset not in READERS:
+        raise DataError(f"There is no data set {dataset!r}. Choose from {', '.join(DATASETS)}.")
+    return READERS[dataset]
