@@ -283,7 +283,8 @@ class TrainConfig(Settings):
         Another data set brings its own image size, channels and classes unless they are named too.
         Raises ConfigError where the result cannot be.
         """
-        if (info := DATASETS.get(updates.get("dataset", self.dataset))) and updates.get("dataset") != self.dataset:
+        dataset = updates.get("dataset", self.dataset)
+        if dataset != self.dataset and (info := DATASETS.get(dataset)):
             updates = {"img_size": info.img_size, "in_chans": info.in_chans, **updates}
         values = self.model_dump()
         for name, value in updates.items():

@@ -78,6 +78,7 @@ def test_another_data_set_brings_its_own_image_size_unless_one_is_named():
     assert preset("article").changed(dataset="fashion_mnist").model.img_size == 28
     assert preset("article").changed(dataset="fashion_mnist").model.in_chans == 1
     assert preset("article").changed(dataset="fashion_mnist", img_size=32).model.img_size == 32
+    assert preset("article").changed(img_size=64).changed(epochs=2).model.img_size == 64
 
 
 @given(patch=st.integers(1, 40), size=st.integers(8, 128))
