@@ -1,11 +1,12 @@
-"""Home: what MiniViT is, the runs there are, and one click to a first one. `streamlit run dashboard.py`"""
+"""Home: what MiniViT is, the runs there are, and a first run in one click. `streamlit run dashboard.py`"""
 
 import streamlit as st
 
 from minivit import data
 from minivit.config import preset
 from minivit.runs import list_runs
-from pages.parts.runs.cards import run_cards, start
+from pages.parts.runs.cards import run_cards
+from pages.parts.runs.status import start_run
 from pages.parts.settings.form import offer_download
 from pages.parts.shell.frame import fragment, frame, show_errors
 
@@ -14,22 +15,13 @@ with frame(
     "Train a small Vision Transformer in the browser and see what it attends to: image by image, head by head, "
     "untrained against trained. Start with one click, or open a run below.",
 ):
-    article = preset("article")
+    config = preset("article")
     if data.is_present("cifar10"):
-        if st.button(
-            "Train the article's experiment on CIFAR-10",
-            type="primary",
-            icon=":material/play_arrow:",
-        ):
-            start(article)
+        if st.button("Train the article baseline on CIFAR-10", type="primary", icon=":material/play_arrow:"):
+            start_run(config)
     else:
-        drawn = article.changed(dataset="shapes", classes=data.list_classes("shapes")[:4], epochs=30)
-        if st.button(
-            "Train the article's model on drawn shapes",
-            type="primary",
-            icon=":material/play_arrow:",
-        ):
-            start(drawn)
+        if st.button("Train the article baseline on synthetic shapes", type="primary", icon=":material/play_arrow:"):
+            start_run(config.changed(dataset="shapes", classes=data.list_classes("shapes")[:4], epochs=30))
         with show_errors():
             offer_download("cifar10")
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from minivit.model import num_parameters
-from pages.parts.runs.cards import start
+from pages.parts.runs.status import start_run
 from pages.parts.settings.form import choose_data, choose_preset, choose_settings
 from pages.parts.shell import cache
 from pages.parts.shell.frame import frame, show_errors, side_by_side
@@ -11,7 +11,7 @@ from pages.parts.train.live import live_run, shown_run
 from pages.parts.train.time_estimate import size_and_time
 
 with frame(
-    "Train", "Choose images and settings, start, and watch the model learn; everything keeps running without you."
+    "Train", "Choose images and settings, start, and watch the model learn; training continues if you close this page."
 ):
     form, live = side_by_side(pictures=2.6)
     with form, show_errors():
@@ -23,7 +23,7 @@ with frame(
             with size_and_start:
                 size = f"**{num_parameters(config.model):,}** parameters · **{len(train_set):,}** images to train on ·"
                 size_and_time(size, config, len(train_set), len(test_set))
-            if size_and_start.button("Train this model", type="primary", icon=":material/play_arrow:", width="stretch"):
-                start(config)
+            if size_and_start.button("Start training", type="primary", icon=":material/play_arrow:", width="stretch"):
+                start_run(config)
     with live, show_errors():
         live_run(shown_run())

@@ -63,7 +63,7 @@ def swept_runs(trained: Run) -> list[Run]:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that a page gave to a worker; no process is started."""
     given: list[Run] = []
-    monkeypatch.setattr("pages.parts.runs.cards.start_worker", given.append)
+    monkeypatch.setattr("pages.parts.runs.status.start_worker", given.append)
     return given
 
 

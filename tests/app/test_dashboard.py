@@ -14,7 +14,7 @@ from tests.app.conftest import Open, button, errors, labels
 def test_one_click_trains_the_article_s_model_on_drawn_shapes(open_page: Open, started: list[Run]) -> None:
     page = open_page()
     assert any(text.value.startswith("None yet.") for text in page.markdown)
-    button(page, "Train the article's model on drawn shapes").click().run()
+    button(page, "Train the article baseline on synthetic shapes").click().run()
     (run,) = started
     assert run.config.dataset == "shapes"
     assert run.config.model == preset("article").model
@@ -29,8 +29,8 @@ def test_one_click_trains_the_article_s_experiment_where_cifar_10_is(
     monkeypatch.setattr(data, "check", lambda config: None)
     page = open_page()
     assert not [label for label in labels(page) if "shapes" in label or "Download" in label]
-    monkeypatch.setattr("pages.parts.runs.cards.go", lambda page, run: None)  # its page would load CIFAR-10
-    button(page, "Train the article's experiment on CIFAR-10").click().run()
+    monkeypatch.setattr("pages.parts.runs.status.go", lambda page, run: None)  # its page would load CIFAR-10
+    button(page, "Train the article baseline on CIFAR-10").click().run()
     assert [run.config for run in started] == [preset("article")]
 
 
@@ -42,7 +42,7 @@ def test_a_download_that_fails_says_what_else_there_is(open_page: Open, monkeypa
     monkeypatch.setattr(data, "download", download)
     button(page, "Download CIFAR-10 (170 MB)").click().run()
     assert errors(page) == ["CIFAR-10 cannot be downloaded. Choose 'shapes'."]
-    assert button(page, "Train the article's model on drawn shapes")
+    assert button(page, "Train the article baseline on synthetic shapes")
 
 
 def test_a_run_stands_as_a_card_with_its_state_accuracy_and_links(open_page: Open, trained: Run) -> None:

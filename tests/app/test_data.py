@@ -70,7 +70,7 @@ def test_folders_that_cannot_be_are_told_and_can_be_mended_right_there(
             widget(page, "text_input", "Folder").set_value(str(path)).run()
             (said,) = errors(page)
             assert sentence is None or said == sentence
-            assert not [one.label for one in page.button if one.label == "Train this model"]
+            assert not [one.label for one in page.button if one.label == "Start training"]
         widget(page, "text_input", "Folder").set_value(f"  {good} ").run()
         assert not errors(page)
 

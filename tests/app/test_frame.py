@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from minivit.runs import Run, default_runs_dir
-from tests.app.conftest import Open, errors, labels
+from tests.app.conftest import Open, errors, labels, widget
 
 OF_A_RUN = ("predictions", "attention", "compare", "anatomy")
 NEXT = dict.fromkeys((*OF_A_RUN, "runs"), "There are no runs yet.") | {
@@ -57,7 +57,7 @@ def test_a_link_to_a_run_that_is_not_there_says_so_and_shows_no_other(
 @pytest.mark.parametrize("name", [*OF_A_RUN, "train"])
 def test_a_link_to_a_run_that_is_gone_offers_the_others(open_page: Open, trained: Run, name: str) -> None:
     page = open_page(name, run="20200101-000000-gone")
-    picker = next(box for box in page.selectbox if box.label in ("Run", "Shown run"))
+    picker = widget(page, "selectbox", "Run")
     assert picker.value is None
     picker.select(trained.id).run()
     assert page.query_params["run"] == trained.id
@@ -70,7 +70,7 @@ def test_another_run_picked_is_another_run_everywhere_on_the_page(open_page: Ope
     shutil.copytree(trained.path, older)
     page = open_page(name)
     assert page.query_params["run"] == trained.id  # the newest
-    next(box for box in page.selectbox if box.label in ("Run", "Shown run")).select(older.name).run()
+    widget(page, "selectbox", "Run").select(older.name).run()
     assert page.query_params["run"] == older.name
     assert {link.proto.query_string for link in page.sidebar.get("page_link")} == {f"run={older.name}"}
 

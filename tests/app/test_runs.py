@@ -78,14 +78,14 @@ def test_a_model_of_timms_is_opened_from_the_form_or_refused_in_words(
     open_page: Open, image_folder: Path, tmp_path: Path
 ) -> None:
     page = open_page("runs")
-    widget(page, "text_input", "File of weights").set_value(str(tmp_path / "nowhere.safetensors"))
-    widget(page, "text_input", "Folder of images").set_value(str(image_folder))
-    button(page, "Open this model").click().run()
+    widget(page, "text_input", "Weights file").set_value(str(tmp_path / "nowhere.safetensors"))
+    widget(page, "text_input", "Image folder").set_value(str(image_folder))
+    button(page, "Import this model").click().run()
     assert "nowhere.safetensors cannot be read" in errors(page)[0]
     theirs = VisionTransformer(img_size=32, patch_size=8, embed_dim=64, depth=1, num_heads=1, num_classes=3)
     save_file(theirs.state_dict(), tmp_path / "vit.safetensors")
-    widget(page, "text_input", "File of weights").set_value(str(tmp_path / "vit.safetensors"))
-    button(page, "Open this model").click().run()
+    widget(page, "text_input", "Weights file").set_value(str(tmp_path / "vit.safetensors"))
+    button(page, "Import this model").click().run()
     (run,) = list_runs()
     assert run.config.imported and run.name == "vit"
     assert not errors(page)
@@ -96,10 +96,10 @@ def test_a_sweep_is_one_line_that_opens_and_folds(open_page: Open, trained: Run,
     table = page.dataframe[0].value
     assert table["run"].tolist()[1] == "sweep of lr, num_heads, 01 Jan 00:00:00 · 3 runs"
     assert table["test accuracy"].tolist()[1] == 0.9 and len(table) == 2
-    button(page, "Its 3 runs one by one").click().run()
+    button(page, "List its 3 runs").click().run()
     assert page.query_params["sweep"] == swept_runs[0].sweep
     assert page.dataframe[0].value["folder"].tolist() == [str(run.path) for run in (trained, *swept_runs)]
-    button(tick(page, 2, deleting=False), "Its runs in one line").click().run()
+    button(tick(page, 2, deleting=False), "Group its runs").click().run()
     assert len(page.dataframe[0].value) == 2
 
 

@@ -14,7 +14,7 @@ from minivit.model import num_parameters
 from minivit.runs import Run, list_runs
 from tests.app.conftest import Open, button, errors, labels, live, widget
 
-START = "Train this model"
+START = "Start training"
 
 # A value unlike the preset's for every setting that has a widget.
 CHANGED: dict[str, Any] = {

@@ -31,11 +31,11 @@ def journey_run(machine: Server, browser: Browser, pictures: Path) -> Run:
     with watched(page):
         machine.open(page)
         expect(page.get_by_text("None yet.")).to_be_visible()
-        expect(page.get_by_role("button", name="Train the article's model on drawn shapes")).to_be_visible()
+        expect(page.get_by_role("button", name="Train the article baseline on synthetic shapes")).to_be_visible()
         page.get_by_role("region", name="Sidebar").get_by_role("link", name="Train").click()
         fill_in_the_form(page, pictures)
         assert machine.all_runs() == []  # choosing starts nothing
-        page.get_by_role("button", name="Train this model").click()
+        page.get_by_role("button", name="Start training").click()
         expect(page).to_have_url(re.compile(r"train\?run=\d{8}-\d{6}-star-circle-cross$"))
         watch_it_grow(page)
     page.close()

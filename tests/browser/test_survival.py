@@ -40,7 +40,7 @@ def start(page: Page, server: Server, pictures: Path, epochs: int, threads: int 
         box.press("Enter")
         settle(page)
     older = page.url
-    page.get_by_role("button", name="Train this model").click()
+    page.get_by_role("button", name="Start training").click()
     expect(page).not_to_have_url(older)
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     run = server.all_runs()[0]

@@ -21,7 +21,7 @@ from minivit.sweep import (
     variable,
     without_password,
 )
-from pages.parts.runs.cards import run_links
+from pages.parts.runs.status import run_links
 from pages.parts.settings.form import setting_widget
 from pages.parts.shell.url import bind_to_url, go, param
 from pages.parts.shell.wording import escape_markdown

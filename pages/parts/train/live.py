@@ -17,7 +17,7 @@ from minivit.errors import MiniViTError
 from minivit.runs import Checkpoint, Phase, Run, State, list_runs
 from pages.parts.components.live_curves import live_curves, to_send
 from pages.parts.components.maps import maps_data
-from pages.parts.runs.cards import run_buttons, run_links, state_badge
+from pages.parts.runs.status import run_buttons, run_links, state_badge
 from pages.parts.shell import cache
 from pages.parts.shell.frame import fragment
 from pages.parts.shell.pickers import pick_run
@@ -35,7 +35,7 @@ def shown_run() -> Run:
     if not list_runs() and not param("run"):
         st.info("The curves of the run appear here once you train a model.")
         st.stop()
-    return pick_run("Shown run")
+    return pick_run()
 
 
 def live_run(run: Run) -> None:

@@ -1,0 +1,58 @@
+"""A run's phase as a badge, its buttons, its links, and how a new one is started."""
+
+from typing import Literal
+
+import streamlit as st
+
+from minivit import data
+from minivit.config import TrainConfig
+from minivit.machine import pick_device
+from minivit.runs import Run, State
+from minivit.worker import start_worker
+from pages.parts.shell.url import go
+
+BADGE_COLORS: dict[str, Literal["green", "red", "violet"]] = {
+    "done": "green",
+    "failed": "red",
+    "training": "violet",
+    "loading": "violet",
+}
+BADGE_ICONS = {"done": "check", "failed": "error", "paused": "pause", "stopped": "stop", "queued": "hourglass_empty"}
+LINKS = {"train": "Curves", "predictions": "Predictions", "attention": "Attention", "compare": "Compare"}
+
+
+def start_run(config: TrainConfig) -> None:
+    """Starts a worker for a new run of `config` and opens its live page."""
+    data.check(config)
+    pick_device(config.device, needed=config.devices)
+    run = Run.create(config)
+    start_worker(run)
+    go("train", run=run.id)
+
+
+def state_badge(state: State) -> None:
+    """The phase in color, with an icon."""
+    icon = BADGE_ICONS.get(state.phase, "model_training")
+    st.badge(state.phase, color=BADGE_COLORS.get(state.phase, "gray"), icon=f":material/{icon}:")
+
+
+def run_links(run: Run) -> None:
+    """Links to the pages of one run."""
+    with st.container(horizontal=True, gap="small"):
+        for path, name in LINKS.items():
+            st.page_link(f"pages/{path}.py", label=name, query_params={"run": run.id})
+
+
+def run_buttons(run: Run, state: State) -> None:
+    """The commands that a run in this state accepts."""
+    with st.container(horizontal=True):
+        if state.active:
+            if st.button("Pause", key="runs_pause", icon=":material/pause:"):
+                run.request("pause")
+            if st.button("Stop", key="runs_stop", icon=":material/stop:"):
+                run.request("stop")
+        elif state.phase != "done" and st.button(
+            "Resume", key="runs_resume", icon=":material/play_arrow:", type="primary"
+        ):
+            start_worker(run)
+            st.rerun()
