@@ -1,23 +1,23 @@
-"""What a person can cause, as exceptions whose message is one sentence to show them.
+"""The user's mistakes as exceptions, each with one sentence to show.
 
     MiniViTError
-    ├── ConfigError     a setting, or a pair of settings, that cannot be
+    ├── ConfigError     an invalid setting, or settings that do not go together
     ├── DataError       images that are missing, unreadable or too few
-    ├── RunError        a run folder that is gone, broken or in another phase than asked for
-    ├── TrainingError   a training that cannot go on
-    └── SweepError      a study that cannot be opened, shared or gone on with
+    ├── RunError        a run folder that is missing, damaged or in the wrong phase
+    ├── TrainingError   a training run that cannot continue
+    └── SweepError      a study that cannot be opened, shared or continued
 
-A message says what, which value, and what to do next. Pages and the command line catch `MiniViTError`
-and nothing wider; our own mistakes stay assertions and tracebacks.
+A message says what is wrong, the value, and what to do. Pages and the command line catch `MiniViTError` and nothing
+wider; our own mistakes stay assertions and tracebacks.
 """
 
 
 class MiniViTError(Exception):
-    """Base of all errors that a person can cause and mend."""
+    """Base of all errors that a user can cause and correct."""
 
 
 class ConfigError(MiniViTError):
-    """A setting, or a pair of settings, that cannot be."""
+    """An invalid setting, or settings that do not go together."""
 
 
 class DataError(MiniViTError):
@@ -25,12 +25,12 @@ class DataError(MiniViTError):
 
 
 class RunError(MiniViTError):
-    """A run folder that is gone, broken, or in another phase than asked for."""
+    """A run folder that is missing, damaged or in the wrong phase."""
 
 
 class TrainingError(MiniViTError):
-    """A training that cannot go on, such as a loss that is no longer a number."""
+    """A training run that cannot continue, such as one whose loss is not finite."""
 
 
 class SweepError(MiniViTError):
-    """A study that cannot be opened, shared or gone on with."""
+    """A study that cannot be opened, shared or continued."""

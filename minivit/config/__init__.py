@@ -1,17 +1,7 @@
-"""Every setting once, for the form, the command line and `config.json`; presets."""
+"""Every setting once, for the form, the command line and `config.json`; facts of the data sets; presets."""
 
 from minivit.config.datasets import CIFAR10_CLASSES, DATASETS, SHAPES_CLASSES, Dataset, DatasetInfo
-from minivit.config.settings import (
-    ARTICLE_CLASSES,
-    PRESETS,
-    SCHEMA_VERSION,
-    Setting,
-    Settings,
-    TrainConfig,
-    ViTConfig,
-    describe,
-    fit_setting,
-    preset,
-    setting,
-    settings,
-)
+from minivit.config.fields import Setting, Settings, describe, setting
+from minivit.config.presets import PRESETS, preset
+from minivit.config.train import ARTICLE_CLASSES, SCHEMA_VERSION, TrainConfig, settings, validate
+from minivit.config.vit import ViTConfig

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from minivit.config import Setting, Settings, TrainConfig, describe, fit_setting, setting, settings
+from minivit.config import Setting, Settings, TrainConfig, describe, setting, settings, validate
 from minivit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Vary(Settings):
     @field_validator("values")
     @classmethod
     def _validate_values(cls, values: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
-        valid = tuple(fit_setting(info.data["name"], value) for value in values)
+        valid = tuple(validate(info.data["name"], value) for value in values)
         if len(set(valid)) < len(valid):
             raise ConfigError(f"A value of {info.data['name']} is listed twice in {', '.join(map(str, values))}.")
         return valid
@@ -62,7 +62,7 @@ class Vary(Settings):
         if self.log and self.low <= 0:
             raise ConfigError(f"The logarithmic range of {self.name} starts at {self.low:g}. Let it start above 0.")
         for end in (self.low, self.high):
-            fit_setting(self.name, end)
+            validate(self.name, end)
 
     @property
     def kind(self) -> Any:

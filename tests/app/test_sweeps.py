@@ -73,7 +73,7 @@ def test_a_finished_sweep_shows_its_trials_both_figures_and_its_best_run(open_pa
     assert len(page.get("plotly_chart")) == 2
     table = page.dataframe[0].value
     assert list(table["state"]) == ["done", "done", "pruned", "pruned"]
-    assert table["why"][2].startswith("3 heads do not divide an embed dim of 16.")
+    assert table["why"][2].startswith("3 heads do not divide an embedding dimension of 16.")
     assert not {"Stop", "Resume"} & set(labels(page))
 
 

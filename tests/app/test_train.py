@@ -126,10 +126,11 @@ def test_what_cannot_be_timed_is_told_each_time(
     ("name", "value", "sentence"),
     [
         ("patch_size", 5, "A patch size of 5 px does not divide the image size of 32 px. Choose one of 2, 4, 8, 16."),
-        ("num_heads", 3, "3 heads do not divide an embed dim of 64. Choose one of 1, 2, 4, 8, 16, 32 heads, or another "
-         "embed dim."),
+        ("num_heads", 3, "3 heads do not divide an embedding dimension of 64. Choose one of 1, 2, 4, 8, 16, 32 "
+         "heads, or another embedding dimension."),
         ("warmup_epochs", 500.0, "A warm-up of 500 epochs is longer than the run of 100. Shorten it."),
-        ("embed_dim", 5, "Sine positions need an even embed dim, and it is 5. Choose 6, or learned positions."),
+        ("embed_dim", 5, "A sine position embedding needs an even embedding dimension, not 5. "
+         "Choose 6, or a learned position embedding."),
         ("in_chans", 2, "Images have 1 channel (grayscale) or 3 (RGB), not 2. Choose 1 or 3."),
         ("split", "official", "{folder} has no test part. Choose the split 'article', which holds out a share of the "
          "train part, or sort the images into train/<class> and test/<class>."),
@@ -157,8 +158,8 @@ def test_fewer_than_two_classes_start_nothing(
 ) -> None:
     page = on_folder(open_page("train"), image_folder)
     widget(page, "multiselect", "Classes").set_value(classes).run()
-    chosen = f"only {classes[0]!r} is chosen" if classes else "none is chosen"
-    assert errors(page) == [f"A classifier needs at least 2 classes, and {chosen}. Choose another one too."]
+    chosen = f"only {classes[0]!r} is selected" if classes else "none is selected"
+    assert errors(page) == [f"A classifier needs at least 2 classes, and {chosen}. Select at least two classes."]
     assert START not in labels(page)
     widget(page, "multiselect", "Classes").set_value(["star", "cross"]).run()
     assert not errors(page)

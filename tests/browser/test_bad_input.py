@@ -59,12 +59,14 @@ def test_settings_that_cannot_be_are_refused_by_value_and_mended_right_there(pag
     expect_sentence(page, "A patch size of 5 px does not divide the image size of 32 px. Choose one of 2, 4, 8, 16.")
     fill(page, "spinbutton", "Patch size", 8)
     fill(page, "spinbutton", "Heads", 3)
-    expect_sentence(page, "3 heads do not divide an embed dim of 64. Choose one of 1, 2, 4, 8, 16, 32 heads")
+    expect_sentence(page, "3 heads do not divide an embedding dimension of 64. Choose one of 1, 2, 4, 8, 16, 32 heads")
     fill(page, "spinbutton", "Heads", 4)
     expect(page.get_by_role("button", name="Start training")).to_be_visible()
     for name in ("square", "triangle", "star"):
         page.get_by_role("button", name=f"Remove {name}").click()
-    expect_sentence(page, "A classifier needs at least 2 classes, and only 'circle' is chosen. Choose another one too.")
+    expect_sentence(
+        page, "A classifier needs at least 2 classes, and only 'circle' is selected. Select at least two classes."
+    )
     choose(page, "Classes", "heart")
     page.keyboard.press("Escape")  # the list of classes stays open for more
     expect(page.get_by_role("button", name="Start training")).to_be_visible()

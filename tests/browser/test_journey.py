@@ -52,7 +52,7 @@ def fill_in_the_form(page: Page, pictures: Path) -> None:
     chosen = page.get_by_role("group", name="Selected values").get_by_role("button")
     expect(chosen).to_have_count(3)
     page.get_by_role("button", name="Clear all").click()
-    expect(page.get_by_role("alert")).to_contain_text("A classifier needs at least 2 classes, and none is chosen.")
+    expect(page.get_by_role("alert")).to_contain_text("A classifier needs at least 2 classes, and none is selected.")
     for name in ("star", "circle", "cross"):  # not the folder's order
         choose(page, "Classes", name)
     page.get_by_text("Training", exact=True).click()

@@ -47,7 +47,7 @@ def test_every_setting_has_what_a_form_needs_to_explain_it():
         ({"epochs": 0}, ["Epochs", "0", "greater than or equal to 1"]),
         ({"lr": -1.0}, ["Learning rate", "-1.0", "greater than 0"]),
         ({"lr": float("nan")}, ["Learning rate", "nan", "finite"]),
-        ({"depth": 99}, ["Depth", "99", "less than or equal to 24"]),
+        ({"depth": 99}, ["Layers", "99", "less than or equal to 24"]),
         ({"dataset": "mnist"}, ["Data set", "'mnist'", "'cifar10'"]),
         ({"warmup_epochs": 200.0}, ["200", "100"]),
         ({"colour": "red"}, ["'colour'"]),
@@ -61,7 +61,7 @@ def test_settings_that_cannot_be_are_refused_in_a_sentence_with_the_value(wrong,
 
 
 def test_building_a_model_config_directly_refuses_in_the_same_words():
-    with pytest.raises(ConfigError, match="3 heads do not divide an embed dim of 64"):
+    with pytest.raises(ConfigError, match="3 heads do not divide an embedding dimension of 64"):
         ViTConfig(num_heads=3)
 
 

@@ -222,7 +222,7 @@ def test_there_must_be_as_many_class_names_as_classes(image_folder, tmp_path):
 
 def test_sizes_beyond_the_bounds_are_refused(image_folder, tmp_path):
     model = timm_model(depth=30, embed_dim=64, num_heads=1)
-    with pytest.raises(ConfigError, match=r"Depth .* is 30"):
+    with pytest.raises(ConfigError, match=r"Layers .* is 30"):
         import_model(save(model, tmp_path / "vit.safetensors"), image_folder)
     with pytest.raises(MiniViTError):
         import_model(tmp_path / "nowhere.safetensors", image_folder)

@@ -53,7 +53,9 @@ def test_invalid_combinations_are_pruned_with_the_reason_and_the_others_trained(
     phases = {(trial.params["num_heads"], trial.params["embed_dim"]): trial for trial in sweep.trials()}
     impossible = phases.pop((3, 16))
     assert impossible.phase == "pruned" and not impossible.run_id
-    assert impossible.message.startswith("3 heads do not divide an embed dim of 16. Choose one of 1, 2, 4, 8, 16")
+    assert impossible.message.startswith(
+        "3 heads do not divide an embedding dimension of 16. Choose one of 1, 2, 4, 8, 16"
+    )
     assert {trial.phase for trial in phases.values()} == {"done"}
     assert len(list_runs()) == 3
 

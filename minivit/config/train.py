@@ -1,0 +1,234 @@
+"""The settings of a training run: `TrainConfig`, whose field `model` is the `ViTConfig`."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, create_model, field_validator, model_validator
+
+from minivit.config.datasets import DATASETS, Dataset
+from minivit.config.fields import Setting, Settings, describe, setting
+from minivit.config.vit import ViTConfig
+from minivit.errors import ConfigError
+
+SCHEMA_VERSION = 1
+ARTICLE_CLASSES = ("cat", "airplane", "frog", "truck")
+GROUPS = ("data", "model", "training", "machine")  # in the order of a form
+
+
+class TrainConfig(Settings):
+    """Everything that decides a training run; `config.json` contains nothing else."""
+
+    dataset: Dataset = setting("cifar10", "Data set", "The source of the images.", group="data")
+    data_dir: str = setting(
+        "", "Data folder", "Folder that contains the images; empty for MiniViT's own data folder.", group="data"
+    )
+    classes: tuple[str, ...] = setting(
+        ARTICLE_CLASSES,
+        "Classes",
+        "At least two; their order gives the labels 0, 1 and so on.",
+        group="data",
+        max_length=25_000,
+    )
+    images_per_class: int = setting(
+        0,
+        "Images per class",
+        "At most this many of each class, the first ones; 0 for all.",
+        group="data",
+        unit="images",
+        ge=0,
+        le=1_000_000,
+    )
+    split: Literal["article", "official"] = setting(
+        "article",
+        "Test set",
+        "'article' holds out a fixed random 20% of the train part; 'official' takes the set's own test part.",
+        group="data",
+    )
+    augment: Literal["none", "flip", "flip-crop", "rand"] = setting(
+        "none",
+        "Augmentation",
+        "Random changes to each training image, new in every epoch: flip, flip and shift, or also RandAugment.",
+        group="data",
+    )
+    mixup: float = setting(
+        0.0,
+        "Mixup",
+        "Averages pairs of training images with a weight from Beta(α, α); this is α, 0 for no Mixup.",
+        group="data",
+        ge=0,
+        le=10,
+    )
+    cutmix: float = setting(
+        0.0,
+        "CutMix",
+        "Pastes a rectangle of one training image into another, its area from Beta(α, α); this is α, 0 for no CutMix.",
+        group="data",
+        ge=0,
+        le=10,
+    )
+    normalize: bool = setting(
+        False,
+        "Normalize",
+        "Give each channel mean 0 and standard deviation 1 over the training images.",
+        group="data",
+    )
+
+    imported: bool = setting(
+        False,
+        "Imported",
+        "A model that was trained elsewhere: its head names the classes; all images of the folder are test images.",
+        group="derived",
+    )
+
+    model: ViTConfig = Field(default_factory=ViTConfig)
+
+    epochs: int = setting(
+        100, "Epochs", "Passes over the training images.", group="training", unit="epochs", ge=1, le=10_000
+    )
+    batch_size: int = setting(64, "Batch size", "Images per step.", group="training", unit="images", ge=1, le=16_384)
+    whiten: bool = setting(
+        False,
+        "Patch whitening",
+        "Trains the patch embedding on decorrelated pixels; folded into its weights after training.",
+        group="training",
+    )
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = setting(
+        "adam",
+        "Optimizer",
+        "AdamW decouples weight decay from the gradient; SGD has momentum; Muon orthogonalizes the updates.",
+        group="training",
+    )
+    lr: float = setting(1e-3, "Learning rate", "The peak value if there is a schedule.", group="training", gt=0, le=10)
+    schedule: Literal["constant", "cosine", "one-cycle"] = setting(
+        "constant", "Schedule", "How the learning rate changes from the first step to the last.", group="training"
+    )
+    warmup_epochs: float = setting(
+        0.0,
+        "Warm-up",
+        "The learning rate rises from 0 during this time; one-cycle has its own warm-up.",
+        group="training",
+        unit="epochs",
+        ge=0,
+        le=1000,
+    )
+    weight_decay: float = setting(
+        0.0, "Weight decay", "Strength of the decay of the weights towards 0.", group="training", ge=0, le=1
+    )
+    label_smoothing: float = setting(
+        0.0, "Label smoothing", "Share of the target that is spread over all classes.", group="training", ge=0, lt=1
+    )
+    grad_clip: float = setting(
+        0.0, "Gradient clipping", "Maximum norm of the gradient; 0 for no clipping.", group="training", ge=0, le=1000
+    )
+    ema: float = setting(
+        0.0,
+        "EMA decay",
+        "Decay per step of the exponential moving average of the weights, which is evaluated and saved; 0 for no "
+        "averaging.",
+        group="training",
+        ge=0,
+        lt=1,
+    )
+    seed: int = setting(
+        0, "Seed", "The same seed on the same machine gives the same run.", group="training", ge=0, le=2**31 - 1
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting(
+        "auto", "Device", "'auto' takes a GPU if there is one.", group="machine"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = setting(
+        "auto", "Precision", "'auto' takes bf16 on a GPU that supports it well, and fp32 elsewhere.", group="machine"
+    )
+    compile: Literal["auto", "on", "off"] = setting(
+        "auto",
+        "torch.compile",
+        "Compiling takes about a minute and makes each step faster; 'auto' compiles if that pays off over the run.",
+        group="machine",
+    )
+    devices: int = setting(
+        1,
+        "Devices",
+        "Processes that train together, each on its own GPU or its share of the CPU cores.",
+        group="machine",
+        ge=1,
+        le=64,
+    )
+    threads: int = setting(
+        0,
+        "CPU threads",
+        "Threads per device; 0 chooses by the size of the model: tiny models are fastest on one.",
+        group="machine",
+        unit="threads",
+        ge=0,
+        le=256,
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _make_absolute(cls, data_dir: str) -> str:
+        """A run may be resumed from another working directory."""
+        return str(Path(os.path.expanduser(data_dir)).absolute()) if data_dir else ""  # noqa: PTH111, it never raises
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count_classes(cls, data: Any) -> Any:
+        """`model.num_classes` is the number of selected classes, whatever was given."""
+        if not isinstance(data, Mapping):
+            return data
+        classes = data.get("classes", ARTICLE_CLASSES)
+        model = data.get("model", {})
+        model = model.model_dump() if isinstance(model, ViTConfig) else model
+        if isinstance(model, Mapping) and isinstance(classes, list | tuple) and len(classes) >= 2:
+            data = {**data, "model": {**model, "num_classes": len(classes)}}
+        return data
+
+    @model_validator(mode="after")
+    def _validate(self) -> Self:
+        if len(self.classes) < 2:
+            selected = f"only {self.classes[0]!r} is selected" if self.classes else "none is selected"
+            raise ConfigError(f"A classifier needs at least 2 classes, and {selected}. Select at least two classes.")
+        repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        if repeated:
+            raise ConfigError(f"The class {repeated[0]!r} is selected twice. Name each class once.")
+        if self.whiten and self.model.stem != "patch":
+            raise ConfigError(
+                "Patch whitening needs the stem 'patch', and the stem is 'conv'. Choose the stem 'patch', or turn "
+                "patch whitening off."
+            )
+        if self.warmup_epochs > self.epochs:
+            raise ConfigError(
+                f"A warm-up of {self.warmup_epochs:g} epochs is longer than the run of {self.epochs}. Shorten it."
+            )
+        return self
+
+    def changed(self, **updates: Any) -> Self:
+        """A copy with some settings replaced; those of `ViTConfig` are given by name like the others.
+
+        Another data set brings its own image size and channels unless they are given too. Raises ConfigError for an
+        invalid result.
+        """
+        dataset = updates.get("dataset", self.dataset)
+        if dataset != self.dataset and (info := DATASETS.get(dataset)):
+            updates = {"img_size": info.img_size, "in_chans": info.in_chans, **updates}
+        values = self.model_dump()
+        for name, value in updates.items():
+            (values["model"] if name in ViTConfig.model_fields else values)[name] = value
+        return type(self).model_validate(values)
+
+
+FIELDS = {**TrainConfig.model_fields, **ViTConfig.model_fields}
+
+
+def settings(*groups: str) -> Iterator[Setting]:
+    """The settings that a user chooses, group by group; only those of `groups` if any are given."""
+    described = [describe(name, field) for name, field in FIELDS.items() if name != "model"]
+    for group in groups or GROUPS:
+        yield from (setting for setting in described if setting.group == group)
+
+
+def validate(name: str, value: Any) -> Any:
+    """`value` converted to the type of the setting `name`; ConfigError if it is out of bounds."""
+    field = FIELDS[name]
+    model = create_model(name, __base__=Settings, **{name: (field.annotation, field)})  # type: ignore[call-overload]
+    return getattr(model.model_validate({name: value}), name)

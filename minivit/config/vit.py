@@ -1,0 +1,113 @@
+"""The settings of the model."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from minivit.config.fields import Settings, setting
+from minivit.errors import ConfigError
+
+
+class ViTConfig(Settings):
+    """Shape of one Vision Transformer. Names are timm's."""
+
+    img_size: int = setting(
+        32, "Image size", "Images are resized to this many pixels a side.", group="data", unit="px", ge=8, le=512
+    )
+    in_chans: int = setting(
+        3, "Channels", "3 for RGB, 1 for grayscale; images are converted to it.", group="data", ge=1, le=16
+    )
+    num_classes: int = setting(
+        4, "Number of classes", "Follows from the selected classes.", group="derived", ge=2, le=25_000
+    )
+    patch_size: int = setting(
+        4,
+        "Patch size",
+        "Side of one square patch; it must divide the image size.",
+        group="model",
+        unit="px",
+        ge=1,
+        le=128,
+    )
+    stem: Literal["patch", "conv"] = setting(
+        "patch",
+        "Stem",
+        "How a patch becomes a token: by one linear layer, or by small convolutions that also see its surroundings.",
+        group="model",
+    )
+    embed_dim: int = setting(
+        64, "Embedding dimension", "Length of the vector of one token.", group="model", ge=4, le=1024
+    )
+    depth: int = setting(1, "Layers", "Transformer blocks in sequence.", group="model", unit="layers", ge=1, le=24)
+    num_heads: int = setting(
+        1, "Heads", "Attention heads per layer; they must divide the embedding dimension.", group="model", ge=1, le=32
+    )
+    mlp_ratio: float = setting(
+        1.0,
+        "MLP ratio",
+        "Width of the MLP's hidden layer, as a multiple of the embedding dimension.",
+        group="model",
+        ge=0.25,
+        le=8,
+    )
+    norm: Literal["post", "pre"] = setting(
+        "post",
+        "LayerNorm",
+        "'post' normalizes after each residual sum, as in the article; 'pre' before each sublayer, as in ViT.",
+        group="model",
+    )
+    pos_embed: Literal["sine", "learned"] = setting(
+        "sine", "Position embedding", "A fixed sine and cosine table, or learned with the model.", group="model"
+    )
+    act: Literal["relu", "gelu"] = setting("relu", "Activation", "Non-linearity of the MLP.", group="model")
+    drop_rate: float = setting(
+        0.0, "Dropout", "Share of activations that are set to 0 during training.", group="model", ge=0, le=0.9
+    )
+
+    @model_validator(mode="after")
+    def _validate(self) -> Self:
+        if self.img_size % self.patch_size:
+            divisors = [p for p in range(2, self.img_size) if self.img_size % p == 0]
+            raise ConfigError(
+                f"A patch size of {self.patch_size} px does not divide the image size of {self.img_size} px. "
+                f"Choose one of {', '.join(map(str, divisors)) or self.img_size}."
+            )
+        if self.stem == "conv":
+            self._validate_conv_stem()
+        if self.embed_dim % self.num_heads:
+            divisors = [h for h in range(1, 33) if self.embed_dim % h == 0]
+            raise ConfigError(
+                f"{self.num_heads} heads do not divide an embedding dimension of {self.embed_dim}. "
+                f"Choose one of {', '.join(map(str, divisors))} heads, or another embedding dimension."
+            )
+        if self.pos_embed == "sine" and self.embed_dim % 2:
+            raise ConfigError(
+                f"A sine position embedding needs an even embedding dimension, not {self.embed_dim}. "
+                f"Choose {self.embed_dim + 1}, or a learned position embedding."
+            )
+        return self
+
+    def _validate_conv_stem(self) -> None:
+        num_halvings = self.patch_size.bit_length() - 1
+        if self.patch_size != 2**num_halvings or not num_halvings:
+            raise ConfigError(
+                f"A convolutional stem halves the image, and a patch size of {self.patch_size} px is not a power of 2. "
+                "Choose 2, 4, 8 or 16 px, or the stem 'patch'."
+            )
+        divisor = 2 ** (num_halvings - 1)
+        if self.embed_dim % divisor:
+            raise ConfigError(
+                f"A convolutional stem for patches of {self.patch_size} px doubles its width {num_halvings - 1} times "
+                f"up to the embedding dimension, and {self.embed_dim} is not a multiple of {divisor}. "
+                f"Choose a multiple of {divisor}."
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of the image."""
+        return self.img_size // self.patch_size
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of one image; the number of tokens is one more, for the CLS token."""
+        return self.grid**2
