@@ -1,4 +1,4 @@
-"""What the browser painted on canvases, as arrays, and what values its colours stand for."""
+"""What the browser painted on canvases, as arrays, and what values its colors stand for."""
 
 import base64
 
@@ -34,8 +34,8 @@ def painted_maps(page: Page) -> list[np.ndarray]:
     ]
 
 
-def expect_colours(found: np.ndarray, values: np.ndarray, low: float, name: str, high: float) -> None:
-    """Colours (n, 3) are those of n values from `low` to `high`; a byte a value may move a colour by two steps."""
+def expect_colors(found: np.ndarray, values: np.ndarray, low: float, name: str, high: float) -> None:
+    """Colors (n, 3) are those of n values from `low` to `high`; a byte a value may move a color by two steps."""
     table = colormap(name)[:: -1 if name == "RdBu" else 1].astype(int)
     place = np.clip(np.round((values - low) / (high - low) * 255), 0, 255).astype(int)
     assert len(found) == len(values)

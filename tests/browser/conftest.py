@@ -349,7 +349,7 @@ def mount(page: Page, monkeypatch: pytest.MonkeyPatch) -> Mount:
             given.update(arguments["data"])
             return Nothing()
 
-        monkeypatch.setattr(f"pages.parts.{name}.component", lambda *names: mounted)
+        monkeypatch.setattr(f"pages.parts.components.{name}.component", lambda *names: mounted)
         yield
         code = joined(name, also, "js").replace("export default function", "window.component = function")
         style = f"<style>{joined(name, also, 'css')}</style>"

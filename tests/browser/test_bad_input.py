@@ -102,7 +102,7 @@ def test_names_from_outside_are_shown_as_they_are_on_every_page(
 
 
 def expect_no_markup(page: Page) -> None:
-    """Nothing in a name has become an image, a link, bold or coloured text, code or a formula."""
+    """Nothing in a name has become an image, a link, bold or colored text, code or a formula."""
     for tag in ("img[src=x]", "a[href^='http:x']", "strong", "code", ".katex"):
         expect(page.get_by_role("main").locator(tag).filter(has_text=re.compile("^(bold|x|l|c|)$"))).to_have_count(0)
     expect(page.get_by_text("😄")).to_have_count(0)

@@ -51,7 +51,7 @@ if "curves" in show:
 if "images" in show:
     shift = 100 if st.toggle("Other images") else 0
     images = np.random.default_rng(shift).integers(0, 255, (12, 3, 32, 32), np.uint8)
-    titles = [Title(i + shift, "frog", "cat" if i % 2 else "frog", i % 2 == 0, "61 %") for i in range(11)]
+    titles = [Title(i + shift, "frog", "cat" if i % 2 else "frog", i % 2 == 0, "61%") for i in range(11)]
     titles.append(Title(11 + shift, EVIL))
     picked = gallery(images, titles, key="gallery", label="test images", selected=state.get("image"))
     if picked is not None:
@@ -166,7 +166,7 @@ def test_the_untrained_model_is_drawn_at_epoch_0(page: Page, address: str) -> No
     for name in ("loss", "accuracy"):
         curves = chart(page, name).evaluate("(plot) => plot._fullData.map((curve) => [curve.x[0], curve.y[0] > 0])")
         assert curves == [[0, False], [0, True], [0, True]]  # train has no figure there
-    expect(chart(page, "accuracy").get_by_text("chance 25 %")).to_be_visible()
+    expect(chart(page, "accuracy").get_by_text("chance 25%")).to_be_visible()
 
 
 def test_an_epoch_is_picked_by_click_and_by_keyboard(page: Page, address: str) -> None:
@@ -178,9 +178,9 @@ def test_an_epoch_is_picked_by_click_and_by_keyboard(page: Page, address: str) -
     reader = page.get_by_role("slider", name="loss by epoch")
     reader.focus()
     page.keyboard.press("Home")
-    expect(reader).to_have_attribute("aria-valuetext", "epoch 0, held-out 1.500")
+    expect(reader).to_have_attribute("aria-valuetext", "epoch 0, test 1.500")
     page.keyboard.press("ArrowRight")
-    expect(reader).to_have_attribute("aria-valuetext", "epoch 1, train 0.700, held-out 0.750")
+    expect(reader).to_have_attribute("aria-valuetext", "epoch 1, train 0.700, test 0.750")
     expect(page.get_by_text("marker 5")).to_be_visible()
     page.keyboard.press("Enter")
     expect(page.get_by_text("marker 1")).to_be_visible()
@@ -190,13 +190,13 @@ def test_an_epoch_is_picked_by_click_and_by_keyboard(page: Page, address: str) -
 
 def test_an_image_is_picked_once_by_click_and_by_keyboard(page: Page, address: str) -> None:
     opened(page, address, "images")
-    image = page.get_by_role("button", name="image 3: true frog, predicted cat, wrong, 61 %")
+    image = page.get_by_role("button", name="image 3: true frog, predicted cat, incorrect, 61%")
     expect(image).to_have_attribute("aria-pressed", "false")
     image.click()
     expect(page.get_by_text("picked images [3]")).to_be_visible()
     expect(image).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("button", name="image 4: true frog, predicted frog, right, 61 %")).to_be_focused()
+    expect(page.get_by_role("button", name="image 4: true frog, predicted frog, correct, 61%")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_text("picked images [3, 4]")).to_be_visible()
     expect(image).to_have_attribute("aria-pressed", "false")
@@ -229,7 +229,7 @@ def images_a_row(images: Locator) -> int:
 
 def test_a_cell_is_picked_and_unpicked(page: Page, address: str) -> None:
     opened(page, address, "cells")
-    cell = page.get_by_role("button", name="true cat, predicted frog: 1 of 10 (10.0 %)")
+    cell = page.get_by_role("button", name="true cat, predicted frog: 1 of 10 (10.0%)")
     cell.click()
     expect(page.get_by_text("cell (0, 1)")).to_be_visible()
     expect(cell).to_have_attribute("aria-pressed", "true")

@@ -61,7 +61,7 @@ def part():
     opened = maps(
         images, columns, key="maps", scale=(0, 0.08), uniform=1 / 50, layout=layout,
         difference=("untrained", "trained"), titles=["frog", "truck", "<img src=x onerror=alert(1)>"],
-        captions={"trained": [Caption("frog 91 %", True), Caption("<b>cat</b> 31 %", False), Caption("frog 40 %")]},
+        captions={"trained": [Caption("frog 91%", True), Caption("<b>cat</b> 31%", False), Caption("frog 40%")]},
     )
     if opened is not None:
         st.session_state.opened = opened
@@ -110,14 +110,14 @@ def test_hovering_paints_the_patch_s_own_attention_and_sends_nothing(page: Page,
     of_cls = painted(overlay(picture))
     before = len(sent)
     picture.hover(position=patch(picture, 30))
-    expect(page.get_by_text("p30 looks at", exact=True)).to_be_visible()
-    expect(page.get_by_text("CLS looks at p30: 0.")).to_be_visible()
+    expect(page.get_by_text("p30 attends to", exact=True)).to_be_visible()
+    expect(page.get_by_text("CLS attends to p30: 0.")).to_be_visible()
     assert (painted(overlay(picture)) != of_cls).any()
     page.mouse.move(5, 5)
-    expect(page.get_by_text("CLS looks at", exact=True)).to_be_visible()
+    expect(page.get_by_text("CLS attends to", exact=True)).to_be_visible()
     np.testing.assert_array_equal(painted(overlay(picture)), of_cls)
     assert before > 0 and len(sent) == before
-    expect(page.get_by_role("status").filter(has_text="looks at")).to_have_count(0)  # nor is hovering read out
+    expect(page.get_by_role("status").filter(has_text="attends to")).to_have_count(0)  # nor is hovering read out
 
 
 def test_the_numbers_are_those_of_the_attention(page: Page, inspector_app: str) -> None:
@@ -130,9 +130,9 @@ def test_the_numbers_are_those_of_the_attention(page: Page, inspector_app: str) 
     cells = page.get_by_role("cell")
     shown = np.array([float(text) for text in cells.all_inner_texts()])
     np.testing.assert_allclose(shown, attn[0, 1:], atol=0.0005 + attn[0].max() / 510)
-    page.get_by_label("Direction").select_option("is looked at by")
+    page.get_by_label("Direction").select_option("attended by")
     picture.click(position=patch(picture, 5))
-    expect(page.get_by_text("p5 is looked at by", exact=True)).to_be_visible()
+    expect(page.get_by_text("p5 attended by", exact=True)).to_be_visible()
     shown = np.array([float(text) for text in cells.all_inner_texts()])
     np.testing.assert_allclose(shown, attn[1:, 6], atol=0.0005 + attn.max() / 510)
 
@@ -151,7 +151,7 @@ def test_a_click_delivers_layer_head_and_token(page: Page, inspector_app: str) -
     expect(page.get_by_text("pick (0, 'mean', 31)")).to_be_visible()
     page.get_by_role("button", name="CLS").click()
     expect(page.get_by_text("pick (0, 'mean', 0)")).to_be_visible()
-    expect(page.get_by_role("status").filter(has_text="layer 1, mean of all heads. CLS looks at")).to_have_count(1)
+    expect(page.get_by_role("status").filter(has_text="layer 1, mean of all heads. CLS attends to")).to_have_count(1)
 
 
 def test_arrow_keys_move_over_the_patches_and_escape_goes_back_to_cls(page: Page, inspector_app: str) -> None:
@@ -159,7 +159,7 @@ def test_arrow_keys_move_over_the_patches_and_escape_goes_back_to_cls(page: Page
     picture.focus()
     for key in ("ArrowRight", "ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowUp"):
         picture.press(key)
-    expect(page.get_by_text("p2 looks at", exact=True)).to_be_visible()  # the edge holds
+    expect(page.get_by_text("p2 attends to", exact=True)).to_be_visible()  # the edge holds
     expect(page.get_by_text("pick (0, 0, 3)")).to_be_visible()
     picture.press("Escape")
     expect(page.get_by_text("pick (0, 0, 0)")).to_be_visible()
@@ -173,26 +173,26 @@ def test_quick_keys_are_not_undone_by_late_answers(page: Page, inspector_app: st
         picture.click(position=patch(picture, number))
     expect(page.get_by_text("pick (0, 0, 20)")).to_be_visible()
     picture.press("ArrowRight")
-    expect(page.get_by_text("p20 looks at", exact=True)).to_be_visible()
+    expect(page.get_by_text("p20 attends to", exact=True)).to_be_visible()
     expect(page.get_by_text("pick (0, 0, 21)")).to_be_visible()
 
 
-def test_uniform_attention_paints_one_single_quiet_colour(page: Page, inspector_app: str) -> None:
+def test_uniform_attention_paints_one_single_quiet_color(page: Page, inspector_app: str) -> None:
     picture = open_inspector(page, inspector_app, "layers=2&heads=2&even=1")
     maps = painted_maps(page)
     assert len(maps) == 2 * 4
     for pixels in [painted(overlay(picture)), *maps]:
-        colours = np.unique(pixels.reshape(-1, 4), axis=0)
-        assert len(colours) == 1
-        assert 0 < colours[0, :3].max() < 160  # a quarter up magma: neither its black nor its yellow end
-    expect(page.get_by_text("The 5 strongest patches hold 8 % of the attention")).to_be_visible()
+        colors = np.unique(pixels.reshape(-1, 4), axis=0)
+        assert len(colors) == 1
+        assert 0 < colors[0, :3].max() < 160  # a quarter up magma: neither its black nor its yellow end
+    expect(page.get_by_text("The 5 strongest patches hold 8% of the attention")).to_be_visible()
     expect(page.get_by_text("uniform 1/65 = 0.015")).to_be_visible()
 
 
 def test_own_settings_survive_new_data(page: Page, inspector_app: str) -> None:
     picture = open_inspector(page, inspector_app, "layers=1&heads=2")
-    page.get_by_label("Colours").select_option("viridis")
-    page.get_by_label("Scale").select_option("own range each")
+    page.get_by_label("Colors").select_option("viridis")
+    page.get_by_label("Scale").select_option("per-map scale")
     page.get_by_label("Overlay").fill("85")
     page.get_by_label("Grid").uncheck()
     expect(page.get_by_text("contrast exaggerated")).to_be_visible()
@@ -200,7 +200,7 @@ def test_own_settings_survive_new_data(page: Page, inspector_app: str) -> None:
     page.get_by_role("button", name="Next image").click()
     expect(page.get_by_text("image 1, pick")).to_be_visible()
     assert (painted(overlay(picture)) != before).any()
-    expect(page.get_by_label("Colours")).to_have_value("viridis")
+    expect(page.get_by_label("Colors")).to_have_value("viridis")
     expect(page.get_by_label("Scale")).to_have_value("own")
     expect(page.get_by_label("Overlay")).to_have_value("85")
     expect(page.get_by_label("Grid")).not_to_be_checked()
@@ -210,31 +210,31 @@ def test_own_settings_survive_new_data(page: Page, inspector_app: str) -> None:
 
 def test_a_click_switches_patches_off_and_on_again_where_that_is_wanted(page: Page, inspector_app: str) -> None:
     picture = open_inspector(page, inspector_app)
-    page.get_by_label("Switch patches off by clicking").check()
+    page.get_by_label("Mask patches").check()
     for number in (3, 4, 10):
         picture.click(position=patch(picture, number))
     picture.click(position=patch(picture, 4))
     expect(page.get_by_text("pick (0, 0, 0), off [4, 11]")).to_be_visible()  # and nothing is picked
-    expect(page.get_by_text("Off: p3, p10.", exact=True)).to_be_visible()
+    expect(page.get_by_text("Masked: p3, p10.", exact=True)).to_be_visible()
     alpha = painted(overlay(picture))[..., 3].reshape(-1)
     assert (alpha == 0).nonzero()[0].tolist() == [3, 10]
     picture.focus()
     picture.press("ArrowRight")  # to p0
     picture.press("Space")
     expect(page.get_by_text("pick (0, 0, 1), off [1, 4, 11]")).to_be_visible()
-    page.get_by_role("button", name="Switch all on").click()
+    page.get_by_role("button", name="Unmask all").click()
     expect(page.get_by_text("off []")).to_be_visible()
     assert (painted(overlay(picture))[..., 3] == 255).all()
-    page.get_by_label("Switch patches off by clicking").uncheck()
+    page.get_by_label("Mask patches").uncheck()
     picture.click(position=patch(picture, 7))
     expect(page.get_by_text("pick (0, 0, 8), off []")).to_be_visible()
 
 
 def test_a_signed_map_is_painted_round_0_with_its_own_legend(page: Page, inspector_app: str) -> None:
     picture = open_inspector(page, inspector_app, "signed=1")
-    colours = painted(overlay(picture)).reshape(-1, 4).astype(int)
-    assert colours[0, 2] > colours[0, 0] and colours[-1, 0] > colours[-1, 2]  # blue below 0, red above
-    assert np.ptp(colours[21, :3]) < 12  # 0 is neither
+    colors = painted(overlay(picture)).reshape(-1, 4).astype(int)
+    assert colors[0, 2] > colors[0, 0] and colors[-1, 0] > colors[-1, 2]  # blue below 0, red above
+    assert np.ptp(colors[21, :3]) < 12  # 0 is neither
     expect(page.get_by_text("−1.000", exact=True)).to_be_visible()
     expect(page.get_by_text("+1.000", exact=True)).to_have_count(2)  # the scale's end, and the strongest patch
     picture.hover(position=patch(picture, 0))
@@ -246,7 +246,7 @@ def test_a_signed_map_is_painted_round_0_with_its_own_legend(page: Page, inspect
 
 def test_a_scale_that_the_page_shares_runs_from_its_lowest_to_its_highest_value(page: Page, inspector_app: str) -> None:
     open_inspector(page, inspector_app, "layers=2&heads=2")
-    page.get_by_label("Scale").select_option("shared by the page")
+    page.get_by_label("Scale").select_option("page-wide scale")
     maps = np.stack(painted_maps(page)).astype(int)
     brightest, darkest = maps[..., :3].sum(-1).max((1, 2)), maps[..., :3].sum(-1).min((1, 2))
     assert brightest.max() == 252 + 253 + 191 and (brightest < brightest.max()).any()  # magma's two ends
@@ -261,7 +261,7 @@ def test_hovering_repaints_all_heads_at_once_and_asks_no_server(page: Page, insp
     page.on("request", lambda request: sent.append(request.url))
     before = painted_maps(page)
     picture.hover(position=patch(picture, 34))
-    expect(page.get_by_text("p34 looks at", exact=True)).to_be_visible()  # the words come with the maps
+    expect(page.get_by_text("p34 attends to", exact=True)).to_be_visible()  # the words come with the maps
     changed = [(after != one).any() for after, one in zip(painted_maps(page), before, strict=True)]
     assert len(changed) == 60 and all(changed) and sent == []
 
@@ -277,7 +277,7 @@ def test_names_from_outside_are_text(page: Page, inspector_app: str, maps_app: s
 
 def test_a_click_on_a_row_of_maps_opens_its_image(page: Page, maps_app: str) -> None:
     page.goto(maps_app)
-    row = page.get_by_role("button", name="image 2, truck; trained: <b>cat</b> 31 %, wrong")
+    row = page.get_by_role("button", name="image 2, truck; trained: <b>cat</b> 31%, incorrect")
     row.click()
     expect(page.get_by_text("run 2, opened 1")).to_be_visible()
     row.press("Enter")
@@ -293,7 +293,7 @@ def test_maps_share_one_scale_until_a_person_wants_their_own(page: Page, maps_ap
     assert len(np.unique(painted(untrained).reshape(-1, 4), axis=0)) == 1
     expect(page.get_by_text("contrast exaggerated")).not_to_be_visible()
     trained = painted(canvases.nth(4))
-    page.get_by_label("Scale").select_option("own range each")
+    page.get_by_label("Scale").select_option("per-map scale")
     expect(page.get_by_text("contrast exaggerated")).to_be_visible()
     assert (painted(canvases.nth(4)) != trained).any()
     page.get_by_label("Overlay").fill("0")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
 from pages.parts.components.inspector import Head, Reading, inspector
-from tests.browser.canvases import expect_colours, painted, painted_maps
+from tests.browser.canvases import expect_colors, painted, painted_maps
 from tests.browser.conftest import Mount
 
 TOP = 0.25
@@ -46,13 +46,13 @@ def expect_map(page: Page, number: int, values: NDArray[np.float32]) -> None:
     """The map of that number in the grid, patch by patch from the middle of its cells."""
     pixels = painted_maps(page)[number]
     middle = ((np.arange(4) + 0.5) * len(pixels) / 4).astype(int)
-    expect_colours(pixels[middle][:, middle].reshape(-1, 4)[:, :3].astype(int), values, 0, "magma", TOP)
+    expect_colors(pixels[middle][:, middle].reshape(-1, 4)[:, :3].astype(int), values, 0, "magma", TOP)
 
 
 def expect_picture(page: Page, values: NDArray[np.float32]) -> None:
     """The map over the picture."""
     overlay = page.get_by_role("application").locator("canvas").nth(1)
-    expect_colours(painted(overlay).reshape(-1, 4)[:, :3].astype(int), values, 0, "magma", TOP)
+    expect_colors(painted(overlay).reshape(-1, 4)[:, :3].astype(int), values, 0, "magma", TOP)
 
 
 @pytest.mark.parametrize("token", [0, 1, 16])
@@ -67,12 +67,12 @@ def test_every_map_is_the_row_of_the_token_in_its_layer_and_head(page: Page, dra
 
 def test_the_other_direction_shows_the_column(page: Page, draw: Draw) -> None:
     draw(head="mean", token=3)
-    page.get_by_label("Direction").select_option("is looked at by")
+    page.get_by_label("Direction").select_option("attended by")
     for number, (layer, head) in enumerate(PLACES):
         expect_map(page, number, of_head(attention(), layer, head)[1:, 3])
     expect_picture(page, attention()[0].mean(0)[1:, 3])
     received = attention()[0].mean(0)[:, 3].sum()
-    expect(page.get_by_text(f"This token receives {received:.2f} from all 17 tokens together")).to_be_visible()
+    expect(page.get_by_text(f"This token receives {received:.2f} from all 17 tokens")).to_be_visible()
 
 
 def test_a_hovered_patch_is_itself_and_said_in_numbers(page: Page, draw: Draw) -> None:
@@ -82,7 +82,7 @@ def test_a_hovered_patch_is_itself_and_said_in_numbers(page: Page, draw: Draw) -
     assert box
     picture.hover(position={"x": box["width"] * 2.5 / 4, "y": box["height"] * 1.5 / 4})  # row 2, column 3: p6, token 7
     row, of_cls = (of_head(attention(), 1, "max")[token] for token in (7, 0))
-    expect(page.get_by_text("p6 looks at", exact=True)).to_be_visible()
+    expect(page.get_by_text("p6 attends to", exact=True)).to_be_visible()
     expect_picture(page, row[1:])
     strongest = np.argsort(-row[1:])[:5]
     entries = page.get_by_role("listitem").all_inner_texts()
@@ -91,7 +91,7 @@ def test_a_hovered_patch_is_itself_and_said_in_numbers(page: Page, draw: Draw) -
     wanted = np.array([row[token] for token in [*(strongest + 1), 0]])
     np.testing.assert_allclose(numbers, np.stack([wanted, wanted * 17], 1), atol=0.06)
     np.testing.assert_allclose([value for value, _ in numbers], wanted, atol=0.003)
-    expect(page.get_by_text(f"CLS looks at p6: {of_cls[7]:.2f}")).to_be_visible()
+    expect(page.get_by_text(f"CLS attends to p6: {of_cls[7]:.2f}")).to_be_visible()
 
 
 def test_patches_that_are_off_are_clear_in_every_map(page: Page, draw: Draw) -> None:
@@ -112,7 +112,7 @@ def test_clicks_tell_the_layer_the_head_and_the_token_and_what_is_off(page: Page
     expect_sent(page, ["picked", {"layer": 0, "head": 0, "token": 16}])
     page.get_by_role("button", name="layer 2, mean of all heads").click()
     expect_sent(page, ["picked", {"layer": 1, "head": "mean", "token": 16}])
-    page.get_by_label("Switch patches off by clicking").check()
+    page.get_by_label("Mask patches").check()
     picture.click(position=last)
     expect_sent(page, ["off", [16]])
 
@@ -121,7 +121,7 @@ def expect_sent(page: Page, wanted: list[object]) -> None:
     page.wait_for_function("wanted => JSON.stringify(window.sent?.at(-1)) === JSON.stringify(wanted)", arg=wanted)
 
 
-def test_one_signed_map_says_what_speaks_for_and_against(page: Page, mount: Mount) -> None:
+def test_a_signed_map_tells_how_many_patches_increase_and_decrease_the_logit(page: Page, mount: Mount) -> None:
     values = np.linspace(-1, 0.5, 16, dtype=np.float32)
     with mount("inspector"):
         inspector(
@@ -129,11 +129,11 @@ def test_one_signed_map_says_what_speaks_for_and_against(page: Page, mount: Moun
             absolute_max=1, reading=Reading(title="Occlusion", signed=True, decimals=2),
         )  # fmt: skip
     overlay = page.get_by_role("application").locator("canvas").nth(1)
-    expect_colours(painted(overlay).reshape(-1, 4)[:, :3].astype(int), values, -1, "RdBu", 1)
+    expect_colors(painted(overlay).reshape(-1, 4)[:, :3].astype(int), values, -1, "RdBu", 1)
     up, down = values[values > 0], values[values < 0]
     expect(
         page.get_by_text(
-            f"{len(up)} patches speak for it, +{up.sum():.2f} together; "
-            f"{len(down)} patches speak against it, −{-down.sum():.2f} together."
+            f"{len(up)} patches increase the logit, +{up.sum():.2f} in total; "
+            f"{len(down)} patches decrease the logit, −{-down.sum():.2f} in total."
         )
     ).to_be_visible()

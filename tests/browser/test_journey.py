@@ -130,7 +130,7 @@ def test_the_gallery_shows_what_a_cell_of_the_confusion_matrix_counts(
     expect(cell).to_have_attribute("aria-pressed", "true")
     expect(images).to_have_count(counts[true][predicted])
     for image in images.all():
-        expect(image).to_have_accessible_name(re.compile(f"true {names[true]}, predicted {names[predicted]}, wrong"))
+        expect(image).to_have_accessible_name(re.compile(f"true {names[true]}, predicted {names[predicted]}, incorrect"))
     cell.click()
     expect(images).to_have_count(96)
     expect(page).not_to_have_url(re.compile("true="))
@@ -167,7 +167,7 @@ def test_an_image_is_looked_into_patch_by_patch_and_the_view_comes_back_anywhere
 
 def expect_view(page: Page) -> None:
     expect(page.get_by_role("application", name=re.compile("^image 7"))).to_be_visible()
-    expect(page.get_by_text("p19 looks at", exact=True)).to_be_visible()
+    expect(page.get_by_text("p19 attends to", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="layer 1, head 2")).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_role("slider", name="Epoch")).to_have_attribute("aria-valuetext", str(NUM_EPOCHS))
 
@@ -224,7 +224,7 @@ def test_untrained_and_trained_are_compared_on_one_scale_that_marks_the_uniform_
     choose(page, "Head", "2")
     before, after = predict_run(journey_run, 0).correct, predict_run(journey_run).correct
     num_mended = min(8, int((~before & after).sum()))
-    stages = f"untrained: [^;]*, wrong; selected checkpoint: [^;]*, right; epoch {NUM_EPOCHS}: [^;]*, right$"
+    stages = f"untrained: [^;]*, incorrect; selected checkpoint: [^;]*, correct; epoch {NUM_EPOCHS}: [^;]*, correct$"
     mended = page.get_by_role("button", name=re.compile(stages))
     expect(mended).to_have_count(num_mended)
     expect(rows).to_have_count(num_mended)

@@ -73,11 +73,11 @@ def test_a_link_brings_back_the_epoch_the_image_the_layer_the_head_and_the_token
     expect(page.get_by_role("slider", name="Epoch")).to_have_attribute("aria-valuetext", "3")
     expect(page.get_by_role("spinbutton", name="Test image")).to_have_value("3")
     expect(page.get_by_role("button", name="layer 1, head 2")).to_have_attribute("aria-pressed", "true")
-    expect(page.get_by_text("p5 looks at", exact=True)).to_be_visible()
+    expect(page.get_by_text("p5 attends to", exact=True)).to_be_visible()
     links(page).get_by_text("Predictions").click()  # the menu stays with the run
     expect(page.get_by_role("heading", level=1)).to_have_text("Predictions")
     expect(page).to_have_url(re.compile(f"predictions.*run={trained_run.id}"))
-    expect(page.get_by_text("p5 looks at", exact=True)).to_have_count(0)
+    expect(page.get_by_text("p5 attends to", exact=True)).to_have_count(0)
 
 
 def test_the_back_button_undoes_one_choice_after_the_other_and_holds_nobody(
@@ -160,7 +160,7 @@ def test_nonsense_in_a_link_falls_back_to_what_the_run_has(page: Page, server: S
     expect(page.get_by_role("slider", name="Epoch")).to_have_attribute("aria-valuetext", "4")
     expect(page.get_by_role("spinbutton", name="Test image")).to_have_value("0")
     expect(page.get_by_role("button", name="layer 2, mean")).to_have_attribute("aria-pressed", "true")
-    expect(page.get_by_text("CLS looks at", exact=True)).to_be_visible()
+    expect(page.get_by_text("CLS attends to", exact=True)).to_be_visible()
     server.open(page, "predictions", run=trained_run.id, true="dog", predicted="", order="?", page="x", answer="7")
     expect(page.get_by_text("96 of 120 images")).to_be_visible()
     expect(page.get_by_test_id("stException")).to_have_count(0)

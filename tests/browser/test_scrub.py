@@ -13,7 +13,7 @@ from minivit.attention.over_training import MEASURES, History
 from minivit.config import TrainConfig
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.scrub import Column, Difference, Shown, scrub
-from tests.browser.canvases import expect_colours, painted
+from tests.browser.canvases import expect_colors, painted
 from tests.browser.conftest import Mount
 
 Draw = Callable[..., None]
@@ -49,7 +49,7 @@ def draw(page: Page, mount: Mount, tiny: TrainConfig, tmp_path: Path) -> Draw:
 
 
 def shown(page: Page, image: int, column: int) -> NDArray[np.int64]:
-    """The colours of a map, (patches, 3); each cell has a canvas of the image below that of its map."""
+    """The colors of a map, (patches, 3); each cell has a canvas of the image below that of its map."""
     line = page.get_by_role("button", name=f"image {image + 1}, ")
     return painted(line.locator("canvas").nth(2 + 2 * column)).reshape(-1, 4)[:, :3].astype(int)
 
@@ -67,20 +67,20 @@ def test_each_column_shows_its_run_its_map_and_its_checkpoint(page: Page, draw: 
         for image in range(2):
             maps = [one.maps[0, image, 0], one.maps[frame, image, 1], one.maps[2, image, 0]]
             for column, values in enumerate(maps):
-                expect_colours(shown(page, image, column), values, 0, "magma", HIGH / 17)
-            expect_colours(shown(page, image, 3), maps[1] - maps[0], -HIGH / 17, "RdBu", HIGH / 17)
+                expect_colors(shown(page, image, column), values, 0, "magma", HIGH / 17)
+            expect_colors(shown(page, image, 3), maps[1] - maps[0], -HIGH / 17, "RdBu", HIGH / 17)
     expect(page.get_by_text("Difference: now − untrained. Blue is less, red is more.", exact=True)).to_be_visible()
-    for image, said in ((0, "untrained: .*, right; now: .*, wrong"), (1, "untrained: .*, right; now: .*, right")):
-        assert SAID[0, image] == image and (SAID[1, image] == image) == said.endswith("right")
+    for image, said in ((0, "untrained: .*, correct; now: .*, incorrect"), (1, "untrained: .*, correct; now: .*, correct")):
+        assert SAID[0, image] == image and (SAID[1, image] == image) == said.endswith(", correct")
         expect(page.get_by_role("button", name=f"image {image + 1}, ")).to_have_accessible_name(re.compile(said))
 
 
 def test_what_a_map_has_beyond_the_average_is_signed(page: Page, draw: Draw) -> None:
     one = history(4, seed=0)
     draw([one], [Column("now")], None)
-    page.get_by_label("Show").select_option("beyond the average map")
+    page.get_by_label("Show").select_option("minus the average map")
     to_frame(page, 1)
-    expect_colours(shown(page, 1, 0), one.maps[1, 1, 0] - one.average[1, 0], -HIGH / 17, "RdBu", HIGH / 17)
+    expect_colors(shown(page, 1, 0), one.maps[1, 1, 0] - one.average[1, 0], -HIGH / 17, "RdBu", HIGH / 17)
     expect(page.get_by_text("Map − average map of 2 test images. Blue is less, red is more.")).to_be_visible()
 
 
@@ -90,9 +90,9 @@ def test_two_runs_that_cut_images_differently_are_subtracted_on_a_common_grid(pa
     to_frame(page, 1)
     spread = np.kron(coarse.maps[1, 0, 0].reshape(2, 2), np.full((2, 2), 1 / 4)).ravel()  # of 1 patch 4 cells
     assert spread.sum() == pytest.approx(coarse.maps[1, 0, 0].sum())
-    expect_colours(shown(page, 0, 0), coarse.maps[1, 0, 0] * 5, 0, "magma", HIGH)
-    expect_colours(shown(page, 0, 1), fine.maps[1, 0, 0] * 17, 0, "magma", HIGH)
-    expect_colours(shown(page, 0, 2), (fine.maps[1, 0, 0] - spread) * 17, -HIGH, "RdBu", HIGH)
+    expect_colors(shown(page, 0, 0), coarse.maps[1, 0, 0] * 5, 0, "magma", HIGH)
+    expect_colors(shown(page, 0, 1), fine.maps[1, 0, 0] * 17, 0, "magma", HIGH)
+    expect_colors(shown(page, 0, 2), (fine.maps[1, 0, 0] - spread) * 17, -HIGH, "RdBu", HIGH)
     expect(
         page.get_by_text("In multiples of 1/17, both on 4×4 cells: each patch's attention is divided")
     ).to_be_visible()

@@ -49,7 +49,7 @@ def _maps(one: ClsTerms, image: np.ndarray, label: str, top: float) -> None:
         rows.append(Row(f"head {head + 1}", shown))
     scale = Scale(
         title="Score of a patch, from the mean of all tokens: 1 more is e = 2.7 times the attention.",
-        low=-top, high=top, colours="difference", marks={"0, uniform": 0.0},
+        low=-top, high=top, colors="difference", marks={"0, uniform": 0.0},
     )  # fmt: skip
     tiles(rows, scale, key="anatomy_term_maps", label="Terms of layer 1", size=72, choice=True)
 

@@ -61,7 +61,7 @@ def _draw(weights: NDArray[np.float32], captions: list[str]) -> None:
     title = "Weight of a pixel" + (", red, green and blue each" if channels == 3 else "") + ". One scale for all."
     tiles(
         [Row("", [Tile(picture, caption=caption) for picture, caption in zip(pictures, captions, strict=True)])],
-        Scale(title=title, low=-top, high=top, colours="grey", marks={"0": 0.0}),
+        Scale(title=title, low=-top, high=top, colors="grey", marks={"0": 0.0}),
         key="anatomy_filters", label="Patch filters", size=60,
     )  # fmt: skip
 

@@ -84,23 +84,22 @@ function paintImages(board, images) {
   });
 }
 
-// captions: for each column of one line [text, right]: true, false or null where there is nothing to judge;
+// captions: for each column of one line [text, correct]: true, false or null where there is nothing to judge;
 // names: of the columns; a screen reader hears both
 function paintCaptions(line, n, title, names, captions) {
   setText(line.image.caption, title);
   const spoken = [`image ${n + 1}${title ? `, ${title}` : ""}`];
   line.cells.forEach(({ caption }, i) => {
-    const [text, right] = captions[i] ?? ["", null];
-    setText(caption, right === null ? text : `${right ? "✓" : "✗"} ${text}`);
-    caption.classList.toggle("right", right === true);
-    caption.classList.toggle("wrong", right === false);
-    if (text) spoken.push(`${names[i]}: ${text}${right === null ? "" : right ? ", right" : ", wrong"}`);
+    const [text, correct] = captions[i] ?? ["", null];
+    setText(caption, correct === null ? text : `${correct ? "✓" : "✗"} ${text}`);
+    caption.classList.toggle("correct", correct === true);
+    caption.classList.toggle("incorrect", correct === false);
+    if (text) spoken.push(`${names[i]}: ${text}${correct === null ? "" : correct ? ", correct" : ", incorrect"}`);
   });
   line.root.setAttribute("aria-label", spoken.join("; "));
 }
 
-function setText(node, said) {
-  const text = said.replaceAll(" %", "\u00a0%");
+function setText(node, text) {
   if (node.textContent !== text) Object.assign(node, { textContent: text, title: text });
 }
 
@@ -108,16 +107,16 @@ const signedNumber = (value) => (value > 0 ? "+" : value < 0 ? "−" : "") + sho
 const shortNumber = (value) => (value === 0 ? "0" : value.toFixed(value < 0.1 ? 4 : 3).replace(/0$/, ""));
 
 const scaleControl = (value, changed) =>
-  selectControl("Scale", [["absolute", "absolute"], ["own", "own range each"]], value, changed);
+  selectControl("Scale", [["absolute", "absolute"], ["own", "per-map scale"]], value, changed);
 
-// Colours from −most to +most around 0; `most` is a number, or values whose largest it is.
-function signedScale(colours, most) {
-  if (typeof most !== "number") most = Math.max(...rangeOf(most).map(Math.abs));
-  return { colours, low: most ? -most : -1, high: most || 1 };
+// Colors from −maximum to +maximum around 0; `maximum` is a number, or values whose largest it is.
+function signedScale(colors, maximum) {
+  if (typeof maximum !== "number") maximum = Math.max(...rangeOf(maximum).map(Math.abs));
+  return { colors, low: maximum ? -maximum : -1, high: maximum || 1 };
 }
 
-// A legend of such colours; `low` and `high` are the texts at its ends.
-function paintSignedLegend(legend, { colours, title, own, low, high }) {
-  const ends = own ? { low: "most less", high: "most more" } : { low, high };
-  paintLegend(legend, { colours, title, ...ends, marks: [[0.5, "0"]] });
+// A legend of such colors; `low` and `high` are the texts at its ends.
+function paintSignedLegend(legend, { colors, title, own, low, high }) {
+  const ends = own ? { low: "maximum less", high: "maximum more" } : { low, high };
+  paintLegend(legend, { colors, title, ...ends, marks: [[0.5, "0"]] });
 }

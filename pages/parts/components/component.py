@@ -3,7 +3,7 @@
 import base64
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import streamlit as st
@@ -34,11 +34,17 @@ def joined(name: str, also: tuple[str, ...], kind: str) -> str:
     return "\n".join([*taken, *(path.read_text() for path in own)])
 
 
-def packed(array: np.ndarray) -> dict[str, Any]:
-    """An array as JSON can carry it: its dtype, shape and base64 bytes; `unpack` in `shared.js` reads it."""
+class PackedArray(TypedDict):
+    """An array as JSON can carry it; `unpack` in `shared.js` reads it."""
+
+    dtype: str
+    shape: list[int]
+    base64: str
+
+
+def packed(array: np.ndarray) -> PackedArray:
+    """An array with its bytes in base64."""
     array = np.ascontiguousarray(array)
-    return {
-        "dtype": array.dtype.name,
-        "shape": list(array.shape),
-        "base64": base64.b64encode(array.tobytes()).decode(),
-    }
+    return PackedArray(
+        dtype=array.dtype.name, shape=list(array.shape), base64=base64.b64encode(array.tobytes()).decode()
+    )

@@ -12,26 +12,26 @@ function unpack(packed) {
 
 // An element with attributes and children; text is always set as text, never as markup.
 function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
+  const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value != null) made.setAttribute(name, value);
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value != null) node.setAttribute(name, value);
   }
-  made.append(...children.filter((child) => child != null));
-  return made;
+  node.append(...children.filter((child) => child != null));
+  return node;
 }
 
 // ---- Attention maps, their legends and their controls: inspector, maps ----------------------------------
 
 function svgElement(tag, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  return node;
 }
 
 // {name: packed (256, 3)} -> {name: 256 RGBA pixels}
-function unpackColours(tables) {
+function unpackColors(tables) {
   const pixel = (red, green, blue) => (255 << 24) | (blue << 16) | (green << 8) | red;
   const pixels = (rgb) => Uint32Array.from({ length: 256 }, (_, i) => pixel(...rgb.subarray(3 * i, 3 * i + 3)));
   return Object.fromEntries(Object.entries(tables).map(([name, packed]) => [name, pixels(unpack(packed))]));
@@ -41,11 +41,11 @@ function pixelCanvas(width, height, name) {
   return element("canvas", { width, height, class: name, "aria-hidden": "true" });
 }
 
-// bytes (height, width, channels), 1 or 3 channels, onto a canvas of that size; `grey` 0..1 takes its colours away
+// bytes (height, width, channels), 1 or 3 channels, onto a canvas of that size; `grey` 0..1 takes its colors away
 function paintImage(canvas, bytes, channels, grey = canvas.shows?.grey ?? 0) {
   const context = canvas.getContext("2d");
   const picture = context.createImageData(canvas.width, canvas.height);
-  const next = channels === 3 ? 1 : 0; // where the next colour's byte lies
+  const next = channels === 3 ? 1 : 0; // where the next color's byte lies
   for (let i = 0; i < canvas.width * canvas.height; i++) {
     const at = channels * i;
     const light = 0.2126 * bytes[at] + 0.7152 * bytes[at + next] + 0.0722 * bytes[at + 2 * next]; // as CSS's grayscale()
@@ -59,9 +59,9 @@ function paintImage(canvas, bytes, channels, grey = canvas.shows?.grey ?? 0) {
   canvas.shows = { bytes, channels, grey };
 }
 
-function colourOf(value, { colours, low, high }) {
+function colorOf(value, { colors, low, high }) {
   const place = high > low ? (value - low) / (high - low) : 0;
-  return colours[Math.max(0, Math.min(255, Math.round(place * 255)))];
+  return colors[Math.max(0, Math.min(255, Math.round(place * 255)))];
 }
 
 // The pixels that a canvas will show once `put`, row by row.
@@ -74,17 +74,17 @@ function put(canvas) {
   canvas.getContext("2d").putImageData(canvas.picture, 0, 0);
 }
 
-// One pixel a value, from `start` on; values outside low..high take the end colours, what is no number stays clear.
-function colourPixels(pixels, values, scale, start = 0) {
-  for (let i = 0; i < values.length; i++) pixels[start + i] = Number.isFinite(values[i]) ? colourOf(values[i], scale) : 0;
+// One pixel a value, from `start` on; values outside low..high take the end colors, what is no number stays clear.
+function colorPixels(pixels, values, scale, start = 0) {
+  for (let i = 0; i < values.length; i++) pixels[start + i] = Number.isFinite(values[i]) ? colorOf(values[i], scale) : 0;
 }
 
 function paintMap(canvas, values, scale) {
-  colourPixels(pixelsOf(canvas), values, scale);
+  colorPixels(pixelsOf(canvas), values, scale);
   put(canvas);
 }
 
-// A map over an image: the image turns grey as the map gets stronger, so that the colours are the map's alone. Its
+// A map over an image: the image turns grey as the map gets stronger, so that the colors are the map's alone. Its
 // pixels are painted so: a CSS filter would be worked out again at every frame.
 function layOver(image, map, strength) {
   const { bytes, channels, grey } = image.shows;
@@ -94,7 +94,7 @@ function layOver(image, map, strength) {
 }
 
 function paintSwatch(swatch, value, scale) {
-  const pixel = Number.isFinite(value) ? colourOf(value, scale) : 0;
+  const pixel = Number.isFinite(value) ? colorOf(value, scale) : 0;
   swatch.style.backgroundColor = `rgb(${pixel & 255} ${(pixel >> 8) & 255} ${(pixel >> 16) & 255} / ${pixel >>> 24})`;
 }
 
@@ -108,7 +108,7 @@ function rangeOf(values) {
   return low <= high ? [low, high] : [0, 0];
 }
 
-// A colour bar with a number at each end and marks along it.
+// A color bar with a number at each end and marks along it.
 function makeLegend() {
   const parts = {
     title: element("span", { class: "legend-title" }),
@@ -124,12 +124,12 @@ function makeLegend() {
 }
 
 // marks: [[place 0..1, text]]; low and high are the texts at the ends
-function paintLegend(legend, { colours, title, warning = "", low, high, marks = [] }) {
+function paintLegend(legend, { colors, title, warning = "", low, high, marks = [] }) {
   const texts = { title, warning, low, high };
   const painted = JSON.stringify([texts, marks]);
-  if (painted === legend.painted && colours === legend.colours) return;
-  Object.assign(legend, { painted, colours });
-  paintMap(legend.bar, Float32Array.from({ length: 256 }, (_, i) => i), { colours, low: 0, high: 255 });
+  if (painted === legend.painted && colors === legend.colors) return;
+  Object.assign(legend, { painted, colors });
+  paintMap(legend.bar, Float32Array.from({ length: 256 }, (_, i) => i), { colors, low: 0, high: 255 });
   for (const [part, text] of Object.entries(texts)) legend[part].textContent = text;
   const inside = marks.filter(([place]) => place >= 0 && place <= 1);
   legend.marks.replaceChildren(
@@ -146,13 +146,13 @@ function paintLegend(legend, { colours, title, warning = "", low, high, marks = 
 
 // low..high of the shown map or of all; where each map has its own range, the warning that this exaggerates
 function paintAttentionLegend(legend, texts) {
-  const { colours, own, low, high, lowText, highText, uniform, uniformText, quantity = "Attention", uniformName } = texts;
+  const { colors, own, low, high, lowText, highText, uniform, uniformText, quantity = "Attention", uniformName } = texts;
   const name = uniformName || `uniform 1/${Math.round(1 / uniform)}`;
   const mark = [(uniform - low) / (high - low), `${name} = ${uniformText}`];
   paintLegend(legend, {
-    colours,
-    title: own ? "Each map its own range:" : `${quantity}, one scale for all maps.`,
-    warning: own ? "contrast exaggerated, colours of two maps do not compare" : "",
+    colors,
+    title: own ? "Per-map scale:" : `${quantity}, one scale for all maps.`,
+    warning: own ? "contrast exaggerated, colors are not comparable between maps" : "",
     low: lowText,
     high: highText,
     marks: uniform > low && uniform < high ? [mark] : [],
@@ -167,8 +167,8 @@ function settingsOf(key, start) {
   return SETTINGS.get(key);
 }
 
-function coloursControl(value, changed) {
-  return selectControl("Colours", ["magma", "viridis", "jet"].map((name) => [name, name]), value, changed);
+function colorsControl(value, changed) {
+  return selectControl("Colors", ["magma", "viridis", "jet"].map((name) => [name, name]), value, changed);
 }
 
 // options: [[value, text]]
@@ -180,13 +180,13 @@ function selectControl(label, options, value, changed) {
 }
 
 function sliderControl(label, value, changed) {
-  const shown = element("output", {}, percent(value));
+  const output = element("output", {}, percent(value));
   const slider = element("input", { type: "range", min: 0, max: 100, step: 5, value: Math.round(100 * value) });
   slider.addEventListener("input", () => {
-    shown.textContent = percent(slider.value / 100);
+    output.textContent = percent(slider.value / 100);
     changed(slider.value / 100);
   });
-  return element("label", { class: "control" }, element("span", {}, label), slider, shown);
+  return element("label", { class: "control" }, element("span", {}, label), slider, output);
 }
 
 function checkControl(label, checked, changed) {
@@ -195,14 +195,14 @@ function checkControl(label, checked, changed) {
 }
 
 function percent(share) {
-  return `${Math.round(100 * share)} %`;
+  return `${Math.round(100 * share)}%`;
 }
 
 // What the cleanup of a component is: Streamlit also calls it for a call that a newer one overtook, so only a
 // component that has left the page is taken down.
-function onRemoval(root, takeDown) {
+function onRemoval(root, dispose) {
   return () => {
-    if (!root.isConnected) takeDown();
+    if (!root.isConnected) dispose();
   };
 }
 
@@ -212,7 +212,7 @@ function serverUrl(path) {
   return new URL(`.${path}`, document.baseURI).href;
 }
 
-// Any CSS colour as [red, green, blue, alpha], 0..255 and 0..1; names such as "--st-text-color" are looked up.
+// Any CSS color as [red, green, blue, alpha], 0..255 and 0..1; names such as "--st-text-color" are looked up.
 const colorPixel = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
 function rgba(root, color) {
   colorPixel.clearRect(0, 0, 1, 1);

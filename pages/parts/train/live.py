@@ -16,7 +16,7 @@ from minivit.data.image_set import evenly_spaced
 from minivit.errors import MiniViTError
 from minivit.runs import Checkpoint, Phase, Run, State, list_runs
 from pages.parts.components.live_curves import live_curves, to_send
-from pages.parts.components.maps import maps_data
+from pages.parts.components.maps import MapsData, maps_data
 from pages.parts.runs.status import run_buttons, run_links, state_badge
 from pages.parts.shell import cache
 from pages.parts.shell.frame import fragment
@@ -75,7 +75,7 @@ class Watched:
         self._looking = threading.Lock()
         self._last: Look | None = None
         self._time = 0.0
-        self._maps: dict[Checkpoint, dict[str, Any]] = {}
+        self._maps: dict[Checkpoint, MapsData] = {}
 
     def look(self, *, anew: bool = False) -> Look:
         """The run as it was at most `SHARED_SECONDS` ago, or `anew`; who comes while another looks takes the last."""
@@ -106,7 +106,7 @@ class Watched:
         )  # fmt: skip
         return Look(state, sent, problem)
 
-    def _probes(self, state: State) -> dict[str, Any] | None:
+    def _probes(self, state: State) -> MapsData | None:
         """Eight test images with their maps, untrained and now, on one scale."""
         now = cache.recent_checkpoint(self.run, state.active)
         if now is not None and now not in self._maps:
@@ -133,7 +133,7 @@ def _log(run: Run) -> None:
     st.code(run.log() or "Nothing yet.", language=None, height=240)
 
 
-def _probe_maps(run: Run, now: Checkpoint) -> dict[str, Any]:
+def _probe_maps(run: Run, now: Checkpoint) -> MapsData:
     test_set = cache.split(run.config)[1]
     chosen = tuple(evenly_spaced(len(test_set), NUM_PROBES))
     last = run.config.model.depth - 1

@@ -1,11 +1,20 @@
 """The confusion matrix as a table of buttons: how often a true class was predicted as each class."""
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pages.parts.components.component import component, packed
+from pages.parts.components.component import PackedArray, component, packed
+
+
+class ConfusionData(TypedDict):
+    """What `confusion.js` draws; `selected` is (true, predicted)."""
+
+    matrix: PackedArray
+    classes: list[str]
+    selected: list[int] | None
 
 
 def confusion(
@@ -19,11 +28,11 @@ def confusion(
     assert matrix.shape == (len(classes), len(classes)), (matrix.shape, len(classes))
     result = component("confusion")(
         key=key,
-        data={
-            "matrix": packed(matrix.astype(np.int32)),
-            "classes": list(classes),
-            "selected": None if selected is None else list(selected),
-        },
+        data=ConfusionData(
+            matrix=packed(matrix.astype(np.int32)),
+            classes=list(classes),
+            selected=None if selected is None else list(selected),
+        ),
         on_picked_change=lambda: None,
     )
     if result.picked is None:

@@ -1,6 +1,6 @@
 // Where a shade ends, on a light and on a dark ground; a cell's share of its row leads from the ground to here.
-const RIGHT = { light: [10, 98, 52], dark: [60, 190, 118] };
-const WRONG = { light: [176, 24, 40], dark: [244, 92, 92] };
+const CORRECT = { light: [10, 98, 52], dark: [60, 190, 118] };
+const INCORRECT = { light: [176, 24, 40], dark: [244, 92, 92] };
 
 const NUMBER = new Intl.NumberFormat("en");
 
@@ -21,8 +21,8 @@ function start(root) {
   root.box = element("div", { class: "box" });
   root.append(
     root.box,
-    element("p", { class: "caption" }, "A shade is the cell's share of its row, all images of one true class."),
-    element("p", { id: "keys", class: "hidden-text" }, "Arrow keys move, Enter picks the cell, Enter again unpicks it."),
+    element("p", { class: "caption" }, "Shading: row-normalised."),
+    element("p", { id: "keys", class: "hidden-text" }, "Arrow keys move, Enter selects the cell, Enter again clears the selection."),
   );
   root.box.addEventListener("click", (event) => {
     const button = event.target.closest("button");
@@ -41,13 +41,13 @@ function build(root, classes, matrix) {
     const sum = row.reduce((total, number) => total + number, 0);
     const cells = classes.map((predicted, j) => {
       const share = sum ? row[j] / sum : 0;
-      const named = `true ${truth}, predicted ${predicted}: ${NUMBER.format(row[j])} of ${NUMBER.format(sum)} (${(100 * share).toFixed(1)} %)`;
+      const named = `true ${truth}, predicted ${predicted}: ${NUMBER.format(row[j])} of ${NUMBER.format(sum)} (${(100 * share).toFixed(1)}%)`;
       const button = element(
         "button",
         { type: "button", value: `${i},${j}`, tabindex: -1, "aria-label": named, title: named },
         NUMBER.format(row[j]),
       );
-      root.cells.push({ button, share, right: i === j });
+      root.cells.push({ button, share, correct: i === j });
       return element("td", {}, button);
     });
     return element("tr", {}, name("row", truth), ...cells, element("td", { class: "sum" }, NUMBER.format(sum)));
@@ -85,9 +85,9 @@ function mark({ cells, selected }) {
 // Background by share, and the text in black or white, whichever reads better on it (4.5:1 at least).
 function shade(root, ground) {
   const theme = luminance(ground) < 0.18 ? "dark" : "light";
-  for (const { button, share, right } of root.cells) {
+  for (const { button, share, correct } of root.cells) {
     const strength = share ? 0.05 + 0.95 * share ** 0.7 : 0;
-    const end = (right ? RIGHT : WRONG)[theme];
+    const end = (correct ? CORRECT : INCORRECT)[theme];
     const color = end.map((part, i) => Math.round(part * strength + ground[i] * (1 - strength)));
     button.style.backgroundColor = `rgb(${color})`;
     if (!share) button.style.color = "var(--st-gray-text-color)";

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from io import BytesIO
 from math import ceil, sqrt
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,21 @@ class Title:
     index: int  # what a pick returns
     true: str
     predicted: str | None = None
-    right: bool | None = None
-    note: str = ""  # such as "61 %"
+    correct: bool | None = None
+    note: str = ""  # such as "61%"
+
+
+class GalleryData(TypedDict):
+    """What `gallery.js` draws: a sheet of `rows` × `columns` images of `width` × `height` screen pixels."""
+
+    sheet: str
+    columns: int
+    rows: int
+    width: int
+    height: int
+    label: str
+    selected: int | None
+    titles: list[dict[str, Any]]
 
 
 def gallery(
@@ -47,16 +61,16 @@ def gallery(
     columns = ceil(sqrt(len(images)))
     result = component("gallery")(
         key=key,
-        data={
-            "sheet": _url(_sheet(images.tobytes(), images.shape, columns), key),
-            "columns": columns,
-            "rows": ceil(len(images) / columns),
-            "width": width * zoom,
-            "height": height * zoom,
-            "label": label,
-            "selected": selected,
-            "titles": [asdict(title) for title in titles],
-        },
+        data=GalleryData(
+            sheet=_url(_sheet(images.tobytes(), images.shape, columns), key),
+            columns=columns,
+            rows=ceil(len(images) / columns),
+            width=width * zoom,
+            height=height * zoom,
+            label=label,
+            selected=selected,
+            titles=[asdict(title) for title in titles],
+        ),
         on_picked_change=lambda: None,
     )
     return None if result.picked is None else int(result.picked)

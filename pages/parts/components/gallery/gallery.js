@@ -6,21 +6,21 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (!root.images) start(root);
   const { selected, ...content } = data;
   root.selected = selected;
-  const shown = JSON.stringify(content);
-  if (root.shown === shown) return mark(root);
-  root.shown = shown;
+  const contentText = JSON.stringify(content);
+  if (root.shown === contentText) return mark(root);
+  root.shown = contentText;
   const sheet = new Image();
   sheet.src = serverUrl(data.sheet);
   if (!root.images.childElementCount) show(root, data, sheet.src);
-  // An older gallery stays until the next one's picture is here, so nothing flickers.
-  else sheet.decode().catch(() => null).then(() => root.shown === shown && show(root, data, sheet.src));
+  // The old gallery stays until the new picture is decoded, so nothing flickers.
+  else sheet.decode().catch(() => null).then(() => root.shown === contentText && show(root, data, sheet.src));
 }
 
 function start(root) {
   root.images = element("div", { class: "images", role: "group", "aria-describedby": "keys" });
   root.append(
     root.images,
-    element("p", { id: "keys", class: "hidden-text" }, "Arrow keys move, Enter picks the image."),
+    element("p", { id: "keys", class: "hidden-text" }, "Arrow keys move, Enter selects the image."),
   );
   root.images.addEventListener("click", (event) => {
     const button = event.target.closest("button");
@@ -66,8 +66,8 @@ function mark({ images, selected }) {
   stop.tabIndex = 0;
 }
 
-function lines({ true: truth, predicted, right, note }) {
-  const verdict = right == null ? "" : right ? "right" : "wrong";
+function lines({ true: truth, predicted, correct, note }) {
+  const verdict = correct == null ? "" : correct ? "correct" : "incorrect";
   const line = (text, kind, sign = "") =>
     element(
       "span",
@@ -75,14 +75,14 @@ function lines({ true: truth, predicted, right, note }) {
       element("span", { class: "text" }, text),
       sign ? element("span", { class: "sign" }, sign) : null,
     );
-  const sign = { right: "✓", wrong: "✗" }[verdict];
+  const sign = { correct: "✓", incorrect: "✗" }[verdict];
   const rows = predicted == null ? [line(truth, verdict)] : [line(`T: ${truth}`, verdict), line(`P: ${predicted}`, verdict, sign)];
   return note ? [...rows, line(note, "note")] : rows;
 }
 
-function spoken({ index, true: truth, predicted, right, note }) {
+function spoken({ index, true: truth, predicted, correct, note }) {
   const name = predicted == null ? [truth] : [`true ${truth}`, `predicted ${predicted}`];
-  if (right != null) name.push(right ? "right" : "wrong");
+  if (correct != null) name.push(correct ? "correct" : "incorrect");
   if (note) name.push(note);
   return `image ${NUMBER.format(index)}: ${name.join(", ")}`;
 }

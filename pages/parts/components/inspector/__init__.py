@@ -5,14 +5,14 @@ Letters: L layers, H heads, N tokens with CLS first, C channels.
 
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
 from pages.parts.components.color_maps import SEQUENTIAL, palettes
-from pages.parts.components.component import component, packed
+from pages.parts.components.component import PackedArray, component, packed
 
 Head = int | Literal["mean", "max"]
 
@@ -30,14 +30,30 @@ class Reading:
     """How the values are to be read and written."""
 
     title: str = "Attention"
-    unit: str = "attention, and how many times uniform"
+    unit: str = "attention, × uniform"
     meaning: str = ""  # of the numbers of a single map, behind its title
-    verbs: tuple[str, str] = ("looks at", "is looked at by")  # of a row and of a column
+    verbs: tuple[str, str] = ("attends to", "attended by")  # of a row and of a column
     decimals: int = 3
     uniform: float | None = None  # what attention spread evenly would give; marked on the scale
     uniform_name: str = ""
-    signed: bool = False  # below 0 a patch speaks against something: a diverging map round 0
+    signed: bool = False  # a negative value decreases the logit: a diverging color map around 0
     shares: bool = False  # each row adds up to 1
+
+
+class InspectorData(TypedDict):
+    """What `inspector.js` draws."""
+
+    key: str
+    title: str
+    image: PackedArray  # uint8 (h, w, C)
+    values: PackedArray  # uint8 (L, H, N, N) of `rowScales`, or one map, float32 (N-1,)
+    rowScales: PackedArray | None  # float32 (L, H, N)
+    reading: dict[str, Any]
+    requested: dict[str, Any]
+    off: list[int]
+    start: dict[str, Any]
+    absoluteMax: float
+    palettes: dict[str, PackedArray]
 
 
 def reading_of_attention(num_tokens: int) -> Reading:
@@ -70,7 +86,7 @@ def inspector(
     `on_pick` is called with it before the page is drawn again, so that `layer`, `head` and `token` can be the pick's;
     `on_off` likewise with the tokens (1 is p0) that a person wants switched `off`. Their rows and columns are hatched.
 
-    `image` is (C, H, W) with H = W and C 1 or 3. `values` is (L, H, N, N), each row what one query token looks at,
+    `image` is (C, H, W) with H = W and C 1 or 3. `values` is (L, H, N, N), each row what one query token attends to,
     and by default attention; or (N-1,), one map of the whole image. A layer, head or token that (L, H, N, N) does not
     have is clipped to one that it has. `title` names the image.
 
@@ -84,30 +100,31 @@ def inspector(
     grid = image.shape[-1] // patch_size
     assert image.shape[-1] == image.shape[-2] and grid * grid + 1 == num_tokens, (image.shape, patch_size, values.shape)
     assert colormap in SEQUENTIAL, colormap
-    asked = Picked(layer, head, token)
+    requested = Picked(layer, head, token)
     if is_one_map:
-        sent = {"values": packed(values.astype(np.float32))}
+        packed_values, packed_scales = packed(values.astype(np.float32)), None
     else:
         rows, row_scales = quantised(values)
-        sent = {"values": packed(rows), "rowScales": packed(row_scales)}
-        asked = _within(asked, *values.shape[:3])
+        packed_values, packed_scales = packed(rows), packed(row_scales)
+        requested = _within(requested, *values.shape[:3])
     if absolute_max is None:
         shown = np.abs(values) if is_one_map else np.nan_to_num(values[:, :, 0, 1:])
         absolute_max = max(4 / num_tokens, float(np.quantile(shown, 0.99, method="higher")))
     result = component("inspector")(
         key=key,
-        data={
-            "key": key,
-            "title": title,
-            "image": packed(image.transpose(1, 2, 0)),
-            **sent,
-            "reading": asdict(reading or reading_of_attention(num_tokens)),
-            "asked": asked._asdict(),
-            "off": sorted(off),
-            "start": {"scale": scale, "colormap": colormap, "overlay": overlay},
-            "absoluteMax": absolute_max,
-            "palettes": palettes(),
-        },
+        data=InspectorData(
+            key=key,
+            title=title,
+            image=packed(image.transpose(1, 2, 0)),
+            values=packed_values,
+            rowScales=packed_scales,
+            reading=asdict(reading or reading_of_attention(num_tokens)),
+            requested=requested._asdict(),
+            off=sorted(off),
+            start={"scale": scale, "colormap": colormap, "overlay": overlay},
+            absoluteMax=absolute_max,
+            palettes=palettes(),
+        ),
         on_picked_change=lambda: on_pick(Picked(**st.session_state[key].picked)),
         on_off_change=lambda: on_off(sorted(st.session_state[key].off)),
     )

@@ -1,4 +1,4 @@
-// The inspector's elements, made once per shape of the data.
+// The inspector's elements, node once per shape of the data.
 
 function build(view) {
   view.legend = makeLegend();
@@ -6,7 +6,7 @@ function build(view) {
   view.controls = element("div", { class: "controls" });
   const picture = buildPicture(view);
   const foot = element("div", { class: "scene-foot" }, view.legend.root, view.plain);
-  const scene = element("div", { class: "scene" }, picture, buildSwitches(view), foot);
+  const scene = element("div", { class: "scene" }, picture, buildMasking(view), foot);
   const maps = buildMaps(view);
   const heads = element("div", { class: "heads" }, element("div", { class: "heading" }, "Layer × head"), maps);
   const parts = [scene, view.isOneMap ? null : heads, buildPanel(view), view.controls, buildNumbers(view)];
@@ -42,15 +42,15 @@ function buildPicture(view) {
   return element("div", {}, element("div", { class: "scene-head" }, buildCls(view), view.sceneTitle), view.picture);
 }
 
-function buildSwitches(view) {
-  const switching = checkControl("Switch patches off by clicking", view.settings.switching, (on) => {
-    view.settings.switching = on;
+function buildMasking(view) {
+  const masking = checkControl("Mask patches", view.settings.masking, (on) => {
+    view.settings.masking = on;
     paint(view);
   });
-  view.switching = switching.firstChild;
-  view.allOn = element("button", { type: "button", class: "all-on", onclick: () => switchAllOn(view) }, "Switch all on");
-  view.offNames = element("span", { class: "muted" });
-  return element("div", { class: "switches" }, switching, view.allOn, view.offNames);
+  view.masking = masking.firstChild;
+  view.unmaskButton = element("button", { type: "button", class: "unmask", onclick: () => unmaskAll(view) }, "Unmask all");
+  view.maskedNames = element("span", { class: "muted" });
+  return element("div", { class: "masking" }, masking, view.unmaskButton, view.maskedNames);
 }
 
 function buildCls(view) {
@@ -61,7 +61,7 @@ function buildCls(view) {
     {
       class: "cls",
       type: "button",
-      title: "The CLS token has no place in the image. Its square shows how much attention goes to it.",
+      title: "The CLS token is not part of the image. Its square shows how much attention it receives.",
       onpointerenter: () => hover(view, 0),
       onpointerleave: () => hover(view, null),
       onclick: () => pick(view, { token: 0 }),
@@ -108,9 +108,9 @@ function buildMaps(view) {
   }
   grid.append(view.sheet);
   view.strip = pixelCanvas(view.gridSize, view.gridSize * view.maps.length);
-  view.fitting?.disconnect();
-  view.fitting = new ResizeObserver(() => fitSheet(view));
-  view.fitting.observe(grid);
+  view.resizeObserver?.disconnect();
+  view.resizeObserver = new ResizeObserver(() => fitSheet(view));
+  view.resizeObserver.observe(grid);
   view.mapGrid = grid;
   return grid;
 }
@@ -130,16 +130,16 @@ function fitSheet(view) {
 }
 
 function buildPanel(view) {
-  view.looks = element("div", { class: "heading" });
+  view.heading = element("div", { class: "heading" });
   view.place = element("p", { class: "muted place" });
   view.sentence = element("p", { class: "sentence" });
   view.between = element("p", { class: "muted between" });
-  view.entries = Array.from({ length: Math.min(STRONGEST, view.numTokens - 1) + 1 }, () => {
+  view.entries = Array.from({ length: Math.min(NUM_STRONGEST, view.numTokens - 1) + 1 }, () => {
     const [swatch, name, value, ratio] = [element("span", { class: "swatch" }), ...[1, 2, 3].map(() => element("span"))];
     return { swatch, name, value, ratio, root: element("li", {}, swatch, name, value, ratio) };
   });
   const list = element("ul", { class: "entries" }, ...view.entries.map((entry) => entry.root));
-  return element("div", { class: "panel" }, view.looks, view.place, list, view.sentence, view.between);
+  return element("div", { class: "panel" }, view.heading, view.place, list, view.sentence, view.between);
 }
 
 function buildNumbers(view) {
@@ -169,14 +169,14 @@ function buildControls(view) {
   const absolute = `absolute, ${number(view, signed ? -view.absoluteMax : 0)} – ${number(view, view.absoluteMax)}`;
   const scales = [
     ["absolute", absolute],
-    ["shared", "shared by the page"],
-    ["own", "own range each"],
+    ["shared", "page-wide scale"],
+    ["own", "per-map scale"],
   ].filter(([name]) => name !== "shared" || !view.isOneMap);
   const { direction, colormap, overlay, grid } = view.settings;
   const controls = [
     view.isOneMap ? null : selectControl("Direction", view.reading.verbs.map((verb, i) => [["row", "column"][i], verb]), direction, set("direction")),
     selectControl("Scale", scales, scaleName(view), set("scale")),
-    signed ? null : coloursControl(colormap, set("colormap")),
+    signed ? null : colorsControl(colormap, set("colormap")),
     sliderControl("Overlay", overlay, set("overlay")),
     checkControl("Grid", grid, set("grid")),
   ];

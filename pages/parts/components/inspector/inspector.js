@@ -2,13 +2,13 @@
 // L layers, H heads, N tokens (0 is CLS), G patches along a side. The server sends all of it once; hovering, arrow keys
 // and the controls repaint here; only a pick goes back, and which patches are switched off.
 
-const STRONGEST = 5;
-const KEYS_REST_MS = 250; // a run of arrow keys is sent and read out once it rests
-const OFF_REST_MS = 400; // so are several patches that are switched one after another
+const NUM_STRONGEST = 5;
+const KEYS_DELAY_MS = 250; // a run of arrow keys is sent and read out once it rests
+const MASK_DELAY_MS = 400; // so are several patches that are switched one after another
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".inspector");
-  const view = (root.view ??= { root, hovered: null, sent: {}, asked: {}, resting: {} });
+  const view = (root.view ??= { root, hovered: null, sent: {}, requested: {}, timers: {} });
   view.send = setTriggerValue;
   read(view, data);
   const shape = [...view.values.shape, ...view.image.shape].join();
@@ -17,8 +17,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   paintScene(view, data.title);
   paint(view);
   return onRemoval(root, () => {
-    Object.values(view.resting).forEach(clearTimeout);
-    view.fitting.disconnect();
+    Object.values(view.timers).forEach(clearTimeout);
+    view.resizeObserver.disconnect();
   });
 }
 
@@ -29,9 +29,9 @@ function read(view, data) {
   view.values = unpack(data.values); // uint8 (L, H, N, N) of row scales, or one map, float32 (N - 1)
   view.isOneMap = view.values.shape.length === 1;
   view.rowScales = view.isOneMap ? null : unpack(data.rowScales);
-  view.colours ??= unpackColours(data.palettes);
+  view.colors ??= unpackColors(data.palettes);
   Object.assign(view, { reading: data.reading, absoluteMax: data.absoluteMax, uniform: data.reading.uniform });
-  view.settings = settingsOf(data.key, { ...data.start, grid: true, direction: "row", switching: false });
+  view.settings = settingsOf(data.key, { ...data.start, grid: true, direction: "row", masking: false });
   const [length] = view.values.shape;
   [view.numLayers, view.numHeads, view.numTokens] = view.isOneMap ? [1, 1, length + 1] : view.values.shape;
   view.gridSize = Math.round(Math.sqrt(view.numTokens - 1));
@@ -40,27 +40,27 @@ function read(view, data) {
 }
 
 // What Python asks for counts when it is news, not when it is an echo of what went out from here.
-function isNews(view, name, asked) {
-  const text = JSON.stringify(asked);
+function isNews(view, name, requested) {
+  const text = JSON.stringify(requested);
   const sent = (view.sent[name] ??= []);
   const echo = sent.lastIndexOf(text);
-  const isOther = text !== view.asked[name];
-  view.asked[name] = text;
+  const isOther = text !== view.requested[name];
+  view.requested[name] = text;
   if (echo >= 0) sent.splice(0, echo + 1);
   else if (isOther) sent.length = 0;
   return echo < 0 && isOther;
 }
 
-function follow(view, { asked, off }) {
-  if (isNews(view, "picked", asked)) view.picked = { ...asked };
-  if (isNews(view, "off", off)) view.off = new Set(off);
+function follow(view, { requested, off }) {
+  if (isNews(view, "picked", requested)) view.picked = { ...requested };
+  if (isNews(view, "off", off)) view.masked = new Set(off);
   if (view.isOneMap) return; // layer, head and token wait for a method that has them
   view.picked.layer = Math.min(view.picked.layer, view.numLayers - 1);
   view.picked.token = Math.min(view.picked.token, view.numTokens - 1);
-  if (!view.heads.includes(view.picked.head)) view.picked.head = asked.head;
+  if (!view.heads.includes(view.picked.head)) view.picked.head = requested.head;
 }
 
-// N values of one head: the row of the token (what it looks at) or its column (who looks at it)
+// N values of one head: the row of the token (what it attends to) or its column (who attends to it)
 function headValues(view, layer, head, token) {
   const N = view.numTokens;
   const start = (layer * view.numHeads + head) * N;
@@ -76,8 +76,8 @@ function headValues(view, layer, head, token) {
       values[other] = (view.values[row * N + token] / 255) * view.rowScales[row];
   }
   if (view.isOneMap) values[0] = NaN;
-  if (!view.isOneMap && view.off.has(token)) values.fill(NaN);
-  for (const other of view.off) values[other] = NaN;
+  if (!view.isOneMap && view.masked.has(token)) values.fill(NaN);
+  for (const other of view.masked) values[other] = NaN;
   return values;
 }
 
@@ -99,8 +99,8 @@ function layerValues(view, layer, token) {
 
 // Sent once a person rests for so long
 function send(view, name, value, rest) {
-  clearTimeout(view.resting[name]);
-  view.resting[name] = setTimeout(() => {
+  clearTimeout(view.timers[name]);
+  view.timers[name] = setTimeout(() => {
     view.sent[name].push(JSON.stringify(value));
     view.send(name, value);
     readOut(view);
@@ -113,20 +113,20 @@ function pick(view, change, rest = 0) {
   send(view, "picked", { ...view.picked }, rest);
 }
 
-function switchPatch(view, token) {
-  if (!view.off.delete(token)) view.off.add(token);
+function toggleMask(view, token) {
+  if (!view.masked.delete(token)) view.masked.add(token);
   paint(view);
-  send(view, "off", [...view.off], OFF_REST_MS);
+  send(view, "off", [...view.masked], MASK_DELAY_MS);
 }
 
-function switchAllOn(view) {
-  view.off.clear();
+function unmaskAll(view) {
+  view.masked.clear();
   paint(view);
   send(view, "off", [], 0);
 }
 
 function readOut(view) {
-  view.status.textContent = `${placeName(view)}. ${view.words} ${switchedOff(view)}`.trim();
+  view.status.textContent = `${placeName(view)}. ${view.words} ${maskedPatches(view)}`.trim();
 }
 
 // Painted with the frame that shows it: a layout before that would be worked out again for whatever else listens.
@@ -140,7 +140,7 @@ function hover(view, token) {
 }
 
 function clickPatch(view, token) {
-  if (view.settings.switching) switchPatch(view, token);
+  if (view.settings.masking) toggleMask(view, token);
   else pick(view, { token });
 }
 
@@ -158,11 +158,11 @@ function pictureKey(view, event) {
   const inside = (place) => Math.max(0, Math.min(G - 1, place));
   const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
   const home = event.key === "Home" || event.key === "Escape";
-  const switches = event.key === " " && view.settings.switching && token > 0;
-  if (!(step || home || switches) || event.ctrlKey || event.metaKey || event.altKey) return;
+  const togglesMask = event.key === " " && view.settings.masking && token > 0;
+  if (!(step || home || togglesMask) || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
   view.hovered = null;
-  if (switches) return switchPatch(view, token);
+  if (togglesMask) return toggleMask(view, token);
   const next = home ? 0 : token === 0 ? 1 : 1 + inside(row + step[0]) * G + inside(column + step[1]);
-  pick(view, { token: next }, KEYS_REST_MS);
+  pick(view, { token: next }, KEYS_DELAY_MS);
 }

@@ -5,11 +5,11 @@ function paintScene(view, title) {
   for (const canvas of [view.scene, view.plain]) paintImage(canvas, view.image, view.image.shape[2]);
   view.sceneTitle.textContent = title;
   const G = view.gridSize;
-  const keys = "Arrow keys move over the patches, Home or Escape goes back to CLS.";
+  const keys = "Arrow keys move over the patches, Home or Escape selects CLS.";
   view.picture.setAttribute("aria-label", `${title || "Image"}, ${G} by ${G} patches. ${keys}`);
-  const made = JSON.stringify([view.absoluteMax, view.reading]);
-  if (made !== view.controlsMade || !view.controls.firstChild) buildControls(view);
-  view.controlsMade = made;
+  const node = JSON.stringify([view.absoluteMax, view.reading]);
+  if (node !== view.controlsMade || !view.controls.firstChild) buildControls(view);
+  view.controlsMade = node;
 }
 
 // One map shares its scale with no other.
@@ -19,9 +19,9 @@ const scaleName = (view) => (view.isOneMap && view.settings.scale === "shared" ?
 function scaleOf(view, values, range) {
   const name = scaleName(view);
   const [low, high] = { own: () => rangeOf(values.subarray(1)), shared: () => range, absolute: () => [0, view.absoluteMax] }[name]();
-  if (!view.reading.signed) return { colours: view.colours[view.settings.colormap], low, high };
-  const most = Math.max(Math.abs(low), Math.abs(high)) || 1;
-  return { colours: view.colours.difference, low: -most, high: most };
+  if (!view.reading.signed) return { colors: view.colors[view.settings.colormap], low, high };
+  const maximum = Math.max(Math.abs(low), Math.abs(high)) || 1;
+  return { colors: view.colors.difference, low: -maximum, high: maximum };
 }
 
 function paint(view) {
@@ -29,21 +29,21 @@ function paint(view) {
   const all = Array.from({ length: view.numLayers }, (_, layer) => layerValues(view, layer, token)).flat();
   const ranges = all.map((values) => rangeOf(values.subarray(1)));
   const range = [Math.min(...ranges.map(([low]) => low)), Math.max(...ranges.map(([, high]) => high))];
-  let shown = all[0];
+  let values = all[0];
   view.maps.forEach((map, i) => {
     const isPicked = map.layer === view.picked.layer && map.head === view.picked.head;
-    colourPixels(pixelsOf(view.strip), all[i].subarray(1), scaleOf(view, all[i], range), i * view.gridSize ** 2);
+    colorPixels(pixelsOf(view.strip), all[i].subarray(1), scaleOf(view, all[i], range), i * view.gridSize ** 2);
     if (map.isPicked !== isPicked) Object.assign(map.button, { ariaPressed: `${isPicked}`, tabIndex: isPicked ? 0 : -1 });
     map.isPicked = isPicked;
-    if (isPicked && !view.isOneMap) shown = all[i];
+    if (isPicked && !view.isOneMap) values = all[i];
   });
   drawSheet(view);
-  const scale = scaleOf(view, shown, range);
-  paintPicture(view, token, shown, scale);
-  paintSwitches(view);
-  paintPanel(view, token, shown, scale);
+  const scale = scaleOf(view, values, range);
+  paintPicture(view, token, values, scale);
+  paintMasking(view);
+  paintPanel(view, token, values, scale);
   paintScale(view, scale, range);
-  if (view.numbers.open) paintNumbers(view, token, shown);
+  if (view.numbers.open) paintNumbers(view, token, values);
 }
 
 // Map after map from the strip, where they stand one below the other, to its button
@@ -63,9 +63,9 @@ function paintScale(view, scale, [lowest, highest]) {
   const place = (value) => (value - scale.low) / (scale.high - scale.low);
   const each = own && !view.isOneMap;
   paintLegend(view.legend, {
-    colours: scale.colours,
-    title: each ? "Each map its own range:" : view.isOneMap ? `${title}: ${meaning}` : `${title}, one scale for all maps.`,
-    warning: each ? "contrast exaggerated, colours of two maps do not compare" : own ? "Its own range: contrast exaggerated." : "",
+    colors: scale.colors,
+    title: each ? "Per-map scale:" : view.isOneMap ? `${title}: ${meaning}` : `${title}, one scale for all maps.`,
+    warning: each ? "contrast exaggerated, colors are not comparable between maps" : own ? "Per-map scale: contrast exaggerated." : "",
     low: `${own ? "" : below}${number(view, scale.low)}`,
     high: `${own ? "" : above}${number(view, scale.high)}`,
     marks: signed
@@ -82,7 +82,7 @@ function paintPicture(view, token, values, scale) {
   view.hairlines.style.display = view.settings.grid ? "" : "none";
   const [kept, halo, query] = view.outlines;
   const G = view.gridSize;
-  const corners = [...view.off].map((off) => `M${(off - 1) % G} ${Math.floor((off - 1) / G)}`);
+  const corners = [...view.masked].map((off) => `M${(off - 1) % G} ${Math.floor((off - 1) / G)}`);
   view.shade.setAttribute("d", corners.map((corner) => `${corner}h1v1h-1z`).join(""));
   view.hatching.setAttribute("d", corners.map((corner) => `${corner}m0 .5l.5 -.5m-.5 1l1 -1m-.5 1l.5 -.5`).join(""));
   place(kept, view.hovered === null ? 0 : view.picked.token, view.gridSize);
@@ -95,12 +95,12 @@ function paintPicture(view, token, values, scale) {
   view.clsValue.textContent = number(view, values[0]);
 }
 
-function paintSwitches(view) {
-  view.switching.checked = view.settings.switching;
-  view.allOn.hidden = !view.off.size;
-  setText(view.offNames, switchedOff(view));
-  view.picture.classList.toggle("switching", view.settings.switching);
-  view.mapGrid.classList.toggle("some-off", view.off.size > 0);
+function paintMasking(view) {
+  view.masking.checked = view.settings.masking;
+  view.unmaskButton.hidden = !view.masked.size;
+  setText(view.maskedNames, maskedPatches(view));
+  view.picture.classList.toggle("masking", view.settings.masking);
+  view.mapGrid.classList.toggle("some-masked", view.masked.size > 0);
 }
 
 function setText(node, text) {
@@ -115,7 +115,7 @@ function place(outline, token, gridSize) {
 
 function paintPanel(view, token, values, scale) {
   const strongest = strongestPatches(view, values);
-  setText(view.looks, lookName(view, token));
+  setText(view.heading, attendsName(view, token));
   setText(view.place, view.isOneMap ? view.reading.unit : `${placeName(view)}: ${view.reading.unit}`);
   const listed = [...strongest, ...(view.isOneMap ? [] : [0])];
   view.entries.forEach((entry, i) => {
@@ -128,14 +128,14 @@ function paintPanel(view, token, values, scale) {
   });
   setText(view.sentence, summary(view, token, values, strongest));
   const numbers = strongest.map((other) => `${tokenName(other)} ${number(view, values[other])}`).join(", ");
-  view.words = `${lookName(view, token)}${view.isOneMap ? ":" : ""} ${numbers}. ${view.sentence.textContent}`;
+  view.words = `${attendsName(view, token)}${view.isOneMap ? ":" : ""} ${numbers}. ${view.sentence.textContent}`;
   setText(view.between, between(view));
 }
 
 function strongestPatches(view, values) {
-  const size = view.reading.signed ? Math.abs : (value) => value;
+  const magnitude = view.reading.signed ? Math.abs : (value) => value;
   const patches = Array.from({ length: values.length - 1 }, (_, i) => i + 1).filter((i) => Number.isFinite(values[i]));
-  return patches.sort((one, other) => size(values[other]) - size(values[one])).slice(0, STRONGEST);
+  return patches.sort((a, b) => magnitude(values[b]) - magnitude(values[a])).slice(0, NUM_STRONGEST);
 }
 
 function paintNumbers(view, token, values) {
@@ -147,5 +147,5 @@ function paintNumbers(view, token, values) {
   const cls = `, ${placeName(view)}. CLS: ${number(view, values[0])}`;
   const uniform = view.uniform ? ` ${view.reading.uniform_name} = ${number(view, view.uniform)}.` : "";
   const rounded = view.isOneMap ? "" : " Each value is rounded to 1/255 of the largest in its row.";
-  view.numbersCaption.textContent = `${lookName(view, token)}${view.isOneMap ? "" : cls}.${uniform}${rounded}`;
+  view.numbersCaption.textContent = `${attendsName(view, token)}${view.isOneMap ? "" : cls}.${uniform}${rounded}`;
 }

@@ -6,8 +6,8 @@ const layerHeadName = ({ layer, head }) => `layer ${layer + 1}, ${headName(head)
 const placeName = (view) => (view.isOneMap ? view.reading.title : layerHeadName(view.picked));
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
-// "CLS looks at", "p30 is looked at by"; one map of the whole image has but its title
-function lookName(view, token) {
+// "CLS attends to", "p30 attended by"; one map of the whole image has but its title
+function attendsName(view, token) {
   const { title, verbs } = view.reading;
   return view.isOneMap ? title : `${tokenName(token)} ${verbs[view.settings.direction === "row" ? 0 : 1]}`;
 }
@@ -25,21 +25,21 @@ const times = (view, value) =>
 // One sentence on how far from even a map is.
 function summary(view, token, values, strongest) {
   const patches = values.subarray(1).filter(Number.isFinite);
-  if (!patches.length) return token && view.off.has(token) ? `${tokenName(token)} is switched off.` : "No patch is on.";
+  if (!patches.length) return token && view.masked.has(token) ? `${tokenName(token)} is masked.` : "All patches are masked.";
   if (view.reading.signed) {
     const [up, down] = [patches.filter((value) => value > 0), patches.filter((value) => value < 0)];
-    const side = (some, way) => `${some.length} patches ${way} it, ${number(view, sum(some))} together`;
-    return `${side(up, "speak for")}; ${side(down, "speak against")}.`;
+    const side = (patches, verb) => `${patches.length} patches ${verb} the logit, ${number(view, sum(patches))} in total`;
+    return `${side(up, "increase")}; ${side(down, "decrease")}.`;
   }
-  if (!view.isOneMap && view.picked.head === "max") return "The highest over all heads: these values do not add up to 100 %.";
-  const most = sum(strongest.map((other) => values[other]));
+  if (!view.isOneMap && view.picked.head === "max") return "The highest over all heads: these values do not add up to 100%.";
+  const maximum = sum(strongest.map((other) => values[other]));
   const many = `The ${strongest.length} strongest patches hold`;
   if (!view.reading.shares)
-    return `${many} ${percent(most / sum(patches))} of the map; spread evenly they would hold ${percent(strongest.length / patches.length)}.`;
+    return `${many} ${percent(maximum / sum(patches))} of the map; uniform: ${percent(strongest.length / patches.length)}.`;
   if (view.settings.direction === "row")
-    return `${many} ${percent(most)} of the attention; spread evenly they would hold ${percent(strongest.length * view.uniform)}.`;
+    return `${many} ${percent(maximum)} of the attention; uniform: ${percent(strongest.length * view.uniform)}.`;
   const received = sum(values.filter(Number.isFinite));
-  return `This token receives ${received.toFixed(2)} from all ${Math.round(1 / view.uniform)} tokens together; spread evenly it would be 1.00.`;
+  return `This token receives ${received.toFixed(2)} from all ${Math.round(1 / view.uniform)} tokens; uniform: 1.00.`;
 }
 
 // While another patch is hovered: how the picked token stands to it, or what the one map has there
@@ -51,10 +51,10 @@ function between(view) {
   }
   if (view.hovered === null || view.hovered === token) return "";
   const value = layerValues(view, layer, token)[view.heads.indexOf(head)][view.hovered];
-  return `${lookName(view, token)} ${tokenName(view.hovered)}: ${[number(view, value), times(view, value)].filter(Boolean).join(", ")}`;
+  return `${attendsName(view, token)} ${tokenName(view.hovered)}: ${[number(view, value), times(view, value)].filter(Boolean).join(", ")}`;
 }
 
-function switchedOff(view) {
-  const names = [...view.off].sort((one, other) => one - other).map(tokenName);
-  return names.length ? `Off: ${names.slice(0, 8).join(", ")}${names.length > 8 ? ` and ${names.length - 8} more` : ""}.` : "";
+function maskedPatches(view) {
+  const names = [...view.masked].sort((a, b) => a - b).map(tokenName);
+  return names.length ? `Masked: ${names.slice(0, 8).join(", ")}${names.length > 8 ? ` and ${names.length - 8} more` : ""}.` : "";
 }

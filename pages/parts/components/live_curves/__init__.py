@@ -5,19 +5,36 @@ The charts keep zoom and hidden curves. What is sent is one string of bytes, mad
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minivit.figures import SPLIT_COLORS, downsample
-from pages.parts.components.component import component, packed
+from pages.parts.components.component import PackedArray, component, packed
+from pages.parts.components.maps import MapsData
 from pages.parts.components.plotly_script import plotly_script
 
 CURVES = {
     "loss": {"train": ("train_loss", 1), "test": ("test_loss", 1)},
     "accuracy": {"train": ("train_acc", 100), "test": ("test_acc", 100)},
 }
+
+
+class LiveCurvesData(TypedDict):
+    """What `live_curves.js` draws."""
+
+    key: str
+    plotly: str  # the path of Plotly's script
+    colors: dict[str, str]
+    chance: float
+    marker: int | None
+    curves: dict[str, dict[str, PackedArray]]
+    headline: str
+    progress: float
+    active: bool
+    maps: MapsData | None
+    later: str
 
 
 def live_curves(sent: bytes, *, key: str) -> int | None:
@@ -38,13 +55,13 @@ def to_send(
     headline: str = "",
     progress: float = 0,
     active: bool = False,
-    maps: Mapping[str, Any] | None = None,
+    maps: MapsData | None = None,
     later: str = "",
 ) -> bytes:
     """All that the component draws: the `metrics` rows as curves and what stands around them, as JSON.
 
     A row without a figure (None, as train_loss at epoch 0) is a gap. A vertical line stands at `marker_epoch`. The bar
-    of `progress`, 0..1, has its colour while the run is `active`. `maps` is `maps_data` of some images, `later` what
+    of `progress`, 0..1, has its color while the run is `active`. `maps` is `maps_data` of some images, `later` what
     is told in their place.
     """
     epochs = np.array([row["epoch"] for row in metrics], float)
@@ -52,17 +69,23 @@ def to_send(
         chart: {split: _curve(epochs, metrics, column, scale) for split, (column, scale) in columns.items()}
         for chart, columns in CURVES.items()
     }
-    whole = {
-        "key": key, "plotly": plotly_script(), "colors": SPLIT_COLORS, "chance": 100 / num_classes,
-        "marker": marker_epoch, "curves": curves, "headline": headline, "progress": progress,
-        "active": active, "maps": maps, "later": later,
-    }  # fmt: skip
-    return json.dumps(whole).encode()
+    data = LiveCurvesData(
+        key=key,
+        plotly=plotly_script(),
+        colors=SPLIT_COLORS,
+        chance=100 / num_classes,
+        marker=marker_epoch,
+        curves=curves,
+        headline=headline,
+        progress=progress,
+        active=active,
+        maps=maps,
+        later=later,
+    )
+    return json.dumps(data).encode()
 
 
-def _curve(
-    epochs: NDArray[np.float64], metrics: Sequence[Mapping[str, Any]], column: str, scale: float
-) -> dict[str, Any]:
+def _curve(epochs: NDArray[np.float64], metrics: Sequence[Mapping[str, Any]], column: str, scale: float) -> PackedArray:
     """Epochs and values of one column, thinned and packed, (2, n) float32."""
     values = np.array([row.get(column) for row in metrics], float)  # None becomes NaN
     return packed(np.stack(downsample(epochs, scale * values)).astype(np.float32))

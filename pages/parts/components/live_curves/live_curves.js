@@ -1,6 +1,6 @@
 const CHARTS = {
-  loss: { title: "loss (cross-entropy, nats)", hover: "%{y:.3f}", say: (value) => value.toFixed(3) },
-  accuracy: { title: "accuracy (%)", hover: "%{y:.1f} %", say: (value) => `${value.toFixed(1)} %` },
+  loss: { title: "loss (cross-entropy, nats)", hover: "%{y:.3f}", format: (value) => value.toFixed(3) },
+  accuracy: { title: "accuracy (%)", hover: "%{y:.1f}%", format: (value) => `${value.toFixed(1)}%` },
 };
 const SPLITS = { train: { width: 1.75 }, test: { width: 2.5 } };
 const DOUBLE_CLICK_MS = 250;
@@ -11,7 +11,7 @@ export default function ({ data: sent, parentElement, setTriggerValue }) {
   root.data = data;
   root.pick = (epoch) => setTriggerValue("picked", epoch);
   const parts = (root.parts ??= buildParts(root));
-  say(parts, data);
+  showStatus(parts, data);
   root.charts ??= Object.keys(CHARTS).map((name) => buildChart(parts.charts, name));
   loadPlotly(serverUrl(data.plotly)).then(
     (Plotly) => root.isConnected && root.charts.forEach((chart) => draw(Plotly, root, chart)),
@@ -42,7 +42,7 @@ function buildParts(root) {
   return parts;
 }
 
-function say({ headline, progress, done, later }, data) {
+function showStatus({ headline, progress, done, later }, data) {
   setText(headline, data.headline);
   setText(later, data.later);
   progress.classList.toggle("resting", !data.active);
@@ -148,7 +148,7 @@ function layout(root, { name, curves }) {
       ...{ xref: "paper", x0: 0, x1: 1, y0: data.chance, y1: data.chance },
       line: { color: faint, width: 1.5, dash: "dot" },
       label: {
-        text: `chance ${Number(data.chance.toFixed(1))} %`,
+        text: `chance ${Number(data.chance.toFixed(1))}%`,
         textposition: "end",
         font: { color: faint, size: 12 },
       },
@@ -245,12 +245,12 @@ function describe({ name, reader, curves, at }) {
   const { x, y } = curves.test;
   const index = at ?? x.length - 1;
   const epoch = x[index] ?? 0;
-  const said = [`epoch ${epoch}`];
+  const values = [`epoch ${epoch}`];
   const inTrain = curves.train.x.indexOf(epoch);
-  if (!Number.isNaN(curves.train.y[inTrain] ?? NaN)) said.push(`train ${CHARTS[name].say(curves.train.y[inTrain])}`);
-  if (!Number.isNaN(y[index] ?? NaN)) said.push(`test ${CHARTS[name].say(y[index])}`);
+  if (!Number.isNaN(curves.train.y[inTrain] ?? NaN)) values.push(`train ${CHARTS[name].format(curves.train.y[inTrain])}`);
+  if (!Number.isNaN(y[index] ?? NaN)) values.push(`test ${CHARTS[name].format(y[index])}`);
   reader.setAttribute("aria-label", `${name} by epoch; arrow keys move, Enter picks the epoch`);
   reader.setAttribute("aria-valuemax", x[x.length - 1] ?? 0);
   reader.setAttribute("aria-valuenow", epoch);
-  reader.setAttribute("aria-valuetext", said.join(", "));
+  reader.setAttribute("aria-valuetext", values.join(", "));
 }

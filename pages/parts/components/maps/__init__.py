@@ -4,20 +4,49 @@ Letters: N images, C channels, G patches along a side.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pages.parts.components.color_maps import SEQUENTIAL, palettes
-from pages.parts.components.component import component, packed
+from pages.parts.components.component import PackedArray, component, packed
 
 
 class Caption(NamedTuple):
-    """A line under a map: "frog 91 %", in green with ✓ where right, in red with ✗ where wrong, plain where None."""
+    """A line under a map: "frog 91%", green with ✓ if correct, red with ✗ if incorrect, plain if None."""
 
     text: str
-    right: bool | None = None
+    correct: bool | None = None
+
+
+class ColumnData(TypedDict):
+    """One column of maps, float32 (N, G·G), with a caption, [text, correct], under some of them."""
+
+    name: str
+    values: PackedArray
+    captions: list[list[Any]]
+
+
+class MapsData(TypedDict):
+    """What `maps.js` draws."""
+
+    key: str
+    images: PackedArray  # uint8 (N, h, w, C)
+    titles: list[str]
+    columns: list[ColumnData]
+    difference: list[str] | None
+    differenceMax: float | None
+    scale: list[float]
+    uniform: float
+    quantity: str
+    uniformName: str
+    start: dict[str, Any]
+    layout: Literal["rows", "strip"]
+    size: int
+    controls: bool
+    clickable: bool
+    palettes: dict[str, PackedArray]
 
 
 def maps(images: NDArray[np.uint8], columns: Mapping[str, NDArray[np.float32]], *, key: str, **how: Any) -> int | None:
@@ -46,7 +75,7 @@ def maps_data(
     overlay: float = 0.6,
     controls: bool = True,
     clickable: bool = True,
-) -> dict[str, Any]:
+) -> MapsData:
     """What the maps component draws.
 
     `images` is (N, C, H, W) with C 1 or 3; `columns` names the maps, each (N, G·G), in the order they stand. All of
@@ -60,31 +89,34 @@ def maps_data(
     the same shape is painted in place.
     """
     assert colormap in SEQUENTIAL, colormap
-    shown = {name: np.asarray(values, np.float32) for name, values in columns.items()}
+    drawn = {name: np.asarray(values, np.float32) for name, values in columns.items()}
     if difference:
         before, after = difference
-        shown["difference"] = shown[after] - shown[before]
+        drawn["difference"] = drawn[after] - drawn[before]
         if difference_max is None:
-            difference_max = float(np.abs(np.nan_to_num(shown["difference"])).max(initial=0))
-    said = captions or {}
-    return {
-        "key": key,
-        "images": packed(images.transpose(0, 2, 3, 1)),
-        "titles": list(titles),
-        "columns": [
-            {"name": name, "values": packed(values), "captions": [list(caption) for caption in said.get(name, ())]}
-            for name, values in shown.items()
+            difference_max = float(np.abs(np.nan_to_num(drawn["difference"])).max(initial=0))
+    return MapsData(
+        key=key,
+        images=packed(images.transpose(0, 2, 3, 1)),
+        titles=list(titles),
+        columns=[
+            ColumnData(
+                name=name,
+                values=packed(values),
+                captions=[list(caption) for caption in (captions or {}).get(name, ())],
+            )
+            for name, values in drawn.items()
         ],
-        "difference": list(difference) if difference else None,
-        "differenceMax": difference_max,
-        "scale": list(scale),
-        "uniform": uniform,
-        "quantity": quantity,
-        "uniformName": uniform_name,
-        "start": {"scale": "absolute", "colormap": colormap, "overlay": overlay},
-        "layout": layout,
-        "size": size,
-        "controls": controls,
-        "clickable": clickable,
-        "palettes": palettes(),
-    }
+        difference=list(difference) if difference else None,
+        differenceMax=difference_max,
+        scale=list(scale),
+        uniform=uniform,
+        quantity=quantity,
+        uniformName=uniform_name,
+        start={"scale": "absolute", "colormap": colormap, "overlay": overlay},
+        layout=layout,
+        size=size,
+        controls=controls,
+        clickable=clickable,
+        palettes=palettes(),
+    )

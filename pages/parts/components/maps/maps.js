@@ -14,7 +14,7 @@ export default function showMaps({ data, parentElement, setTriggerValue }) {
   view.painted = data.images.base64;
   paintTexts(view);
   paint(view);
-  return onRemoval(root, () => view.resized.disconnect());
+  return onRemoval(root, () => view.resizeObserver.disconnect());
 }
 
 function read(view, data) {
@@ -25,7 +25,7 @@ function read(view, data) {
     const grid = Math.round(Math.sqrt(values.shape[1]));
     return { ...column, values, grid, captioned: column.captions.length > 0 };
   });
-  view.colours ??= unpackColours(data.palettes);
+  view.colors ??= unpackColors(data.palettes);
   view.settings = settingsOf(data.key, data.start);
 }
 
@@ -41,9 +41,9 @@ function build(view) {
   view.painted = null;
   const legends = element("div", { class: "legends" }, view.legend.root, view.differenceLegend?.root);
   view.root.replaceChildren(legends, ...(controls ? [buildControls(view)] : []), view.board.root);
-  view.resized?.disconnect();
-  view.resized = new ResizeObserver(() => arrangeBoard(view.board, view.root.clientWidth));
-  view.resized.observe(view.root);
+  view.resizeObserver?.disconnect();
+  view.resizeObserver = new ResizeObserver(() => arrangeBoard(view.board, view.root.clientWidth));
+  view.resizeObserver.observe(view.root);
   arrangeBoard(view.board, view.root.clientWidth);
 }
 
@@ -58,7 +58,7 @@ function buildControls(view) {
     { class: "controls" },
     sliderControl("Overlay", overlay, set("overlay")),
     scaleControl(scale, set("scale")),
-    coloursControl(colormap, set("colormap")),
+    colorsControl(colormap, set("colormap")),
   );
 }
 
@@ -88,9 +88,9 @@ function paint(view) {
 
 function scaleOf(view, column, values) {
   const own = view.settings.scale === "own";
-  if (isDifference(view, column)) return signedScale(view.colours.difference, own ? values : view.data.differenceMax);
+  if (isDifference(view, column)) return signedScale(view.colors.difference, own ? values : view.data.differenceMax);
   const [low, high] = own ? rangeOf(values) : view.data.scale;
-  return { colours: view.colours[view.settings.colormap], low, high };
+  return { colors: view.colors[view.settings.colormap], low, high };
 }
 
 function paintLegends(view, highest) {
@@ -98,7 +98,7 @@ function paintLegends(view, highest) {
   const { scale, uniform, quantity, uniformName, difference, differenceMax } = view.data;
   const [low, high] = scale;
   paintAttentionLegend(view.legend, {
-    colours: view.colours[view.settings.colormap],
+    colors: view.colors[view.settings.colormap],
     quantity,
     uniformName,
     own,
@@ -112,5 +112,5 @@ function paintLegends(view, highest) {
   if (!difference) return;
   const title = `Difference: ${difference[1]} − ${difference[0]}. Blue is less, red is more.`;
   const ends = { low: signedNumber(-differenceMax), high: signedNumber(differenceMax) };
-  paintSignedLegend(view.differenceLegend, { colours: view.colours.difference, title, own, ...ends });
+  paintSignedLegend(view.differenceLegend, { colors: view.colors.difference, title, own, ...ends });
 }

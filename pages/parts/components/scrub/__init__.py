@@ -103,9 +103,9 @@ def charts(shown: Sequence[Shown], frames: Sequence[Checkpoint]) -> list[dict[st
     """Loss, accuracy and the figures of `MEASURES`, a line for each run or map, a value at each frame or NaN."""
     alone = len(shown) == 1
     made = []
-    for title, column, times, unit in (("loss", "loss", 1, ""), ("accuracy", "acc", 100, " %")):
+    for title, column, times, unit in (("loss", "loss", 1, ""), ("accuracy", "acc", 100, "%")):
         lines = [
-            _line(split if alone else _nth(i), SPLIT_COLORS[split] if alone else _colour(i), by_epoch, frames)
+            _line(split if alone else _nth(i), SPLIT_COLORS[split] if alone else _color(i), by_epoch, frames)
             for i, one in enumerate(shown)
             for split, by_epoch in _by_epoch(one.run.metrics(), column, times).items()
             if alone or split == "test"
@@ -117,7 +117,7 @@ def charts(shown: Sequence[Shown], frames: Sequence[Checkpoint]) -> list[dict[st
         lines = [
             _line(
                 one.heads[s] if alone else _nth(i),
-                _colour(i, s),
+                _color(i, s),
                 dict(zip(one.history.checkpoints, values, strict=True)),
                 frames,
             )
@@ -135,29 +135,29 @@ def _by_epoch(metrics: list[dict[str, Any]], column: str, times: float) -> dict[
     }
 
 
-def _line(name: str, colour: str, values: dict[Checkpoint, float], frames: Sequence[Checkpoint]) -> dict[str, Any]:
+def _line(name: str, color: str, values: dict[Checkpoint, float], frames: Sequence[Checkpoint]) -> dict[str, Any]:
     at_frames = np.array([values.get(checkpoint, np.nan) for checkpoint in frames], np.float32)
-    return {"name": name, "colour": colour, "values": packed(at_frames)}
+    return {"name": name, "color": color, "values": packed(at_frames)}
 
 
 def key_of(shown: Sequence[Shown]) -> list[tuple[str, str]]:
-    """What the colours of the curves stand for: names and colours."""
+    """What the colors of the curves stand for: names and colors."""
     if len(shown) > 1:
-        return [(_nth(i), _colour(i)) for i in range(len(shown))]
+        return [(_nth(i), _color(i)) for i in range(len(shown))]
     run, _, heads = shown[0]
     attention = "attention"
     if run.config.model.num_heads > 1:
         attention += f", {heads[0]} of all heads" if heads[0] in ("mean", "max") else f" of head {heads[0]}"
-    single = [("attention of single heads", _colour(0, 1))] if len(heads) > 1 else []
-    return [*SPLIT_COLORS.items(), (attention, _colour(0)), *single]
+    single = [("attention of single heads", _color(0, 1))] if len(heads) > 1 else []
+    return [*SPLIT_COLORS.items(), (attention, _color(0)), *single]
 
 
 def _nth(index: int) -> str:
     return ("first run", "second run")[index]
 
 
-def _colour(run: int, line: int = 0) -> str:
-    """The run's colour for its first line; single heads are grey beside their mean."""
+def _color(run: int, line: int = 0) -> str:
+    """The run's color for its first line; single heads are grey beside their mean."""
     if line:
         return "var(--st-gray-color)"
     return ("var(--st-primary-color)", "var(--second)")[run]

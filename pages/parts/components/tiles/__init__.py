@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pages.parts.components.color_maps import palettes
-from pages.parts.components.component import component, packed
+from pages.parts.components.component import PackedArray, component, packed
 
 
 class Tile(NamedTuple):
@@ -28,36 +28,76 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """What colours mean, from `low` to `high`; `marks` are numbers along it with the text that each is marked by."""
+    """What colors mean, from `low` to `high`; `marks` are numbers along it with the text that each is marked by."""
 
     title: str
     low: float
     high: float
-    colours: Literal["magma", "difference", "grey"] = "magma"
+    colors: Literal["magma", "difference", "grey"] = "magma"
     marks: Mapping[str, float] | None = None
+
+
+class TileData(TypedDict):
+    """One tile."""
+
+    name: str
+    caption: str
+    pixels: PackedArray
+
+
+class RowData(TypedDict):
+    """One row of tiles."""
+
+    name: str
+    tiles: list[TileData]
+
+
+class ScaleData(TypedDict):
+    """The color scale; `marks` are (value, text)."""
+
+    title: str
+    low: float
+    high: float
+    colors: str
+    marks: list[tuple[float, str]]
+
+
+class TilesData(TypedDict):
+    """What `tiles.js` draws."""
+
+    key: str
+    label: str
+    rows: list[RowData]
+    scale: ScaleData
+    size: int
+    choice: bool
+    palettes: dict[str, PackedArray]
 
 
 def tiles(rows: Sequence[Row], scale: Scale, *, key: str, label: str, size: int = 72, choice: bool = False) -> None:
     """Draws the rows; `label` names the whole for a screen reader, a tile is about `size` pixels wide.
 
-    With `choice` a person may have the scale run over what is shown instead, and is warned that this exaggerates.
+    With `choice` the user may scale the colors to the tiles themselves, with a warning that this exaggerates.
     """
     component("tiles", "board")(
         key=key,
-        data={
-            "key": key,
-            "label": label,
-            "rows": [{"name": row.name, "tiles": [_tile_data(tile) for tile in row.tiles]} for row in rows],
-            "scale": {
-                "title": scale.title, "low": scale.low, "high": scale.high, "colours": scale.colours,
-                "marks": [[value, text] for text, value in (scale.marks or {}).items()],
-            },
-            "size": size,
-            "choice": choice,
-            "palettes": palettes(),
-        },
-    )  # fmt: skip
+        data=TilesData(
+            key=key,
+            label=label,
+            rows=[RowData(name=row.name, tiles=[_tile_data(tile) for tile in row.tiles]) for row in rows],
+            scale=ScaleData(
+                title=scale.title,
+                low=scale.low,
+                high=scale.high,
+                colors=scale.colors,
+                marks=[(value, text) for text, value in (scale.marks or {}).items()],
+            ),
+            size=size,
+            choice=choice,
+            palettes=palettes(),
+        ),
+    )
 
 
-def _tile_data(tile: Tile) -> dict[str, Any]:
-    return {"name": tile.name, "caption": tile.caption, "pixels": packed(tile.pixels)}
+def _tile_data(tile: Tile) -> TileData:
+    return TileData(name=tile.name, caption=tile.caption, pixels=packed(tile.pixels))
