@@ -130,7 +130,9 @@ def test_the_gallery_shows_what_a_cell_of_the_confusion_matrix_counts(
     expect(cell).to_have_attribute("aria-pressed", "true")
     expect(images).to_have_count(counts[true][predicted])
     for image in images.all():
-        expect(image).to_have_accessible_name(re.compile(f"true {names[true]}, predicted {names[predicted]}, incorrect"))
+        expect(image).to_have_accessible_name(
+            re.compile(f"true {names[true]}, predicted {names[predicted]}, incorrect")
+        )
     cell.click()
     expect(images).to_have_count(96)
     expect(page).not_to_have_url(re.compile("true="))

@@ -7,7 +7,7 @@ hardly more than Streamlit's own rerun of an empty part.
 import threading
 import time
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import streamlit as st
 from cachetools import LRUCache, cached
