@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-_TEXT = re.compile(r"(\d{1,9})(?:\.([1-9]\d{0,8}))?", re.ASCII)
 _FILE_NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors", re.ASCII)
 
 
@@ -20,15 +19,8 @@ class Checkpoint:
         """A checkpoint as it is, an epoch as the checkpoint at its end."""
         return checkpoint if isinstance(checkpoint, Checkpoint) else cls(checkpoint)
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """The checkpoint of a link: "12", or "0.4" for step 4 of the first epoch; ValueError for other text."""
-        match = _TEXT.fullmatch(text)
-        if not match:
-            raise ValueError(f"{text!r} is not a checkpoint. Write an epoch, such as 12, or a step, such as 0.4.")
-        return cls(int(match[1]), int(match[2] or 0))
-
     def __str__(self) -> str:
+        """How links name it: "12", or "0.4" for step 4 of the first epoch."""
         return f"{self.epoch}.{self.step}" if self.step else str(self.epoch)
 
     @property

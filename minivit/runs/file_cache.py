@@ -7,7 +7,7 @@ callers must not change them.
 import json
 import os
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,11 +31,7 @@ def read_cached(path: Path, parse: Callable[[bytes], T]) -> T:
     return _parsed(name, parse, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
 
 
-def _key(*args: Hashable) -> tuple[Hashable, ...]:
-    return args
-
-
-@cached(LRUCache(MAX_FILES), key=_key, lock=threading.Lock())
+@cached(LRUCache(MAX_FILES), lock=threading.Lock())
 def _parsed(name: str, parse: Callable[[bytes], Any], version: tuple[int, ...]) -> Any:
     with open(name, "rb") as file:  # noqa: PTH123
         return parse(file.read())

@@ -4,17 +4,18 @@ import errno
 import json
 import os
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from minivit.errors import RunError
+from minivit.errors import MiniViTError, RunError
 from minivit.files import atomic_write
 
 TAIL_BYTES = 2**18  # more than the last lines that a page shows
+LOCK_SECONDS = 5  # a worker that is done may need this long to exit; readers hold the lock for an instant
 
 ADVICE = {
     errno.ENOSPC: "Free some disk space and try again.",
@@ -90,12 +91,21 @@ def tail(path: Path, num_lines: int) -> list[str]:
 
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock file `path`."""
-    lock = FileLock(path, thread_local=False)
     try:
-        lock.acquire(timeout=0)
+        with FileLock(path, timeout=0):
+            return False
     except Timeout:
         return True
     except OSError:
         return False
-    lock.release()
-    return False
+
+
+@contextmanager
+def hold_lock(path: Path, refusal: MiniViTError) -> Iterator[None]:
+    """Holds the lock file `path`; raises `refusal` if another process holds it."""
+    try:
+        lock = FileLock(path).acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise refusal from None
+    with lock:
+        yield

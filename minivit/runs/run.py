@@ -23,7 +23,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, get_args
 
-from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from minivit.config import SCHEMA_VERSION, TrainConfig
@@ -34,6 +33,7 @@ from minivit.runs.checkpoint import Checkpoint
 from minivit.runs.file_cache import read_cached, read_json, read_jsonl
 from minivit.runs.files import (
     append_line,
+    hold_lock,
     is_locked,
     make_unique_folder,
     remove_temporary_files,
@@ -43,7 +43,6 @@ from minivit.runs.files import (
 from minivit.runs.state import Command, Phase, State, parse_state
 
 STARTUP_SECONDS = 60  # a new process may need this long to import torch and to lock its run
-LOCK_SECONDS = 5  # a worker that is done may need this long to exit; readers hold the lock for an instant
 MAX_NAME_LENGTH = 80
 
 
@@ -238,17 +237,11 @@ class Run:
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Holds `worker.lock` and removes temporary files of a killed worker; RunError if another worker holds it."""
-        lock = FileLock(self.path / "worker.lock")
-        try:
-            lock.acquire(timeout=LOCK_SECONDS)
-        except Timeout:
-            raise RunError(f"Another worker is training the run {self.id}. Stop that one first.") from None
-        try:
+        refusal = RunError(f"Another worker is training the run {self.id}. Stop that one first.")
+        with hold_lock(self.path / "worker.lock", refusal):
             for folder in (self.path, self.path / "checkpoints"):
                 remove_temporary_files(folder)
             yield
-        finally:
-            lock.release()
 
     def is_worker_alive(self) -> bool:
         """Whether a process holds `worker.lock`."""

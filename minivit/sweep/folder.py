@@ -13,13 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from minivit.errors import SweepError
 from minivit.runs import default_runs_dir
 from minivit.runs.file_cache import read_json
-from minivit.runs.files import is_locked, make_unique_folder, replace_file, tail
-from minivit.runs.run import LOCK_SECONDS, STARTUP_SECONDS
+from minivit.runs.files import hold_lock, is_locked, make_unique_folder, replace_file, tail
+from minivit.runs.run import STARTUP_SECONDS
 
 
 class SweepFolder:
@@ -73,15 +73,9 @@ class SweepFolder:
     @contextmanager
     def hold(self, worker: int) -> Iterator[None]:
         """Holds the lock of a worker; SweepError if another process holds it."""
-        lock = FileLock(self._worker_lock(worker))
-        try:
-            lock.acquire(timeout=LOCK_SECONDS)
-        except Timeout:
-            raise SweepError(f"Worker {worker} of the sweep {self.id} is already running.") from None
-        try:
+        refusal = SweepError(f"Worker {worker} of the sweep {self.id} is already running.")
+        with hold_lock(self._worker_lock(worker), refusal):
             yield
-        finally:
-            lock.release()
 
     def is_worker_alive(self, worker: int) -> bool:
         """Whether a process holds the lock of a worker."""

@@ -16,7 +16,7 @@ MAX_TRIALS = 1000
 FIXED = ("dataset", "data_dir", "classes", "split", "device", "threads")  # the same in all trials, to compare them
 
 
-def variable() -> dict[str, Setting]:
+def variable_settings() -> dict[str, Setting]:
     """The settings that a sweep may vary, by name."""
     return {setting.name: setting for setting in settings() if setting.name not in FIXED}
 
@@ -33,9 +33,11 @@ class Vary(Settings):
     @field_validator("name")
     @classmethod
     def _is_variable(cls, name: str) -> str:
-        if name not in variable():
+        if name not in variable_settings():
             reason = "is the same in all trials" if name in FIXED else "is not a setting"
-            raise ConfigError(f"{name!r} {reason}, so it cannot be varied. Choose among {', '.join(variable())}.")
+            raise ConfigError(
+                f"{name!r} {reason}, so it cannot be varied. Choose among {', '.join(variable_settings())}."
+            )
         return name
 
     @field_validator("values")
@@ -67,12 +69,12 @@ class Vary(Settings):
     @property
     def kind(self) -> Any:
         """int, float, bool or str."""
-        return variable()[self.name].kind
+        return variable_settings()[self.name].kind
 
     @property
     def examples(self) -> str:
         """Values that the setting can have, as a user would type them."""
-        return ",".join(str(choice) for choice in variable()[self.name].choices or ("true", "false"))
+        return ",".join(str(choice) for choice in variable_settings()[self.name].choices or ("true", "false"))
 
     @property
     def text(self) -> str:

@@ -58,8 +58,3 @@ def read_config(name: str, storage: "optuna.storages.BaseStorage") -> dict[str, 
     if config is None:
         raise SweepError(f"{name!r} is not a sweep of MiniViT, or is still being created. Try again in a minute.")
     return config
-
-
-def find_trial_id(name: str, storage: "optuna.storages.BaseStorage", trial_number: int) -> int:
-    """The storage's key of a trial."""
-    return storage.get_trial_id_from_study_id_trial_number(storage.get_study_id_from_name(name), trial_number)

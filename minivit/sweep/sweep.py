@@ -17,7 +17,7 @@ from minivit.runs.files import replace_file
 from minivit.sweep.folder import SweepFolder, make_sweep_folder, sweeps_dir
 from minivit.sweep.space import SweepConfig
 from minivit.sweep.storage import JOURNAL, open_storage, storage_errors
-from minivit.sweep.study import MESSAGE, RETRY, RUN, WORKER, create_study, find_trial_id, load_study, read_config
+from minivit.sweep.study import MESSAGE, RETRY, RUN, WORKER, create_study, load_study, read_config
 from minivit.sweep.trials import TrialInfo, TrialPhase, best_trial
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ class Sweep(SweepFolder):
 
     def trial_id(self, number: int) -> int:
         """The storage's key of a trial."""
-        return find_trial_id(self.id, self.storage, number)
+        study_id = self.storage.get_study_id_from_name(self.id)
+        return self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
     def trials(self) -> list[TrialInfo]:
         """All trials in order. One whose worker has died is reported as failed."""

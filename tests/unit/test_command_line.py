@@ -339,7 +339,7 @@ def test_a_damaged_checkpoint_is_refused_by_its_path(call, copy, command):
 
 
 def test_a_run_that_another_worker_has_is_not_resumed(call, copy, monkeypatch):
-    monkeypatch.setattr("minivit.runs.run.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("minivit.runs.files.LOCK_SECONDS", 0.1)
     with copy.hold():
         assert_one_sentence(*call("resume", copy.path), copy.id, "Another worker")
 

@@ -308,7 +308,7 @@ def test_the_keyboard_stops_a_run_and_it_goes_on_later(tiny, every_step):
 
 
 def test_a_run_that_is_held_is_refused_and_left_as_it_is(tiny, monkeypatch):
-    monkeypatch.setattr("minivit.runs.run.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("minivit.runs.files.LOCK_SECONDS", 0.1)
     run = Run.create(tiny)
     with run.hold():
         run.set_state("training", 2, "by the first worker")

@@ -16,7 +16,6 @@ from minivit.config import TrainConfig
 from minivit.engine import train
 from minivit.machine import acquire_device
 from minivit.runs import Run
-from minivit.runs import run as runs
 from minivit.worker import PROJECT, main, start_worker
 
 pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
@@ -121,7 +120,7 @@ def test_a_signal_to_end_stops_a_worker_in_order(tiny):
 
 
 def test_a_second_worker_on_the_same_run_refuses_and_leaves_it_alone(run, monkeypatch, capsys):
-    monkeypatch.setattr(runs, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("minivit.runs.files.LOCK_SECONDS", 0.1)
     with run.hold():
         run.set_state("training", 1)
         assert main(str(run.path)) == 2

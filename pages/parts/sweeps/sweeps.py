@@ -18,7 +18,7 @@ from minivit.sweep import (
     list_sweeps,
     start_workers,
     sweep_settings,
-    variable,
+    variable_settings,
     without_password,
 )
 from pages.parts.runs.status import run_links
@@ -31,7 +31,7 @@ HOW = "Values with commas between them, or a range as 1e-4..1e-2; add :log to it
 
 def choose_sweep(base: TrainConfig) -> SweepConfig:
     """Widgets for what varies and how trials are chosen."""
-    known = variable()
+    known = variable_settings()
     names = st.multiselect(
         "Vary", list(known), ["lr"], lambda name: known[name].title, key="sweeps_vary", persist_state="session",
         help="Settings that differ between the models; all others are the same.", wrap=True,
@@ -141,7 +141,7 @@ def _lines(sweep: Sweep, trials: list[TrialInfo]) -> None:
 
 
 def _axis(vary: Vary, values: list[Any]) -> Axis:
-    title = variable()[vary.name].title
+    title = variable_settings()[vary.name].title
     if vary.values:
         return choice_axis(title, values, vary.values)
     assert vary.low is not None and vary.high is not None

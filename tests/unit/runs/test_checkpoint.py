@@ -16,13 +16,7 @@ from minivit.runs import Checkpoint, Run
 )
 def test_a_checkpoint_has_one_text_one_title_and_one_file_name(checkpoint, text, title, file_name):
     assert (str(checkpoint), checkpoint.title, checkpoint.file_name) == (text, title, file_name)
-    assert Checkpoint.parse(text) == Checkpoint.from_file_name(file_name) == checkpoint
-
-
-@pytest.mark.parametrize("text", ["", "-1", "1.", ".5", "1.0", "1e3", "0.4.2", "²", "newest"])
-def test_text_that_names_no_checkpoint_is_refused(text):
-    with pytest.raises(ValueError, match="is not a checkpoint"):
-        Checkpoint.parse(text)
+    assert Checkpoint.from_file_name(file_name) == checkpoint
 
 
 def test_checkpoints_sort_in_order_of_training_and_an_epoch_stands_for_its_checkpoint():

@@ -126,7 +126,7 @@ def test_an_unknown_command_is_ignored(run, text):
 
 
 def test_only_one_worker_holds_a_run(run, monkeypatch):
-    monkeypatch.setattr(run_module, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("minivit.runs.files.LOCK_SECONDS", 0.1)
     assert not run.is_worker_alive()
     with run.hold():
         assert run.is_worker_alive()

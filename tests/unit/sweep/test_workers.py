@@ -85,7 +85,7 @@ def test_a_trial_whose_run_is_stopped_is_pruned_and_not_started_again(small, mon
 
 
 def test_a_second_worker_of_the_same_number_exits(small, monkeypatch, capsys):
-    monkeypatch.setattr("minivit.sweep.folder.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("minivit.runs.files.LOCK_SECONDS", 0.1)
     sweep = Sweep.create(sweep_of(small, "seed=0", sampler="grid"))
     with sweep.hold(0):
         assert main(str(sweep.path), 0) == 2
