@@ -97,8 +97,13 @@ def test_class_folders_match_the_models_class_names(image_folder, tmp_path):
     assert run.config.classes == ("star", "crane", "circle", "crane (2)", "<b>", "cross (no class of this model)")
     test_set = load_split(run.config)[1]
     assert test_set.counts == {
-        "star": 30, "crane": 0, "circle": 30, "crane (2)": 0, "<b>": 0, "cross (no class of this model)": 30
-    }  # fmt: skip
+        "star": 30,
+        "crane": 0,
+        "circle": 30,
+        "crane (2)": 0,
+        "<b>": 0,
+        "cross (no class of this model)": 30,
+    }
     assert predict_run(run).confusion.sum() == 90
 
 

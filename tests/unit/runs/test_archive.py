@@ -79,10 +79,20 @@ def test_a_run_packed_before_its_training_was_complete_is_stopped(run):
 
 @pytest.mark.parametrize(
     "name",
-    ["../evil.txt", "/etc/evil", "{run}/../../evil.txt", "{run}/checkpoints/../../evil.safetensors", "C:\\evil",
-     "{run}/notes.txt", "{run}/checkpoints/epoch-0000.pt", "{run}/sub/config.json", "other/metrics.jsonl",
-     "{run}/checkpoints/epoch-٠٠٠٠.safetensors", "{run}/config.json/x"],
-)  # fmt: skip
+    [
+        "../evil.txt",
+        "/etc/evil",
+        "{run}/../../evil.txt",
+        "{run}/checkpoints/../../evil.safetensors",
+        "C:\\evil",
+        "{run}/notes.txt",
+        "{run}/checkpoints/epoch-0000.pt",
+        "{run}/sub/config.json",
+        "other/metrics.jsonl",
+        "{run}/checkpoints/epoch-٠٠٠٠.safetensors",
+        "{run}/config.json/x",
+    ],
+)
 def test_a_zip_with_any_other_file_is_refused_and_nothing_is_written(run, tmp_path, name):
     content = changed(pack(run), **{name.format(run=run.id): b"{}"})
     before = everything_under(tmp_path)

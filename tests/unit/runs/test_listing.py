@@ -67,9 +67,24 @@ def test_a_listed_run_is_found_by_its_folder_name_with_spaces_and_umlauts(run):
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "../runs", "{run}/", "{run}/checkpoints", "./{run}", "{run}/../{run}", "{root}/{run}", "{run}\0",
-     "x" * 300, "x" * 5000, "nowhere", "outside", "ring"],
-)  # fmt: skip
+    [
+        "",
+        ".",
+        "..",
+        "../runs",
+        "{run}/",
+        "{run}/checkpoints",
+        "./{run}",
+        "{run}/../{run}",
+        "{root}/{run}",
+        "{run}\0",
+        "x" * 300,
+        "x" * 5000,
+        "nowhere",
+        "outside",
+        "ring",
+    ],
+)
 def test_a_run_outside_the_runs_folder_is_not_found(run, tiny, tmp_path, name):
     root = run.path.parent
     outside = Run.create(tiny, tmp_path / "elsewhere").path.rename(tmp_path / "elsewhere" / "outside")

@@ -16,9 +16,16 @@ from minivit.runs import run as run_module
 from minivit.runs import weights as weights_module
 
 COLUMNS = {
-    "epoch", "train_loss", "train_acc", "test_loss", "test_acc", "lr", "train_seconds", "eval_seconds",
+    "epoch",
+    "train_loss",
+    "train_acc",
+    "test_loss",
+    "test_acc",
+    "lr",
+    "train_seconds",
+    "eval_seconds",
     "images_per_second",
-}  # fmt: skip
+}
 UNTRAINED = {"train_loss", "train_acc", "train_seconds", "images_per_second"}  # columns without a value in epoch 0
 
 
@@ -32,10 +39,15 @@ def row(epoch: int, **values: float) -> dict[str, float]:
 def test_a_trained_run_holds_the_files_of_the_contract_and_nothing_else(run):
     train(run.config, run)
     assert {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()} == {
-        "config.json", "environment.json", "metrics.jsonl", "state.json", "resume.safetensors", "worker.lock",
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "state.json",
+        "resume.safetensors",
+        "worker.lock",
         *(f"checkpoints/epoch-{epoch:04}.safetensors" for epoch in range(4)),
         *(f"checkpoints/epoch-0000-step-{step:05}.safetensors" for step in (1, 2)),
-    } | ({"control.json"} if (run.path / "control.json").exists() else set())  # fmt: skip
+    } | ({"control.json"} if (run.path / "control.json").exists() else set())
 
 
 def test_the_settings_are_written_once_and_are_the_runs_settings(run):

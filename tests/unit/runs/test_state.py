@@ -44,9 +44,18 @@ def test_ended_phases_need_no_worker(run):
 
 
 INVALID = [
-    "", "{", "[]", "7", "null", "{}", '{"phase": "dancing"}', '{"phase": ["done"]}',
-    '{"phase": "queued", "updated": "x"}', '{"phase": "done", "epoch": null}', '{"phase": "done", "epoch": Infinity}',
-]  # fmt: skip
+    "",
+    "{",
+    "[]",
+    "7",
+    "null",
+    "{}",
+    '{"phase": "dancing"}',
+    '{"phase": ["done"]}',
+    '{"phase": "queued", "updated": "x"}',
+    '{"phase": "done", "epoch": null}',
+    '{"phase": "done", "epoch": Infinity}',
+]
 
 
 @pytest.mark.parametrize("text", INVALID)

@@ -35,9 +35,13 @@ def test_two_workers_train_each_combination_of_a_grid_once_as_ordinary_runs(smal
 def test_a_search_with_the_same_seed_samples_the_same_values_within_the_range(small):
     for name, seed in (("one", 1), ("other", 1), ("third", 2)):
         config = sweep_of(
-            small.changed(seed=seed, epochs=1), "lr=1e-3..1e-2:log", "depth=1..2", trials=4, sampler="random",
+            small.changed(seed=seed, epochs=1),
+            "lr=1e-3..1e-2:log",
+            "depth=1..2",
+            trials=4,
+            sampler="random",
             pruning=False,
-        )  # fmt: skip
+        )
         assert main(str(Sweep.create(config, name=name).path), 0) == 0
     one, other, third = (
         [dict(trial.params) for trial in find_sweep(name).trials()] for name in ("one", "other", "third")
