@@ -35,7 +35,7 @@ def test_what_is_chosen_reaches_the_study(open_page: Open, begun: list[Sweep]) -
     widget(page, "selectbox", "Data set").select("shapes").run()
     widget(page, "number_input", "Epochs").set_value(3)
     widget(page, "multiselect", "Vary").set_value(["depth", "lr", "norm"]).run()
-    widget(page, "text_input", "Values of depth").set_value("1, 2")
+    widget(page, "text_input", "Values of layers").set_value("1, 2")
     widget(page, "text_input", "Values of learning rate").set_value("1e-4..1e-2:log")
     widget(page, "number_input", "Trials").set_value(7)
     widget(page, "number_input", "Workers").set_value(3)
