@@ -1,3 +1,3 @@
-"""The command line."""
+"""The command line: `python -m minivit COMMAND`."""
 
 from minivit.cli.commands import main

@@ -104,7 +104,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed():
 @pytest.mark.parametrize("path", sources(LIBRARY), ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_of_the_library_passes_320_lines_and_each_says_its_job(path):
     text = path.read_text()
-    assert text.count("\n") <= 320 or path.name in {"settings.py", "charts.py", "run.py", "commands.py", "study.py"}
+    assert text.count("\n") <= 320 or path.name in {"charts.py", "run.py", "study.py"}
     assert ast.get_docstring(ast.parse(text))
 
 

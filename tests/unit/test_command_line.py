@@ -15,7 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from minivit.cli.commands import ProgressBar, main
+from minivit.cli import main
+from minivit.cli.parser import ProgressBar
 from minivit.config import preset, settings
 from minivit.engine import train
 from minivit.runs import Run
@@ -143,7 +144,7 @@ def test_prediction_prints_what_an_independent_count_gives(call, trained, image_
         first, _, _, header, *rows, last = out.splitlines()
         right = int(counts.trace())
         low, high = article_yardstick.wilson(right, 30)
-        assert first == f"accuracy {right / 30:.4f} ({right} of 30; 95 % interval {low:.4f} to {high:.4f})"
+        assert first == f"accuracy {right / 30:.4f} ({right} of 30; 95% interval {low:.4f} to {high:.4f})"
         assert header.split() == [*CLASSES, "recall"]
         for label, name in enumerate(CLASSES):
             said, *numbers, recall = rows[label].split()
@@ -178,7 +179,7 @@ def test_the_keyboard_ends_it_with_what_to_do_next_and_no_traceback(call, tiny, 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minivit.cli.commands.train", interrupted)
+    monkeypatch.setattr("minivit.cli.training.train", interrupted)
     run = Run.create(tiny)
     code, out, err = call("resume", run.path)
     assert code == 130 and out.splitlines()[-1] == str(run.path)
@@ -212,7 +213,7 @@ def test_export_writes_the_articles_json_of_that_image_layer_and_head(
 
 def test_export_writes_binary_kinds_into_a_file_alone(call, trained, tmp_path):
     code, out, err = call("export", trained.path, "--what", "npz")
-    assert (code, out) == (2, "") and "Name a file for it: --output FILE." in err
+    assert (code, out) == (2, "") and "Name a file to write: --output FILE." in err
     assert call("export", trained.path, "--what", "npz", "--image", 3, "--output", tmp_path / "a.npz") == (0, "", "")
     with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
         assert arrays["attn"].shape == (2, 2, 17, 17) and arrays["number"] == 3

@@ -1,0 +1,50 @@
+"""Commands about this machine: bench and download."""
+
+import argparse
+from pathlib import Path
+
+from minivit import data
+from minivit.cli.parser import Commands, ProgressBar
+from minivit.config import ARTICLE_CLASSES, DATASETS
+from minivit.errors import ConfigError
+
+BENCH_PARTS = ("training", "together")
+
+
+def add_commands(commands: Commands) -> None:
+    """Adds bench and download."""
+    parser = commands.add_parser("bench", help="training speed of this machine compared to the notebook's operations")
+    parser.add_argument("--dataset", choices=DATASETS, default="cifar10", help="data set (default: cifar10)")
+    parser.add_argument("--data-dir", default="", help="folder that contains the images")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", default=ARTICLE_CLASSES, help="default: the article's")
+    parser.add_argument("--rounds", type=int, default=3, help="epochs of each implementation, in turns (default: 3)")
+    parser.add_argument(
+        "--parts", nargs="+", choices=BENCH_PARTS, default=BENCH_PARTS, help="what to measure (default: all)"
+    )
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    parser.set_defaults(command=_bench)
+
+    parser = commands.add_parser("download", help="download a data set")
+    parser.add_argument("dataset", choices=data.DOWNLOADS)
+    parser.add_argument("--data-dir", default="", help="target folder (default: MINIVIT_DATA or data/)")
+    parser.set_defaults(command=_download)
+
+
+def _bench(args: argparse.Namespace) -> None:
+    from minivit.bench import Figure, table, together, training, write_json
+
+    figures: list[Figure] = []
+    images = args.dataset, args.data_dir, tuple(args.classes)
+    if "training" in args.parts:
+        if args.rounds < 1:
+            raise ConfigError(f"{args.rounds} rounds is invalid. Choose 1 or more.")
+        figures += training.measure(*images, args.rounds, print)
+    if "together" in args.parts:
+        figures += together.measure(*images, print)
+    print(table(figures))
+    if args.output:
+        write_json(figures, args.output)
+
+
+def _download(args: argparse.Namespace) -> None:
+    data.download(args.dataset, args.data_dir, ProgressBar())

@@ -1,0 +1,94 @@
+"""What the commands share: options made from the settings, error messages of one sentence, the progress bar."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+from minivit import data
+from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
+
+Commands = Any  # argparse's private class of subparsers
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports an error in one sentence, without the list of all options."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"minivit: {message[:1].upper()}{message[1:]}. See {self.prog} --help.\n")
+
+
+class ProgressBar:
+    """A `Progress` in the terminal: one bar per activity. Nothing is drawn into a file or a pipe."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+        self.activity = ""
+
+    def __call__(self, activity: str, done: int, total: int) -> None:
+        if self.bar is None or self.activity != activity:
+            self.close()
+            self.activity = activity
+            self.bar = tqdm(desc=activity, total=total, leave=False, dynamic_ncols=True, unit_scale=True, disable=None)
+        self.bar.total = total
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        """Removes the bar."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def add_run_dir(parser: argparse.ArgumentParser) -> None:
+    """The argument RUN_DIR."""
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+
+
+def add_epoch(parser: argparse.ArgumentParser) -> None:
+    """The option --epoch."""
+    parser.add_argument("--epoch", type=int, help="a saved epoch (default: the newest)")
+
+
+def add_preset_and_runs_dir(parser: argparse.ArgumentParser) -> None:
+    """The options --preset and --runs-dir."""
+    parser.add_argument("--preset", choices=PRESETS, default="article", help="settings to start from")
+    add_runs_dir(parser)
+
+
+def add_runs_dir(parser: argparse.ArgumentParser) -> None:
+    """The option --runs-dir."""
+    parser.add_argument("--runs-dir", type=Path, help="folder for runs (default: MINIVIT_RUNS or runs/)")
+
+
+def add_settings(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -> None:
+    """An option for every setting; one that is not given is absent from the result."""
+    for setting in settings:
+        flag = "--" + setting.name.replace("_", "-")
+        help = setting.help.replace("%", "%%") + (f" [{setting.unit}]" if setting.unit else "")
+        options: dict[str, Any] = {"dest": setting.name, "default": argparse.SUPPRESS, "help": help}
+        if setting.kind is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+        elif setting.kind is tuple:
+            parser.add_argument(flag, nargs="+", metavar="NAME", **options)
+        elif setting.choices:
+            parser.add_argument(flag, choices=setting.choices, type=setting.kind, **options)
+        else:
+            parser.add_argument(flag, type=setting.kind, metavar=setting.kind.__name__.upper(), **options)
+
+
+def given_settings(args: argparse.Namespace, settings: Iterable[Setting]) -> dict[str, Any]:
+    """The settings that the command line gives, by name."""
+    return {setting.name: vars(args)[setting.name] for setting in settings if setting.name in vars(args)}
+
+
+def read_config(args: argparse.Namespace) -> TrainConfig:
+    """The preset with the given settings; all classes if the data set does not have the preset's. Checks the data."""
+    given = given_settings(args, settings())
+    config = preset(args.preset).changed(**given)
+    if "classes" not in given:
+        config = data.select_classes(config)
+    data.check(config)
+    return config

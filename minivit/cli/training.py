@@ -1,0 +1,71 @@
+"""Commands that train one run: train, create, resume."""
+
+import argparse
+
+from minivit.cli.parser import Commands, ProgressBar, add_preset_and_runs_dir, add_run_dir, add_settings, read_config
+from minivit.config import settings
+from minivit.engine import train
+from minivit.machine import pick_device
+from minivit.runs import Run
+from minivit.worker import launch
+
+
+def add_commands(commands: Commands) -> None:
+    """Adds train, create and resume."""
+    for name, command, help in (
+        ("train", _train, "train a model in the foreground"),
+        ("create", _create, "create a run folder, to be trained with torchrun"),
+    ):
+        parser = commands.add_parser(name, help=help)
+        add_preset_and_runs_dir(parser)
+        add_settings(parser, settings())
+        parser.set_defaults(command=command)
+
+    parser = commands.add_parser("resume", help="continue a run that was paused, stopped or killed")
+    add_run_dir(parser)
+    parser.add_argument("--devices", type=int, metavar="INT", help="processes that train together (default: as before)")
+    parser.set_defaults(command=_resume)
+
+
+def _train(args: argparse.Namespace) -> int:
+    return _train_run(_create_run(args))
+
+
+def _create(args: argparse.Namespace) -> None:
+    run = _create_run(args)
+    run.set_state("stopped", message="Created but not started. Resume starts it.")
+    print(run.path)
+
+
+def _resume(args: argparse.Namespace) -> int:
+    run = Run.open(args.run_dir)
+    if args.devices is not None:
+        run.config = run.config.changed(devices=args.devices)
+    return _train_run(run)
+
+
+def _create_run(args: argparse.Namespace) -> Run:
+    config = read_config(args)
+    pick_device(config.device, needed=config.devices)
+    return Run.create(config, args.runs_dir)
+
+
+def _train_run(run: Run) -> int:
+    """Trains to the end and prints the run folder last."""
+    if run.config.devices > 1:
+        try:
+            return launch(run)
+        finally:
+            print(run.path)
+    bar = ProgressBar()
+
+    def log(line: str) -> None:
+        bar.close()
+        print(line, flush=True)
+
+    try:
+        train(run.config, run, bar, log)
+    finally:
+        bar.close()
+        print(run.path)
+    return 0
