@@ -5,6 +5,7 @@ optim        flat parameters and the optimizers that step them
 schedule     the learning rate
 whitening    patches decorrelated while the model learns
 step         what one batch changes
+compilation  a step compiled, or plain where that fails
 distributed  several processes that train together
 training     the state of one training
 loop         train(config, run)

@@ -6,7 +6,6 @@ B images, K classes, P numbers in all parameters.
 import os
 import shutil
 from collections.abc import Callable
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.func import functional_call, grad
 
 from minivit.config import TrainConfig
+from minivit.engine.compilation import compile_or_fall_back
 from minivit.engine.control import Say
 from minivit.engine.distributed import ALONE, Group
 from minivit.engine.optim import FlatParameters, make_optimizer
@@ -22,7 +22,6 @@ from minivit.inference import as_float
 from minivit.model import MiniViT
 
 Change = Callable[[Tensor, Tensor, Tensor], None]
-Made = TypeVar("Made")
 
 COMPILE_SECONDS = 45  # what Inductor takes; about 5 where it finds the step in its cache
 SAVED = 0.6  # share of a step that a compiled one saves, measured for the article's model on a CPU
@@ -88,42 +87,36 @@ class Step:
         elif not _can_compile(self.device):
             say("The step is not compiled: this machine has no C++ compiler.")
         else:
-            self.compiled = self._compile()
-            say("The step is compiled, as the settings ask for." if on else f"The step is compiled: {told}.")
+            success = "The step is compiled, as the settings ask for." if on else f"The step is compiled: {told}."
+            failure = "The step is not compiled" + (", although the settings ask for it" if on else "")
+            self.compiled = self._compile(lambda cause: say(f"{failure}: {cause}." if cause else success))
 
     def plain(self, batch: Tensor, target: Tensor, factors: Tensor) -> None:
         """The step, operation by operation; images here and below are float 0..1."""
-        total, sums = self._losses(self.forward, batch, target)
-        gradients = torch.autograd.grad(total * factors[0], self.flat.parameters)
-        self._change(self.flat.join(gradients), sums, factors)
+        self._change(*self._gradient(batch, target, factors), factors)
 
-    def _compile(self) -> Change:
+    def _compile(self, report: Callable[[str | None], None]) -> Change:
+        state = [self.flat.values, self.sums, *self.optimizer.slots.values()]
+        state += [] if self.average is None else [self.average]
         if self.device.type == "cuda":  # a CUDA graph may change in place only what stays where it is
-            changed = [self.flat.values, self.sums, *self.optimizer.slots.values()]
-            for tensor in changed if self.average is None else [*changed, self.average]:
+            for tensor in state:
                 torch._dynamo.mark_static_address(tensor)
         gradient = self._flat_gradient
         if self.group.size > 1:  # which add up between the graph and the rest
-            gradient = self._as_graph(gradient)
+            gradient = compile_or_fall_back(gradient, self._gradient, state, report)
 
         def step(batch: Tensor, target: Tensor, factors: Tensor) -> None:
             self._change(*gradient(batch, target, factors), factors)
 
-        return step if self.group.size > 1 else self._as_graph(step)
+        return step if self.group.size > 1 else compile_or_fall_back(step, self.plain, state, report)
 
-    def _as_graph(self, function: Callable[..., Made]) -> Callable[..., Made]:
-        """The function as one graph, compiled at its first call for what it is called with then.
-
-        It is called with nothing else, so nothing is checked again at each call; that took half as long as the step.
-        """
-        options = {
-            "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
-            "triton.cudagraphs": self.device.type == "cuda",
-        }
-        return torch.compile(function, fullgraph=True, dynamic=False, options=options, isolate_recompiles=True)  # type: ignore[call-overload]
+    def _gradient(self, batch: Tensor, target: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient (P,) of this process's part of the batch, and the (2,) sums of losses and of right answers."""
+        total, sums = self._losses(self.forward, batch, target)
+        return self.flat.join(torch.autograd.grad(total * factors[0], self.flat.parameters)), sums
 
     def _flat_gradient(self, batch: Tensor, target: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient (P,) and sums as a function of one tensor, of which Inductor makes a faster graph than of many."""
+        """`_gradient` as a function of one tensor, of which Inductor makes a faster graph than of many."""
 
         def mean_loss(values: Tensor) -> tuple[Tensor, Tensor]:
             views = {f"model.{name}": view for name, view in self.flat.views(values).items()}
