@@ -12,6 +12,9 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from minivit.machine import num_cores
 from minivit.runs import Run
 from tests.browser.conftest import Server, choose, settle, until, watched, worker_of
+from tests.browser.test_journey import loss_curve, points
+
+ENDLESS = 10_000  # epochs: no test waits for the last, so that none races the training
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +62,42 @@ def last_epoch(page: Page) -> Locator:
     return page.get_by_role("slider", name="loss by epoch")
 
 
+def zoom(page: Page, plot: Locator) -> list[float]:
+    """Zooms a chart by dragging, as a person does; the epochs that it shows then."""
+    box = plot.locator(".nsewdrag").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.8 * box["height"], steps=5)
+    page.mouse.up()
+    return shown_epochs(plot)
+
+
+def shown_epochs(plot: Locator) -> list[float]:
+    """The ends of the horizontal axis."""
+    return plot.evaluate("(plot) => plot._fullLayout.xaxis.range")
+
+
+def test_curves_grow_while_a_training_runs_and_a_zoom_holds(page: Page, machine: Server, pictures: Path) -> None:
+    run = start(page, machine, pictures, epochs=ENDLESS)
+    loss = loss_curve(page)
+    until(lambda: len(points(loss)) >= 2, "the first points of the curve")
+    before, seen = shown_epochs(loss), points(loss)
+    assert seen[0] == 0  # the untrained model
+    zoomed = zoom(page, loss)
+    assert zoomed != before
+    until(lambda: len(points(loss)) > len(seen), "the curve grows")
+    assert shown_epochs(loss) == zoomed
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    until(lambda: points(loss)[-1] == epochs_of(run)[-1], "the curve has the last epoch")
+    assert shown_epochs(loss) == zoomed
+
+
 def test_a_training_is_paused_resumed_and_stopped_and_loses_no_epoch(
     page: Page, machine: Server, pictures: Path
 ) -> None:
-    run = start(page, machine, pictures, epochs=5000)
+    run = start(page, machine, pictures, epochs=ENDLESS)
     until(lambda: len(epochs_of(run)) >= 3, "a few epochs")
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
@@ -83,7 +118,7 @@ def test_a_training_is_paused_resumed_and_stopped_and_loses_no_epoch(
 def test_a_killed_worker_is_told_in_a_sentence_and_its_training_can_go_on(
     page: Page, machine: Server, pictures: Path
 ) -> None:
-    run = start(page, machine, pictures, epochs=5000)
+    run = start(page, machine, pictures, epochs=ENDLESS)
     until(lambda: len(epochs_of(run)) >= 3, "a few epochs")
     os.kill(worker_of(run), signal.SIGKILL)
     sentence = page.get_by_text(re.compile(r"^The worker stopped unexpectedly after epoch \d+\. Resume continues from"))
@@ -105,7 +140,7 @@ def test_trainings_queue_and_finish_without_a_browser_and_without_the_server(
     server.start()
     theirs = browser.new_page()
     with watched(theirs):
-        first = start(theirs, server, pictures, epochs=60, threads=num_cores())
+        first = start(theirs, server, pictures, epochs=ENDLESS, threads=num_cores())
         until(lambda: first.state.phase == "training", "the first one trains")
         second = start(theirs, server, pictures, epochs=5)
         expect(theirs.get_by_text(re.compile("Waiting for another training on the cpu"))).to_be_visible()
@@ -115,13 +150,15 @@ def test_trainings_queue_and_finish_without_a_browser_and_without_the_server(
     server.kill()
     done = len(epochs_of(first))
     until(lambda: len(epochs_of(first)) > done, "the first one goes on")
-    until(lambda: second.state.phase == "done", "both finish by themselves", seconds=180)
+    assert second.state.phase == "queued"
+    first.request("stop")
+    until(lambda: second.state.phase == "done", "the second one trains to its end by itself")
     again = new_server(runs=server.runs)
     again.start()
-    for run in (first, second):
-        epochs = run.config.epochs
-        assert epochs_of(run) == list(range(epochs + 1))
+    assert first.state.phase == "stopped" and epochs_of(second) == list(range(6))
+    for run, buttons in ((first, 1), (second, 0)):
+        last = epochs_of(run)[-1]
         again.open(page, "train", run=run.id)
-        expect(page.get_by_text(f"epoch {epochs} of {epochs}")).to_be_visible()
-        expect(last_epoch(page)).to_have_attribute("aria-valuetext", re.compile(f"^epoch {epochs}, train .*, held-out"))
-        expect(page.get_by_role("button", name=re.compile("Pause|Stop|Resume"))).to_have_count(0)
+        expect(page.get_by_text(f"epoch {last} of {run.config.epochs}")).to_be_visible()
+        expect(last_epoch(page)).to_have_attribute("aria-valuetext", re.compile(f"^epoch {last}, train .*, held-out"))
+        expect(page.get_by_role("button", name=re.compile("Pause|Stop|Resume"))).to_have_count(buttons)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from trainings import quiet, stop_after
 
 from minivit.config import TrainConfig
 from minivit.engine import train
@@ -74,10 +75,10 @@ UNEVEN = {
 }
 
 
-def through(config: TrainConfig) -> Run:
-    """What one process makes of `config`."""
+def through(config: TrainConfig, last: int = 0) -> Run:
+    """What one process makes of `config`, up to epoch `last` where that is given."""
     run = Run.create(config)
-    train(config, run, say=lambda _: None)
+    train(config, run, say=quiet, after_epoch=stop_after(last) if last else quiet)
     return run
 
 
@@ -113,7 +114,7 @@ def child_of_rank(process: subprocess.Popen, rank: int) -> int:
 
 
 def test_what_two_processes_began_goes_on_after_a_stop_and_after_a_death_also_in_one(tiny, torchrun):
-    config = tiny.changed(epochs=60, devices=2, optimizer="sgd", **UNEVEN)
+    config = tiny.changed(epochs=10_000, devices=2, optimizer="sgd", lr=1e-4, **UNEVEN)  # rounding stays small
     run = Run.create(config)
     start_worker(run)  # as a page does; the settings say how many
     wait_for(lambda: len(run.metrics()) > 1 or not run.state.active)
@@ -122,7 +123,6 @@ def test_what_two_processes_began_goes_on_after_a_stop_and_after_a_death_also_in
     assert run.state.phase == "stopped" and "Resume" in run.state.message, run.log()
     wait_for(lambda: not run.is_worker_alive())
     stopped = run.state.epoch
-    assert stopped < 60, "it was stopped too late"
     assert "Traceback" not in run.log()
 
     process = torchrun(run)
@@ -131,11 +131,12 @@ def test_what_two_processes_began_goes_on_after_a_stop_and_after_a_death_also_in
     assert process.wait(DEADLINE) != 0
     assert run.state.phase == "failed"
     assert run.state.message.startswith("Another of the 2 processes of this training ended without a word. Resume")
-    assert stopped + 1 < run.state.epoch < 60, "it was killed too late"
+    assert run.state.epoch > stopped + 1
 
-    train(config, run, say=lambda _: None)
-    assert run.state.phase == "done" and run.environment["world_size"] == 1
-    assert_same_within_rounding(through(config), run)
+    last = run.state.epoch + 3
+    train(config, run, say=quiet, after_epoch=stop_after(last))
+    assert run.state.epoch == last and run.environment["world_size"] == 1
+    assert_same_within_rounding(through(config, last), run)
 
 
 def test_a_process_that_fails_is_named_with_its_reason_and_a_folder_that_is_missing_too(tiny, torchrun, tmp_path):

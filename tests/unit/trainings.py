@@ -1,6 +1,7 @@
 """Trainings of tiny models on real drawn images, and what is the same in two of them."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from minivit.config import TrainConfig
-from minivit.engine import train
+from minivit.engine import Interrupted, train
 from minivit.model import MiniViT
 from minivit.runs import Run
 
@@ -23,6 +24,16 @@ def trained(config: TrainConfig) -> Run:
     run = Run.create(config)
     train(config, run, say=quiet)
     return run
+
+
+def stop_after(epoch: int) -> Callable[[dict[str, Any]], None]:
+    """As `after_epoch` of `train`: ends a run that is too long to reach its end, at an epoch that the test knows."""
+
+    def stop(row: dict[str, Any]) -> None:
+        if row["epoch"] == epoch:
+            raise Interrupted("stop")
+
+    return stop
 
 
 def weights(run: Run, epoch: int) -> dict[str, Tensor]:

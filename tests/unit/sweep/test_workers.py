@@ -3,8 +3,10 @@
 import signal
 
 import pytest
-from sweeps import DEADLINE, start, sweep_of, wait_for
+import torch
+from sweeps import start, sweep_of, wait_for
 
+from minivit.machine import acquire_device
 from minivit.runs import Run, list_runs
 from minivit.sweep import Sweep, as_completed, start_workers
 from minivit.sweep.workers import claim, main
@@ -13,7 +15,8 @@ pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
 
 
 def test_the_trial_of_a_killed_worker_fails_and_is_retried_from_its_last_epoch(tiny, processes):
-    sweep = Sweep.create(sweep_of(tiny.changed(epochs=400, batch_size=4), "seed=3,4", sampler="grid", pruning=False))
+    base = tiny.changed(epochs=10_000, compile="off")  # too long to end
+    sweep = Sweep.create(sweep_of(base, "seed=3,4", sampler="grid", pruning=False))
     worker = start(processes, sweep, 0)
     wait_for(lambda: len(sweep.trials()[0].curve) > 2)
     assert sweep.trials()[0].phase == "running" and sweep.active
@@ -24,7 +27,7 @@ def test_the_trial_of_a_killed_worker_fails_and_is_retried_from_its_last_epoch(t
     assert failed.message == "Its worker stopped unexpectedly. Retry continues from its last epoch."
     assert not sweep.active
     run = sweep.run_of(failed)
-    kept = run.epochs()
+    rows = run.metrics()
     assert sweep.retry() == 1 and sweep.retry() == 0
     failed, _, again = sweep.trials()
     assert failed.retried and (again.phase, again.params, again.run_id) == ("waiting", {"seed": 3}, failed.run_id)
@@ -34,20 +37,24 @@ def test_the_trial_of_a_killed_worker_fails_and_is_retried_from_its_last_epoch(t
     assert claim(sweep, 1).number == 2  # only the retried one is waiting
     worker.kill()
     worker.wait()
-    assert run.epochs()[: len(kept)] == kept
+    assert run.metrics()[: len(rows)] == rows
 
 
-def test_a_stopped_sweep_continues_in_the_same_trial_and_run(tiny, processes):
-    config = sweep_of(tiny.changed(epochs=12, batch_size=4), "seed=3", sampler="grid", pruning=False)
-    sweep = Sweep.create(config)
-    worker = start(processes, sweep, 0)
-    wait_for(lambda: len(sweep.trials()[0].curve) > 2)
-    sweep.request("stop")
-    assert worker.wait(DEADLINE) == 0
+def test_a_stopped_sweep_continues_in_the_same_trial_and_run(tiny, every_step, monkeypatch):
+    sweep = Sweep.create(sweep_of(tiny, "seed=3", sampler="grid", pruning=False))
+    append = Run.append_metrics
+
+    def stop_after_epoch_1(run, row):
+        append(run, row)
+        if row["epoch"] == 1:
+            sweep.request("stop")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "append_metrics", stop_after_epoch_1)
+        assert main(str(sweep.path), 0) == 0
     (stopped,) = sweep.trials()
     run = sweep.run_of(stopped)
-    assert stopped.phase == "waiting" and run.state.phase == "stopped"
-    assert 1 < run.state.epoch < 12, "it was stopped too late"
+    assert stopped.phase == "waiting" and (run.state.phase, run.state.epoch) == ("stopped", 1)
     assert not sweep.active
     assert main(str(sweep.path), 0) == 0
     assert [trial.phase for trial in sweep.trials()] == ["waiting"]  # the command is still to stop
@@ -55,14 +62,15 @@ def test_a_stopped_sweep_continues_in_the_same_trial_and_run(tiny, processes):
     assert main(str(sweep.path), 0) == 0
     (done,) = sweep.trials()
     assert (done.phase, done.run_id) == ("done", stopped.run_id)
-    assert list(done.curve) == list(range(13)) == [row["epoch"] for row in run.metrics()]
+    assert list(done.curve) == [0, 1, 2, 3] == [row["epoch"] for row in run.metrics()]
     assert len(list_runs()) == 1
 
 
 def test_trials_of_detached_workers_are_reported_as_they_end(small):
     sweep = Sweep.create(sweep_of(small, "seed=0,1,2", sampler="grid", pruning=False, workers=2))
-    start_workers(sweep)
-    assert sweep.active
+    with acquire_device(torch.device("cpu"), lambda: None):  # so that they wait
+        start_workers(sweep)
+        assert sweep.active
     assert sorted(trial.number for trial in as_completed(sweep, 0.05)) == [0, 1, 2]
     assert not sweep.active
     assert "trial 2: seed=2 in " in sweep.log()
