@@ -55,8 +55,8 @@ class Attention(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        self.num_heads = config.num_heads
-        self.scale = (config.embed_dim // config.num_heads) ** -0.5
+        self.num_heads, self.head_dim = config.num_heads, config.embed_dim // config.num_heads
+        self.scale = self.head_dim**-0.5
         self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
         self.drop = nn.Dropout(config.drop_rate)
@@ -64,7 +64,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, head_mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, D) -> output (B, N, D), attention weights (B, H, N, N) and context per head (B, H, N, D / H)."""
         B, N, D = x.shape
-        q, k, v = self.qkv(x).view(B, N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, N, D / H) each
+        qkv = self.qkv(x).view(B, N, 3, self.num_heads, self.head_dim)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, N, D / H) each
         attn = (q @ k.mT * self.scale).softmax(-1)
         context = attn @ v
         if head_mask is not None:
