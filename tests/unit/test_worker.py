@@ -88,7 +88,7 @@ def test_a_worker_outlives_its_starter_waits_its_turn_and_trains_to_the_end(run,
 
 
 def test_a_killed_worker_shows_as_failed_and_resuming_gives_the_run_that_went_through(tiny, monkeypatch):
-    run = Run.create(tiny.changed(epochs=10_000))  # of which it can only do some
+    run = Run.create(tiny.changed(epochs=10_000, compile="off"))  # of which it can only do some
     process = subprocess.Popen([sys.executable, "-m", "minivit.worker", str(run.path)], cwd=PROJECT)
     try:
         wait_for(lambda: len(run.metrics()) > 2)
@@ -110,7 +110,7 @@ def test_a_killed_worker_shows_as_failed_and_resuming_gives_the_run_that_went_th
 
 
 def test_a_signal_to_end_stops_a_worker_in_order(tiny):
-    run = Run.create(tiny.changed(epochs=10_000))
+    run = Run.create(tiny.changed(epochs=10_000, compile="off"))
     process = subprocess.Popen([sys.executable, "-m", "minivit.worker", str(run.path)], cwd=PROJECT)
     try:
         wait_for(lambda: len(run.metrics()) > 1)
