@@ -1,5 +1,6 @@
 """A function compiled by torch.compile, or computed as it is where compiling fails, with the reason in one sentence."""
 
+import logging
 import os
 import re
 import sys
@@ -78,9 +79,10 @@ def cause_of(error: Exception, output: str) -> str:
 
 @contextmanager
 def _stderr_to(output: list[str]) -> Iterator[None]:
-    """Adds to `output` what is written to file descriptor 2; compilers that Inductor starts write past sys.stderr."""
+    """Adds to `output` what is written to file descriptor 2, past sys.stderr, as compilers do; nothing is logged."""
     sys.stderr.flush()
-    stderr = os.dup(2)
+    stderr, level = os.dup(2), logging.root.manager.disable
+    logging.disable()
     try:
         with TemporaryFile() as file:
             os.dup2(file.fileno(), 2)
@@ -91,5 +93,6 @@ def _stderr_to(output: list[str]) -> Iterator[None]:
                 file.seek(0)
                 output.append(file.read().decode(errors="replace"))
     finally:
+        logging.disable(level)
         os.dup2(stderr, 2)
         os.close(stderr)
