@@ -1,4 +1,4 @@
-"""What a training runs on: the device, its queue, the CPU threads, and the facts that `environment.json` keeps."""
+"""The machine: its devices and the queue for them, CPU threads, and the versions in `environment.json`."""
 
 import os
 import platform
@@ -16,53 +16,53 @@ from filelock import FileLock, Timeout
 from minivit.config import TrainConfig
 from minivit.errors import ConfigError
 
-POLL_SECONDS = 0.1  # how often a training that waits for the device looks again
+POLL_SECONDS = 0.1  # between two attempts to acquire a device
 
 
-def pick_device(name: str, number: int = 0, needed: int = 1) -> torch.device:
-    """The device of that name, 'auto' being the best there is; ConfigError where this machine has none.
+def pick_device(name: str, local_rank: int = 0, local_world_size: int = 1) -> torch.device:
+    """The device of that name, 'auto' for the best one; ConfigError where this machine has none.
 
-    Where several are `needed`, for as many processes, it is the one of that number; CPU processes share the cores.
+    Each of several processes on this machine gets its own GPU; on the CPU they share the cores.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if needed > 1:
-        there["mps"] = False  # a machine has but one
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if local_world_size > 1:
+        available["mps"] = False  # a machine has only one
     if name == "auto":
-        name = next(kind for kind, found in there.items() if found)
-    if not there[name]:
-        several = f" for {needed} processes" if needed > 1 else ""
-        raise ConfigError(f"This machine has no {name} device{several}. Choose 'auto' or 'cpu'.")
-    if name != "cuda" or needed == 1:
+        name = next(kind for kind, is_available in available.items() if is_available)
+    if not available[name]:
+        processes = f" for {local_world_size} processes" if local_world_size > 1 else ""
+        raise ConfigError(f"This machine has no {name} device{processes}. Choose 'auto' or 'cpu'.")
+    if name != "cuda" or local_world_size == 1:
         return torch.device(name)
-    if needed > torch.cuda.device_count():
+    if local_world_size > torch.cuda.device_count():
         raise ConfigError(
-            f"{needed} processes on this machine need a GPU each, and it has {torch.cuda.device_count()}. "
+            f"{local_world_size} processes on this machine need a GPU each, and it has {torch.cuda.device_count()}. "
             "Choose fewer devices, or the CPU."
         )
-    return torch.device(name, number)
+    return torch.device(name, local_rank)
 
 
-def choose_threads(config: TrainConfig, num_processes: int = 1) -> int:
-    """CPU threads that suit the work of each of `num_processes` that share batch and cores.
+def choose_threads(config: TrainConfig, local_world_size: int = 1) -> int:
+    """The number of CPU threads for each process of a training, which share batch and cores.
 
     One for tiny models, whose steps are shorter than waking a second thread.
     """
     if config.threads:
         return config.threads
-    images = config.batch_size / num_processes
-    numbers = images * (config.model.num_patches + 1) * config.model.embed_dim * config.model.depth
-    return 1 if numbers < 1_500_000 else max(1, num_cores() // num_processes)
+    batch_size = config.batch_size / local_world_size
+    num_activations = batch_size * (config.model.num_patches + 1) * config.model.embed_dim * config.model.depth
+    return 1 if num_activations < 1_500_000 else max(1, num_cores() // local_world_size)
 
 
 @contextmanager
-def threads_for(config: TrainConfig, num_processes: int = 1) -> Iterator[None]:
-    """The CPU threads that suit these settings in each of `num_processes`, inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(choose_threads(config, num_processes))
+def threads_for(config: TrainConfig, local_world_size: int = 1) -> Iterator[None]:
+    """Inside, torch uses the number of CPU threads that suits the settings."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(choose_threads(config, local_world_size))
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(num_threads)
 
 
 def num_cores() -> int:
@@ -71,57 +71,56 @@ def num_cores() -> int:
 
 
 def num_slots(device: torch.device) -> int:
-    """How many trainings may run side by side: one a core of the CPU, or one a GPU."""
+    """How many trainings may run side by side: one per core of the CPU, or one per GPU."""
     count = {"cpu": num_cores, "cuda": torch.cuda.device_count}.get(device.type, lambda: 1)()
     return max(1, count)
 
 
-def slots_needed(config: TrainConfig, device: torch.device, num_processes: int = 1) -> int:
-    """Slots that a training fills: a core for each of its threads, or one GPU; of several processes all GPUs.
-
-    For each of them takes the GPU of its own number.
-    """
+def num_slots_needed(config: TrainConfig, device: torch.device, local_world_size: int = 1) -> int:
+    """Slots that a training occupies: a core for each thread, or one GPU; all GPUs where it has several processes."""
     if device.type == "cpu":
-        return num_processes * choose_threads(config, num_processes)
-    return 1 if num_processes == 1 else num_slots(device)
+        return local_world_size * choose_threads(config, local_world_size)
+    return 1 if local_world_size == 1 else num_slots(device)
 
 
 @contextmanager
-def acquire_device(device: torch.device, waiting: Callable[[], None], num: int | None = None) -> Iterator[torch.device]:
-    """Waits until `num` slots of the device are free, all of them by default, and keeps them inside.
+def acquire_device(
+    device: torch.device, on_wait: Callable[[], None], slots_needed: int | None = None
+) -> Iterator[torch.device]:
+    """Waits until `slots_needed` slots of the device are free, by default all, and holds them inside.
 
-    Yields the device to train on; of several GPUs the one whose slot it is. A slot is a lock of the operating system,
-    so it is free as soon as its holder dies. One training at a time collects slots and the next ones wait behind it:
-    two that need several cannot block each other, and small ones do not overtake a large one for ever.
-    `waiting` is called a few times a second meanwhile and may raise to give up.
+    Yields the device to train on; of several GPUs, the one whose slot it holds. A slot is a lock of the operating
+    system, so it is free as soon as its holder dies. Only the first training in the queue collects slots: two that need
+    several cannot block each other, and small ones do not overtake a large one for ever. `on_wait` is called several
+    times a second meanwhile and may raise an exception to leave the queue.
     """
     folder = Path(os.environ.get("MINIVIT_LOCKS") or tempfile.gettempdir())
     stem = f"minivit-{getattr(os, 'getuid', lambda: 0)()}-{device.type}"
-    free = [FileLock(folder / f"{stem}-{number}.lock") for number in range(num_slots(device))]
-    slots = list(free)
+    slots = [FileLock(folder / f"{stem}-{index}.lock") for index in range(num_slots(device))]
+    free = list(slots)
     with ExitStack() as held:
-        with _first_free([FileLock(folder / f"{stem}.lock")], waiting):
-            for _ in range(min(num or len(slots), len(slots))):
-                slot = _first_free(free, waiting)
+        with _acquire_any([FileLock(folder / f"{stem}.lock")], on_wait):
+            for _ in range(min(slots_needed or len(slots), len(slots))):
+                slot = _acquire_any(free, on_wait)
                 held.callback(slot.release)
                 free.remove(slot)
-        index = next(number for number, slot in enumerate(slots) if slot.is_locked)
+        index = next(index for index, slot in enumerate(slots) if slot.is_locked)
         yield torch.device("cuda", index) if device.type == "cuda" else device
 
 
-def _first_free(locks: Sequence[FileLock], waiting: Callable[[], None]) -> FileLock:
+def _acquire_any(locks: Sequence[FileLock], on_wait: Callable[[], None]) -> FileLock:
     """Waits for any of the locks, and returns it held."""
     while True:
         for lock in locks:
             with suppress(Timeout):
                 lock.acquire(timeout=0)
                 return lock
-        waiting()
+        on_wait()
         time.sleep(POLL_SECONDS)
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Versions and machine, as `environment.json` keeps them."""
+    """Versions and machine, for `environment.json`."""
     return {
         "device": str(device),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,

@@ -1,8 +1,8 @@
-"""What this machine gives: `python -m minivit bench`. It prints a table and can write JSON; nothing here is a test.
+"""The speed of this machine: `python -m minivit bench`. It prints a table and can write JSON.
 
 reference   the notebook's experiment with the notebook's operations
-training    ours beside it, in turns
-together    several processes: one training shared, and a sweep's workers side by side
+training    our training against it, in turns
+together    several processes: one training in two processes, and parallel workers of a sweep
 """
 
 from minivit.bench.result import Figure, table, write_json

@@ -1,7 +1,7 @@
-"""The notebook's experiment with the notebook's operations: the yardstick that ours is measured against.
+"""The notebook's experiment with the notebook's operations: what our training is measured against.
 
-Faithful rather than slow on purpose: a PIL image and `ToTensor` per item, patches cut image by image, a DataLoader,
-three Linear layers for q, k and v, every row of the attention computed, the loss read after every batch.
+As in the notebook: a PIL image and `ToTensor` per item, patches cut image by image, a DataLoader, three Linear layers
+for q, k and v, every row of the attention computed, the loss read after every batch.
 
 B images, N tokens, D embed_dim, K classes.
 """
@@ -65,7 +65,7 @@ class ReferenceViT(nn.Module):
 
 
 def epochs(train_set: ImageSet, test_set: ImageSet, seed: int = 0) -> Iterator[tuple[float, float]]:
-    """Trains on and on; after each epoch its seconds, evaluation included, and the test accuracy."""
+    """Trains without end; yields the seconds of each epoch, evaluation included, and the test accuracy."""
     torch.manual_seed(seed)
     model = ReferenceViT(len(train_set.classes))
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
@@ -84,10 +84,10 @@ def epochs(train_set: ImageSet, test_set: ImageSet, seed: int = 0) -> Iterator[t
             optimizer.step()
             train_loss += loss.item()
         model.eval()
-        test_loss, num_right = 0.0, 0
+        test_loss, num_correct = 0.0, 0
         with torch.no_grad():
             for patches, labels in test_loader:
                 logits, _ = model(patches)
                 test_loss += criterion(logits, labels).item()
-                num_right += int((logits.argmax(1) == labels).sum())
-        yield time.perf_counter() - begun, num_right / len(test_set)
+                num_correct += int((logits.argmax(1) == labels).sum())
+        yield time.perf_counter() - begun, num_correct / len(test_set)

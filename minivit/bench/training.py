@@ -1,6 +1,6 @@
-"""How fast training is on this machine, beside the notebook's own operations, in one run and interleaved.
+"""The speed of training on this machine against the notebook's operations, measured in turns.
 
-Ratios are what counts: machines are shared and noisy, and what stands beside each other here was measured in turns.
+Ratios are what counts: machines are shared and their speed changes from minute to minute.
 """
 
 import subprocess
@@ -15,131 +15,126 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from minivit.bench.reference import epochs as reference_epochs
-from minivit.bench.result import Figure
+from minivit.bench.result import Figure, Log
 from minivit.config import TrainConfig, preset
 from minivit.data import ImageSet, load_split
-from minivit.engine import Glance, Training
+from minivit.engine import Events, Training, train
 from minivit.fused import FusedViT
 from minivit.machine import choose_threads
 from minivit.model import MiniViT
 from minivit.runs import Run
 
-GOAL = 0.6817  # the accuracy that the article ends with
-MATRIX = 1024  # side of the matrices whose product is this machine's peak
+ARTICLE_ACCURACY = 0.6817  # after the article's 100 epochs
+MATRIX_SIZE = 1024  # of the matrix product that stands for this machine's peak
+
+Data = tuple[ImageSet, ImageSet]
 
 
-def measure(
-    dataset: str, data_dir: str, classes: tuple[str, ...], rounds: int, say: Callable[[str], None]
-) -> Iterator[Figure]:
-    """Figures of training on the train part of one data set; `rounds` epochs of each way, in turns."""
+def measure(dataset: str, data_dir: str, classes: tuple[str, ...], num_rounds: int, log: Log) -> Iterator[Figure]:
+    """Figures of training on one data set; in each of `num_rounds` every variant trains one epoch."""
     article = preset("article").changed(dataset=dataset, data_dir=data_dir, classes=classes, device="cpu")
     data = load_split(article)
-    with TemporaryDirectory() as folder:
-        yield from _per_epoch(article, data, folder, rounds, say)
-        yield from _quick(article, data, folder, say)
-    yield _command(article, say)
+    yield from _per_epoch(article, data, num_rounds, log)
+    yield from _quick(article, data, log)
+    yield _command(article, log)
 
 
-def _per_epoch(
-    article: TrainConfig, data: tuple[ImageSet, ImageSet], folder: str, rounds: int, say: Callable[[str], None]
-) -> Iterator[Figure]:
+def _per_epoch(article: TrainConfig, data: Data, num_rounds: int, log: Log) -> Iterator[Figure]:
     torch.set_num_threads(1)  # once: Inductor compiles anew for another number
-    plain = _begin(article.changed(compile="off"), data, folder)
-    compiled = _begin(article.changed(compile="on"), data, folder)
+    plain = Training(article.changed(compile="off"), torch.device("cpu"), *data)
+    compiled = Training(article.changed(compile="on"), torch.device("cpu"), *data)
     reference = reference_epochs(*data)
-    say("Compiling the step …")
-    compiling = _epoch(compiled)
-    ways: dict[str, Callable[[], float]] = {
+    log("Compiling the step …")
+    compiled.train_step.maybe_compile(None, log)
+    compile_seconds = _timed(lambda: _train_epoch(compiled))
+    variants: dict[str, Callable[[], float]] = {
         "reference": lambda: next(reference)[0],
-        "plain": lambda: _epoch(plain),
-        "compiled": lambda: _epoch(compiled),
+        "plain": lambda: _timed(lambda: _train_epoch(plain)),
+        "compiled": lambda: _timed(lambda: _train_epoch(compiled)),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds):
-        for name, run_epoch in ways.items():
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for index in range(num_rounds):
+        for name, run_epoch in variants.items():
             seconds[name].append(run_epoch())
-            say(f"round {number + 1} of {rounds}: an epoch of {name}: {seconds[name][-1]:.2f} s")
-    middle = {name: median(taken) for name, taken in seconds.items()}
-    note = f"median of {rounds} rounds in turns, one thread, evaluation included"
-    yield Figure("the notebook's operations, an epoch", middle["reference"], "s", note=note)
-    yield Figure("article, an epoch", middle["plain"], "s", note=note)
-    yield Figure(
-        "article compiled, an epoch", middle["compiled"], "s", note=f"{note}; the first took {compiling:.0f} s"
-    )
-    for name, aim in (("plain", "≥ 9"), ("compiled", "≥ 20")):
-        ratio = median(one / other for one, other in zip(seconds["reference"], seconds[name], strict=True))
-        yield Figure(f"the notebook's operations ÷ article {name}, per epoch", ratio, "×", aim)
-    yield from _against_peak(plain, len(data[0]) / middle["plain"])
+            log(f"round {index + 1} of {num_rounds}: an epoch of {name}: {seconds[name][-1]:.2f} s")
+    medians = {name: median(values) for name, values in seconds.items()}
+    note = f"median of {num_rounds} rounds in turns, one thread, evaluation included"
+    compiled_note = f"{note}; the first epoch took {compile_seconds:.0f} s"
+    yield Figure("the notebook's operations, an epoch", medians["reference"], "s", note=note)
+    yield Figure("article, an epoch", medians["plain"], "s", note=note)
+    yield Figure("article compiled, an epoch", medians["compiled"], "s", note=compiled_note)
+    for name, target in (("plain", "≥ 9"), ("compiled", "≥ 20")):
+        ratio = median(ref / ours for ref, ours in zip(seconds["reference"], seconds[name], strict=True))
+        yield Figure(f"the notebook's operations ÷ article {name}, per epoch", ratio, "×", target)
+    yield from _against_peak(article, len(data[0]) / medians["plain"])
 
 
-def _against_peak(training: Training, images_per_second: float) -> Iterator[Figure]:
-    """Useful operations a second beside what a product of large matrices reaches on one thread."""
-    images = torch.rand(64, 3, training.config.model.img_size, training.config.model.img_size)
-    forward = FusedViT(MiniViT(training.config.model))
-    with FlopCounterMode(display=False) as counted:
+def _train_epoch(training: Training) -> None:
+    """The epoch of the training loop, without commands and without the run folder."""
+    training.model.train()
+    for batch, target, scalars in training.batches(1):
+        training.train_step(batch, target, scalars)
+    training.metrics(1)
+
+
+def _against_peak(config: TrainConfig, images_per_second: float) -> Iterator[Figure]:
+    """Useful operations per second as a share of what a product of large matrices reaches on one thread."""
+    images = torch.rand(64, 3, config.model.img_size, config.model.img_size)
+    forward = FusedViT(MiniViT(config.model))
+    with FlopCounterMode(display=False) as counter:
         forward(images).sum().backward()
-    per_image = counted.get_total_flops() / len(images)
-    left, right = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
+    flop_per_image = counter.get_total_flops() / len(images)
+    left, right = torch.rand(MATRIX_SIZE, MATRIX_SIZE), torch.rand(MATRIX_SIZE, MATRIX_SIZE)
     seconds = min(_timed(lambda: left @ right) for _ in range(10))
-    peak = 2 * MATRIX**3 / seconds / 1e9
-    yield Figure("matrix product, one thread", peak, "GFLOP/s", note=f"{MATRIX} × {MATRIX}, fp32")
-    yield Figure("article, images a second", images_per_second, "1/s")
-    share = per_image * images_per_second / 1e9 / peak
-    yield Figure(
-        "article, share of that peak", 100 * share, "%",
-        note=f"{per_image / 1e3:,.0f} kFLOP an image, forward and backward",
-    )  # fmt: skip
+    peak = 2 * MATRIX_SIZE**3 / seconds / 1e9
+    yield Figure("matrix product, one thread", peak, "GFLOP/s", note=f"{MATRIX_SIZE} × {MATRIX_SIZE}, fp32")
+    yield Figure("article, images per second", images_per_second, "1/s")
+    share = flop_per_image * images_per_second / 1e9 / peak
+    note = f"{flop_per_image / 1e3:,.0f} kFLOP per image, forward and backward"
+    yield Figure("article, share of that peak", 100 * share, "%", note=note)
 
 
-def _quick(
-    article: TrainConfig, data: tuple[ImageSet, ImageSet], folder: str, say: Callable[[str], None]
-) -> Iterator[Figure]:
-    """Time of `quick` until the article's final accuracy, beside 100 epochs of the notebook's operations."""
-    config = _on(article, "quick")
+def _quick(article: TrainConfig, data: Data, log: Log) -> Iterator[Figure]:
+    """Time of `quick` until the article's final accuracy, against 100 epochs of the notebook's operations."""
+    config = _on_same_data(article, "quick")
     torch.set_num_threads(choose_threads(config))
     begun = time.perf_counter()
-    training = _begin(config, data, folder)
-    reached, row = None, {"test_acc": 0.0}
-    while training.epoch < config.epochs:
-        row = training.next_epoch(Glance(training.run, lambda *_: None, training.group), lambda _: None)
-        if reached is None and row["test_acc"] >= GOAL:
-            reached = time.perf_counter() - begun
-            say(f"quick: {row['test_acc']:.4f} after {reached:.2f} s, in epoch {row['epoch']}")
-    whole = time.perf_counter() - begun
+    goal_seconds: float | None = None
+
+    def check_accuracy(row: dict[str, Any]) -> None:
+        nonlocal goal_seconds
+        if goal_seconds is None and row["test_acc"] >= ARTICLE_ACCURACY:
+            goal_seconds = time.perf_counter() - begun
+            log(f"quick: {row['test_acc']:.4f} after {goal_seconds:.2f} s, in epoch {row['epoch']}")
+
+    with TemporaryDirectory() as folder:
+        run = Run.create(config, folder)
+        train(config, run, Events(log=lambda line: None, epoch_done=check_accuracy))
+        total_seconds, accuracy = time.perf_counter() - begun, run.metrics()[-1]["test_acc"]
     torch.set_num_threads(1)
-    an_epoch = next(reference_epochs(*data))[0]
-    yield Figure("quick, test accuracy", row["test_acc"], "", note=f"{config.epochs} epochs in {whole:.1f} s")
-    if reached is not None:
-        yield Figure(f"quick, until {GOAL}", reached, "s", note="everything after the images are loaded")
-        note = f"100 × {an_epoch:.2f} s, an epoch timed right after"
-        yield Figure(f"the notebook's 100 epochs ÷ quick until {GOAL}", 100 * an_epoch / reached, "×", "≥ 70", note)
+    reference_seconds = next(reference_epochs(*data))[0]
+    yield Figure("quick, test accuracy", accuracy, "", note=f"{config.epochs} epochs in {total_seconds:.1f} s")
+    if goal_seconds is not None:
+        yield Figure(f"quick, until {ARTICLE_ACCURACY}", goal_seconds, "s", note="loading of cached images included")
+        note = f"100 × {reference_seconds:.2f} s, an epoch timed right after"
+        name = f"the notebook's 100 epochs ÷ quick until {ARTICLE_ACCURACY}"
+        yield Figure(name, 100 * reference_seconds / goal_seconds, "×", "≥ 70", note)
 
 
-def _command(article: TrainConfig, say: Callable[[str], None]) -> Figure:
+def _command(article: TrainConfig, log: Log) -> Figure:
     """The whole process of `quick` from command to result, with its images in the cache."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "minivit", "train", "--preset", "quick", "--dataset", article.dataset]
         command += ["--data-dir", article.data_dir] if article.data_dir else []
         command += ["--classes", *article.classes, "--runs-dir", folder]
         seconds = _timed(lambda: subprocess.run(command, check=True, capture_output=True))
-    say(f"quick from command to result: {seconds:.1f} s")
+    log(f"quick from command to result: {seconds:.1f} s")
     return Figure("quick, whole process", seconds, "s", "≤ 12", "from command to result, images cached")
 
 
-def _on(article: TrainConfig, name: str) -> TrainConfig:
-    chosen: dict[str, Any] = {field: getattr(article, field) for field in ("dataset", "data_dir", "classes", "device")}
-    return preset(name).changed(**chosen)
-
-
-def _begin(config: TrainConfig, data: tuple[ImageSet, ImageSet], folder: str) -> Training:
-    training = Training(config, Run.create(config, folder), torch.device("cpu"), *data)
-    training.untrained()
-    return training
-
-
-def _epoch(training: Training) -> float:
-    glance = Glance(training.run, lambda *_: None, training.group)
-    return _timed(lambda: training.next_epoch(glance, lambda _: None))
+def _on_same_data(article: TrainConfig, name: str) -> TrainConfig:
+    data_settings = {field: getattr(article, field) for field in ("dataset", "data_dir", "classes", "device")}
+    return preset(name).changed(**data_settings)
 
 
 def _timed(work: Callable[[], Any]) -> float:

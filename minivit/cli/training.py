@@ -4,7 +4,7 @@ import argparse
 
 from minivit.cli.parser import Commands, ProgressBar, add_preset_and_runs_dir, add_run_dir, add_settings, read_config
 from minivit.config import settings
-from minivit.engine import train
+from minivit.engine import Events, train
 from minivit.machine import pick_device
 from minivit.runs import Run
 from minivit.worker import launch
@@ -46,7 +46,7 @@ def _resume(args: argparse.Namespace) -> int:
 
 def _create_run(args: argparse.Namespace) -> Run:
     config = read_config(args)
-    pick_device(config.device, needed=config.devices)
+    pick_device(config.device, local_world_size=config.devices)
     return Run.create(config, args.runs_dir)
 
 
@@ -64,7 +64,7 @@ def _train_run(run: Run) -> int:
         print(line, flush=True)
 
     try:
-        train(run.config, run, bar, log)
+        train(run.config, run, Events(log=log, progress=bar))
     finally:
         bar.close()
         print(run.path)

@@ -1,21 +1,24 @@
 """Training: a config and a run folder in, metrics and checkpoints out.
 
-control      commands from the run folder, progress, and how the folder is left at the end
-optim        flat parameters and the optimizers that step them
-schedule     the learning rate
-whitening    patches decorrelated while the model learns
+loop         train(config, run): start here
+events       what a training reports, and Interrupted
+control      commands, device, and the state in which the run folder is left
+training     the state of one training: model, data, position
 step         what one batch changes
-compilation  a step compiled, or plain where that fails
-distributed  several processes that train together
-training     the state of one training
-loop         train(config, run)
-estimate     how long it will take on this machine
+schedule     learning rate and the other scalars of a step
+optim        flat parameters and optimizers
+compilation  whether the step is compiled, and plain steps where compiling fails
+whitening    patch whitening
+distributed  several processes that train one run
+estimate     how long a training will take on this machine
 """
 
-from minivit.engine.control import Glance, Say
-from minivit.engine.distributed import Group, Interrupted, join
+from minivit.engine.control import StatusPoller
+from minivit.engine.distributed import Group, init_process_group
 from minivit.engine.estimate import estimate_seconds
+from minivit.engine.events import PRINT_LOG, SILENT, Events, Interrupted
 from minivit.engine.loop import train
-from minivit.engine.optim import FlatParameters, learning_rate, make_optimizer
-from minivit.engine.step import Step
+from minivit.engine.optim import FlatParameters, make_optimizer
+from minivit.engine.schedule import learning_rate
+from minivit.engine.step import TrainStep
 from minivit.engine.training import Training, derive_seed

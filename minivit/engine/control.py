@@ -1,108 +1,164 @@
-"""What stands around the loop: commands of a person, progress, and how the run folder is left at the end."""
+"""What surrounds the loop: the user's commands, the device, and the state in which the run folder is left."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any, get_args
+
+import torch
 
 from minivit.config import TrainConfig
-from minivit.data import Progress
-from minivit.engine.distributed import ALONE, Group, Interrupted
+from minivit.engine.distributed import SINGLE_PROCESS, Group, gather_environment
+from minivit.engine.events import Events, Interrupted
+from minivit.engine.training import Training
 from minivit.errors import DataError, MiniViTError, TrainingError
-from minivit.runs import Phase, Run
+from minivit.machine import acquire_device, choose_threads, environment, num_slots_needed, pick_device
+from minivit.runs import Command, Phase, Run
 
-Say = Callable[[str], None]
+POLL_SECONDS = 0.3  # between two reads of control.json
+COMMANDS: tuple[Command | None, ...] = (None, *get_args(Command))
 
-GLANCE_SECONDS = 0.3  # how often the loop looks for commands and tells its progress
 
+class StatusPoller:
+    """Reports progress and reads the user's commands, every POLL_SECONDS.
 
-class Glance:
-    """Now and then tells how far the work is, and ends it with `Interrupted` where somebody wished so.
-
-    Several processes that train together look up at the same step: the main one says how many steps from now.
+    Processes that train together poll before the same step: the main process broadcasts after how many steps.
     """
 
-    def __init__(self, run: Run, progress: Progress, group: Group = ALONE) -> None:
-        self.run, self.progress, self.group, self.last = run, progress, group, 0.0
-        self.steps, self.next = 0, 1  # since the last glance, and at which the next one is; in a group only
+    def __init__(self, run: Run, events: Events, group: Group = SINGLE_PROCESS) -> None:
+        self.run, self.events, self.group = run, events, group
+        self.last_poll = 0.0
+        self.num_steps, self.next_poll = 0, 1  # steps since the last poll, and at which to poll again; for groups
 
-    def due(self) -> bool:
-        """Whether it is time to look up; asked once before each training step."""
-        if self.group.size == 1:
-            return self._long_ago()
-        self.steps += 1
-        return self.steps >= self.next
+    def report_loading(self, task: str, done: int, total: int) -> None:
+        """Reports progress on the data; raises Interrupted on a command to pause or stop."""
+        self._report("loading", task, done, total)
 
-    def __call__(self, phase: Phase, what: str, done: int, total: int, epoch: int | None = None) -> None:
-        together = phase == "training" and self.group.size > 1
-        self.progress(what, done, total)
-        if not together and not self._long_ago():
-            return
-        command, now = self.run.requested_command(), time.monotonic()
-        if together:
-            pace = self.steps / (now - self.last)
-            command, self.next = self.group.agree(command, max(1, int(pace * GLANCE_SECONDS)))
-            self.steps = 0
-        self.last = now
-        self.run.set_state(phase, self.run.state.epoch if epoch is None else epoch, what, done / max(total, 1))
-        if command in ("pause", "stop"):
+    def report_waiting(self, device: torch.device) -> None:
+        """Reports that the device is busy; raises Interrupted on a command to pause or stop."""
+        self._report("queued", f"Waiting for another training on the {device.type}.", 0, 1)
+
+    def poll(self, epoch: int, step: int, num_steps: int) -> Command | None:
+        """The command to pause or stop, if there is one; called before each step, of which `step` are done."""
+        self.num_steps += 1
+        if not (self._is_due() if self.group.world_size == 1 else self.num_steps >= self.next_poll):
+            return None
+        self.events.progress(f"epoch {epoch}", step, num_steps)
+        steps_per_second = self.num_steps / (time.monotonic() - self.last_poll)
+        command = self._read("training", epoch - 1, f"epoch {epoch}", step / num_steps)
+        index, self.next_poll = self.group.broadcast(
+            COMMANDS.index(command), max(1, int(steps_per_second * POLL_SECONDS))
+        )
+        self.num_steps = 0
+        return COMMANDS[index]
+
+    def _report(self, phase: Phase, task: str, done: int, total: int) -> None:
+        self.events.progress(task, done, total)
+        if self._is_due() and (command := self._read(phase, self.run.state.epoch, task, done / max(total, 1))):
             raise Interrupted(command)
 
-    def _long_ago(self) -> bool:
-        return time.monotonic() - self.last > GLANCE_SECONDS
+    def _is_due(self) -> bool:
+        return time.monotonic() - self.last_poll > POLL_SECONDS
+
+    def _read(self, phase: Phase, epoch: int, task: str, progress: float) -> Command | None:
+        """The command to pause or stop, as the main process reads it; updates state.json."""
+        self.last_poll = time.monotonic()
+        if not self.group.is_main:
+            return None
+        command = self.run.requested_command()
+        self.run.set_state(phase, epoch, task, progress)
+        return command if command in ("pause", "stop") else None
 
 
 @contextmanager
-def ending(run: Run, say: Say) -> Iterator[None]:
-    """Leaves the run in the phase that fits how the work inside ended."""
-    if run.state.phase != "queued":
-        run.request("resume")  # a command for an earlier worker no longer counts
-    try:
-        yield
-    except Interrupted as interrupted:
-        phase: Phase = "paused" if interrupted.command == "pause" else "stopped"
-        run.set_state(phase, run.state.epoch, "As you asked. Resume goes on from here.")
-        say(f"{phase} after epoch {run.state.epoch}")
-    except KeyboardInterrupt:
-        run.set_state("stopped", run.state.epoch, "Stopped at the keyboard. Resume goes on from here.")
-        raise
-    except BrokenPipeError:
-        run.set_state("stopped", run.state.epoch, "Nobody reads its output any longer. Resume goes on from here.")
-        raise
-    except MiniViTError as error:
-        run.set_state("failed", run.state.epoch, str(error))
-        raise
-    except Exception as error:
-        run.set_state("failed", run.state.epoch, f"{type(error).__name__}: {error}. The log has the details.")
-        raise
+def training_device(config: TrainConfig, group: Group, poller: StatusPoller) -> Iterator[torch.device]:
+    """The device to train on, once no other training uses it, and the CPU threads that suit the settings."""
+    device = pick_device(config.device, group.local_rank, group.local_world_size)
+    num_slots = num_slots_needed(config, device, group.local_world_size)
+    queue = acquire_device(device, lambda: poller.report_waiting(device), num_slots)
+    with queue if group.is_main else nullcontext(device) as device:
+        group.barrier("device acquired")
+        if device.index is not None:
+            torch.cuda.set_device(device)
+        torch.set_num_threads(choose_threads(config, group.local_world_size))
+        poller.report_loading("Loading the images", 0, 1)
+        yield device
 
 
 @contextmanager
-def enough_memory(config: TrainConfig) -> Iterator[None]:
-    """Says in a sentence that the memory is too small; torch says so by RuntimeErrors of several kinds."""
+def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
+    """Holds the run's lock, and at the end sets the phase that fits how the training ended; in the main process.
+
+    A pause or stop ends the block without an exception.
+    """
+    if not group.is_main:
+        with suppress(Interrupted):
+            yield
+        return
+    with run.hold():
+        if run.state.phase != "queued":
+            run.request("resume")  # a command for an earlier worker no longer counts
+        try:
+            yield
+        except Interrupted as interrupted:
+            phase: Phase = "paused" if interrupted.command == "pause" else "stopped"
+            epoch = run.state.epoch
+            run.set_state(phase, epoch, f"{phase.capitalize()} at epoch {epoch}. Resume continues from here.")
+            events.log(f"{phase} after epoch {epoch}")
+        except KeyboardInterrupt:
+            run.set_state("stopped", run.state.epoch, "Stopped with Ctrl-C. Resume continues from here.")
+            raise
+        except BrokenPipeError:
+            run.set_state("stopped", run.state.epoch, "The reader of its output is gone. Resume continues from here.")
+            raise
+        except MiniViTError as error:
+            run.set_state("failed", run.state.epoch, str(error))
+            raise
+        except Exception as error:
+            run.set_state("failed", run.state.epoch, f"{type(error).__name__}: {error}. The log has the details.")
+            raise
+        else:
+            run.set_state("done", run.config.epochs, "Finished.")
+
+
+@contextmanager
+def explain_memory_error(config: TrainConfig) -> Iterator[None]:
+    """Inside, too little memory is a TrainingError; torch raises RuntimeErrors of several kinds for it."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
         raise TrainingError(
-            f"This machine has too little memory for {config.model.num_patches:,} patches an image and a batch of "
+            f"This machine has too little memory for {config.model.num_patches:,} patches per image and a batch of "
             f"{config.batch_size:,}. Choose larger patches, smaller images, a smaller batch or a smaller model."
         ) from None
 
 
-def refuse_other_images(run: Run, facts: Mapping[str, Any]) -> None:
-    """DataError where `run` was begun with other images than those of `facts`.
+def record_environment(run: Run, training: Training, group: Group) -> None:
+    """Writes `environment.json`; raises an error where processes or sessions of the run see different images."""
+    facts = training.data_facts()
+    group.check_same("images", facts["data_fingerprint"])
+    group.check_same("state of the run", f"{training.epoch} {training.step} {len(run.metrics())}")
+    check_same_images(run, facts)
+    machine = environment(training.device)
+    processes = gather_environment(group, machine)
+    if group.is_main:
+        run.set_environment(machine | processes | facts)
 
-    Going on would be silently wrong: the split follows the order of the images, so that test ones would have been
-    learned from, and the rows of the two parts could not be compared.
+
+def check_same_images(run: Run, facts: Mapping[str, Any]) -> None:
+    """DataError where `run` was started with other images than those of `facts`.
+
+    The split follows the order of the images: with other images, the model would be tested on some that it has learned
+    from, and the metrics rows before and after could not be compared.
     """
-    before = run.environment
-    if not run.metrics() or before.get("data_fingerprint") in (None, facts["data_fingerprint"]):
+    previous = run.environment
+    if not run.metrics() or previous.get("data_fingerprint") in (None, facts["data_fingerprint"]):
         return
-    then, now = (f"{one['num_train']:,} and {one['num_test']:,} held out" for one in (before, facts))
-    changed = f"it had {then}, and now there are {now}" if then != now else f"the numbers, {then}, are the same"
+    before, now = (f"{env['num_train']:,} training and {env['num_test']:,} test images" for env in (previous, facts))
+    change = f"it had {before}, now there are {now}" if before != now else f"their numbers, {before}, are the same"
     raise DataError(
-        f"The images of {run.id} have changed since it was begun ({changed}). Put them back as they were, or start a "
-        f"new run. To go on nevertheless, delete {run.path / 'environment.json'}."
+        f"The images of {run.id} have changed since it was started ({change}). Restore them, or start a new run. "
+        f"To continue with the changed images, delete {run.path / 'environment.json'}."
     )

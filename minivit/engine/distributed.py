@@ -1,13 +1,13 @@
-"""Several processes that train one run together: one a GPU or a share of the cores, on one machine or on several.
+"""Several processes that train one run together: one per GPU or per share of the cores, on one machine or on several.
 
-`torchrun` starts them, `join` brings them together. All go through the same steps: order and augmentation are drawn
-for the whole batch from (seed, epoch, step), each process learns from its share of it, and gradients are added up
-over all. So every process holds the same weights, and they are those of one process up to float rounding. Only dropout
-depends on the number of processes. Process 0, the main one, has the run folder, its lock and the device's queue.
+`torchrun` starts them. All take the same steps: order and augmentation are drawn for the whole batch from (seed, epoch,
+step), each process computes the gradient of its shard, and gradients are summed over all. So every process has the same
+weights, equal to those of a single process up to float rounding. Only dropout depends on the number of processes.
+Rank 0, the main process, alone writes the run folder, holds its lock and waits for the device.
 
-Messages go two ways. Tensors are added up by the backend (nccl between GPUs, gloo between CPUs). Everything else goes
-by torchrun's key-value store, which outlives any of the processes: who leaves early says there why, so that the others,
-whose connections break, can say it too.
+Tensors are reduced by the backend (nccl between GPUs, gloo between CPUs). Everything else goes through torchrun's
+key-value store, which outlives the processes: one that fails leaves its reason there, so that the others, whose
+connections break, can report it too.
 """
 
 import json
@@ -16,190 +16,164 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from minivit.engine.events import Interrupted
 from minivit.errors import MiniViTError, TrainingError
-from minivit.runs import Command, Run
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
-MEET_SECONDS = 0.05  # how often a process that waits for the others looks for them
-COMMANDS = (None, *get_args(Command))
-
-
-class Interrupted(Exception):
-    """Somebody asked the loop to pause or to stop."""
-
-    def __init__(self, command: Command) -> None:
-        super().__init__(command)
-        self.command = command
+BARRIER_SECONDS = 0.05  # between two looks at how many processes have reached a barrier
 
 
 class Group:
-    """The processes that train one run together. This one is its only member, and so has nothing to do."""
+    """The processes that train one run together. This class is a single process, which has nothing to exchange."""
 
-    rank, size = 0, 1
-    local_rank, local_size = 0, 1  # among those on this machine
+    rank, world_size = 0, 1
+    local_rank, local_world_size = 0, 1  # on this machine
 
     @property
     def is_main(self) -> bool:
-        """Whether this process has the run folder."""
+        """Whether this process writes the run folder."""
         return self.rank == 0
 
-    def share(self, batch: Tensor) -> Tensor:
-        """This process's part of what concerns all, along the first dimension; parts differ by one row at most."""
+    def shard(self, batch: Tensor) -> Tensor:
+        """This process's rows of a tensor; shards differ by one row at most."""
         return batch
 
-    def add_up(self, *tensors: Tensor) -> None:
-        """Puts in each tensor the sum over all processes."""
+    def all_reduce(self, tensor: Tensor) -> None:
+        """Replaces the tensor by its sum over all processes."""
 
-    def agree(self, command: Command | None, number: int) -> tuple[Command | None, int]:
-        """What the main process says, in all."""
-        return command, number
+    def broadcast(self, *numbers: int) -> list[int]:
+        """The numbers of the main process."""
+        return list(numbers)
 
-    def meet(self, where: str) -> None:
-        """Waits, however long, until all have come."""
+    def barrier(self, name: str) -> None:
+        """Waits, without a limit, until all processes are here; each name is used once."""
 
-    def gather(self, what: str, text: str) -> list[str]:
-        """What each process says, by rank."""
+    def all_gather(self, name: str, text: str) -> list[str]:
+        """The text of each process, by rank; each name is used once."""
         return [text]
 
-    def telling(self) -> AbstractContextManager[None]:
-        """Tells all why this process leaves, where what is inside ends by an error or a command."""
+    def propagate_error(self) -> AbstractContextManager[None]:
+        """Inside, an exception of this process is reported to the others, which then end too."""
         return nullcontext()
 
-    def in_turn(self, work: Callable[[], Made]) -> Made:
-        """`work()` of each process, on each machine first by one, so that the others find what it has cached."""
+    def main_process_first(self, work: Callable[[], Result]) -> Result:
+        """`work()` in each process, first in one process of each machine, so that the others find what it cached."""
         if self.local_rank == 0:
-            done = work()
-        self.meet("the first of each machine is done")
+            result = work()
+        self.barrier("first of each machine")
         if self.local_rank:
-            done = work()
-        self.meet("all are done")
-        return done
+            result = work()
+        self.barrier("all of each machine")
+        return result
 
-    def same(self, what: str, text: str) -> None:
-        """TrainingError where the processes do not all say the same."""
-        if len(set(self.gather(what, text))) > 1:
+    def check_same(self, name: str, text: str) -> None:
+        """TrainingError where the processes have different texts."""
+        if len(set(self.all_gather(name, text))) > 1:
             raise TrainingError(
-                f"The {self.size} processes of this training do not see the same {what}. "
+                f"The {self.world_size} processes of this training do not see the same {name}. "
                 "Let all machines have the same folders for runs and data."
             )
 
 
-ALONE = Group()
+SINGLE_PROCESS = Group()
 
 
-class Processes(Group):
-    """The group of a process that torchrun started together with others."""
+class ProcessGroup(Group):
+    """The group of a process that torchrun started."""
 
     def __init__(self) -> None:
-        store, self.rank, self.size = next(dist.rendezvous("env://"))
-        self.local_rank, self.local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        store, self.rank, self.world_size = next(dist.rendezvous("env://"))
+        self.local_rank, self.local_world_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         self.store = dist.PrefixStore("minivit", store)
-        dist.init_process_group(backend, store=dist.PrefixStore("torch", store), rank=self.rank, world_size=self.size)
+        store = dist.PrefixStore("torch", store)
+        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size)
 
-    def share(self, batch: Tensor) -> Tensor:
-        return batch.tensor_split(self.size)[self.rank]
+    def shard(self, batch: Tensor) -> Tensor:
+        return batch.tensor_split(self.world_size)[self.rank]
 
-    def add_up(self, *tensors: Tensor) -> None:
-        with self._listening():
-            for tensor in tensors:
-                dist.all_reduce(tensor)
+    def all_reduce(self, tensor: Tensor) -> None:
+        with self._explain_lost_connection():
+            dist.all_reduce(tensor)
 
-    def agree(self, command: Command | None, number: int) -> tuple[Command | None, int]:
-        told = torch.tensor([COMMANDS.index(command), number])
-        with self._listening():
-            dist.broadcast(told, src=0)
-        return COMMANDS[int(told[0])], int(told[1])
+    def broadcast(self, *numbers: int) -> list[int]:
+        tensor = torch.tensor(numbers)
+        with self._explain_lost_connection():
+            dist.broadcast(tensor, src=0)
+        return tensor.tolist()
 
-    def meet(self, where: str) -> None:
-        with self._listening():
-            self.store.add(where, 1)
-            while self.store.add(where, 0) < self.size:
-                self._follow()
-                time.sleep(MEET_SECONDS)
+    def barrier(self, name: str) -> None:
+        with self._explain_lost_connection():
+            self.store.add(name, 1)
+            while self.store.add(name, 0) < self.world_size:
+                self._raise_propagated()
+                time.sleep(BARRIER_SECONDS)
 
-    def gather(self, what: str, text: str) -> list[str]:
-        with self._listening():
-            self.store.set(f"{what} {self.rank}", text)
-            self.meet(what)
-            return [self.store.get(f"{what} {rank}").decode() for rank in range(self.size)]
+    def all_gather(self, name: str, text: str) -> list[str]:
+        with self._explain_lost_connection():
+            self.store.set(f"{name} {self.rank}", text)
+            self.barrier(name)
+            return [self.store.get(f"{name} {rank}").decode() for rank in range(self.world_size)]
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
+    def propagate_error(self) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            why = {"command": error.command} if isinstance(error, Interrupted) else {"error": self._sentence(error)}
-            with suppress(RuntimeError):  # the store may have gone with the machine that had it
-                self.store.compare_set("left", "", json.dumps(why))  # the first that leaves is heard
+            command = error.command if isinstance(error, Interrupted) else None
+            reason = {"command": command} if command else {"error": self._message(error)}
+            with suppress(RuntimeError):  # the machine with the store may be gone
+                self.store.compare_set("reason", "", json.dumps(reason))  # the first reason counts
             raise
 
-    def _sentence(self, error: BaseException) -> str:
-        text = str(error) if isinstance(error, MiniViTError) else f"{type(error).__name__}: {error}"
-        return (
-            text
-            if self.is_main
-            else f"{text} (Said by process {self.rank + 1} of {self.size}, {socket.gethostname()}.)"
-        )
+    def _message(self, error: BaseException) -> str:
+        message = str(error) if isinstance(error, MiniViTError) else f"{type(error).__name__}: {error}"
+        source = f" (Process {self.rank + 1} of {self.world_size}, on {socket.gethostname()}.)"
+        return message if self.is_main else message + source
 
-    def _follow(self) -> None:
-        """Leaves as the first did, where one has left."""
-        if self.store.check(["left"]):
-            why: dict[str, Any] = json.loads(self.store.get("left"))
-            raise Interrupted(why["command"]) if "command" in why else TrainingError(why["error"])
+    def _raise_propagated(self) -> None:
+        """Raises what ended another process, if one has ended."""
+        if self.store.check(["reason"]):
+            reason: dict[str, Any] = json.loads(self.store.get("reason"))
+            raise Interrupted(reason["command"]) if "command" in reason else TrainingError(reason["error"])
 
     @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """Leaves with a sentence where the connection to another process breaks."""
+    def _explain_lost_connection(self) -> Iterator[None]:
+        """Inside, a broken connection to another process is raised as what ended that process."""
         try:
             yield
         except RuntimeError as error:
             with suppress(RuntimeError):  # the store may be gone too
-                self._follow()
+                self._raise_propagated()
             raise TrainingError(
-                f"Another of the {self.size} processes of this training ended without a word. "
-                "Resume goes on after the last finished epoch, with as many processes as you like."
+                f"Another of the {self.world_size} processes of this training ended without an error message. "
+                "Resume continues after the last finished epoch, with any number of processes."
             ) from error
 
 
 @contextmanager
-def join() -> Iterator[Group]:
-    """The group of this process: those that torchrun started with it, or this one alone."""
+def init_process_group() -> Iterator[Group]:
+    """The group of this process: with those that torchrun started beside it, or a single process."""
     if not dist.is_torchelastic_launched():
-        yield ALONE
+        yield SINGLE_PROCESS
         return
-    group = Processes()
-    with group.telling():
+    group = ProcessGroup()
+    with group.propagate_error():
         yield group
         with suppress(Interrupted):
-            group.meet("the end")  # so that no connection breaks under those who are still busy
+            group.barrier("end")  # so that no connection breaks while others are still busy
     dist.destroy_process_group()
 
 
-class Follower(Run):
-    """The run as the processes see it that are not the main one: they read it, and writing does nothing."""
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        yield
-
-    def _nothing(self, *_: Any, **__: Any) -> None:
-        """Process 0 does it."""
-
-    set_state = set_environment = append_metrics = save_checkpoint = save_early = save_resume = request = _nothing
-
-    def requested_command(self) -> Command | None:
-        return None
-
-
-def everywhere(group: Group, here: Mapping[str, Any]) -> dict[str, Any]:
-    """What `environment.json` says of all processes, of which each knows its own facts `here`."""
-    mine = {"host": socket.gethostname(), **{name: here[name] for name in ("device", "gpu", "threads")}}
-    return {"world_size": group.size, "devices": [json.loads(one) for one in group.gather("devices", json.dumps(mine))]}
+def gather_environment(group: Group, environment: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `environment.json` about all processes, from the `environment` of each."""
+    own = {"host": socket.gethostname(), **{name: environment[name] for name in ("device", "gpu", "threads")}}
+    devices = [json.loads(text) for text in group.all_gather("devices", json.dumps(own))]
+    return {"world_size": group.world_size, "devices": devices}

@@ -1,4 +1,4 @@
-"""One training under way, step by step and epoch by epoch."""
+"""The state of one training: model, optimizer and data on the device, and the position in the run."""
 
 import hashlib
 import math
@@ -14,115 +14,219 @@ from torch import Tensor
 
 from minivit.config import TrainConfig
 from minivit.data import BatchSource, ImageSet, augment, channel_stats, mix_pairs, patches
-from minivit.engine.control import Glance, Say
-from minivit.engine.distributed import ALONE, Group, Interrupted
-from minivit.engine.optim import learning_rate
-from minivit.engine.step import Step
-from minivit.engine.whitening import plain_weights, whiten
+from minivit.engine.distributed import SINGLE_PROCESS, Group
+from minivit.engine.schedule import epoch_scalars, learning_rate
+from minivit.engine.step import TrainStep
+from minivit.engine.whitening import unwhitened_state_dict, whiten
 from minivit.errors import RunError, TrainingError
 from minivit.fused import has_fused_path
 from minivit.inference import as_float, logits
-from minivit.machine import choose_threads
 from minivit.model import MiniViT
 from minivit.runs import Run
 
 
 class Training:
-    """One training under way: images, model and optimiser on the device, and how far it is."""
+    """Model, train step and images on the device, and how far the training is."""
 
     def __init__(
         self,
         config: TrainConfig,
-        run: Run,
         device: torch.device,
         train_set: ImageSet,
         test_set: ImageSet,
-        group: Group = ALONE,
+        group: Group = SINGLE_PROCESS,
     ) -> None:
-        self.config, self.run, self.device, self.group = config, run, device, group
+        self.config, self.device, self.group = config, device, group
         self.train_set, self.test_set = train_set, test_set
         torch.manual_seed(config.seed)
         self.model = MiniViT(config.model)
         if config.normalize:
             mean, std = channel_stats(train_set.images)
             self.model.mean.copy_(mean.view(-1, 1, 1))
-            self.model.std.copy_(std.clamp(min=1 / 255).view(-1, 1, 1))  # a channel may be the same everywhere
+            self.model.std.copy_(std.clamp(min=1 / 255).view(-1, 1, 1))  # a channel may be constant
         if config.whiten:
             whiten(self.model, train_set.images)
         self.model.to(device)
-        changes_images = config.augment != "none" or config.mixup or config.cutmix
-        self.in_patches = has_fused_path(config.model) and not changes_images and isinstance(train_set.images, Tensor)
-        many_small = choose_threads(config.changed(threads=0)) == 1
-        self.learn = Step(config, self.model, group, many_small, self.in_patches)
+        self.changes_images = config.augment != "none" or config.mixup > 0 or config.cutmix > 0
+        in_memory = isinstance(train_set.images, Tensor)
+        self.in_patches = has_fused_path(config.model) and not self.changes_images and in_memory
+        self.train_step = TrainStep(config, self.model, group, self.in_patches)
         self.source = BatchSource(self._cut(train_set), device)
-        mine = test_set if group.size == 1 else test_set.select(group.share(torch.arange(len(test_set))))
-        self.test_source = BatchSource(self._cut(mine), device)
-        self.num_steps = math.ceil(len(self.source) / config.batch_size)  # an epoch
-        self.epoch = 0  # finished ones
-        self.step = 0  # done in the epoch under way
-        self.seconds = 0.0
-        self.seconds_left: float | None = None  # of training; known after an epoch
-        self._restore()
+        shard = group.shard(torch.arange(len(test_set)))
+        self.test_source = BatchSource(self._cut(test_set if group.world_size == 1 else test_set.select(shard)), device)
+        self.steps_per_epoch = math.ceil(len(self.source) / config.batch_size)
+        self.epoch = 0  # finished epochs
+        self.step = 0  # finished steps of the next epoch
+        self.seconds = 0.0  # spent on these steps before the training was interrupted
+        self.started = time.perf_counter()  # when the epoch began, less `seconds`
+        self.seconds_left: float | None = None  # to the end of the run; known after an epoch
 
-    def untrained(self) -> dict[str, Any]:
-        """Evaluates and keeps the model as it is before the first step; returns its metrics row."""
-        return self._finish(
-            0, {"train_loss": None, "train_acc": None, "train_seconds": None, "images_per_second": None}
-        )
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The rest of an epoch from `step` on: images, labels or target shares, and scalars of each step.
+
+        Epoch 0, the untrained model, has no steps. Order and augmentation are functions of (seed, epoch, step).
+        """
+        self.started = time.perf_counter() - self.seconds
+        if epoch == 0:
+            return
+        generator = torch.Generator().manual_seed(derive_seed(self.config.seed, epoch))
+        order = torch.randperm(len(self.source), generator=generator)
+        batches = order.to(self.source.home).split(self.config.batch_size)
+        scalars = epoch_scalars(self.config, epoch, [len(batch) for batch in batches])
+        scalars = scalars.to(self.device)  # all at once, so that no step waits for the device
+        for step in range(self.step, len(batches)):
+            seed = derive_seed(self.config.seed, epoch, step)
+            yield *self._batch(seed, *batches[step : step + 2]), scalars[step]
+
+    def _batch(self, seed: int, indices: Tensor, next_indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """This process's share of the images at `indices`, augmented, and of their labels or target shares.
+
+        `next_indices` are the images of the next step.
+        """
+        config = self.config
+        if config.model.drop_rate:
+            torch.manual_seed(seed + self.group.rank)
+        batch, target = self.source.take(indices, next_indices), self.source.labels[indices.to(self.device)]
+        if self.changes_images:
+            generator = torch.Generator(self.device).manual_seed(seed)
+            batch = augment(batch, config.augment, generator)
+            if config.mixup or config.cutmix:
+                batch, target = mix_pairs(
+                    as_float(batch),
+                    target,
+                    config.model.num_classes,
+                    mixup=config.mixup,
+                    cutmix=config.cutmix,
+                    generator=generator,
+                )
+        return self.group.shard(batch), self.group.shard(target)
 
     def _cut(self, image_set: ImageSet) -> ImageSet:
-        """The images, and where the model reads patches and no image changes them cut into those once and for all."""
+        """The images; cut into patches once, where the model reads those and no augmentation changes the images."""
         if not self.in_patches or not isinstance(image_set.images, Tensor):
             return image_set
         return replace(image_set, images=patches(image_set.images, self.config.model.patch_size).flatten(2))
 
-    def next_epoch(self, glance: Glance, say: Say) -> dict[str, Any]:
-        """Trains one epoch, evaluates, keeps it and returns its metrics row.
+    # Metrics
 
-        Raises Interrupted where somebody wished so, with the steps done so far kept; TrainingError where the loss is
-        no longer a number.
-        """
-        epoch, num_images, begun = self.epoch + 1, len(self.source), time.perf_counter()
-        order = torch.randperm(
-            num_images, generator=torch.Generator().manual_seed(derive_seed(self.config.seed, epoch))
-        )
-        batches = order.to(self.source.home).split(self.config.batch_size)
-        factors = self._factors(epoch, [len(batch) for batch in batches])
-        self.model.train()
-        self.learn.decide(self.seconds_left, say)
-        while self.step < self.num_steps:
-            if glance.due():
-                try:
-                    glance("training", f"epoch {epoch}", self.step, self.num_steps, self.epoch)
-                except Interrupted:
-                    self.seconds += time.perf_counter() - begun
-                    self.group.add_up(self.learn.sums)
-                    self._keep()
-                    raise
-            batch, target = self._batch(
-                derive_seed(self.config.seed, epoch, self.step), *batches[self.step : self.step + 2]
+    def metrics(self, epoch: int) -> dict[str, Any]:
+        """Evaluates, and returns the metrics row; TrainingError where the loss is not finite."""
+        train_metrics = self._train_metrics(epoch)
+        begun = time.perf_counter()
+        test_loss, test_acc = self._evaluate()
+        if not math.isfinite(test_loss + (train_metrics["train_loss"] or 0)):
+            raise TrainingError(
+                f"The loss is no longer a number in epoch {epoch}. Lower the learning rate (now {self.config.lr:g}) "
+                f"or clip the gradients (now {self.config.grad_clip:g}; 1 is a usual value)."
             )
-            self.learn(batch, target, factors[self.step])
-            self.step += 1
-            if epoch == 1 and self.step & (self.step - 1) == 0 and self.step < self.num_steps:  # 1, 2, 4, 8, …
-                with self._averaged():
-                    self.run.save_early(plain_weights(self.model), self.step)
-        self.group.add_up(self.learn.sums)
-        loss_sum, num_right = self.learn.sums.tolist()  # the only wait for the device in an epoch
-        seconds = self.seconds + time.perf_counter() - begun
-        self.seconds_left = seconds * (self.config.epochs - epoch)
-        return self._finish(
-            epoch,
-            {
-                "train_loss": loss_sum / num_images,
-                "train_acc": num_right / num_images,
-                "train_seconds": seconds,
-                "images_per_second": num_images / seconds,
-            },
-        )
+        return {
+            "epoch": epoch,
+            **train_metrics,
+            "test_loss": test_loss,
+            "test_acc": test_acc,
+            "lr": learning_rate(self.config, max(0, epoch * self.steps_per_epoch - 1), self.steps_per_epoch),
+            "eval_seconds": time.perf_counter() - begun,
+        }
 
-    def facts(self) -> dict[str, Any]:
-        """What `environment.json` says of the data."""
+    def _train_metrics(self, epoch: int) -> dict[str, float | None]:
+        """Loss and accuracy on the images as they were learned from, and speed; all None for the untrained model."""
+        if epoch == 0:
+            return dict.fromkeys(("train_loss", "train_acc", "train_seconds", "images_per_second"))
+        self.group.all_reduce(self.train_step.sums)
+        loss_sum, num_correct = self.train_step.sums.tolist()  # the only wait for the device in an epoch
+        seconds, num_images = time.perf_counter() - self.started, len(self.source)
+        self.seconds_left = seconds * (self.config.epochs - epoch)
+        return {
+            "train_loss": loss_sum / num_images,
+            "train_acc": num_correct / num_images,
+            "train_seconds": seconds,
+            "images_per_second": num_images / seconds,
+        }
+
+    def _evaluate(self) -> tuple[float, float]:
+        """Mean loss and accuracy on the test images."""
+        labels = self.test_source.labels
+        with self._ema_weights():
+            outputs = logits(self.model, self.test_source.images, self.in_patches)
+        losses = F.cross_entropy(outputs, labels, reduction="none")
+        sums = torch.stack([losses.to(self.train_step.sums.dtype).sum(), (outputs.argmax(1) == labels).sum()])
+        self.group.all_reduce(sums)
+        loss_sum, num_correct = (sums / len(self.test_set)).tolist()
+        return loss_sum, num_correct
+
+    @contextmanager
+    def _ema_weights(self) -> Iterator[None]:
+        """Inside, the model has the moving average of its weights, where the settings ask for it."""
+        values, ema = self.train_step.flat.values, self.train_step.ema
+        if ema is None:
+            yield
+            return
+        current = values.clone()
+        values.copy_(ema)
+        try:
+            yield
+        finally:
+            values.copy_(current)
+
+    # Saving
+
+    def save_epoch(self, run: Run, row: dict[str, Any]) -> None:
+        """Saves weights, metrics row and position after an epoch, in an order that loses nothing in a crash."""
+        self.epoch, self.step, self.seconds = row["epoch"], 0, 0.0
+        self.train_step.sums.zero_()
+        if not self.group.is_main:
+            return
+        with self._ema_weights():
+            run.save_checkpoint(unwhitened_state_dict(self.model), self.epoch)
+        run.append_metrics(row)
+        self._save_resume(run)
+        run.set_state("training", self.epoch)
+
+    def save_early(self, run: Run) -> None:
+        """Saves the weights within the first epoch, after 1, 2, 4, 8, … steps."""
+        power_of_two = self.step & (self.step - 1) == 0
+        if self.group.is_main and power_of_two and self.step < self.steps_per_epoch:
+            with self._ema_weights():
+                run.save_early(unwhitened_state_dict(self.model), self.step)
+
+    def save_position(self, run: Run) -> None:
+        """Saves all that is needed to continue within the epoch."""
+        self.seconds = time.perf_counter() - self.started
+        self.group.all_reduce(self.train_step.sums)
+        if self.group.is_main:
+            self._save_resume(run)
+
+    def _save_resume(self, run: Run) -> None:
+        position = {"epoch": str(self.epoch), "step": str(self.step), "seconds": str(self.seconds)}
+        run.save_resume(self._resume_tensors(), position)
+
+    def load_position(self, run: Run) -> None:
+        """Continues where the run was saved last; at the beginning where it never was."""
+        saved = run.load_resume()
+        if saved is None:
+            return
+        tensors, position = saved
+        try:
+            for name, tensor in self._resume_tensors().items():
+                tensor.copy_(tensors[name])
+            self.train_step.sums.mul_(self.group.is_main)  # they are the sums of all processes
+            self.epoch, self.step = int(position["epoch"]), int(position["step"])
+            self.seconds = float(position["seconds"])
+        except (KeyError, RuntimeError, ValueError):
+            raise RunError(f"The resume.safetensors of {run.id} does not fit its settings. Start a new run.") from None
+
+    def _resume_tensors(self) -> dict[str, Tensor]:
+        """All tensors that a step changes or the model needs, by their names in resume.safetensors."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in self.train_step.optimizer.state.items()}
+        if self.train_step.ema is not None:
+            tensors["average"] = self.train_step.ema  # its name since the first version
+        return tensors | {"sums": self.train_step.sums}
+
+    # Description
+
+    def data_facts(self) -> dict[str, Any]:
+        """The part of `environment.json` about the data."""
         return {
             "num_train": len(self.train_set),
             "num_test": len(self.test_set),
@@ -132,121 +236,15 @@ class Training:
         }
 
     def describe(self) -> str:
-        """Size of the work, in a line."""
+        """The size of the training in one line."""
         num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        num_threads = torch.get_num_threads()
         return (
             f"{len(self.source):,} training and {len(self.test_set):,} test images {self.source.place}; "
-            f"{num_parameters:,} parameters, {self.num_steps:,} steps an epoch, "
-            f"on {self.device} with {torch.get_num_threads()} CPU thread(s)"
-            + (f", in each of {self.group.size} processes" if self.group.size > 1 else "")
+            f"{num_parameters:,} parameters, {self.steps_per_epoch:,} steps per epoch, "
+            f"on {self.device} with {num_threads} CPU thread{'s' * (num_threads != 1)}"
+            + (f" in each of {self.group.world_size} processes" if self.group.world_size > 1 else "")
         )
-
-    def _factors(self, epoch: int, num_images: list[int]) -> Tensor:
-        """What the steps of an epoch multiply by, one row a step; `num_images` are those of each."""
-        first = (epoch - 1) * self.num_steps
-        rows = [
-            self.learn.factors(learning_rate(self.config, first + step, self.num_steps), first + step, num)
-            for step, num in enumerate(num_images)
-        ]
-        return torch.tensor(rows).to(self.device)  # at once, so that no step waits for the device
-
-    def _batch(self, seed: int, chosen: Tensor, upcoming: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """This process's share of the chosen images, changed as the settings ask for, and their labels or targets.
-
-        `upcoming` are the images of the next step.
-        """
-        config = self.config
-        if config.model.drop_rate:
-            torch.manual_seed(seed + self.group.rank)
-        batch, target = self.source.take(chosen, upcoming), self.source.labels[chosen.to(self.device)]
-        if config.augment != "none" or config.mixup or config.cutmix:
-            generator = torch.Generator(self.device).manual_seed(seed)
-            batch = augment(batch, config.augment, generator)
-            if config.mixup or config.cutmix:
-                batch, target = mix_pairs(
-                    as_float(batch), target, config.model.num_classes, mixup=config.mixup, cutmix=config.cutmix,
-                    generator=generator,
-                )  # fmt: skip
-        return self.group.share(batch), self.group.share(target)
-
-    def _finish(self, epoch: int, trained: dict[str, float | None]) -> dict[str, Any]:
-        """Evaluates, keeps weights, row and what to resume from, in an order that a crash cannot spoil."""
-        begun = time.perf_counter()
-        test_loss, test_acc = self._evaluate()
-        row: dict[str, Any] = {
-            "epoch": epoch,
-            **trained,
-            "test_loss": test_loss,
-            "test_acc": test_acc,
-            "lr": learning_rate(self.config, max(0, epoch * self.num_steps - 1), self.num_steps),
-            "eval_seconds": time.perf_counter() - begun,
-        }
-        if not math.isfinite(row["test_loss"] + (row["train_loss"] or 0)):
-            raise TrainingError(
-                f"The loss is no longer a number in epoch {epoch}. Lower the learning rate (now {self.config.lr:g}) "
-                f"or clip the gradients (now {self.config.grad_clip:g}; 1 is a usual value)."
-            )
-        self.epoch, self.step, self.seconds = epoch, 0, 0.0
-        self.learn.sums.zero_()
-        with self._averaged():
-            self.run.save_checkpoint(plain_weights(self.model), epoch)
-        self.run.append_metrics(row)
-        self._keep()
-        self.run.set_state("training", epoch)
-        return row
-
-    def _evaluate(self) -> tuple[float, float]:
-        """Mean loss and accuracy on the test images."""
-        labels = self.test_source.labels
-        with self._averaged():
-            scores = logits(self.model, self.test_source.images, self.in_patches)
-        losses = F.cross_entropy(scores, labels, reduction="none")
-        sums = torch.stack([losses.to(self.learn.sums.dtype).sum(), (scores.argmax(1) == labels).sum()])
-        self.group.add_up(sums)
-        loss_sum, num_right = (sums / len(self.test_set)).tolist()
-        return loss_sum, num_right
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The model has its average weights inside, where the settings ask for such."""
-        values, average = self.learn.flat.values, self.learn.average
-        if average is None:
-            yield
-            return
-        own = values.clone()
-        values.copy_(average)
-        try:
-            yield
-        finally:
-            values.copy_(own)
-
-    def _keep(self) -> None:
-        """Writes what `_restore` reads: weights, what the step remembers and position."""
-        position = {"epoch": str(self.epoch), "step": str(self.step), "seconds": str(self.seconds)}
-        self.run.save_resume(self._remembered(), position)
-
-    def _restore(self) -> None:
-        """Goes where `_keep` was; stays at the beginning where nothing was kept."""
-        kept = self.run.load_resume()
-        if kept is None:
-            return
-        tensors, position = kept
-        try:
-            for name, tensor in self._remembered().items():
-                tensor.copy_(tensors[name])
-            self.learn.sums.mul_(self.group.is_main)  # they are already those of all processes
-            self.epoch, self.step = int(position["epoch"]), int(position["step"])
-            self.seconds = float(position["seconds"])
-        except (KeyError, RuntimeError, ValueError):
-            raise RunError(f"What {self.run.id} would go on from does not fit its settings. Start a new run.") from None
-
-    def _remembered(self) -> dict[str, Tensor]:
-        """All tensors that a step changes or that the model cannot do without, by the names they are kept under."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        tensors |= {f"optimizer.{name}": slot for name, slot in self.learn.optimizer.slots.items()}
-        if self.learn.average is not None:
-            tensors["average"] = self.learn.average
-        return tensors | {"sums": self.learn.sums}
 
 
 def derive_seed(*numbers: int) -> int:

@@ -1,7 +1,7 @@
-"""Whitened patches: the patch Linear learns in coordinates in which the training patches have unit covariance.
+"""Patch whitening: the patch embedding learns in coordinates in which the training patches have unit covariance.
 
-Neighbouring pixels are so alike that a step of the optimiser mostly moves the mean grey of a patch; in whitened
-coordinates all directions are as easy to learn. As the map is linear it folds into the weights that are kept.
+Neighbouring pixels are so similar that an optimizer step mostly changes the mean grey of a patch; in whitened
+coordinates all directions are equally easy to learn. The map is linear, so it is folded into the saved weights.
 D embed_dim, P = C·p·p numbers of a patch.
 """
 
@@ -13,11 +13,11 @@ from minivit.data import patches
 from minivit.data.memmap import Images, chunks
 from minivit.model import MiniViT
 
-FLOOR = 1e-3  # of the mean variance: directions with less are noise and are not blown up further
+MIN_VARIANCE = 1e-3  # of the mean variance; directions with less are noise and are not amplified further
 
 
 class Whitening(nn.Module):
-    """Weights (D, C, p, p) on whitened patches to the weights on patches that do the same."""
+    """Weights (D, C, p, p) for whitened patches to the equivalent weights for patches."""
 
     matrix: Tensor
 
@@ -30,28 +30,28 @@ class Whitening(nn.Module):
 
 
 def whiten(model: MiniViT, images: Images) -> None:
-    """Lets the model's patch Linear learn on patches of `images`, uint8 (N, C, H, W), that are whitened by PCA."""
+    """Makes the patch embedding learn on patches of `images`, uint8 (N, C, H, W), whitened by PCA."""
     matrix = pca_whitening(images, model.config.patch_size, model.mean.cpu(), model.std.cpu())
     parametrize.register_parametrization(model.patch_embed.proj, "weight", Whitening(matrix), unsafe=True)
 
 
 def pca_whitening(images: Images, patch_size: int, mean: Tensor, std: Tensor) -> Tensor:
-    """(P, P) so that `matrix @ (patch - mean patch)` has unit covariance over the images' normalised patches."""
-    count, total, products = 0, torch.zeros(()), torch.zeros(())
+    """(P, P) such that `matrix @ (patch - mean patch)` has unit covariance over the images' normalised patches."""
+    num_patches, total, products = 0, torch.zeros(()), torch.zeros(())
     for chunk in chunks(images):
         flat = patches((chunk.float() / 255 - mean) / std, patch_size).flatten(2).flatten(0, 1).double()
-        count, total, products = count + len(flat), total + flat.sum(0), products + flat.T @ flat
-    average = total / count
-    variances, directions = torch.linalg.eigh(products / count - average.outer(average))
-    floor = FLOOR * variances.mean()
+        num_patches, total, products = num_patches + len(flat), total + flat.sum(0), products + flat.T @ flat
+    mean_patch = total / num_patches
+    variances, directions = torch.linalg.eigh(products / num_patches - mean_patch.outer(mean_patch))
+    floor = MIN_VARIANCE * variances.mean()
     return ((variances.clamp(min=0) + floor).rsqrt()[:, None] * directions.T).float()
 
 
-def plain_weights(model: MiniViT) -> dict[str, Tensor]:
+def unwhitened_state_dict(model: MiniViT) -> dict[str, Tensor]:
     """The model's weights as `MiniViT` loads them, whitening folded in."""
     weights = model.state_dict()
     if parametrize.is_parametrized(model.patch_embed.proj):
-        inner = [name for name in weights if name.startswith("patch_embed.proj.parametrizations.")]
-        weights = {name: value for name, value in weights.items() if name not in inner}
+        prefix = "patch_embed.proj.parametrizations."
+        weights = {name: value for name, value in weights.items() if not name.startswith(prefix)}
         weights["patch_embed.proj.weight"] = model.patch_embed.proj.weight.detach()
     return weights

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from minivit.config import TrainConfig
-from minivit.engine import Interrupted, train
+from minivit.engine import Events, Interrupted, train
 from minivit.errors import ConfigError, DataError, MiniViTError, RunError, TrainingError
 from minivit.machine import choose_threads, num_cores
 from minivit.runs import Run
@@ -100,7 +100,7 @@ def _train(sweep: Sweep, trial: "optuna.Trial", run: Run) -> int | None:
         report(row)
     if sweep.requested_command() == "stop":
         run.request("stop")  # the run is too new to have got the command
-    train(run.config, run, say=write_log, after_epoch=report_or_prune)
+    train(run.config, run, Events(log=write_log, epoch_done=report_or_prune))
     if pruned_at is not None:
         run.set_state("stopped", pruned_at, f"Pruned by the sweep {sweep.id}. Resume continues from here.")
     return pruned_at

@@ -15,7 +15,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from minivit.config import TrainConfig, preset
-from minivit.engine import train
+from minivit.engine import SILENT, train
 from minivit.runs import Run, default_runs_dir
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ def trained_config(image_folder: Path) -> TrainConfig:
 @pytest.fixture(scope="session")
 def trained_once(trained_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = Run.create(trained_config, tmp_path_factory.mktemp("trained"))
-    train(trained_config, run, say=lambda line: None)
+    train(trained_config, run, SILENT)
     return run.path
 
 

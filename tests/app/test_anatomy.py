@@ -16,7 +16,7 @@ from timm.models.vision_transformer import VisionTransformer
 from minivit.attention.heads import cls_terms, filter_components, overlay_maps, survey
 from minivit.data import load_split
 from minivit.data.image_set import evenly_spaced
-from minivit.engine import train
+from minivit.engine import SILENT, train
 from minivit.figures import filter_images
 from minivit.imports import ImportOptions, import_model
 from minivit.inference import predict_run
@@ -52,7 +52,7 @@ def said(page: AppTest) -> str:
 def one_epoch(run: Run, **changes: Any) -> Run:
     """Another run, trained for an epoch with other settings."""
     other = Run.create(run.config.changed(epochs=1, **changes))
-    train(other.config, other, say=lambda line: None)
+    train(other.config, other, SILENT)
     return other
 
 

@@ -13,7 +13,7 @@ from minivit.attention.methods import METHODS, maps
 from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.data.image_set import evenly_spaced
-from minivit.engine import train
+from minivit.engine import SILENT, train
 from minivit.inference import predict_run
 from minivit.runs import Run
 from minivit.stats import rank_correlation
@@ -79,7 +79,7 @@ def test_rollout_is_switched_off_with_the_reason_where_there_is_one_layer(open_p
     shutil.rmtree(trained.path)
     config = trained.config.changed(depth=1, epochs=1)
     flat = Run.create(config)
-    train(config, flat, say=lambda line: None)
+    train(config, flat, SILENT)
     page = open_page("attention", run=flat.id, method="rollout")
     assert widget(page, "selectbox", "Method").value == "cls_map"
     assert METHODS["rollout"].title not in widget(page, "selectbox", "Method").options
@@ -172,7 +172,7 @@ def test_curves_of_one_and_of_many_follow_the_map_of_the_layer_and_head_that_are
 
 def test_on_drawn_shapes_the_maps_are_held_against_the_objects(open_page: Open, tiny: TrainConfig) -> None:
     run = Run.create(tiny)
-    train(tiny, run, say=lambda line: None)
+    train(tiny, run, SILENT)
     page = open_page("attention", run=run.id, trust="true", layer=1, head=2)
     table = next(one.value for one in page.dataframe if "map" in one.value)
     test_set, last = load_split(tiny)[1], tiny.epochs

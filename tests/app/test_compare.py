@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from minivit.attention import attend, cls_map, entropy
 from minivit.data import load_split
-from minivit.engine import train
+from minivit.engine import SILENT, train
 from minivit.inference import predict_run
 from minivit.runs import Checkpoint, Run
 from pages.parts.compare.columns import common_scale
@@ -124,7 +124,7 @@ def test_a_click_opens_the_image_at_the_checkpoint_of_the_slider(
 def test_two_runs_that_cut_images_differently_share_multiples_of_uniform(open_page: Open, trained: Run) -> None:
     config = trained.config.changed(patch_size=16, depth=1, num_heads=1, epochs=1)
     other = Run.create(config, trained.path.parent)
-    train(config, other, say=lambda line: None)
+    train(config, other, SILENT)
     page = open_page("compare", run=trained.id)
     widget(page, "selectbox", "Second run").select(other.id).run()
     assert page.query_params["run2"] == other.id

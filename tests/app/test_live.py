@@ -44,7 +44,7 @@ def test_many_who_watch_are_given_the_same_bytes_and_the_files_are_read_once(
 def test_whoever_opens_the_page_sees_the_run_as_it_is_now(trained: Run, clock: SimpleNamespace) -> None:
     watched = Watched(trained)
     assert watched.look().state.phase == "done"
-    trained.set_state("paused", 2, "As you asked.")
+    trained.set_state("paused", 2, "Paused at epoch 2.")
     assert watched.look().state.phase == "done"
     assert watched.look(anew=True).state.phase == "paused"
     assert watched.look().state.phase == "paused"  # and all others from then on

@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from minivit.config import SHAPES_CLASSES, preset
 from minivit.data import shapes_drawing
-from minivit.engine import train
+from minivit.engine import SILENT, train
 from minivit.runs import Run, list_runs
 from pages.parts.components.component import joined
 
@@ -311,7 +311,7 @@ def server(new_server: Callable[..., Server], pictures: Path, hostile_pictures: 
     with pytest.MonkeyPatch.context() as patched:
         for name in ("MINIVIT_DATA", "MINIVIT_LOCKS"):
             patched.setenv(name, server.env[name])
-        train(hostile, Run.create(hostile, server.runs), say=lambda line: None)
+        train(hostile, Run.create(hostile, server.runs), SILENT)
     options = ["--dataset", "folder", "--data-dir", str(pictures), "--classes", *CLASSES]
     model = ["--depth", "2", "--num-heads", "4", "--embed-dim", "32", "--norm", "pre", "--normalize", "--lr", "0.005"]
     server.command("train", *options, *model, "--epochs", "4", "--device", "cpu", "--threads", "1")

@@ -101,7 +101,7 @@ def test_a_training_is_paused_resumed_and_stopped_and_loses_no_epoch(
     until(lambda: len(epochs_of(run)) >= 3, "a few epochs")
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
-    expect(page.get_by_text("As you asked. Resume goes on from here.")).to_be_visible()
+    expect(page.get_by_text("Resume continues from here.")).to_be_visible()
     paused = epochs_of(run)
     assert run.state.phase == "paused" and not run.is_worker_alive()
     page.get_by_role("button", name="Resume").click()

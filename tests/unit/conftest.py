@@ -12,7 +12,7 @@ from minivit.runs import Run
 @pytest.fixture
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop looks up at every step."""
-    monkeypatch.setattr(control, "GLANCE_SECONDS", -1.0)
+    monkeypatch.setattr(control, "POLL_SECONDS", -1.0)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from PIL import Image
 from minivit.cli import main
 from minivit.cli.parser import ProgressBar
 from minivit.config import preset, settings
-from minivit.engine import train
+from minivit.engine import Events, train
 from minivit.runs import Run
 from minivit.worker import PROJECT
 
@@ -165,8 +165,8 @@ def test_a_run_that_was_cut_off_is_finished_and_named_last(call, tiny):
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("minivit.engine.control.GLANCE_SECONDS", -1)
-        train(tiny, run, progress, lambda _: None)
+        patch.setattr("minivit.engine.control.POLL_SECONDS", -1)
+        train(tiny, run, Events(progress=progress, log=lambda _: None))
     code, out, _ = call("resume", run.path)
     lines = out.splitlines()
     assert code == 0

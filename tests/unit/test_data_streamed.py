@@ -19,7 +19,7 @@ from minivit.data import BatchSource, ImageSet, decode, load_images, load_split,
 from minivit.data.cache import cached
 from minivit.data.image_set import ClassImages
 from minivit.data.memmap import MappedImages, memory_limit
-from minivit.engine import train
+from minivit.engine import SILENT, train
 from minivit.errors import DataError
 from minivit.inference import predict_run
 from minivit.runs import Run
@@ -96,7 +96,7 @@ def test_training_from_disk_is_training_from_memory(tiny: TrainConfig, monkeypat
 
     def trained() -> Run:
         run = Run.create(config)
-        train(config, run, say=lambda *_: None)
+        train(config, run, SILENT)
         return run
 
     def kept(run: Run) -> list[Any]:
@@ -207,7 +207,7 @@ def peak(config):
     watcher = threading.Thread(target=watch)
     watcher.start()
     run = Run.create(config)
-    train(config, run, say=lambda *_: None)
+    train(config, run, SILENT)
     done.set()
     watcher.join()
     return max(highest)

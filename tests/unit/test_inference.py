@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from minivit.config import TrainConfig, ViTConfig
 from minivit.data import load_split
-from minivit.engine import train
+from minivit.engine import SILENT, train
 from minivit.errors import DataError, RunError
 from minivit.inference import (
     Predictions,
@@ -155,7 +155,7 @@ def test_a_run_predicts_its_test_images_at_any_kept_epoch(tiny: TrainConfig):
     run = Run.create(tiny)
     with pytest.raises(RunError, match="no checkpoints"):
         predict_run(run)
-    train(tiny, run, say=lambda _: None)
+    train(tiny, run, SILENT)
     _, test_set = load_split(tiny)
     for row in run.metrics():
         predictions = predict_run(run, row["epoch"])
@@ -171,7 +171,7 @@ def test_a_missing_image_folder_is_named_in_the_error(tiny, image_folder, tmp_pa
     (tmp_path / "mine").symlink_to(image_folder)
     config = tiny.changed(dataset="folder", data_dir=str(tmp_path / "mine"), epochs=1)
     run = Run.create(config)
-    train(config, run, say=lambda _: None)
+    train(config, run, SILENT)
     (tmp_path / "mine").unlink()
     with pytest.raises(DataError, match=f"no folder {tmp_path}/mine"):
         predict_run(run)

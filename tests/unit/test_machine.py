@@ -11,7 +11,7 @@ import torch
 
 from minivit import machine
 from minivit.config import preset
-from minivit.machine import acquire_device, num_slots, slots_needed
+from minivit.machine import acquire_device, num_slots, num_slots_needed
 from minivit.worker import PROJECT
 
 CPU = torch.device("cpu")
@@ -118,7 +118,7 @@ def test_each_of_several_gpus_is_given_once(monkeypatch, tmp_path: Path):
 
 def test_a_training_needs_a_slot_for_each_of_its_threads_or_one_gpu():
     config = preset("article")
-    assert slots_needed(config, CPU) == 1
-    assert slots_needed(config.changed(threads=3), CPU) == 3
-    assert slots_needed(config.changed(threads=3), torch.device("cuda")) == 1
+    assert num_slots_needed(config, CPU) == 1
+    assert num_slots_needed(config.changed(threads=3), CPU) == 3
+    assert num_slots_needed(config.changed(threads=3), torch.device("cuda")) == 1
     assert num_slots(torch.device("mps")) == 1

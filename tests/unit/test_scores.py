@@ -10,7 +10,7 @@ from minivit.attention.localization import KnownAnswer, Share, faithfulness, kno
 from minivit.attention.methods import METHODS
 from minivit.config import TrainConfig, ViTConfig
 from minivit.data import load_split
-from minivit.engine import train
+from minivit.engine import SILENT, train
 from minivit.errors import ConfigError, DataError
 from minivit.model import MiniViT
 from minivit.runs import Run
@@ -103,7 +103,7 @@ def test_occlusion_beats_random_orders_both_ways_and_brightness_not_both_and_by_
 
 def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny: TrainConfig):
     run = Run.create(tiny.changed(epochs=1))
-    train(run.config, run, say=lambda _: None)
+    train(run.config, run, SILENT)
     text = report(run, num_images=20)
     assert "20 test images" in text and "epoch 1" in text
     assert len(re.findall(r"^\| CLS map, layer 2, head 1 \|( 0\.\d+ \(0\.\d+–0\.\d+\) \|){4}", text, re.M)) == 1

@@ -15,7 +15,7 @@ from trainings import assert_same, quiet, stop_after
 
 from minivit import worker
 from minivit.config import TrainConfig
-from minivit.engine import train
+from minivit.engine import SILENT, train
 from minivit.machine import acquire_device
 from minivit.runs import Run
 from minivit.worker import PROJECT, main, start_worker
@@ -99,13 +99,13 @@ def test_a_killed_worker_shows_as_failed_and_resuming_gives_the_run_that_went_th
     assert run.state.phase == "failed"
     assert f"stopped unexpectedly after epoch {run.state.epoch}" in run.state.message
     last = run.state.epoch + 3
-    train_to_last = partial(train, after_epoch=stop_after(last))
+    train_to_last = partial(train, events=stop_after(last))
     monkeypatch.setattr("minivit.worker.train", train_to_last)
     assert main(str(run.path)) == 0
     assert run.state.phase == "stopped"
     assert [row["epoch"] for row in run.metrics()] == list(range(last + 1))
     through = Run.create(run.config)
-    train_to_last(through.config, through, say=quiet)
+    train_to_last(through.config, through)
     assert_same(through, run)
 
 
@@ -119,7 +119,7 @@ def test_a_signal_to_end_stops_a_worker_in_order(tiny):
     finally:
         process.kill()
         process.wait()
-    assert run.state.phase == "stopped" and "Resume goes on" in run.state.message
+    assert run.state.phase == "stopped" and "Resume continues" in run.state.message
 
 
 def test_a_second_worker_on_the_same_run_refuses_and_leaves_it_alone(run, monkeypatch, capsys):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from minivit.config import TrainConfig
-from minivit.engine import Interrupted, train
+from minivit.engine import SILENT, Events, Interrupted, train
 from minivit.model import MiniViT
 from minivit.runs import Run
 
@@ -22,18 +22,18 @@ def quiet(*_: object) -> None:
 
 def trained(config: TrainConfig) -> Run:
     run = Run.create(config)
-    train(config, run, say=quiet)
+    train(config, run, SILENT)
     return run
 
 
-def stop_after(epoch: int) -> Callable[[dict[str, Any]], None]:
-    """As `after_epoch` of `train`: ends a run that is too long to reach its end, at an epoch that the test knows."""
+def stop_after(epoch: int) -> Events:
+    """Events that end a run that is too long to reach its end, at an epoch that the test knows."""
 
     def stop(row: dict[str, Any]) -> None:
         if row["epoch"] == epoch:
             raise Interrupted("stop")
 
-    return stop
+    return Events(log=quiet, epoch_done=stop)
 
 
 def weights(run: Run, epoch: int) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ LINKS = {"train": "Curves", "predictions": "Predictions", "attention": "Attentio
 def start_run(config: TrainConfig) -> None:
     """Starts a worker for a new run of `config` and opens its live page."""
     data.check(config)
-    pick_device(config.device, needed=config.devices)
+    pick_device(config.device, local_world_size=config.devices)
     run = Run.create(config)
     start_worker(run)
     go("train", run=run.id)

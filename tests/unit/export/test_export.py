@@ -14,7 +14,7 @@ from PIL import Image
 
 from minivit.attention import attend
 from minivit.data import load_split
-from minivit.engine import train
+from minivit.engine import SILENT, train
 from minivit.errors import ConfigError, MiniViTError
 from minivit.export import (
     FORMATS,
@@ -255,7 +255,7 @@ def test_two_views_on_one_page_do_not_share_a_name(attn):
 @pytest.fixture
 def run(tiny) -> Run:
     run = Run.create(tiny.changed(epochs=1))
-    train(run.config, run, say=lambda line: None)
+    train(run.config, run, SILENT)
     return run
 
 

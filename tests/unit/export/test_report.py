@@ -7,7 +7,7 @@ import pytest
 from html_page import Page
 
 from minivit.data import load_split
-from minivit.engine import train
+from minivit.engine import SILENT, train
 from minivit.errors import RunError
 from minivit.export import export, report_html
 from minivit.inference import predict_run
@@ -18,7 +18,7 @@ from minivit.stats import wilson
 @pytest.fixture
 def run(tiny) -> Run:
     run = Run.create(tiny.changed(epochs=2))
-    train(run.config, run, say=lambda line: None)
+    train(run.config, run, SILENT)
     return run
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from minivit.engine import train
+from minivit.engine import SILENT, train
 from minivit.errors import RunError
 from minivit.runs import Run, archive, list_runs
 from minivit.runs.archive import pack, unpack
@@ -18,7 +18,7 @@ from minivit.runs.archive import pack, unpack
 @pytest.fixture
 def run(tiny) -> Run:
     run = Run.create(tiny.changed(epochs=1))
-    train(run.config, run, say=lambda line: None)
+    train(run.config, run, SILENT)
     run.rename("My <b>first</b>")
     return run
 

@@ -1,4 +1,4 @@
-"""What one batch changes, by hand, and compiled beside plain."""
+"""One training step: against a computation by hand, and compiled against plain."""
 
 import math
 import shutil
@@ -8,9 +8,12 @@ import torch
 from trainings import loss_by_hand, trained, weights
 
 from minivit.data import load_split
-from minivit.engine import Step, train
+from minivit.engine import Events, TrainStep, train
+from minivit.engine.compilation import should_compile
 from minivit.model import MiniViT
 from minivit.runs import Run
+
+CPU = torch.device("cpu")
 
 
 def test_gradient_clipping_bounds_the_step(tiny):
@@ -21,14 +24,14 @@ def test_gradient_clipping_bounds_the_step(tiny):
     assert moved == pytest.approx(0.01 * 1.9, rel=1e-3)  # Nesterov's first step is 1 + 0.9 gradients
 
 
-def test_a_gradient_within_the_bound_is_left_alone(tiny):
+def test_a_gradient_within_the_bound_is_not_changed(tiny):
     config = tiny.changed(optimizer="sgd", epochs=1)
     bounded, free = trained(config.changed(grad_clip=1000)), trained(config)
     for name, value in weights(free, 1).items():
         assert torch.equal(weights(bounded, 1)[name], value), name
 
 
-def test_label_smoothing_weighs_all_classes_and_leaves_the_test_loss_alone(tiny):
+def test_label_smoothing_changes_the_training_loss_but_not_the_test_loss(tiny):
     frozen = {"epochs": 1, "optimizer": "sgd", "lr": 1e-12}
     plain, smooth = (trained(tiny.changed(label_smoothing=share, **frozen)) for share in (0.0, 0.5))
     assert plain.metrics()[1]["test_loss"] == smooth.metrics()[1]["test_loss"]
@@ -40,12 +43,14 @@ def test_label_smoothing_weighs_all_classes_and_leaves_the_test_loss_alone(tiny)
     assert plain.metrics()[1]["train_loss"] == pytest.approx(true, abs=1e-6)
 
 
-def test_the_average_of_the_weights_is_what_is_shown_and_kept(tiny):
+def test_evaluation_and_checkpoints_use_the_moving_average_of_the_weights(tiny):
     config = tiny.changed(epochs=1, batch_size=96, ema=0.9, optimizer="sgd", lr=1.0)
     averaged, plain = trained(config), trained(config.changed(ema=0))
     for name, start in weights(plain, 0).items():
-        end, shown = weights(plain, 1)[name], weights(averaged, 1)[name]
-        torch.testing.assert_close(shown, start + 0.9 * (end - start), rtol=1e-4, atol=1e-6)  # 1 / 10 is kept at first
+        end, average = weights(plain, 1)[name], weights(averaged, 1)[name]
+        torch.testing.assert_close(
+            average, start + 0.9 * (end - start), rtol=1e-4, atol=1e-6
+        )  # the decay begins at 1 / 10
     assert averaged.metrics()[1]["test_loss"] != plain.metrics()[1]["test_loss"]
 
 
@@ -58,12 +63,12 @@ def test_the_average_of_the_weights_is_what_is_shown_and_kept(tiny):
     ],
     ids=["article", "whitened", "muon"],
 )
-def test_a_compiled_step_changes_what_the_plain_one_does(tiny, settings):
-    said = []
+def test_a_compiled_step_gives_the_weights_and_metrics_of_the_plain_one(tiny, settings):
+    lines = []
     config = tiny.changed(compile="on", images_per_class=50, batch_size=32, epochs=1, **settings)
     run = Run.create(config)
-    train(config, run, say=said.append)
-    assert any("The step is compiled, as the settings ask for." in line for line in said)
+    train(config, run, Events(log=lines.append))
+    assert "The step is compiled: the settings ask for it." in lines
     plain = trained(config.changed(compile="off"))
     for name, value in weights(plain, 1).items():
         torch.testing.assert_close(weights(run, 1)[name], value, rtol=1e-4, atol=2e-5)
@@ -71,20 +76,32 @@ def test_a_compiled_step_changes_what_the_plain_one_does(tiny, settings):
     assert run.metrics()[1]["train_acc"] == plain.metrics()[1]["train_acc"]
 
 
-def test_whether_a_step_is_compiled_is_decided_by_what_it_saves_and_said(tiny, monkeypatch):
-    def decided(seconds_left, many_small=True, **settings):
-        said = []
-        step = Step(tiny.changed(batch_size=4, **settings), MiniViT(tiny.model), many_small=many_small)
-        step.decide(None, said.append)
-        step.decide(seconds_left, said.append)
-        if step.compiled is not None:  # which is reported when it has worked
-            step(torch.rand(4, 3, 32, 32), torch.zeros(4, dtype=torch.int64), torch.zeros(8))
-        return step.compiled is not None, said
-
-    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
-    assert decided(10_000)[0] and "would save about 6000 s" in decided(10_000)[1][0]
-    assert not decided(50)[0] and "not compiled: compiling takes about 45 s" in decided(50)[1][0]
-    assert decided(1, compile="on")[0] and not decided(10_000, many_small=False)[0]
-    assert decided(10_000, compile="off") == (False, [])
+def test_the_step_is_compiled_where_that_saves_more_time_than_it_takes(tiny, monkeypatch):
+    large = tiny.changed(embed_dim=256, depth=6, batch_size=512)  # computing takes longer than calling
+    assert should_compile(tiny, CPU, 10_000) == (
+        True,
+        "compiling takes about 45 s and would save about 6000 s of this run",
+    )
+    assert not should_compile(tiny, CPU, 50)[0] and not should_compile(large, CPU, 10_000)[0]
+    assert should_compile(large.changed(compile="on"), CPU, 0) == (True, "the settings ask for it")
+    assert should_compile(large, torch.device("cuda"), 10_000)[0]
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert not decided(10_000)[0] and "no C++ compiler" in decided(10_000)[1][0]
+    assert should_compile(tiny, CPU, 10_000) == (False, "this machine has no C++ compiler")
+
+
+def test_compilation_is_decided_once_and_after_the_first_epoch(tiny):
+    lines = []
+    step = TrainStep(tiny, MiniViT(tiny.model))
+    step.maybe_compile(None, lines.append)
+    assert lines == []
+    for seconds_left in (50, 10_000):
+        step.maybe_compile(seconds_left, lines.append)
+    assert len(lines) == 1 and lines[0].startswith("The step is not compiled: compiling takes about 45 s")
+    assert step.compiled is None
+
+
+def test_nothing_is_compiled_or_logged_where_the_settings_say_off(tiny):
+    lines = []
+    step = TrainStep(tiny.changed(compile="off"), MiniViT(tiny.model))
+    step.maybe_compile(10_000, lines.append)
+    assert step.compiled is None and lines == []

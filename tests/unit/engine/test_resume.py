@@ -6,7 +6,7 @@ import pytest
 import torch
 from trainings import assert_same, quiet, trained
 
-from minivit.engine import train
+from minivit.engine import SILENT, Events, train
 from minivit.runs import Run
 
 # The same again
@@ -47,7 +47,7 @@ def test_a_run_paused_at_every_step_is_bit_for_bit_the_run_that_went_through(tin
             if what.startswith("epoch") and next(steps) == 1:
                 run.request("pause")
 
-        train(config, run, progress, quiet)
+        train(config, run, Events(progress=progress, log=quiet))
         pauses += run.state.phase == "paused"
         assert run.state.phase == "done" or pauses < 20
     assert pauses == 8  # of 9 steps
@@ -66,12 +66,12 @@ def test_a_command_in_the_middle_of_an_epoch_is_heard_there_and_resuming_loses_n
         if (what, done) == ("epoch 2", 1):
             run.request(command)
 
-    train(config, run, progress, said.append)
+    train(config, run, Events(progress=progress, log=said.append))
     assert run.state.phase == phase and run.state.epoch == 1 and "Resume" in run.state.message
     assert run.epochs() == [0, 1] and [row["epoch"] for row in run.metrics()] == [0, 1]
     assert run.load_resume()[1]["step"] == "1"
     assert said[-1] == f"{phase} after epoch 1"
-    train(config, run, say=said.append)
+    train(config, run, Events(log=said.append))
     assert run.state.phase == "done"
     assert_same(trained(config), run)
     assert not any("epoch 0" in line for line in said[4:])  # what was done is not done again
@@ -80,16 +80,16 @@ def test_a_command_in_the_middle_of_an_epoch_is_heard_there_and_resuming_loses_n
 def test_a_command_that_ended_an_earlier_worker_does_not_end_the_next(tiny, every_step):
     run = Run.create(tiny)
     run.request("stop")
-    train(tiny, run, say=quiet)
+    train(tiny, run, SILENT)
     assert run.state.phase == "stopped" and run.metrics() == []
-    train(tiny, run, say=quiet)
+    train(tiny, run, SILENT)
     assert run.state.phase == "done" and run.requested_command() != "stop"
 
 
 def test_a_training_that_is_over_is_not_begun_again(tiny):
     run = trained(tiny)
     before = (run.path / "metrics.jsonl").read_bytes()
-    train(tiny, run, say=quiet)
+    train(tiny, run, SILENT)
     assert run.state.phase == "done" and (run.path / "metrics.jsonl").read_bytes() == before
 
 
@@ -121,10 +121,10 @@ def test_a_crash_at_any_place_between_two_epochs_loses_nothing(tiny, monkeypatch
 
         monkeypatch.setattr(Run, place, crash)
     with pytest.raises(Crash):
-        train(config, run, say=say)
+        train(config, run, Events(log=say))
     assert run.state.phase == "failed" and "Crash" in run.state.message
     if place != "say":
         monkeypatch.setattr(Run, place, original)
-    train(config, run, say=quiet)
+    train(config, run, SILENT)
     assert run.state.phase == "done"
     assert_same(through, run)

@@ -11,7 +11,7 @@ from torch._inductor import config as inductor
 from torch._inductor import cpu_vec_isa
 from trainings import assert_same, trained
 
-from minivit.engine import step, train
+from minivit.engine import Events, compilation, train
 from minivit.engine.compilation import cause_of
 from minivit.runs import Run
 
@@ -71,16 +71,16 @@ def test_where_compiling_fails_training_continues_uncompiled_also_after_a_resume
 ):
     use_compiler(failure)
     capfd.readouterr()
-    monkeypatch.setattr(step, "COMPILE_SECONDS", 0)  # so that 'auto' compiles
+    monkeypatch.setattr(compilation, "COMPILE_SECONDS", 0)  # so that 'auto' compiles
     run, lines = Run.create(tiny.changed(compile=compile, depth=1, num_heads=1, optimizer="sgd")), []
 
     def pause(what, done, total):
         if (what, done) == ("epoch 2", 2):
             run.request("pause")
 
-    train(run.config, run, pause, lines.append)
+    train(run.config, run, Events(progress=pause, log=lines.append))
     assert run.state.phase == "paused"
-    train(run.config, run, say=lines.append)
+    train(run.config, run, Events(log=lines.append))
     reported = [text for text in lines if text.startswith("The step")]
     assert len(reported) == 2 and all(text.startswith(line) for text in reported)
     assert capfd.readouterr() == ("", "")
@@ -103,9 +103,9 @@ def test_a_graph_that_fails_while_it_changes_the_weights_has_changed_nothing(tin
     run, lines = Run.create(config.changed(compile="on")), []
     if isinstance(error, KeyboardInterrupt):
         with pytest.raises(KeyboardInterrupt):
-            train(run.config, run, say=lines.append)
+            train(run.config, run, Events(log=lines.append))
     else:
-        train(run.config, run, say=lines.append)
+        train(run.config, run, Events(log=lines.append))
         assert "The step is not compiled, although the settings ask for it: it cannot be loaded." in lines
         assert_same(expected, run)
     os.write(2, b"stderr is back")

@@ -1,4 +1,4 @@
-"""The bench itself: that its yardstick is the article's experiment, and that its table says what was measured."""
+"""The benchmark: its reference is the article's experiment, and its table names what was measured."""
 
 import json
 from itertools import islice
@@ -14,7 +14,7 @@ from minivit.errors import ConfigError
 from minivit.model import MiniViT
 
 
-def test_the_yardsticks_model_and_patches_are_those_of_the_article():
+def test_the_references_model_and_patches_are_those_of_the_article():
     torch.manual_seed(0)
     reference, ours = ReferenceViT(4), MiniViT(preset("article").model)
     assert sum(parameter.numel() for parameter in reference.parameters()) == 28_676
@@ -38,7 +38,7 @@ def test_the_yardsticks_model_and_patches_are_those_of_the_article():
     assert [items[index][1] for index in range(8)] == image_set.labels.tolist()
 
 
-def test_the_yardstick_learns():
+def test_the_reference_learns():
     labels = torch.arange(2).repeat(100)
     images = (torch.randint(0, 120, (200, 3, 32, 32)) + 100 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
     easy = ImageSet(images, labels, ("dark", "bright"))
@@ -46,14 +46,14 @@ def test_the_yardstick_learns():
     assert accuracy == 1 and seconds > 0
 
 
-def test_the_table_and_the_file_say_what_was_measured_and_what_was_aimed_at(tmp_path):
+def test_the_table_and_the_file_hold_the_measured_values_and_their_targets(tmp_path):
     figures = [Figure("an epoch", 0.4123, "s", note="median"), Figure("ratio", 12.3, "×", "≥ 9")]
     lines = table(figures).splitlines()
     assert lines[1].split() == ["an", "epoch", "0.4123", "s", "median"]
     assert lines[2].split() == ["ratio", "12.3", "×", "≥", "9"]
     write_json(figures, tmp_path / "bench.json")
     stored = json.loads((tmp_path / "bench.json").read_text())
-    assert stored["figures"][1] == {"name": "ratio", "value": 12.3, "unit": "×", "aim": "≥ 9", "note": ""}
+    assert stored["figures"][1] == {"name": "ratio", "value": 12.3, "unit": "×", "target": "≥ 9", "note": ""}
     assert stored["machine"]["torch"] == torch.__version__
     with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
         write_json(figures, tmp_path / "nowhere" / "bench.json")

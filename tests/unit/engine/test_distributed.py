@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from trainings import quiet, stop_after
+from trainings import stop_after
 
 from minivit.config import TrainConfig
-from minivit.engine import train
-from minivit.engine.distributed import ALONE, Follower
+from minivit.engine import SILENT, Events, train
+from minivit.engine.distributed import SINGLE_PROCESS, Group
 from minivit.errors import ConfigError, DataError
-from minivit.machine import choose_threads, pick_device, slots_needed
-from minivit.model import MiniViT
+from minivit.machine import choose_threads, num_slots_needed, pick_device
 from minivit.runs import Run
 from minivit.worker import PROJECT, start_worker
 
@@ -78,7 +77,7 @@ UNEVEN = {
 def through(config: TrainConfig, last: int = 0) -> Run:
     """What one process makes of `config`, up to epoch `last` where that is given."""
     run = Run.create(config)
-    train(config, run, say=quiet, after_epoch=stop_after(last) if last else quiet)
+    train(config, run, stop_after(last) if last else SILENT)
     return run
 
 
@@ -131,11 +130,11 @@ def test_what_two_processes_began_goes_on_after_a_stop_and_after_a_death_also_in
     os.kill(child_of_rank(process, 1), signal.SIGKILL)
     assert process.wait(DEADLINE) != 0
     assert run.state.phase == "failed"
-    assert run.state.message.startswith("Another of the 2 processes of this training ended without a word. Resume")
+    assert run.state.message.startswith("Another of the 2 processes of this training ended without an error message. Resume")
     assert run.state.epoch > stopped + 1
 
     last = run.state.epoch + 3
-    train(config, run, say=quiet, after_epoch=stop_after(last))
+    train(config, run, stop_after(last))
     assert run.state.epoch == last and run.environment["world_size"] == 1
     assert_same_within_rounding(through(config, last), run)
 
@@ -147,39 +146,36 @@ def test_a_process_that_fails_is_named_with_its_reason_and_a_folder_that_is_miss
     assert run.log().count(run.state.message) == 1 and run.metrics() == []
 
 
-def test_alone_a_group_does_nothing():
+def test_a_single_process_exchanges_nothing():
     batch = torch.arange(5)
-    assert ALONE.share(batch) is batch and ALONE.agree("stop", 3) == ("stop", 3)
-    assert ALONE.in_turn(lambda: 7) == 7 and ALONE.gather("what", "this") == ["this"]
-    ALONE.add_up(batch)
+    assert SINGLE_PROCESS.shard(batch) is batch and SINGLE_PROCESS.broadcast(2, 3) == [2, 3]
+    assert SINGLE_PROCESS.main_process_first(lambda: 7) == 7 and SINGLE_PROCESS.all_gather("name", "text") == ["text"]
+    SINGLE_PROCESS.all_reduce(batch)
     assert batch.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_process_that_is_not_the_main_one_reads_the_run_and_writes_nothing(tiny):
+def test_only_the_main_process_writes_the_run_folder_and_reads_commands(tiny):
+    class SecondProcess(Group):
+        rank = 1
+
     run = through(tiny)
+    run.request("stop")
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    follower = Follower(run.path, tiny)
-    with follower.hold():
-        follower.set_state("failed", 1)
-        follower.set_environment({})
-        follower.append_metrics({})
-        follower.save_checkpoint(MiniViT(tiny.model), 9)
-        follower.save_early(MiniViT(tiny.model), 9)
-        follower.save_resume({}, {})
-        follower.request("stop")
+    lines = []
+    train(tiny.changed(epochs=5), run, Events(log=lines.append), SecondProcess())
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
-    assert follower.requested_command() is None and follower.epochs() == run.epochs()
+    assert lines == [] and run.requested_command() == "stop"
 
 
 def test_processes_of_one_machine_share_its_cores_and_take_a_gpu_each(tiny, monkeypatch):
     monkeypatch.setattr("minivit.machine.num_cores", lambda: 8)
     large = tiny.changed(threads=0, embed_dim=256, depth=6, batch_size=512)
     assert [choose_threads(large, num) for num in (1, 2, 3, 16)] == [8, 4, 2, 1]
-    assert [slots_needed(large, torch.device("cpu"), num) for num in (1, 2, 3)] == [8, 8, 6]
+    assert [num_slots_needed(large, torch.device("cpu"), num) for num in (1, 2, 3)] == [8, 8, 6]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_device("auto", 1, 2) == torch.device("cuda", 1)
-    assert slots_needed(large, torch.device("cuda"), 2) == 2
+    assert num_slots_needed(large, torch.device("cuda"), 2) == 2
     with pytest.raises(ConfigError, match="3 processes on this machine need a GPU each, and it has 2"):
         pick_device("cuda", 0, 3)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -194,16 +190,16 @@ def test_images_that_changed_since_the_run_was_begun_are_refused_with_what_chang
         if line.startswith("epoch 1"):
             run.request("stop")
 
-    train(tiny, run, say=stop)
+    train(tiny, run, Events(log=stop))
     before = (run.path / "metrics.jsonl").read_bytes()
     for changes, said in ({"images_per_class": 59}, "it had 96 and 24"), ({"seed": 1}, "are the same"):
         other = Run(run.path, tiny.changed(**changes))
         if "seed" in changes:
             run.set_environment(run.environment | {"data_fingerprint": "of images as many, but others"})
         with pytest.raises(DataError, match=said):
-            train(other.config, other, say=lambda _: None)
+            train(other.config, other, SILENT)
         assert run.state.phase == "failed" and "environment.json" in run.state.message
         assert (run.path / "metrics.jsonl").read_bytes() == before
     (run.path / "environment.json").unlink()  # as the message says
-    train(tiny, run, say=lambda _: None)
+    train(tiny, run, SILENT)
     assert run.state.phase == "done"

@@ -1,7 +1,7 @@
 """The training loop on real drawn images, and against a loss written out by hand."""
 
 import math
-from itertools import count, product
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -11,10 +11,7 @@ from trainings import assert_same, loss_by_hand, quiet, trained, weights
 from minivit import machine
 from minivit.config import TrainConfig
 from minivit.data import load_split
-from minivit.engine import (
-    estimate_seconds,
-    train,
-)
+from minivit.engine import SILENT, Events, estimate_seconds, train
 from minivit.engine import step as step_module
 from minivit.errors import ConfigError, DataError, RunError, TrainingError
 from minivit.fused import FusedViT
@@ -37,7 +34,7 @@ def test_epoch_0_is_the_freshly_seeded_model_and_is_kept_before_the_first_step(t
             seen.append((run.epochs(), [row["epoch"] for row in run.metrics()], run.load_resume()[1]["epoch"]))
 
     run = Run.create(config)
-    train(config, run, progress, quiet)
+    train(config, run, Events(progress=progress, log=quiet))
     assert seen == [([0], [0], "0")]
     torch.manual_seed(5)
     fresh = MiniViT(config.model).state_dict()
@@ -160,8 +157,11 @@ def test_shapes_are_learned_better_than_by_guessing():
 # All settings train
 
 
-OTHERS = [
+EVERYTHING = [  # each value of each choice once, and both sides of each switch
     {
+        "optimizer": "adamw",
+        "schedule": "constant",
+        "augment": "rand",
         "cutmix": 1.0,
         "stem": "conv",
         "ema": 0.9,
@@ -172,27 +172,33 @@ OTHERS = [
         "warmup_epochs": 0.5,
     },
     {
+        "optimizer": "muon",
+        "schedule": "cosine",
+        "augment": "flip",
+        "mixup": 0.5,
         "normalize": True,
         "norm": "pre",
         "pos_embed": "learned",
         "act": "gelu",
-        "depth": 1,
         "num_heads": 4,
         "warmup_epochs": 0.5,
     },
-    {"in_chans": 1, "grad_clip": 0.01, "drop_rate": 0.9, "label_smoothing": 0.99, "split": "official"},
+    {
+        "optimizer": "sgd",
+        "schedule": "one-cycle",
+        "augment": "flip-crop",
+        "whiten": True,
+        "depth": 1,
+        "in_chans": 1,
+        "grad_clip": 0.01,
+        "drop_rate": 0.9,
+        "label_smoothing": 0.99,
+        "split": "official",
+    },
 ]
-COMBINATIONS = product(("adamw", "muon", "sgd"), ("constant", "cosine", "one-cycle"), ("none", "flip", "rand"))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"optimizer": optimizer, "schedule": schedule, "augment": augment, **OTHERS[number % 3 - number // 3 % 3]}
-        for number, (optimizer, schedule, augment) in enumerate(COMBINATIONS)
-    ],
-    ids=lambda settings: " ".join(map(str, settings.values())),
-)
+@pytest.mark.parametrize("settings", EVERYTHING, ids=lambda settings: settings["optimizer"])
 def test_every_setting_trains(tiny, settings):
     run = trained(tiny.changed(images_per_class=10, batch_size=10, epochs=1, **settings))
     assert run.state.phase == "done" and run.epochs() == [0, 1]
@@ -201,6 +207,25 @@ def test_every_setting_trains(tiny, settings):
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert {"head.weight", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"} <= changed
     assert not changed & {"mean", "std"}
+
+
+def test_every_training_setting_changes_the_result(tiny):
+    baseline = tiny.changed(images_per_class=10, batch_size=8, epochs=1, optimizer="adamw", weight_decay=0.01)
+    changes = {
+        "optimizer": ("adam", "muon", "sgd"),
+        "schedule": ("cosine", "one-cycle"),
+        "augment": ("flip", "flip-crop", "rand"),
+        **{"lr": (0.02,), "batch_size": (4,), "weight_decay": (0.5,), "grad_clip": (0.1,), "seed": (1,)},
+        **{"warmup_epochs": (0.9,), "label_smoothing": (0.1,), "ema": (0.9,), "mixup": (0.5,), "cutmix": (1.0,)},
+        **{"normalize": (True,), "whiten": (True,), "drop_rate": (0.5,), "split": ("official",)},
+    }
+    test_losses = {
+        (name, value): trained(baseline.changed(**{name: value})).metrics()[1]["test_loss"]
+        for name, values in changes.items()
+        for value in values
+    }
+    assert len(set(test_losses.values())) == len(test_losses)
+    assert trained(baseline).metrics()[1]["test_loss"] not in test_losses.values()
 
 
 def test_dropout_and_augmentation_do_not_touch_evaluation(tiny):
@@ -218,7 +243,7 @@ def test_a_diverging_loss_ends_the_run_with_the_learning_rate_and_keeps_what_was
     config = tiny.changed(optimizer="sgd", lr=10.0, epochs=30)
     run = Run.create(config)
     with pytest.raises(TrainingError, match=r"no longer a number in epoch \d+.*learning rate \(now 10\)"):
-        train(config, run, say=quiet)
+        train(config, run, SILENT)
     assert run.state.phase == "failed" and "now 10" in run.state.message
     assert run.epochs() == list(range(run.state.epoch + 1))
     assert run.load_model(run.state.epoch)
@@ -229,7 +254,7 @@ def test_nothing_that_is_not_a_number_is_ever_kept(tiny, batch_size):
     config = tiny.changed(optimizer="sgd", lr=10.0, weight_decay=1.0, norm="pre", epochs=200, batch_size=batch_size)
     run = Run.create(config)
     with pytest.raises(TrainingError):
-        train(config, run, say=quiet)
+        train(config, run, SILENT)
     for row in run.metrics():
         assert all(math.isfinite(value) for value in row.values() if value is not None)
     for epoch in run.epochs():
@@ -251,8 +276,8 @@ def test_too_little_memory_is_told_with_the_settings_that_ask_for_it(tiny, monke
 
     monkeypatch.setattr(FusedViT, "forward", forward)
     run = Run.create(tiny)
-    with pytest.raises(TrainingError, match="memory for 16 patches an image and a batch of 32"):
-        train(tiny, run, say=quiet)
+    with pytest.raises(TrainingError, match="memory for 16 patches per image and a batch of 32"):
+        train(tiny, run, SILENT)
     assert run.state.phase == "failed" and "16 patches" in run.state.message
     with pytest.raises(TrainingError, match="16 patches"):
         estimate_seconds(tiny, 96, 24)
@@ -265,7 +290,7 @@ def test_another_mistake_is_not_taken_for_too_little_memory(tiny, monkeypatch):
     monkeypatch.setattr(FusedViT, "forward", forward)
     run = Run.create(tiny)
     with pytest.raises(RuntimeError, match="mat1"):
-        train(tiny, run, say=quiet)
+        train(tiny, run, SILENT)
     assert run.state.phase == "failed" and "RuntimeError: mat1" in run.state.message
 
 
@@ -273,7 +298,7 @@ def test_images_that_are_missing_fail_the_run_with_the_same_sentence(tiny, tmp_p
     config = tiny.changed(dataset="folder", data_dir=str(tmp_path / "nowhere"))
     run = Run.create(config)
     with pytest.raises(DataError) as failed:
-        train(config, run, say=quiet)
+        train(config, run, SILENT)
     assert str(tmp_path / "nowhere") in str(failed.value)
     assert (run.state.phase, run.state.message) == ("failed", str(failed.value))
     assert run.epochs() == [] and run.metrics() == []
@@ -289,7 +314,7 @@ def test_a_device_that_is_not_here_is_refused_by_name(tiny, monkeypatch):
     config = tiny.changed(device="cuda")
     run = Run.create(config)
     with pytest.raises(ConfigError, match="no cuda device"):
-        train(config, run, say=quiet)
+        train(config, run, SILENT)
     assert run.state.phase == "failed" and "cuda" in run.state.message
 
 
@@ -301,9 +326,9 @@ def test_the_keyboard_stops_a_run_and_it_goes_on_later(tiny, every_step):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tiny, run, progress, quiet)
+        train(tiny, run, Events(progress=progress, log=quiet))
     assert run.state.phase == "stopped" and not run.is_worker_alive()
-    train(tiny, run, say=quiet)
+    train(tiny, run, SILENT)
     assert_same(trained(tiny), run)
 
 
@@ -313,7 +338,7 @@ def test_a_run_that_is_held_is_refused_and_left_as_it_is(tiny, monkeypatch):
     with run.hold():
         run.set_state("training", 2, "by the first worker")
         with pytest.raises(RunError, match=run.id):
-            train(tiny, run, say=quiet)
+            train(tiny, run, SILENT)
         assert (run.state.phase, run.state.epoch, run.state.message) == ("training", 2, "by the first worker")
 
 
@@ -331,7 +356,7 @@ def test_a_second_training_waits_for_the_device_and_then_trains(tiny, every_step
             if len(seen) == 2:
                 first.__exit__(None, None, None)
 
-    train(tiny, run, progress, quiet)
+    train(tiny, run, Events(progress=progress, log=quiet))
     assert seen[1] == ("queued", [])
     assert run.state.phase == "done"
 
@@ -339,10 +364,10 @@ def test_a_second_training_waits_for_the_device_and_then_trains(tiny, every_step
 def test_a_training_is_stopped_while_it_waits_for_the_device(tiny, every_step):
     run = Run.create(tiny)
     with machine.acquire_device(torch.device("cpu"), quiet):
-        train(tiny, run, lambda what, done, total: run.request("stop"), quiet)
+        train(tiny, run, Events(progress=lambda *_: run.request("stop"), log=quiet))
         assert run.state.phase == "stopped" and run.metrics() == []
         assert not run.is_worker_alive()
-    train(tiny, run, say=quiet)
+    train(tiny, run, SILENT)
     assert run.state.phase == "done"
 
 
@@ -386,7 +411,7 @@ def test_progress_says_how_far_the_epoch_is(tiny, every_step):
         if what == "epoch 1":
             states.append(run.state.phase)
 
-    train(tiny, run, progress, quiet)
+    train(tiny, run, Events(progress=progress, log=quiet))
     for epoch in (1, 2, 3):
         assert [(done, total) for what, done, total in told if what == f"epoch {epoch}"] == [(0, 3), (1, 3), (2, 3)]
     assert states[-1] == "training"

@@ -4,7 +4,7 @@ import torch
 from trainings import trained, weights
 
 from minivit.data import load_split, patches
-from minivit.engine.whitening import plain_weights, whiten
+from minivit.engine.whitening import unwhitened_state_dict, whiten
 from minivit.model import MiniViT
 
 
@@ -22,7 +22,7 @@ def test_whitening_decorrelates_the_training_patches_and_is_folded_into_what_is_
     assert strong.sum() > 20 and covariance.diagonal().max() < 1.01
     assert (covariance - covariance.diagonal().diag()).abs().max() < 1e-3
     plain = MiniViT(config.model)
-    plain.load_state_dict(plain_weights(model))
+    plain.load_state_dict(unwhitened_state_dict(model))
     images = test_set.images[:8].float() / 255
     torch.testing.assert_close(plain(images), model(images), rtol=1e-5, atol=1e-5)
     run = trained(config)
