@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from trainings import assert_same, quiet, stop_after
+from trainings import assert_same, stop_after
 
 from minivit import worker
 from minivit.config import TrainConfig
-from minivit.engine import SILENT, train
+from minivit.engine import train
 from minivit.machine import acquire_device
 from minivit.runs import Run
 from minivit.worker import PROJECT, main, start_worker

@@ -1,7 +1,6 @@
 """Trainings of tiny models on real drawn images, and what is the same in two of them."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
