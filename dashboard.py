@@ -7,7 +7,7 @@ from minivit.config import preset
 from minivit.runs import list_runs
 from pages.parts.runs.cards import run_cards
 from pages.parts.runs.status import start_run
-from pages.parts.settings.form import offer_download
+from pages.parts.settings.dataset import offer_download
 from pages.parts.shell.frame import fragment, frame, show_errors
 
 with frame(

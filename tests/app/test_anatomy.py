@@ -104,7 +104,7 @@ def test_filters_of_channels_that_no_screen_has_are_told_of_in_words(open_page: 
     odd.save_checkpoint(MiniViT(odd.config.model), 0)
     page = open_page("anatomy", run=odd.id)
     assert "This model reads 5 channels, and a screen has the colours of 3" in said(page)
-    assert errors(page) == ["Images have 1 channel (grey) or 3 (colour), not 5. Choose 1 or 3."]
+    assert errors(page) == ["Images have 1 channel (grayscale) or 3 (RGB), not 5. Choose 1 or 3."]
 
 
 def test_the_rollout_lies_over_images_spread_over_the_held_out_part(open_page: Open, trained: Run) -> None:

@@ -47,9 +47,9 @@ def test_each_method_s_values_are_those_of_the_image_the_epoch_and_the_classes(
 
 def test_layer_head_and_token_of_the_link_are_shown(open_page: Open, trained: Run) -> None:
     data = sent(open_page("attention", run=trained.id, layer=1, head=2, token="p3"))
-    assert data["asked"] == {"layer": 0, "head": 1, "token": 4}
+    assert data["requested"] == {"layer": 0, "head": 1, "token": 4}
     data = sent(open_page("attention", run=trained.id))
-    assert data["asked"] == {"layer": 1, "head": "mean", "token": 0}  # the last layer
+    assert data["requested"] == {"layer": 1, "head": "mean", "token": 0}  # the last layer
 
 
 def test_patches_that_are_off_get_no_attention_and_the_others_share_it(open_page: Open, trained: Run) -> None:

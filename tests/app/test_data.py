@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pages.parts.data.augmented import CHANGES
+from pages.parts.data.augmented import AUGMENTATIONS
 from tests.app.conftest import Open, errors, widget
 
 
@@ -15,7 +15,7 @@ def test_counts_samples_and_patches_follow_what_was_chosen(open_page: Open) -> N
     counts = page.dataframe[0].value
     assert counts["class"].tolist() == ["star", "circle"]
     assert counts["label"].tolist() == [0, 1]
-    assert (counts["train"] + counts["held out"]).tolist() == [1500, 1500]
+    assert (counts["train"] + counts["test"]).tolist() == [1500, 1500]
 
     def caption() -> str:
         return page.image[1].captions[0]
@@ -28,7 +28,7 @@ def test_counts_samples_and_patches_follow_what_was_chosen(open_page: Open) -> N
 
 def test_each_augmentation_is_shown_on_the_samples_as_it_looks(open_page: Open) -> None:
     page = open_page("data")
-    for how, said in CHANGES.items():
+    for how, said in AUGMENTATIONS.items():
         widget(page, "selectbox", "Augmentation").select(how).run()
         assert not errors(page) and said in [caption.value for caption in page.caption]
 
@@ -37,7 +37,7 @@ def test_a_folder_is_asked_for_before_anything_is_read(open_page: Open) -> None:
     page = open_page("data")
     widget(page, "selectbox", "Data set").select("folder").run()
     assert [info.value for info in page.info] == [
-        r"Type the path of a folder that holds a folder of images per class\."
+        r"Enter the path of a folder that contains one folder of images per class\."
     ]
     assert not page.dataframe and not errors(page)
 
@@ -84,7 +84,7 @@ def test_files_that_cannot_be_read_are_named_and_left_out(open_page: Open, image
     widget(page, "text_input", "Folder").set_value(str(tmp_path / "images")).run()
     assert "1 files could not be decoded and were left out:" in [text.value for text in page.text]
     assert [code.value for code in page.code] == [f"{broken}: not a PNG, JPEG or WebP image"]
-    assert page.dataframe[0].value["train"].sum() + page.dataframe[0].value["held out"].sum() == 90
+    assert page.dataframe[0].value["train"].sum() + page.dataframe[0].value["test"].sum() == 90
 
 
 @pytest.mark.parametrize("image", ["99", "-1", "x", "9" * 5000])

@@ -141,7 +141,7 @@ def test_a_run_whose_images_are_gone_says_so_once(
     config = trained.config.changed(data_dir=str(tmp_path / "moved away"))
     (trained.path / "config.json").write_text(config.model_dump_json().replace("{", '{"schema_version": 1, ', 1))
     page = open_page(name, run=trained.id)
-    assert errors(page) == [f"There is no folder {tmp_path / 'moved away'}. Mend the path of the data folder."]
+    assert errors(page) == [f"There is no folder {tmp_path / 'moved away'}. Check the path of the data folder."]
 
 
 def test_a_broken_checkpoint_is_told_in_a_sentence(open_page: Open, trained: Run) -> None:

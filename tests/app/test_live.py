@@ -8,15 +8,16 @@ from types import SimpleNamespace
 import pytest
 
 from minivit.runs import Run
-from pages.parts.train import live
-from pages.parts.train.live import SHARED_SECONDS, Watched
+from pages.parts.train import poller as poller_module
+from pages.parts.train.poller import MAX_AGE_SECONDS, StatusPoller
+from tests.app.conftest import Open
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The time as the live part sees it; it stands still."""
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(poller_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
@@ -31,30 +32,30 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_many_who_watch_are_given_the_same_bytes_and_the_files_are_read_once(
     trained: Run, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks, watched = counted(monkeypatch), Watched(trained)
-    seen = [watched.look() for _ in range(50)]
+    looks, poller = counted(monkeypatch), StatusPoller(trained)
+    seen = [poller.poll() for _ in range(50)]
     assert len(looks) == 1 and all(one.sent is seen[0].sent for one in seen)
     trained.append_metrics({**trained.metrics()[-1], "epoch": 4, "test_acc": 0.125})
     looks.clear()
-    assert watched.look().sent is seen[0].sent and not looks
-    clock.now += SHARED_SECONDS + 0.1
-    assert "test accuracy 12.5%" in json.loads(watched.look().sent)["headline"] and len(looks) == 1
+    assert poller.poll().sent is seen[0].sent and not looks
+    clock.now += MAX_AGE_SECONDS + 0.1
+    assert "test accuracy 12.5%" in json.loads(poller.poll().sent)["headline"] and len(looks) == 1
 
 
 def test_whoever_opens_the_page_sees_the_run_as_it_is_now(trained: Run, clock: SimpleNamespace) -> None:
-    watched = Watched(trained)
-    assert watched.look().state.phase == "done"
-    trained.set_state("paused", 2, "Paused at epoch 2.")
-    assert watched.look().state.phase == "done"
-    assert watched.look(anew=True).state.phase == "paused"
-    assert watched.look().state.phase == "paused"  # and all others from then on
+    poller = StatusPoller(trained)
+    assert poller.poll().state.phase == "done"
+    trained.set_state("paused", 2, "As you asked.")
+    assert poller.poll().state.phase == "done"
+    assert poller.poll(force=True).state.phase == "paused"
+    assert poller.poll().state.phase == "paused"  # and all others from then on
 
 
 def test_nobody_waits_while_another_looks(
     trained: Run, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watched, begun, go_on = Watched(trained), Event(), Event()
-    before = watched.look()
+    poller, begun, go_on = StatusPoller(trained), Event(), Event()
+    before = poller.poll()
     metrics = Run.metrics
 
     def slow(run: Run) -> list[dict]:
@@ -63,12 +64,12 @@ def test_nobody_waits_while_another_looks(
         return metrics(run)
 
     monkeypatch.setattr(Run, "metrics", slow)
-    clock.now += SHARED_SECONDS + 0.1
+    clock.now += MAX_AGE_SECONDS + 0.1
     with ThreadPoolExecutor(1) as pool:
-        looking = pool.submit(watched.look)
+        looking = pool.submit(poller.poll)
         assert begun.wait(60)
-        clock.now += SHARED_SECONDS + 0.1
-        assert watched.look() is before
+        clock.now += MAX_AGE_SECONDS + 0.1
+        assert poller.poll() is before
         go_on.set()
         assert looking.result() is not before
 
@@ -76,8 +77,18 @@ def test_nobody_waits_while_another_looks(
 def test_curves_stay_where_images_or_weights_are_gone(trained: Run, clock: SimpleNamespace) -> None:
     newest = trained.path / "checkpoints" / "epoch-0003.safetensors"
     newest.write_bytes(newest.read_bytes()[:1000])
-    look = Watched(trained).look()
-    assert f"{newest} does not hold the weights" in str(look.problem)
-    sent = json.loads(look.sent)
+    status = StatusPoller(trained).poll()
+    assert f"{newest} does not hold the weights" in str(status.error)
+    sent = json.loads(status.sent)
     assert sent["maps"] is None and sent["curves"]["loss"]["test"]["shape"] == [2, 4]
-    assert Watched(trained).look().problem is not None
+    assert StatusPoller(trained).poll().error is not None
+
+
+def test_a_click_on_a_curve_opens_predictions_at_the_nearest_saved_epoch(
+    open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (trained.path / "checkpoints" / "epoch-0002.safetensors").unlink()
+    monkeypatch.setattr("pages.parts.train.live.live_curves", lambda sent, key: 2)
+    page = open_page("train", run=trained.id)
+    assert page.title[0].value == "Predictions"
+    assert (page.query_params["run"], page.query_params["epoch"]) == (trained.id, "1")

@@ -8,14 +8,15 @@ from minivit.sweep import Sweep, SweepConfig, Vary, list_sweeps
 from minivit.sweep.workers import main
 from tests.app.conftest import Open, button, errors, labels, widget
 
-START = "Start this sweep"
+START = "Start sweep"
 
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[Sweep]:
     """The sweeps whose workers a page started; no process is started."""
     given: list[Sweep] = []
-    monkeypatch.setattr("pages.parts.sweeps.sweeps.start_workers", given.append)
+    for module in ("form", "live"):
+        monkeypatch.setattr(f"pages.parts.sweeps.{module}.start_workers", given.append)
     return given
 
 
@@ -31,7 +32,7 @@ def swept(tiny: TrainConfig) -> Sweep:
 
 def test_what_is_chosen_reaches_the_study(open_page: Open, begun: list[Sweep]) -> None:
     page = open_page("sweeps")
-    assert "The curves of the sweep appear here once you start one." in [info.value for info in page.info]
+    assert "The accuracy curves appear here once you start a sweep." in [info.value for info in page.info]
     widget(page, "selectbox", "Data set").select("shapes").run()
     widget(page, "number_input", "Epochs").set_value(3)
     widget(page, "multiselect", "Vary").set_value(["depth", "lr", "norm"]).run()
@@ -40,7 +41,7 @@ def test_what_is_chosen_reaches_the_study(open_page: Open, begun: list[Sweep]) -
     widget(page, "number_input", "Trials").set_value(7)
     widget(page, "number_input", "Workers").set_value(3)
     page.run()
-    assert any(text.value.startswith("**7** models of 3 epochs, **3** side by side") for text in page.markdown)
+    assert any(text.value.startswith("**7** models of 3 epochs, **3** in parallel") for text in page.markdown)
     button(page, START).click().run()
     assert not errors(page)
     (sweep,) = begun
@@ -73,7 +74,7 @@ def test_a_finished_sweep_shows_its_trials_both_figures_and_its_best_run(open_pa
     assert len(page.get("plotly_chart")) == 2
     table = page.dataframe[0].value
     assert list(table["state"]) == ["done", "done", "pruned", "pruned"]
-    assert table["why"][2].startswith("3 heads do not divide an embedding dimension of 16.")
+    assert table["reason"][2].startswith("3 heads do not divide an embedding dimension of 16.")
     assert not {"Stop", "Resume"} & set(labels(page))
 
 
@@ -93,7 +94,7 @@ def test_a_sweep_can_be_stopped_gone_on_with_and_tried_again(
     study = sweep.study()
     study.ask()
     study.tell(0, state=type(study.trials[0].state).FAIL)
-    button(page.run(), "Try 1 failed again").click().run()
+    button(page.run(), "Retry 1 failed").click().run()
     assert [tried.phase for tried in sweep.trials()] == ["failed", "waiting", "waiting"]
 
 

@@ -78,7 +78,7 @@ def test_size_and_time_are_told_before_the_start(open_page: Open, started: list[
         page.run()
         model = preset("article").changed(classes=("star", "cross", "circle"), depth=depth).model
         facts = next(text.value for text in page.markdown if "parameters" in text.value)
-        assert facts.startswith(f"**{num_parameters(model):,}** parameters · **72** images to train on · about **")
+        assert facts.startswith(f"**{num_parameters(model):,}** parameters · **72** training images · ≈ **")
     assert not started and not list_runs()
 
 
@@ -92,17 +92,17 @@ def test_the_page_does_not_wait_for_the_time_that_a_training_takes(
         assert known.wait(60)
         return 7
 
-    monkeypatch.setattr("pages.parts.train.time_estimate.estimate_seconds", slow)
-    monkeypatch.setattr("pages.parts.train.time_estimate.WAIT_SECONDS", 0)
+    monkeypatch.setattr("pages.parts.settings.estimate.estimate_seconds", slow)
+    monkeypatch.setattr("pages.parts.settings.estimate.WAIT_SECONDS", 0)
     page = on_folder(open_page("train"), image_folder)
     set_to(page, "depth", 5)
     page.run()
     assert any("timing a few steps" in text.value for text in page.markdown)
     assert START in labels(page)
     known.set()
-    monkeypatch.setattr("pages.parts.train.time_estimate.WAIT_SECONDS", 60)
+    monkeypatch.setattr("pages.parts.settings.estimate.WAIT_SECONDS", 60)
     page.run()
-    assert any("about **7 s** here" in text.value for text in page.markdown)
+    assert any("≈ **7 s** on this machine" in text.value for text in page.markdown)
     assert asked.count((5, 72, 18)) == 1
 
 
@@ -112,12 +112,12 @@ def test_what_cannot_be_timed_is_told_each_time(
     def full(*_: object) -> float:
         raise TrainingError("There is too little memory. Choose a smaller batch.")
 
-    monkeypatch.setattr("pages.parts.train.time_estimate.estimate_seconds", full)
+    monkeypatch.setattr("pages.parts.settings.estimate.estimate_seconds", full)
     page = on_folder(open_page("train"), image_folder)
     set_to(page, "depth", 6)
     assert errors(page.run()) == ["There is too little memory. Choose a smaller batch."]
     assert START not in labels(page)
-    monkeypatch.setattr("pages.parts.train.time_estimate.estimate_seconds", lambda *_: 9)
+    monkeypatch.setattr("pages.parts.settings.estimate.estimate_seconds", lambda *_: 9)
     page.run()
     assert not errors(page) and START in labels(page)
 

@@ -1,4 +1,4 @@
-"""Sample images as an augmentation changes them: what the model gets to see while it learns."""
+"""Sample images under each augmentation, as the model gets them in training."""
 
 from typing import Literal
 
@@ -9,42 +9,48 @@ from minivit.data import ImageSet, augment, mix_pairs
 from minivit.inference import as_float
 from pages.parts.components.gallery import Title, gallery
 
-Change = Literal["flip", "flip-crop", "rand", "mixup", "cutmix"]
+Augmentation = Literal["flip", "flip-crop", "rand", "mixup", "cutmix"]
 
-CHANGES: dict[Change, str] = {
-    "flip": "Mirrored by chance.",
-    "flip-crop": "Mirrored by chance and shifted by up to an eighth of the side.",
-    "rand": "RandAugment: also two random changes of shape or colour each.",
-    "mixup": "Mixup: two images averaged, and their labels by the same share.",
-    "cutmix": "CutMix: a rectangle of one image in another, labels by its area.",
+AUGMENTATIONS: dict[Augmentation, str] = {
+    "flip": "Half of the images are mirrored.",
+    "flip-crop": "Half of the images are mirrored; all are shifted by up to an eighth of the side.",
+    "rand": "RandAugment: flip-crop and two random operations on shape or color per image.",
+    "mixup": "Mixup: a weighted mean of two images, and of their labels.",
+    "cutmix": "CutMix: a rectangle of another image; labels are weighted by its area.",
 }
 
 
-def augmented(shown: ImageSet) -> None:
-    """A choice of augmentation, and the samples as it changes them; another draw at a click."""
+def augmented_samples(samples: ImageSet) -> None:
+    """A choice of augmentation, and the samples after it; a button draws new random numbers."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        how = st.selectbox("Augmentation", CHANGES, key="data_augment", bind="query-params", width=200)
-        if st.button("Draw again", key="data_draw", icon=":material/casino:"):
-            st.session_state["data_draws"] = st.session_state.get("data_draws", 0) + 1
-    st.caption(CHANGES[how])
-    generator = torch.Generator().manual_seed(st.session_state.get("data_draws", 0))
-    images, names = shown.images[:], [shown.classes[label] for label in shown.labels]
-    if how == "mixup" or how == "cutmix":
+        name = st.selectbox("Augmentation", AUGMENTATIONS, key="data_augment", bind="query-params", width=200)
+        if st.button("Resample", key="data_resample", icon=":material/casino:"):
+            st.session_state["data_seed"] = st.session_state.get("data_seed", 0) + 1
+    st.caption(AUGMENTATIONS[name])
+    generator = torch.Generator().manual_seed(st.session_state.get("data_seed", 0))
+    images, titles = samples.images[:], [samples.classes[label] for label in samples.labels]
+    if name == "mixup" or name == "cutmix":
         mixed, shares = mix_pairs(
-            as_float(images), shown.labels, len(shown.classes), generator=generator,
-            mixup=1.0 if how == "mixup" else 0.0, cutmix=1.0 if how == "cutmix" else 0.0,
-        )  # fmt: skip
+            as_float(images),
+            samples.labels,
+            len(samples.classes),
+            generator=generator,
+            mixup=1.0 if name == "mixup" else 0.0,
+            cutmix=1.0 if name == "cutmix" else 0.0,
+        )
         images = (255 * mixed).round().to(torch.uint8)
-        names = [_shares(one.tolist(), shown.classes) for one in shares]
+        titles = [mixed_title(row.tolist(), samples.classes) for row in shares]
     else:
-        images = augment(images, how, generator)
+        images = augment(images, name, generator)
     gallery(
-        images.numpy(), [Title(number, name) for number, name in enumerate(names)], key="data_augmented",
+        images.numpy(),
+        [Title(index, title) for index, title in enumerate(titles)],
+        key="data_augmented",
         label="Augmented samples",
-    )  # fmt: skip
+    )
 
 
-def _shares(shares: list[float], classes: tuple[str, ...]) -> str:
+def mixed_title(shares: list[float], classes: tuple[str, ...]) -> str:
     """The classes of a mixed image with their shares, the larger first."""
-    held = sorted(((share, name) for share, name in zip(shares, classes, strict=True) if share > 0), reverse=True)
-    return " + ".join(f"{name} {share:.0%}" for share, name in held)
+    parts = sorted(((share, name) for share, name in zip(shares, classes, strict=True) if share > 0), reverse=True)
+    return " + ".join(f"{name} {share:.0%}" for share, name in parts)

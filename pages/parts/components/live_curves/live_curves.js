@@ -249,7 +249,7 @@ function describe({ name, reader, curves, at }) {
   const inTrain = curves.train.x.indexOf(epoch);
   if (!Number.isNaN(curves.train.y[inTrain] ?? NaN)) values.push(`train ${CHARTS[name].format(curves.train.y[inTrain])}`);
   if (!Number.isNaN(y[index] ?? NaN)) values.push(`test ${CHARTS[name].format(y[index])}`);
-  reader.setAttribute("aria-label", `${name} by epoch; arrow keys move, Enter picks the epoch`);
+  reader.setAttribute("aria-label", `${name} by epoch; arrow keys move, Enter opens Predictions at the epoch`);
   reader.setAttribute("aria-valuemax", x[x.length - 1] ?? 0);
   reader.setAttribute("aria-valuenow", epoch);
   reader.setAttribute("aria-valuetext", values.join(", "));

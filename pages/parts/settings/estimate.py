@@ -1,0 +1,44 @@
+"""How long a training takes on this machine; it is measured in a thread, so that no page waits for it."""
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+import streamlit as st
+from cachetools import LRUCache, cached
+
+from minivit.config import TrainConfig
+from minivit.engine import estimate_seconds
+from pages.parts.shell.frame import fragment
+from pages.parts.shell.wording import duration
+
+WAIT_SECONDS = 0.3  # enough for small models
+_executor = ThreadPoolExecutor(1, thread_name_prefix="estimate")
+_estimates: LRUCache[tuple[TrainConfig, int, int], Future[float]] = LRUCache(64)
+_lock = threading.Lock()
+
+
+def size_and_time(size: str, config: TrainConfig, num_train: int, num_test: int, num_trainings: float = 1) -> None:
+    """Draws `size`, which is Markdown, and the time of so many trainings of `config`, once it is known.
+
+    Raises a MiniViTError for settings that this machine cannot train.
+    """
+    key = config, num_train, num_test
+    estimate = _estimate(*key)
+    if not wait([estimate], WAIT_SECONDS).done:
+        fragment(lambda: _wait_for(size, estimate), every=1)
+        return
+    if estimate.exception():
+        with _lock:
+            _estimates.pop(key, None)  # memory may be free the next time
+    st.markdown(f"{size} · ≈ **{duration(num_trainings * estimate.result())}** on this machine")
+
+
+@cached(_estimates, key=lambda *key: key, lock=_lock)
+def _estimate(config: TrainConfig, num_train: int, num_test: int) -> Future[float]:
+    return _executor.submit(estimate_seconds, config, num_train, num_test)
+
+
+def _wait_for(size: str, estimate: Future[float]) -> None:
+    if estimate.done():
+        st.rerun()
+    st.markdown(f"{size} · timing a few steps …")

@@ -1,0 +1,46 @@
+"""A widget for every setting, from its description in `minivit.config`."""
+
+from typing import Any
+
+import streamlit as st
+
+from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
+
+GROUPS = {"data": "Data", "model": "Model", "training": "Training", "machine": "Machine"}
+PICKED_WITH_DATA = ("dataset", "data_dir", "classes")
+
+
+def pick_preset() -> TrainConfig:
+    """The settings of a preset."""
+    name = st.selectbox("Preset", PRESETS, key="settings_preset", persist_state="session")
+    st.caption(PRESETS[name])
+    return preset(name)
+
+
+def pick_settings(base: TrainConfig) -> TrainConfig:
+    """`base` with the values of the widgets, one for each setting except data set, folder and classes."""
+    values: dict[str, Any] = {}
+    key = f"{st.session_state.get('settings_preset')}_{base.dataset}"  # another preset sets all widgets anew
+    for group, title in GROUPS.items():
+        with st.expander(title):
+            for setting in settings(group):
+                if setting.name not in PICKED_WITH_DATA:
+                    values[setting.name] = field(setting, setting.value(base), key)
+    return base.changed(**values)
+
+
+def field(setting: Setting, value: Any, key: str) -> Any:
+    """The value of the widget that suits a setting; it starts at `value` for each `key`."""
+    label = setting.title
+    if setting.unit and setting.unit not in label.lower():
+        label = f"{label} ({setting.unit})"
+    common: dict[str, Any] = {"key": f"settings_{setting.name}_{key}", "help": setting.help, "persist_state": "session"}
+    if setting.kind is bool:
+        return st.toggle(label, value, **common)
+    if setting.choices:
+        return st.selectbox(label, setting.choices, index=setting.choices.index(value), **common)
+    if setting.kind is int:
+        return st.number_input(label, int(setting.minimum or 0), int(setting.maximum or 0), value, **common)
+    minimum = setting.minimum if setting.minimum is not None else 1e-6
+    step = 1e-4 if setting.name == "lr" else 0.05
+    return st.number_input(label, float(minimum), float(setting.maximum or 0), float(value), step, "%g", **common)

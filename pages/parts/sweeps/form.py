@@ -1,0 +1,83 @@
+"""Widgets for a sweep: what varies, what is fixed, how trials are chosen, and where the study is stored."""
+
+from typing import Any
+
+import streamlit as st
+
+from minivit.config import Setting, TrainConfig
+from minivit.machine import num_slots, pick_device
+from minivit.sweep import Sweep, SweepConfig, Vary, start_workers, sweep_settings, variable
+from pages.parts.settings.fields import field, pick_settings
+from pages.parts.settings.form import Plan
+from pages.parts.shell.url import go
+
+VALUES_HELP = "Values separated by commas, or a range such as 1e-4..1e-2; append :log for a logarithmic scale."
+
+
+def pick_sweep_plan(base: TrainConfig) -> Plan:
+    """The sweep that the widgets describe."""
+    with st.expander("Fixed settings"):
+        base = pick_settings(base)
+    config = pick_sweep_config(base)
+    storage = st.text_input(
+        "Optuna storage URL",
+        key="sweeps_storage",
+        placeholder="only on this machine",
+        help="A URL that other machines can reach: journal:///FOLDER/FILE on a shared disk, or a database.",
+    )
+    num_workers = config.workers or num_slots(pick_device(base.device))
+    return Plan(
+        base,
+        f"**{config.num_trials:,}** models of {base.epochs:,} epochs, **{num_workers}** in parallel",
+        start=lambda: start_sweep(config, storage),
+        num_trainings=config.num_trials / num_workers,
+    )
+
+
+def pick_sweep_config(base: TrainConfig) -> SweepConfig:
+    """The settings that vary with their values, and the settings of the search."""
+    known = variable()
+    names = st.multiselect(
+        "Vary",
+        list(known),
+        ["lr"],
+        lambda name: known[name].title,
+        key="sweeps_vary",
+        persist_state="session",
+        help="Settings that differ between the models; all others are fixed.",
+        wrap=True,
+    )
+    texts = {name: _values_field(known[name], base) for name in names}
+    search = {setting.name: field(setting, setting.default, "sweep") for setting in sweep_settings()}
+    return SweepConfig(base=base, vary=tuple(Vary.parse(f"{name}={text}") for name, text in texts.items()), **search)
+
+
+def start_sweep(config: SweepConfig, storage: str) -> None:
+    """Creates the study, starts its workers and opens its live part."""
+    sweep = Sweep.create(config, storage=storage.strip())
+    start_workers(sweep)
+    go("sweeps", sweep=sweep.id)
+
+
+def _values_field(setting: Setting, base: TrainConfig) -> str:
+    return st.text_input(
+        f"Values of {setting.title.lower()}",
+        ",".join(map(str, _example_values(setting, setting.value(base)))),
+        key=f"sweeps_values_{setting.name}",
+        persist_state="session",
+        help=f"{setting.help} {VALUES_HELP}",
+    )
+
+
+def _example_values(setting: Setting, value: Any) -> list[Any]:
+    """All choices of a setting, or three values around its present one."""
+    if setting.kind is bool:
+        return ["true", "false"]
+    if setting.choices:
+        return list(setting.choices)
+    if setting.kind is int:
+        numbers: tuple[float, ...] = (value // 2, value, 2 * value)
+    else:
+        numbers = (round(value / 3, 5), value, round(3 * value, 5))
+    low, high = setting.minimum if setting.minimum is not None else 1e-6, setting.maximum or 0
+    return sorted({number for number in numbers if low <= number <= high})

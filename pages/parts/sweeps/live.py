@@ -1,0 +1,93 @@
+"""A sweep while it runs: its state, its buttons, its best trial and its trials."""
+
+import streamlit as st
+
+from minivit.sweep import (
+    Sweep,
+    TrialInfo,
+    best_trial,
+    find_sweep,
+    format_params,
+    list_sweeps,
+    start_workers,
+    without_password,
+)
+from pages.parts.runs.status import run_links
+from pages.parts.shell.url import bind_to_url, param
+from pages.parts.shell.wording import escape_markdown
+from pages.parts.sweeps.trials import accuracy_curves, parallel_settings, trial_table
+
+
+def pick_sweep() -> Sweep:
+    """The URL's sweep, or the newest; stops the page where there are none."""
+    names = [sweep.id for sweep in list_sweeps()]
+    requested = param("sweep")
+    if requested and requested not in names:
+        find_sweep(requested)  # raises: there is no such sweep
+    if not names:
+        st.info("The accuracy curves appear here once you start a sweep.")
+        st.stop()
+    name = bind_to_url("sweep", requested or names[0], lambda **options: st.selectbox("Sweep", names, **options))
+    return _open(name, find_sweep(name).path.stat().st_ino)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _open(name: str, inode: int) -> Sweep:
+    """A sweep that all sessions share, because it reads only what was appended to its journal."""
+    return find_sweep(name)
+
+
+def live_sweep(sweep: Sweep) -> None:
+    """Everything about the sweep; the page reruns when its workers start or end."""
+    active, trials = sweep.active, sweep.trials()
+    if st.session_state.setdefault(f"sweeps_active_{sweep.id}", active) != active:
+        del st.session_state[f"sweeps_active_{sweep.id}"]
+        st.rerun()
+    _headline(sweep, active, trials)
+    _buttons(sweep, active, trials)
+    best = best_trial(trials)
+    if best:
+        params = escape_markdown(format_params(best.params))
+        st.markdown(f"Best: **{best.accuracy:.1%}** test accuracy, trial {best.number}, {params}")
+        if run := sweep.run_of(best):
+            run_links(run)
+    if not any(trial.curve for trial in trials):
+        st.caption("Curves appear here after the first epoch of the first trial.")
+        return
+    accuracy_curves(sweep, trials, best)
+    parallel_settings(sweep, trials)
+    trial_table(sweep, trials)
+
+
+def _headline(sweep: Sweep, active: bool, trials: list[TrialInfo]) -> None:
+    phases = ("done", "pruned", "failed", "running")
+    counts = {phase: sum(trial.phase == phase for trial in trials) for phase in phases}
+    counts["waiting"] = len(trials) - sum(counts.values())
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if active:
+            st.badge("running", color="violet", icon=":material/model_training:")
+        elif counts["waiting"] or counts["running"]:
+            st.badge("stopped", color="gray", icon=":material/stop:")
+        else:
+            st.badge("done", color="green", icon=":material/check:")
+        st.text(f"{len(trials)} trials: " + ", ".join(f"{count} {phase}" for phase, count in counts.items() if count))
+    if sweep.storage_url:
+        url = escape_markdown(without_password(sweep.storage_url))
+        st.caption(f"Study {escape_markdown(sweep.id)} at {url}")
+    if sweep.problem and not active:
+        st.error(escape_markdown(sweep.problem), icon=":material/error:")
+
+
+def _buttons(sweep: Sweep, active: bool, trials: list[TrialInfo]) -> None:
+    num_failed = sum(trial.phase == "failed" and not trial.retried for trial in trials)
+    with st.container(horizontal=True):
+        if active and st.button("Stop", key="sweeps_stop", icon=":material/stop:"):
+            sweep.request("stop")
+        can_resume = not active and any(trial.phase == "waiting" for trial in trials)
+        if can_resume and st.button("Resume", key="sweeps_resume", icon=":material/play_arrow:", type="primary"):
+            start_workers(sweep)
+            st.rerun()
+        if num_failed and st.button(f"Retry {num_failed} failed", key="sweeps_retry", icon=":material/replay:"):
+            sweep.retry()
+            start_workers(sweep)
+            st.rerun()

@@ -1,0 +1,132 @@
+"""A run as its viewers see it: its files are read and its bytes are made once for all of them.
+
+A refresh costs the server hardly more than Streamlit's own rerun of an empty fragment.
+"""
+
+import threading
+import time
+from typing import NamedTuple
+
+from cachetools import LRUCache, cached
+
+from minivit.data.image_set import evenly_spaced
+from minivit.errors import MiniViTError
+from minivit.runs import Checkpoint, Run, State
+from pages.parts.components.live_curves import to_send
+from pages.parts.components.maps import MapsData, maps_data
+from pages.parts.shell import cache
+from pages.parts.shell.wording import duration
+
+POLL_SECONDS = 2
+MAX_AGE_SECONDS = 0.9 * POLL_SECONDS
+NUM_PROBES = 8
+
+
+class Status(NamedTuple):
+    """A run at one moment: its state, what the browser draws, and the error that kept maps from being computed."""
+
+    state: State
+    sent: bytes
+    error: MiniViTError | None
+
+
+class StatusPoller:
+    """Polls one run as often as one viewer would, however many there are."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._lock = threading.Lock()
+        self._status: Status | None = None
+        self._time = 0.0
+        self._maps: dict[Checkpoint, MapsData] = {}
+
+    def poll(self, *, force: bool = False) -> Status:
+        """The status of at most `MAX_AGE_SECONDS` ago, or with `force` a new one.
+
+        While another viewer polls, the previous status is returned.
+        """
+        if self._status and not force:
+            recent = time.monotonic() - self._time < MAX_AGE_SECONDS
+            if recent or not self._lock.acquire(blocking=False):
+                return self._status
+        else:
+            self._lock.acquire()
+        try:
+            self._time = time.monotonic()
+            self._status = self._read()
+            return self._status
+        finally:
+            self._lock.release()
+
+    def _read(self) -> Status:
+        run = self.run
+        state, rows, error = run.state, run.metrics(), None
+        try:
+            maps = self._probe_maps(state)
+        except MiniViTError as problem:
+            maps, error = None, problem
+        sent = to_send(
+            rows,
+            num_classes=len(run.config.classes),
+            key=f"live_{run.id}",
+            headline=headline(run, state, rows),
+            progress=min(1.0, (state.epoch + state.progress) / run.config.epochs),
+            active=state.active,
+            maps=maps,
+            later="" if maps or error else "The attention of eight test images appears here after epoch 0.",
+        )
+        return Status(state, sent, error)
+
+    def _probe_maps(self, state: State) -> MapsData | None:
+        checkpoint = cache.recent_checkpoint(self.run, state.active)
+        if checkpoint is not None and checkpoint not in self._maps:
+            self._maps = {checkpoint: probe_maps(self.run, checkpoint)}
+        return self._maps[checkpoint] if checkpoint is not None else None
+
+
+@cached(LRUCache(32), key=lambda run: (run, run.config.model_dump_json()), lock=threading.Lock())
+def poller_of(run: Run) -> StatusPoller:
+    """The poller that all viewers of a run share."""
+    return StatusPoller(run)
+
+
+def probe_maps(run: Run, checkpoint: Checkpoint) -> MapsData:
+    """Eight test images with their maps, untrained and at a checkpoint, on one scale."""
+    test_set = cache.split(run.config)[1]
+    indices = tuple(evenly_spaced(len(test_set), NUM_PROBES))
+    last = run.config.model.depth - 1
+    columns = {
+        "untrained": cache.cls_maps(run, 0, indices, last, "mean"),
+        checkpoint.title: cache.cls_maps(run, checkpoint, indices, last, "mean"),
+    }
+    return maps_data(
+        test_set.images[list(indices)].numpy(),
+        columns,
+        key=f"live_{run.id}",
+        layout="strip",
+        controls=False,
+        clickable=False,
+        size=72,
+        scale=cache.checkpoint_scale(run, checkpoint),
+        uniform=1 / (run.config.model.num_patches + 1),
+    )
+
+
+def headline(run: Run, state: State, rows: list[dict]) -> str:
+    """Epoch, accuracy, speed, remaining time and machine, in one line."""
+    parts = [f"epoch {state.epoch} of {run.config.epochs}"]
+    if rows:
+        parts.append(f"test accuracy {rows[-1]['test_acc']:.1%}")
+    trained = [row for row in rows[-5:] if row["train_seconds"]]
+    if trained:
+        parts.append(f"{trained[-1]['images_per_second']:,.0f} images/s")
+        parts.append(f"lr {trained[-1]['lr']:.2g}")
+    if state.active and trained:
+        epoch_seconds = sum(row["train_seconds"] + row["eval_seconds"] for row in trained) / len(trained)
+        parts.append(f"{duration(epoch_seconds * (run.config.epochs - state.epoch - state.progress))} left")
+    elif state.active and state.message:
+        parts.append(state.message)
+    if environment := run.environment:
+        threads = environment["threads"]
+        parts.append(f"{environment['device']}, {threads} thread{'s' if threads != 1 else ''}")
+    return " · ".join(parts)
