@@ -6,7 +6,7 @@ import streamlit as st
 
 from minivit.config import Setting, TrainConfig
 from minivit.machine import num_slots, pick_device
-from minivit.sweep import Sweep, SweepConfig, Vary, start_workers, sweep_settings, variable
+from minivit.sweep import Sweep, SweepConfig, Vary, start_workers, sweep_settings, variable_settings
 from pages.parts.settings.fields import field, pick_settings
 from pages.parts.settings.form import Plan
 from pages.parts.shell.url import go
@@ -36,7 +36,7 @@ def pick_sweep_plan(base: TrainConfig) -> Plan:
 
 def pick_sweep_config(base: TrainConfig) -> SweepConfig:
     """The settings that vary with their values, and the settings of the search."""
-    known = variable()
+    known = variable_settings()
     names = st.multiselect(
         "Vary",
         list(known),

@@ -6,7 +6,7 @@ import streamlit as st
 
 from minivit.figures import Axis, choice_axis, parallel_coordinates, range_axis, trial_curves
 from minivit.runs import find_run
-from minivit.sweep import Sweep, TrialInfo, Vary, format_params, variable
+from minivit.sweep import Sweep, TrialInfo, Vary, format_params, variable_settings
 from pages.parts.runs.status import run_links
 
 
@@ -62,7 +62,7 @@ def _title(trial: TrialInfo) -> str:
 
 
 def _axis(vary: Vary, values: list[Any]) -> Axis:
-    title = variable()[vary.name].title
+    title = variable_settings()[vary.name].title
     if vary.values:
         return choice_axis(title, values, vary.values)
     assert vary.low is not None and vary.high is not None
