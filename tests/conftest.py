@@ -41,9 +41,18 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny() -> TrainConfig:
     """Settings that train in a second: 2 drawn classes of 60 images, two small layers of two heads."""
     return preset("article").changed(
-        dataset="shapes", classes=("circle", "star"), images_per_class=60, patch_size=8, embed_dim=16, depth=2,
-        num_heads=2, epochs=3, batch_size=32, device="cpu", threads=1,
-    )  # fmt: skip
+        dataset="shapes",
+        classes=("circle", "star"),
+        images_per_class=60,
+        patch_size=8,
+        embed_dim=16,
+        depth=2,
+        num_heads=2,
+        epochs=3,
+        batch_size=32,
+        device="cpu",
+        threads=1,
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -50,10 +50,14 @@ def attention_npz(
     `label` the true class; `about` says where it comes from, such as `run="…", epoch=3, number=12`.
     """
     arrays = {
-        "attn": attn.numpy(), "probs": probs.numpy(), "image": image.numpy(), "label": np.array(label),
-        "tokens": np.array(tokens(attn.shape[-1] - 1)), "classes": np.array(list(classes)),
+        "attn": attn.numpy(),
+        "probs": probs.numpy(),
+        "image": image.numpy(),
+        "label": np.array(label),
+        "tokens": np.array(tokens(attn.shape[-1] - 1)),
+        "classes": np.array(list(classes)),
         **{name: np.array(value) for name, value in about.items()},
-    }  # fmt: skip
+    }
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **arrays)
     return file.getvalue()

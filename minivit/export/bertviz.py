@@ -1,7 +1,7 @@
 """BertViz's head view and model view of one image, each as one HTML page that works without a network.
 
-BertViz means its pages for notebooks and loads require.js, jQuery and d3 from the net. Here jQuery and d3 come out of
-installed packages and stand in the page, and a few lines take the place of require.js.
+BertViz's own pages are for notebooks and load require.js, jQuery and d3 from the network. Here jQuery and d3 are copied
+into the page from installed packages, and a few lines replace require.js.
 """
 
 import importlib.resources
@@ -17,7 +17,7 @@ from minivit.errors import ConfigError
 from minivit.export.arrays import tokens
 from minivit.export.picture import png_uri, rgb
 
-# BertViz asks require.js for jQuery and d3; both stand in the page already.
+# BertViz asks require.js for jQuery and d3; both are in the page already.
 REQUIRE_SHIM = """
 window.require = { config() {} };
 window.requirejs = (names, run) => run(...names.map((name) => (name === "d3" ? window.d3 : window.jQuery)));
@@ -29,16 +29,16 @@ def bertviz_html(
 ) -> str:
     """BertViz's head view of one image's attention (L, H, N, N), as a whole HTML page that loads nothing.
 
-    `layers` are those to choose from, all by default, and `layer` the one shown first; all count from 0. With `image`,
-    uint8 (C, H, W), the patch of the token under the pointer is shown beside it. Weights are rounded to four decimals,
+    `layers` can be selected in the view (all by default), `layer` is selected first; both count from 0. With `image`,
+    uint8 (C, H, W), the patch of the token under the pointer is shown next to it. Weights are rounded to four decimals,
     finer than lines can show. Raises ConfigError for a layer that is not there.
     """
     from bertviz import head_view  # takes two seconds to import
 
-    chosen = _check_layers(attn, layers)
-    first = layer if layer in chosen else chosen[0]
+    layers = _check_layers(attn, layers)
+    first = layer if layer in layers else layers[0]
     view = head_view(
-        _rounded(attn), tokens(attn.shape[-1] - 1), layer=first, include_layers=chosen, html_action="return"
+        _rounded(attn), tokens(attn.shape[-1] - 1), layer=first, include_layers=layers, html_action="return"
     )
     return _page("BertViz head view", view.data, image, attn.shape[-1] - 1)
 
@@ -46,30 +46,33 @@ def bertviz_html(
 def bertviz_model_html(attn: Tensor, *, layers: Sequence[int] | None = None, image: Tensor | None = None) -> str:
     """BertViz's model view, every layer × head as a small picture, as a whole HTML page like `bertviz_html`.
 
-    It draws L · H · N² lines: 103,000 for 6 layers of 4 heads over 65 tokens, which takes a browser a while.
+    It draws L · H · N² lines: 103,000 for 6 layers of 4 heads over 65 tokens, which a browser needs some time for.
     """
     from bertviz import model_view
 
     view = model_view(
-        _rounded(attn), tokens(attn.shape[-1] - 1), include_layers=_check_layers(attn, layers), display_mode="light",
+        _rounded(attn),
+        tokens(attn.shape[-1] - 1),
+        include_layers=_check_layers(attn, layers),
+        display_mode="light",
         html_action="return",
-    )  # fmt: skip
+    )
     return _page("BertViz model view", view.data, image, attn.shape[-1] - 1)
 
 
 def _check_layers(attn: Tensor, layers: Sequence[int] | None) -> list[int]:
     num_layers = len(attn)
-    chosen = sorted(set(range(num_layers) if layers is None else layers))
-    if not chosen:
-        raise ConfigError("No layer is chosen. Choose at least one.")
-    for layer in chosen:
-        if not 0 <= layer < num_layers:
-            raise ConfigError(f"There is no layer {layer + 1}; the model has {num_layers}. Choose 1 to {num_layers}.")
-    return chosen
+    indices = sorted(set(range(num_layers) if layers is None else layers))
+    if not indices:
+        raise ConfigError("No layer is selected. Select at least one.")
+    for index in indices:
+        if not 0 <= index < num_layers:
+            raise ConfigError(f"There is no layer {index + 1}; the model has {num_layers}. Choose 1 to {num_layers}.")
+    return indices
 
 
 def _rounded(attn: Tensor) -> list[Tensor]:
-    return [one.double().round(decimals=4)[None] for one in attn]
+    return [layer.double().round(decimals=4)[None] for layer in attn]
 
 
 def _page(title: str, view: str, image: Tensor | None, num_patches: int) -> str:
@@ -88,12 +91,12 @@ def _page(title: str, view: str, image: Tensor | None, num_patches: int) -> str:
 
 
 def _peek(image: Tensor, num_patches: int) -> str:
-    """The script that shows the patch of a token."""
+    """The script that shows the patch of the token under the pointer."""
     facts = json.dumps({"image": png_uri(rgb(image.numpy())), "grid": round(num_patches**0.5)})
     return f"const PEEK = {facts};\n" + Path(__file__).with_name("peek.js").read_text(encoding="utf-8")
 
 
 def _packaged(package: str, path: str) -> str:
-    """Text of a file that an installed package ships, fit to stand inside a script element."""
+    """The text of a file in an installed package, escaped for a script element."""
     text = importlib.resources.files(package).joinpath(path).read_text(encoding="utf-8")
     return text.replace("</script", "<\\/script")

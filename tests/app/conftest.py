@@ -26,9 +26,19 @@ Open = Callable[..., AppTest]
 def trained_config(image_folder: Path) -> TrainConfig:
     """3 classes of a folder, not in the folder's order; 2 layers of 2 heads."""
     return preset("article").changed(
-        dataset="folder", data_dir=str(image_folder), classes=("star", "cross", "circle"), patch_size=8, embed_dim=16,
-        depth=2, num_heads=2, epochs=3, batch_size=32, lr=0.01, device="cpu", threads=1,
-    )  # fmt: skip
+        dataset="folder",
+        data_dir=str(image_folder),
+        classes=("star", "cross", "circle"),
+        patch_size=8,
+        embed_dim=16,
+        depth=2,
+        num_heads=2,
+        epochs=3,
+        batch_size=32,
+        lr=0.01,
+        device="cpu",
+        threads=1,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -22,9 +22,14 @@ def test_every_file_has_its_button_and_nothing_is_drawn_before_it_is_asked_for(
         )
     page = open_page("attention", run=trained.id)
     assert downloads(page) == [
-        "Attention as JSON (the article's form)", "Arrays (.npz)", "Map as PNG", "Map as SVG", "Map as PDF",
-        "Head view as HTML", "Model view as HTML",
-    ]  # fmt: skip
+        "Attention as JSON (the article's form)",
+        "Arrays (.npz)",
+        "Map as PNG",
+        "Map as SVG",
+        "Map as PDF",
+        "Head view as HTML",
+        "Model view as HTML",
+    ]
 
 
 def test_bertviz_takes_the_chosen_layers(open_page: Open, trained: Run) -> None:

@@ -18,13 +18,41 @@ START = "Start training"
 
 # A value unlike the preset's for every setting that has a widget.
 CHANGED: dict[str, Any] = {
-    "images_per_class": 20, "split": "official", "augment": "flip", "normalize": True, "img_size": 16, "in_chans": 1,
-    "patch_size": 2, "embed_dim": 48, "depth": 3, "num_heads": 6, "mlp_ratio": 2.5, "norm": "pre",
-    "pos_embed": "learned", "act": "gelu", "drop_rate": 0.25, "epochs": 7, "batch_size": 33, "optimizer": "adamw",
-    "lr": 0.0005, "schedule": "cosine", "warmup_epochs": 1.5, "weight_decay": 0.05, "label_smoothing": 0.1,
-    "grad_clip": 2.5, "seed": 42, "device": "cpu", "devices": 2, "threads": 1,
-    "mixup": 0.3, "cutmix": 1.5, "ema": 0.95, "whiten": True, "precision": "fp32", "compile": "off",
-}  # fmt: skip
+    "images_per_class": 20,
+    "split": "official",
+    "augment": "flip",
+    "normalize": True,
+    "img_size": 16,
+    "in_chans": 1,
+    "patch_size": 2,
+    "embed_dim": 48,
+    "depth": 3,
+    "num_heads": 6,
+    "mlp_ratio": 2.5,
+    "norm": "pre",
+    "pos_embed": "learned",
+    "act": "gelu",
+    "drop_rate": 0.25,
+    "epochs": 7,
+    "batch_size": 33,
+    "optimizer": "adamw",
+    "lr": 0.0005,
+    "schedule": "cosine",
+    "warmup_epochs": 1.5,
+    "weight_decay": 0.05,
+    "label_smoothing": 0.1,
+    "grad_clip": 2.5,
+    "seed": 42,
+    "device": "cpu",
+    "devices": 2,
+    "threads": 1,
+    "mixup": 0.3,
+    "cutmix": 1.5,
+    "ema": 0.95,
+    "whiten": True,
+    "precision": "fp32",
+    "compile": "off",
+}
 
 
 def on_folder(page: AppTest, folder: Path) -> AppTest:
@@ -126,16 +154,28 @@ def test_what_cannot_be_timed_is_told_each_time(
     ("name", "value", "sentence"),
     [
         ("patch_size", 5, "A patch size of 5 px does not divide the image size of 32 px. Choose one of 2, 4, 8, 16."),
-        ("num_heads", 3, "3 heads do not divide an embedding dimension of 64. Choose one of 1, 2, 4, 8, 16, 32 "
-         "heads, or another embedding dimension."),
+        (
+            "num_heads",
+            3,
+            "3 heads do not divide an embedding dimension of 64. Choose one of 1, 2, 4, 8, 16, 32 "
+            "heads, or another embedding dimension.",
+        ),
         ("warmup_epochs", 500.0, "A warm-up of 500 epochs is longer than the run of 100. Shorten it."),
-        ("embed_dim", 5, "A sine position embedding needs an even embedding dimension, not 5. "
-         "Choose 6, or a learned position embedding."),
+        (
+            "embed_dim",
+            5,
+            "A sine position embedding needs an even embedding dimension, not 5. "
+            "Choose 6, or a learned position embedding.",
+        ),
         ("in_chans", 2, "Images have 1 channel (grayscale) or 3 (RGB), not 2. Choose 1 or 3."),
-        ("split", "official", "{folder} has no test part. Choose the split 'article', which holds out a share of the "
-         "train part, or sort the images into train/<class> and test/<class>."),
+        (
+            "split",
+            "official",
+            "{folder} has no test part. Choose the split 'article', which holds out a share of the "
+            "train part, or sort the images into train/<class> and test/<class>.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_settings_that_cannot_be_are_told_and_can_be_mended_right_there(
     open_page: Open, started: list[Run], image_folder: Path, name: str, value: Any, sentence: str
 ) -> None:

@@ -237,10 +237,16 @@ def made_up(epoch: int) -> dict[str, float | int | None]:
     """A row of a training that never was."""
     loss = 1.4 / (1 + epoch / 50) + 0.01 * (epoch * 7919 % 13)
     return {
-        "epoch": epoch, "train_loss": loss if epoch else None, "train_acc": 1 - loss / 2 if epoch else None,
-        "train_seconds": 0.21 if epoch else None, "images_per_second": 70000.0 if epoch else None,
-        "test_loss": loss + 0.1, "test_acc": 0.95 - loss / 2, "lr": 1e-3, "eval_seconds": 0.02,
-    }  # fmt: skip
+        "epoch": epoch,
+        "train_loss": loss if epoch else None,
+        "train_acc": 1 - loss / 2 if epoch else None,
+        "train_seconds": 0.21 if epoch else None,
+        "images_per_second": 70000.0 if epoch else None,
+        "test_loss": loss + 0.1,
+        "test_acc": 0.95 - loss / 2,
+        "lr": 1e-3,
+        "eval_seconds": 0.02,
+    }
 
 
 # Server and browser

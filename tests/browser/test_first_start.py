@@ -15,8 +15,12 @@ def test_the_first_start_in_a_terminal_of_a_desktop_asks_for_no_email_address(tm
     terminal, stdio = pty.openpty()
     server = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", "dashboard.py", f"--server.port={port}"],
-        cwd=ROOT, env=os.environ | desktop, stdin=stdio, stdout=stdio, stderr=stdio,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=os.environ | desktop,
+        stdin=stdio,
+        stdout=stdio,
+        stderr=stdio,
+    )
     os.close(stdio)
     try:
         until(lambda: answers(f"http://127.0.0.1:{port}/_stcore/health"), "the server answers")

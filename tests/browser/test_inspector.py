@@ -35,9 +35,17 @@ def draw(mount: Mount) -> Draw:
     def draw(layer: int = 0, head: Head = 0, token: int = 0, off: tuple[int, ...] = ()) -> None:
         with mount("inspector"):
             inspector(
-                np.zeros((3, 32, 32), np.uint8), attention(), patch_size=8, layer=layer, head=head, token=token,
-                off=off, absolute_max=TOP, key="inspector", title="image 1",
-            )  # fmt: skip
+                np.zeros((3, 32, 32), np.uint8),
+                attention(),
+                patch_size=8,
+                layer=layer,
+                head=head,
+                token=token,
+                off=off,
+                absolute_max=TOP,
+                key="inspector",
+                title="image 1",
+            )
 
     return draw
 
@@ -125,9 +133,16 @@ def test_a_signed_map_tells_how_many_patches_increase_and_decrease_the_logit(pag
     values = np.linspace(-1, 0.5, 16, dtype=np.float32)
     with mount("inspector"):
         inspector(
-            np.zeros((1, 32, 32), np.uint8), values, patch_size=8, layer=0, head=0, token=0, key="inspector",
-            absolute_max=1, reading=Reading(title="Occlusion", signed=True, decimals=2),
-        )  # fmt: skip
+            np.zeros((1, 32, 32), np.uint8),
+            values,
+            patch_size=8,
+            layer=0,
+            head=0,
+            token=0,
+            key="inspector",
+            absolute_max=1,
+            reading=Reading(title="Occlusion", signed=True, decimals=2),
+        )
     overlay = page.get_by_role("application").locator("canvas").nth(1)
     expect_colors(painted(overlay).reshape(-1, 4)[:, :3].astype(int), values, -1, "RdBu", 1)
     up, down = values[values > 0], values[values < 0]

@@ -40,10 +40,17 @@ def draw(page: Page, mount: Mount, tiny: TrainConfig, tmp_path: Path) -> Draw:
         images = np.zeros((2, 3, 32, 32), np.uint8)
         with mount("scrub", "board"):
             scrub(
-                images, [Shown(run, one, ["mean", "1"]) for one in histories], columns, difference=difference,
-                labels=[0, 1], titles=["a", "b"], scale=(0, HIGH if len(histories) > 1 else HIGH / 17),
-                start=MOMENTS[-1], num_measured=2, key="scrub",
-            )  # fmt: skip
+                images,
+                [Shown(run, one, ["mean", "1"]) for one in histories],
+                columns,
+                difference=difference,
+                labels=[0, 1],
+                titles=["a", "b"],
+                scale=(0, HIGH if len(histories) > 1 else HIGH / 17),
+                start=MOMENTS[-1],
+                num_measured=2,
+                key="scrub",
+            )
 
     return draw
 

@@ -35,8 +35,15 @@ ORDER = [
 ]
 ALONE = {"figures": {"errors"}}  # all that it may import
 TRACKED = {
-    "README.md", "LICENSE", "dashboard.py", "minivit", "pages", "pyproject.toml", "requirements.txt", "tests",
-}  # fmt: skip
+    "README.md",
+    "LICENSE",
+    "dashboard.py",
+    "minivit",
+    "pages",
+    "pyproject.toml",
+    "requirements.txt",
+    "tests",
+}
 PAGES = [ROOT / "dashboard.py", *sorted((ROOT / "pages").glob("*.py"))]
 
 

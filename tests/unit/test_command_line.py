@@ -24,9 +24,21 @@ from minivit.worker import PROJECT
 
 CLASSES = ("star", "circle", "cross")
 SMALL = [
-    "--patch-size", "8", "--embed-dim", "16", "--depth", "2", "--num-heads", "2", "--batch-size", "32",
-    "--device", "cpu", "--threads", "1",
-]  # fmt: skip
+    "--patch-size",
+    "8",
+    "--embed-dim",
+    "16",
+    "--depth",
+    "2",
+    "--num-heads",
+    "2",
+    "--batch-size",
+    "32",
+    "--device",
+    "cpu",
+    "--threads",
+    "1",
+]
 
 
 @pytest.fixture
@@ -101,9 +113,19 @@ def test_training_prints_a_line_per_epoch_and_the_run_folder_last(process, train
 
 def test_options_become_the_settings_of_the_run(trained, image_folder):
     assert trained.config == preset("article").changed(
-        dataset="folder", data_dir=str(image_folder), classes=CLASSES, split="official", epochs=3, patch_size=8,
-        embed_dim=16, depth=2, num_heads=2, batch_size=32, device="cpu", threads=1,
-    )  # fmt: skip
+        dataset="folder",
+        data_dir=str(image_folder),
+        classes=CLASSES,
+        split="official",
+        epochs=3,
+        patch_size=8,
+        embed_dim=16,
+        depth=2,
+        num_heads=2,
+        batch_size=32,
+        device="cpu",
+        threads=1,
+    )
     assert trained.environment["command"][1:3] == ["train", "--patch-size"]
 
 

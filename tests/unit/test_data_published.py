@@ -137,8 +137,11 @@ def publish_svhn(site: Site, patch: pytest.MonkeyPatch, dataset: str, images: np
 
 
 PUBLISHERS: dict[str, Callable[..., None]] = {
-    "cifar10": publish_cifar, "cifar100": publish_cifar, "fashion_mnist": publish_fashion, "svhn": publish_svhn,
-}  # fmt: skip
+    "cifar10": publish_cifar,
+    "cifar100": publish_cifar,
+    "fashion_mnist": publish_fashion,
+    "svhn": publish_svhn,
+}
 
 
 @pytest.fixture(params=PUBLISHERS)

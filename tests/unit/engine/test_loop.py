@@ -143,9 +143,17 @@ def test_a_channel_that_is_the_same_in_all_images_does_not_spoil_normalisation(t
 
 def test_shapes_are_learned_better_than_by_guessing():
     config = TrainConfig(dataset="shapes", classes=("ring", "arrow"), images_per_class=200, device="cpu").changed(
-        patch_size=8, embed_dim=32, num_heads=2, norm="pre", pos_embed="learned", normalize=True, epochs=12,
-        batch_size=32, lr=3e-3, schedule="one-cycle",
-    )  # fmt: skip
+        patch_size=8,
+        embed_dim=32,
+        num_heads=2,
+        norm="pre",
+        pos_embed="learned",
+        normalize=True,
+        epochs=12,
+        batch_size=32,
+        lr=3e-3,
+        schedule="one-cycle",
+    )
     run = trained(config)
     said = predict_run(run)
     low, _ = wilson(int(said.correct.sum()), len(said.labels))

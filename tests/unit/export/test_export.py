@@ -235,7 +235,7 @@ def test_only_the_chosen_layers_are_taken_under_their_own_numbers(attn, view):
     torch.testing.assert_close(weights, attn[[0, 2]], atol=1e-4, rtol=0)
     with pytest.raises(ConfigError, match=r"no layer 4; the model has 3"):
         view(attn, layers=[0, 3])
-    with pytest.raises(ConfigError, match="No layer is chosen"):
+    with pytest.raises(ConfigError, match="No layer is selected"):
         view(attn, layers=[])
 
 
