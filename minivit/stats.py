@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+Z_95 = 1.959963984540054  # 97.5% quantile of the normal distribution
 
 
 def wilson(correct: int, total: int) -> tuple[float, float]:
-    """95 % interval of the share correct / total, total > 0: Wilson's score (1927, doi 10.2307/2276774)."""
+    """95% interval of the share correct / total, total > 0: Wilson's score (1927, doi 10.2307/2276774)."""
     share, z = correct / total, Z_95
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * sqrt(share * (1 - share) / total + z * z / (4 * total * total))
@@ -22,7 +22,7 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
 
 
 def paired_change(gained: int, lost: int, total: int) -> tuple[float, float]:
-    """95 % interval of a change in accuracy, -1..1: of `total` > 0 images, `gained` became correct, `lost` incorrect.
+    """95% interval of a change in accuracy, -1..1: of `total` > 0 images, `gained` became correct, `lost` incorrect.
 
     Wald's interval for matched pairs with half an image added to each of the four cells: Agresti & Min (2005,
     doi 10.1002/sim.1781). It is much narrower than the difference of two intervals, as the images are the same.
@@ -34,7 +34,7 @@ def paired_change(gained: int, lost: int, total: int) -> tuple[float, float]:
 
 
 def bootstrap(values: Tensor, num_resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean of values (B,): percentiles over resampled images (Efron 1979)."""
+    """95% interval of the mean of values (B,): percentiles over resampled images (Efron 1979)."""
     import scipy.stats
 
     if len(values) == 1:

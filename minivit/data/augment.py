@@ -23,7 +23,7 @@ STRENGTH = 0.3  # of each of its operations, 0..1: magnitude 9 of 30
 def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     """A batch (B, C, H, W), each image changed at random by itself; of any dtype, uint8 for 'rand'.
 
-    'flip' mirrors left and right with probability ½; 'flip-crop' also shifts by up to 12.5 % of the side, as does a
+    'flip' mirrors left and right with probability ½; 'flip-crop' also shifts by up to 12.5% of the side, as does a
     random crop of the image padded with its own reflection; 'rand' goes on with RandAugment (1909.13719).
     """
     if how == "none":

@@ -55,7 +55,7 @@ def epoch_scalars(config: TrainConfig, epoch: int, batch_sizes: Sequence[int]) -
 def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
     """The learning rate of a step, counted from 0 over the whole run.
 
-    One-cycle is Smith's (1708.07120) as in torch's OneCycleLR: a cosine from lr / 25 up to lr over 30 % of the steps,
+    One-cycle is Smith's (1708.07120) as in torch's OneCycleLR: a cosine from lr / 25 up to lr over 30% of the steps,
     then down to lr / 250,000. Otherwise warm-up is linear; cosine then falls to 0 at the last step.
     """
     last_step = config.epochs * steps_per_epoch - 1

@@ -113,11 +113,11 @@ def random_weights(seed: int) -> dict[str, Tensor]:
 
 
 def split(labels: list[int]) -> tuple[list[int], list[int]]:
-    """The article's split: (train, test_set), the first 80 % of the seed-42 shuffle and the rest.
+    """The article's split: (train, test_set), the first 80% of the seed-42 shuffle and the rest.
 
     `labels` names the chosen images by index. The result holds the same numbers: data-set indices
     give data-set indices, and the article's own numbering 0..n-1 gives that numbering. The
-    permutation depends on n alone, so both pick the same images. Where 80 % is not whole (the
+    permutation depends on n alone, so both pick the same images. Where 80% is not whole (the
     article does not say), it is rounded down.
     """
     indices = sorted(labels)

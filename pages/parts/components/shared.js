@@ -1,4 +1,4 @@
-// What several components need; put in front of each one's own code.
+// Shared by several components; prepended to the code of each.
 
 const ARRAYS = { uint8: Uint8Array, int32: Int32Array, float32: Float32Array, float64: Float64Array };
 
@@ -144,7 +144,7 @@ function paintLegend(legend, { colors, title, warning = "", low, high, marks = [
   );
 }
 
-// low..high of the shown map or of all; where each map has its own range, the warning that this exaggerates
+// low..high of one scale for all maps; with per-map scales, a warning that they exaggerate
 function paintAttentionLegend(legend, texts) {
   const { colors, own, low, high, lowText, highText, uniform, uniformText, quantity = "Attention", uniformName } = texts;
   const name = uniformName || `uniform 1/${Math.round(1 / uniform)}`;
@@ -159,7 +159,7 @@ function paintAttentionLegend(legend, texts) {
   });
 }
 
-// What a person set in the browser, by component key: it outlives reruns, other images and page changes.
+// The user's settings by component key: they survive reruns, other images and page changes.
 const SETTINGS = new Map();
 
 function settingsOf(key, start) {

@@ -73,7 +73,7 @@ class StatusPoller:
             progress=min(1.0, (state.epoch + state.progress) / run.config.epochs),
             active=state.active,
             maps=maps,
-            later="" if maps or error else "The attention of eight test images appears here after epoch 0.",
+            maps_notice="" if maps or error else "The attention of eight test images appears here after epoch 0.",
         )
         return Status(state, sent, error)
 

@@ -1,4 +1,4 @@
-"""One image and what a method says of it: every layer, head and token, or one map, repainted in the browser.
+"""One image with the maps of a method: every layer, head and token, or one map; repainted in the browser.
 
 Letters: L layers, H heads, N tokens with CLS first, C channels.
 """
@@ -11,6 +11,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from minivit.figures import attention_scale
 from pages.parts.components.color_maps import SEQUENTIAL, palettes
 from pages.parts.components.component import PackedArray, component, packed
 
@@ -18,7 +19,7 @@ Head = int | Literal["mean", "max"]
 
 
 class Picked(NamedTuple):
-    """What was picked last: a layer from 0, a head from 0 (or all heads), a token (0 is CLS, 1 is p0)."""
+    """The selected layer and head, from 0 (or all heads), and token (0 is CLS, 1 is p0)."""
 
     layer: int
     head: Head
@@ -27,14 +28,14 @@ class Picked(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How the values are to be read and written."""
+    """How values are formatted and explained."""
 
     title: str = "Attention"
     unit: str = "attention, × uniform"
-    meaning: str = ""  # of the numbers of a single map, behind its title
+    meaning: str = ""  # of a single map's values, after its title
     verbs: tuple[str, str] = ("attends to", "attended by")  # of a row and of a column
     decimals: int = 3
-    uniform: float | None = None  # what attention spread evenly would give; marked on the scale
+    uniform: float | None = None  # the value of uniform attention; marked on the scale
     uniform_name: str = ""
     signed: bool = False  # a negative value decreases the logit: a diverging color map around 0
     shares: bool = False  # each row adds up to 1
@@ -57,7 +58,7 @@ class InspectorData(TypedDict):
 
 
 def reading_of_attention(num_tokens: int) -> Reading:
-    """How attention over so many tokens is read."""
+    """The reading of attention over `num_tokens` tokens."""
     name = f"uniform 1/{num_tokens}"
     return Reading(decimals=4 if num_tokens > 100 else 3, uniform=1 / num_tokens, uniform_name=name, shares=True)
 
@@ -81,19 +82,16 @@ def inspector(
     on_pick: Callable[[Picked], None] = lambda picked: None,
     on_off: Callable[[list[int]], None] = lambda off: None,
 ) -> Picked | None:
-    """Draws the inspector; returns what was picked in it just now, or None.
+    """Draws the inspector; returns the selection that was just made in it, or None.
 
-    `on_pick` is called with it before the page is drawn again, so that `layer`, `head` and `token` can be the pick's;
-    `on_off` likewise with the tokens (1 is p0) that a person wants switched `off`. Their rows and columns are hatched.
+    `on_pick` is called with the selection before the page is drawn again; `on_off` with the tokens (1 is p0) that are
+    masked. Rows and columns of masked tokens (`off`) are hatched.
 
-    `image` is (C, H, W) with H = W and C 1 or 3. `values` is (L, H, N, N), each row what one query token attends to,
-    and by default attention; or (N-1,), one map of the whole image. A layer, head or token that (L, H, N, N) does not
-    have is clipped to one that it has. `title` names the image.
+    `image` is (C, H, W) with H = W and C 1 or 3. `values` are attention (L, H, N, N), one row per query token, or one
+    map of the whole image, (N-1,). An index outside of (L, H, N, N) is clipped. `title` names the image.
 
-    The absolute scale runs from 0 to `absolute_max`. By default 99 % of the CLS attention of this image stays below it,
-    and it is at least four times the uniform value 1/N: nearly uniform attention looks uniform, and one sharp head does
-    not turn all others black; the legend says where it cuts. `scale`, `colormap` and `overlay` (0..1) are where the
-    controls start; afterwards they belong to the person at the browser.
+    The absolute scale runs from 0 to `absolute_max`, by default that of this image's CLS attention. `scale`, `colormap`
+    and `overlay` (0..1) are initial values of controls; later the user's own settings apply.
     """
     is_one_map = values.ndim == 1
     num_tokens = len(values) + 1 if is_one_map else values.shape[-1]
@@ -108,8 +106,7 @@ def inspector(
         packed_values, packed_scales = packed(rows), packed(row_scales)
         requested = _within(requested, *values.shape[:3])
     if absolute_max is None:
-        shown = np.abs(values) if is_one_map else np.nan_to_num(values[:, :, 0, 1:])
-        absolute_max = max(4 / num_tokens, float(np.quantile(shown, 0.99, method="higher")))
+        _, absolute_max = attention_scale(values if is_one_map else values[:, :, 0, 1:], num_tokens)
     result = component("inspector")(
         key=key,
         data=InspectorData(

@@ -1,10 +1,10 @@
-// What one method says of one image: of every layer, head and token, or one map of the whole image.
+// The maps of one method for one image: of every layer, head and token, or one map of the whole image.
 // L layers, H heads, N tokens (0 is CLS), G patches along a side. The server sends all of it once; hovering, arrow keys
-// and the controls repaint here; only a pick goes back, and which patches are switched off.
+// and the controls repaint here; only the selection and the masked patches are sent back.
 
 const NUM_STRONGEST = 5;
-const KEYS_DELAY_MS = 250; // a run of arrow keys is sent and read out once it rests
-const MASK_DELAY_MS = 400; // so are several patches that are switched one after another
+const KEYS_DELAY_MS = 250; // arrow keys are sent and announced after a pause
+const MASK_DELAY_MS = 400; // the same for masked patches
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".inspector");
@@ -39,7 +39,7 @@ function read(view, data) {
   view.heads = view.numHeads > 1 ? [...heads, "mean", "max"] : heads;
 }
 
-// What Python asks for counts when it is news, not when it is an echo of what went out from here.
+// A request from Python counts if it is new, not if it echoes a selection that was sent from here.
 function isNews(view, name, requested) {
   const text = JSON.stringify(requested);
   const sent = (view.sent[name] ??= []);
@@ -95,9 +95,9 @@ function layerValues(view, layer, token) {
   return [...heads, mean, max];
 }
 
-// ---- acts -----------------------------------------------------------------------------------------------
+// ---- actions -----------------------------------------------------------------------------------------------
 
-// Sent once a person rests for so long
+// Sent after a pause of so many milliseconds
 function send(view, name, value, rest) {
   clearTimeout(view.timers[name]);
   view.timers[name] = setTimeout(() => {

@@ -1,6 +1,6 @@
-"""A run while it trains: headline, loss and accuracy by epoch, and maps, as one component that is drawn in place.
+"""A live run: headline, loss and accuracy by epoch, and maps, as one component that is updated in place.
 
-The charts keep zoom and hidden curves. What is sent is one string of bytes, made once for all who watch.
+The charts keep zoom and hidden curves. The payload is one string of bytes, made once for all viewers.
 """
 
 import json
@@ -34,13 +34,13 @@ class LiveCurvesData(TypedDict):
     progress: float
     active: bool
     maps: MapsData | None
-    later: str
+    mapsNotice: str
 
 
 def live_curves(sent: bytes, *, key: str) -> int | None:
-    """Draws what `to_send` made; returns an epoch in the one rerun that follows a click on it.
+    """Draws the payload of `to_send`; returns the epoch that was clicked, in the rerun that follows.
 
-    Give each run its own `key`: zoom and hidden curves belong to it.
+    Zoom and hidden curves belong to the `key`, so each run needs its own.
     """
     result = component("live_curves", "board", "maps/maps")(key=key, data=sent, on_picked_change=lambda: None)
     return None if result.picked is None else int(result.picked)
@@ -56,13 +56,12 @@ def to_send(
     progress: float = 0,
     active: bool = False,
     maps: MapsData | None = None,
-    later: str = "",
+    maps_notice: str = "",
 ) -> bytes:
-    """All that the component draws: the `metrics` rows as curves and what stands around them, as JSON.
+    """The payload as JSON: the `metrics` rows as curves, the headline and progress bar above, the maps below.
 
-    A row without a figure (None, as train_loss at epoch 0) is a gap. A vertical line stands at `marker_epoch`. The bar
-    of `progress`, 0..1, has its color while the run is `active`. `maps` is `maps_data` of some images, `later` what
-    is told in their place.
+    A missing value (None, as train_loss at epoch 0) is a gap. `marker_epoch` is marked by a vertical line. The bar of
+    `progress`, 0..1, is colored while the run is `active`. `maps_notice` replaces the `maps` of some images.
     """
     epochs = np.array([row["epoch"] for row in metrics], float)
     curves = {
@@ -80,12 +79,12 @@ def to_send(
         progress=progress,
         active=active,
         maps=maps,
-        later=later,
+        mapsNotice=maps_notice,
     )
     return json.dumps(data).encode()
 
 
 def _curve(epochs: NDArray[np.float64], metrics: Sequence[Mapping[str, Any]], column: str, scale: float) -> PackedArray:
-    """Epochs and values of one column, thinned and packed, (2, n) float32."""
+    """Epochs and values of one column, downsampled and packed, (2, n) float32."""
     values = np.array([row.get(column) for row in metrics], float)  # None becomes NaN
     return packed(np.stack(downsample(epochs, scale * values)).astype(np.float32))

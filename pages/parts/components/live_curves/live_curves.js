@@ -29,28 +29,28 @@ export default function ({ data: sent, parentElement, setTriggerValue }) {
   });
 }
 
-// What stands above and below the charts.
+// Headline and progress bar above the charts, maps below.
 function buildParts(root) {
   const parts = {
     headline: element("p", { class: "headline" }),
     done: element("span"),
     charts: element("div", { class: "charts" }),
-    later: element("p", { class: "later" }),
+    mapsNotice: element("p", { class: "maps-notice" }),
   };
   parts.progress = element("div", { class: "progress", role: "progressbar", "aria-label": "training" }, parts.done);
-  root.append(parts.headline, parts.progress, parts.charts, element("div", { class: "maps" }), parts.later);
+  root.append(parts.headline, parts.progress, parts.charts, element("div", { class: "maps" }), parts.mapsNotice);
   return parts;
 }
 
-function showStatus({ headline, progress, done, later }, data) {
+function showStatus({ headline, progress, done, mapsNotice }, data) {
   setText(headline, data.headline);
-  setText(later, data.later);
+  setText(mapsNotice, data.mapsNotice);
   progress.classList.toggle("resting", !data.active);
   progress.setAttribute("aria-valuenow", Math.round(100 * data.progress));
   done.style.width = `${100 * data.progress}%`;
 }
 
-// Plotly once a page, however many charts and reruns there are.
+// Plotly is loaded once per page.
 function loadPlotly(url) {
   window.minivitPlotly ??= new Promise((resolve, reject) => {
     const failed = () => reject(new Error(`The chart library did not load from ${url}. Reload the page.`));
@@ -128,7 +128,7 @@ function traces(root, chart) {
   return [...curves, untrained];
 }
 
-// A curve with no point yet still stands in the legend and keeps room for epoch 1.
+// A curve without points keeps its legend entry and the space for epoch 1.
 function orPlaceholder({ x, y }) {
   return y.some((value) => !Number.isNaN(value)) ? { x, y } : { x: [1], y: [null] };
 }
@@ -186,14 +186,14 @@ function layout(root, { name, curves }) {
     yaxis: {
       ...axis,
       title: { text: CHARTS[name].title, standoff: 6, font: { size: 13 } },
-      // Ten points round chance at least, or the first epochs would look like leaps.
+      // At least ten percentage points around chance: otherwise the first epochs would look like large steps.
       autorangeoptions: name === "accuracy" ? { include: [data.chance - 2, data.chance + 8] } : {},
     },
     shapes,
   };
 }
 
-// Plotly puts its style sheet into the page's head, which does not reach into a shadow root.
+// Plotly adds its style sheet to the page's head, which does not apply inside a shadow root.
 function adoptPlotlyStyles(root) {
   if (root.plotlyStyles) return;
   const rules = document.getElementById("plotly.js-style-global")?.sheet.cssRules ?? [];
@@ -204,7 +204,7 @@ function adoptPlotlyStyles(root) {
 function listen(Plotly, root, chart) {
   const { plot, reader } = chart;
   let waiting;
-  let doubled = -Infinity; // a double click resets the zoom and picks nothing, though Plotly tells of its clicks too
+  let doubled = -Infinity; // a double click resets the zoom and selects nothing, although Plotly reports its clicks too
   plot.on("plotly_doubleclick", () => {
     clearTimeout(waiting);
     doubled = performance.now();
@@ -240,7 +240,7 @@ function listen(Plotly, root, chart) {
   });
 }
 
-// What the chart shows, for a screen reader: the epoch under the keyboard, or the last one.
+// For screen readers: the values at the epoch under the keyboard, or at the last one.
 function describe({ name, reader, curves, at }) {
   const { x, y } = curves.test;
   const index = at ?? x.length - 1;

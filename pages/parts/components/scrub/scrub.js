@@ -49,8 +49,8 @@ function read(view, data) {
 
 const lastFrame = (view) => view.data.frames.length - 1;
 
-// The frame of the URL, or of the start, when the page opens, when a run or an epoch was picked and when a person
-// goes back; else the checkpoint that was shown, which may have another place among more frames.
+// The frame of the URL, or the start frame, when the page opens, another run or epoch is selected, or the user goes
+// back; otherwise the current checkpoint, whose frame index may have changed.
 function frameToShow(view, before) {
   const ids = (data) => data?.runs.map((run) => run.id).join();
   const { frames, start } = view.data;
@@ -66,7 +66,7 @@ function frameOfUrl(view) {
   return index >= 0 ? index : view.data.start;
 }
 
-// The address names the checkpoint, so that a link or a reload brings it back; the server is not asked.
+// The checkpoint is kept in the URL, for links and reloads, without a request to the server.
 function writeUrl(view) {
   clearTimeout(view.urlTimer);
   view.urlTimer = setTimeout(() => {
