@@ -112,7 +112,7 @@ def test_the_next_mistake_is_one_click_away_and_keeps_to_the_cell_it_came_from(o
     page = open_page("attention", run=trained.id, epoch=1)
     wrong = np.flatnonzero(~said.correct)
     for expected in [*wrong[wrong > 0], wrong[0]]:  # round again at the end
-        button(page, "Next wrong image").click().run()
+        button(page, "Next incorrect image").click().run()
         assert page.query_params["image"] == str(expected)
     true, predicted = (said.labels[wrong[0]], said.predicted[wrong[0]])
     names = trained.config.classes

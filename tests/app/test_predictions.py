@@ -21,7 +21,7 @@ def test_accuracy_and_recall_are_those_of_the_epoch(open_page: Open, trained: Ru
     expected = predict_run(trained, epoch)
     low, high = wilson(int(expected.correct.sum()), len(expected.labels))
     assert page.metric[0].value == f"{expected.accuracy:.1%}"
-    assert any(f"95 % interval {low:.1%} to {high:.1%} (Wilson)" in caption.value for caption in page.caption)
+    assert any(f"95% interval {low:.1%} to {high:.1%} (Wilson)" in caption.value for caption in page.caption)
     recall = page.dataframe[0].value["recall"]
     assert recall.round(6).tolist() == [
         round(expected.correct[expected.labels == number].mean(), 6) for number in range(3)
@@ -38,14 +38,14 @@ def test_filters_choose_what_is_shown_and_come_from_the_link(open_page: Open, tr
     assert shown().startswith("18 of 18 images.")
     widget(page, "selectbox", "True class").select("circle").run()
     assert shown().startswith(f"{(expected.labels == 2).sum()} of ")
-    widget(page, "selectbox", "Answer").select("wrong").run()
+    widget(page, "selectbox", "Result").select("incorrect").run()
     assert shown().startswith(f"{((expected.labels == 2) & ~expected.correct).sum()} of ")
-    again = open_page("predictions", run=trained.id, true="circle", answer="wrong")
+    again = open_page("predictions", run=trained.id, true="circle", result="incorrect")
     assert next(caption.value for caption in again.caption if "T: true class" in caption.value) == shown()
 
 
 def test_a_filter_that_nothing_fits_shows_no_image_and_no_error(open_page: Open, trained: Run) -> None:
-    page = open_page("predictions", run=trained.id, true="star", predicted="cross", answer="right")
+    page = open_page("predictions", run=trained.id, true="star", predicted="cross", result="correct")
     assert any(caption.value.startswith("0 of 0 images.") for caption in page.caption)
     assert not errors(page)
 

@@ -33,7 +33,7 @@ def test_a_wrong_folder_is_named_and_mended_right_there(
     a_file = next(pictures.glob("star/*"))
     server.open(page, "train")
     choose(page, "Data set", "Your own images (folder)")
-    expect(page.get_by_text("Type the path of a folder that holds a folder of images per class.")).to_be_visible()
+    expect(page.get_by_text("Enter the path of a folder that contains one folder of images per class.")).to_be_visible()
     for path, sentence in {
         tmp_path / "missing": f"There is no folder {tmp_path / 'missing'}. Check the path of the data folder.",
         a_file: f"{a_file} is a file. Name the folder that contains one folder of images per class.",

@@ -68,7 +68,7 @@ def fill_in_the_form(page: Page, pictures: Path) -> None:
     heads.press("Enter")
     settle(page)
     expect(page.get_by_text("parameters ·")).to_have_text(
-        re.compile(r"^28,611 parameters · 480 images to train on · about .* (s|min) here$")
+        re.compile(r"^28,611 parameters · 480 training images · ≈ .* (s|min) on this machine$")
     )
 
 

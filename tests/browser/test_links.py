@@ -107,8 +107,8 @@ def test_back_from_an_image_returns_to_the_same_filter_order_and_scroll_position
     page: Page, server: Server, trained_run: Run
 ) -> None:
     server.open(page, "predictions", run=trained_run.id)
-    choose(page, "Answer", "wrong")
-    choose(page, "Sorted by", "least confident")
+    choose(page, "Result", "incorrect")
+    choose(page, "Sort by", "least confident")
     expect(page).to_have_url(re.compile("order=least"))
     images = page.get_by_role("group", name="Test images").get_by_role("button")
     drawn(page)
@@ -130,8 +130,8 @@ def test_back_from_an_image_returns_to_the_same_filter_order_and_scroll_position
     drawn(page)
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("Predictions")
-    expect(page.get_by_role("combobox", name="Answer")).to_have_value("wrong")
-    expect(page.get_by_role("combobox", name="Sorted by")).to_have_value("least confident")
+    expect(page.get_by_role("combobox", name="Result")).to_have_value("incorrect")
+    expect(page.get_by_role("combobox", name="Sort by")).to_have_value("least confident")
     expect(images.last).to_be_in_viewport()
     drawn(page)
     assert [image.get_attribute("aria-label") for image in images.all()] == labels
@@ -161,7 +161,7 @@ def test_nonsense_in_a_link_falls_back_to_what_the_run_has(page: Page, server: S
     expect(page.get_by_role("spinbutton", name="Test image")).to_have_value("0")
     expect(page.get_by_role("button", name="layer 2, mean")).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_text("CLS attends to", exact=True)).to_be_visible()
-    server.open(page, "predictions", run=trained_run.id, true="dog", predicted="", order="?", page="x", answer="7")
+    server.open(page, "predictions", run=trained_run.id, true="dog", predicted="", order="?", page="x", result="7")
     expect(page.get_by_text("96 of 120 images")).to_be_visible()
     expect(page.get_by_test_id("stException")).to_have_count(0)
 

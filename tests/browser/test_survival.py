@@ -160,5 +160,5 @@ def test_trainings_queue_and_finish_without_a_browser_and_without_the_server(
         last = epochs_of(run)[-1]
         again.open(page, "train", run=run.id)
         expect(page.get_by_text(f"epoch {last} of {run.config.epochs}")).to_be_visible()
-        expect(last_epoch(page)).to_have_attribute("aria-valuetext", re.compile(f"^epoch {last}, train .*, held-out"))
+        expect(last_epoch(page)).to_have_attribute("aria-valuetext", re.compile(f"^epoch {last}, train .*, test"))
         expect(page.get_by_role("button", name=re.compile("Pause|Stop|Resume"))).to_have_count(buttons)

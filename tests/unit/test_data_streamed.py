@@ -192,7 +192,7 @@ import json, os, sys, threading, time
 from pathlib import Path
 import torch
 from minivit.config import TrainConfig
-from minivit.engine import train
+from minivit.engine import SILENT, train
 from minivit.runs import Run
 
 def held():
@@ -204,7 +204,7 @@ def peak(config):
     def watch():
         while not done.wait(0.001):
             highest.append(held())
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     run = Run.create(config)
     train(config, run, SILENT)

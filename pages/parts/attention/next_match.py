@@ -10,11 +10,11 @@ from pages.parts.shell.wording import escape_markdown
 
 def next_image(said: Predictions, classes: tuple[str, ...], image: int) -> None:
     """A button to the next image that fits the filter of the URL, as Predictions has it; else the next mistake."""
-    true, predicted, answer = (param(name) for name in ("true", "predicted", "answer"))
+    true, predicted, answer = (param(name) for name in ("true", "predicted", "result"))
     numbers = {name: number for number, name in enumerate(classes)}
-    if true not in numbers and predicted not in numbers and answer != "right":
-        answer = "wrong"
-    right = {"right": True, "wrong": False}.get(answer)
+    if true not in numbers and predicted not in numbers and answer != "correct":
+        answer = "incorrect"
+    right = {"correct": True, "incorrect": False}.get(answer)
     fitting = said.select(true=numbers.get(true), predicted=numbers.get(predicted), correct=right)
     kind = " ".join(
         [answer if right is not None else "", true if true in numbers else "image",

@@ -1,4 +1,4 @@
-"""Which test images Predictions shows and in which order; both stand in the URL."""
+"""The filter and the order of the test images on Predictions; both are kept in the URL."""
 
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -8,11 +8,12 @@ from streamlit.delta_generator import DeltaGenerator
 from minivit.inference import Order
 from pages.parts.shell.url import bind_to_url, param
 
+RESULTS = {"correct": True, "incorrect": False}
 ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 def pick_filter(place: DeltaGenerator, label: str, name: str, options: Sequence[str], placeholder: str) -> str | None:
-    """The option that the URL names, or None for no filter. A new choice starts at the first page."""
+    """The selected option, or None for no filter. A change starts at the first page."""
     option = param(name) if param(name) in options else None
 
     def selectbox(**how: Any) -> str | None:
@@ -22,6 +23,6 @@ def pick_filter(place: DeltaGenerator, label: str, name: str, options: Sequence[
 
 
 def pick_order(place: DeltaGenerator) -> Order:
-    """The order that the URL names, else by index. A new choice starts at the first page."""
+    """The selected order, by index by default. A change starts at the first page."""
     order = next((order for order in ORDERS if order == param("order")), ORDERS[0])
-    return bind_to_url("order", order, lambda **how: place.selectbox("Sorted by", ORDERS, **how), page=None)
+    return bind_to_url("order", order, lambda **how: place.selectbox("Sort by", ORDERS, **how), page=None)

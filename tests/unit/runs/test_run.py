@@ -269,7 +269,7 @@ def test_training_does_not_continue_from_another_runs_weights(run, tiny):
     train(run.config, run)
     other = Run.create(tiny.changed(embed_dim=32))
     (run.path / "resume.safetensors").rename(other.path / "resume.safetensors")
-    with pytest.raises(RunError, match=f"{other.id} would go on from does not fit its settings"):
+    with pytest.raises(RunError, match=f"{other.id} does not fit its settings"):
         train(other.config, other)
     assert other.state.phase == "failed" and other.id in other.state.message
     assert other.epochs() == []
