@@ -1,174 +1,131 @@
-"""Whether a map says what mattered to the model: patches taken away, known answers, right answers and mistakes.
+"""Faithfulness of maps: does the probability of a class follow when patches are removed in a map's order?
 
-B images, N tokens (CLS and P = N − 1 patches), K classes, R random orders. A map (B, P) is as `minivit.attention`
-has it. Patches are really dropped: their tokens are taken out after the embedding, CLS stays. In a model whose patches
-see their neighbours before that (a convolutional stem), a dropped patch leaves its traces in the others.
+B images, N tokens (CLS and P = N − 1 patches), K classes, R random rankings. A map (B, P) is as `METHODS` computes
+it. Patches are removed by dropping their tokens after the embedding; CLS stays. If patches see their neighbours before
+that (a convolutional stem), traces of a dropped patch remain in the others.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from minivit.attention.maps import class_score, to_model
-from minivit.errors import DataError
+from minivit.attention.gradients import class_score
+from minivit.attention.maps import to_model
+from minivit.attention.methods import METHODS
+from minivit.attention.occlusion import chunks
 from minivit.fused import forward_cls
-from minivit.inference import eval_mode, logits
+from minivit.inference import eval_mode
 from minivit.model import MiniViT, keep_patches
-from minivit.stats import wilcoxon_p
+from minivit.stats import rank_correlation, wilcoxon_p
 
-Fill = Literal["mean", "drop"]
 Curve = Literal["deletion", "insertion"]
 
-SURE = 0.05  # a difference from random orders counts below this p
-TOO_CLOSE = (0.01, 0.1)  # between these one image tells nothing: another set of random orders may say otherwise
+REFERENCE = "leave_one_out"  # the method whose ranking others are correlated with
+ALPHA = 0.05  # a difference from random rankings is significant below this p
+TOO_CLOSE = (0.01, 0.1)  # for one image, between these p, other random rankings may change the verdict
 
 
-# Patches taken away
+def deletion(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast: Tensor | None = None) -> Tensor:
+    """p_c with the 0, 1, 2 … P highest patches of a map dropped, (B, N): with a faithful map it falls early.
 
-
-def occlusion(
-    model: MiniViT, images: Tensor, classes: Tensor, how: Fill = "mean", against: Tensor | None = None
-) -> Tensor:
-    """How much a class's logit falls when a patch is gone, f_c(x) − f_c(x without patch j), signed, (B, P).
-
-    'mean' fills the patch with the image's mean colour (Zeiler & Fergus, 1311.2901), 'drop' takes its token out
-    (2204.08945). With `against` f_c is the difference of the two logits. A logit, not a probability: it is what
-    `attention.relevance` explains too, and does not saturate where the model is sure.
+    RISE (1806.07421). Ties are dropped row by row. With `contrast` (B,), classes d, it is p_c / (p_c + p_d): the
+    probability that belongs to f_c − f_d, which `occlusion` and `relevance` explain then.
     """
-    images = to_model(model, images)
-    chosen = torch.stack([classes] if against is None else [classes, against]).to(images.device)
-    P = model.config.num_patches
-    place = torch.arange(P, device=images.device)
-    square = place.view(1, 1, model.config.grid, -1).float()
-    pixels = F.interpolate(square, scale_factor=model.config.patch_size)[0].long()  # patch of each pixel, (1, H, W)
-    mean = images.mean((2, 3), keepdim=True)
-
-    def without(rows: Tensor) -> Tensor:
-        """Logits with one patch gone; a row is image · P + patch."""
-        image, patch = rows // P, rows % P
-        if how == "mean":
-            gone = (pixels == patch.view(-1, 1, 1))[:, None]
-            return logits(model, torch.where(gone, mean[image], images[image]))
-        keep = place[:-1] + (place[:-1] >= patch[:, None])  # all but one, in order
-        return forward_cls(model, model.embed(images[image], keep))[0]
-
-    def score(values: Tensor, image: Tensor) -> Tensor:
-        return class_score(values, *chosen[:, image])
-
-    with eval_mode(model):
-        every = torch.arange(len(images), device=images.device)
-        whole = torch.cat([score(logits(model, images[some]), some) for some in _chunks(every, model)])
-        rows = torch.arange(len(images) * P, device=images.device)
-        less = torch.cat([score(without(some), some // P) for some in _chunks(rows, model)])
-    return whole[:, None] - less.view(-1, P)
+    return _follow(model, images, classes, _ranking(maps), contrast)
 
 
-def deletion(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, against: Tensor | None = None) -> Tensor:
-    """p_c with the 0, 1, 2 … P highest patches of a map dropped, (B, N): a good map makes it fall soon.
-
-    RISE (1806.07421). Patches of equal value go row by row. With `against` (B,), the class d that a map sets c against,
-    it is p_c / (p_c + p_d): what `occlusion` and `attention.relevance` explain then, f_c − f_d, as a probability.
-    """
-    return _follow(model, images, classes, _order(maps), torch.arange(len(images)), against)
-
-
-def insertion(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, against: Tensor | None = None) -> Tensor:
-    """The same with only the 0, 1, 2 … P highest patches of a map kept, (B, N): a good map makes it rise soon."""
-    # What is there after t patches came is what is left when the others went, the lowest first.
-    return _follow(model, images, classes, _order(maps).flip(1), torch.arange(len(images)), against).flip(1)
+def insertion(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast: Tensor | None = None) -> Tensor:
+    """p_c with only the 0, 1, 2 … P highest patches of a map kept, (B, N): with a faithful map it rises early."""
+    # The first t patches inserted are those that remain if the others are dropped, lowest first.
+    return _follow(model, images, classes, _ranking(maps).flip(1), contrast).flip(1)
 
 
 def area(curves: Tensor) -> Tensor:
-    """Area under a curve of n equal steps by the trapezoid rule, (B, n + 1) -> (B,): (Σs − s₀/2 − s_n/2) / n."""
+    """Area under curves of n equal steps by the trapezoid rule, (…, n + 1) -> (…): (Σs − s₀/2 − s_n/2) / n."""
     return torch.trapezoid(curves, dim=-1) / (curves.shape[-1] - 1)
 
 
-def random_areas(
-    model: MiniViT, images: Tensor, classes: Tensor, num_orders: int, generator: torch.Generator
+def random_baseline(
+    model: MiniViT, images: Tensor, classes: Tensor, rankings: Tensor, contrast: Tensor | None = None
 ) -> Tensor:
-    """Areas of `num_orders` random orders of the patches, (B, R); the yardstick for deletion and insertion alike.
+    """Deletion curves (B, R, N) of random maps `rankings` (B, R, P).
 
-    One set serves both: a random order backwards is a random order.
+    They serve insertion too: a random ranking reversed is a random ranking.
     """
-    image = torch.arange(len(images)).repeat_interleave(num_orders)
-    orders = torch.rand(len(image), model.config.num_patches, generator=generator).argsort(1)
-    return area(_follow(model, images, classes, orders, image)).view(-1, num_orders)
+    B, R, _ = rankings.shape
+    index = torch.arange(B).repeat_interleave(R)
+    return _follow(model, images, classes, _ranking(rankings.flatten(0, 1)), contrast, index).view(B, R, -1)
 
 
-def _order(maps: Tensor) -> Tensor:
+def _ranking(maps: Tensor) -> Tensor:
     return maps.argsort(dim=1, descending=True, stable=True)
 
 
 def _follow(
-    model: MiniViT, images: Tensor, classes: Tensor, orders: Tensor, image: Tensor, against: Tensor | None = None
+    model: MiniViT,
+    images: Tensor,
+    classes: Tensor,
+    rankings: Tensor,
+    contrast: Tensor | None,
+    index: Tensor | None = None,
 ) -> Tensor:
-    """p_c of the images numbered `image` (R,) as their patches are dropped in the order of `orders` (R, P): (R, N)."""
+    """p_c as patches are dropped in the order of `rankings` (R, P), of the images `index` (R,): (R, N)."""
     images, device = to_model(model, images), model.mean.device
-    orders, image = orders.to(device), image.to(device)
-    chosen = torch.stack([classes] if against is None else [classes, against]).to(device)
+    index = torch.arange(len(images)) if index is None else index
+    rankings, index = rankings.to(device), index.to(device)
+    targets = torch.stack([classes] if contrast is None else [classes, contrast]).to(device)
 
     def probability(logits: Tensor, rows: Tensor) -> Tensor:
-        asked = chosen[:, image[rows]]
-        return logits.softmax(1).gather(1, asked.T)[:, 0] if against is None else class_score(logits, *asked).sigmoid()
+        target = targets[:, index[rows]]
+        if contrast is None:
+            return logits.softmax(1).gather(1, target.T)[:, 0]
+        return class_score(logits, *target).sigmoid()
 
     def curves(rows: Tensor) -> Tensor:
-        tokens = model.embed(images[image[rows]])
-        steps = (keep_patches(tokens, orders[rows, gone:]) for gone in range(orders.shape[1] + 1))
-        return torch.stack([probability(forward_cls(model, left)[0], rows) for left in steps], dim=1)
+        tokens = model.embed(images[index[rows]])
+        steps = (keep_patches(tokens, rankings[rows, dropped:]) for dropped in range(rankings.shape[1] + 1))
+        return torch.stack([probability(forward_cls(model, kept)[0], rows) for kept in steps], dim=1)
 
     with eval_mode(model):
-        return torch.cat([curves(rows) for rows in _chunks(torch.arange(len(orders), device=device), model)])
-
-
-def _chunks(rows: Tensor, model: MiniViT) -> Iterator[Tensor]:
-    """Rows in parts whose attention and tokens fit a processor's cache, or a share of a GPU's memory."""
-    config = model.config
-    N = config.num_patches + 1
-    numbers = config.num_heads * N * N + N * config.embed_dim * (4 + config.mlp_ratio) + config.img_size**2
-    room = 2**22 if rows.device.type == "cpu" else 2**27
-    return iter(rows.split(max(1, int(room / numbers))))
-
-
-# The verdict
+        return torch.cat([curves(rows) for rows in chunks(torch.arange(len(rankings), device=device), model)])
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A map's deletion or insertion area against random orders, averaged over the images."""
+    """A map's deletion or insertion area against random rankings, mean over the images."""
 
     curve: Curve
     area: float
     random_mean: float
-    random_sd: float  # of the average area from one random order to the next
+    random_sd: float  # of the mean area, from one random ranking to the next
     p: float  # two-sided
     num_images: int
 
     @property
     def words(self) -> str:
-        """'better than random', 'no better than random' or 'worse than random'; of one image or 'too close to call'."""
+        """The verdict: better, no better or worse than random; for one image also too close to call."""
         if self.num_images == 1 and TOO_CLOSE[0] < self.p < TOO_CLOSE[1]:
             return "too close to call"
-        if not self.p < SURE:
+        if not self.p < ALPHA:
             return "no better than random"
-        lower = self.area < self.random_mean
-        return "better than random" if lower == (self.curve == "deletion") else "worse than random"
+        is_lower = self.area < self.random_mean
+        return "better than random" if is_lower == (self.curve == "deletion") else "worse than random"
 
     def __str__(self) -> str:
-        how = f"paired over {self.num_images} images" if self.num_images > 1 else "one image"
+        sample = f"paired over {self.num_images} images" if self.num_images > 1 else "one image"
         random = f"{self.random_mean:.3f} ± {self.random_sd:.3f}"
-        return f"{self.curve} area {self.area:.3f}, random orders {random}: {self.words} ({how}, p = {self.p:.2g})"
+        return f"{self.curve} area {self.area:.3f}, random rankings {random}: {self.words} ({sample}, p = {self.p:.2g})"
 
 
 def verdict(areas: Tensor, random: Tensor, curve: Curve) -> Verdict:
-    """Whether a map's areas (B,) beat those of random orders (B, R > 1) of the same images.
+    """The verdict on a map's areas (B,) against those of random rankings (B, R > 1) of the same images.
 
-    For a set of images the Wilcoxon signed-rank test of each image's area against its own mean of random orders; for
-    one image how many deviations lie between. Low areas are good for deletion, high ones for insertion.
+    Several images: Wilcoxon's signed-rank test of each image's area against the mean of its own random rankings. One
+    image: the distance in standard deviations. Low areas are good for deletion, high ones for insertion.
     """
     areas, random = areas.detach().double().cpu(), random.detach().double().cpu()
     mean, sd = float(random.mean()), float(random.mean(0).std())
@@ -180,95 +137,70 @@ def verdict(areas: Tensor, random: Tensor, curve: Curve) -> Verdict:
     return Verdict(curve, float(areas.mean()), mean, sd, p, len(areas))
 
 
-# Known answers
+@dataclass(frozen=True)
+class Faithfulness:
+    """Probabilities as patches are removed: of B images in a map's order, and in R random rankings."""
+
+    deletion: Tensor  # (B, N)
+    insertion: Tensor  # (B, N)
+    random: Tensor  # (B, R, N), deletion curves
+    rank_correlation: Tensor  # (B,), Spearman's with the leave-one-out map
+
+    @classmethod
+    def concat(cls, parts: Sequence["Faithfulness"]) -> "Faithfulness":
+        """Of all images of several parts."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    @property
+    def verdicts(self) -> tuple[Verdict, Verdict]:
+        """On deletion and on insertion."""
+        random = area(self.random)
+        return (
+            verdict(area(self.deletion), random, "deletion"),
+            verdict(area(self.insertion), random, "insertion"),
+        )
+
+    @property
+    def mean_correlation(self) -> float:
+        """The mean rank correlation, without images whose map is constant."""
+        return self.rank_correlation.nanmean().item()
 
 
-def object_shares(masks: Tensor, patch_size: int) -> Tensor:
-    """How much of each patch the object covers, bool (B, H, W) -> (B, P) in 0..1."""
-    return F.avg_pool2d(masks[:, None].float(), patch_size).flatten(1)
+def faithfulness(
+    model: MiniViT,
+    images: Tensor,
+    classes: Tensor,
+    maps: Tensor,
+    random: Tensor,
+    contrast: Tensor | None = None,
+    reference: Tensor | None = None,
+) -> Faithfulness:
+    """The faithfulness of maps (B, P) of images; `random` is their `random_baseline`.
 
-
-def mass_inside(maps: Tensor, masks: Tensor, patch_size: int) -> Tensor:
-    """The share of a map's mass that lies on the object, (B,), by `masks`, bool (B, H, W).
-
-    A patch's mass is spread evenly over its pixels. Of a signed map only what is above 0 counts; a map without any
-    has no mass inside.
+    `reference` are the leave-one-out maps, computed here if they are not given.
     """
-    mass = maps.clamp(min=0)
-    inside = (mass * object_shares(masks, patch_size).to(maps)).sum(-1)
-    return inside / mass.sum(-1).clamp(min=torch.finfo(maps.dtype).tiny)
+    if reference is None:
+        reference = METHODS[REFERENCE].attribute(model, images, classes, contrast=contrast)
+    return Faithfulness(
+        deletion(model, images, classes, maps, contrast),
+        insertion(model, images, classes, maps, contrast),
+        random,
+        rank_correlation(maps, reference),
+    )
 
 
-def uniform_mass(masks: Tensor) -> Tensor:
-    """What `mass_inside` is for a uniform map: the object's share of the image, (B, H, W) -> (B,)."""
-    return masks.float().mean((1, 2))
-
-
-def pointing(maps: Tensor, masks: Tensor, patch_size: int) -> Tensor:
-    """Whether a map's highest patch touches the object, bool (B,): the pointing game (1608.00507)."""
-    highest = maps.argmax(1, keepdim=True)
-    return object_shares(masks, patch_size).to(maps.device).gather(1, highest)[:, 0] > 0
-
-
-def uniform_pointing(masks: Tensor, patch_size: int) -> Tensor:
-    """How often a patch drawn at random touches the object, (B,)."""
-    return (object_shares(masks, patch_size) > 0).float().mean(1)
-
-
-# Where in the picture, and when wrong
-
-
-class RingMass(NamedTuple):
-    """Shares of a map's mass, (B,) each, and what they are for a uniform map."""
-
-    ring: Tensor  # the outermost patches
-    middle: Tensor  # the middle half of rows and columns
-    uniform_ring: float
-    uniform_middle: float
-
-
-def ring_mass(maps: Tensor) -> RingMass:
-    """How much of a map (B, P) lies on the outer ring of patches and in the middle; only what is above 0 counts."""
-    grid = math.isqrt(maps.shape[-1])
-    edge = torch.arange(grid, device=maps.device)
-    edge = torch.minimum(edge, edge.flip(0))  # patches between here and the border
-    depth = torch.minimum(edge[:, None], edge).flatten()
-    ring, middle = (depth == 0).to(maps), (depth >= grid // 4).to(maps)
-    mass = maps.clamp(min=0)
-    mass = mass / mass.sum(-1, keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
-    return RingMass(mass @ ring, mass @ middle, float(ring.mean()), float(middle.mean()))
-
-
-def mistakes_minus_right(maps: Tensor, labels: Tensor, predicted: Tensor, true: int, mistaken: int) -> Tensor:
-    """For a cell of the confusion matrix: mean map of its images − mean map of those called rightly, signed (P,).
-
-    Maps (B, P), labels and predicted classes (B,). The cell is the images of class `true` that are called
-    `mistaken`; right are those of class `true` that are called so. DataError where either has no image.
-    """
-
-    def mean(of: int, what: str) -> Tensor:
-        chosen = (labels == true) & (predicted == of)
-        if not chosen.any():
-            raise DataError(f"There is no image {what} in this cell. Choose another cell or epoch.")
-        return maps[chosen.to(maps.device)].mean(0)
-
-    return mean(mistaken, "that was mistaken") - mean(true, "to compare with that was called rightly")
-
-
-def mistakes_scale(maps: Tensor, labels: Tensor, predicted: Tensor, fewest: int) -> float:
-    """The largest size in `mistakes_minus_right` over all cells, so that they share one scale; 0 where there is none.
-
-    Cells of fewer than `fewest` mistakes, whose means are noisy, count only where no cell has so many.
-    """
-    known = labels >= 0  # others lie in no class of the model
-    cells, row, size = torch.stack([labels, predicted])[:, known].unique(dim=1, return_inverse=True, return_counts=True)
-    means = torch.zeros(len(size), maps.shape[1]).index_add_(0, row, maps[known.to(maps.device)].float().cpu())
-    means /= size[:, None]
-    right = {int(true): mean for (true, said), mean in zip(cells.T.tolist(), means, strict=True) if true == said}
-    sizes = [
-        (int(count), float((mean - right[true]).abs().max()))
-        for (true, said), mean, count in zip(cells.T.tolist(), means, size, strict=True)
-        if true != said and true in right
-    ]
-    large = [most for count, most in sizes if count >= fewest]
-    return max(large or [most for _, most in sizes], default=0.0)
+def summary(deletion: Verdict, insertion: Verdict) -> str:
+    """Both verdicts as one sentence."""
+    words, is_one_image = {deletion.words, insertion.words}, deletion.num_images == 1
+    scope = "on this image " if is_one_image else ""
+    if words == {"better than random"}:
+        return f"Better than random in both tests: this map shows patches that {scope}matter to the model."
+    if words == {"worse than random"}:
+        return f"Worse than random in both tests: patches that this map ranks low {scope}matter more to the model."
+    if "better than random" not in words:
+        if is_one_image:
+            return "One image is not enough to tell this map from a random ranking. Check more images."
+        return "No better than random: this ranking of the patches does not show what matters to the model."
+    better, other = (deletion, insertion) if deletion.words == "better than random" else (insertion, deletion)
+    mixed = f"Mixed result: {better.curve} is better than random, {other.curve} {other.words}."
+    return f"{mixed} Check more images." if is_one_image else mixed

@@ -1,7 +1,7 @@
-"""What a run looks at from its untrained model on: CLS maps at every kept checkpoint, and figures that follow them.
+"""Attention over training: CLS maps of the same images at every kept checkpoint, and metrics of these maps.
 
-M checkpoints, B images, L layers, H heads, n patches. A layer has S = H + 2 maps an image: one a head, then the mean
-and the maximum over heads.
+M checkpoints, B images, L layers, H heads, n patches. A layer has S = H + 2 maps per image: one per head, then the
+mean and the maximum over heads.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,35 +12,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.attention.maps import (
-    Head,
-    cls_map,
-    divergence,
-    entropy,
-    eval_mode,
-    image_dependence,
-    image_share,
-    to_model,
-)
-from minivit.fused import forward_cls
+from minivit.attention.maps import Head, attend, cls_map
+from minivit.attention.metrics import divergence, entropy, image_dependence, image_share
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint
 
-LOOK_BATCH = 16  # the whole attention of a layer is in memory at once: 2 MB an image for 257 tokens and 8 heads
+BATCH_SIZE = 16  # the attention of all layers is in memory at once: 2 MB an image for 257 tokens and 8 heads
 
-MEASURES = {
+METRICS = {
     "entropy": "How evenly a map is spread: 1 is uniform, 0 is all on one patch. Mean over the images.",
-    "divergence": "How far a map is from the untrained model's of the same image: Jensen–Shannon divergence in bits, "
-    "0 the same, 1 no patch in common. Mean over the images.",
-    "image dependence": "1 − the mean correlation between the maps of every two images: 0 where all images have the "
-    "same pattern, however faint it is.",
-    "image share": "The share of a map that lies elsewhere than in the average map of all images: near 0 where "
-    "attention does not move with the image.",
+    "divergence": "Jensen–Shannon divergence in bits between a map and the untrained model's map of the same image: "
+    "0 is the same, 1 is no patch in common. Mean over the images.",
+    "between-image variation": "1 − the mean correlation between the maps of every two images: 0 if all images have "
+    "the same pattern, however faint it is.",
+    "image-specific share": "The share of a map that differs from the mean map of all images: near 0 if attention "
+    "does not change with the image.",
 }
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """Probabilities (B, K) and CLS maps (B, L, S, n) of B images at one checkpoint."""
 
     probs: NDArray[np.float32]
@@ -48,27 +39,27 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Figures of the maps of many images at one checkpoint: each of `MEASURES` (L, S); the mean map (L, S, n)."""
+class MapMetrics:
+    """Metrics of the maps of many images at one checkpoint: each of `METRICS` (L, S); the mean map (L, S, n)."""
 
-    figures: dict[str, NDArray[np.float32]]
-    average: NDArray[np.float32]
+    values: dict[str, NDArray[np.float32]]
+    mean_map: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class History:
-    """One layer at M checkpoints: chosen maps of B images (M, B, S, n), probabilities (M, B, K), and figures of many.
+class AttentionOverTraining:
+    """One layer at M checkpoints: selected maps of B images (M, B, S, n), probabilities (M, B, K), and metrics.
 
-    `average` (M, S, n) and `figures`, (M, S) by name, are of a larger fixed set of images. `left_out` are checkpoints
-    whose weights could not be read.
+    `mean_map` (M, S, n) and `metrics`, (M, S) by name, come from a larger fixed set of images. `unreadable` are
+    checkpoints whose weights could not be read.
     """
 
     checkpoints: list[Checkpoint]
     maps: NDArray[np.float32]
     probs: NDArray[np.float32]
-    average: NDArray[np.float32]
-    figures: dict[str, NDArray[np.float32]]
-    left_out: list[Checkpoint]
+    mean_map: NDArray[np.float32]
+    metrics: dict[str, NDArray[np.float32]]
+    unreadable: list[Checkpoint]
 
 
 def all_heads(num_heads: int) -> list[Head]:
@@ -76,47 +67,50 @@ def all_heads(num_heads: int) -> list[Head]:
     return [*range(num_heads), "mean", "max"]
 
 
-def look(model: MiniViT, images: Tensor) -> Look:
-    """What the model says of images uint8 (B, C, H, W), and where CLS looks in every layer and head."""
+def take_snapshot(model: MiniViT, images: Tensor) -> Snapshot:
+    """Probabilities and CLS maps of all layers and heads for images uint8 (B, C, H, W)."""
     heads = all_heads(model.config.num_heads)
     probs, maps = [], []
-    with eval_mode(model):
-        for batch in images.split(LOOK_BATCH):
-            logits, attn = forward_cls(model, model.embed(to_model(model, batch)))
-            probs.append(logits.softmax(1))
-            maps.append(torch.stack([torch.stack([cls_map(one, head) for head in heads], 1) for one in attn], 1))
-    return Look(torch.cat(probs).cpu().numpy(), torch.cat(maps).cpu().numpy())
+    for batch in images.split(BATCH_SIZE):
+        batch_probs, attn = attend(model, batch)
+        probs.append(batch_probs)
+        layers = [torch.stack([cls_map(layer, head) for head in heads], 1) for layer in attn.unbind(1)]
+        maps.append(torch.stack(layers, 1))
+    return Snapshot(torch.cat(probs).cpu().numpy(), torch.cat(maps).cpu().numpy())
 
 
-def measure(now: Look, untrained: Look) -> Measured:
-    """Figures of what is looked at now, and of how far that is from the untrained model's maps of the same images."""
-    maps, before = (torch.from_numpy(one.maps).movedim(0, 2) for one in (now, untrained))  # (L, S, B, n)
+def map_metrics(snapshot: Snapshot, untrained: Snapshot) -> MapMetrics:
+    """Metrics of a snapshot's maps, given the untrained model's maps of the same images."""
+    maps, reference = (torch.from_numpy(one.maps).movedim(0, 2) for one in (snapshot, untrained))  # (L, S, B, n)
     values = np.array(
-        [[_figures(*pair) for pair in zip(*layer, strict=True)] for layer in zip(maps, before, strict=True)]
+        [[_metrics(*pair) for pair in zip(*layer, strict=True)] for layer in zip(maps, reference, strict=True)]
     )
-    figures = {name: values[..., i].astype(np.float32) for i, name in enumerate(MEASURES)}
-    return Measured(figures, maps.mean(2).numpy())
+    by_name = {name: values[..., index].astype(np.float32) for index, name in enumerate(METRICS)}
+    return MapMetrics(by_name, maps.mean(2).numpy())
 
 
-def gather(
-    seen: Mapping[Checkpoint, tuple[Look, Measured]], layer: int, heads: Sequence[Head], left_out: list[Checkpoint]
-) -> History:
-    """One layer of what was seen at each checkpoint, in order, for some of its maps."""
-    looks, measured = zip(*seen.values(), strict=True)
-    known = all_heads(looks[0].maps.shape[2] - 2)
-    chosen = [known.index(head) for head in heads]
-    return History(
-        checkpoints=list(seen),
-        maps=np.stack([one.maps[:, layer, chosen] for one in looks]),
-        probs=np.stack([one.probs for one in looks]),
-        average=np.stack([one.average[layer, chosen] for one in measured]),
-        figures={name: np.stack([one.figures[name][layer, chosen] for one in measured]) for name in MEASURES},
-        left_out=left_out,
+def stack(
+    results: Mapping[Checkpoint, tuple[Snapshot, MapMetrics]],
+    layer: int,
+    heads: Sequence[Head],
+    unreadable: list[Checkpoint],
+) -> AttentionOverTraining:
+    """One layer and some of its maps at every checkpoint, in order."""
+    snapshots, metrics = zip(*results.values(), strict=True)
+    known = all_heads(snapshots[0].maps.shape[2] - 2)
+    indices = [known.index(head) for head in heads]
+    return AttentionOverTraining(
+        checkpoints=list(results),
+        maps=np.stack([snapshot.maps[:, layer, indices] for snapshot in snapshots]),
+        probs=np.stack([snapshot.probs for snapshot in snapshots]),
+        mean_map=np.stack([one.mean_map[layer, indices] for one in metrics]),
+        metrics={name: np.stack([one.values[name][layer, indices] for one in metrics]) for name in METRICS},
+        unreadable=unreadable,
     )
 
 
-def _figures(maps: Tensor, untrained: Tensor) -> tuple[float, ...]:
-    """The `MEASURES` of the maps of all images (B, n), in their order."""
+def _metrics(maps: Tensor, untrained: Tensor) -> tuple[float, ...]:
+    """The `METRICS` of the maps of all images (B, n), in their order."""
     return (
         float(entropy(maps).mean()),
         float(divergence(maps, untrained).mean()),

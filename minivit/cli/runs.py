@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 
 from minivit.attention import read_head
-from minivit.attention.localization import NUM_IMAGES, report
 from minivit.cli.parser import Commands, add_epoch, add_run_dir, add_runs_dir
+from minivit.cli.trust import NUM_IMAGES, trust_report
 from minivit.config import TrainConfig
 from minivit.errors import ConfigError
 from minivit.export import FORMATS, Selection, export
@@ -87,7 +87,7 @@ def _share(share: float) -> str:
 
 
 def _trust(args: argparse.Namespace) -> None:
-    print(report(Run.open(args.run_dir), args.epoch, args.images))
+    print(trust_report(Run.open(args.run_dir), args.epoch, args.images))
 
 
 def _export(args: argparse.Namespace) -> None:

@@ -13,7 +13,10 @@ from safetensors.torch import save_file
 from streamlit.testing.v1 import AppTest
 from timm.models.vision_transformer import VisionTransformer
 
-from minivit.attention.heads import cls_terms, filter_components, overlay_maps, survey
+from minivit.attention import METHODS, attend
+from minivit.attention.decomposition import cls_terms
+from minivit.attention.heads import HeadAblation, head_statistics
+from minivit.attention.weights import filter_components
 from minivit.data import load_split
 from minivit.data.image_set import evenly_spaced
 from minivit.engine import SILENT, train
@@ -23,12 +26,12 @@ from minivit.inference import predict_run
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint, Run
 from minivit.stats import paired_change
-from pages.parts.anatomy.heads import Effects, in_words
+from pages.parts.anatomy.heads import finding
 from tests.app.conftest import Open, errors, widget
 
 HEADINGS = [
-    "Patch filters", "Position similarity", "Attention rollout", "Layer 1 taken apart: place and content",
-    "Mean attention distance", "What each head does",
+    "Patch filters", "Position similarity", "Attention rollout", "Position and content in layer 1",
+    "Mean attention distance", "Head ablation",
 ]  # fmt: skip
 
 
@@ -99,11 +102,11 @@ def test_a_convolutional_stem_shows_its_first_filters_and_claims_no_components(o
     assert not errors(page)
 
 
-def test_filters_of_channels_that_no_screen_has_are_told_of_in_words(open_page: Open, trained: Run) -> None:
+def test_filters_of_channels_that_no_screen_has_are_mentioned(open_page: Open, trained: Run) -> None:
     odd = Run.create(trained.config.changed(in_chans=5))
     odd.save_checkpoint(MiniViT(odd.config.model), 0)
     page = open_page("anatomy", run=odd.id)
-    assert "This model reads 5 channels, and a screen has the colours of 3" in said(page)
+    assert "This model reads 5 channels; filters can be drawn" in said(page)
     assert errors(page) == ["Images have 1 channel (grayscale) or 3 (RGB), not 5. Choose 1 or 3."]
 
 
@@ -111,7 +114,8 @@ def test_the_rollout_lies_over_images_spread_over_the_held_out_part(open_page: O
     data = sent(open_page("anatomy", run=trained.id, epoch=2), "anatomy_overlays")
     test_set = load_split(trained.config)[1]
     chosen = evenly_spaced(len(test_set), 8)
-    probs, maps = overlay_maps(trained.load_model(2), test_set.images[chosen])
+    model, images = trained.load_model(2), test_set.images[chosen]
+    probs, maps = attend(model, images)[0], METHODS["rollout"].attribute(model, images)
     np.testing.assert_allclose(pixels(data["columns"][0]["values"]), maps, atol=1e-6)
     assert data["titles"] == [f"{i}: {test_set.classes[test_set.labels[i]]}" for i in chosen]
     right = [bool(answer == test_set.labels[i]) for i, answer in zip(chosen, probs.argmax(1), strict=True)]
@@ -125,7 +129,7 @@ def test_with_one_layer_the_page_says_why_there_is_no_rollout_and_shows_the_cls_
 ) -> None:
     page = open_page("anatomy", run=one_epoch(trained, depth=1).id)
     assert [part.value for part in page.header][2] == "CLS map"
-    assert "Attention rollout is switched off. With one layer, rollout is the CLS map" in said(page)
+    assert "layer" in page.header[2].help
     data = sent(page, "anatomy_overlays")
     assert data["columns"][0]["name"] == "CLS map" and data["uniform"] == pytest.approx(1 / 17)
 
@@ -141,8 +145,8 @@ def test_the_terms_of_the_picked_image_stand_beside_their_sum(open_page: Open, t
         np.testing.assert_allclose(maps[:4], expected[head], atol=1e-6)
         np.testing.assert_allclose(maps[4], maps[:4].sum(0), atol=1e-5)
     found = cls_terms(trained.load_model(3), test_set.images[evenly_spaced(len(test_set), 64)])
-    low, high = found.place_share.min(), found.place_share.max()
-    assert f"**{low:.0%} to {high:.0%}** is where a patch is" in said(page)
+    low, high = found.position_share.min(), found.position_share.max()
+    assert f"**{low:.1%} to {high:.1%}** of the variance of its scores comes from the position" in said(page)
 
 
 def test_an_untrained_map_is_called_nearly_uniform(open_page: Open, trained: Run) -> None:
@@ -167,13 +171,13 @@ def test_heads_are_silenced_when_a_person_asks(open_page: Open, trained: Run) ->
     trained.save_checkpoint(model, 3)
     page = open_page("anatomy", run=trained.id, epoch=3)
     rows = sent(page, "Heads")["rows"]
-    seen = survey(model, test_set.images[evenly_spaced(len(test_set), 64)])
+    seen = head_statistics(model, test_set.images[evenly_spaced(len(test_set), 64)])
     np.testing.assert_allclose(pixels(rows[1]["tiles"][0]), seen.cls_maps[1, 0].reshape(4, 4), atol=1e-6)
     assert not any(tile["caption"] for row in rows for tile in row["tiles"])
-    widget(page, "toggle", "Silence each head in turn").set_value(True).run()
+    widget(page, "toggle", "Ablate each head").set_value(True).run()
     whole = torch.from_numpy(predict_run(trained, 3).correct)
-    assert f"All heads: **{whole.float().mean():.1%}** right" in said(page)
-    assert f"of {len(test_set)} test images" in said(page)
+    assert f"All heads: **{whole.float().mean():.1%}** (" in said(page)
+    assert f"of {len(test_set)} test images correct" in said(page)
     captions = set()
     for layer, row in enumerate(sent(page, "Heads")["rows"]):
         for head, tile in enumerate(row["tiles"]):
@@ -194,13 +198,13 @@ def test_heads_are_silenced_when_a_person_asks(open_page: Open, trained: Run) ->
 def test_the_words_name_the_head_that_is_needed_most_and_how_many_chance_would_give() -> None:
     whole = np.arange(100) < 80
     without = np.tile(whole, (2, 10, 1))
-    assert "No head's effect can be told from 0" in in_words(Effects(without, whole))
+    assert "No head has a significant effect" in finding(HeadAblation(without, whole))
     without[1, 4, :30] = False
     without[0, 2, 50:70] = False
-    words = in_words(Effects(without, whole))
-    assert "All heads: **80.0%** right (71.1% to 86.7%) of 100 test images." in words
-    assert "Without layer 2, head 5 it is **50.0%** (−30.0 points, −38.5 to −20.4)." in words
-    assert "Effects of 2 of 20 heads can be told from 0 at 95 %, where chance alone would give 1." in words
+    words = finding(HeadAblation(without, whole))
+    assert "All heads: **80.0%** (71.1% to 86.7%) of 100 test images correct." in words
+    assert "Without layer 2, head 5: **50.0%** (−30.0 points, −38.5 to −20.4)." in words
+    assert "2 of 20 heads have a significant effect at 95%; by chance alone it would be 1." in words
 
 
 def test_a_run_of_nothing_but_its_untrained_model_is_shown_without_a_slider(open_page: Open, trained: Run) -> None:
@@ -224,7 +228,7 @@ def test_an_imported_model_is_taken_apart_too(
     page = open_page("anatomy", run=run.id, heads_silence="true")
     assert [part.value for part in page.header] == HEADINGS and not errors(page)
     assert ("All heads: " in said(page)) is knows
-    assert ("None of these images is of a class that this model knows" in said(page)) is not knows
+    assert ("These images belong to no class of this model" in said(page)) is not knows
 
 
 def test_grey_images_and_learned_positions_are_drawn_too(open_page: Open, trained: Run) -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from minivit.attention import attend
-from minivit.attention.faithfulness import Verdict, area, deletion, insertion
-from minivit.attention.localization import Share, known_answers
-from minivit.attention.methods import METHODS, maps
+from minivit.attention.faithfulness import Faithfulness, Verdict, area, deletion, insertion, summary
+from minivit.attention.localization import Share, localize_methods
+from minivit.attention.methods import METHODS
 from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.data.image_set import evenly_spaced
@@ -17,7 +17,7 @@ from minivit.engine import SILENT, train
 from minivit.inference import predict_run
 from minivit.runs import Run
 from minivit.stats import rank_correlation
-from pages.parts.attention.faithfulness import Removal, sentence, written
+from pages.parts.attention.localization import format_share
 from tests.app.conftest import Open, button, charts, errors, widget
 
 
@@ -62,28 +62,28 @@ def test_an_image_that_another_run_has_not_falls_back(open_page: Open, trained: 
 def test_every_method_is_explained_and_comes_back_from_the_link(open_page: Open, trained: Run) -> None:
     page = open_page("attention", run=trained.id, method="occlusion", **{"class": "cross", "against": "circle"})
     assert widget(page, "selectbox", "Method").value == "occlusion"
-    assert widget(page, "selectbox", "Why this class").value == "cross"
-    assert widget(page, "selectbox", "and not").value == "circle"
+    assert widget(page, "selectbox", "Target class").value == "cross"
+    assert widget(page, "selectbox", "Contrast class").value == "circle"
     assert any("1311\\.2901" in one.value and METHODS["occlusion"].title in one.value for one in page.caption)
-    widget(page, "selectbox", "Why this class").select("circle").run()
-    assert widget(page, "selectbox", "and not").value is None  # not against itself
+    widget(page, "selectbox", "Target class").select("circle").run()
+    assert widget(page, "selectbox", "Contrast class").value is None  # not against itself
     for name, method in METHODS.items():
         widget(page, "selectbox", "Method").select(name).run()
         assert page.query_params["method"] == name
         assert any(one.value.startswith(method.title) for one in page.caption)
-        assert len([one for one in page.selectbox if one.label == "and not"]) == method.needs_class
+        assert len([one for one in page.selectbox if one.label == "Contrast class"]) == method.needs_class
         assert not errors(page)
 
 
-def test_rollout_is_switched_off_with_the_reason_where_there_is_one_layer(open_page: Open, trained: Run) -> None:
+def test_rollout_is_not_offered_for_one_layer_and_the_help_says_why(open_page: Open, trained: Run) -> None:
     shutil.rmtree(trained.path)
     config = trained.config.changed(depth=1, epochs=1)
     flat = Run.create(config)
     train(config, flat, SILENT)
     page = open_page("attention", run=flat.id, method="rollout")
-    assert widget(page, "selectbox", "Method").value == "cls_map"
-    assert METHODS["rollout"].title not in widget(page, "selectbox", "Method").options
-    assert any("switched off" in one.value and "With one layer" in one.value for one in page.caption)
+    picker = widget(page, "selectbox", "Method")
+    assert picker.value == "cls_map" and METHODS["rollout"].title not in picker.options
+    assert "layer" in picker.help
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -97,14 +97,14 @@ def test_patches_that_are_off_are_dropped_by_the_model_and_move_the_probabilitie
     table = page.dataframe[0].value
     names = [name.removesuffix(" (true)") for name in table["class"]]
     expected = [probs[0, test_set.classes.index(name)] for name in names]
-    np.testing.assert_allclose(table["2 patches off"], expected, rtol=1e-5)
-    assert (table["2 patches off"] - table["all patches on"]).abs().max() > 1e-6
+    np.testing.assert_allclose(table["2 patches masked"], expected, rtol=1e-5)
+    assert (table["2 patches masked"] - table["all patches"]).abs().max() > 1e-6
     assert not errors(page)
 
 
 def test_all_patches_may_be_off(open_page: Open, trained: Run) -> None:
     page = open_page("attention", run=trained.id, off=",".join(f"p{patch}" for patch in range(16)))
-    assert "16 patches off" in page.dataframe[0].value
+    assert "16 patches masked" in page.dataframe[0].value
 
 
 def test_the_next_mistake_is_one_click_away_and_keeps_to_the_cell_it_came_from(open_page: Open, trained: Run) -> None:
@@ -117,7 +117,7 @@ def test_the_next_mistake_is_one_click_away_and_keeps_to_the_cell_it_came_from(o
     true, predicted = (said.labels[wrong[0]], said.predicted[wrong[0]])
     names = trained.config.classes
     page = open_page("attention", run=trained.id, epoch=1, true=names[true], predicted=names[predicted])
-    button(page, f"Next {names[true]} called {names[predicted]}").click().run()
+    button(page, f"Next {names[true]} → {names[predicted]}").click().run()
     image = int(page.query_params["image"])
     assert (said.labels[image], said.predicted[image]) == (true, predicted)
 
@@ -126,13 +126,13 @@ def test_trust_is_measured_for_one_image_and_for_many_once_it_is_asked_for(open_
     page = open_page("attention", run=trained.id, method="relevance")
     assert not page.get("plotly_chart")
     page = open_page("attention", run=trained.id, method="relevance", trust="true")
-    assert [part.value for part in page.subheader] == ["This image", "Many images", "Known answers"]
+    assert [part.value for part in page.subheader] == ["This image", "Many images", "Localization"]
     assert len(page.get("plotly_chart")) == 2
     model, images = trained.load_model(), load_split(trained.config)[1].images[:1]
     target = attend(model, images)[0].argmax(1)
-    going = area(deletion(model, images, target, maps("relevance", model, images, target)))
-    assert any(one.value.startswith(f"Deletion area {going.item():.3f}, random orders ") for one in page.caption)
-    assert any("only for the drawn shapes" in one.value for one in page.caption)
+    going = area(deletion(model, images, target, METHODS["relevance"].attribute(model, images, target)))
+    assert any(one.value.startswith(f"Deletion area {going.item():.3f}, random rankings ") for one in page.caption)
+    assert any("Only the synthetic shapes have object masks" in one.value for one in page.caption)
     assert not errors(page)
 
 
@@ -141,14 +141,14 @@ def test_set_against_another_class_curves_and_agreement_follow_the_same_score(op
     page = open_page("attention", run=trained.id, image=2, trust="true", **asked)
     model, images = trained.load_model(), load_split(trained.config)[1].images[2:3]
     target, against = torch.tensor([1]), torch.tensor([2])  # of star, cross, circle
-    shown = maps("occlusion", model, images, target, against=against)
+    shown = METHODS["occlusion"].attribute(model, images, target, contrast=against)
     coming = area(insertion(model, images, target, shown, against))
-    assert any(one.value.startswith(f"Insertion area {coming.item():.3f}, random orders ") for one in page.caption)
-    reference = maps("occlusion_drop", model, images, target, against=against)
-    agrees = f"Rank correlation with dropped occlusion: {rank_correlation(shown, reference).item():.2f} "
+    assert any(one.value.startswith(f"Insertion area {coming.item():.3f}, random rankings ") for one in page.caption)
+    reference = METHODS["leave_one_out"].attribute(model, images, target, contrast=against)
+    agrees = f"Rank correlation with leave-one-out: {rank_correlation(shown, reference).item():.2f} "
     assert any(one.value.startswith(agrees) for one in page.caption)
     assert charts(page)[0].layout.yaxis.title.text == "cross rather than circle: p / (p + p)"
-    assert charts(page)[1].layout.yaxis.title.text == "probability of the class said"
+    assert charts(page)[1].layout.yaxis.title.text == "probability of the predicted class"
 
 
 def test_curves_of_one_and_of_many_follow_the_map_of_the_layer_and_head_that_are_shown(
@@ -160,7 +160,7 @@ def test_curves_of_one_and_of_many_follow_the_map_of_the_layer_and_head_that_are
     for chart, chosen in zip(charts(page), ([4], many), strict=True):
         images = test_set.images[chosen]
         said = attend(model, images)[0].argmax(1)
-        shown = maps("cls_map", model, images, said, layer=0, head=1)
+        shown = METHODS["cls_map"].attribute(model, images, said, layer=0, head=1)
         going, coming = (measure(model, images, said, shown).mean(0).numpy() for measure in (deletion, insertion))
         _, _, gone_by_chance, gone, _, _, come_by_chance, come = (trace.y for trace in chart.data)
         np.testing.assert_allclose(gone, going, atol=1e-5)
@@ -177,50 +177,51 @@ def test_on_drawn_shapes_the_maps_are_held_against_the_objects(open_page: Open, 
     table = next(one.value for one in page.dataframe if "map" in one.value)
     test_set, last = load_split(tiny)[1], tiny.epochs
     images, masks, labels = test_set.images[:], test_set.masks, test_set.labels
-    trained, untrained = (known_answers(run.load_model(epoch), images, masks, labels) for epoch in (last, 0))
+    trained, untrained = (localize_methods(run.load_model(epoch), images, masks, labels) for epoch in (last, 0))
     assert table["map"].tolist() == [one.name for one in trained]
-    assert table["verdict on the mass"].tolist() == [one.words for one in trained]
+    assert table["verdict on the energy"].tolist() == [one.words for one in trained]
     for column, scores, score in (
-        (f"mass, epoch {last}", trained, "mass"), ("mass, untrained", untrained, "mass"),
+        (f"energy, epoch {last}", trained, "energy"), ("energy, untrained", untrained, "energy"),
         (f"pointing, epoch {last}", trained, "pointing"), ("pointing, untrained", untrained, "pointing"),
     ):  # fmt: skip
-        assert table[column].tolist() == [written(getattr(one, score)) for one in scores], column
-    assert table["mass, untrained"].tolist() != table[f"mass, epoch {last}"].tolist()
+        assert table[column].tolist() == [format_share(getattr(one, score)) for one in scores], column
+    assert table["energy, untrained"].tolist() != table[f"energy, epoch {last}"].tolist()
     over_epochs = charts(page)[2].data[0]
-    shown = {one.name: one for one in trained}["CLS map, layer 1, head 2"].mass
+    shown = {one.name: one for one in trained}[f"{METHODS['cls_map'].title}, layer 1, head 2"].energy
     assert over_epochs.y[-1] == pytest.approx(shown.value, rel=1e-5)
     assert over_epochs.error_y.array[-1] == pytest.approx(shown.high - shown.value, rel=1e-4)
 
 
 def test_a_share_is_written_with_its_interval() -> None:
-    assert written(Share(0.8049, 0.789, 0.82)) == "80.5 % (78.9 to 82.0)"
+    assert format_share(Share(0.8049, 0.789, 0.82)) == "80.5% (78.9 to 82.0)"
 
 
 def test_deletion_is_good_where_it_is_low_and_insertion_where_it_is_high() -> None:
-    by_chance = torch.rand(10, 8, 5, generator=torch.Generator().manual_seed(0))
-    found = Removal(torch.zeros(10, 5), torch.ones(10, 5), by_chance, torch.zeros(10))
-    assert [(one.curve, one.words) for one in found.verdicts()] == [
-        ("deletion", "better than random"), ("insertion", "better than random"),
-    ]  # fmt: skip
+    random = torch.rand(10, 8, 5, generator=torch.Generator().manual_seed(0))
+    result = Faithfulness(torch.zeros(10, 5), torch.ones(10, 5), random, torch.zeros(10))
+    assert [(verdict.curve, verdict.words) for verdict in result.verdicts] == [
+        ("deletion", "better than random"),
+        ("insertion", "better than random"),
+    ]
 
 
 def test_the_verdict_is_as_plain_as_the_curves_allow() -> None:
     better, worse = (Verdict(curve, 0.1, 0.5, 0.01, 0.001, 64) for curve in ("deletion", "insertion"))
     unsure = Verdict("insertion", 0.5, 0.5, 0.01, 0.8, 64)
     good = Verdict("insertion", 0.9, 0.5, 0.01, 0.001, 64)
-    assert sentence(better, good).startswith("Better than random both ways")
-    assert sentence(better, unsure) == "Half and half: deletion is better than random, insertion no better than random."
-    assert "worse than random" in sentence(better, worse)
-    assert sentence(Verdict("deletion", 0.5, 0.5, 0.01, 0.8, 64), unsure).startswith("Here no better than random")
+    assert summary(better, good).startswith("Better than random in both tests")
+    assert summary(better, unsure) == "Mixed result: deletion is better than random, insertion no better than random."
+    assert "worse than random" in summary(better, worse)
+    assert summary(Verdict("deletion", 0.5, 0.5, 0.01, 0.8, 64), unsure).startswith("No better than random")
     lonely = [Verdict(curve, 0.4, 0.5, 0.05, 0.06, 1) for curve in ("deletion", "insertion")]
-    assert sentence(*lonely) == "One image cannot tell this map from a random order. Ask more images."
+    assert summary(*lonely) == "One image is not enough to tell this map from a random ranking. Check more images."
     deletion_only = [Verdict("deletion", 0.1, 0.5, 0.05, 1e-6, 1), Verdict("insertion", 0.6, 0.5, 0.05, 0.04, 1)]
-    assert sentence(*deletion_only) == (
-        "Half and half: deletion is better than random, insertion too close to call. Ask more images."
+    assert summary(*deletion_only) == (
+        "Mixed result: deletion is better than random, insertion too close to call. Check more images."
     )
     sure = [Verdict("deletion", 0.1, 0.5, 0.05, 1e-6, 1), Verdict("insertion", 0.9, 0.5, 0.05, 1e-6, 1)]
-    assert sentence(*sure).endswith("this map names patches that on this image matter to the model.")
+    assert summary(*sure).endswith("this map shows patches that on this image matter to the model.")
     near = [Verdict("deletion", 0.4, 0.5, 0.05, 0.04, 1), Verdict("insertion", 0.6, 0.5, 0.05, 0.04, 1)]
-    assert sentence(*near) == "One image cannot tell this map from a random order. Ask more images."
+    assert summary(*near) == "One image is not enough to tell this map from a random ranking. Check more images."
     harmful = [Verdict("deletion", 0.6, 0.5, 0.01, 1e-9, 64), Verdict("insertion", 0.4, 0.5, 0.01, 1e-9, 64)]
-    assert sentence(*harmful).startswith("Worse than random both ways")
+    assert summary(*harmful).startswith("Worse than random in both tests")

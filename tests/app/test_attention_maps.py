@@ -6,7 +6,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from minivit.attention import attend, rollout, value_weighted
-from minivit.attention.methods import METHODS, maps
+from minivit.attention.methods import METHODS
 from minivit.data import load_split
 from minivit.runs import Run
 from tests.app.conftest import Open, sent, unpacked
@@ -38,7 +38,7 @@ def test_each_method_s_values_are_those_of_the_image_the_epoch_and_the_classes(
     elif method == "value_weighted":
         expected = torch.cat(value_weighted(model, image))
     else:
-        expected = maps(method, model, image, torch.tensor([CROSS]), against=torch.tensor([CIRCLE]))[0]
+        expected = METHODS[method].attribute(model, image, torch.tensor([CROSS]), contrast=torch.tensor([CIRCLE]))[0]
     np.testing.assert_allclose(shown(page), expected, atol=float(expected.abs().max()) / 500)
     assert np.array_equal(unpacked(sent(page)["image"]), image[0].permute(1, 2, 0))
     alone = open_page("attention", run=trained.id, method=method, **{**ASKED, "against": ""})
@@ -82,11 +82,13 @@ def test_the_absolute_scale_is_the_same_at_every_epoch_and_made_for_the_newest(
     test_set = load_split(trained.config)[1].images[:]
     model = trained.load_model()
     said = attend(model, test_set)[0].argmax(1)
-    assert tops[0] == pytest.approx(float(maps(method, model, test_set, said).abs().quantile(0.99)), rel=1e-4)
+    assert tops[0] == pytest.approx(
+        float(METHODS[method].attribute(model, test_set, said).abs().quantile(0.99)), rel=1e-4
+    )
 
 
 def test_signed_methods_are_read_round_0_and_named_by_what_is_asked(open_page: Open, trained: Run) -> None:
     for method in METHODS:
         reading = sent(open_page("attention", run=trained.id, method=method, **ASKED))["reading"]
         assert reading["signed"] == METHODS[method].signed
-        assert reading["title"].endswith("why cross and not circle") == METHODS[method].needs_class
+        assert reading["title"].endswith("cross, not circle") == METHODS[method].needs_class

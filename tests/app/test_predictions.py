@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from minivit.attention.faithfulness import mistakes_scale, ring_mass
-from minivit.attention.methods import maps
+from minivit.attention.methods import METHODS
+from minivit.attention.mistakes import mistakes_scale, ring_mass
 from minivit.data import load_split
 from minivit.inference import predict_run
 from minivit.runs import Run
@@ -61,7 +61,7 @@ def test_a_cell_of_mistakes_is_set_against_the_right_answers_of_its_class(
     page = open_page("predictions", run=trained.id, epoch=1, true=classes[true], predicted=classes[predicted])
     ((heatmap,),) = (chart.data for chart in charts(page))
     images, model = load_split(trained.config)[1].images, trained.load_model(1)
-    shown = maps("cls_map", model, images, torch.from_numpy(found.labels))
+    shown = METHODS["cls_map"].attribute(model, images)
     labels, called = torch.from_numpy(said.labels), torch.from_numpy(said.predicted)
     expected = shown[(labels == true) & (called == predicted)].mean(0) - shown[
         (labels == true) & (called == true)
@@ -69,7 +69,7 @@ def test_a_cell_of_mistakes_is_set_against_the_right_answers_of_its_class(
     np.testing.assert_allclose(heatmap.z, expected.view(4, 4), atol=1e-6)
     assert heatmap.zmax == -heatmap.zmin == pytest.approx(mistakes_scale(shown, labels, called, 5), rel=1e-5)
     table = next(one.value for one in page.dataframe if "outer ring" in one.value)
-    assert table["images"][0] == f"called {classes[predicted]} ({said.confusion[true, predicted]})"
+    assert table["images"][0] == f"predicted {classes[predicted]} ({said.confusion[true, predicted]})"
     assert table["outer ring"].iloc[-1] == 12 / 16 and table["middle"].iloc[-1] == 4 / 16
     for place, chosen in enumerate((called == predicted, called == true)):
         of_those = ring_mass(shown[(labels == true) & chosen])

@@ -22,7 +22,7 @@ def test_every_file_has_its_button_and_nothing_is_drawn_before_it_is_asked_for(
         )
     page = open_page("attention", run=trained.id)
     assert downloads(page) == [
-        "Attention as JSON (the article's form)",
+        "Attention as JSON (the article's format)",
         "Arrays (.npz)",
         "Map as PNG",
         "Map as SVG",
@@ -43,4 +43,4 @@ def test_bertviz_takes_the_chosen_layers(open_page: Open, trained: Run) -> None:
     assert '"include_layers": [1]' in view.proto.srcdoc
     widget(page, "multiselect", "Layers in BertViz").set_value([]).run()
     assert not page.get("iframe")
-    assert page.info[0].value == "Choose at least one layer to see BertViz."
+    assert page.info[0].value == "Select at least one layer to see BertViz."

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
-from minivit.attention.over_training import MEASURES, History
+from minivit.attention.over_training import METRICS, AttentionOverTraining
 from minivit.config import TrainConfig
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.scrub import Column, Difference, Shown, scrub
@@ -23,19 +23,21 @@ HIGH = 4.0  # of the scale, in multiples of uniform
 SAID = np.array([[0, 1], [1, 1], [1, 0]])  # of each image at each checkpoint, by class
 
 
-def history(grid: int, seed: int) -> History:
+def history(grid: int, seed: int) -> AttentionOverTraining:
     """Of 2 images and 2 maps each, at three checkpoints."""
     rng = np.random.default_rng(seed)
     maps = rng.random((3, 2, 2, grid**2)).astype(np.float32) * 2 * HIGH / (grid**2 + 1)
-    figures = {name: np.zeros((3, 2), np.float32) for name in MEASURES}
-    return History(MOMENTS, maps, np.eye(2, dtype=np.float32)[SAID], maps.mean(1) / 2, figures, [])
+    figures = {name: np.zeros((3, 2), np.float32) for name in METRICS}
+    return AttentionOverTraining(MOMENTS, maps, np.eye(2, dtype=np.float32)[SAID], maps.mean(1) / 2, figures, [])
 
 
 @pytest.fixture
 def draw(page: Page, mount: Mount, tiny: TrainConfig, tmp_path: Path) -> Draw:
     """Draws histories of runs as the Compare page does."""
 
-    def draw(histories: Sequence[History], columns: Sequence[Column], difference: Difference | None) -> None:
+    def draw(
+        histories: Sequence[AttentionOverTraining], columns: Sequence[Column], difference: Difference | None
+    ) -> None:
         run = Run.create(tiny, tmp_path)
         images = np.zeros((2, 3, 32, 32), np.uint8)
         with mount("scrub", "board"):
@@ -90,7 +92,7 @@ def test_what_a_map_has_beyond_the_average_is_signed(page: Page, draw: Draw) -> 
     draw([one], [Column("now")], None)
     page.get_by_label("Show").select_option("minus the average map")
     to_frame(page, 1)
-    expect_colors(shown(page, 1, 0), one.maps[1, 1, 0] - one.average[1, 0], -HIGH / 17, "RdBu", HIGH / 17)
+    expect_colors(shown(page, 1, 0), one.maps[1, 1, 0] - one.mean_map[1, 0], -HIGH / 17, "RdBu", HIGH / 17)
     expect(page.get_by_text("Map − average map of 2 test images. Blue is less, red is more.")).to_be_visible()
 
 

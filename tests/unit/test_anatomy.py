@@ -6,20 +6,21 @@ import pytest
 import torch
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
 
-from minivit.attention import heads
+from minivit.attention import METHODS, batches, decomposition, heads, weights
+from minivit.attention.maps import uniform_rollout
 from minivit.config import ViTConfig
 
 
 @pytest.fixture(autouse=True)
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Room for the attention of 4 images of a `random_model`, so that more come in batches of 4."""
-    monkeypatch.setattr(heads, "MAX_VALUES", 4.5 * 3 * 4 * 17**2)
+    monkeypatch.setattr(batches, "MAX_VALUES", 4.5 * 3 * 4 * 17**2)
 
 
 @pytest.mark.parametrize(("num_filters", "channels", "patch"), [(64, 3, 2), (8, 3, 4), (40, 1, 4)])
 def test_filter_components_are_the_eigenvectors_of_the_filters_covariance(num_filters, channels, patch):
     weight = torch.randn(num_filters, channels, patch, patch, generator=torch.Generator().manual_seed(0)) + 1
-    components, shares = heads.filter_components(weight)
+    components, shares = weights.filter_components(weight)
     eigenvalues, vectors = np.linalg.eigh(np.cov(weight.flatten(1).double().numpy(), rowvar=False))
     num = min(28, num_filters - 1, channels * patch * patch)
     assert components.shape == (num, channels, patch, patch) and shares.shape == (num,)
@@ -34,7 +35,7 @@ def test_filters_that_mix_two_patterns_have_two_components():
     red, edge = torch.zeros(2, 3, 4, 4)
     red[0], edge[:, :, :2], edge[:, :, 2:] = 1, 1, -1
     mixed = torch.randn(30, 2, generator=torch.Generator().manual_seed(1)) @ torch.stack([red, edge]).flatten(1)
-    components, shares = heads.filter_components(mixed.unflatten(1, (3, 4, 4)))
+    components, shares = weights.filter_components(mixed.unflatten(1, (3, 4, 4)))
     assert shares[:2].sum().item() == pytest.approx(1) and shares[1] > 0.1
     plane = torch.linalg.qr(torch.stack([red, edge]).flatten(1).T).Q
     for component in components[:2].flatten(1):
@@ -42,14 +43,14 @@ def test_filters_that_mix_two_patterns_have_two_components():
 
 
 def test_filters_that_are_all_alike_explain_nothing():
-    _, shares = heads.filter_components(torch.ones(8, 1, 2, 2))
+    _, shares = weights.filter_components(torch.ones(8, 1, 2, 2))
     assert shares.tolist() == [0] * 4
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_survey_is_the_mean_over_images_of_each_layer_and_head(kind):
     model, images = random_model(**kind), random_images(11)
-    found = heads.survey(model, images)
+    found = heads.head_statistics(model, images)
     seen = [yardstick.vit_forward(weights_of(model), image.numpy(), **settings_of(model)) for image in images]
     for layer in range(3):
         attn = [one.attn[layer] for one in seen]
@@ -58,38 +59,26 @@ def test_a_survey_is_the_mean_over_images_of_each_layer_and_head(kind):
         np.testing.assert_allclose(found.cls_maps[layer], np.mean(attn, 0)[:, 0, 1:], atol=1e-5)
 
 
-def test_overlays_are_the_rollout_of_each_image_and_the_mean_cls_map_where_there_is_one_layer():
-    images = random_images(3)
-    for depth in (3, 1):
-        model = random_model(depth=depth)
-        probs, maps = heads.overlay_maps(model, images)
-        for image, said, found in zip(images, probs, maps, strict=True):
-            seen = yardstick.vit_forward(weights_of(model), image.numpy(), **settings_of(model))
-            expected = yardstick.rollout(seen.attn) if depth > 1 else seen.attn[0].mean(0)[0, 1:]
-            np.testing.assert_allclose(found, expected, atol=1e-5)
-            np.testing.assert_allclose(said, yardstick.softmax(seen.logits), atol=1e-5)
-
-
-@pytest.mark.parametrize("depth", [1, 2, 5])
-def test_uniform_attention_gives_the_overlay_that_is_marked_on_the_scale(depth):
+@pytest.mark.parametrize("depth", [2, 5])
+def test_uniform_attention_gives_the_rollout_that_is_marked_on_the_scale(depth):
     model = random_model(depth=depth)
     with torch.no_grad():
         for block in model.blocks:
             block.attn.qkv.weight.zero_()
             block.attn.qkv.bias.zero_()
-    _, maps = heads.overlay_maps(model, random_images(2))
-    np.testing.assert_allclose(maps, heads.uniform_overlay(model.config), atol=1e-6)
+    maps = METHODS["rollout"].attribute(model, random_images(2))
+    np.testing.assert_allclose(maps, uniform_rollout(depth, model.config.num_patches + 1), atol=1e-6)
 
 
 def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
     model, images = random_model(norm="post", pos_embed="sine", act="relu"), random_images(11)
-    found, weights = heads.cls_terms(model, images), weights_of(model)
-    qkv, bias = weights["blocks.0.attn.qkv.weight"], weights["blocks.0.attn.qkv.bias"]
+    found, parameters = decomposition.cls_terms(model, images), weights_of(model)
+    qkv, bias = parameters["blocks.0.attn.qkv.weight"], parameters["blocks.0.attn.qkv.bias"]
     rows = []  # of each image the scores of CLS in four terms, (4, H, N)
     for image, maps in zip(images, found.maps, strict=True):
-        content = np.vstack([weights["cls_token"][0], yardstick.embed(weights, image.numpy())])
+        content = np.vstack([parameters["cls_token"][0], yardstick.embed(parameters, image.numpy())])
         terms = yardstick.position_content(
-            content, weights["pos_embed"][0], qkv[:16], bias[:16], qkv[16:32], bias[16:32], 4
+            content, parameters["pos_embed"][0], qkv[:16], bias[:16], qkv[16:32], bias[16:32], 4
         )
         rows.append(np.array(terms)[:, :, 0])
         centred = rows[-1] - rows[-1].mean(-1, keepdims=True)
@@ -99,13 +88,15 @@ def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
         whole = centred.sum(0)
         np.testing.assert_allclose(found.shares[head], centred @ whole / (whole @ whole), atol=1e-4)
         assert found.deviation[head] == pytest.approx(whole.std(), abs=1e-5)
-        assert found.place_share[head] == pytest.approx((centred[1] + centred[3]) @ whole / (whole @ whole), abs=1e-4)
+        assert found.position_share[head] == pytest.approx(
+            (centred[1] + centred[3]) @ whole / (whole @ whole), abs=1e-4
+        )
         attn = [yardstick.softmax(row[:, head].sum(0))[1:] for row in rows]
         assert found.peak[head] == pytest.approx(np.mean([one.max() / one.mean() for one in attn]), rel=1e-4)
 
 
 def test_a_look_takes_all_images_of_a_small_model_and_few_of_a_large_one():
     large = ViTConfig(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12, mlp_ratio=4)
-    assert heads.affordable(ViTConfig(), 64) == 64
-    assert heads.affordable(large, 64) == 8
-    assert 8 < heads.affordable(large.model_copy(update={"embed_dim": 192}), 256) < 256
+    assert batches.affordable(ViTConfig(), 64) == 64
+    assert batches.affordable(large, 64) == 8
+    assert 8 < batches.affordable(large.model_copy(update={"embed_dim": 192}), 256) < 256

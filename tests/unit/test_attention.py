@@ -88,7 +88,7 @@ def test_relevance_clamps_before_the_mean_over_heads():
 
 def test_relevance_of_one_class_rather_than_another_is_that_of_the_difference_of_their_logits():
     model, images = random_model(), random_images(2)
-    found = attention.relevance(model, images, torch.tensor([0, 1]), against=torch.tensor([2, 2]))
+    found = attention.relevance(model, images, torch.tensor([0, 1]), contrast=torch.tensor([2, 2]))
     with torch.no_grad():
         model.head.weight[:2] -= model.head.weight[2]
         model.head.bias[:2] -= model.head.bias[2]

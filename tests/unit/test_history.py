@@ -1,11 +1,11 @@
-"""History of a run's attention: the same numbers as from the whole attention, in order, and figures one can check."""
+"""Attention over training: the numbers of the complete attention, in order, and metrics that can be checked by hand."""
 
 import numpy as np
 import pytest
 import torch
 
 from minivit.attention import attend, cls_map, divergence, entropy, image_dependence, image_share
-from minivit.attention.over_training import MEASURES, Look, all_heads, gather, look, measure
+from minivit.attention.over_training import METRICS, Snapshot, all_heads, map_metrics, stack, take_snapshot
 from minivit.config import TrainConfig
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint
@@ -27,7 +27,7 @@ def images() -> torch.Tensor:
 
 def test_a_look_holds_the_cls_maps_of_the_whole_attention(model: MiniViT, images: torch.Tensor) -> None:
     probs, attn = attend(model, images)
-    seen = look(model, images)
+    seen = take_snapshot(model, images)
     assert HEADS == [0, 1, "mean", "max"]
     assert seen.maps.shape == (19, 2, 4, 16)
     for layer in range(2):
@@ -38,8 +38,8 @@ def test_a_look_holds_the_cls_maps_of_the_whole_attention(model: MiniViT, images
 
 
 def test_figures_are_those_of_each_layer_and_head(model: MiniViT, images: torch.Tensor) -> None:
-    now, before = look(model, images), look(model, images.flip(0))
-    measured = measure(now, before)
+    now, before = take_snapshot(model, images), take_snapshot(model, images.flip(0))
+    measured = map_metrics(now, before)
     maps, untrained = torch.from_numpy(now.maps[:, 1, 3]), torch.from_numpy(before.maps[:, 1, 3])
     expected = (
         float(entropy(maps).mean()),
@@ -47,37 +47,37 @@ def test_figures_are_those_of_each_layer_and_head(model: MiniViT, images: torch.
         image_dependence(maps),
         image_share(maps),
     )
-    assert [float(measured.figures[name][1, 3]) for name in MEASURES] == pytest.approx(expected, rel=1e-6)
-    np.testing.assert_allclose(measured.average, now.maps.mean(0), rtol=1e-5)
+    assert [float(measured.values[name][1, 3]) for name in METRICS] == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(measured.mean_map, now.maps.mean(0), rtol=1e-5)
 
 
 def test_uniform_maps_are_even_and_the_same_for_every_image() -> None:
-    uniform = Look(np.full((5, 2), 0.5, np.float32), np.full((5, 1, 3, 16), 1 / 17, np.float32))
+    uniform = Snapshot(np.full((5, 2), 0.5, np.float32), np.full((5, 1, 3, 16), 1 / 17, np.float32))
     spread = np.zeros((5, 1, 3, 16), np.float32)
     spread[np.arange(5), ..., np.arange(5)] = 1  # each image looks at a patch of its own
-    figures = measure(Look(uniform.probs, spread), uniform).figures
-    at_first = measure(uniform, uniform).figures
+    figures = map_metrics(Snapshot(uniform.probs, spread), uniform).values
+    at_first = map_metrics(uniform, uniform).values
     assert at_first["entropy"] == pytest.approx(1)
     assert at_first["divergence"] == pytest.approx(0, abs=1e-6)
-    assert at_first["image share"] == pytest.approx(0, abs=1e-6)
+    assert at_first["image-specific share"] == pytest.approx(0, abs=1e-6)
     assert figures["entropy"] == pytest.approx(0)
-    assert figures["image dependence"] == pytest.approx(1 + 1 / 15)  # two such maps correlate by -1 / 15
-    assert figures["image share"] == pytest.approx(0.8)  # a fifth of the average map lies on each patch
+    assert figures["between-image variation"] == pytest.approx(1 + 1 / 15)  # two such maps correlate by -1 / 15
+    assert figures["image-specific share"] == pytest.approx(0.8)  # a fifth of the average map lies on each patch
 
 
 def test_moments_are_gathered_in_order_for_one_layer_and_the_heads_asked_for(
     model: MiniViT, images: torch.Tensor
 ) -> None:
-    looks = [look(model, images), look(model, images.flip(3))]
+    looks = [take_snapshot(model, images), take_snapshot(model, images.flip(3))]
     checkpoints = [Checkpoint(0), Checkpoint(0, 2)]
-    seen = {checkpoint: (one, measure(one, looks[0])) for checkpoint, one in zip(checkpoints, looks, strict=True)}
-    history = gather(seen, 1, ["max", 0], [Checkpoint(3)])
+    seen = {checkpoint: (one, map_metrics(one, looks[0])) for checkpoint, one in zip(checkpoints, looks, strict=True)}
+    history = stack(seen, 1, ["max", 0], [Checkpoint(3)])
     assert history.checkpoints == checkpoints
     assert history.maps.shape == (2, 19, 2, 16)
     np.testing.assert_array_equal(history.maps[1, :, 0], looks[1].maps[:, 1, 3])
     np.testing.assert_array_equal(history.maps[1, :, 1], looks[1].maps[:, 1, 0])
-    np.testing.assert_array_equal(history.average[1, 1], seen[checkpoints[1]][1].average[1, 0])
-    assert history.figures["divergence"][0] == pytest.approx(0, abs=1e-6)
-    assert (history.figures["divergence"][1] > 0).all()
+    np.testing.assert_array_equal(history.mean_map[1, 1], seen[checkpoints[1]][1].mean_map[1, 0])
+    assert history.metrics["divergence"][0] == pytest.approx(0, abs=1e-6)
+    assert (history.metrics["divergence"][1] > 0).all()
     assert history.probs.shape == (2, 19, 2)
-    assert history.left_out == [Checkpoint(3)]
+    assert history.unreadable == [Checkpoint(3)]

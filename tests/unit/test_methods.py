@@ -3,17 +3,17 @@ import torch
 from small_models import random_images, random_model
 
 from minivit import attention
-from minivit.attention import faithfulness
-from minivit.attention.methods import METHODS, maps, unavailable
+from minivit.attention.methods import METHODS, available_methods, find_method
+from minivit.attention.occlusion import leave_one_out, occlusion
 from minivit.config import ViTConfig
 from minivit.errors import ConfigError
 from minivit.model import MiniViT
 
 
 def test_methods_stand_in_the_agreed_order_and_each_says_what_it_is():
-    assert list(METHODS) == ["cls_map", "rollout", "relevance", "value_weighted", "occlusion", "occlusion_drop"]
+    assert list(METHODS) == ["cls_map", "rollout", "relevance", "value_weighted", "occlusion", "leave_one_out"]
     for method in METHODS.values():
-        assert method.title and method.formula and method.limits and "arXiv" in method.source
+        assert method.title and method.formula and method.limitations and method.unit and "arXiv" in method.source
         assert not (method.needs_class and method.needs_layer)
 
 
@@ -25,11 +25,11 @@ def test_each_method_gives_what_its_own_function_gives():
         "rollout": attention.rollout(attn),
         "relevance": attention.relevance(model, images, classes),
         "value_weighted": attention.cls_map(attention.value_weighted(model, images)[1], 2),
-        "occlusion": faithfulness.occlusion(model, images, classes, "mean"),
-        "occlusion_drop": faithfulness.occlusion(model, images, classes, "drop"),
+        "occlusion": occlusion(model, images, classes),
+        "leave_one_out": leave_one_out(model, images, classes),
     }
     for name in METHODS:
-        found = maps(name, model, images, classes, layer=1, head=2)
+        found = METHODS[name].attribute(model, images, classes, layer=1, head=2)
         assert found.shape == (2, 16) and not found.requires_grad
         torch.testing.assert_close(found, expected[name].detach())
 
@@ -37,16 +37,16 @@ def test_each_method_gives_what_its_own_function_gives():
 def test_a_method_is_signed_where_its_maps_go_below_zero():
     model, images, classes = random_model(), random_images(8), torch.arange(8) % 4
     for name, method in METHODS.items():
-        assert (maps(name, model, images, classes).min() < 0) == method.signed, name
+        assert (METHODS[name].attribute(model, images, classes).min() < 0) == method.signed, name
 
 
 def test_only_methods_that_need_a_class_change_with_it():
     model, images = random_model(), random_images(2)
     classes = torch.tensor([0, 1]), torch.tensor([2, 3])
     for name, method in METHODS.items():
-        first, second = (maps(name, model, images, asked) for asked in classes)
+        first, second = (METHODS[name].attribute(model, images, asked) for asked in classes)
         assert torch.equal(first, second) != method.needs_class, name
-        apart = maps(name, model, images, classes[0], against=classes[1])
+        apart = METHODS[name].attribute(model, images, classes[0], contrast=classes[1])
         assert torch.equal(first, apart) != method.needs_class, name
 
 
@@ -54,24 +54,25 @@ def test_pixels_may_be_whole_numbers():
     model, classes = random_model(), torch.tensor([0, 1])
     images = (random_images(2) * 255).to(torch.uint8)
     for name in METHODS:
-        found = maps(name, model, images, classes)
-        torch.testing.assert_close(found, maps(name, model, images.float() / 255, classes))
+        found = METHODS[name].attribute(model, images, classes)
+        torch.testing.assert_close(found, METHODS[name].attribute(model, images.float() / 255, classes))
 
 
-def test_rollout_is_switched_off_for_one_layer_with_the_reason():
+def test_rollout_is_unavailable_for_one_layer_with_the_reason():
     one, two = ViTConfig(), ViTConfig(depth=2)
-    assert "one layer" in str(unavailable("rollout", one))
-    assert [name for name in METHODS if unavailable(name, one)] == ["rollout"]
-    assert not [name for name in METHODS if unavailable(name, two)]
-    with pytest.raises(ConfigError, match="one layer"):
-        maps("rollout", MiniViT(one).eval(), torch.rand(1, 3, 32, 32), torch.tensor([0]))
+    assert METHODS["rollout"].unavailable(one)
+    assert set(METHODS) - set(available_methods(one)) == {"rollout"}
+    assert available_methods(two) == METHODS
+    with pytest.raises(ConfigError, match="layer"):
+        METHODS["rollout"].attribute(MiniViT(one).eval(), torch.rand(1, 3, 32, 32), torch.tensor([0]))
 
 
-def test_a_method_or_layer_that_is_not_there_is_refused():
+def test_an_unknown_method_layer_or_head_is_refused_and_an_earlier_name_is_known():
     model, images, classes = random_model(), random_images(1), torch.tensor([0])
     with pytest.raises(ConfigError, match="'saliency'"):
-        maps("saliency", model, images, classes)
+        find_method("saliency")
+    assert find_method("occlusion_drop") is METHODS["leave_one_out"]
     with pytest.raises(ConfigError, match="no layer 4; the model has 3"):
-        maps("cls_map", model, images, classes, layer=3)
+        METHODS["cls_map"].attribute(model, images, classes, layer=3)
     with pytest.raises(ConfigError, match="no head"):
-        maps("value_weighted", model, images, classes, head=4)
+        METHODS["cls_map"].attribute(model, images, classes, head=9)

@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minivit.attention.localization import KnownAnswer, Share, faithfulness, known_answers, report
+from minivit.attention.localization import Localization, Share, localize_methods
 from minivit.attention.methods import METHODS
+from minivit.cli.trust import faithfulness_of_methods, trust_report
 from minivit.config import TrainConfig, ViTConfig
 from minivit.data import load_split
 from minivit.engine import SILENT, train
@@ -53,62 +54,74 @@ def test_set() -> Known:
     return one_patch_tells(60, seed=2)
 
 
-def by_name(scored: list) -> dict[str, KnownAnswer]:
+OCCLUSIONS = METHODS["occlusion"].title, METHODS["leave_one_out"].title
+
+
+def by_name(scored: list) -> dict[str, Localization]:
     return {one.name: one for one in scored}
 
 
 def test_a_trained_model_is_found_to_look_at_what_tells_the_class_and_an_untrained_one_is_not(
     trained, untrained, test_set
 ):
-    now, before = by_name(known_answers(trained, *test_set)), by_name(known_answers(untrained, *test_set))
-    for name in ("Attention rollout", "Occlusion, filled", "Occlusion, dropped"):
+    now, before = by_name(localize_methods(trained, *test_set)), by_name(localize_methods(untrained, *test_set))
+    for name in ("Attention rollout", *OCCLUSIONS):
         assert now[name].pointing.value > 0.9 and now[name].words == "on the object", name
-    assert now["Class relevance"].mass.value > before["Class relevance"].mass.value + 0.1
-    assert abs(before["Attention rollout"].mass.value - 1 / 16) < 0.01
+    assert now["Class relevance"].energy.value > before["Class relevance"].energy.value + 0.1
+    assert abs(before["Attention rollout"].energy.value - 1 / 16) < 0.01
 
 
 def test_every_layer_and_head_has_its_row(trained, test_set):
-    names = list(by_name(known_answers(trained, *test_set)))
+    names = list(by_name(localize_methods(trained, *test_set)))
     heads = [f"layer {layer}, head {head}" for layer in (1, 2) for head in ("mean", 1, 2)]
     assert names == [
-        "Brightness of the image, no model",
-        *(f"CLS map, {head}" for head in heads), "Attention rollout", "Class relevance",
-        *(f"Value-weighted attention, {head}" for head in heads), "Occlusion, filled", "Occlusion, dropped",
+        "Brightness of the image (no model)",
+        *(f"{METHODS['cls_map'].title}, {head}" for head in heads), "Attention rollout", "Class relevance",
+        *(f"Value-weighted attention, {head}" for head in heads), *OCCLUSIONS,
     ]  # fmt: skip
 
 
 def test_images_without_masks_have_no_known_answers(trained, test_set):
     images, _, labels = test_set
     with pytest.raises(DataError, match="'shapes'"):
-        known_answers(trained, images, None, labels)
+        localize_methods(trained, images, None, labels)
 
 
 def test_the_words_say_on_which_side_of_a_uniform_map_the_interval_lies():
     share = Share(0.5, 0.4, 0.6)
-    words = [KnownAnswer("x", share, share, Share(middle, middle - 0.1, middle + 0.1)).words for middle in (0.2, 0, -1)]
+    words = [
+        Localization("x", share, share, Share(middle, middle - 0.1, middle + 0.1)).words for middle in (0.2, 0, -1)
+    ]
     assert words == ["on the object", "no more on the object than a uniform map", "off the object"]
 
 
-def test_occlusion_beats_random_orders_both_ways_and_brightness_not_both_and_by_less(trained, test_set):
-    found = {one.name: one for one in faithfulness(trained, test_set[0])}
-    assert set(found) == {method.title for method in METHODS.values()} | {"Brightness of the image, no model"}
-    dropped = found["Occlusion, dropped"]
-    assert dropped.deletion.words == dropped.insertion.words == "better than random"
-    assert dropped.rank_correlation == pytest.approx(1)
-    assert dropped.deletion.area < dropped.deletion.random_mean < dropped.insertion.area
-    brightness = found["Brightness of the image, no model"]
-    assert {brightness.deletion.words, brightness.insertion.words} != {"better than random"}
-    assert brightness.deletion.area > dropped.deletion.area and brightness.insertion.area < dropped.insertion.area
+def test_leave_one_out_beats_random_rankings_in_both_tests_and_brightness_not_in_both(trained, test_set):
+    results = faithfulness_of_methods(trained, test_set[0])
+    assert set(results) == {method.title for method in METHODS.values()} | {"Brightness of the image (no model)"}
+    dropped, by_brightness = results[OCCLUSIONS[1]], results["Brightness of the image (no model)"]
+    deletion, insertion = dropped.verdicts
+    assert deletion.words == insertion.words == "better than random"
+    assert dropped.mean_correlation == pytest.approx(1)
+    assert deletion.area < deletion.random_mean < insertion.area
+    assert {verdict.words for verdict in by_brightness.verdicts} != {"better than random"}
+    assert by_brightness.verdicts[0].area > deletion.area and by_brightness.verdicts[1].area < insertion.area
 
 
 def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny: TrainConfig):
     run = Run.create(tiny.changed(epochs=1))
     train(run.config, run, SILENT)
-    text = report(run, num_images=20)
+    text = trust_report(run, num_images=20)
     assert "20 test images" in text and "epoch 1" in text
-    assert len(re.findall(r"^\| CLS map, layer 2, head 1 \|( 0\.\d+ \(0\.\d+–0\.\d+\) \|){4}", text, re.M)) == 1
+    assert (
+        len(
+            re.findall(
+                rf"^\| {METHODS['cls_map'].title}, layer 2, head 1 \|( 0\.\d+ \(0\.\d+–0\.\d+\) \|){{4}}", text, re.M
+            )
+        )
+        == 1
+    )
     assert len(re.findall(r"^\| Class relevance \| 0\.\d+ \| .*random \(p = ", text, re.M)) == 1
     whole = len(load_split(run.config)[1])
-    assert whole < 30 and f"{whole} test images" in report(run, epoch=0, num_images=10_000)
+    assert whole < 30 and f"{whole} test images" in trust_report(run, epoch=0, num_images=10_000)
     with pytest.raises(ConfigError, match="at least 2"):
-        report(run, num_images=1)
+        trust_report(run, num_images=1)

@@ -6,7 +6,8 @@ import torch
 from captum.attr import Occlusion
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
 
-from minivit.attention import faithfulness
+from minivit.attention import faithfulness, localization, mistakes
+from minivit.attention.occlusion import chunks, leave_one_out, occlusion
 from minivit.errors import DataError
 from minivit.model import MiniViT
 
@@ -28,7 +29,7 @@ def score_of_kept(model: MiniViT, image: torch.Tensor, label: int):
 @pytest.mark.parametrize("kind", KINDS)
 def test_filled_occlusion_agrees_with_captum_and_the_yardstick(kind):
     model, images, classes = random_model(**kind), random_images(3), torch.tensor([3, 0, 2])
-    ours = faithfulness.occlusion(model, images, classes)
+    ours = occlusion(model, images, classes)
     mean = images.mean((2, 3), keepdim=True)
     theirs = Occlusion(model).attribute(
         images, target=classes, sliding_window_shapes=(3, 8, 8), strides=(3, 8, 8), baselines=mean.expand_as(images)
@@ -46,7 +47,7 @@ def test_filled_occlusion_agrees_with_captum_and_the_yardstick(kind):
 
 def test_dropped_occlusion_is_the_logit_less_that_without_the_token():
     model, images = random_model(), random_images(2)
-    ours, weights = faithfulness.occlusion(model, images, torch.tensor([1, 2]), how="drop"), weights_of(model)
+    ours, weights = leave_one_out(model, images, torch.tensor([1, 2])), weights_of(model)
     for patch in (0, 6, 15):
         kept = [place for place in range(16) if place != patch]
         whole, less = (
@@ -56,11 +57,11 @@ def test_dropped_occlusion_is_the_logit_less_that_without_the_token():
         assert ours[1, patch].item() == pytest.approx(whole - less, abs=1e-5)
 
 
-@pytest.mark.parametrize("how", ["mean", "drop"])
-def test_occlusion_of_one_class_rather_than_another_is_the_difference_of_both(how):
+@pytest.mark.parametrize("attribute", [occlusion, leave_one_out])
+def test_occlusion_of_one_class_rather_than_another_is_the_difference_of_both(attribute):
     model, images, first, second = random_model(), random_images(2), torch.tensor([0, 1]), torch.tensor([2, 3])
-    found = faithfulness.occlusion(model, images, first, how, against=second)
-    apart = faithfulness.occlusion(model, images, first, how) - faithfulness.occlusion(model, images, second, how)
+    found = attribute(model, images, first, contrast=second)
+    apart = attribute(model, images, first) - attribute(model, images, second)
     torch.testing.assert_close(found, apart, atol=1e-5, rtol=1e-5)
 
 
@@ -106,40 +107,37 @@ def test_the_area_is_rises():
     assert faithfulness.area(curve)[0].item() == pytest.approx(yardstick.rise_area(curve[0]))
 
 
-def test_random_areas_are_those_of_maps_in_a_random_order():
+def test_the_random_baseline_holds_the_deletion_curves_of_each_ranking():
     model, images, classes = random_model(), random_images(2), torch.tensor([1, 3])
-    areas = faithfulness.random_areas(model, images, classes, 3, torch.Generator().manual_seed(7))
-    assert areas.shape == (2, 3) and len(set(areas.flatten().tolist())) == 6
-    orders = torch.rand(6, 16, generator=torch.Generator().manual_seed(7)).argsort(1).view(2, 3, 16)
-    for number in range(3):
-        maps = -orders[:, number].argsort(1).float()  # the first of the order is the highest
-        expected = faithfulness.area(faithfulness.deletion(model, images, classes, maps))
-        torch.testing.assert_close(areas[:, number], expected, atol=1e-6, rtol=1e-5)
-    again = faithfulness.random_areas(model, images, classes, 3, torch.Generator().manual_seed(7))
-    assert torch.equal(areas, again)
+    rankings = torch.rand(2, 3, 16, generator=torch.Generator().manual_seed(7))
+    curves = faithfulness.random_baseline(model, images, classes, rankings)
+    assert curves.shape == (2, 3, 17)
+    for index in range(3):
+        expected = faithfulness.deletion(model, images, classes, rankings[:, index])
+        torch.testing.assert_close(curves[:, index], expected, atol=1e-6, rtol=1e-5)
 
 
 def test_a_batch_that_is_done_in_parts_gives_what_each_image_gives_alone():
     model, images = random_model(depth=1, patch_size=4), random_images(180)
     classes, maps = torch.arange(180) % 4, torch.rand(180, 64)
-    assert len(list(faithfulness._chunks(classes, model))) > 1  # for occlusion three images are enough
+    assert len(list(chunks(classes, model))) > 1  # for occlusion three images are enough
     of_all = faithfulness.deletion(model, images, classes, maps), faithfulness.insertion(model, images, classes, maps)
-    occluded = faithfulness.occlusion(model, images[:3], classes[:3])
+    occluded = occlusion(model, images[:3], classes[:3])
     for image in (0, 2, 179):
         one = slice(image, image + 1)
         arguments = model, images[one], classes[one], maps[one]
         for found, measure in zip(of_all, (faithfulness.deletion, faithfulness.insertion), strict=True):
             torch.testing.assert_close(found[one], measure(*arguments), atol=1e-5, rtol=1e-5)
         if image < 3:
-            torch.testing.assert_close(occluded[one], faithfulness.occlusion(*arguments[:3]), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(occluded[one], occlusion(*arguments[:3]), atol=1e-5, rtol=1e-5)
 
 
 def test_models_are_left_as_they_were_and_pixels_may_be_whole_numbers():
     model = random_model().train()
     images = (random_images(2) * 255).to(torch.uint8)
-    maps = faithfulness.occlusion(model, images, torch.tensor([0, 1]))
+    maps = occlusion(model, images, torch.tensor([0, 1]))
     assert model.training and not maps.requires_grad
-    torch.testing.assert_close(maps, faithfulness.occlusion(model, images.float() / 255, torch.tensor([0, 1])))
+    torch.testing.assert_close(maps, occlusion(model, images.float() / 255, torch.tensor([0, 1])))
 
 
 # The verdict
@@ -196,7 +194,7 @@ def random_masks(count: int) -> torch.Tensor:
 
 def test_mass_inside_and_pointing_agree_with_the_yardstick():
     masks, maps = random_masks(20), torch.rand(20, 16, generator=torch.Generator().manual_seed(0)) ** 4
-    mass, hits = faithfulness.mass_inside(maps, masks, 8), faithfulness.pointing(maps, masks, 8)
+    mass, hits = localization.energy_inside(maps, masks, 8), localization.pointing(maps, masks, 8)
     for image in range(20):
         assert mass[image].item() == pytest.approx(yardstick.mass_inside(maps[image], masks[image], 8), abs=1e-5)
         assert hits[image].item() == yardstick.pointing(maps[image], masks[image], 8)
@@ -205,19 +203,21 @@ def test_mass_inside_and_pointing_agree_with_the_yardstick():
 
 def test_uniform_maps_have_the_mass_and_the_hits_of_chance():
     masks = random_masks(20)
-    torch.testing.assert_close(faithfulness.mass_inside(torch.ones(20, 16), masks, 8), faithfulness.uniform_mass(masks))
-    assert faithfulness.uniform_mass(masks).tolist() == pytest.approx([9 * 12 / 32**2] * 20)
+    torch.testing.assert_close(
+        localization.energy_inside(torch.ones(20, 16), masks, 8), localization.uniform_energy(masks)
+    )
+    assert localization.uniform_energy(masks).tolist() == pytest.approx([9 * 12 / 32**2] * 20)
     each_patch = torch.eye(16)
     for image in range(3):
-        hits = faithfulness.pointing(each_patch, masks[image].expand(16, 32, 32), 8).float().mean()
-        assert faithfulness.uniform_pointing(masks, 8)[image] == hits
+        hits = localization.pointing(each_patch, masks[image].expand(16, 32, 32), 8).float().mean()
+        assert localization.uniform_pointing(masks, 8)[image] == hits
 
 
 def test_only_what_is_above_zero_counts_as_mass():
     mask = torch.zeros(1, 4, 4, dtype=torch.bool)
     mask[0, :2, :2] = True
-    assert faithfulness.mass_inside(torch.tensor([[1.0, 3, -8, 0]]), mask, 2).item() == pytest.approx(0.25)
-    assert faithfulness.mass_inside(torch.tensor([[-1.0, 0, -8, 0]]), mask, 2).item() == 0
+    assert localization.energy_inside(torch.tensor([[1.0, 3, -8, 0]]), mask, 2).item() == pytest.approx(0.25)
+    assert localization.energy_inside(torch.tensor([[-1.0, 0, -8, 0]]), mask, 2).item() == 0
 
 
 # Where in the picture, and when wrong
@@ -227,24 +227,24 @@ def test_only_what_is_above_zero_counts_as_mass():
     ("grid", "ring", "middle"), [(8, 28 / 64, 16 / 64), (4, 12 / 16, 4 / 16), (5, 16 / 25, 9 / 25)]
 )
 def test_a_uniform_map_has_the_uniform_mass_on_ring_and_middle(grid, ring, middle):
-    found = faithfulness.ring_mass(torch.full((2, grid**2), 0.01))
+    found = mistakes.ring_mass(torch.full((2, grid**2), 0.01))
     assert (found.uniform_ring, found.uniform_middle) == pytest.approx((ring, middle))
     assert found.ring.tolist() == pytest.approx([ring] * 2) and found.middle.tolist() == pytest.approx([middle] * 2)
 
 
 def test_a_corner_is_all_ring_and_the_centre_all_middle():
-    found = faithfulness.ring_mass(torch.eye(64)[[7, 8 * 3 + 4, 8 + 1]])
+    found = mistakes.ring_mass(torch.eye(64)[[7, 8 * 3 + 4, 8 + 1]])
     assert found.ring.tolist() == [1, 0, 0] and found.middle.tolist() == [0, 1, 0]
 
 
 def test_mistakes_minus_right_compares_images_of_one_class():
     maps = torch.arange(10.0).view(5, 2)
     labels, predicted = torch.tensor([0, 0, 0, 1, 0]), torch.tensor([0, 1, 1, 1, 2])
-    found = faithfulness.mistakes_minus_right(maps, labels, predicted, true=0, mistaken=1)
+    found = mistakes.mistakes_minus_correct(maps, labels, predicted, true=0, mistaken=1)
     assert found.tolist() == [(2 + 4) / 2 - 0, (3 + 5) / 2 - 1]
     for true, mistaken in ((1, 0), (2, 0)):
         with pytest.raises(DataError, match="another cell"):
-            faithfulness.mistakes_minus_right(maps, labels, predicted, true, mistaken)
+            mistakes.mistakes_minus_correct(maps, labels, predicted, true, mistaken)
 
 
 def test_cells_of_mistakes_share_the_largest_difference_that_is_not_noise():
@@ -255,10 +255,14 @@ def test_cells_of_mistakes_share_the_largest_difference_that_is_not_noise():
     labels[:2], predicted[:2], maps[:2] = 2, 3, 100  # a cell of two
     labels[2], maps[2] = -1, 1000  # of no class of the model
     cells = [(true, said) for true in range(3) for said in range(3) if true != said]
-    sizes = [faithfulness.mistakes_minus_right(maps, labels, predicted, *cell).abs().max().item() for cell in cells]
-    assert faithfulness.mistakes_scale(maps, labels, predicted, fewest=3) == pytest.approx(max(sizes), rel=1e-5)
-    assert faithfulness.mistakes_scale(maps, labels, predicted, fewest=1) > 90
-    assert faithfulness.mistakes_scale(maps, labels, predicted, fewest=50) > 90  # where no cell has so many, all count
-    assert faithfulness.mistakes_scale(maps, predicted, predicted, fewest=1) == 0
+    sizes = [mistakes.mistakes_minus_correct(maps, labels, predicted, *cell).abs().max().item() for cell in cells]
+    assert mistakes.mistakes_scale(maps, labels, predicted, min_mistakes=3) == pytest.approx(max(sizes), rel=1e-5)
+    assert mistakes.mistakes_scale(maps, labels, predicted, min_mistakes=1) > 90
+    assert (
+        mistakes.mistakes_scale(maps, labels, predicted, min_mistakes=50) > 90
+    )  # where no cell has so many, all count
+    assert mistakes.mistakes_scale(maps, predicted, predicted, min_mistakes=1) == 0
     labels, predicted = torch.tensor([0] * 9 + [0]), torch.tensor([0] * 9 + [1])
-    assert faithfulness.mistakes_scale(maps[:10], labels, predicted, fewest=5) > 0  # nine right answers are no mistakes
+    assert (
+        mistakes.mistakes_scale(maps[:10], labels, predicted, min_mistakes=5) > 0
+    )  # nine right answers are no mistakes

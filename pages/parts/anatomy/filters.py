@@ -1,4 +1,4 @@
-"""What the weights say of patches alone: what each is matched with, and which places are alike."""
+"""What the weights show without an image: patch filters and the similarity of positions."""
 
 from typing import Any
 
@@ -6,8 +6,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from minivit.attention import position_similarity
-from minivit.attention.heads import filter_components
+from minivit.attention.weights import filter_components, position_similarity
 from minivit.figures import filter_images, similarity_grid
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
@@ -18,65 +17,66 @@ MAX_FILTERS = 64  # of a convolution
 
 
 def filters(run: Run, checkpoint: Checkpoint) -> None:
-    """Principal components of the patch embedding; of a convolutional stem its first filters as they are."""
+    """Principal components of the patch embedding; for a convolutional stem its first filters."""
     model, config = cache.model_of(run, checkpoint), run.config.model
     if config.stem == "conv":
         st.header("Filters of the first convolution", anchor=False)
-        weight: Any = model.patch_embed.stem[0].weight  # type: ignore[index]
-        count, shown = len(weight), weight.detach()[:MAX_FILTERS].numpy()
+        layer: Any = model.patch_embed.stem[0]  # type: ignore[index]
+        weight = layer.weight.detach()
+        count = "all" if len(weight) <= MAX_FILTERS else f"{MAX_FILTERS} of the"
         st.caption(
-            f"This stem is convolutional: a patch passes several 3×3 convolutions before it is a token, so there is no "
-            f"one filter that a whole patch is matched with, and no principal components of them. These are "
-            f"{'the' if count <= MAX_FILTERS else f'{MAX_FILTERS} of the'} {count} filters that see pixels."
+            "This stem is convolutional: a patch passes several 3×3 convolutions before it becomes a token, so there "
+            "is no single filter per patch, and no principal components of such filters. These are "
+            f"{count} {len(weight)} filters of the first convolution."
         )
-        _draw(shown, [""] * len(shown))
+        weight = weight[:MAX_FILTERS].numpy()
+        _draw(weight, [""] * len(weight))
         return
     st.header("Patch filters", anchor=False)
-    components, shares, num_possible = _components(str(run.path), checkpoint, run)
+    components, shares, num_possible = _components(run, checkpoint)
     st.caption(
-        f"Principal components of the {config.embed_dim} filters in `patch_embed.proj`, and how much of the filters' "
-        f"variance each holds: these {len(shares)} hold {shares.sum():.0%} of it. Even shares would be "
-        f"{1 / num_possible:.1%} each, but those of random filters are uneven too: compare the untrained model. ViT's "
-        "figure 7, left (arXiv 2010.11929)."
+        f"Principal components of the {config.embed_dim} filters in `patch_embed.proj`, each with its share of the "
+        f"filters' variance: these {len(shares)} explain {shares.sum():.1%} of it. Equal shares would be "
+        f"{1 / num_possible:.1%} each, but those of random filters are unequal too: compare the untrained model. ViT, "
+        "figure 7 left (arXiv 2010.11929)."
     )
     _draw(components, [f"{share:.1%}" for share in shares])
 
 
 @memoize()
-def _components(path: str, checkpoint: Checkpoint, _run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
-    weight = cache.model_of(_run, checkpoint).patch_embed.proj.weight
+def _components(run: Run, checkpoint: Checkpoint) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+    weight = cache.model_of(run, checkpoint).patch_embed.proj.weight
     components, shares = filter_components(weight)
     return components.numpy(), shares.numpy(), min(len(weight) - 1, weight[0].numel())
 
 
 def _draw(weights: NDArray[np.float32], captions: list[str]) -> None:
-    channels, top = weights.shape[1], float(np.abs(weights).max())
+    channels, largest = weights.shape[1], float(np.abs(weights).max())
     if channels not in (1, 3):
-        st.info(
-            f"This model reads {channels} channels, and a screen has the colours of 3: its filters cannot be shown as "
-            "pictures."
-        )
+        st.info(f"This model reads {channels} channels; filters can be drawn for 1 (grey) or 3 (colour).")
         return
     pictures = filter_images(weights).transpose(0, 2, 3, 1)
-    title = "Weight of a pixel" + (", red, green and blue each" if channels == 3 else "") + ". One scale for all."
+    title = "Weight of a pixel" + (", for red, green and blue" if channels == 3 else "") + ". One scale for all."
     tiles(
         [Row("", [Tile(picture, caption=caption) for picture, caption in zip(pictures, captions, strict=True)])],
-        Scale(title=title, low=-top, high=top, colors="grey", marks={"0": 0.0}),
-        key="anatomy_filters", label="Patch filters", size=60,
-    )  # fmt: skip
+        Scale(title=title, low=-largest, high=largest, colors="grey", marks={"0": 0.0}),
+        key="anatomy_filters",
+        label="Patch filters",
+        size=60,
+    )
 
 
 def positions(run: Run, checkpoint: Checkpoint) -> None:
-    """Cosines between positions, in their places."""
+    """Cosine similarity of the position embeddings."""
     st.header("Position similarity", anchor=False)
-    kinds = {
-        "sine": "These are the fixed sine table, numbered row by row: the same at every checkpoint, and most alike for "
+    origin = {
+        "sine": "This is the fixed sine table, row by row: the same at every checkpoint, and most similar for "
         "neighbours in a row.",
-        "learned": "These are learned; before training they are random, each like no other.",
+        "learned": "These are learned; before training they are random and similar to no other.",
     }
     st.caption(
-        "Cosine between one patch's position and all others: a small map per patch, in its place. "
-        + kinds[run.config.model.pos_embed]
+        "Cosine similarity between the position embedding of one patch and all others: a small map per patch, at its "
+        f"position. {origin[run.config.model.pos_embed]}"
     )
     similarity = position_similarity(cache.model_of(run, checkpoint)).numpy()
     st.plotly_chart(similarity_grid(similarity), key="anatomy_positions")

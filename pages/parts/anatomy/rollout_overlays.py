@@ -1,75 +1,67 @@
-"""Attention of all layers followed from CLS to the patches, over images; at depth 1 the CLS map instead."""
+"""Attention rollout over some test images; for a model with one layer the CLS map instead."""
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from minivit.attention import write_head
-from minivit.attention.heads import overlay_maps, uniform_overlay
-from minivit.attention.methods import unavailable
+from minivit.attention import METHODS, write_head
+from minivit.attention.maps import attend
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import attention_scale
 from minivit.machine import threads_for
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.maps import Caption, maps
 from pages.parts.shell import cache
+from pages.parts.shell.cache import newest_readable
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.url import go
-from pages.parts.shell.wording import escape_markdown
 
 NUM_IMAGES = 8
 
 
 def overlays(run: Run, checkpoint: Checkpoint) -> None:
-    """Some test images, each beside its map laid over it; a click opens one on the Attention page."""
+    """Some test images, each next to its map over it; a click opens one on the Attention page."""
     config, test_set = run.config.model, cache.split(run.config)[1]
-    reason = unavailable("rollout", config)
-    if reason:
-        st.header("CLS map", anchor=False)
+    reason = METHODS["rollout"].unavailable(config)
+    name, title, quantity = ("cls_map", "CLS map", "Attention") if reason else ("rollout", "rollout", "Rollout")
+    st.header("CLS map" if reason else "Attention rollout", anchor=False, help=reason)
+    if not reason:
         st.caption(
-            f":material/block: Attention rollout is switched off. {escape_markdown(reason)} Here it is, over images."
+            "Attention from CLS to each patch through all layers, mean over heads, with the residual connections. ViT, "
+            "figure 6 (arXiv 2010.11929), with the formula of Abnar & Zuidema (arXiv 2005.00928). Click an image to "
+            "open it on the Attention page."
         )
-    else:
-        st.header("Attention rollout", anchor=False)
-        st.caption(
-            "What reaches CLS from each patch through all layers, heads averaged, residual paths counted. ViT's figure "
-            "6 (arXiv 2010.11929), by the formula of Abnar & Zuidema (arXiv 2005.00928). Click one to look inside."
-        )
-    chosen = evenly_spaced(len(test_set), NUM_IMAGES)
-    probs, shown = _overlays(str(run.path), checkpoint, run)
-    labels, uniform = test_set.labels[chosen].tolist(), uniform_overlay(config)
-    said = [
-        Caption(f"{test_set.classes[answer]} {row[answer]:.0%}", bool(answer == label))
-        for row, answer, label in zip(probs, probs.argmax(1), labels, strict=True)
+    indices = evenly_spaced(len(test_set), NUM_IMAGES)
+    probs, values = _overlays(run, checkpoint, name)
+    labels = test_set.labels[indices].tolist()
+    captions = [
+        Caption(f"{test_set.classes[predicted]} {row[predicted]:.1%}", bool(predicted == label))
+        for row, predicted, label in zip(probs, probs.argmax(1), labels, strict=True)
     ]
-    name = "CLS map" if reason else "rollout"
+    _, newest = _overlays(run, newest_readable(run), name)  # one scale for all checkpoints
+    uniform = METHODS[name].uniform(config, config.num_patches + 1)
+    assert uniform is not None
     opened = maps(
-        test_set.images[chosen].numpy(), {name: shown}, key="anatomy_overlays", scale=_scale(run), uniform=uniform,
-        quantity="Attention" if reason else "Rollout",
+        test_set.images[indices].numpy(),
+        {title: values},
+        key="anatomy_overlays",
+        scale=attention_scale(newest, num_tokens=round(1 / uniform)),
+        uniform=uniform,
+        quantity=quantity,
         uniform_name="" if reason else "uniform attention",
-        titles=[f"{image}: {test_set.classes[label]}" for image, label in zip(chosen, labels, strict=True)],
-        captions={name: said}, layout="strip",
-    )  # fmt: skip
+        titles=[f"{image}: {test_set.classes[label]}" for image, label in zip(indices, labels, strict=True)],
+        captions={title: captions},
+        layout="strip",
+    )
     if opened is not None:
-        method = "cls_map" if reason else "rollout"
-        go(
-            "attention",
-            run=run.id,
-            epoch=checkpoint.epoch,
-            image=chosen[opened],
-            method=method,
-            head=write_head("mean"),
-        )
+        head = write_head("mean")
+        go("attention", run=run.id, epoch=checkpoint.epoch, image=indices[opened], method=name, head=head)
 
 
-def _scale(run: Run) -> tuple[float, float]:
-    """One for all checkpoints: that of the newest weights."""
-    _, shown = _overlays(str(run.path), cache.newest_readable(run), run)
-    return attention_scale(shown, num_tokens=round(1 / uniform_overlay(run.config.model)))
-
-
-@memoize("Following attention through all layers")
-def _overlays(path: str, checkpoint: Checkpoint, _run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    test_set = cache.split(_run.config)[1]
-    with threads_for(_run.config):
-        return overlay_maps(cache.model_of(_run, checkpoint), test_set.images[evenly_spaced(len(test_set), NUM_IMAGES)])
+@memoize("Computing the maps of all layers")
+def _overlays(run: Run, checkpoint: Checkpoint, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    test_set, model = cache.split(run.config)[1], cache.model_of(run, checkpoint)
+    images = test_set.images[evenly_spaced(len(test_set), NUM_IMAGES)]
+    with threads_for(run.config):
+        probs = np.concatenate([attend(model, image)[0].cpu().numpy() for image in images.split(1)])
+        return probs, METHODS[name].attribute(model, images).cpu().numpy()

@@ -1,4 +1,4 @@
-"""The method that the Attention page shows: chosen by a person, carried in the URL, explained in a few words."""
+"""The attribution method that the Attention page shows: its widgets, its values and its description."""
 
 from collections.abc import Sequence
 from math import floor, log10
@@ -9,11 +9,10 @@ import streamlit as st
 import torch
 from numpy.typing import NDArray
 
-from minivit.attention import attend, value_weighted
-from minivit.attention.methods import METHODS, maps, unavailable
+from minivit.attention.maps import attend_masked
+from minivit.attention.methods import METHODS, RENAMED, Method, available_methods
 from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
-from minivit.figures import scale_limit
 from minivit.runs import Run
 from pages.parts.components.inspector import Reading, reading_of_attention
 from pages.parts.shell import cache
@@ -21,158 +20,150 @@ from pages.parts.shell.memoize import memoize
 from pages.parts.shell.url import bind_to_url, param
 from pages.parts.shell.wording import escape_markdown
 
-FIRST = "cls_map"
-SCALE_IMAGES = 32
-WIDTH_PX = 220  # of a choice
+DEFAULT = "cls_map"
+NUM_SCALE_IMAGES = 32
+WIDTH_PX = 220  # of a widget
 
 
-class Asked(NamedTuple):
-    """A method and what it is asked: a class by its index, and rather than which other one, where it needs one."""
+class Selection(NamedTuple):
+    """The name of a method, the class that it explains, and perhaps a contrast class, by their indices."""
 
-    method: str
+    name: str
     target: int
-    against: int | None = None
+    contrast: int | None = None
+
+    @property
+    def method(self) -> Method:
+        """Its entry in the registry."""
+        return METHODS[self.name]
 
     def title(self, classes: Sequence[str]) -> str:
-        """As people say it: "Class relevance: why star and not circle"."""
-        title = METHODS[self.method].title
-        if not METHODS[self.method].needs_class:
-            return title
-        rather = "" if self.against is None else f" and not {classes[self.against]}"
-        return f"{title}: why {classes[self.target]}{rather}"
+        """As the page writes it: "Class relevance: star, not circle"."""
+        if not self.method.needs_class:
+            return self.method.title
+        contrast = "" if self.contrast is None else f", not {classes[self.contrast]}"
+        return f"{self.method.title}: {classes[self.target]}{contrast}"
+
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Target and contrast class of one image, (1,) each."""
+        return torch.tensor([self.target]), None if self.contrast is None else torch.tensor([self.contrast])
 
 
-def pick_method(config: ViTConfig, classes: Sequence[str], predicted: int) -> Asked:
-    """Widgets for the method and its class; by default attention, and the class that the model says."""
-    off = {name: reason for name in METHODS if (reason := unavailable(name, config))}
-    names = [name for name in METHODS if name not in off]
-    found = param("method") if param("method") in names else FIRST
+def pick_method(config: ViTConfig, classes: Sequence[str], predicted: int) -> Selection:
+    """Widgets for the method and its classes; by default attention, and the predicted class."""
+    methods = available_methods(config)
+    reasons = [
+        f"{method.title} is unavailable: {reason}"
+        for method in METHODS.values()
+        if (reason := method.unavailable(config))
+    ]
+    name = RENAMED.get(param("method"), param("method"))
 
-    def methods(**how: Any) -> str:
-        return st.selectbox("Method", names, format_func=lambda name: METHODS[name].title, width=WIDTH_PX, **how)
-
-    method = bind_to_url("method", found, methods)
-    return pick_classes(Asked(method, predicted), classes) if METHODS[method].needs_class else Asked(method, predicted)
-
-
-def pick_classes(asked: Asked, classes: Sequence[str]) -> Asked:
-    """Widgets for the class that is asked for, and the one that it is set against."""
-    found = param("class") if param("class") in classes else classes[asked.target]
-    target = bind_to_url("class", found, lambda **how: st.selectbox("Why this class", classes, width=WIDTH_PX, **how))
-    others = [name for name in classes if name != target]
-    rather = param("against") if param("against") in others else None
-
-    def against(**how: Any) -> str | None:
-        placeholder = "no other in particular"
-        return st.selectbox("and not", others, index=None, placeholder=placeholder, width=WIDTH_PX, **how)
-
-    rather = bind_to_url("against", rather, against, write=lambda name: name)
-    return Asked(asked.method, classes.index(target), None if rather is None else classes.index(rather))
-
-
-def explain(asked: Asked, config: ViTConfig) -> None:
-    """Formula, source and limits of the method, and which others say nothing for this model."""
-    said = METHODS[asked.method]
-    st.caption(
-        f"{said.title}: {escape_markdown(said.formula)}. {escape_markdown(said.source)}. {escape_markdown(said.limits)}"
-    )
-    for name in METHODS:
-        reason = unavailable(name, config)
-        if reason:
-            st.caption(f":material/block: {METHODS[name].title} is switched off. {escape_markdown(reason)}")
-
-
-def reading(asked: Asked, classes: Sequence[str], config: ViTConfig, num_on: int, absolute_max: float) -> Reading:
-    """How the values of a method are read where `num_on` tokens are on and the absolute scale ends there."""
-    title, decimals = asked.title(classes), max(0, 1 - floor(log10(absolute_max / 4)))
-    match asked.method:
-        case "cls_map":
-            return reading_of_attention(num_on)
-        case "value_weighted":
-            return Reading(
-                title=title,
-                decimals=decimals,
-                verbs=("takes from", "gives to"),
-                unit="‖α f(x)‖, as long as in the embedding",
-            )
-        case "rollout":
-            return Reading(
-                title=title, decimals=decimals, unit="what reaches CLS through all layers, and how many times uniform",
-                meaning="what reaches CLS through all layers.", uniform=(1 - 0.5**config.depth) / num_on,
-                uniform_name="uniform attention",
-            )  # fmt: skip
-        case "relevance":
-            return Reading(title=title, decimals=decimals, unit="relevance, in logits", meaning="what speaks for it.")
-    lost = "logit" if asked.against is None else "difference of the two logits"
-    return Reading(
-        title=title, decimals=decimals, signed=True, unit=f"{lost} lost without the patch",
-        meaning=f"{lost} lost without the patch. Red speaks for it, blue against it.",
-    )  # fmt: skip
-
-
-def values(run: Run, epoch: int, image: int, asked: Asked) -> NDArray[np.float32]:
-    """What the method says of the whole image: (L, H, N, N) where it has layers and heads, else one map (N-1,)."""
-    if asked.method == "cls_map":
-        return cache.attention(run, epoch, image)[1]
-    return _values(str(run.path), epoch, image, asked, run)
-
-
-@memoize()
-def _values(path: str, epoch: int, image: int, asked: Asked, _run: Run) -> NDArray[np.float32]:
-    model, images = cache.model_of(_run, epoch), cache.split(_run.config)[1].images[image : image + 1]
-    if METHODS[asked.method].needs_layer:
-        return torch.cat(value_weighted(model, images)).numpy()
-    against = None if asked.against is None else torch.tensor([asked.against])
-    return maps(asked.method, model, images, torch.tensor([asked.target]), against=against)[0].numpy()
-
-
-def absolute_max(run: Run, asked: Asked) -> float:
-    """The top of a method's absolute scale, the same for all images and epochs of a run: from its newest weights."""
-    if asked.method == "cls_map":
-        return cache.run_scale(run)[1]
-    return _absolute_max(str(run.path), run.epochs()[-1], asked.method, run)
-
-
-@memoize()
-def _absolute_max(path: str, epoch: int, method: str, _run: Run) -> float:
-    """99 % of the values of some images stay below it, in size."""
-    test_set, said = cache.split(_run.config)[1], cache.predictions(_run, epoch).predicted
-    chosen = evenly_spaced(len(test_set), SCALE_IMAGES)
-    model, images = cache.model_of(_run, epoch), test_set.images[chosen]
-    if METHODS[method].needs_layer:
-        found = torch.cat([layer[:, :, 0, 1:].flatten() for layer in value_weighted(model, images)])
-    else:
-        found = maps(method, model, images, torch.from_numpy(said[chosen])).flatten()
-    return scale_limit(found.numpy())
-
-
-def with_patches_off(
-    run: Run, epoch: int, image: int, off: Sequence[int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Probabilities (K,) and attention (L, H, N, N) of an image without the tokens `off`: their entries are 0."""
-    return _with_patches_off(str(run.path), epoch, image, tuple(off), run)
-
-
-@memoize()
-def _with_patches_off(
-    path: str, epoch: int, image: int, off: tuple[int, ...], _run: Run
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    model, images = cache.model_of(_run, epoch), cache.split(_run.config)[1].images[image : image + 1]
-    on = np.setdiff1d(np.arange(_run.config.model.num_patches + 1), off)
-    probs, attn = attend(model, images, torch.from_numpy(on[1:] - 1)[None])
-    whole = np.zeros(
-        (*attn.shape[1:3], _run.config.model.num_patches + 1, _run.config.model.num_patches + 1), np.float32
-    )
-    whole[:, :, on[:, None], on] = attn[0].numpy()
-    return probs[0].numpy(), whole
-
-
-def caveats(asked: Asked, off: Sequence[int]) -> None:
-    """What a person has to know to read the map."""
-    if METHODS[asked.method].needs_layer:
-        st.caption(
-            "CLS is the token that the answer is read from. In the last layer only what CLS looks at reaches the "
-            "answer; what patches look at there is computed but never used."
+    def picker(**options: Any) -> str:
+        return st.selectbox(
+            "Method",
+            list(methods),
+            format_func=lambda name: METHODS[name].title,
+            width=WIDTH_PX,
+            help=escape_markdown(" ".join(reasons)) or None,
+            **options,
         )
-    if off and asked.method != FIRST:
-        st.caption("This map is that of the whole image; the probabilities are those without the patches that are off.")
+
+    name = bind_to_url("method", name if name in methods else DEFAULT, picker)
+    selection = Selection(name, predicted)
+    return _pick_classes(selection, classes) if selection.method.needs_class else selection
+
+
+def _pick_classes(selection: Selection, classes: Sequence[str]) -> Selection:
+    target = bind_to_url(
+        "class",
+        param("class") if param("class") in classes else classes[selection.target],
+        lambda **options: st.selectbox("Target class", classes, width=WIDTH_PX, **options),
+    )
+    others = [name for name in classes if name != target]
+
+    def picker(**options: Any) -> str | None:
+        return st.selectbox("Contrast class", others, index=None, placeholder="none", width=WIDTH_PX, **options)
+
+    contrast = param("against") if param("against") in others else None
+    contrast = bind_to_url("against", contrast, picker, write=lambda name: name)
+    return Selection(selection.name, classes.index(target), None if contrast is None else classes.index(contrast))
+
+
+def explain(method: Method) -> None:
+    """Formula, source and limitations of the method."""
+    st.caption(
+        f"{method.title}: {'. '.join(map(escape_markdown, (method.formula, method.source, method.limitations)))}"
+    )
+
+
+def reading(
+    selection: Selection, classes: Sequence[str], config: ViTConfig, num_tokens: int, absolute_max: float
+) -> Reading:
+    """How the inspector labels the values of a method over `num_tokens` tokens, with an absolute scale up to that."""
+    method = selection.method
+    if method.is_attention:
+        return reading_of_attention(num_tokens)
+    unit = method.unit if selection.contrast is None else method.unit.replace("the logit", "the logit difference")
+    signs = " Red patches increase the logit, blue patches decrease it." if method.signed else ""
+    return Reading(
+        title=selection.title(classes),
+        decimals=max(0, 1 - floor(log10(absolute_max / 4))),
+        unit=unit,
+        meaning=f"{unit}.{signs}",
+        verbs=method.verbs,
+        signed=method.signed,
+        uniform=method.uniform(config, num_tokens),
+        uniform_name="uniform attention",
+    )
+
+
+def values(run: Run, epoch: int, image: int, selection: Selection) -> NDArray[np.float32]:
+    """The values of one image: (L, H, N, N) if the method depends on layer and head, else one map (N-1,)."""
+    if selection.method.is_attention:
+        return cache.attention(run, epoch, image)[1]
+    return _values(run, epoch, image, selection)
+
+
+@memoize()
+def _values(run: Run, epoch: int, image: int, selection: Selection) -> NDArray[np.float32]:
+    images = cache.split(run.config)[1].images[image : image + 1]
+    return selection.method.values(cache.model_of(run, epoch), images, *selection.tensors())[0].cpu().numpy()
+
+
+def absolute_max(run: Run, selection: Selection) -> float:
+    """The end of a method's absolute scale, the same for all images and epochs of a run: from its newest weights."""
+    if selection.method.is_attention:
+        return cache.run_scale(run)[1]
+    return _absolute_max(run, run.epochs()[-1], selection.name)
+
+
+@memoize()
+def _absolute_max(run: Run, epoch: int, name: str) -> float:
+    test_set = cache.split(run.config)[1]
+    indices = evenly_spaced(len(test_set), NUM_SCALE_IMAGES)
+    predicted = torch.from_numpy(cache.predictions(run, epoch).predicted[indices])
+    return METHODS[name].scale_max(cache.model_of(run, epoch), test_set.images[indices], predicted)
+
+
+@memoize()
+def masked_attention(
+    run: Run, epoch: int, image: int, tokens: tuple[int, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities (K,) and attention (L, H, N, N) of an image without these tokens, whose entries are 0."""
+    masked = torch.zeros(run.config.model.num_patches, dtype=torch.bool)
+    masked[[token - 1 for token in tokens]] = True
+    images = cache.split(run.config)[1].images[image : image + 1]
+    probs, attn = attend_masked(cache.model_of(run, epoch), images, masked)
+    return probs[0].cpu().numpy(), attn[0].cpu().numpy()
+
+
+def caveats(method: Method, num_masked: int) -> None:
+    """What to keep in mind when reading the map."""
+    if method.needs_layer:
+        st.caption(
+            "The logits are computed from CLS alone. In the last layer only what CLS attends to reaches them; the "
+            "attention of patches there is computed but not used."
+        )
+    if num_masked and not method.is_attention:
+        st.caption("This map is that of the complete image; the probabilities are those without the masked patches.")

@@ -1,4 +1,4 @@
-"""What a model says of one image, class by class."""
+"""The prediction for one image and the probabilities of its classes."""
 
 from collections.abc import Sequence
 
@@ -6,28 +6,28 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-MOST = 10  # classes shown
+MAX_CLASSES = 10  # in the table
 
 
 def probabilities(
     classes: Sequence[str],
     probs: NDArray[np.float32],
     true: int,
-    without: NDArray[np.float32] | None = None,
-    num_off: int = 0,
+    masked: NDArray[np.float32] | None = None,
+    num_masked: int = 0,
 ) -> None:
-    """The verdict in words and the probabilities (K,) as a table with bars, the most probable first.
+    """The prediction as a sentence and the probabilities (K,) as a table with bars, the most probable class first.
 
-    `without` are those with `num_off` patches switched off, beside the others.
+    `masked` are the probabilities with `num_masked` patches masked, as a second column.
     """
-    order = np.argsort(-probs, kind="stable")[:MOST]
-    _verdict(classes, probs, true)
+    order = np.argsort(-probs, kind="stable")[:MAX_CLASSES]
+    _prediction(classes, probs, true)
     columns = {"probability": probs}
-    if without is not None:
-        patches = f"{num_off} patch{'es' if num_off > 1 else ''} off"
-        _verdict(classes, without, true, f"with {patches} ")
-        columns = {"all patches on": probs, patches: without}
-    width = None if without is None else 125  # both fit a phone
+    if masked is not None:
+        patches = f"{num_masked} patch{'es' if num_masked > 1 else ''} masked"
+        _prediction(classes, masked, true, f"With {patches}: ")
+        columns = {"all patches": probs, patches: masked}
+    width = None if masked is None else 125  # both columns fit on a phone
     st.dataframe(
         {
             "class": [classes[k] + (" (true)" if k == true else "") for k in order],
@@ -41,11 +41,11 @@ def probabilities(
     )
 
 
-def _verdict(classes: Sequence[str], probs: NDArray[np.float32], true: int, when: str = "") -> None:
-    said = int(np.argmax(probs))
+def _prediction(classes: Sequence[str], probs: NDArray[np.float32], true: int, prefix: str = "") -> None:
+    predicted = int(np.argmax(probs))
     with st.container(horizontal=True, vertical_alignment="center"):
-        if said == true:
-            st.badge("right", color="green", icon=":material/check:")
+        if predicted == true:
+            st.badge("correct", color="green", icon=":material/check:")
         else:
-            st.badge("wrong", color="red", icon=":material/close:")
-        st.text(f"{when}says {classes[said]} with {probs[said]:.0%}; it is {classes[true]}")
+            st.badge("incorrect", color="red", icon=":material/close:")
+        st.text(f"{prefix}Predicted: {classes[predicted]} ({probs[predicted]:.1%}). True class: {classes[true]}.")

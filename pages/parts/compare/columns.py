@@ -60,9 +60,9 @@ def notes(shown: Sequence[Shown], num_metric_images: int) -> str:
             )
     for one in shown:
         num_kept, num_shown = len(one.run.checkpoints()), len(one.history.checkpoints)
-        if num_shown + len(one.history.left_out) < num_kept:
+        if num_shown + len(one.history.unreadable) < num_kept:
             sentences.append(f"{num_shown} of the {num_kept} kept checkpoints are shown, evenly spaced.")
-        for checkpoint in one.history.left_out:
+        for checkpoint in one.history.unreadable:
             sentences.append(f"The weights of {checkpoint.title} cannot be read and are left out.")
     return " ".join(sentences)
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from minivit.attention.over_training import MEASURES
+from minivit.attention.over_training import METRICS
 from pages.parts.components.scrub import Shown
 
 
@@ -16,14 +16,14 @@ def numbers(one: Shown) -> None:
             "test accuracy": [
                 None if checkpoint.step else accuracy.get(checkpoint.epoch) for checkpoint in history.checkpoints
             ],
-            **{name: history.figures[name][:, 0] for name in MEASURES},
+            **{name: history.metrics[name][:, 0] for name in METRICS},
         },
         column_config={
             "checkpoint": st.column_config.TextColumn(
                 help="The epoch; 0 is the untrained model, 0.4 is step 4 of the first epoch."
             ),
             "test accuracy": st.column_config.NumberColumn(format="percent"),
-            **{name: st.column_config.NumberColumn(format="%.4f", help=text) for name, text in MEASURES.items()},
+            **{name: st.column_config.NumberColumn(format="%.4f", help=text) for name, text in METRICS.items()},
         },
         hide_index=True,
     )

@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 
 from minivit.attention import Head
-from minivit.attention.over_training import History, Look, Measured, gather, look, measure
+from minivit.attention.over_training import (
+    AttentionOverTraining,
+    MapMetrics,
+    Snapshot,
+    map_metrics,
+    stack,
+    take_snapshot,
+)
 from minivit.data.image_set import evenly_spaced
 from minivit.errors import RunError
 from minivit.machine import threads_for
@@ -16,7 +23,9 @@ MAX_CHECKPOINTS = 200
 MAX_VALUES = 2_000_000  # map values sent to the browser at once, a byte each
 
 
-def history(run: Run, images: list[int], layer: int, heads: Sequence[Head], always: Sequence[Checkpoint]) -> History:
+def history(
+    run: Run, images: list[int], layer: int, heads: Sequence[Head], always: Sequence[Checkpoint]
+) -> AttentionOverTraining:
     """Maps of some test images at the kept checkpoints, an even selection where there are too many.
 
     The checkpoints of `always` are in the selection. Metrics are of `NUM_METRIC_IMAGES` evenly spaced test images.
@@ -31,9 +40,9 @@ def history(run: Run, images: list[int], layer: int, heads: Sequence[Head], alwa
 @memoize("Computing attention at every kept checkpoint")
 def _history(
     run: Run, checkpoints: tuple[Checkpoint, ...], images: tuple[int, ...], layer: int, heads: tuple[Head, ...]
-) -> History:
+) -> AttentionOverTraining:
     """Raises RunError where the untrained weights cannot be read; other unreadable checkpoints are left out."""
-    results: dict[Checkpoint, tuple[Look, Measured]] = {}
+    results: dict[Checkpoint, tuple[Snapshot, MapMetrics]] = {}
     unreadable = []
     with threads_for(run.config):
         _untrained(run)
@@ -42,24 +51,24 @@ def _history(
                 results[checkpoint] = _snapshot(run, checkpoint, images), _metrics(run, checkpoint)
             except RunError:
                 unreadable.append(checkpoint)
-    return gather(results, layer, heads, unreadable)
+    return stack(results, layer, heads, unreadable)
 
 
 @memoize()
-def _snapshot(run: Run, checkpoint: Checkpoint, images: tuple[int, ...]) -> Look:
+def _snapshot(run: Run, checkpoint: Checkpoint, images: tuple[int, ...]) -> Snapshot:
     return _take_snapshot(run, checkpoint, images)
 
 
 @memoize()
-def _metrics(run: Run, checkpoint: Checkpoint) -> Measured:
+def _metrics(run: Run, checkpoint: Checkpoint) -> MapMetrics:
     untrained = _untrained(run)
     if checkpoint == Checkpoint(0):
-        return measure(untrained, untrained)
-    return measure(_take_snapshot(run, checkpoint, _metric_images(run)), untrained)
+        return map_metrics(untrained, untrained)
+    return map_metrics(_take_snapshot(run, checkpoint, _metric_images(run)), untrained)
 
 
 @memoize()
-def _untrained(run: Run) -> Look:
+def _untrained(run: Run) -> Snapshot:
     return _take_snapshot(run, Checkpoint(0), _metric_images(run))
 
 
@@ -67,5 +76,5 @@ def _metric_images(run: Run) -> tuple[int, ...]:
     return tuple(evenly_spaced(len(cache.split(run.config)[1]), NUM_METRIC_IMAGES))
 
 
-def _take_snapshot(run: Run, checkpoint: Checkpoint, images: Sequence[int]) -> Look:
-    return look(run.load_model(checkpoint), cache.split(run.config)[1].images[list(images)])
+def _take_snapshot(run: Run, checkpoint: Checkpoint, images: Sequence[int]) -> Snapshot:
+    return take_snapshot(run.load_model(checkpoint), cache.split(run.config)[1].images[list(images)])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivit.attention.common_grid import cell_share, common_grid_size, grid_size, patch_of_cell
-from minivit.attention.over_training import MEASURES, History
+from minivit.attention.over_training import METRICS, AttentionOverTraining
 from minivit.figures import SPLIT_COLORS
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.color_maps import palettes
@@ -23,7 +23,7 @@ class Shown(NamedTuple):
     """One run over training: `history` of the maps that its columns show."""
 
     run: Run
-    history: History
+    history: AttentionOverTraining
     heads: Sequence[str]  # names of the history's S maps
 
 
@@ -100,7 +100,7 @@ def scrub(
 
 
 def charts(shown: Sequence[Shown], frames: Sequence[Checkpoint]) -> list[dict[str, Any]]:
-    """Loss, accuracy and the figures of `MEASURES`, a line for each run or map, a value at each frame or NaN."""
+    """Loss, accuracy and the figures of `METRICS`, a line for each run or map, a value at each frame or NaN."""
     alone = len(shown) == 1
     made = []
     for title, column, times, unit in (("loss", "loss", 1, ""), ("accuracy", "acc", 100, "%")):
@@ -113,7 +113,7 @@ def charts(shown: Sequence[Shown], frames: Sequence[Checkpoint]) -> list[dict[st
         made.append(
             {"title": title, "digits": 1 if unit else 3, "unit": unit, "help": "", "lines": lines, "numbered": 2}
         )
-    for name, said in MEASURES.items():
+    for name, said in METRICS.items():
         lines = [
             _line(
                 one.heads[s] if alone else _nth(i),
@@ -122,7 +122,7 @@ def charts(shown: Sequence[Shown], frames: Sequence[Checkpoint]) -> list[dict[st
                 frames,
             )
             for i, one in enumerate(shown)
-            for s, values in enumerate(one.history.figures[name].T)
+            for s, values in enumerate(one.history.metrics[name].T)
         ]
         made.append({"title": name, "digits": 3, "unit": "", "help": said, "lines": lines, "numbered": len(shown)})
     return made
@@ -181,7 +181,7 @@ def _run_data(one: Shown, frames: Sequence[Checkpoint], *, in_multiples: bool) -
         "times": num_tokens if in_multiples else 1,
         "values": packed(values),
         "scales": packed(scales),
-        "average": packed(history.average),
+        "average": packed(history.mean_map),
         "predicted": packed(history.probs.argmax(-1).astype(np.int32)),
         "confidence": packed(history.probs.max(-1)),
     }

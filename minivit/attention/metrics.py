@@ -1,0 +1,75 @@
+"""Numbers that summarise attention maps: distance, entropy, divergence, and how much a map depends on the image.
+
+B images, H heads, N tokens with CLS first, n = N - 1 patches.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def distance(attn: Tensor, patch_size: int) -> Tensor:
+    """Mean attention distance of each head of one layer in pixels, (B, H, N, N) -> (B, H).
+
+    Mean over the patches i of Σ_j a_ij · ‖position i − position j‖; patches only, each row normalised to sum to 1.
+    Dosovitskiy et al. (2010.11929, figure 7).
+    """
+    patches = attn[:, :, 1:, 1:]
+    patches = patches / patches.sum(-1, keepdim=True)
+    grid = round(patches.shape[-1] ** 0.5)
+    axis = torch.arange(grid, dtype=attn.dtype, device=attn.device)
+    position = torch.cartesian_prod(axis, axis) * patch_size
+    return (patches * torch.cdist(position, position)).sum(-1).mean(-1)
+
+
+def uniform_distance(grid: int, patch_size: int) -> float:
+    """The `distance` of uniform attention over grid × grid patches, in pixels."""
+    return float(distance(torch.ones(1, 1, grid**2 + 1, grid**2 + 1), patch_size))
+
+
+def entropy(maps: Tensor) -> Tensor:
+    """Shannon entropy of maps normalised to sum to 1, over ln n: (B, n) -> (B,); 1 is uniform, 0 all on one patch."""
+    shares = maps / maps.sum(-1, keepdim=True)
+    return torch.special.entr(shares).sum(-1) / torch.tensor(float(maps.shape[-1])).log()
+
+
+def divergence(maps_a: Tensor, maps_b: Tensor) -> Tensor:
+    """Jensen–Shannon divergence in bits of maps normalised to sum to 1, (B, n) each -> (B,) (Lin 1991).
+
+    0: the same map; 1: no patch in common. doi 10.1109/18.61115
+    """
+    a, b = (maps.double() / maps.double().sum(-1, keepdim=True) for maps in (maps_a, maps_b))
+    entr = torch.special.entr
+    nats = (entr((a + b) / 2) - (entr(a) + entr(b)) / 2).sum(-1)
+    return (nats / math.log(2)).clamp(0, 1).to(maps_a.dtype)
+
+
+def image_dependence(maps: Tensor) -> float:
+    """1 − mean Pearson correlation between the maps (B, n) of every two images: 0 if all have the same pattern.
+
+    Correlation ignores scale, so it sees the pattern of a map that is almost uniform as clearly as that of a peaked
+    one. An untrained model scores high, up to 1 + 1 / (B − 1), although its maps hardly differ; read this number
+    together with `image_share`.
+    """
+    maps = maps.detach().double()
+    centred = F.normalize(maps - maps.mean(-1, keepdim=True), dim=-1)
+    B = len(maps)
+    correlations = centred.sum(0).square().sum() - centred.square().sum()  # sum over all pairs i ≠ j
+    return float(1 - correlations / (B * (B - 1)))
+
+
+def image_share(maps: Tensor) -> float:
+    """The image-specific share of maps (B, n), 0..1: total variation distance from the mean map, mean over images.
+
+    ½ Σ_j |p_j − mean p_j| of maps normalised to sum to 1. Unlike `image_dependence` it counts how much attention
+    changes with the image: near 0 for an untrained model.
+    """
+    shares = maps.detach() / maps.detach().sum(-1, keepdim=True)
+    return float(image_specific(shares).abs().sum(-1).mean() / 2)
+
+
+def image_specific(maps: Tensor) -> Tensor:
+    """Maps minus the mean map of all images, signed, (B, n)."""
+    return maps - maps.mean(0)
