@@ -81,7 +81,9 @@ def test_names_from_outside_are_shown_as_they_are_on_every_page(
     shown = {
         "": page.get_by_text(f"{HOSTILE[0]} · {HOSTILE[1]}"),
         "predictions": page.get_by_text(f"T: {HOSTILE[1]}", exact=True),
-        "attention": page.get_by_text(re.compile(f"^says .* with .*; it is ({'|'.join(map(re.escape, HOSTILE))})$")),
+        "attention": page.get_by_text(
+            re.compile(rf"^Predicted: .* True class: ({'|'.join(map(re.escape, HOSTILE))})\.$")
+        ),
         "compare": page.get_by_role("button", name=re.compile(f": {re.escape(HOSTILE[1])}; untrained: ")),
         "train": page.get_by_text("done"),
         "data": page.get_by_text("Samples of each class"),

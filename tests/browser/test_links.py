@@ -122,7 +122,7 @@ def test_back_from_an_image_returns_to_the_same_filter_order_and_scroll_position
     drawn(page)
     assert main.evaluate("(main) => main.scrollTop") == 0  # another page starts at its top
     opened = page.url
-    page.get_by_role("button", name="Next wrong image").click()
+    page.get_by_role("button", name="Next incorrect image").click()
     expect(page).not_to_have_url(opened)
     drawn(page)
     page.go_back()
@@ -143,7 +143,7 @@ def test_the_back_button_goes_through_images_and_heads(page: Page, server: Serve
     number = page.get_by_role("spinbutton", name="Test image")
     number.fill("9")
     number.press("Enter")
-    expect(page.get_by_role("application", name=re.compile("^image 9: "))).to_be_visible()
+    expect(page.get_by_role("application", name=re.compile("^Image 9[.] "))).to_be_visible()
     page.get_by_role("button", name="layer 2, max of all heads").click()
     expect(page).to_have_url(re.compile("head=max"))
     settle(page)  # Streamlit loses a step back into a page that is still being drawn
@@ -200,6 +200,6 @@ def test_a_click_on_an_overlay_opens_the_rollout_of_that_image(page: Page, serve
     server.open(page, "anatomy", run=trained_run.id, epoch=2)
     page.get_by_role("button", name=re.compile("^image 2, 17: ")).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Attention")
-    expect(page.get_by_role("application", name=re.compile("^image 17: "))).to_be_visible()
+    expect(page.get_by_role("application", name=re.compile("^Image 17[.] "))).to_be_visible()
     expect(page.get_by_role("combobox", name="Method")).to_have_value("Attention rollout")
     expect(page.get_by_role("slider", name="Epoch")).to_have_attribute("aria-valuetext", "2")
