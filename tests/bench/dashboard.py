@@ -1,4 +1,4 @@
-"""What the dashboard costs: pages in a real browser, fifty watchers of one live run, and a training that is watched.
+"""What the dashboard costs: pages in a real browser, 50 viewers of one live run, and a training with a viewer.
 
 The real server is started in folders of its own; nothing of a person's runs is read or written. A browser is driven by
 Playwright, which comes with the tests' requirements: ConfigError where it, or the browser, is missing.
@@ -34,8 +34,8 @@ VIEW = {"width": 1280, "height": 900}
 SECONDS = 120  # for anything that is waited for
 NUM_EPOCHS = 10_000  # of the live run
 NUM_ROWS = 9_900  # that it has when watching begins
-NUM_WATCHERS = 50
-WATCH_SECONDS = 40
+NUM_VIEWERS = 50
+VIEW_SECONDS = 40
 
 PROBES = Path(__file__).with_name("probes.js")
 DRAWN = "() => bench.drawn()"
@@ -53,7 +53,7 @@ class Server(NamedTuple):
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(say: Callable[[str], None] = print) -> list[Figure]:
+def measure(log: Callable[[str], None] = print) -> list[Figure]:
     """All figures of the dashboard, one after another on a machine that should do nothing else meanwhile."""
     if not Path("/proc/self/stat").exists():
         raise ConfigError("What a server uses of the machine is read from /proc, which only Linux has.")
@@ -61,16 +61,16 @@ def measure(say: Callable[[str], None] = print) -> list[Figure]:
     with TemporaryDirectory(prefix="minivit-bench-") as folder, browsing() as browser:
         os.environ.update(MINIVIT_RUNS=f"{folder}/runs", MINIVIT_LOCKS=folder)
         os.environ.setdefault("MINIVIT_DATA", str(default_data_dir()))
-        say("Pages in a browser")
+        log("Pages in a browser")
         run = finished_run()
         with serving() as server:
             figures += [*page_figures(server, browser, run)]
-        say(f"{NUM_WATCHERS} watchers of a live run with {NUM_EPOCHS:,} epochs")
+        log(f"{NUM_VIEWERS} viewers of a live run with {NUM_EPOCHS:,} epochs")
         with serving() as server:
-            figures += watcher_figures(server)
-        say("Training, watched and not")
+            figures += viewer_figures(server)
+        log("Training with and without a viewer")
         with serving() as server:
-            figures.append(watched_figure(server, browser))
+            figures.append(viewed_figure(server, browser))
     return figures
 
 
@@ -124,29 +124,29 @@ def hover_times(browser: Any, page: Any, count: int = 60) -> list[float]:
     return [(min(frame for frame in frames if frame > move) - move) / 1000 for move in moves]
 
 
-def watcher_figures(server: Server) -> list[Figure]:
-    """What many watchers of one run that goes on cost the server, and how long it lets them wait."""
+def viewer_figures(server: Server) -> list[Figure]:
+    """What many viewers of one run that goes on cost the server, and how long it lets them wait."""
     with feeding(live_run()) as run:
         command = [sys.executable, "-m", "tests.bench.viewers", server.address, "train", f"run={run.id}"]
         subprocess.run([*command, "1", "1"], cwd=PROJECT, check=True, capture_output=True)  # the first pays for imports
-        watchers = subprocess.Popen(
-            [*command, str(NUM_WATCHERS), str(WATCH_SECONDS + 15)], cwd=PROJECT, stdout=subprocess.PIPE
+        viewers = subprocess.Popen(
+            [*command, str(NUM_VIEWERS), str(VIEW_SECONDS + 15)], cwd=PROJECT, stdout=subprocess.PIPE
         )
         time.sleep(15)  # until all have their page
         begun, used = time.monotonic(), server.cpu_seconds()
-        time.sleep(WATCH_SECONDS - 5)
+        time.sleep(VIEW_SECONDS - 5)
         share = (server.cpu_seconds() - used) / (time.monotonic() - begun)
-        said, _ = watchers.communicate(timeout=SECONDS)
+        said, _ = viewers.communicate(timeout=SECONDS)
     refreshes = [seconds for session in json.loads(said) for seconds in session[len(session) // 3 :]]
     p95 = statistics.quantiles(refreshes, n=20)[-1]
-    note = f"{NUM_WATCHERS} sessions, {len(refreshes)} refreshes, {NUM_EPOCHS:,} epochs"
+    note = f"{NUM_VIEWERS} sessions, {len(refreshes)} refreshes, {NUM_EPOCHS:,} epochs"
     return [
-        Figure("refresh with 50 watchers, server", 100 * share, "% of a core", "≤ 20", note),
-        Figure("refresh with 50 watchers, p95", 1000 * p95, "ms", "≤ 50", note),
+        Figure("refresh with 50 viewers, server", 100 * share, "% of a core", "≤ 20", note),
+        Figure("refresh with 50 viewers, p95", 1000 * p95, "ms", "≤ 50", note),
     ]
 
 
-def watched_figure(server: Server, browser: Any, rounds: int = 3) -> Figure:
+def viewed_figure(server: Server, browser: Any, rounds: int = 3) -> Figure:
     """The training time of one run with its live page open over that without, in turns."""
     config = preset("article").changed(dataset="shapes", classes=("circle", "star", "cross", "heart"), epochs=20)
     seconds: dict[bool, list[float]] = {False: [], True: []}
@@ -227,14 +227,14 @@ def feeding(run: Run) -> Iterator[Run]:
 
 
 def small() -> TrainConfig:
-    """The article's model on few drawn images."""
+    """The baseline model on few synthetic shapes."""
     return preset("article").changed(
         dataset="shapes", classes=("circle", "star", "cross", "heart"), images_per_class=500
     )
 
 
 def made_up(epoch: int) -> dict[str, float | int | None]:
-    """A row of a training that never was."""
+    """A made-up metrics row."""
     loss = 1.4 / (1 + epoch / 50) + 0.01 * (epoch * 7919 % 13)
     return {
         "epoch": epoch,

@@ -1,4 +1,4 @@
-"""Many watchers of one page without as many browsers, for the bench.
+"""Many viewers of one page without as many browsers, for the bench.
 
 `python -m tests.bench.viewers ADDRESS PAGE QUERY COUNT SECONDS`
 
@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 
-class Watcher:
+class Viewer:
     """One session, and what its browser would know of it."""
 
     def __init__(self, socket: ClientConnection, page: str, query: str) -> None:
@@ -46,25 +46,25 @@ class Watcher:
                 return time.perf_counter() - begun
 
 
-async def watch(address: str, page: str, query: str, until: float) -> list[float]:
-    """What one watcher waited for each refresh until that time of the monotonic clock."""
+async def view(address: str, page: str, query: str, until: float) -> list[float]:
+    """What one viewer waited for each refresh until that time of the monotonic clock."""
     took: list[float] = []
     async with connect(address, subprotocols=[Subprotocol("streamlit")], max_size=None) as socket:
-        watcher = Watcher(socket, page, query)
-        await watcher.ask()
-        await asyncio.sleep(random.uniform(0, max(watcher.intervals.values(), default=0)))  # people come when they like
-        while watcher.intervals and time.monotonic() < until:
-            due = time.monotonic() + min(watcher.intervals.values())
-            took += [await watcher.ask(fragment_id) for fragment_id in list(watcher.intervals)]
+        viewer = Viewer(socket, page, query)
+        await viewer.ask()
+        await asyncio.sleep(random.uniform(0, max(viewer.intervals.values(), default=0)))  # people come when they like
+        while viewer.intervals and time.monotonic() < until:
+            due = time.monotonic() + min(viewer.intervals.values())
+            took += [await viewer.ask(fragment_id) for fragment_id in list(viewer.intervals)]
             await asyncio.sleep(max(0.0, due - time.monotonic()))
     return took
 
 
 async def main(address: str, page: str, query: str, count: str, seconds: str) -> None:
-    """All watchers at once; the seconds count from when the first of them is let in."""
+    """All viewers at once; the seconds count from when the first of them is let in."""
     until = time.monotonic() + float(seconds)
     stream = address.replace("http", "ws", 1) + "/_stcore/stream"
-    print(json.dumps(await asyncio.gather(*(watch(stream, page, query, until) for _ in range(int(count))))))
+    print(json.dumps(await asyncio.gather(*(view(stream, page, query, until) for _ in range(int(count))))))
 
 
 if __name__ == "__main__":
