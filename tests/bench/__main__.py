@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: what the dashboard costs, in a real browser. The machine should do nothing else meanwhile."""
+"""`python -m tests.bench`: what the dashboard costs, in a real browser, on a machine that does nothing else."""
 
 from minivit.bench import table
 from tests.bench import dashboard
