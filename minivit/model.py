@@ -1,7 +1,6 @@
 """The Vision Transformer: images -> patches -> tokens -> attention -> logits.
 
 Parameter names are timm's: a pre-norm model with learned positions loads into timm's `VisionTransformer`.
-
 B images, C channels, H × W pixels, N tokens (CLS first, then the patches row by row), D embed_dim, K classes;
 inside attention, H heads of D / H dimensions each.
 """
