@@ -153,12 +153,20 @@ def settle(page: Page) -> None:
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
+# Transitions are ended, not waited for: on a busy machine one may take long, or start again with each rerun.
+NO_TRANSITION = """() => {
+    const transitions = document.getAnimations().filter((animation) => animation instanceof CSSTransition);
+    for (const transition of transitions) transition.finish();
+    return transitions.length === 0;
+}"""
+
+
 def drawn(page: Page) -> None:
     """Waits until the page stands still: nothing is drawn anew or fades, and no part is still to be loaded."""
     settle(page)
     expect(page.locator("[data-stale=true]")).to_have_count(0)
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)  # parts that load late, the style sheet among them
-    page.wait_for_function("!document.getAnimations().some((one) => one instanceof CSSTransition)")
+    page.wait_for_function(NO_TRANSITION)
 
 
 def broken_rules(page: Page, context: str | None = None) -> list[tuple[str, list[str]]]:

@@ -17,7 +17,7 @@ CONTENT = {
     "Train": ("slider", re.compile("loss by epoch")),
     "Sweeps": ("button", re.compile("^Start")),
     "Predictions": ("group", "Test images"),
-    "Attention": ("application", re.compile("image 3: .*8 by 8 patches")),
+    "Attention": ("application", re.compile("Image 3[.] .*8 by 8 patches")),
     "Compare": ("button", re.compile("epoch 1: .*; epoch 3: ")),
     "Anatomy": ("group", "Patch filters"),
     "Runs": ("button", "Download as CSV"),
