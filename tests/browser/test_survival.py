@@ -5,6 +5,7 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -29,19 +30,20 @@ def start(page: Page, server: Server, pictures: Path, epochs: int, threads: int 
     """A training started by hand, on `page`; one with as many threads as cores leaves none for another."""
     server.open(page, "train")
     choose(page, "Data set", "Your own images (folder)")
-    for kind, name, value in (("textbox", "Folder", pictures), ("spinbutton", "Epochs", epochs)):
-        if name == "Epochs":
-            page.get_by_text("Training", exact=True).click()
-        box = page.get_by_role(kind, name=name).first  # type: ignore[arg-type]
+
+    def fill(kind: Literal["textbox", "spinbutton", "combobox"], name: str, value: object) -> None:
+        box = page.get_by_role(kind, name=name).first
         box.fill(str(value))
         box.press("Enter")
         settle(page)
+
+    fill("textbox", "Folder", pictures)
+    page.get_by_text("Training", exact=True).click()
+    fill("spinbutton", "Epochs", epochs)
+    page.get_by_text("Machine", exact=True).click()
+    fill("combobox", "torch.compile", "off")  # compiling takes as long as thousands of these epochs
     if threads:
-        page.get_by_text("Machine", exact=True).click()
-        box = page.get_by_role("spinbutton", name="CPU threads")
-        box.fill(str(threads))
-        box.press("Enter")
-        settle(page)
+        fill("spinbutton", "CPU threads", threads)
     older = page.url
     page.get_by_role("button", name="Start training").click()
     expect(page).not_to_have_url(older)
