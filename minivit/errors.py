@@ -5,7 +5,8 @@
     ├── DataError       images that are missing, unreadable or too few
     ├── RunError        a run folder that is missing, damaged or in the wrong phase
     ├── TrainingError   a training run that cannot continue
-    └── SweepError      a study that cannot be opened, shared or continued
+    ├── SweepError      a study that cannot be opened, shared or continued
+    └── AccessError     what a server does not allow its visitors
 
 A message says what is wrong, the value, and what to do. Pages and the command line catch `MiniViTError` and nothing
 wider; our own mistakes stay assertions and tracebacks.
@@ -34,3 +35,7 @@ class TrainingError(MiniViTError):
 
 class SweepError(MiniViTError):
     """A study that cannot be opened, shared or continued."""
+
+
+class AccessError(MiniViTError):
+    """What a server does not allow its visitors."""

@@ -3,7 +3,8 @@
 Both give the logits of `model(images)`, up to float rounding, with far fewer operations. They compute no attention
 between patches in the last block, so that looking at attention is for `model(images, return_attn=True)`.
 
-**Only the CLS row of the last block reaches the head** (`cls_attention`). With a single query q, the scores
+**Only the CLS row of the last block reaches the head** (`cls_attention`), unless the head reads other tokens too
+(`config.pool`). With a single query q, the scores
 q · (W_k x_j + b_k) are (W_kᵀ q) · x_j plus q · b_k, which is the same for every token j, so that softmax ignores it.
 The weights a_j sum to 1, so that Σ_j a_j (W_v x_j + b_v) = W_v (Σ_j a_j x_j) + b_v. Keys and values are never formed.
 
@@ -40,14 +41,19 @@ class FusedViT(nn.Module):
         """Images (B, C, H, W) or patches (B, N-1, C·p·p), float 0..1 -> logits (B, K)."""
         if self.in_patches:
             return forward_patches(self.model, images)
-        if has_fused_path(self.model.config):
+        if has_fused_path(self.model.config, self.model.training):
             return forward_patches(self.model, patches(images, self.model.config.patch_size).flatten(2))
         return forward_cls(self.model, self.model.embed(images))[0]
 
 
-def has_fused_path(config: ViTConfig) -> bool:
-    """Whether `forward_patches` is the whole model: a single block that reads the tokens as they are embedded."""
-    return config.depth == 1 and config.norm == "post" and config.stem == "patch" and not config.drop_rate
+def has_fused_path(config: ViTConfig, training: bool = False) -> bool:
+    """Whether `forward_patches` is the whole model: a single block that reads the tokens as they are embedded.
+
+    In training, dropout needs the tokens.
+    """
+    has_dropout = training and config.drop_rate > 0
+    is_plain = config.stem == "patch" and config.pool == "cls" and not (config.num_registers or config.norm_pre)
+    return config.depth == 1 and config.norm == "post" and is_plain and not (config.qk_norm or has_dropout)
 
 
 def forward_cls(
@@ -58,9 +64,12 @@ def forward_cls(
     `first` is the block that the tokens enter, from 0. `head_mask`, bool (depth, H), is False for ablated heads.
     """
     rows = []
-    for layer in range(first, model.config.depth - 1):
+    only_cls = model.config.pool == "cls"
+    for layer in range(first, model.config.depth - only_cls):
         x, out = model.blocks[layer](x, None if head_mask is None else head_mask[layer])
         rows.append(out["attn"][:, :, :1].clone())  # a view would keep all rows in memory
+    if not only_cls:
+        return model.classify(x), rows
     block = model.blocks[-1]
     assert isinstance(block, Block)
     context, row = cls_attention(block.attn, x if block.post_norm else block.norm1(x))
@@ -68,16 +77,24 @@ def forward_cls(
         context = context * head_mask[-1, :, None]
     attn_output = block.attn.drop(block.attn.proj(context.flatten(1)[:, None]))
     x = block.add_attn_output(x[:, :1], attn_output)
-    return model.head(model.norm(x[:, 0])), [*rows, row[:, :, None]]
+    return model.classify(x), [*rows, row[:, :, None]]
 
 
-def cls_attention(attn: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
-    """CLS's context per head (B, H, D / H) and attention weights (B, H, N) from what the attention reads (B, N, D)."""
+def cls_attention(attn: Attention, x: Tensor, query: int = 0) -> tuple[Tensor, Tensor]:
+    """Context per head (B, H, D / H) and attention weights (B, H, N) of CLS, or of the token `query`.
+
+    `x` (B, N, D) is what the attention reads.
+    """
     W_q, W_k, W_v = attn.qkv.weight.view(3, attn.num_heads, -1, x.shape[-1])  # (H, D / H, D) each
-    b_q, _, b_v = attn.qkv.bias.view(3, attn.num_heads, -1)
-    q = torch.einsum("bd,hed->bhe", x[:, 0], W_q) + b_q
-    key_query = torch.einsum("bhe,hed->bhd", q * attn.scale, W_k)
-    weights = (key_query @ x.mT).softmax(-1)
+    b_q, b_k, b_v = attn.qkv.bias.view(3, attn.num_heads, -1)
+    q = torch.einsum("bd,hed->bhe", x[:, query], W_q) + b_q
+    if isinstance(attn.k_norm, nn.Identity):
+        key_query = torch.einsum("bhe,hed->bhd", q * attn.scale, W_k)
+        scores = key_query @ x.mT
+    else:  # every key is normalised, so that it has to be formed
+        k = torch.einsum("bnd,hed->bhne", x, W_k) + b_k[:, None]
+        scores = torch.einsum("bhe,bhne->bhn", attn.q_norm(q) * attn.scale, attn.k_norm(k))
+    weights = scores.softmax(-1)
     return torch.einsum("bhd,hed->bhe", weights @ x, W_v) + b_v, weights
 
 

@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.data import Images, load_split
+from minivit.config import ViTConfig
+from minivit.data import Images, ImageSet, load_split
+from minivit.errors import ConfigError
 from minivit.fused import FusedViT
 from minivit.model import MiniViT
 from minivit.runs import Run
@@ -44,30 +46,43 @@ def eval_mode(model: MiniViT) -> Iterator[None]:
 def logits(model: MiniViT, images: Images, in_patches: bool = False) -> Tensor:
     """Logits (N, K) of images (N, C, H, W), uint8 or float 0..1, on the model's device, without dropout or gradients.
 
-    With `in_patches` the images are already cut into patches, as `FusedViT` takes them.
+    With `in_patches` the images are already cut into patches, as `FusedViT` takes them. ConfigError without a head.
     """
     device, forward = model.mean.device, FusedViT(model, in_patches)
+    if not model.config.num_classes:
+        raise ConfigError("This model has no classifier head, so it predicts no class. Look at its attention instead.")
     with eval_mode(model):
         return torch.cat([forward(as_float(batch.to(device))) for batch in images.split(EVAL_BATCH[device.type])])
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's predictions for N labelled images; `probs` (N, K), everything else (N,)."""
+    """A model's predictions for N labelled images; all (N,). While a large set is predicted, for its first images."""
 
     labels: NDArray[np.int64]
-    probs: NDArray[np.float32]
-    loss: NDArray[np.float32]  # cross-entropy in nats
+    predicted: NDArray[np.int64]  # the most probable class
+    confidence: NDArray[np.float32]  # its probability
+    loss: NDArray[np.float32]  # cross-entropy in nats; NaN if the model does not have the true class
+    num_classes: int
 
-    @property
-    def predicted(self) -> NDArray[np.int64]:
-        """The most probable class of each image."""
-        return self.probs.argmax(1)
+    def __len__(self) -> int:
+        return len(self.labels)
 
-    @property
-    def confidence(self) -> NDArray[np.float32]:
-        """The probability of the predicted class."""
-        return self.probs.max(1)
+    @classmethod
+    def from_logits(cls, logits: Tensor, labels: Tensor, num_classes: int | None = None) -> "Predictions":
+        """Predictions from logits (N, K) and labels (N,).
+
+        A label from K on, of `num_classes`, is no class of the model: it is never predicted, and its loss is NaN.
+        """
+        confidence, predicted = logits.softmax(1).max(1)
+        loss = F.cross_entropy(logits, labels.to(logits.device).clamp(max=logits.shape[1] - 1), reduction="none")
+        return cls(
+            labels.cpu().numpy(),
+            predicted.cpu().numpy(),
+            confidence.cpu().numpy(),
+            loss.cpu().masked_fill(labels.cpu() >= logits.shape[1], float("nan")).numpy(),
+            num_classes or logits.shape[1],
+        )
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -82,7 +97,7 @@ class Predictions:
     @property
     def confusion(self) -> NDArray[np.int64]:
         """Counts (K, K): a row per true class, a column per predicted class."""
-        K = self.probs.shape[1]
+        K = self.num_classes
         return np.bincount(self.labels * K + self.predicted, minlength=K * K).reshape(K, K)
 
     def select(
@@ -111,18 +126,39 @@ class Predictions:
         return indices[key[indices].argsort(kind="stable")]
 
 
-def predict(model: MiniViT, images: Images, labels: Tensor) -> Predictions:
-    """The model's predictions for images uint8 (N, C, H, W) with labels (N,)."""
-    scores = logits(model, images)
-    loss = F.cross_entropy(scores, labels.to(scores.device), reduction="none")
-    return Predictions(labels.cpu().numpy(), scores.softmax(1).cpu().numpy(), loss.cpu().numpy())
+def predict(model: MiniViT, image_set: ImageSet) -> Predictions:
+    """The model's predictions for a set of images."""
+    return Predictions.from_logits(logits(model, image_set.images), image_set.labels, len(image_set.classes))
 
 
 def predict_run(run: Run, epoch: int | None = None) -> Predictions:
     """Predictions for a run's test images by its checkpoint of `epoch`, the newest by default."""
     model = run.load_model(epoch)
     _, test_set = load_split(run.config)
-    return predict(model, test_set.images, test_set.labels)
+    return predict(model, test_set)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often predictions of similar confidence are correct, for bins of equal width that hold any."""
+
+    confidence: NDArray[np.float64]  # (n,), mean in each bin
+    accuracy: NDArray[np.float64]  # (n,)
+    counts: NDArray[np.int64]  # (n,), images
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error, 0..1: the mean |accuracy − confidence|, weighted by the counts (1706.04599)."""
+        return float((self.counts * np.abs(self.accuracy - self.confidence)).sum() / self.counts.sum())
+
+
+def calibration(predictions: Predictions, num_bins: int = 10) -> Calibration:
+    """The calibration of at least one prediction, by the confidence in the predicted class."""
+    bins = np.minimum((predictions.confidence * num_bins).astype(int), num_bins - 1)
+    counts = np.bincount(bins, minlength=num_bins)
+    sums = (np.bincount(bins, values, num_bins) for values in (predictions.confidence, predictions.correct))
+    confidence, accuracy = (values[counts > 0] / counts[counts > 0] for values in sums)
+    return Calibration(confidence, accuracy, counts[counts > 0])
 
 
 def precision_recall(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -130,3 +166,9 @@ def precision_recall(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64],
     correct = confusion.diagonal().astype(float)
     with np.errstate(invalid="ignore"):
         return correct / confusion.sum(0), correct / confusion.sum(1)
+
+
+def num_parameters(config: ViTConfig) -> int:
+    """Number of trainable parameters of a model with this configuration, counted without allocating them."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in MiniViT(config).parameters())

@@ -50,7 +50,7 @@ def choose_threads(config: TrainConfig, local_world_size: int = 1) -> int:
     if config.threads:
         return config.threads
     batch_size = config.batch_size / local_world_size
-    num_activations = batch_size * (config.model.num_patches + 1) * config.model.embed_dim * config.model.depth
+    num_activations = batch_size * config.model.num_tokens * config.model.embed_dim * config.model.depth
     return 1 if num_activations < 1_500_000 else max(1, num_cores() // local_world_size)
 
 

@@ -1,21 +1,17 @@
 """The Vision Transformer: images -> patches -> tokens -> attention -> logits.
 
 Parameter names are timm's: a pre-norm model with learned positions loads into timm's `VisionTransformer`.
-B images, C channels, H × W pixels, N tokens (CLS first, then the patches row by row), D embed_dim, K classes;
-inside attention, H heads of D / H dimensions each.
+B images, C channels, H × W pixels, N tokens (CLS first, then the registers, then the patches row by row), D embed_dim,
+K classes; inside attention, H heads of D / H dimensions each.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minivit.config import ViTConfig
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
-EPS = {"pre": 1e-6, "post": 1e-5}  # of LayerNorm: timm's ViT and PyTorch's default
+from minivit.layers import ACTIVATIONS, conv_stem, layer_norm, sine_positions
 
 
 class PatchEmbed(nn.Module):
@@ -34,21 +30,6 @@ class PatchEmbed(nn.Module):
         return self.proj(self.stem(images)).flatten(2).mT
 
 
-def conv_stem(config: ViTConfig) -> nn.Sequential:
-    """3×3 convolutions that halve the image until a patch is one pixel, then one more: (B, C, H, W) -> (B, D, G, G).
-
-    Widths double up to D. As in 'Early Convolutions Help Transformers See Better' (2106.14881), but with a LayerNorm
-    over each image in place of BatchNorm, so that an image's output does not depend on the rest of its batch.
-    """
-    num_halvings = config.patch_size.bit_length() - 1
-    widths = [config.embed_dim >> (num_halvings - 1 - i) for i in range(num_halvings)] + [config.embed_dim]
-    layers: list[nn.Module] = []
-    for i, (in_chans, width) in enumerate(zip([config.in_chans, *widths], widths, strict=False)):
-        conv = nn.Conv2d(in_chans, width, 3, stride=2 if i < num_halvings else 1, padding=1, bias=False)
-        layers += [conv, nn.GroupNorm(1, width), ACTIVATIONS[config.act]()]
-    return nn.Sequential(*layers)
-
-
 class Attention(nn.Module):
     """Multi-head self-attention that also returns its weights."""
 
@@ -57,6 +38,8 @@ class Attention(nn.Module):
         self.num_heads, self.head_dim = config.num_heads, config.embed_dim // config.num_heads
         self.scale = self.head_dim**-0.5
         self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
+        self.q_norm = layer_norm(config, self.head_dim, config.qk_norm)
+        self.k_norm = layer_norm(config, self.head_dim, config.qk_norm)
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
         self.drop = nn.Dropout(config.drop_rate)
 
@@ -65,7 +48,7 @@ class Attention(nn.Module):
         B, N, D = x.shape
         qkv = self.qkv(x).view(B, N, 3, self.num_heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, N, D / H) each
-        attn = (q @ k.mT * self.scale).softmax(-1)
+        attn = (self.q_norm(q) @ self.k_norm(k).mT * self.scale).softmax(-1)
         context = attn @ v
         if head_mask is not None:
             context = context * head_mask[:, None, None]
@@ -94,9 +77,9 @@ class Block(nn.Module):
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.post_norm = config.norm == "post"
-        self.norm1 = nn.LayerNorm(config.embed_dim, eps=EPS[config.norm])
+        self.norm1 = layer_norm(config)
         self.attn = Attention(config)
-        self.norm2 = nn.LayerNorm(config.embed_dim, eps=EPS[config.norm])
+        self.norm2 = layer_norm(config)
         self.mlp = Mlp(config)
 
     def forward(self, x: Tensor, head_mask: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -116,7 +99,10 @@ class Block(nn.Module):
 
 
 class MiniViT(nn.Module):
-    """Images (B, C, H, W), float 0..1, -> logits (B, K). Normalisation is inside, as buffers."""
+    """Images (B, C, H, W), float 0..1, -> logits (B, K), or features (B, D) without a head (`num_classes` 0).
+
+    Normalisation is inside, as buffers.
+    """
 
     pos_embed: Tensor
     mean: Tensor
@@ -134,10 +120,19 @@ class MiniViT(nn.Module):
         else:
             self.pos_embed = nn.Parameter(torch.empty(1, config.num_patches + 1, config.embed_dim))
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.reg_token = None
+        if config.num_registers:
+            self.reg_token = nn.Parameter(torch.empty(1, config.num_registers, config.embed_dim))
+            nn.init.trunc_normal_(self.reg_token, std=0.02)
         self.pos_drop = nn.Dropout(config.drop_rate)
+        self.norm_pre = layer_norm(config, used=config.norm_pre)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.norm = nn.Identity() if config.norm == "post" else nn.LayerNorm(config.embed_dim, eps=EPS[config.norm])
-        self.head = nn.Linear(config.embed_dim, config.num_classes)
+        self.norm = layer_norm(config, used=config.norm == "pre" and config.pool != "mean, then norm")
+        self.fc_norm = layer_norm(config, used=config.pool == "mean, then norm")
+        num_features = config.embed_dim * (2 if config.pool == "cls and mean" else 1)
+        self.head = nn.Linear(num_features, config.num_classes) if config.num_classes else nn.Identity()
+        if config.pool == "cls and distillation":
+            self.head_dist = nn.Linear(num_features, config.num_classes)
 
     def forward(
         self,
@@ -149,7 +144,8 @@ class MiniViT(nn.Module):
         """Logits (B, K); with `return_attn` also the attention weights of each layer (B, H, N, N), whose rows sum to 1.
 
         `keep_idx`, int64 (B, n), are the patches that stay, from 0; the tokens of the others are dropped after the
-        position embedding, so that N is n + 1. `head_mask`, bool (depth, H), is False for ablated heads.
+        position embedding, so that N is n plus the prefix tokens. `head_mask`, bool (depth, H), is False for ablated
+        heads.
         """
         tokens = self.embed(images, keep_idx)
         logits, out = self.forward_tokens(tokens, ("attn",) if return_attn else (), head_mask)
@@ -159,8 +155,11 @@ class MiniViT(nn.Module):
         """Images (B, C, H, W) -> tokens with their positions (B, N, D)."""
         x = self.patch_embed((images - self.mean) / self.std)
         x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
-        x = self.pos_drop(x + self.pos_embed)
-        return x if keep_idx is None else keep_patches(x, keep_idx)
+        x = x + self.pos_embed
+        if self.reg_token is not None:
+            x = torch.cat([x[:, :1], self.reg_token.expand(x.shape[0], -1, -1), x[:, 1:]], dim=1)
+        x = self.norm_pre(self.pos_drop(x))
+        return x if keep_idx is None else keep_patches(x, keep_idx, self.config.num_prefix_tokens)
 
     def forward_tokens(
         self, x: Tensor, names: Sequence[str] = (), head_mask: Tensor | None = None
@@ -177,23 +176,21 @@ class MiniViT(nn.Module):
             x, block_out = block(x, None if head_mask is None else head_mask[layer])
             for name in names:
                 out[name].append(block_out[name])
-        return self.head(self.norm(x[:, 0])), out
+        return self.classify(x), out
+
+    def classify(self, x: Tensor) -> Tensor:
+        """The tokens after the last block (B, N, D) -> logits (B, K)."""
+        pool = self.config.pool
+        if pool == "cls":
+            return self.head(self.norm(x[:, 0]))
+        x = self.norm(x)
+        if pool == "cls and distillation":
+            return (self.head(x[:, 0]) + self.head_dist(x[:, 1])) / 2
+        mean = x[:, self.config.num_prefix_tokens :].mean(1)
+        return self.head(torch.cat([x[:, 0], mean], dim=1) if pool == "cls and mean" else self.fc_norm(mean))
 
 
-def keep_patches(x: Tensor, keep_idx: Tensor) -> Tensor:
-    """CLS and the tokens of the patches `keep_idx`, int64 (B, n): (B, N, D) -> (B, n + 1, D)."""
-    rows = F.pad(keep_idx + 1, (1, 0))  # row 0 is CLS
-    return x.gather(1, rows[:, :, None].expand(-1, -1, x.shape[-1]))
-
-
-def sine_positions(num_tokens: int, embed_dim: int) -> Tensor:
-    """The fixed table of 'Attention Is All You Need' (1706.03762, 3.5), (N, D): sine on even, cosine on odd columns."""
-    frequency = torch.exp(torch.arange(0, embed_dim, 2, dtype=torch.float64) * (-math.log(10000.0) / embed_dim))
-    angle = torch.arange(num_tokens, dtype=torch.float64)[:, None] * frequency
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float()
-
-
-def num_parameters(config: ViTConfig) -> int:
-    """Number of trainable parameters of a model with this configuration, counted without allocating them."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in MiniViT(config).parameters())
+def keep_patches(x: Tensor, keep_idx: Tensor, num_prefix_tokens: int = 1) -> Tensor:
+    """The prefix tokens and those of the patches `keep_idx`, int64 (B, n): (B, N, D) -> (B, n + prefix tokens, D)."""
+    patches = x[:, num_prefix_tokens:].gather(1, keep_idx[:, :, None].expand(-1, -1, x.shape[-1]))
+    return torch.cat([x[:, :num_prefix_tokens], patches], dim=1)

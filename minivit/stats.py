@@ -4,7 +4,8 @@
 The others import it when they are first called. B images, n patches.
 """
 
-from math import sqrt
+from collections.abc import Sequence
+from math import comb, sqrt
 
 import numpy as np
 import torch
@@ -33,6 +34,16 @@ def paired_change(gained: int, lost: int, total: int) -> tuple[float, float]:
     return max(-1.0, middle - half), min(1.0, middle + half)
 
 
+def mcnemar(gained: int, lost: int) -> float:
+    """Exact two-sided p that two classifiers are equally accurate (McNemar 1947, doi 10.1007/BF02295996).
+
+    Of the images that only one of them predicts correctly, `gained` and `lost` in number, each is as likely.
+    """
+    total = gained + lost
+    tail = sum(comb(total, k) for k in range(min(gained, lost) + 1))
+    return min(1.0, 2 * tail / 2**total)
+
+
 def bootstrap(values: Tensor, num_resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
     """95% interval of the mean of values (B,): percentiles over resampled images (Efron 1979)."""
     import scipy.stats
@@ -46,11 +57,26 @@ def bootstrap(values: Tensor, num_resamples: int = 2000, seed: int = 0) -> tuple
     return float(interval.low), float(interval.high)
 
 
-def wilcoxon_p(differences: Tensor) -> float:
-    """Two-sided p of the signed-rank test that paired differences (B,) are symmetric around 0 (Wilcoxon 1945)."""
-    from scipy.stats import wilcoxon
+def paired_t(differences: Tensor) -> tuple[float, float, float]:
+    """95% interval of the mean of paired differences (B > 1,), and the two-sided p that it is 0 (Student 1908)."""
+    from scipy.stats import ttest_1samp
 
-    return float(wilcoxon(differences.double().cpu().numpy()).pvalue) if differences.any() else 1.0
+    if not differences.std():
+        mean = float(differences.mean())
+        return mean, mean, float(mean == 0)
+    result = ttest_1samp(differences.double().cpu().numpy(), 0)
+    interval = result.confidence_interval(0.95)
+    return float(interval.low), float(interval.high), float(result.pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p of several tests, so that the chance of any false finding stays below a level (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,21 +28,37 @@ def start_worker(run: Run) -> None:
     """Trains `run` in a new process that outlives this one; its output goes to `log.txt`."""
     run.request("resume")
     run.set_state("queued", run.state.epoch, "A worker is starting.")
-    start_detached("minivit.worker", str(run.path.resolve()), log=run.path / "log.txt")
+
+    def tell_if_it_never_began() -> None:
+        if run.path.is_dir() and run.state.phase == "queued" and not run.is_worker_alive():
+            reason = (run.log(1) or "Its log is empty.").strip()
+            run.set_state("failed", run.state.epoch, f"The worker could not start: {reason}")
+
+    log = run.path / "log.txt"
+    start_detached("minivit.worker", str(run.path.resolve()), log=log, ended=tell_if_it_never_began)
 
 
-def start_detached(module: str, *arguments: str, log: Path) -> None:
-    """Starts `python -m module arguments…` as a process that outlives this one; its output is appended to `log`."""
+def start_detached(module: str, *arguments: str, log: Path, ended: Callable[[], None] = lambda: None) -> None:
+    """Starts `python -m module arguments…` as a process that outlives this one; its output is appended to `log`.
+
+    If it ends before this process, `ended` is called.
+    """
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-P", "-u", "-m", module, *arguments],
-            env={**os.environ, "PYTHONPATH": _python_path()},  # in the same cwd: MINIVIT_DATA may be relative to it
+            # In the same cwd, as MINIVIT_DATA may be relative to it; the log is UTF-8 on every system
+            env={**os.environ, "PYTHONPATH": _python_path(), "PYTHONUTF8": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    threading.Thread(target=process.wait, daemon=True).start()  # so that it does not become a zombie
+
+    def wait() -> None:
+        process.wait()  # so that it does not become a zombie
+        ended()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def launch(run: Run) -> int:
@@ -68,6 +84,7 @@ def launch(run: Run) -> int:
             run_id=run.id,
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
+            local_addr="127.0.0.1",  # the host's own name may not resolve
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(folder),
         )
@@ -95,7 +112,8 @@ def stop_on_signal(run: Run, group: Group) -> Iterator[None]:
         if group.is_main:
             run.request("stop")
 
-    signals = (signal.SIGTERM, signal.SIGINT) if group.world_size > 1 else (signal.SIGTERM,)
+    signals = [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)]  # Windows has no SIGHUP
+    signals += [signal.SIGINT] if group.world_size > 1 else []
     previous_handlers = {number: signal.signal(number, stop) for number in signals}
     try:
         yield

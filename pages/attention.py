@@ -3,25 +3,31 @@
 import streamlit as st
 
 from minivit.attention import write_head
+from minivit.imports import assumptions
 from pages.parts.attention.export import export_section
 from pages.parts.attention.faithfulness import faithfulness_section
+from pages.parts.attention.logit import logit_section
 from pages.parts.attention.methods import (
+    View,
     absolute_max,
     caveats,
     explain,
-    masked_attention,
     pick_method,
+    probabilities_of,
     reading,
     values,
 )
 from pages.parts.attention.next_match import next_match
-from pages.parts.attention.probabilities import probabilities
-from pages.parts.components.gallery import Title, gallery
+from pages.parts.attention.other_images import other_images
+from pages.parts.attention.own_pictures import membership, pick_picture
+from pages.parts.attention.probabilities import prediction, probabilities
 from pages.parts.components.inspector import inspector
 from pages.parts.shell import cache
 from pages.parts.shell.frame import controls_above, frame
 from pages.parts.shell.pickers import head_param, pick_epoch, pick_image, pick_run
+from pages.parts.shell.predicting import prediction_progress
 from pages.parts.shell.url import int_param, off_param, set_params, token_name, token_param
+from pages.parts.shell.wording import escape_markdown
 
 with frame(
     "Attention",
@@ -36,51 +42,56 @@ with frame(
         epoch = pick_epoch(run)
     test_set = cache.split(run.config)[1]
     with image_column:
-        image = pick_image(len(test_set))
-    classes, label, config = test_set.classes, int(test_set.labels[image]), run.config.model
-    probs, attn = cache.attention(run, epoch, image)
-    num_layers, num_heads, num_tokens, _ = attn.shape
-    layer = int_param("layer", range(1, num_layers + 1), num_layers) - 1
-    head, token, masked = head_param(num_heads), token_param(num_tokens), off_param(num_tokens)
+        index = pick_image(len(test_set))
+    with controls:
+        picture = pick_picture(run)
+    image = picture or index
+    classes, label, config = test_set.classes, cache.image_label(run, image), run.config.model
+    shown_tokens = 1 + config.num_patches
+    layer = int_param("layer", range(1, config.depth + 1), config.depth) - 1
+    view = View(layer, head_param(config.num_heads), token_param(shown_tokens), tuple(off_param(shown_tokens)))
+    probs = probabilities_of(run, epoch, image)
     with controls:
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            selection = pick_method(config, classes, int(probs.argmax()))
-            next_match(cache.predictions(run, epoch), classes, image)
+            selection = pick_method(config, classes[: config.num_classes], probs)
+            predictions = cache.predictions(run, epoch) if config.num_classes else None
+            if predictions:
+                next_match(predictions, classes, image)
+        if predictions:
+            prediction_progress(run, epoch, predictions)
         explain(selection.method)
-    masked_probs, map_values = None, values(run, epoch, image, selection)
-    if masked:
-        masked_probs, masked_attn = masked_attention(run, epoch, image, tuple(masked))
-        map_values = masked_attn if selection.method.is_attention else map_values
+        if assumed := assumptions(run):
+            st.caption(escape_markdown(" ".join(assumed)))
+    masked_probs = probabilities_of(run, epoch, image, view.masked) if view.masked else None
     scale_max = absolute_max(run, selection)
 
     with pictures:
-        predicted = int(probs.argmax())
         inspector(
-            test_set.images[image].numpy(),
-            map_values,
+            cache.image_pixels(run, image)[0].numpy(),
+            values(run, epoch, image, selection, view),
             patch_size=config.patch_size,
-            layer=layer,
-            head=head,
-            token=token,
-            off=masked,
+            layer=view.layer,
+            head=view.head,
+            token=view.token,
+            off=view.masked,
             key="attention_inspector",
             absolute_max=scale_max,
-            reading=reading(selection, classes, config, num_tokens - len(masked), scale_max),
-            title=f"Image {image}. Predicted: {classes[predicted]} ({probs[predicted]:.0%}). True: {classes[label]}",
+            reading=reading(selection, classes, config, len(view.masked), scale_max),
+            title=f"{cache.image_title(run, image)}. {prediction(classes, probs, label)}",
             on_pick=lambda picked: set_params(
                 layer=picked.layer + 1, head=write_head(picked.head), token=token_name(picked.token)
             ),
             on_off=lambda tokens: set_params(off=",".join(map(token_name, tokens)) or None),
         )
-        caveats(selection.method, len(masked))
-        probabilities(classes, probs, label, masked_probs, len(masked))
-    with st.expander("Other images"):
-        indices = list(range(max(0, image - 6), min(len(test_set), image + 18)))
-        titles = [Title(index, classes[test_set.labels[index]]) for index in indices]
-        images = test_set.images[indices].numpy()
-        clicked = gallery(images, titles, key="attention_others", label="Other test images", selected=image)
-        if clicked is not None:
-            set_params(image=clicked)
-            st.rerun()
-    faithfulness_section(run, epoch, image, selection, layer, head)
-    export_section(run, epoch, image, layer, head)
+        caveats(selection.method, view, config)
+        probabilities(classes, probs, label, masked_probs, len(view.masked))
+        if picture and config.num_classes:
+            membership(run, epoch, picture)
+    others = st.expander("Other images", key="attention_others_open", on_change="rerun")
+    if others.open:
+        with others:
+            other_images(test_set, index)
+    if config.num_classes:
+        logit_section(run, epoch, image, selection, classes)
+        faithfulness_section(run, epoch, image, selection, view.layer, view.head)
+    export_section(run, epoch, image, view.layer, view.head)

@@ -4,12 +4,13 @@ import streamlit as st
 
 from minivit.attention import write_head
 from minivit.runs import Checkpoint
+from pages.parts.compare.agreement import agreement, compared_predictions
 from pages.parts.compare.columns import columns, common_scale, notes
 from pages.parts.compare.numbers import numbers
-from pages.parts.compare.over_training import NUM_METRIC_IMAGES, history
+from pages.parts.compare.over_training import history, num_metric_images
 from pages.parts.compare.pickers import pick_layers_and_heads, pick_second_run
-from pages.parts.compare.selection import pick_selection, select_images
-from pages.parts.components.scrub import Shown, scrub
+from pages.parts.compare.selection import OF_TWO, pick_selection, select_images
+from pages.parts.components.scrub import RunMaps, scrub
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, controls_above, frame
 from pages.parts.shell.pickers import pick_epoch, pick_run
@@ -31,36 +32,39 @@ with frame(
         with boxes[3]:
             after = pick_epoch(run, "After: epoch")
         with boxes[4]:
-            selection = pick_selection()
+            selection = pick_selection(second is not None)
         runs = [run, second] if second else [run]
         layers, heads = pick_layers_and_heads(runs)
 
     test_set = cache.split(run.config)[1]
-    images = select_images(selection, cache.predictions(run, before), cache.predictions(run, after))
+    other_run = second if selection in OF_TWO else None
+    images = select_images(selection, len(test_set), lambda: compared_predictions(run, before, after, other_run))
     if not images:
         raise NextStep("No test images match. Choose another selection or other epochs.")
     ends = [Checkpoint(before), Checkpoint(after)]
     head_names = [write_head(head) for head in heads]
-    shown = [
-        Shown(one, history(one, images, layer - 1, heads, ends if one == run else []), head_names)
-        for one, layer in zip(runs, layers, strict=True)
+    run_maps = [
+        RunMaps(each_run, history(each_run, images, layer - 1, heads, ends if each_run == run else []), head_names)
+        for each_run, layer in zip(runs, layers, strict=True)
     ]
-    num_metric_images = min(NUM_METRIC_IMAGES, len(test_set))
+    num_measured = num_metric_images(run)
     with pictures:
         opened = scrub(
             test_set.images[images].numpy(),
-            shown,
-            **columns(shown, *ends),
+            run_maps,
+            **columns(run_maps, *ends),
             start=ends[1],
             labels=test_set.labels[images].tolist(),
             titles=[f"{index}: {test_set.classes[test_set.labels[index]]}" for index in images],
             scale=common_scale(runs),
-            num_measured=num_metric_images,
+            num_measured=num_measured,
             key="compare_scrub",
         )
-        st.caption(notes(shown, num_metric_images))
+        if second:
+            agreement(run, after, second)
+        st.caption(notes(run_maps, num_measured))
         with st.expander("Values of the curves"):
-            numbers(shown[0])
+            numbers(run_maps[0])
     if opened is not None:
         go(
             "attention",

@@ -6,7 +6,8 @@ from minivit.config import preset
 from pages.parts.components.gallery import Title, gallery
 from pages.parts.data.augmented import augmented_samples
 from pages.parts.data.patches import image_and_patches
-from pages.parts.settings.dataset import pick_data
+from pages.parts.data.uploads import uploads
+from pages.parts.settings.dataset import original_size_column, pick_data
 from pages.parts.shell import cache
 from pages.parts.shell.frame import frame, side_by_side
 from pages.parts.shell.url import int_param, set_params
@@ -14,6 +15,7 @@ from pages.parts.shell.url import int_param, set_params
 NUM_SAMPLES = 48
 
 with frame("Data", "Choose a data set and its classes, look at samples, and see an image as patches."):
+    uploads()
     controls, pictures = side_by_side(pictures=2.4)
     with controls:
         config = pick_data(preset("article"))
@@ -25,12 +27,13 @@ with frame("Data", "Choose a data set and its classes, look at samples, and see 
                 "label": list(range(len(config.classes))),
                 "train": list(train_set.counts.values()),
                 "test": list(test_set.counts.values()),
+                **original_size_column(config),
             },
             hide_index=True,
         )
-        if train_set.skipped:
-            st.text(f"{len(train_set.skipped)} files could not be decoded and were left out:")
-            st.code("\n".join(train_set.skipped), language=None, height=120)
+        if lines := cache.remarks(config):
+            st.text("About these images:")
+            st.code("\n".join(lines), language=None, height=120, wrap_lines=True)
         patch_sizes = [size for size in (1, 2, 4, 7, 8, 14, 16) if img_size % size == 0]
         patch_size = st.select_slider("Patch size (px)", patch_sizes, value=4, key="data_patch_size")
     with pictures:

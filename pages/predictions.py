@@ -4,12 +4,13 @@ import streamlit as st
 
 from pages.parts.components.confusion import confusion
 from pages.parts.components.gallery import Title, gallery
-from pages.parts.predictions.accuracy import accuracy, class_table
+from pages.parts.predictions.accuracy import accuracy, class_table, reliability
 from pages.parts.predictions.filters import RESULTS, pick_filter, pick_order
 from pages.parts.predictions.mistakes import mistakes
 from pages.parts.shell import cache
-from pages.parts.shell.frame import frame, side_by_side
+from pages.parts.shell.frame import NextStep, frame, side_by_side
 from pages.parts.shell.pickers import pick_epoch, pick_run
+from pages.parts.shell.predicting import prediction_progress
 from pages.parts.shell.url import bind_to_url, go, int_param, set_params
 
 PER_PAGE = 96
@@ -22,6 +23,9 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
     with epoch_column:
         epoch = pick_epoch(run)
     test_set, predictions = cache.split(run.config)[1], cache.predictions(run, epoch)
+    prediction_progress(run, epoch, predictions)
+    if not len(predictions):
+        raise NextStep("The predictions appear here as soon as the first are computed.")
     classes = run.config.classes
     indices: dict[str | None, int] = {name: index for index, name in enumerate(classes)}
 
@@ -33,7 +37,7 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
         result = pick_filter(boxes[2], "Result", "result", tuple(RESULTS), "all")
         order = pick_order(boxes[3])
     with table:
-        accuracy(predictions, run.config, test_set)
+        accuracy(predictions, run, test_set)
         st.markdown("**Confusion matrix.** Click a cell to see its images.")
         selected = (indices[true], indices[predicted]) if true and predicted else None
         cell = None
@@ -48,6 +52,7 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
         if selected and true != predicted:
             mistakes(run, epoch, *selected)
         class_table(predictions, classes)
+        reliability(predictions)
     with images:
         matches = predictions.select(
             true=indices.get(true),

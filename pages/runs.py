@@ -4,9 +4,10 @@ import streamlit as st
 
 from minivit.runs import list_runs
 from pages.parts.runs.imports import import_forms
-from pages.parts.runs.manage import compare_curves, delete_runs, export_run, rename_run
+from pages.parts.runs.manage import compare_curves, damaged_runs, delete_runs, export_run, rename_run
+from pages.parts.runs.settings import different_settings, run_settings
 from pages.parts.runs.status import run_links
-from pages.parts.runs.table import pick_rows, sweep_links
+from pages.parts.runs.table import pick_rows, search, sweep_links
 from pages.parts.shell.frame import frame
 from pages.parts.shell.pickers import no_runs
 
@@ -14,17 +15,22 @@ with frame("Runs", "Select runs to open, compare, rename, export or delete. Swee
     runs = list_runs()
     if not runs:
         no_runs()
+        damaged_runs(runs)
         import_forms()
         st.stop()
-    rows = pick_rows(runs)
+    matching = search(runs)
+    rows = pick_rows(matching) if matching else []
     selected = [run for row in rows for run in row]
     if len(rows) == 1:
         sweep_links(rows[0])
     if len(selected) == 1:
         run_links(selected[0])
+        run_settings(selected[0])
         rename_run(selected[0])
         export_run(selected[0])
     elif selected:
         compare_curves(selected)
+        different_settings(selected)
     delete_runs(selected, len(runs))
+    damaged_runs(runs)
     import_forms()

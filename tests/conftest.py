@@ -14,6 +14,11 @@ hypothesis.settings.register_profile("any pace", deadline=None)  # a busy machin
 hypothesis.settings.load_profile("any pace")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--variants", type=int, default=80, help="damaged run folders in tests/faults")
+    parser.addoption("--page-variants", type=int, default=3, help="of these, opened by every page")
+
+
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test touches a person's data or runs; drawn images are shared between tests, since they never change."""

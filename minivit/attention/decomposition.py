@@ -1,6 +1,6 @@
-"""Decomposition of the attention scores of layer 1 into position and content.
+"""What the first weights show: patch filters, position embeddings, position and content in the scores of layer 1.
 
-B images, H heads, N tokens with CLS first, n = N - 1 patches, D embed_dim.
+B images, H heads, N tokens with CLS first, the last n are the patches, D embed_dim.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,45 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.attention.batches import batches
-from minivit.attention.maps import to_model
+from minivit.attention.maps import batches, to_model
+from minivit.config import ViTConfig
+from minivit.errors import ConfigError
 from minivit.inference import eval_mode
 from minivit.model import Block, MiniViT
 
 TERMS = ("content–content", "content–position", "position–content", "position–position")  # query first
+MAX_COMPONENTS = 28  # as in ViT's figure 7
+
+
+def filter_components(weight: Tensor, max_components: int = MAX_COMPONENTS) -> tuple[Tensor, Tensor]:
+    """Principal components of patch filters (D, C, p, p): (n, C, p, p) of unit length, and shares of variance (n,).
+
+    The components are the eigenvectors of the covariance of D points with C·p·p coordinates, largest eigenvalue first;
+    a share is an eigenvalue over the sum of all. As in ViT's figure 7, left (2010.11929). The covariance has rank at
+    most D − 1, so n is at most that, C·p·p and `max_components`. The sign of a component is arbitrary: here its
+    largest coordinate is positive.
+    """
+    points = weight.detach().double().flatten(1)
+    _, scales, components = torch.linalg.svd(points - points.mean(0), full_matrices=False)
+    num = min(max_components, points.shape[0] - 1, points.shape[1])
+    largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+    shares = scales.square() / scales.square().sum().clamp(min=torch.finfo(torch.float64).tiny)
+    return (components * largest.sign())[:num].unflatten(1, weight.shape[1:]).float(), shares[:num].float()
+
+
+def position_similarity(model: MiniViT) -> Tensor:
+    """Cosine between the position embeddings of every two patches, (N-1, N-1), -1..1. As in ViT's figure 7."""
+    positions = F.normalize(model.pos_embed.detach()[0, 1:], dim=-1)
+    return positions @ positions.T
+
+
+def why_no_terms(config: ViTConfig) -> str | None:
+    """Why the scores of layer 1 are no sum of terms of position and content, or None."""
+    if config.norm_pre or config.qk_norm:
+        return (
+            "The scores of this model are no sum of position and content: a LayerNorm follows their sum or the query."
+        )
+    return None
 
 
 def position_content(model: MiniViT, images: Tensor) -> Tensor:
@@ -28,12 +61,15 @@ def position_content(model: MiniViT, images: Tensor) -> Tensor:
 
     A LayerNorm before attention (norm 'pre') is linear once each token's mean and deviation are held fixed: each half
     is centred, divided by the deviation of the sum and scaled by γ; β belongs to content. This is exact too, but then
-    each half depends on the other through the deviation.
+    each half depends on the other through the deviation. ConfigError where `why_no_terms`.
     """
+    if reason := why_no_terms(model.config):
+        raise ConfigError(reason)
     with eval_mode(model):
         block: Block = model.blocks[0]  # type: ignore[assignment]
         tokens = model.embed(to_model(model, images))
-        position = model.pos_embed.expand_as(tokens)
+        position = torch.zeros_like(tokens)  # registers have none
+        position[:, 0], position[:, model.config.num_prefix_tokens :] = model.pos_embed[0, 0], model.pos_embed[0, 1:]
         content = tokens - position
         if not block.post_norm:
             content, position = _through_norm(block.norm1, content, position)
@@ -45,8 +81,9 @@ def position_content(model: MiniViT, images: Tensor) -> Tensor:
         return terms.flatten(2, 3)
 
 
-def _through_norm(norm: torch.nn.LayerNorm, content: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+def _through_norm(norm: torch.nn.Module, content: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
     """Both halves of a LayerNorm's output, with the deviation of their sum."""
+    assert isinstance(norm, torch.nn.LayerNorm)
     deviation = ((content + position).var(-1, correction=0, keepdim=True) + norm.eps).sqrt()
 
     def through(half: Tensor) -> Tensor:
@@ -72,9 +109,9 @@ class ClsTerms:
     """The scores of CLS in layer 1 as the four `TERMS`, over B images.
 
     `maps` (B, H, 4, n) are the terms of each patch minus their mean over all tokens, which softmax ignores: a score
-    higher by 1 means e times the attention. `shares` (H, 4) are the `term_shares`, pooled over the images, and
-    `deviation` (H,) is the standard deviation of the scores. `peak` (H,) is the largest patch's attention over the
-    mean patch's, mean over the images: 1 is uniform, n all on one.
+    higher by 1 means e times the attention. `shares` (H, 4) are the `term_shares` over the patches, pooled over the
+    images, and `deviation` (H,) is the standard deviation of the scores. `peak` (H,) is the largest patch's attention
+    over the mean patch's, mean over the images: 1 is uniform, n all on one.
     """
 
     maps: NDArray[np.float32]
@@ -98,10 +135,11 @@ def cls_terms(model: MiniViT, images: Tensor) -> ClsTerms:
     terms = torch.cat([position_content(model, batch)[..., 0, :] for batch in batches(model, images)])  # (B, H, 4, N)
     centred = terms - terms.mean(-1, keepdim=True)
     scores = centred.sum(2)  # (B, H, N)
-    patches = scores[..., 1:]
+    P = model.config.num_prefix_tokens
+    patches = scores[..., P:]
     return ClsTerms(
-        maps=centred[..., 1:].cpu().numpy(),
-        shares=term_shares(terms.permute(1, 2, 0, 3)[None])[0].cpu().numpy(),
+        maps=centred[..., P:].cpu().numpy(),
+        shares=term_shares(terms[..., P:].permute(1, 2, 0, 3)[None])[0].cpu().numpy(),
         deviation=scores.square().mean((0, 2)).sqrt().cpu().numpy(),
         peak=(patches.softmax(-1).amax(-1).mean(0) * patches.shape[-1]).cpu().numpy(),
     )

@@ -5,34 +5,33 @@ it. Patches are removed by dropping their tokens after the embedding; CLS stays.
 that (a convolutional stem), traces of a dropped patch remain in the others.
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from minivit.attention.gradients import class_score
+from minivit.attention.attribution import chunks, class_score
 from minivit.attention.maps import to_model
 from minivit.attention.methods import METHODS
-from minivit.attention.occlusion import chunks
+from minivit.attention.verdicts import Verdict, verdict
 from minivit.fused import forward_cls
 from minivit.inference import eval_mode
 from minivit.model import MiniViT, keep_patches
-from minivit.stats import rank_correlation, wilcoxon_p
-
-Curve = Literal["deletion", "insertion"]
+from minivit.stats import rank_correlation
 
 REFERENCE = "leave_one_out"  # the method whose ranking others are correlated with
-ALPHA = 0.05  # a difference from random rankings is significant below this p
-TOO_CLOSE = (0.01, 0.1)  # for one image, between these p, other random rankings may change the verdict
+Report = Callable[[int], None]  # called with a number of curves that are about to be computed
+
+NUM_OTHERS = 8  # other images whose maps are a control
+NUM_GROUPS = 10  # of patches, for SaCo
+TIES_SEED = 2_147_483_647  # no other random order may repeat that of ties
 
 
 def deletion(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast: Tensor | None = None) -> Tensor:
     """p_c with the 0, 1, 2 … P highest patches of a map dropped, (B, N): with a faithful map it falls early.
 
-    RISE (1806.07421). Ties are dropped row by row. With `contrast` (B,), classes d, it is p_c / (p_c + p_d): the
+    RISE (1806.07421). Ties are dropped in random order. With `contrast` (B,), classes d, it is p_c / (p_c + p_d): the
     probability that belongs to f_c − f_d, which `occlusion` and `relevance` explain then.
     """
     return _follow(model, images, classes, _ranking(maps), contrast)
@@ -50,7 +49,12 @@ def area(curves: Tensor) -> Tensor:
 
 
 def random_baseline(
-    model: MiniViT, images: Tensor, classes: Tensor, rankings: Tensor, contrast: Tensor | None = None
+    model: MiniViT,
+    images: Tensor,
+    classes: Tensor,
+    rankings: Tensor,
+    contrast: Tensor | None = None,
+    report: Report = lambda num_curves: None,
 ) -> Tensor:
     """Deletion curves (B, R, N) of random maps `rankings` (B, R, P).
 
@@ -58,11 +62,16 @@ def random_baseline(
     """
     B, R, _ = rankings.shape
     index = torch.arange(B).repeat_interleave(R)
-    return _follow(model, images, classes, _ranking(rankings.flatten(0, 1)), contrast, index).view(B, R, -1)
+    ranking = _ranking(rankings.flatten(0, 1))
+    return _follow(model, images, classes, ranking, contrast, index, report).view(B, R, -1)
 
 
 def _ranking(maps: Tensor) -> Tensor:
-    return maps.argsort(dim=1, descending=True, stable=True)
+    """The patches of maps (R, P), highest first; ties in an order that is random and differs from row to row."""
+    generator = torch.Generator().manual_seed(TIES_SEED)
+    shuffled = torch.rand(maps.shape, generator=generator).argsort(1).to(maps.device)
+    order = maps.gather(1, shuffled).argsort(dim=1, descending=True, stable=True)
+    return shuffled.gather(1, order)
 
 
 def _follow(
@@ -72,6 +81,7 @@ def _follow(
     rankings: Tensor,
     contrast: Tensor | None,
     index: Tensor | None = None,
+    report: Report = lambda num_curves: None,
 ) -> Tensor:
     """p_c as patches are dropped in the order of `rankings` (R, P), of the images `index` (R,): (R, N)."""
     images, device = to_model(model, images), model.mean.device
@@ -79,85 +89,84 @@ def _follow(
     rankings, index = rankings.to(device), index.to(device)
     targets = torch.stack([classes] if contrast is None else [classes, contrast]).to(device)
 
-    def probability(logits: Tensor, rows: Tensor) -> Tensor:
-        target = targets[:, index[rows]]
-        if contrast is None:
-            return logits.softmax(1).gather(1, target.T)[:, 0]
-        return class_score(logits, *target).sigmoid()
-
     def curves(rows: Tensor) -> Tensor:
         tokens = model.embed(images[index[rows]])
-        steps = (keep_patches(tokens, rankings[rows, dropped:]) for dropped in range(rankings.shape[1] + 1))
-        return torch.stack([probability(forward_cls(model, kept)[0], rows) for kept in steps], dim=1)
+        P = model.config.num_prefix_tokens
+        steps = (keep_patches(tokens, rankings[rows, dropped:], P) for dropped in range(rankings.shape[1] + 1))
+        target = targets[:, index[rows]]
+        report(len(rows))
+        return torch.stack([_probability(forward_cls(model, kept)[0], target) for kept in steps], dim=1)
 
     with eval_mode(model):
         return torch.cat([curves(rows) for rows in chunks(torch.arange(len(rankings), device=device), model)])
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A map's deletion or insertion area against random rankings, mean over the images."""
+def saco(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast: Tensor | None = None) -> Tensor:
+    """Salience-guided faithfulness (2404.01415) of maps (B, P), -1..1: does a higher map mean a larger effect?
 
-    curve: Curve
-    area: float
-    random_mean: float
-    random_sd: float  # of the mean area, from one random ranking to the next
-    p: float  # two-sided
-    num_images: int
-
-    @property
-    def words(self) -> str:
-        """The verdict: better, no better or worse than random; for one image also too close to call."""
-        if self.num_images == 1 and TOO_CLOSE[0] < self.p < TOO_CLOSE[1]:
-            return "too close to call"
-        if not self.p < ALPHA:
-            return "no better than random"
-        is_lower = self.area < self.random_mean
-        return "better than random" if is_lower == (self.curve == "deletion") else "worse than random"
-
-    def __str__(self) -> str:
-        sample = f"paired over {self.num_images} images" if self.num_images > 1 else "one image"
-        random = f"{self.random_mean:.3f} ± {self.random_sd:.3f}"
-        return f"{self.curve} area {self.area:.3f}, random rankings {random}: {self.words} ({sample}, p = {self.p:.2g})"
-
-
-def verdict(areas: Tensor, random: Tensor, curve: Curve) -> Verdict:
-    """The verdict on a map's areas (B,) against those of random rankings (B, R > 1) of the same images.
-
-    Several images: Wilcoxon's signed-rank test of each image's area against the mean of its own random rankings. One
-    image: the distance in standard deviations. Low areas are good for deletion, high ones for insertion.
+    Patches are put into groups by the map. s_i is the sum of the map in group i and Δ_i the fall of the probability
+    without it. F = Σ w_ij / Σ |w_ij| over pairs i < j, where w_ij is s_i − s_j if Δ_i ≥ Δ_j, else its negative. 0 for a
+    map that is the same everywhere. Here a group's tokens are dropped.
     """
-    areas, random = areas.detach().double().cpu(), random.detach().double().cpu()
-    mean, sd = float(random.mean()), float(random.mean(0).std())
-    if len(areas) == 1:
-        distance = abs(float(areas) - mean)
-        p = math.erfc(distance / sd / math.sqrt(2)) if sd else float(distance == 0)
-    else:
-        p = wilcoxon_p(areas - random.mean(1))
-    return Verdict(curve, float(areas.mean()), mean, sd, p, len(areas))
+    ranking = _ranking(maps).cpu()
+    groups = ranking.tensor_split(min(NUM_GROUPS, ranking.shape[1]), dim=1)
+    salience = torch.stack([maps.cpu().double().gather(1, group).sum(1) for group in groups], dim=1)  # (B, G)
+    probability = _probabilities(model, images, classes, [ranking, *_without_each(groups)], contrast).double()
+    effect = probability[:, :1] - probability[:, 1:]
+    i, j = torch.triu_indices(len(groups), len(groups), 1)
+    weight = salience[:, i] - salience[:, j]
+    signed = torch.where(effect[:, i] >= effect[:, j], weight, -weight)
+    return signed.sum(1) / weight.abs().sum(1).clamp(min=1e-12)
+
+
+def _without_each(groups: Sequence[Tensor]) -> Iterator[Tensor]:
+    """The patches outside of each group, (B, P - size)."""
+    for index in range(len(groups)):
+        yield torch.cat([group for other, group in enumerate(groups) if other != index], dim=1)
+
+
+def _probabilities(
+    model: MiniViT, images: Tensor, classes: Tensor, kept: Sequence[Tensor], contrast: Tensor | None
+) -> Tensor:
+    """p_c with only some patches kept, for each of G selections (B, n): (B, G)."""
+    images, P = to_model(model, images), model.config.num_prefix_tokens
+    targets = torch.stack([classes] if contrast is None else [classes, contrast]).to(images.device)
+    parts = []
+    with eval_mode(model):
+        for rows in chunks(torch.arange(len(images), device=images.device), model):
+            tokens = model.embed(images[rows])
+            logits = [forward_cls(model, keep_patches(tokens, keep[rows.cpu()].to(rows.device), P))[0] for keep in kept]
+            parts.append(torch.stack([_probability(one, targets[:, rows]) for one in logits], dim=1).cpu())
+    return torch.cat(parts)
+
+
+def _probability(logits: Tensor, targets: Tensor) -> Tensor:
+    """p_c (B,) of logits (B, K) for the targets (1, B); p_c / (p_c + p_d) for (2, B)."""
+    if len(targets) == 1:
+        return logits.softmax(1).gather(1, targets.T)[:, 0]
+    return class_score(logits, *targets).sigmoid()
 
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """Probabilities as patches are removed: of B images in a map's order, and in R random rankings."""
+    """Probabilities of B images as patches are removed: in a map's order, in R random ones, in M other maps'."""
 
     deletion: Tensor  # (B, N)
     insertion: Tensor  # (B, N)
     random: Tensor  # (B, R, N), deletion curves
+    others_deletion: Tensor  # (B, M, N), in the order of the method's maps of other images
+    others_insertion: Tensor  # (B, M, N)
+    saco: Tensor  # (B,)
     rank_correlation: Tensor  # (B,), Spearman's with the leave-one-out map
-
-    @classmethod
-    def concat(cls, parts: Sequence["Faithfulness"]) -> "Faithfulness":
-        """Of all images of several parts."""
-        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
     @property
     def verdicts(self) -> tuple[Verdict, Verdict]:
         """On deletion and on insertion."""
-        random = area(self.random)
+        random, has_others = area(self.random), self.others_deletion.shape[1] > 0
+        others = [area(curves) if has_others else None for curves in (self.others_deletion, self.others_insertion)]
         return (
-            verdict(area(self.deletion), random, "deletion"),
-            verdict(area(self.insertion), random, "insertion"),
+            verdict(area(self.deletion), random, others[0], "deletion"),
+            verdict(area(self.insertion), random, others[1], "insertion"),
         )
 
     @property
@@ -172,35 +181,37 @@ def faithfulness(
     classes: Tensor,
     maps: Tensor,
     random: Tensor,
+    others: Tensor,
     contrast: Tensor | None = None,
     reference: Tensor | None = None,
+    report: Report = lambda num_curves: None,
 ) -> Faithfulness:
     """The faithfulness of maps (B, P) of images; `random` is their `random_baseline`.
 
-    `reference` are the leave-one-out maps, computed here if they are not given.
+    `others` (B, M, P) are maps of M other images for each, such as `maps_of_others`. `reference` are the leave-one-out
+    maps, computed here if they are not given.
     """
     if reference is None:
         reference = METHODS[REFERENCE].attribute(model, images, classes, contrast=contrast)
+    B, M, _ = others.shape
+    index = torch.arange(B).repeat_interleave(M)
+    rankings = _ranking(others.flatten(0, 1))
+    removed, added = (
+        _follow(model, images, classes, one, contrast, index, report) for one in (rankings, rankings.flip(1))
+    )
     return Faithfulness(
         deletion(model, images, classes, maps, contrast),
         insertion(model, images, classes, maps, contrast),
         random,
+        removed.view(B, M, -1),
+        added.flip(1).view(B, M, -1),
+        saco(model, images, classes, maps, contrast),
         rank_correlation(maps, reference),
     )
 
 
-def summary(deletion: Verdict, insertion: Verdict) -> str:
-    """Both verdicts as one sentence."""
-    words, is_one_image = {deletion.words, insertion.words}, deletion.num_images == 1
-    scope = "on this image " if is_one_image else ""
-    if words == {"better than random"}:
-        return f"Better than random in both tests: this map shows patches that {scope}matter to the model."
-    if words == {"worse than random"}:
-        return f"Worse than random in both tests: patches that this map ranks low {scope}matter more to the model."
-    if "better than random" not in words:
-        if is_one_image:
-            return "One image is not enough to tell this map from a random ranking. Check more images."
-        return "No better than random: this ranking of the patches does not show what matters to the model."
-    better, other = (deletion, insertion) if deletion.words == "better than random" else (insertion, deletion)
-    mixed = f"Mixed result: {better.curve} is better than random, {other.curve} {other.words}."
-    return f"{mixed} Check more images." if is_one_image else mixed
+def maps_of_others(maps: Tensor, num_others: int = NUM_OTHERS) -> Tensor:
+    """For each of B maps (B, P), those of `num_others` other images at equal distances, (B, M, P), or fewer."""
+    B = len(maps)
+    steps = sorted({round(B * (index + 1) / (num_others + 1)) for index in range(num_others)} - {0, B})
+    return torch.stack([maps.roll(step, 0) for step in steps], dim=1) if steps else maps[:, None][:, :0]

@@ -1,8 +1,9 @@
 """Statistics of every head over many images, and what the model loses without a head.
 
-B images, L layers, H heads, N tokens with CLS first, n = N - 1 patches.
+B images, L layers, H heads, N tokens with CLS first, the last n are the patches.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.attention.batches import batches
-from minivit.attention.maps import to_model
+from minivit.attention.maps import batches, to_model
 from minivit.attention.metrics import distance
 from minivit.fused import forward_cls
-from minivit.inference import EVAL_BATCH, eval_mode
+from minivit.inference import eval_mode
 from minivit.model import MiniViT
 from minivit.stats import paired_change
 
@@ -30,14 +30,15 @@ class HeadStatistics:
 def head_statistics(model: MiniViT, images: Tensor) -> HeadStatistics:
     """Mean attention distance and mean CLS map of every head over images (B, C, H, W)."""
     L, H, device = model.config.depth, model.config.num_heads, model.mean.device
+    P = model.config.num_prefix_tokens
     distances = torch.zeros(L, H, device=device)
     maps = torch.zeros(L, H, model.config.num_patches, device=device)
     with eval_mode(model):
         for batch in batches(model, images):
             _, layers = model(to_model(model, batch), return_attn=True)
             for layer, attn in enumerate(layers):
-                distances[layer] += distance(attn, model.config.patch_size).sum(0) / len(images)
-                maps[layer] += attn[:, :, 0, 1:].sum(0) / len(images)
+                distances[layer] += distance(attn, model.config.patch_size, P).sum(0) / len(images)
+                maps[layer] += attn[:, :, 0, P:].sum(0) / len(images)
     return HeadStatistics(distances.cpu().numpy(), maps.cpu().numpy())
 
 
@@ -80,23 +81,27 @@ class HeadAblation:
         return {(layer, head): self.effect(layer, head) for layer, head in np.ndindex(self.ablated.shape[:2])}
 
 
-def head_effects(model: MiniViT, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def head_effects(
+    model: MiniViT, images: Tensor, labels: Tensor, report: Callable[[float], None] = lambda share: None
+) -> tuple[Tensor, Tensor]:
     """Whether predictions for images (B, C, H, W) are correct: bool (L, H, B) with each head ablated, (B,) with all.
 
     An ablated head's output is set to zero before `attn.proj`, one head at a time. Michel et al. (1905.10650). The
-    layers before it are computed once.
+    layers before it are computed once. `report` is called with the share that is done, 0..1.
     """
     L, H, device = model.config.depth, model.config.num_heads, model.mean.device
-    ablated, complete, size = [], [], EVAL_BATCH[device.type]
+    ablated: list[Tensor] = []
+    complete: list[Tensor] = []
+    size = len(next(batches(model, images)))
     masks = ~torch.eye(L * H, dtype=torch.bool, device=device).view(L, H, L, H)  # one without each head
     with eval_mode(model):
         for batch, target in zip(images.split(size), labels.to(device).split(size), strict=True):
             logits, out = model.forward_tokens(model.embed(to_model(model, batch)), ["tokens"])
             complete.append(logits.argmax(1) == target)
-            correct = [
-                forward_cls(model, out["tokens"][layer], masks[layer, head], first=layer)[0].argmax(1) == target
-                for layer in range(L)
-                for head in range(H)
-            ]
+            correct = []
+            for index, (layer, head) in enumerate(np.ndindex(L, H)):
+                outputs, _ = forward_cls(model, out["tokens"][layer], masks[layer, head], first=layer)
+                correct.append(outputs.argmax(1) == target)
+                report((len(ablated) + index / (L * H)) * size / len(images))
             ablated.append(torch.stack(correct).view(L, H, -1))
     return torch.cat(ablated, dim=-1), torch.cat(complete)

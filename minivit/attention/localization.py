@@ -17,7 +17,7 @@ from minivit.errors import DataError
 from minivit.model import MiniViT
 from minivit.stats import bootstrap, wilson
 
-BRIGHTNESS = "Brightness of the image (no model)"
+CONTROL = "{} (control, no model)"
 
 
 def object_coverage(masks: Tensor, patch_size: int) -> Tensor:
@@ -104,14 +104,18 @@ def localize_methods(model: MiniViT, images: Tensor, masks: Tensor | None, label
     return [localize(name, maps, masks, size) for name, maps in _named_maps(model, images, labels)]
 
 
-def brightness(images: Tensor, patch_size: int) -> Tensor:
-    """Mean value of each patch over pixels and channels, (B, C, H, W) -> (B, P)."""
-    return F.avg_pool2d(images.float().mean(1, keepdim=True), patch_size).flatten(1)
+def control_maps(images: Tensor, patch_size: int) -> dict[str, Tensor]:
+    """Maps (B, P) of images (B, C, H, W) that use no model: constant, brightness of a patch, nearness to the centre."""
+    bright = F.avg_pool2d(images.float().mean(1, keepdim=True), patch_size).flatten(1)
+    along = torch.arange(images.shape[-1] // patch_size, dtype=torch.float32, device=images.device)
+    from_middle = torch.cartesian_prod(along, along).sub((len(along) - 1) / 2).norm(dim=1)
+    return {"constant": torch.zeros_like(bright), "brightness": bright, "centre": (-from_middle).expand_as(bright)}
 
 
 def _named_maps(model: MiniViT, images: Tensor, labels: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Titles and maps (B, P) of every method, layer and head."""
-    yield BRIGHTNESS, brightness(images, model.config.patch_size)
+    for name, maps in control_maps(images, model.config.patch_size).items():
+        yield CONTROL.format(name), maps
     heads: list[Head] = ["mean", *range(model.config.num_heads)] if model.config.num_heads > 1 else [0]
     choices = [(layer, head) for layer in range(model.config.depth) for head in heads]
     for method in available_methods(model.config).values():

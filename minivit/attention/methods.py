@@ -6,17 +6,16 @@ faithfulness and localization go through the registry. Values of different metho
 B images, L layers, H heads, N tokens with CLS first.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from minivit.attention.batches import batches
-from minivit.attention.gradients import relevance
-from minivit.attention.maps import Head, attend, cls_map, rollout, uniform_rollout
-from minivit.attention.occlusion import leave_one_out, occlusion
-from minivit.attention.value_weighting import value_weighted
+from minivit.attention.attribution import leave_one_out, occlusion, relevance, value_norms, value_weighted
+from minivit.attention.image_attention import Weighting
+from minivit.attention.logit_shares import logit_shares
+from minivit.attention.maps import Head, attend, batches, cls_map, rollout, uniform_rollout, without_registers
 from minivit.config import ViTConfig
 from minivit.data import Images
 from minivit.errors import ConfigError
@@ -24,8 +23,8 @@ from minivit.model import MiniViT
 
 # (model, images, classes (B,), contrast classes (B,) or None) -> one map per image (B, N-1)
 MapFunction = Callable[[MiniViT, Tensor, Tensor, Tensor | None], Tensor]
-# (model, images) -> one matrix per layer and head, L tensors (B, H, N, N), of which `cls_map` takes the row of CLS
-MatrixFunction = Callable[[MiniViT, Tensor], list[Tensor]]
+# (model, images, layers from 0) -> a matrix per head for each layer, (B, H, N, N), of which `cls_map` takes CLS's row
+MatrixFunction = Callable[[MiniViT, Tensor, Sequence[int]], list[Tensor]]
 
 RENAMED = {"occlusion_drop": "leave_one_out"}  # names in links of earlier versions
 
@@ -41,6 +40,7 @@ class Method:
     unit: str  # of one value
     maps: MapFunction | None = None
     matrices: MatrixFunction | None = None
+    weighting: Weighting | None = None  # the factor of each key token, if the matrices are not attention itself
     needs_class: bool = False
     signed: bool = False  # a value below 0 decreases the class's logit
     is_attention: bool = False  # the matrices are attention weights: each row sums to 1
@@ -71,51 +71,66 @@ class Method:
         or if the method is unavailable for it.
         """
         self._check(model.config, classes, layer)
-        maps = [
-            cls_map(values[layer], head) if self.needs_layer else values[0]
-            for values in self._values(model, images, classes, contrast)
-        ]
-        return torch.cat(maps)
+        if self.needs_layer:
+            return self.attribute_heads(model, images, [(layer, head)])[0]
+        return torch.cat(list(self._maps(model, images, classes, contrast)))
 
-    def attribute_heads(self, model: MiniViT, images: Images, choices: list[tuple[int, Head]]) -> Tensor:
+    def attribute_heads(self, model: MiniViT, images: Images, choices: Sequence[tuple[int, Head]]) -> Tensor:
         """Maps (n, B, N-1) of n choices of layer and head, from one pass over the images."""
-        parts = [
-            torch.stack([cls_map(layers[layer], head) for layer, head in choices])
-            for layers in self._values(model, images, None, None)
-        ]
+        choices = [(layer % model.config.depth, head) for layer, head in choices]
+        layers = sorted({layer for layer, _ in choices})
+        parts = []
+        for batch in batches(model, images):
+            matrices = dict(zip(layers, self._matrices(model, batch, layers), strict=True))
+            P = model.config.num_prefix_tokens
+            parts.append(torch.stack([cls_map(matrices[layer], head, P) for layer, head in choices]))
         return torch.cat(parts, dim=1)
 
     def values(
         self, model: MiniViT, images: Images, classes: Tensor | None = None, contrast: Tensor | None = None
     ) -> Tensor:
-        """Everything the method computes: (B, L, H, N, N) if it needs a layer, else maps (B, N-1)."""
+        """All that the method computes: (B, L, H, n + 1, n + 1), CLS and patches, if it needs a layer, else (B, n)."""
         self._check(model.config, classes)
-        parts = self._values(model, images, classes, contrast)
-        return torch.cat([torch.stack(values, 1) if self.needs_layer else values[0] for values in parts])
+        if not self.needs_layer:
+            return torch.cat(list(self._maps(model, images, classes, contrast)))
+        layers = range(model.config.depth)
+        matrices = [torch.stack(self._matrices(model, batch, layers), 1) for batch in batches(model, images)]
+        return without_registers(torch.cat(matrices), model.config)
 
     def scale_max(self, model: MiniViT, images: Images, classes: Tensor | None = None) -> float:
         """The 99% quantile of the absolute values of all layers and heads: the end of a color scale."""
         self._check(model.config, classes)
-        parts = self._values(model, images, classes, None)
-        maps = [layer[:, :, 0, 1:] if self.needs_layer else layer for values in parts for layer in values]
-        return max(float(torch.cat([values.flatten() for values in maps]).abs().quantile(0.99)), 1e-12)
+        if self.needs_layer:
+            heads = [(layer, head) for layer in range(model.config.depth) for head in range(model.config.num_heads)]
+            maps = self.attribute_heads(model, images, heads)
+        else:
+            maps = self.attribute(model, images, classes)
+        return max(float(maps.flatten().abs().quantile(0.99)), 1e-12)
 
-    def _values(
+    def _matrices(self, model: MiniViT, batch: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        assert self.matrices is not None
+        return self.matrices(model, batch, layers)
+
+    def _maps(
         self, model: MiniViT, images: Images, classes: Tensor | None, contrast: Tensor | None
-    ) -> Iterator[list[Tensor]]:
-        """Batch by batch: L matrices, or one map."""
+    ) -> Iterator[Tensor]:
+        """The maps (n, N-1) of each batch."""
+        assert self.maps is not None
         start = 0
         for batch in batches(model, images):
-            if self.matrices is not None:
-                yield self.matrices(model, batch)
-            elif self.maps is not None:
-                rows = slice(start, start + len(batch))
-                targets = torch.zeros(len(batch), dtype=torch.int64) if classes is None else classes[rows]
-                yield [self.maps(model, batch, targets, None if contrast is None else contrast[rows])]
+            rows = slice(start, start + len(batch))
+            targets = torch.zeros(len(batch), dtype=torch.int64) if classes is None else classes[rows]
+            yield self.maps(model, batch, targets, None if contrast is None else contrast[rows])
             start += len(batch)
 
+    def why_unavailable(self, config: ViTConfig) -> str | None:
+        """The reason why models of this configuration do not have the method, or None."""
+        if self.needs_class and not config.num_classes:
+            return "It explains a class, and the model has no classifier head."
+        return self.unavailable(config)
+
     def _check(self, config: ViTConfig, classes: Tensor | None, layer: int = -1) -> None:
-        reason = self.unavailable(config)
+        reason = self.why_unavailable(config)
         if reason:
             raise ConfigError(reason)
         if self.needs_class and classes is None:
@@ -126,21 +141,14 @@ class Method:
             )
 
 
-def find_method(name: str) -> Method:
-    """The method of that name, also as earlier versions called it. ConfigError for an unknown name."""
-    name = RENAMED.get(name, name)
-    if name not in METHODS:
-        raise ConfigError(f"There is no method {name!r}. Choose from {', '.join(METHODS)}.")
-    return METHODS[name]
-
-
 def available_methods(config: ViTConfig) -> dict[str, Method]:
     """The methods that models of this configuration have."""
-    return {name: method for name, method in METHODS.items() if not method.unavailable(config)}
+    return {name: method for name, method in METHODS.items() if not method.why_unavailable(config)}
 
 
-def _attn(model: MiniViT, images: Tensor) -> list[Tensor]:
-    return list(attend(model, images)[1].unbind(1))
+def _attn(model: MiniViT, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
+    attn = attend(model, images)[1]
+    return [attn[:, layer] for layer in layers]
 
 
 METHODS: dict[str, Method] = {
@@ -160,7 +168,9 @@ METHODS: dict[str, Method] = {
         source="Abnar & Zuidema, arXiv 2005.00928",
         limitations="Includes all layers, but no values, no feed-forward layers and no class; averages over heads.",
         unit="rollout, × uniform",
-        maps=lambda model, images, classes, contrast: rollout(_attn(model, images)),
+        maps=lambda model, images, classes, contrast: rollout(
+            list(attend(model, images)[1].unbind(1)), model.config.num_prefix_tokens
+        ),
         unavailable=lambda config: "Rollout needs at least 2 layers." if config.depth == 1 else None,
         uniform=lambda config, num_tokens: uniform_rollout(config.depth, num_tokens),
     ),
@@ -174,6 +184,17 @@ METHODS: dict[str, Method] = {
         maps=relevance,
         needs_class=True,
     ),
+    "logit_shares": Method(
+        title="Logit shares",
+        formula="tⱼ · ∂f_c/∂tⱼ  with attention weights, deviations and act(x)/x held constant",
+        source="LibraGrad, arXiv 2411.16760",
+        limitations="The shares of patches, CLS and biases add up to the logit. Attention weights count as given: what "
+        "decides where the model attends has no share.",
+        unit="share of the logit",
+        maps=lambda model, images, classes, contrast: logit_shares(model, images, classes, contrast).patches,
+        needs_class=True,
+        signed=True,
+    ),
     "value_weighted": Method(
         title="Value-weighted attention",
         formula="‖αᵢⱼ f(xⱼ)‖,  f(x) = (x W_V + b_V) W_O,  i = CLS",
@@ -181,6 +202,7 @@ METHODS: dict[str, Method] = {
         limitations="Shows how much CLS reads from a patch in one layer, not which class that favours. No class.",
         unit="‖α f(x)‖, in units of the embedding",
         matrices=value_weighted,
+        weighting=value_norms,
         verbs=("reads from", "read by"),
     ),
     "occlusion": Method(

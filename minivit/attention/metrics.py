@@ -1,6 +1,6 @@
 """Numbers that summarise attention maps: distance, entropy, divergence, and how much a map depends on the image.
 
-B images, H heads, N tokens with CLS first, n = N - 1 patches.
+B images, H heads, N tokens with CLS first, the last n are the patches.
 """
 
 import math
@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def distance(attn: Tensor, patch_size: int) -> Tensor:
+def distance(attn: Tensor, patch_size: int, num_prefix_tokens: int = 1) -> Tensor:
     """Mean attention distance of each head of one layer in pixels, (B, H, N, N) -> (B, H).
 
     Mean over the patches i of Σ_j a_ij · ‖position i − position j‖; patches only, each row normalised to sum to 1.
     Dosovitskiy et al. (2010.11929, figure 7).
     """
-    patches = attn[:, :, 1:, 1:]
+    patches = attn[:, :, num_prefix_tokens:, num_prefix_tokens:]
     patches = patches / patches.sum(-1, keepdim=True)
     grid = round(patches.shape[-1] ** 0.5)
     axis = torch.arange(grid, dtype=attn.dtype, device=attn.device)

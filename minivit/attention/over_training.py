@@ -69,12 +69,12 @@ def all_heads(num_heads: int) -> list[Head]:
 
 def take_snapshot(model: MiniViT, images: Tensor) -> Snapshot:
     """Probabilities and CLS maps of all layers and heads for images uint8 (B, C, H, W)."""
-    heads = all_heads(model.config.num_heads)
+    heads, P = all_heads(model.config.num_heads), model.config.num_prefix_tokens
     probs, maps = [], []
     for batch in images.split(BATCH_SIZE):
         batch_probs, attn = attend(model, batch)
         probs.append(batch_probs)
-        layers = [torch.stack([cls_map(layer, head) for head in heads], 1) for layer in attn.unbind(1)]
+        layers = [torch.stack([cls_map(layer, head, P) for head in heads], 1) for layer in attn.unbind(1)]
         maps.append(torch.stack(layers, 1))
     return Snapshot(torch.cat(probs).cpu().numpy(), torch.cat(maps).cpu().numpy())
 
@@ -82,10 +82,9 @@ def take_snapshot(model: MiniViT, images: Tensor) -> Snapshot:
 def map_metrics(snapshot: Snapshot, untrained: Snapshot) -> MapMetrics:
     """Metrics of a snapshot's maps, given the untrained model's maps of the same images."""
     maps, reference = (torch.from_numpy(one.maps).movedim(0, 2) for one in (snapshot, untrained))  # (L, S, B, n)
-    values = np.array(
-        [[_metrics(*pair) for pair in zip(*layer, strict=True)] for layer in zip(maps, reference, strict=True)]
-    )
-    by_name = {name: values[..., index].astype(np.float32) for index, name in enumerate(METRICS)}
+    pairs = zip(maps.flatten(0, 1), reference.flatten(0, 1), strict=True)
+    values = np.array([_metrics(*pair) for pair in pairs], np.float32).reshape(*maps.shape[:2], -1)
+    by_name = {name: values[..., index] for index, name in enumerate(METRICS)}
     return MapMetrics(by_name, maps.mean(2).numpy())
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from minivit.data import ImageSet
-from minivit.model import sine_positions
+from minivit.layers import sine_positions
 
 PATCH, DIM, BATCH, LR = 4, 64, 64, 1e-3
 

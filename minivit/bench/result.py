@@ -1,17 +1,14 @@
 """A measured figure, and a table or a file of many."""
 
 import json
-import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from minivit.errors import ConfigError
-from minivit.machine import num_cores
-
-Log = Callable[[str], None]
+from minivit.machine import environment, num_cores
 
 
 class Figure(NamedTuple):
@@ -26,23 +23,19 @@ class Figure(NamedTuple):
 
 def table(figures: Sequence[Figure]) -> str:
     """The figures as aligned text, one per line."""
-    rows = [
-        (figure.name, f"{figure.value:,.4g} {figure.unit}".strip(), figure.target, figure.note) for figure in figures
-    ]
-    rows.insert(0, ("figure", "measured", "target", "note"))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True)) for row in rows
-    )
+    rows = [("figure", "measured", "target", "note")]
+    rows += [(name, f"{value:,.4g} {unit}".strip(), target, note) for name, value, unit, target, note in figures]
+    name_width, value_width, target_width = (max(map(len, column)) for column in list(zip(*rows, strict=True))[:3])
+    return "\n".join(f"{a:<{name_width}}  {b:<{value_width}}  {c:<{target_width}}  {d}" for a, b, c, d in rows)
 
 
 def write_json(figures: Sequence[Figure], path: Path) -> None:
     """Machine and figures in a file; ConfigError where it cannot be written."""
-    machine: dict[str, Any] = {"cores": num_cores(), "machine": platform.machine(), "system": platform.platform()}
-    machine |= {"python": platform.python_version(), "torch": torch.__version__}
+    content = {
+        "machine": environment(torch.device("cpu")) | {"cores": num_cores()},
+        "figures": [figure._asdict() for figure in figures],
+    }
     try:
-        path.write_text(
-            json.dumps({"machine": machine, "figures": [figure._asdict() for figure in figures]}, indent=2) + "\n"
-        )
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}. Name another file.") from None

@@ -1,6 +1,7 @@
 """The entry point: parses the command line, runs one command, and turns errors into exit codes."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ from minivit.errors import MiniViTError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Exit code: 0 success, 2 a user's error in one sentence, 130 interrupted, 141 closed pipe."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console may lack a letter of a class name or a path
     try:
         try:
             return _run(arguments)

@@ -1,6 +1,7 @@
 """Commands about this machine: bench and download."""
 
 import argparse
+from itertools import chain
 from pathlib import Path
 
 from minivit import data
@@ -31,16 +32,16 @@ def add_commands(commands: Commands) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from minivit.bench import Figure, table, together, training, write_json
+    from minivit.bench import Figure, measurements, table, write_json
 
+    if args.rounds < 1:
+        raise ConfigError(f"{args.rounds} rounds is invalid. Choose 1 or more.")
+    images = {"dataset": args.dataset, "data_dir": args.data_dir, "classes": tuple(args.classes)}
+    parts = {"training": measurements.training(images, args.rounds), "together": measurements.together(images)}
     figures: list[Figure] = []
-    images = args.dataset, args.data_dir, tuple(args.classes)
-    if "training" in args.parts:
-        if args.rounds < 1:
-            raise ConfigError(f"{args.rounds} rounds is invalid. Choose 1 or more.")
-        figures += training.measure(*images, args.rounds, print)
-    if "together" in args.parts:
-        figures += together.measure(*images, print)
+    for figure in chain.from_iterable(parts[name] for name in BENCH_PARTS if name in args.parts):
+        print(f"{figure.name}: {figure.value:,.4g} {figure.unit}", flush=True)
+        figures.append(figure)
     print(table(figures))
     if args.output:
         write_json(figures, args.output)

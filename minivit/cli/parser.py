@@ -72,7 +72,8 @@ def add_settings(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -
         if setting.kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
         elif setting.kind is tuple:
-            parser.add_argument(flag, nargs="+", metavar="NAME", **options)
+            options["help"] += f" Write {flag}=-NAME for a name that starts with a dash; {flag} may be repeated."
+            parser.add_argument(flag, nargs="+", action="extend", metavar="NAME", **options)
         elif setting.choices:
             parser.add_argument(flag, choices=setting.choices, type=setting.kind, **options)
         else:

@@ -1,32 +1,60 @@
-"""Commands on a finished run: predict, trust, export; and import, which makes a run of an imported model."""
+"""Commands on runs: the list of them; predict, trust and export of one; and import of a model as a run."""
 
 import argparse
+import json
 import math
+import os
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from minivit.attention import read_head
+from minivit.background_predictions import is_watched, predict_and_keep
 from minivit.cli.parser import Commands, add_epoch, add_run_dir, add_runs_dir
 from minivit.cli.trust import NUM_IMAGES, trust_report
 from minivit.config import TrainConfig
-from minivit.errors import ConfigError
+from minivit.data import load_split
+from minivit.data.decode import form_of, read_picture
+from minivit.errors import ConfigError, DataError
 from minivit.export import FORMATS, Selection, export
-from minivit.imports import NORMALIZATIONS, ImportOptions, import_model
-from minivit.inference import Predictions, precision_recall, predict_run
-from minivit.runs import Run
+from minivit.imports import NORMALIZATIONS, ImportOptions, assumptions, import_model
+from minivit.inference import Predictions, logits, precision_recall, predict_run
+from minivit.layers import ACTIVATIONS
+from minivit.runs import Run, list_runs
 from minivit.stats import wilson
+
+MAX_MATRIX = 40  # classes of a printed confusion matrix
+MAX_LISTED = 20
 
 
 def add_commands(commands: Commands) -> None:
-    """Adds predict, trust, export and import."""
-    parser = commands.add_parser("predict", help="accuracy and confusion matrix of a run on its test images")
+    """Adds runs, predict, trust, export and import."""
+    parser = commands.add_parser("runs", help="all runs, newest first: state, epoch, test accuracy and folder")
+    parser.add_argument("--json", action="store_true", help="with settings and every figure of the last epoch, as JSON")
+    add_runs_dir(parser)
+    parser.set_defaults(command=_runs)
+
+    parser = commands.add_parser(
+        "predict", help="accuracy and confusion matrix of a run on its test images, or its predictions for other images"
+    )
     add_run_dir(parser)
     add_epoch(parser)
+    parser.add_argument(
+        "--images",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="predict these images instead: a line per file with its path, class and probability, separated by tabs",
+    )
+    parser.add_argument("--while-watched", action="store_true", help=argparse.SUPPRESS)  # as pages start it
     parser.set_defaults(command=_predict)
 
     parser = commands.add_parser("trust", help="faithfulness of a run's maps: localization, deletion and insertion")
     add_run_dir(parser)
     add_epoch(parser)
     parser.add_argument("--images", type=int, default=NUM_IMAGES, help=f"test images (default: {NUM_IMAGES})")
+    parser.add_argument("--json", action="store_true", help="all figures as JSON")
     parser.set_defaults(command=_trust)
 
     parser = commands.add_parser(
@@ -43,15 +71,19 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--output", type=Path, help="file to write (default: standard output)")
     parser.set_defaults(command=_export)
 
-    parser = commands.add_parser("import", help="import a timm ViT from a file of weights, with a folder of images")
-    parser.add_argument("file", type=Path, metavar="FILE", help="a .safetensors file, or a state dict saved by torch")
+    parser = commands.add_parser(
+        "import", help="import a ViT of timm, Hugging Face or torchvision, with a folder of images"
+    )
+    parser.add_argument(
+        "file", type=Path, metavar="PATH", help="a file of weights, or a directory as save_pretrained writes it"
+    )
     parser.add_argument("--data-dir", required=True, help="folder that contains one folder of images per class")
-    parser.add_argument("--heads", type=int, default=0, help="attention heads (default: embedding dimension / 64)")
+    parser.add_argument("--heads", type=int, help="attention heads (default: the model's own, or dimension / 64)")
+    parser.add_argument("--act", choices=ACTIVATIONS, help="activation (default: the model's own, or gelu)")
     parser.add_argument(
         "--normalization",
         choices=NORMALIZATIONS,
-        default="half",
-        help="mean and standard deviation that the model was trained with",
+        help="mean and standard deviation of its training images (default: the model's own, or half)",
     )
     parser.add_argument("--class-names", type=Path, help="text file with one class name per line, as in the head")
     parser.add_argument("--images-per-class", type=int, default=0, help="at most this many of each folder (0: all)")
@@ -59,9 +91,76 @@ def add_commands(commands: Commands) -> None:
     parser.set_defaults(command=_import)
 
 
+def _runs(args: argparse.Namespace) -> None:
+    runs = list_runs(args.runs_dir)
+    if args.json:
+        print(json.dumps([_facts(run) for run in runs], indent=2))
+        return
+    for run in runs:
+        state, rows = run.state, run.metrics()
+        accuracy = f"{rows[-1]['test_acc']:.4f}" if rows else "–"
+        print(state.phase, f"epoch {state.epoch} of {run.config.epochs}", accuracy, run.path, sep="\t")
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """A run as JSON: the last row of its metrics (null before the first epoch) and all settings."""
+    state, rows = run.state, run.metrics()
+    return {
+        "id": run.id,
+        "name": run.name,
+        "sweep": run.sweep,
+        "path": str(run.path),
+        "state": state.phase,
+        "epoch": state.epoch,
+        "metrics": rows[-1] if rows else None,
+        "config": run.config.model_dump(mode="json"),
+    }
+
+
 def _predict(args: argparse.Namespace) -> None:
     run = Run.open(args.run_dir)
-    print(format_predictions(predict_run(run, args.epoch), run.config))
+    if args.while_watched:
+        if hasattr(os, "nice"):  # not on Windows
+            os.nice(10)  # trainings and pages come first
+        predict_and_keep(run, args.epoch, load_split(run.config)[1], lambda: is_watched(run, args.epoch))
+    elif args.images:
+        _predict_files(run, args.epoch, args.images)
+    else:
+        predictions = predict_run(run, args.epoch)
+        if any("class names" in line for line in assumptions(run)):
+            print(format_without_names(predictions, run.config))
+        else:
+            print(format_predictions(predictions, run.config))
+
+
+def format_without_names(predictions: Predictions, config: TrainConfig) -> str:
+    """The most frequent predictions of a model whose class names are unknown, so that none can be called correct."""
+    counts = np.bincount(predictions.predicted, minlength=predictions.num_classes)
+    top = counts.argsort(kind="stable")[::-1][:MAX_LISTED]
+    return "\n".join(
+        [
+            "The names of this model's classes are unknown, so no prediction can be compared with a folder's name. "
+            "Import it again with --class-names FILE.",
+            "",
+            f"most frequent predictions for {len(predictions):,} images",
+            *(f"{config.classes[index]:>20} {counts[index]:>9,}" for index in top if counts[index]),
+        ]
+    )
+
+
+def _predict_files(run: Run, epoch: int | None, paths: list[Path]) -> None:
+    """Prints a line per file; DataError at the end for those that cannot be read."""
+    model, errors = run.load_model(epoch), []
+    for path in paths:
+        try:
+            image = read_picture(path, form_of(run.config))
+        except DataError as error:
+            errors.append(str(error))
+            continue
+        probs = logits(model, image).softmax(1)[0]
+        print(path, run.config.classes[int(probs.argmax())], f"{probs.max():.4f}", sep="\t")
+    if errors:
+        raise DataError(" ".join(errors))
 
 
 def format_predictions(predictions: Predictions, config: TrainConfig) -> str:
@@ -69,10 +168,11 @@ def format_predictions(predictions: Predictions, config: TrainConfig) -> str:
     num_correct, num_images = int(predictions.correct.sum()), len(predictions.labels)
     low, high = wilson(num_correct, num_images)
     lines = [
-        f"accuracy {predictions.accuracy:.4f} ({num_correct} of {num_images}; 95% interval {low:.4f} to {high:.4f})",
-        "",
-        "confusion matrix: rows true, columns predicted",
+        f"accuracy {predictions.accuracy:.4f} ({num_correct} of {num_images}; 95% interval {low:.4f} to {high:.4f})"
     ]
+    if len(config.classes) > MAX_MATRIX:
+        return f"{lines[0]}\n\nThe confusion matrix of {len(config.classes):,} classes is too large to print."
+    lines += ["", "confusion matrix: rows true, columns predicted"]
     width = max(9, *(len(name) for name in config.classes)) + 1
     precision, recall = precision_recall(predictions.confusion)
     lines.append(" " * width + "".join(f"{name:>{width}}" for name in (*config.classes, "recall")))
@@ -87,7 +187,7 @@ def _share(share: float) -> str:
 
 
 def _trust(args: argparse.Namespace) -> None:
-    print(trust_report(Run.open(args.run_dir), args.epoch, args.images))
+    print(trust_report(Run.open(args.run_dir), args.epoch, args.images, args.json))
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -105,5 +205,8 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
-    options = ImportOptions(args.heads, args.normalization, args.class_names, args.images_per_class)
-    print(import_model(args.file, args.data_dir, options, args.runs_dir).path)
+    options = ImportOptions(args.heads, args.normalization, args.class_names, args.images_per_class, args.act)
+    run = import_model(args.file, args.data_dir, options, args.runs_dir)
+    for line in assumptions(run):
+        print(line)
+    print(run.path)

@@ -5,9 +5,10 @@ import argparse
 from minivit.cli.parser import Commands, ProgressBar, add_preset_and_runs_dir, add_run_dir, add_settings, read_config
 from minivit.config import settings
 from minivit.engine import Events, train
+from minivit.engine.distributed import SINGLE_PROCESS
 from minivit.machine import pick_device
 from minivit.runs import Run
-from minivit.worker import launch
+from minivit.worker import launch, stop_on_signal
 
 
 def add_commands(commands: Commands) -> None:
@@ -21,9 +22,10 @@ def add_commands(commands: Commands) -> None:
         add_settings(parser, settings())
         parser.set_defaults(command=command)
 
-    parser = commands.add_parser("resume", help="continue a run that was paused, stopped or killed")
+    parser = commands.add_parser("resume", help="continue a run that was paused, stopped or killed, or train on")
     add_run_dir(parser)
     parser.add_argument("--devices", type=int, metavar="INT", help="processes that train together (default: as before)")
+    parser.add_argument("--epochs", type=int, metavar="INT", help="train on to so many epochs in all, also when done")
     parser.set_defaults(command=_resume)
 
 
@@ -39,6 +41,8 @@ def _create(args: argparse.Namespace) -> None:
 
 def _resume(args: argparse.Namespace) -> int:
     run = Run.open(args.run_dir)
+    if args.epochs is not None:
+        run.extend(args.epochs)
     if args.devices is not None:
         run.config = run.config.changed(devices=args.devices)
     return _train_run(run)
@@ -64,7 +68,8 @@ def _train_run(run: Run) -> int:
         print(line, flush=True)
 
     try:
-        train(run.config, run, Events(log=log, progress=bar))
+        with stop_on_signal(run, SINGLE_PROCESS):
+            train(run.config, run, Events(log=log, progress=bar))
     finally:
         bar.close()
         print(run.path)

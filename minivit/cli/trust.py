@@ -1,29 +1,42 @@
-"""The report of `trust`: localization and faithfulness of every method on a run's test images, as Markdown."""
+"""The report of `trust`: localization and faithfulness of every method on a run's test images, as Markdown or JSON."""
+
+import json
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from minivit.attention.faithfulness import REFERENCE, Faithfulness, Verdict, faithfulness, random_baseline
+from minivit.attention.faithfulness import (
+    NUM_OTHERS,
+    REFERENCE,
+    Faithfulness,
+    faithfulness,
+    maps_of_others,
+    random_baseline,
+)
 from minivit.attention.localization import (
-    BRIGHTNESS,
+    CONTROL,
     Localization,
-    brightness,
+    control_maps,
     localize_methods,
     uniform_energy,
     uniform_pointing,
 )
 from minivit.attention.methods import METHODS, available_methods
+from minivit.attention.verdicts import ALPHA, MIN_EFFECT, Comparison, Verdict, corrected
 from minivit.data import load_split
+from minivit.data.image_set import evenly_by_class
 from minivit.errors import ConfigError
 from minivit.inference import logits
 from minivit.model import MiniViT
 from minivit.runs import Run
+from minivit.stats import bootstrap
 
 NUM_IMAGES, NUM_RANKINGS = 200, 10
 
 
-def trust_report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGES) -> str:
-    """Both tables for a run's model after `epoch` (default: the newest), on the first test images.
+def trust_report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGES, as_json: bool = False) -> str:
+    """Both tables for a run's model after `epoch` (default: the newest), on test images of all classes alike.
 
     Localization only if the data set has masks, next to the untrained model's. ConfigError for fewer than 2 images.
     """
@@ -31,11 +44,15 @@ def trust_report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGE
         raise ConfigError(f"{num_images} images are too few to compare methods. Use at least 2.")
     model, untrained = run.load_model(epoch), run.load_model(0)
     test_set = load_split(run.config)[1]
-    test_set = test_set.select(range(min(num_images, len(test_set))))
+    test_set = test_set.select(evenly_by_class(test_set.labels, num_images))
     images, labels = test_set.images[:], test_set.labels
     masks = None if test_set.masks is None else test_set.masks[:]
     accuracy = (logits(model, images).argmax(1).cpu() == labels).float().mean().item()
     epoch = run.epochs()[-1] if epoch is None else epoch
+    results = faithfulness_of_methods(model, images)
+    if as_json:
+        report = {"run": run.id, "epoch": epoch, "num_images": len(test_set), "accuracy": accuracy}
+        return json.dumps(report | {"methods": _numbers(results)}, indent=2)
     lines = [f"{len(test_set)} test images, accuracy {accuracy:.1%}, epoch {epoch}", ""]
     if masks is None:
         lines += [f"Localization needs masks of the objects; the data set {run.config.dataset!r} has none."]
@@ -44,27 +61,67 @@ def trust_report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGE
         energy = uniform_energy(masks).mean().item()
         touching = uniform_pointing(masks, model.config.patch_size).mean().item()
         lines += _localization_table(trained_maps, untrained_maps, energy, touching)
-    return "\n".join([*lines, "", *_faithfulness_table(faithfulness_of_methods(model, images))])
+    return "\n".join([*lines, "", *_faithfulness_table(results)])
 
 
 def faithfulness_of_methods(
     model: MiniViT, images: Tensor, num_rankings: int = NUM_RANKINGS, seed: int = 0
 ) -> dict[str, Faithfulness]:
-    """Faithfulness of every method by its title, for the predicted class; last layer, mean over heads."""
+    """Faithfulness of every method by its name, for the predicted class; last layer, mean over heads.
+
+    The controls "constant", "brightness" and "centre" are entries too.
+    """
     classes = logits(model, images).argmax(1)
     generator = torch.Generator().manual_seed(seed)
     # The sign keeps the rankings, and so the numbers, of reports written before.
     rankings = -torch.rand(len(images), num_rankings, model.config.num_patches, generator=generator)
     random = random_baseline(model, images, classes, rankings)
     maps = {
-        method.title: method.attribute(model, images, classes) for method in available_methods(model.config).values()
-    }
-    maps[BRIGHTNESS] = brightness(images, model.config.patch_size).to(classes.device)
-    reference = maps[METHODS[REFERENCE].title]
+        name: method.attribute(model, images, classes) for name, method in available_methods(model.config).items()
+    } | control_maps(images.to(classes.device), model.config.patch_size)
     return {
-        title: faithfulness(model, images, classes, values, random, reference=reference)
-        for title, values in maps.items()
+        name: faithfulness(model, images, classes, values, random, maps_of_others(values), reference=maps[REFERENCE])
+        for name, values in maps.items()
     }
+
+
+def corrected_verdicts(results: dict[str, Faithfulness]) -> dict[str, tuple[Verdict, Verdict]]:
+    """Deletion and insertion of every map, with p corrected for their number."""
+    pairs = [verdict for result in results.values() for verdict in result.verdicts]
+    fixed = iter(corrected(pairs))
+    return {name: (next(fixed), next(fixed)) for name in results}
+
+
+def _numbers(results: dict[str, Faithfulness]) -> dict[str, Any]:
+    numbers: dict[str, Any] = {}
+    for name, verdicts in corrected_verdicts(results).items():
+        saco = results[name].saco
+        numbers[name] = {verdict.curve: _verdict_numbers(verdict) for verdict in verdicts}
+        numbers[name]["saco"] = {"mean": saco.mean().item(), "interval": list(bootstrap(saco))}
+        numbers[name]["rank_correlation_with_leave_one_out"] = _finite(results[name].mean_correlation)
+    return numbers
+
+
+def _verdict_numbers(verdict: Verdict) -> dict[str, Any]:
+    comparisons = {"random": verdict.random, "other_images": verdict.others}
+    by_control = {control: _comparison_numbers(one) for control, one in comparisons.items() if one}
+    return {
+        "mean": verdict.area,
+        "controls": {control: numbers["mean"] for control, numbers in by_control.items()},
+        "difference": verdict.random.difference,
+        "interval": [verdict.random.low, verdict.random.high],
+        "against": by_control,
+        "p": verdict.p,
+        "verdict": verdict.outcome,
+    }
+
+
+def _comparison_numbers(one: Comparison) -> dict[str, Any]:
+    return {"mean": one.control, "difference": one.difference, "interval": [one.low, one.high], "p": one.p}
+
+
+def _finite(value: float) -> float | None:
+    return value if value == value else None  # JSON has no NaN
 
 
 def _localization_table(
@@ -84,28 +141,31 @@ def _localization_table(
 
 
 def _faithfulness_table(results: dict[str, Faithfulness]) -> list[str]:
-    header = [
-        "Map",
-        "Deletion area (lower is better)",
-        "Verdict",
-        "Insertion area (higher is better)",
-        "Verdict",
-        "Rank correlation with leave-one-out",
-    ]
-    rows, baseline = [], ""
-    for title, result in results.items():
-        deletion, insertion = result.verdicts
-        baseline = f"{deletion.random_mean:.3f} ± {deletion.random_sd:.3f}"
-        rows.append([title, *_cells(deletion), *_cells(insertion), f"{result.mean_correlation:.2f}"])
+    header = ["Map", "Deletion area ↓", "− random (95%)", "− other images (95%)", "Verdict"]
+    header += ["Insertion area ↑", "− random (95%)", "− other images (95%)", "Verdict"]
+    header += ["SaCo", "Rank correlation with leave-one-out"]
+    rows, baseline = [], 0.0
+    for name, (deletion, insertion) in corrected_verdicts(results).items():
+        baseline, result = deletion.random.control, results[name]
+        title = METHODS[name].title if name in METHODS else CONTROL.format(name)
+        others = [f"{result.saco.mean():.2f}", f"{result.mean_correlation:.2f}"]
+        rows.append([title, *_cells(deletion), *_cells(insertion), *others])
     return [
-        f"Deletion and insertion for the predicted class, last layer, mean over heads. Random rankings: {baseline}.",
+        "Deletion and insertion for the predicted class, last layer, mean over heads. Random orders have an area of "
+        f"{baseline:.3f}. A map is better than its controls if it differs from random orders and from the same "
+        f"method's maps of {NUM_OTHERS} other images by at least {MIN_EFFECT} and p < {ALPHA} (paired t, corrected by "
+        "Holm). Then it is faithful to this model, whatever the model has learned.",
         "",
         *_markdown(header, rows),
     ]
 
 
-def _cells(verdict: Verdict) -> tuple[str, str]:
-    return f"{verdict.area:.3f}", f"{verdict.words} (p = {verdict.p:.1g})"
+def _cells(verdict: Verdict) -> list[str]:
+    differences = [
+        f"{one.difference:+.3f} ({one.low:+.3f} to {one.high:+.3f})" if one else "–"
+        for one in (verdict.random, verdict.others)
+    ]
+    return [f"{verdict.area:.3f}", *differences, f"{verdict.outcome} (p = {verdict.p:.1g})"]
 
 
 def _markdown(header: list[str], rows: list[list[str]]) -> list[str]:

@@ -9,6 +9,7 @@ from pydantic import Field, create_model, field_validator, model_validator
 
 from minivit.config.datasets import DATASETS, Dataset
 from minivit.config.fields import Setting, Settings, describe, setting
+from minivit.config.preprocessing import Preprocessing
 from minivit.config.vit import ViTConfig
 from minivit.errors import ConfigError
 
@@ -44,6 +45,19 @@ class TrainConfig(Settings):
         "article",
         "Test set",
         "'article' holds out a fixed random 20% of the train part; 'official' takes the set's own test part.",
+        group="data",
+    )
+    stratify: bool = setting(
+        True,
+        "Split by class",
+        "Of a folder without a test part, hold out 20% of each class, at least one image. Other data sets are split as "
+        "in the article.",
+        group="data",
+    )
+    drop_duplicates: bool = setting(
+        False,
+        "Drop duplicates",
+        "Leave out training images that are identical to a test image.",
         group="data",
     )
     augment: Literal["none", "flip", "flip-crop", "rand"] = setting(
@@ -83,6 +97,7 @@ class TrainConfig(Settings):
     )
 
     model: ViTConfig = Field(default_factory=ViTConfig)
+    preprocessing: Preprocessing | None = None  # of an imported model
 
     epochs: int = setting(
         100, "Epochs", "Passes over the training images.", group="training", unit="epochs", ge=1, le=10_000
@@ -118,6 +133,13 @@ class TrainConfig(Settings):
     )
     label_smoothing: float = setting(
         0.0, "Label smoothing", "Share of the target that is spread over all classes.", group="training", ge=0, lt=1
+    )
+    class_balance: Literal["none", "weights", "sampling"] = setting(
+        "none",
+        "Class balance",
+        "For classes of different sizes: 'weights' multiplies an image's loss by the mean class size over that of its "
+        "class; 'sampling' draws as many images of each class, some of them repeatedly.",
+        group="training",
     )
     grad_clip: float = setting(
         0.0, "Gradient clipping", "Maximum norm of the gradient; 0 for no clipping.", group="training", ge=0, le=1000
@@ -173,8 +195,11 @@ class TrainConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _count_classes(cls, data: Any) -> Any:
-        """`model.num_classes` is the number of selected classes, whatever was given."""
-        if not isinstance(data, Mapping):
+        """`model.num_classes` is the number of selected classes, whatever was given.
+
+        An imported model keeps its own; the classes from there on are folders of images that its head does not know.
+        """
+        if not isinstance(data, Mapping) or data.get("imported"):
             return data
         classes = data.get("classes", ARTICLE_CLASSES)
         model = data.get("model", {})
@@ -185,7 +210,7 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _validate(self) -> Self:
-        if len(self.classes) < 2:
+        if len(self.classes) < 2 and not self.imported:
             selected = f"only {self.classes[0]!r} is selected" if self.classes else "none is selected"
             raise ConfigError(f"A classifier needs at least 2 classes, and {selected}. Select at least two classes.")
         repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
@@ -217,12 +242,16 @@ class TrainConfig(Settings):
         return type(self).model_validate(values)
 
 
-FIELDS = {**TrainConfig.model_fields, **ViTConfig.model_fields}
+FIELDS = {
+    name: field
+    for name, field in {**TrainConfig.model_fields, **ViTConfig.model_fields}.items()
+    if name not in ("model", "preprocessing")  # which are no settings of a form
+}
 
 
 def settings(*groups: str) -> Iterator[Setting]:
     """The settings that a user chooses, group by group; only those of `groups` if any are given."""
-    described = [describe(name, field) for name, field in FIELDS.items() if name != "model"]
+    described = [describe(name, field) for name, field in FIELDS.items()]
     for group in groups or GROUPS:
         yield from (setting for setting in described if setting.group == group)
 

@@ -7,6 +7,10 @@ from pydantic import model_validator
 from minivit.config.fields import Settings, setting
 from minivit.errors import ConfigError
 
+# What the head reads: CLS; the mean of the patches, after or before the last LayerNorm; CLS and that mean side by side
+# (DINOv2); CLS and the first register, a distillation token with a head of its own (DeiT)
+Pool = Literal["cls", "mean", "mean, then norm", "cls and mean", "cls and distillation"]
+
 
 class ViTConfig(Settings):
     """Shape of one Vision Transformer. Names are timm's."""
@@ -18,7 +22,7 @@ class ViTConfig(Settings):
         3, "Channels", "3 for RGB, 1 for grayscale; images are converted to it.", group="data", ge=1, le=16
     )
     num_classes: int = setting(
-        4, "Number of classes", "Follows from the selected classes.", group="derived", ge=2, le=25_000
+        4, "Number of classes", "Follows from the selected classes; 0 for no head.", group="derived", ge=0, le=25_000
     )
     patch_size: int = setting(
         4,
@@ -59,9 +63,38 @@ class ViTConfig(Settings):
     pos_embed: Literal["sine", "learned"] = setting(
         "sine", "Position embedding", "A fixed sine and cosine table, or learned with the model.", group="model"
     )
-    act: Literal["relu", "gelu"] = setting("relu", "Activation", "Non-linearity of the MLP.", group="model")
+    num_registers: int = setting(
+        0,
+        "Register tokens",
+        "Learned tokens between CLS and the patches that belong to no place in the image (2309.16588).",
+        group="model",
+        unit="tokens",
+        ge=0,
+        le=8,
+    )
+    act: Literal["relu", "gelu", "gelu_tanh", "quick_gelu"] = setting(
+        "relu", "Activation", "Non-linearity of the MLP.", group="model"
+    )
     drop_rate: float = setting(
         0.0, "Dropout", "Share of activations that are set to 0 during training.", group="model", ge=0, le=0.9
+    )
+
+    # Parts of imported models
+    pool: Pool = setting("cls", "Pooling", "The tokens that the head reads.", group="derived")
+    norm_pre: bool = setting(False, "LayerNorm before the first layer", "As in CLIP.", group="derived")
+    qk_norm: bool = setting(
+        False,
+        "Normalized queries and keys",
+        "A LayerNorm over each head's query and key (2302.05442).",
+        group="derived",
+    )
+    norm_eps: float = setting(
+        0.0,
+        "Epsilon of LayerNorm",
+        "0 for 1e-6 in a pre-norm and 1e-5 in a post-norm model.",
+        group="derived",
+        ge=0,
+        le=1,
     )
 
     @model_validator(mode="after")
@@ -74,6 +107,8 @@ class ViTConfig(Settings):
             )
         if self.stem == "conv":
             self._validate_conv_stem()
+        if self.pool == "cls and distillation" and not self.num_registers:
+            raise ConfigError("A distillation token is the first register token, and there is none. Add one.")
         if self.embed_dim % self.num_heads:
             divisors = [h for h in range(1, 33) if self.embed_dim % h == 0]
             raise ConfigError(
@@ -109,5 +144,15 @@ class ViTConfig(Settings):
 
     @property
     def num_patches(self) -> int:
-        """Patches of one image; the number of tokens is one more, for the CLS token."""
+        """Patches of one image."""
         return self.grid**2
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens before the patches: CLS and the registers."""
+        return 1 + self.num_registers
+
+    @property
+    def num_tokens(self) -> int:
+        """All tokens of one image."""
+        return self.num_prefix_tokens + self.num_patches

@@ -27,8 +27,7 @@ from minivit.data.load import (
     list_classes,
     load_images,
     load_split,
-    not_a_class,
-    num_without_class,
+    remarks,
     select_classes,
 )
 from minivit.data.memmap import Images

@@ -1,38 +1,58 @@
-"""PNG, JPEG and WebP files -> uint8 (n, C, H, W), decoded by several threads."""
+"""Image files -> uint8 (n, C, H, W), decoded by several threads."""
 
+import io
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from pillow_heif import register_heif_opener
 
+from minivit.config import Preprocessing, TrainConfig
 from minivit.data.image_set import ClassImages
+from minivit.errors import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-FORMATS = ("PNG", "JPEG", "WEBP")  # by content; no other decoder ever runs
+SUFFIXES = tuple(
+    [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif"]
+)
+FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF"]  # by content; no other decoder ever runs
+FORMAT_NAMES = "PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF or HEIC"
+BIT_DEPTHS = (8, 10, 12, 14, 16)  # of the values that cameras and scanners store in 16 bits
 CHUNK_PIXELS = 2**16  # decoded by a thread between two reports: 64 images of 32 px
 
+register_heif_opener()
+# What a decoder warns of, such as odd metadata, does not concern the user; what it cannot read is reported.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
-def decode_files(
-    paths: Sequence[Path], img_size: int, in_chans: int, report: Callable[[int], None]
-) -> Iterator[ClassImages]:
+
+Form = tuple[int, int, Preprocessing | None]  # img_size, in_chans and how images are resized, if not as here
+
+
+def form_of(config: TrainConfig) -> Form:
+    """The form that images have for a model."""
+    return config.model.img_size, config.model.in_chans, config.preprocessing
+
+
+def decode_files(paths: Sequence[Path], form: Form, report: Callable[[int], None]) -> Iterator[ClassImages]:
     """The images in these files, in their order, chunk by chunk; only a few chunks are decoded ahead.
 
     `report` is called with the number of files that are done.
     """
-    size = max(1, CHUNK_PIXELS // img_size**2)
+    size = max(1, CHUNK_PIXELS // form[0] ** 2)
     chunks = iter([paths[start : start + size] for start in range(0, len(paths), size)])
     num_threads = os.cpu_count() or 1
     done = 0
     with ThreadPoolExecutor(num_threads) as pool:
 
         def submit(num_chunks: int) -> list[Future[ClassImages]]:
-            return [pool.submit(_decode_chunk, chunk, img_size, in_chans) for chunk in islice(chunks, num_chunks)]
+            return [pool.submit(_decode_chunk, chunk, form) for chunk in islice(chunks, num_chunks)]
 
         pending = deque(submit(4 * num_threads))
         while pending:
@@ -43,41 +63,96 @@ def decode_files(
             yield decoded
 
 
-def _decode_chunk(paths: Sequence[Path], img_size: int, in_chans: int) -> ClassImages:
+def _decode_chunk(paths: Sequence[Path], form: Form) -> ClassImages:
+    img_size, in_chans, _ = form
     images = np.empty((len(paths), in_chans, img_size, img_size), np.uint8)
     skipped: list[str] = []
     num_images = 0
     for path in paths:
         try:
-            images[num_images] = decode_image(path, img_size, in_chans)
+            images[num_images] = decode_image(path, *form)
             num_images += 1
         except Exception as error:  # PIL's decoders raise anything for a damaged file
             skipped.append(f"{path}: {describe_error(error)}".encode(errors="replace").decode())
     return ClassImages(torch.from_numpy(images[:num_images]), skipped=tuple(skipped))
 
 
-def decode_image(path: Path, img_size: int, in_chans: int) -> np.ndarray:
+def decode_image(
+    path: Path | BinaryIO, img_size: int, in_chans: int, preprocessing: Preprocessing | None = None
+) -> np.ndarray:
     """One file -> uint8 (C, H, W): upright by its EXIF tag, resized, cropped to the central square."""
     with Image.open(path, formats=FORMATS) as file:
-        file.draft(None, (2 * img_size, 2 * img_size))  # a large JPEG is decoded at a fraction of its size
+        if preprocessing is None:
+            file.draft(None, (2 * img_size, 2 * img_size))  # a large JPEG is decoded at a fraction of its size
         ImageOps.exif_transpose(file, in_place=True)
         file.load()
     image: Image.Image = file
-    if image.mode.startswith("I;16"):  # PIL would cut off at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode.startswith(("I", "F")):  # PIL would cut off at 255
+        image = Image.fromarray(_to_8_bits(np.asarray(image)))
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     mode = "RGB" if in_chans == 3 else "L"
     if image.mode != mode:
         image = image.convert(mode)
+    if preprocessing:
+        return _preprocessed(image, img_size, preprocessing)
     if image.size != (img_size, img_size):
         image = ImageOps.fit(image, (img_size, img_size))
     return np.asarray(image).reshape(img_size, img_size, in_chans).transpose(2, 0, 1)
 
 
+def original_size(path: Path) -> tuple[int, int] | None:
+    """Width and height in pixels that a file states, without decoding it; None if it is no readable image."""
+    try:
+        with Image.open(path, formats=FORMATS) as file:
+            return file.size
+    except Exception:  # PIL's decoders raise anything for a damaged file
+        return None
+
+
+def _preprocessed(image: Image.Image, img_size: int, preprocessing: Preprocessing) -> np.ndarray:
+    """The image (C, H, W) as the library of an imported model resizes and crops it."""
+    from torchvision.transforms.v2 import functional as transforms  # slow to import, and rarely needed
+
+    size = [preprocessing.size] if preprocessing.keep_aspect else [preprocessing.size] * 2
+    mode = transforms.InterpolationMode(preprocessing.interpolation)
+    if not preprocessing.on_tensors:
+        resized = transforms.center_crop(transforms.resize(image, size, mode), [img_size, img_size])
+        return transforms.pil_to_tensor(resized).numpy()
+    pixels = transforms.resize(transforms.pil_to_tensor(image), size, mode)
+    top, left = (int((side - img_size) / 2) for side in pixels.shape[1:])  # torchvision's center_crop rounds otherwise
+    return transforms.crop(pixels, top, left, img_size, img_size).numpy()
+
+
+def _to_8_bits(values: np.ndarray) -> np.ndarray:
+    """Grayscale values of more than 8 bits -> uint8: scaled by the fewest bits that hold them, 12 among them."""
+    highest = max(float(values.max()), 1.0)
+    limit = next((2.0**bits - 1 for bits in BIT_DEPTHS if highest < 2**bits), highest)
+    return (values.clip(0) * (255 / limit)).astype(np.uint8)
+
+
+def read_picture(path: Path, form: Form) -> torch.Tensor:
+    """The image in one file, uint8 (1, C, H, W); DataError if it is no regular file or no readable image."""
+    try:
+        if not path.is_file():
+            raise DataError(f"{path} is not a file. Choose an image.")
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Choose another image.") from None
+    return decode_picture(content, str(path), form)
+
+
+def decode_picture(content: bytes, name: str, form: Form) -> torch.Tensor:
+    """The content of an image file, uint8 (1, C, H, W), as `decode_image`; DataError with `name` if it is none."""
+    try:
+        return torch.tensor(decode_image(io.BytesIO(content), *form))[None]
+    except Exception as error:  # PIL's decoders raise anything for a damaged file
+        raise DataError(f"{name} cannot be read: {describe_error(error)}. Choose another image.") from None
+
+
 def describe_error(error: Exception) -> str:
     """The reason why a file or folder cannot be read, in a few words."""
     if isinstance(error, UnidentifiedImageError):
-        return "not a PNG, JPEG or WebP image"
+        return f"not a {FORMAT_NAMES} image"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return reason or type(error).__name__

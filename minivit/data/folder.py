@@ -1,20 +1,29 @@
-"""The user's own images: `<root>/<class>/*` or `<root>/train|test/<class>/*`.
+"""The user's own images: `<root>/<class>/*`, or `<root>/train|test/<class>/*` under any usual names of the parts.
 
 Data-set order: class folders by name, then files by relative path, with numbers in natural order.
 """
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from minivit.config import TrainConfig
 from minivit.data.cache import cached, digest, resolve_data_dir
-from minivit.data.decode import SUFFIXES, decode_files, describe_error
+from minivit.data.decode import SUFFIXES, decode_files, describe_error, original_size
 from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, join
 from minivit.errors import DataError
+
+# Names of the parts, without what is not a letter and without a last "set", "data" or "images"
+TRAIN_NAMES = ("train", "training")
+TEST_NAMES = ("test", "testing", "val", "valid", "validation", "eval", "dev")  # the first one there is
+# Folders that systems and programs leave behind; hidden ones are ignored in any case
+JUNK_FOLDERS = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "__pycache__"}
+JUNK_FILES = {"thumbs.db", "desktop.ini", "icon\r"}
+MAX_DEPTH = 32  # of folders below a class folder
 
 
 class ImageFile(NamedTuple):
@@ -48,7 +57,7 @@ def check(config: TrainConfig) -> None:
 
 
 def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:
-    """The class folders of `part` by name, sorted. DataError if there are fewer than two to train on."""
+    """The class folders of `part` that hold images, by name, sorted. DataError if there are fewer than two."""
     if not str(data_dir):
         raise DataError("The data set 'folder' needs the folder that contains your images. Name it (--data-dir DIR).")
     root = resolve_data_dir(data_dir)
@@ -57,22 +66,92 @@ def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:
             raise DataError(f"There is no folder {root}. Check the path of the data folder.")
         if not root.is_dir():
             raise DataError(f"{root} is a file. Name the folder that contains one folder of images per class.")
-        has_train = _contains_class_folders(root / "train")
-        if part == "test" and not (has_train and _contains_class_folders(root / "test")):
+        parts = part_folders(root)
+        if part == "test" and "test" not in parts:
             raise DataError(
                 f"{root} has no test part. Choose the split 'article', which holds out a share of the train part, "
                 "or sort the images into train/<class> and test/<class>."
             )
-        parent = root / part if has_train else root
-        folders = _subfolders(parent)
-    if not folders:
-        raise DataError(f"{parent} contains no class folders. Add at least 2, one per class.")
-    if len(folders) == 1 and part == "train":
-        raise DataError(
-            f"{parent} contains 1 class folder, {next(iter(folders))!r}; a classifier needs at least 2. "
-            "Add one folder per class."
-        )
+        parent = parts.get(part, root)
+        folders = {name: path for name, path in _subfolders(parent).items() if _has_images(path)}
+        if len(folders) < 2 and part == "train":
+            raise _too_few_classes(parent, folders)
     return folders
+
+
+def part_folders(root: Path) -> dict[str, Path]:
+    """The folders of the parts "train" and "test", if both or train alone are folders of class folders."""
+    folders = _subfolders(root)
+    named = {part: _part_named(folders, names) for part, names in (("train", TRAIN_NAMES), ("test", TEST_NAMES))}
+    parts = {part: path for part, path in named.items() if path and any(map(_has_images, _subfolders(path).values()))}
+    without_classes = [path for path in named.values() if path and path not in parts.values() and _has_images(path)]
+    if len(without_classes) == 2 and len(folders) == 2:
+        names = " and ".join(path.name for path in without_classes)
+        raise DataError(
+            f"{root} contains {names}, which hold images but no class folders. Sort the images into one folder per "
+            f"class, such as {without_classes[0].name}/cat and {without_classes[0].name}/dog."
+        )
+    return parts if "train" in parts else {}
+
+
+def _part_named(folders: dict[str, Path], names: Sequence[str]) -> Path | None:
+    """The folder with the first of these names, in any case: "Train", "train_set", "Training data"."""
+    by_name = {
+        re.sub(r"(set|data|images)$", "", re.sub(r"[^a-z]", "", name.lower())): path for name, path in folders.items()
+    }
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def _too_few_classes(parent: Path, folders: dict[str, Path]) -> DataError:
+    """The error for a folder with fewer than two class folders, with advice that fits what it contains."""
+    empty = [name for name in _subfolders(parent) if name not in folders]
+    also = f" These contain no images: {_listed(empty)}." if empty else ""
+    if not folders:
+        return DataError(f"{parent} contains no class folders with images. Add at least 2, one per class.{also}")
+    (only,) = folders.values()
+    inside = [name for name, path in _subfolders(only).items() if _has_images(path)]
+    if len(inside) > 1:
+        return DataError(f"{parent}: its only folder {only.name} contains {_listed(inside)}. Choose that one: {only}.")
+    return DataError(
+        f"{parent} contains 1 class folder, {only.name!r}; a classifier needs at least 2. "
+        f"Add one folder per class.{also}"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def left_out(data_dir: str | Path, split: str) -> list[str]:
+    """What a training on this folder does not use, a sentence each: empty folders, a test part, other files."""
+    root = resolve_data_dir(data_dir)
+    with _os_errors_as_data_errors(root):
+        parts = part_folders(root)
+        lines = []
+        if "test" in parts and split != "official":
+            lines.append(f"{parts['test'].name}: not used. The split {split!r} tests on a share of the train part.")
+        others = [path.name for path in _subfolders(root).values() if parts and path not in parts.values()]
+        lines += [
+            f"{name}: not used. The parts are {', '.join(path.name for path in parts.values())}." for name in others
+        ]
+        for parent in parts.values() or [root]:
+            lines += [f"{name}: no images" for name, path in _subfolders(parent).items() if not _has_images(path)]
+            for name, path in _subfolders(parent).items():
+                lines += _other_files(name, path)
+    return lines
+
+
+def _other_files(name: str, folder: Path) -> list[str]:
+    """A line for each suffix of files in a class folder that are no images."""
+    by_suffix: dict[str, list[str]] = {}
+    for entry in _walk(str(folder)):
+        if not _is_image(entry) and entry.name.lower() not in JUNK_FILES:
+            kind = Path(entry.name).suffix.lower() if entry.is_file() else "not a regular file"
+            by_suffix.setdefault(kind, []).append(entry.name)
+    return [
+        f"{name}: {len(names)} {kind or 'without a suffix'} left out, such as {names[0]}"
+        for kind, names in sorted(by_suffix.items())
+    ]
 
 
 def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
@@ -103,13 +182,14 @@ def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
 def _read_class(
     folder: Path, files: list[ImageFile], request: ImageRequest, report: Callable[[int], None]
 ) -> ClassImages:
-    form = (request.img_size, request.in_chans)
+    form = (request.img_size, request.in_chans, request.preprocessing)
 
     def decode() -> Iterator[ClassImages]:
         first = sorted(files, key=natural_order)[: request.images_per_class or None]
-        return decode_files([folder / file.path for file in first], *form, report)
+        return decode_files([folder / file.path for file in first], form, report)
 
-    name = digest(str(folder.absolute()), *form, request.images_per_class)
+    resized = [request.preprocessing.model_dump_json()] if request.preprocessing else []
+    name = digest(str(folder.absolute()), request.img_size, request.in_chans, *resized, request.images_per_class)
     of_class = cached(f"folder-{name}", digest(sorted(files)), decode)
     if not len(of_class.images):
         raise DataError(
@@ -121,8 +201,13 @@ def _read_class(
 
 def image_files(folder: Path) -> list[ImageFile]:
     """All images in a class folder and below, without hidden ones, in no order. DataError if there are none."""
+    start = len(str(folder)) + 1
     with _os_errors_as_data_errors(folder):
-        files = [ImageFile(path[len(str(folder)) + 1 :], size, mtime) for path, size, mtime in _walk(str(folder))]
+        files = []
+        for entry in _walk(str(folder)):
+            if _is_image(entry):
+                status = entry.stat(follow_symlinks=entry.is_file())  # of the link itself where it is broken
+                files.append(ImageFile(entry.path[start:], status.st_size, status.st_mtime_ns))
     if not files:
         raise DataError(
             f"The class folder {folder} contains no {', '.join(SUFFIXES)} files. Add some or leave the class out."
@@ -130,36 +215,57 @@ def image_files(folder: Path) -> list[ImageFile]:
     return files
 
 
+def original_sizes(data_dir: str | Path, classes: Sequence[str], max_images: int = 50) -> dict[str, tuple[int, int]]:
+    """The median width and height of each class's first images, in pixels; of a class without readable ones (0, 0)."""
+    sizes = {}
+    for name, folder in class_folders(data_dir).items():
+        if name in classes:
+            first = sorted(image_files(folder), key=natural_order)[:max_images]
+            known = [size for file in first if (size := original_size(folder / file.path))]
+            sizes[name] = (int(median(w for w, _ in known)), int(median(h for _, h in known))) if known else (0, 0)
+    return sizes
+
+
 def natural_order(file: ImageFile) -> list[str | int]:
     """A sort key that puts 2.png before 10.png."""
     return [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", file.path)] + [file.path]
 
 
-def _walk(folder: str) -> Iterator[tuple[str, int, int]]:
+def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[os.DirEntry[str]]:
+    """Everything in a folder and below that is no folder, without hidden entries; a loop of links is entered once."""
+    real = os.path.realpath(folder)
+    if real in above or len(above) > MAX_DEPTH:
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path)
-            elif entry.name.lower().endswith(SUFFIXES):
-                status = entry.stat(follow_symlinks=entry.is_file())  # of the link itself where it is broken
-                yield entry.path, status.st_size, status.st_mtime_ns
+            if entry.is_dir():
+                if entry.name.lower() not in JUNK_FOLDERS:
+                    yield from _walk(entry.path, (*above, real))
+            else:
+                yield entry
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry has an image's suffix and is a regular file, or a broken link, which is then reported."""
+    return entry.name.lower().endswith(SUFFIXES) and (entry.is_file() or entry.is_symlink())
+
+
+def _has_images(folder: Path) -> bool:
+    return any(_is_image(entry) for entry in _walk(str(folder)))
 
 
 def _subfolders(folder: Path) -> dict[str, Path]:
-    folders = sorted((path.name, path) for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir())
+    folders = sorted(
+        (path.name, path)
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.name.lower() not in JUNK_FOLDERS and path.is_dir()
+    )
     for name, _ in folders:
         if any("\ud800" <= letter <= "\udfff" for letter in name):
             raise DataError(f"The name of the class folder {name!r} is not valid text. Rename it.")
     return dict(folders)
-
-
-def _contains_class_folders(folder: Path) -> bool:
-    """Whether this is a folder of class folders; a class that is named 'train' contains images itself."""
-    if not folder.is_dir():
-        return False
-    return bool(_subfolders(folder)) and not any(path.name.lower().endswith(SUFFIXES) for path in folder.iterdir())
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minivit.config import Preprocessing
 from minivit.data.memmap import Images, MappedImages, chunks, memory_limit
 from minivit.errors import DataError
 
@@ -27,6 +28,7 @@ class ImageRequest:
     in_chans: int
     images_per_class: int = 0  # the first n of each class, 0 all
     data_dir: str | Path = ""
+    preprocessing: Preprocessing | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +102,16 @@ def join(parts: Mapping[str, ClassImages], classes: Sequence[str]) -> ImageSet:
 
 def _select(images: Images, rows: Tensor) -> Images:
     return images.select(rows) if isinstance(images, MappedImages) else images[rows]
+
+
+def evenly_by_class(labels: Tensor, count: int) -> list[int]:
+    """At most `count` indices, as many of each class as there are, at equal distances within the class, in order."""
+    indices: list[int] = []
+    by_class = [(labels == label).nonzero().flatten() for label in labels.unique()]
+    for left, of_class in zip(range(len(by_class), 0, -1), sorted(by_class, key=len), strict=True):
+        quota = min(len(of_class), (count - len(indices)) // left)
+        indices += of_class[evenly_spaced(len(of_class), quota)].tolist()
+    return sorted(indices)
 
 
 def evenly_spaced(num_images: int, count: int) -> list[int]:

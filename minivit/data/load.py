@@ -1,5 +1,6 @@
 """Any data set by its name: its classes, its images, and the split into train and test part."""
 
+import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -8,16 +9,20 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-from minivit.config import DATASETS, Dataset, TrainConfig
+from minivit.config import DATASETS, Dataset, Preprocessing, TrainConfig
+from minivit.data import folder
 from minivit.data.batches import resize, resize_chunk
-from minivit.data.cache import cached, digest
+from minivit.data.cache import cached, digest, resolve_data_dir
 from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, join
-from minivit.data.memmap import CHUNK_BYTES, memory_limit
+from minivit.data.memmap import CHUNK_BYTES, chunks, memory_limit
 from minivit.data.registry import DOWNLOADS, find_reader
 from minivit.errors import DataError
 
 Part = Literal["train", "test"]
+MIN_TEST_IMAGES = 20
+MAX_LISTED = 20  # files that cannot be decoded
 
 
 def load_images(
@@ -29,6 +34,7 @@ def load_images(
     img_size: int | None = None,
     in_chans: int | None = None,
     images_per_class: int = 0,
+    preprocessing: Preprocessing | None = None,
     progress: Progress | None = None,
 ) -> ImageSet:
     """The images of one part of a data set; `classes` None: all; `img_size` and `in_chans` None: the set's own.
@@ -44,6 +50,7 @@ def load_images(
         in_chans=info.in_chans if in_chans is None else in_chans,
         images_per_class=images_per_class,
         data_dir=data_dir,
+        preprocessing=preprocessing,
     )
     _check(request)
     images = reader.read(request, progress)
@@ -56,17 +63,80 @@ def load_images(
 def load_split(config: TrainConfig, progress: Progress | None = None) -> tuple[ImageSet, ImageSet]:
     """The training images and the test images, with the size and channels of `config.model`.
 
-    'official' tests on the set's own test part, 'article' on a fifth of the train part. An imported model has been
-    trained elsewhere: all its images are test images. DataError as in `load_images`.
+    'official' tests on the set's own test part, 'article' on a fifth of the train part; of a folder without a test
+    part on a fifth of each class, if `config.stratify`. An imported model has been trained elsewhere: all its images
+    are test images. DataError as in `load_images`, and for a class with a single image.
     """
     if config.imported:
         test_set = _load_for_imported(config, progress)
         return test_set.select([]), test_set
     images = _load_part(config, "train", config.classes, progress)
     if config.split == "official":
-        return images, _load_part(config, "test", config.classes, progress)
-    train, test = article_split(len(images))
-    return images.select(train), images.select(test)
+        train_set, test_set = images, _load_part(config, "test", config.classes, progress)
+    else:
+        train, test = stratified_split(images) if is_stratified(config) else article_split(len(images))
+        train_set, test_set = images.select(train), images.select(test)
+    if config.drop_duplicates:
+        train_set = train_set.select((~duplicates(train_set, test_set)).nonzero().flatten())
+        if missing := [name for name, count in train_set.counts.items() if not count]:
+            raise DataError(f"All images of the class {missing[0]!r} are duplicates of test images. Keep duplicates.")
+    return train_set, test_set
+
+
+def is_stratified(config: TrainConfig) -> bool:
+    """Whether the split of `config` holds out a share of each class."""
+    return (
+        config.dataset == "folder"
+        and config.split == "article"
+        and config.stratify
+        and "test" not in folder.part_folders(resolve_data_dir(config.data_dir))
+    )
+
+
+def stratified_split(images: ImageSet) -> tuple[list[int], list[int]]:
+    """Indices of training and test images: those of each class shuffled by the seed 42 and cut at 80%."""
+    if single := [f"{name} {count}" for name, count in images.counts.items() if count < 2]:
+        counts = ", ".join(f"{name} {count}" for name, count in images.counts.items())
+        raise DataError(
+            f"Each class needs at least 2 images, one to train on and one to test on; here: {counts}. "
+            f"Add images of {', '.join(line.rsplit(' ', 1)[0] for line in single)}."
+        )
+    train: list[int] = []
+    test: list[int] = []
+    for label in range(len(images.classes)):
+        indices = (images.labels == label).nonzero().flatten().tolist()
+        random.Random(42).shuffle(indices)
+        num_test = max(1, round(0.2 * len(indices)))
+        train += indices[num_test:]
+        test += indices[:num_test]
+    return train, test
+
+
+def duplicates(train_set: ImageSet, test_set: ImageSet) -> Tensor:
+    """Which training images are identical to a test image, bool (N,)."""
+    test = set(_digests(test_set))
+    return torch.tensor([digest in test for digest in _digests(train_set)], dtype=torch.bool)
+
+
+def _digests(image_set: ImageSet) -> Iterator[bytes]:
+    for chunk in chunks(image_set.images):
+        for image in chunk.contiguous().numpy():
+            yield hashlib.blake2b(image.data, digest_size=16).digest()
+
+
+def remarks(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) -> list[str]:
+    """What a user should know about these images, a sentence each: few or duplicate ones, and what was left out."""
+    lines = []
+    if not config.imported:
+        if len(test_set) < MIN_TEST_IMAGES:
+            lines.append(f"There are only {len(test_set)} test images, so that accuracies are very uncertain.")
+        if config.dataset == "folder" and (count := int(duplicates(train_set, test_set).sum())):
+            lines.append(f"{count} training images are identical to a test image. --drop-duplicates leaves them out.")
+    if config.dataset == "folder":
+        lines += [f"Left out: {line}" for line in folder.left_out(config.data_dir, config.split)]
+    skipped = train_set.skipped[:MAX_LISTED]
+    lines += [f"Cannot be decoded: {line}" for line in skipped]
+    return lines + [f"{len(train_set.skipped) - MAX_LISTED} more cannot be decoded."] * (train_set.skipped > skipped)
 
 
 def _load_part(config: TrainConfig, part: Part, classes: Sequence[str], progress: Progress | None) -> ImageSet:
@@ -78,29 +148,17 @@ def _load_part(config: TrainConfig, part: Part, classes: Sequence[str], progress
         img_size=config.model.img_size,
         in_chans=config.model.in_chans,
         images_per_class=config.images_per_class,
+        preprocessing=config.preprocessing,
         progress=progress,
     )
 
 
-NO_CLASS = " (no class of this model)"
-
-
-def not_a_class(name: str) -> str:
-    """What a folder of images is called whose name is no class of an imported model's."""
-    return name + NO_CLASS
-
-
-def num_without_class(images: ImageSet) -> int:
-    """How many images lie in such folders, so that no answer to them can be right."""
-    return sum(count for name, count in images.counts.items() if name.endswith(NO_CLASS))
-
-
 def _load_for_imported(config: TrainConfig, progress: Progress | None) -> ImageSet:
-    """All images of the folder that an imported model is shown, labelled where its head has a class of that name."""
+    """All images of the folder that an imported model is shown; labels from `num_classes` on are unknown to it."""
     folders = list_classes("folder", config.data_dir)
     found = _load_part(config, "train", folders, progress)
     places = {name: place for place, name in enumerate(config.classes)}
-    labels = [places.get(name, places.get(not_a_class(name))) for name in folders]
+    labels = [places.get(name, places.get(f"{name} (no class of this model)")) for name in folders]  # of older runs
     if None in labels:
         new = folders[labels.index(None)]
         raise DataError(f"The folder {new!r} came to {config.data_dir} after the import. Import the model again.")

@@ -25,7 +25,7 @@ def memory_limit() -> int:
         return int(asked) * 10**6
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else [16 * 2**30]
     with suppress(OSError, ValueError):  # no container, or one without a limit
-        limits.append(int(CGROUP_LIMIT.read_text()))
+        limits.append(int(CGROUP_LIMIT.read_text(encoding="utf-8")))
     return min(limits) // 4
 
 

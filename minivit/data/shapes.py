@@ -33,7 +33,7 @@ def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
     names = [name for name in SHAPES_CLASSES if name in request.classes]
     available = NUM_PER_CLASS[request.part]
     num_images = min(request.images_per_class or available, available)
-    key = digest(Path(shapes_drawing.__file__).read_text())
+    key = digest(Path(shapes_drawing.__file__).read_text(encoding="utf-8"))
 
     def read_class(index: int, name: str) -> ClassImages:
         def report(done: int, total: int) -> None:

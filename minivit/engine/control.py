@@ -95,6 +95,10 @@ def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
         with suppress(Interrupted):
             yield
         return
+
+    def leave(phase: Phase, message: str) -> None:
+        run.set_state(phase, run.state.epoch, message)
+
     with run.hold():
         if run.state.phase != "queued":
             run.request("resume")  # a command for an earlier worker no longer counts
@@ -102,20 +106,17 @@ def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
             yield
         except Interrupted as interrupted:
             phase: Phase = "paused" if interrupted.command == "pause" else "stopped"
-            epoch = run.state.epoch
-            run.set_state(phase, epoch, f"{phase.capitalize()} at epoch {epoch}. Resume continues from here.")
-            events.log(f"{phase} after epoch {epoch}")
-        except KeyboardInterrupt:
-            run.set_state("stopped", run.state.epoch, "Stopped with Ctrl-C. Resume continues from here.")
-            raise
-        except BrokenPipeError:
-            run.set_state("stopped", run.state.epoch, "The reader of its output is gone. Resume continues from here.")
-            raise
-        except MiniViTError as error:
-            run.set_state("failed", run.state.epoch, str(error))
+            leave(phase, f"{phase.capitalize()} at epoch {run.state.epoch}. Resume continues from here.")
+            events.log(f"{phase} after epoch {run.state.epoch}")
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            cause = (
+                "Stopped with Ctrl-C" if isinstance(error, KeyboardInterrupt) else "The reader of its output is gone"
+            )
+            leave("stopped", f"{cause}. Resume continues from here.")
             raise
         except Exception as error:
-            run.set_state("failed", run.state.epoch, f"{type(error).__name__}: {error}. The log has the details.")
+            is_users = isinstance(error, MiniViTError)
+            leave("failed", str(error) if is_users else f"{type(error).__name__}: {error}. The log has the details.")
             raise
         else:
             run.set_state("done", run.config.epochs, "Finished.")
@@ -156,7 +157,9 @@ def check_same_images(run: Run, facts: Mapping[str, Any]) -> None:
     previous = run.environment
     if not run.metrics() or previous.get("data_fingerprint") in (None, facts["data_fingerprint"]):
         return
-    before, now = (f"{env['num_train']:,} training and {env['num_test']:,} test images" for env in (previous, facts))
+    before, now = (
+        f"{env.get('num_train', 0):,} training and {env.get('num_test', 0):,} test images" for env in (previous, facts)
+    )
     change = f"it had {before}, now there are {now}" if before != now else f"their numbers, {before}, are the same"
     raise DataError(
         f"The images of {run.id} have changed since it was started ({change}). Restore them, or start a new run. "

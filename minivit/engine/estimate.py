@@ -8,8 +8,9 @@ from minivit.config import TrainConfig
 from minivit.engine.control import explain_memory_error
 from minivit.engine.schedule import epoch_scalars
 from minivit.engine.step import TrainStep
+from minivit.inference import num_parameters
 from minivit.machine import choose_threads, num_cores, pick_device, threads_for
-from minivit.model import MiniViT, num_parameters
+from minivit.model import MiniViT
 
 TIMING_SECONDS = 2  # for timing steps of a batch
 MAX_TIMED = 10**9  # multiplications per image; larger models are estimated by their operations
@@ -29,7 +30,7 @@ def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> floa
     num_images = config.epochs * (num_train + num_test / 3) / num_parallel  # evaluation has no backward pass
 
     model = MiniViT(config.model).to(device)
-    num_tokens = config.model.num_patches + 1
+    num_tokens = config.model.num_tokens
     num_operations = num_parameters(config.model) * num_tokens
     num_operations += 20 * config.model.depth * config.model.num_heads * num_tokens**2  # attention
     if num_operations > MAX_TIMED:

@@ -7,7 +7,7 @@ A test, a notebook, the command line and the worker call the same function. Ever
 from typing import Any
 
 from minivit.config import TrainConfig
-from minivit.data import load_split
+from minivit.data import load_split, remarks
 from minivit.engine.control import (
     StatusPoller,
     explain_memory_error,
@@ -43,7 +43,8 @@ def train(config: TrainConfig, run: Run, events: Events = PRINT_LOG, group: Grou
         training = Training(config, device, train_set, test_set, group)
         training.load_position(run)
         record_environment(run, training, group)
-        events.log(training.describe())
+        for line in (training.describe(), *remarks(config, train_set, test_set)):
+            events.log(line)
 
         for epoch in range(training.epoch + 1 if run.metrics() else 0, config.epochs + 1):
             training.model.train()

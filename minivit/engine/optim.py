@@ -50,8 +50,8 @@ class FlatParameters:
 
 
 def has_weight_decay(name: str, parameter: Tensor) -> bool:
-    """Whether AdamW decays a parameter: matrices and convolutions, but not CLS and positions."""
-    return parameter.ndim >= 2 and name not in ("cls_token", "pos_embed")
+    """Whether AdamW decays a parameter: matrices and convolutions, but not CLS, registers and positions."""
+    return parameter.ndim >= 2 and name not in ("cls_token", "reg_token", "pos_embed")
 
 
 class SGD:

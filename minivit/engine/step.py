@@ -30,9 +30,15 @@ class TrainStep:
     """
 
     def __init__(
-        self, config: TrainConfig, model: MiniViT, group: Group = SINGLE_PROCESS, in_patches: bool = False
+        self,
+        config: TrainConfig,
+        model: MiniViT,
+        group: Group = SINGLE_PROCESS,
+        in_patches: bool = False,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.config, self.group = config, group
+        self.class_weights = class_weights  # (K,), factors of the loss
         self.forward = FusedViT(model, in_patches)
         self.device = model.mean.device
         self.flat = FlatParameters(model)
@@ -111,7 +117,9 @@ class TrainStep:
         """Sum of the losses of a batch, and the sums (2,) of losses and correct answers."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits = forward(batch).float()
-        total = F.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing, reduction="sum")
+        total = F.cross_entropy(
+            logits, target, self.class_weights, label_smoothing=self.config.label_smoothing, reduction="sum"
+        )
         labels = target if target.ndim == 1 else target.argmax(1)
         return total, torch.stack([total.detach(), (logits.argmax(1) == labels).sum()])
 

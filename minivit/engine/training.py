@@ -49,12 +49,16 @@ class Training:
         self.model.to(device)
         self.changes_images = config.augment != "none" or config.mixup > 0 or config.cutmix > 0
         in_memory = isinstance(train_set.images, Tensor)
-        self.in_patches = has_fused_path(config.model) and not self.changes_images and in_memory
-        self.train_step = TrainStep(config, self.model, group, self.in_patches)
+        self.in_patches = has_fused_path(config.model, training=True) and not self.changes_images and in_memory
+        counts = torch.bincount(train_set.labels, minlength=config.model.num_classes)
+        self.class_weights = len(train_set) / (counts.clamp(min=1) * config.model.num_classes)  # (K,)
+        weights = self.class_weights.to(device) if config.class_balance == "weights" else None
+        self.train_step = TrainStep(config, self.model, group, self.in_patches, weights)
         self.source = BatchSource(self._cut(train_set), device)
         shard = group.shard(torch.arange(len(test_set)))
         self.test_source = BatchSource(self._cut(test_set if group.world_size == 1 else test_set.select(shard)), device)
         self.steps_per_epoch = math.ceil(len(self.source) / config.batch_size)
+        self.recorded: set[int] = set()  # epochs whose rows a killed worker wrote before it could save its position
         self.epoch = 0  # finished epochs
         self.step = 0  # finished steps of the next epoch
         self.seconds = 0.0  # spent on these steps before the training was interrupted
@@ -70,7 +74,11 @@ class Training:
         if epoch == 0:
             return
         generator = torch.Generator().manual_seed(derive_seed(self.config.seed, epoch))
-        order = torch.randperm(len(self.source), generator=generator)
+        if self.config.class_balance == "sampling":
+            weights = self.class_weights[self.train_set.labels]
+            order = torch.multinomial(weights, len(weights), replacement=True, generator=generator)
+        else:
+            order = torch.randperm(len(self.source), generator=generator)
         batches = order.to(self.source.home).split(self.config.batch_size)
         scalars = epoch_scalars(self.config, epoch, [len(batch) for batch in batches])
         scalars = scalars.to(self.device)  # all at once, so that no step waits for the device
@@ -178,7 +186,8 @@ class Training:
             return
         with self._ema_weights():
             run.save_checkpoint(unwhitened_state_dict(self.model), self.epoch)
-        run.append_metrics(row)
+        if self.epoch not in self.recorded:
+            run.append_metrics(row)
         self._save_resume(run)
         run.set_state("training", self.epoch)
 
@@ -203,6 +212,7 @@ class Training:
     def load_position(self, run: Run) -> None:
         """Continues where the run was saved last; at the beginning where it never was."""
         saved = run.load_resume()
+        self.recorded = {row["epoch"] for row in run.metrics()}
         if saved is None:
             return
         tensors, position = saved

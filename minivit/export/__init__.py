@@ -11,7 +11,7 @@
 Everything here returns text or bytes; the caller writes them.
 """
 
-from minivit.export.arrays import article_json, attention_npz, one_head, tokens
+from minivit.export.arrays import article_json, attention_npz, tokens
 from minivit.export.bertviz import bertviz_html, bertviz_model_html
 from minivit.export.formats import FORMATS, Selection, export
 from minivit.export.image_export import ImageExport, model_scale

@@ -25,43 +25,47 @@ window.requirejs = (names, run) => run(...names.map((name) => (name === "d3" ? w
 
 
 def bertviz_html(
-    attn: Tensor, layer: int = 0, *, layers: Sequence[int] | None = None, image: Tensor | None = None
+    attn: Sequence[Tensor], layer: int = 0, *, layers: Sequence[int] | None = None, image: Tensor | None = None
 ) -> str:
-    """BertViz's head view of one image's attention (L, H, N, N), as a whole HTML page that loads nothing.
+    """BertViz's head view of one image's attention, L tensors (H, N, N), as a whole HTML page that loads nothing.
 
-    `layers` can be selected in the view (all by default), `layer` is selected first; both count from 0. With `image`,
-    uint8 (C, H, W), the patch of the token under the pointer is shown next to it. Weights are rounded to four decimals,
-    finer than lines can show. Raises ConfigError for a layer that is not there.
+    `layers` can be selected in the view (all by default; the others are not looked at), `layer` is selected first; both
+    count from 0. With `image`, uint8 (C, H, W), the patch of the token under the pointer is shown next to it. Weights
+    are rounded to four decimals, finer than lines can show. Raises ConfigError for a layer that is not there.
     """
     from bertviz import head_view  # takes two seconds to import
 
-    layers = _check_layers(attn, layers)
-    first = layer if layer in layers else layers[0]
+    layers = check_layers(len(attn), layers)
+    first, num_patches = layer if layer in layers else layers[0], attn[layers[0]].shape[-1] - 1
     view = head_view(
-        _rounded(attn), tokens(attn.shape[-1] - 1), layer=first, include_layers=layers, html_action="return"
+        _rounded(attn, layers), tokens(num_patches), layer=first, include_layers=layers, html_action="return"
     )
-    return _page("BertViz head view", view.data, image, attn.shape[-1] - 1)
+    return _page("BertViz head view", view.data, image, num_patches)
 
 
-def bertviz_model_html(attn: Tensor, *, layers: Sequence[int] | None = None, image: Tensor | None = None) -> str:
+def bertviz_model_html(
+    attn: Sequence[Tensor], *, layers: Sequence[int] | None = None, image: Tensor | None = None
+) -> str:
     """BertViz's model view, every layer × head as a small picture, as a whole HTML page like `bertviz_html`.
 
     It draws L · H · N² lines: 103,000 for 6 layers of 4 heads over 65 tokens, which a browser needs some time for.
     """
     from bertviz import model_view
 
+    layers = check_layers(len(attn), layers)
+    num_patches = attn[layers[0]].shape[-1] - 1
     view = model_view(
-        _rounded(attn),
-        tokens(attn.shape[-1] - 1),
-        include_layers=_check_layers(attn, layers),
+        _rounded(attn, layers),
+        tokens(num_patches),
+        include_layers=layers,
         display_mode="light",
         html_action="return",
     )
-    return _page("BertViz model view", view.data, image, attn.shape[-1] - 1)
+    return _page("BertViz model view", view.data, image, num_patches)
 
 
-def _check_layers(attn: Tensor, layers: Sequence[int] | None) -> list[int]:
-    num_layers = len(attn)
+def check_layers(num_layers: int, layers: Sequence[int] | None) -> list[int]:
+    """The selected layers in order, all for None; ConfigError for none, or one that is not there."""
     indices = sorted(set(range(num_layers) if layers is None else layers))
     if not indices:
         raise ConfigError("No layer is selected. Select at least one.")
@@ -71,8 +75,11 @@ def _check_layers(attn: Tensor, layers: Sequence[int] | None) -> list[int]:
     return indices
 
 
-def _rounded(attn: Tensor) -> list[Tensor]:
-    return [layer.double().round(decimals=4)[None] for layer in attn]
+def _rounded(attn: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
+    """All layers (1, H, N, N), as BertViz takes them, of which it looks at the selected ones."""
+    return [
+        (values.double().round(decimals=4) if layer in layers else values)[None] for layer, values in enumerate(attn)
+    ]
 
 
 def _page(title: str, view: str, image: Tensor | None, num_patches: int) -> str:

@@ -1,20 +1,31 @@
-"""One test image as one checkpoint of a run sees it, and every file that can be made of it."""
+"""One image as one checkpoint of a run sees it, and every file that can be made of it."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from minivit.attention import Head, attend, write_head
+from minivit.attention import Head, write_head
+from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix
+from minivit.attention.maps import affordable, to_model
 from minivit.data import ImageSet, load_split
 from minivit.data.image_set import evenly_spaced
-from minivit.export.arrays import article_json, attention_npz, one_head
-from minivit.export.bertviz import bertviz_html, bertviz_model_html
+from minivit.errors import ConfigError
+from minivit.export.arrays import article_json, attention_npz
+from minivit.export.bertviz import bertviz_html, bertviz_model_html, check_layers
 from minivit.export.picture import MapPicture
 from minivit.figures import attention_scale
+from minivit.fused import forward_cls
+from minivit.inference import eval_mode
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint, Run
 
+NO_INDEX = -1
+MAX_VALUES = 1e8  # of attention in one .npz: 400 MB
+MAX_BERTVIZ_VALUES = 3e6  # of a BertViz page, about 8 bytes each, which a browser still opens
 NUM_SCALE_IMAGES = 32  # images that a run's color scale is computed from
 
 
@@ -24,12 +35,13 @@ class ImageExport:
 
     run_id: str
     epoch: int
-    index: int  # of the test image
+    index: int  # of the test image, NO_INDEX for a picture that is none
+    name: str  # "image 5", or a picture's file name
     image: Tensor  # uint8 (C, H, W)
-    label: int
+    label: int | None  # None for a picture that is no test image
     classes: tuple[str, ...]
-    probs: Tensor  # (K,)
-    attn: Tensor  # (L, H, N, N)
+    model: MiniViT
+    inputs: AttentionInputs  # from which any part of the attention (L, H, N, N) follows
     scale: tuple[float, float]  # the run's absolute color scale
 
     @classmethod
@@ -40,53 +52,106 @@ class ImageExport:
         """
         model, test_set = run.load_model(epoch), load_split(run.config)[1]
         image = test_set.pick(index)
-        probs, attn = attend(model, image.images[:])
         return cls(
             run_id=run.id,
             epoch=run.epochs()[-1] if epoch is None else epoch,
             index=index,
+            name=f"image {index}",
             image=image.images[0],
             label=int(image.labels[0]),
             classes=image.classes,
-            probs=probs[0],
-            attn=attn[0],
+            model=model,
+            inputs=attention_inputs(model, image.images[:]),
             scale=model_scale(model, test_set),
         )
 
     def file_name(self, stem: str, suffix: str) -> str:
         """A file name that tells the content: 'attention-image5-epoch3.json'."""
-        return f"{stem}-image{self.index}-epoch{self.epoch}{suffix}"
+        name = re.sub(r"[^\w-]+", "", Path(self.name).stem) or "picture"
+        return f"{stem}-{name}-epoch{self.epoch}{suffix}"
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities (K,)."""
+        return self.inputs.probs
+
+    def matrix(self, layer: int, head: Head) -> Tensor:
+        """One layer's attention by one head, or the mean or maximum over its heads, (N, N).
+
+        Raises ConfigError where there is no such layer or head.
+        """
+        L, H = self.model.config.depth, self.model.config.num_heads
+        if not 0 <= layer < L:
+            raise ConfigError(f"There is no layer {layer + 1}; the model has {L}. Choose 1 to {L}.")
+        if head not in ("mean", "max", *range(H)):
+            raise ConfigError(f"There is no head {write_head(head)}. Choose 1 to {H}, 'mean' or 'max'.")
+        return head_matrix(self.model, self.inputs, layer, head)
+
+    def attention(self, layers: Sequence[int] | None = None, max_values: float = MAX_VALUES) -> list[Tensor]:
+        """The attention of each layer (H, N, N), empty for those not in `layers`; ConfigError if it is too much."""
+        config = self.model.config
+        selected = check_layers(config.depth, layers)
+        num_values = len(selected) * config.num_heads * (config.num_patches + 1) ** 2
+        if num_values > max_values:
+            raise ConfigError(
+                f"The attention of {len(selected)} layers has {num_values:,} values, and this file holds at most "
+                f"{max_values:,.0f}. Choose fewer layers, or export one layer and head as JSON or as a picture."
+            )
+        H = config.num_heads
+        return [
+            torch.stack([self.matrix(layer, head) for head in range(H)]) if layer in selected else torch.empty(H, 0, 0)
+            for layer in range(config.depth)
+        ]
 
     def json(self, layer: int, head: Head) -> str:
         """The article's JSON of one layer and head."""
-        return article_json(one_head(self.attn, layer, head))
+        return article_json(self.matrix(layer, head))
 
     def npz(self) -> bytes:
         """All numbers as NumPy arrays."""
-        source: dict[str, str | int] = {"run": self.run_id, "epoch": self.epoch, "number": self.index}
-        return attention_npz(self.attn, self.probs, self.image, label=self.label, classes=self.classes, **source)
+        source: dict[str, str | int] = {
+            "run": self.run_id,
+            "epoch": self.epoch,
+            "number": self.index,
+            "name": self.name,
+        }
+        label = NO_INDEX if self.label is None else self.label
+        return attention_npz(
+            torch.stack(self.attention()), self.probs, self.image, label=label, classes=self.classes, **source
+        )
 
     def picture(self, layer: int, head: Head) -> MapPicture:
         """The CLS map over the image, on the run's scale."""
         heads = f"{head} over heads" if isinstance(head, str) else f"head {write_head(head)}"
+        true = "" if self.label is None else f"{self.classes[self.label]} → "
+        predicted = self.classes[int(self.probs.argmax())] if len(self.probs) else "no prediction"
         title = (
-            f"image {self.index}: {self.classes[self.label]} → {self.classes[int(self.probs.argmax())]} · "
+            f"{self.name}: {true}{predicted} · "
             f"layer {layer + 1}, {heads} · {Checkpoint(self.epoch).title} · {self.run_id}"
         )
-        values = one_head(self.attn, layer, head)[0, 1:].numpy()
-        return MapPicture(self.image.numpy(), values, self.scale, 1 / self.attn.shape[-1], title)
+        values = self.matrix(layer, head)[0, 1:].numpy()
+        return MapPicture(self.image.numpy(), values, self.scale, 1 / self.model.config.num_tokens, title)
 
     def bertviz(self, layer: int, layers: list[int] | None = None) -> str:
         """BertViz's head view, with the patches."""
-        return bertviz_html(self.attn, layer, layers=layers, image=self.image)
+        attn = self.attention(layers, MAX_BERTVIZ_VALUES)
+        return bertviz_html(attn, layer, layers=layers, image=self.image)
 
     def bertviz_model(self, layers: list[int] | None = None) -> str:
         """BertViz's model view, with the patches."""
-        return bertviz_model_html(self.attn, layers=layers, image=self.image)
+        return bertviz_model_html(self.attention(layers, MAX_BERTVIZ_VALUES), layers=layers, image=self.image)
 
 
 def model_scale(model: MiniViT, test_set: ImageSet) -> tuple[float, float]:
-    """The absolute color scale of a model's maps, (0, high), from evenly spaced test images."""
-    indices = torch.tensor(evenly_spaced(len(test_set), NUM_SCALE_IMAGES))
-    _, attn = attend(model, test_set.images[indices])
-    return attention_scale(attn[:, :, :, 0, 1:].numpy(), num_tokens=attn.shape[-1])
+    """The absolute color scale of a model's maps, (0, high), from evenly spaced test images.
+
+    There are 32 of them, of a large model fewer: as many as take about a second.
+    """
+    indices = evenly_spaced(len(test_set), affordable(model.config, NUM_SCALE_IMAGES, 1))
+    with eval_mode(model):
+        rows = [
+            torch.stack(forward_cls(model, model.embed(to_model(model, test_set.images[[index]])))[1], dim=1)
+            for index in indices
+        ]
+    cls_maps = torch.cat(rows)[:, :, :, 0, model.config.num_prefix_tokens :]
+    return attention_scale(cls_maps.cpu().numpy(), model.config.num_tokens)

@@ -25,8 +25,19 @@ def timm_arguments(config: ViTConfig) -> dict[str, Any]:
         )
     if config.stem == "conv":
         raise ConfigError("timm's VisionTransformer has no convolutional stem. Export this model as ONNX.")
+    if config.pool in ("cls and mean", "cls and distillation") or not config.num_classes:
+        raise ConfigError("timm's VisionTransformer has no head that reads what this model's does. Export it as ONNX.")
     fields = ("img_size", "patch_size", "in_chans", "num_classes", "embed_dim", "depth", "num_heads", "mlp_ratio")
-    return {field: getattr(config, field) for field in fields} | {"act_layer": config.act}
+    arguments = {field: getattr(config, field) for field in fields} | {"act_layer": config.act}
+    others = {
+        "reg_tokens": config.num_registers,
+        "pre_norm": config.norm_pre,
+        "qk_norm": config.qk_norm,
+        "global_pool": "" if config.pool == "cls" else "avg",
+    }
+    if config.pool == "mean":
+        others["fc_norm"] = False
+    return arguments | {name: value for name, value in others.items() if value or name == "fc_norm"}
 
 
 def timm_checkpoint(model: MiniViT, classes: Sequence[str] = ()) -> bytes:
@@ -35,12 +46,19 @@ def timm_checkpoint(model: MiniViT, classes: Sequence[str] = ()) -> bytes:
     Its metadata hold `timm_arguments` as "arguments" and the class names as "classes", both JSON. Sine positions
     become learned ones with the same values. ConfigError for a model that timm cannot represent.
     """
-    metadata = {"arguments": json.dumps(timm_arguments(model.config)), "classes": json.dumps(list(classes))}
+    metadata = {"norm_eps": json.dumps(model.config.norm_eps)}
+    metadata |= {
+        "arguments": json.dumps(timm_arguments(model.config)),
+        "classes": json.dumps(list(classes)[: model.config.num_classes]),
+    }
     weights = {name: value.detach() for name, value in model.state_dict().items() if name not in ("mean", "std")}
     weight, bias = fold_normalization(
         weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], model.mean, model.std
     )
     weights |= {"patch_embed.proj.weight": weight, "patch_embed.proj.bias": bias}
+    if R := model.config.num_registers:  # timm gives them positions; here they have none
+        cls, patches = weights["pos_embed"].split([1, model.config.num_patches], dim=1)
+        weights["pos_embed"] = torch.cat([cls, cls.new_zeros(1, R, cls.shape[-1]), patches], dim=1)
     return save({name: value.contiguous().cpu() for name, value in weights.items()}, metadata)
 
 
@@ -85,5 +103,5 @@ def onnx_model(model: MiniViT, classes: Sequence[str] = ()) -> bytes:
     )
     assert program is not None
     proto = program.model_proto
-    onnx.helper.set_model_props(proto, {"classes": json.dumps(list(classes))})
+    onnx.helper.set_model_props(proto, {"classes": json.dumps(list(classes)[: config.num_classes])})
     return proto.SerializeToString()

@@ -4,7 +4,6 @@ The page loads nothing, follows the reader's light or dark mode, and escapes eve
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,7 @@ from minivit.data.image_set import evenly_spaced
 from minivit.export.image_export import model_scale
 from minivit.export.picture import data_uri, draw_color_bar, overlay, png_uri, render, rgb
 from minivit.figures import GREY, SPLIT_COLORS, downsample
-from minivit.inference import predict
-from minivit.model import num_parameters
+from minivit.inference import num_parameters, predict
 from minivit.runs import Checkpoint, Run
 from minivit.stats import wilson
 
@@ -28,26 +26,6 @@ if TYPE_CHECKING:
 
 NUM_IMAGES = 8
 MAX_CLASSES = 30  # of a printed confusion matrix
-
-
-@dataclass(frozen=True)
-class Caption:
-    """The prediction of one checkpoint under an image."""
-
-    checkpoint: str
-    predicted: str
-    confidence: float
-    correct: bool
-
-
-@dataclass(frozen=True)
-class Example:
-    """A test image with its maps before and after, as `data:` URIs, and the two predictions."""
-
-    index: int
-    true_class: str
-    pictures: Sequence[str]
-    captions: Sequence[Caption]
 
 
 def report_html(run: Run, epoch: int | None = None) -> str:
@@ -61,7 +39,7 @@ def report_html(run: Run, epoch: int | None = None) -> str:
     epochs = run.epochs()
     checkpoints = [Checkpoint(epochs[0]), Checkpoint(epochs[-1] if epoch is None else epoch)]
     test_set = load_split(run.config)[1]
-    predictions = predict(model, test_set.images, test_set.labels)
+    predictions = predict(model, test_set)
     num_correct, num_images = int(predictions.correct.sum()), len(predictions.labels)
     examples, color_bar = _examples(run, checkpoints, test_set)
     rows = run.metrics()
@@ -105,28 +83,38 @@ def _curves(rows: Sequence[Mapping[str, Any]], num_classes: int) -> "Figure":
     return figure
 
 
-def _examples(run: Run, checkpoints: Sequence[Checkpoint], test_set: ImageSet) -> tuple[list[Example], str]:
-    """Test images with the last layer's CLS map before and after, mean over heads, and the color bar of all maps."""
+def _examples(run: Run, checkpoints: Sequence[Checkpoint], test_set: ImageSet) -> tuple[list[dict[str, Any]], str]:
+    """Test images with the last layer's CLS map before and after, mean over heads, and the color bar of all maps.
+
+    Pictures are `data:` URIs; under each image stand the predictions of both checkpoints.
+    """
     from matplotlib.figure import Figure
 
     indices = evenly_spaced(len(test_set), NUM_IMAGES)
     images, labels = test_set.images[torch.tensor(indices)], test_set.labels[torch.tensor(indices)]
     models = [run.load_model(checkpoint) for checkpoint in checkpoints]
-    results = [attend(model, images) for model in models]
-    maps = [cls_map(attn[:, -1]).numpy() for _, attn in results]
+    probs, attn = zip(*(attend(model, images) for model in models), strict=True)
+    maps = np.stack(
+        [cls_map(layers[:, -1], num_prefix_tokens=run.config.model.num_prefix_tokens).numpy() for layers in attn]
+    )
     scale = model_scale(models[-1], test_set)
     examples = []
     for row, (index, image, label) in enumerate(zip(indices, images.numpy(), labels.tolist(), strict=True)):
-        captions = []
-        for checkpoint, (probs, _) in zip(checkpoints, results, strict=True):
-            predicted = int(probs[row].argmax())
-            captions.append(
-                Caption(checkpoint.title, test_set.classes[predicted], float(probs[row, predicted]), predicted == label)
-            )
-        pictures = [png_uri(rgb(image)), *(png_uri(overlay(image, values[row], scale)) for values in maps)]
-        examples.append(Example(index, test_set.classes[label], pictures, captions))
+        predictions = [(float(p[row].max()), int(p[row].argmax())) for p in probs]
+        captions = [
+            {
+                "checkpoint": checkpoint.title,
+                "predicted": test_set.classes[predicted],
+                "confidence": confidence,
+                "correct": predicted == label,
+            }
+            for checkpoint, (confidence, predicted) in zip(checkpoints, predictions, strict=True)
+        ]
+        pictures = [png_uri(rgb(image)), *(png_uri(overlay(image, values, scale)) for values in maps[:, row])]
+        true_class = test_set.classes[label]
+        examples.append({"index": index, "true_class": true_class, "pictures": pictures, "captions": captions})
     figure = Figure(figsize=(4.4, 0.9), layout="constrained")
-    draw_color_bar(figure.subplots(), scale, 1 / results[0][1].shape[-1], np.stack(maps))
+    draw_color_bar(figure.subplots(), scale, 1 / attn[0].shape[-1], maps)
     return examples, _svg_uri(figure)
 
 

@@ -1,16 +1,31 @@
 """Numbers in, Plotly figures and colors out. No files, no torch, no Streamlit.
 
-colors   colors of curves, maps and methods
-scales   the one rule for color scales
+colors   colors of curves, maps and methods; the one rule for color scales
 maps     pictures of patches, grids of small maps
 heads    attention distance, decomposition of scores
 curves   accuracy by epoch, deletion and insertion
 sweeps   trials across their settings
 """
 
-from minivit.figures.colors import COLORMAPS, GREY, METHOD_COLOR, SPLIT_COLORS, color_indices, colormap
-from minivit.figures.curves import EpochCurve, accuracy_curves, downsample, removal_curves, share_curves, trial_curves
-from minivit.figures.heads import attention_distance_chart, term_bars
+from minivit.figures.colors import (
+    COLORMAPS,
+    GREY,
+    METHOD_COLOR,
+    SPLIT_COLORS,
+    attention_scale,
+    color_indices,
+    colormap,
+    scale_limit,
+)
+from minivit.figures.curves import (
+    EpochCurve,
+    accuracy_curves,
+    downsample,
+    reliability_diagram,
+    removal_curves,
+    share_curves,
+    trial_curves,
+)
+from minivit.figures.heads import attention_distance_chart, sum_bars, term_bars
 from minivit.figures.maps import filter_images, map_grid, patch_mosaic, similarity_grid
-from minivit.figures.scales import attention_scale, scale_limit
 from minivit.figures.sweeps import Axis, choice_axis, parallel_coordinates, range_axis

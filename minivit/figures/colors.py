@@ -1,9 +1,9 @@
-"""Colors of curves, maps and methods, the same on every page."""
+"""Colors of curves, maps and methods, and the one rule for color scales, the same on every page."""
 
 import re
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from plotly.colors import get_colorscale, sample_colorscale
 
 COLORMAPS = ("magma", "viridis", "jet", "RdBu")
@@ -12,6 +12,7 @@ COLORMAPS = ("magma", "viridis", "jet", "RdBu")
 SPLIT_COLORS = {"train": "#0F7AC0", "test": "#D55E00"}
 GREY = "#85868F"  # chance, random rankings, pruned trials
 METHOD_COLOR = "#7A6BF0"  # an attribution method that is compared with chance
+SHARE_INSIDE = 0.99  # of the values on a color scale; one sharp patch does not turn all others black
 
 
 def colormap(name: str, num_colors: int = 256) -> NDArray[np.uint8]:
@@ -25,3 +26,17 @@ def color_indices(values: NDArray[np.float32], scale: tuple[float, float]) -> ND
     low, high = scale
     positions = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-12), 0, 1)
     return (positions * 255).round().astype(np.intp)
+
+
+def scale_limit(values: ArrayLike, minimum: float = 1e-12) -> float:
+    """The end of a color scale: 99% of the values have at most this magnitude, and it is at least `minimum`."""
+    magnitudes = np.abs(np.nan_to_num(np.asarray(values)))
+    return max(minimum, float(np.quantile(magnitudes, SHARE_INSIDE)))
+
+
+def attention_scale(maps: NDArray[np.float32], num_tokens: int) -> tuple[float, float]:
+    """One scale for attention maps that are compared, (0, high).
+
+    `high` is at least four times the uniform value 1/N, so that nearly uniform attention looks uniform.
+    """
+    return 0.0, scale_limit(maps, 4 / num_tokens)

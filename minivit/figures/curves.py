@@ -133,6 +133,38 @@ def removal_curves(
     return figure
 
 
+def reliability_diagram(
+    confidence: NDArray[np.float64],
+    accuracy: NDArray[np.float64],
+    intervals: Sequence[tuple[float, float]],
+    counts: NDArray[np.int64],
+) -> go.Figure:
+    """Accuracy by confidence (n,) with intervals; a calibrated model lies on the diagonal. The hover has the counts."""
+    figure = go.Figure()
+    ends = [0, 1]
+    figure.add_scatter(x=ends, y=ends, mode="lines", line={"dash": "dot", "color": GREY}, hoverinfo="skip")
+    figure.add_scatter(
+        x=confidence,
+        y=accuracy,
+        mode="lines+markers",
+        line={"color": SPLIT_COLORS["test"]},
+        error_y={
+            "array": [high - value for value, (_, high) in zip(accuracy, intervals, strict=True)],
+            "arrayminus": [value - low for value, (low, _) in zip(accuracy, intervals, strict=True)],
+        },
+        customdata=counts,
+        hovertemplate="confidence %{x:.0%}: %{y:.0%} of %{customdata} correct<extra></extra>",
+    )
+    figure.update_layout(
+        xaxis={"title": "mean confidence", "range": ends, "tickformat": ".0%"},
+        yaxis={"title": "accuracy", "range": ends, "tickformat": ".0%"},
+        margin={"l": 60, "r": 10, "t": 10, "b": 50},
+        height=300,
+        showlegend=False,
+    )
+    return figure
+
+
 def share_curves(
     epochs: Sequence[int],
     curves: Mapping[str, Sequence[tuple[float, float, float]]],

@@ -1,12 +1,12 @@
-"""What heads do: attention distance, and how their scores decompose."""
+"""What heads do: attention distance, how their scores decompose; parts that add up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from minivit.figures.colors import GREY
+from minivit.figures.colors import GREY, SPLIT_COLORS
 
 
 def attention_distance_chart(distances: NDArray[np.float32], uniform: float) -> go.Figure:
@@ -32,6 +32,31 @@ def attention_distance_chart(distances: NDArray[np.float32], uniform: float) -> 
         margin={"l": 50, "r": 10, "t": 30, "b": 50},
         height=360,
         showlegend=1 < num_heads <= 8,
+    )
+    return figure
+
+
+def sum_bars(parts: Mapping[str, float], total: str) -> go.Figure:
+    """Signed parts and their sum, `total`, as bars that each begin where the one before ends."""
+    values = [*parts.values(), sum(parts.values())]
+    figure = go.Figure(
+        go.Waterfall(
+            orientation="h",
+            y=[*parts, total],
+            x=values,
+            measure=["relative"] * len(parts) + ["total"],
+            text=[f"{value:+.2f}" for value in values],
+            hovertemplate="%{y}: %{text}<extra></extra>",
+            increasing={"marker": {"color": SPLIT_COLORS["test"]}},
+            decreasing={"marker": {"color": SPLIT_COLORS["train"]}},
+            totals={"marker": {"color": GREY}},
+        )
+    )
+    figure.update_layout(
+        yaxis={"autorange": "reversed"},
+        xaxis={"title": "logits", "zeroline": True},
+        margin={"l": 70, "r": 10, "t": 10, "b": 40},
+        height=210,
     )
     return figure
 

@@ -1,3 +1,3 @@
 """Models from elsewhere -> run folder."""
 
-from minivit.imports.importer import NORMALIZATIONS, ImportOptions, import_model
+from minivit.imports.importer import NORMALIZATIONS, ImportOptions, assumptions, import_model, num_head_classes

@@ -2,57 +2,73 @@
 
 import math
 from collections.abc import Mapping
-from typing import Literal
 
 from torch import Tensor
 
 from minivit.config import ViTConfig
+from minivit.config.vit import Pool
 from minivit.errors import RunError
 
 HEAD_DIM = 64  # of nearly all published ViTs
 
 # Parts that MiniViT does not have, by a part of their names.
 UNSUPPORTED = {
-    "reg_token": "register tokens",
-    "dist_token": "a distillation token",
-    "head_dist": "a distillation head",
-    "q_norm": "normalised queries and keys (qk-norm)",
     "mlp.w12": "a SwiGLU feed-forward layer",
     "mlp.fc1_g": "a SwiGLU feed-forward layer",
-    "fc_norm": "an average-pool head (fc_norm)",
     "attn_pool": "an attention-pool head",
-    "norm_pre": "a LayerNorm before the first block (norm_pre)",
     "rel_pos": "relative positions",
     "patch_embed.backbone": "a convolutional stem",
 }
+POOLS: dict[str | None, Pool] = {None: "cls", "token": "cls", "avg": "mean"}  # by timm's `global_pool`
 REQUIRED = {
     "cls_token": "class token, so it averages its patches",
-    "head.weight": "classifier head",
     "pos_embed": "learned positions",
     "patch_embed.proj.weight": "patch embedding",
-    "norm.weight": "last LayerNorm",
 }
 
 
 def read_architecture(
-    weights: Mapping[str, Tensor], name: str, num_heads: int = 0, act: Literal["gelu", "relu"] = "gelu"
+    weights: Mapping[str, Tensor],
+    name: str,
+    num_heads: int | None = None,
+    act: str = "gelu",
+    norm_eps: float = 0.0,
+    global_pool: str | None = None,
 ) -> ViTConfig:
     """The settings of the model that these weights belong to; RunError if MiniViT cannot be that model.
 
-    The shapes do not show the number of heads and the activation. `num_heads` 0 assumes 64 dimensions per head.
+    The shapes do not show the rest. Without `num_heads`, 64 dimensions per head are assumed; `norm_eps` 0 is ours.
     """
     _check_parts(weights, name)
-    proj, pos_embed, head = (weights[key] for key in ("patch_embed.proj.weight", "pos_embed", "head.weight"))
-    if proj.dim() != 4 or proj.shape[2] != proj.shape[3] or pos_embed.dim() != 3 or head.dim() != 2:
+    proj, pos_embed, head = (weights.get(key) for key in ("patch_embed.proj.weight", "pos_embed", "head.weight"))
+    assert proj is not None and pos_embed is not None
+    if (
+        proj.dim() != 4
+        or proj.shape[2] != proj.shape[3]
+        or pos_embed.dim() != 3
+        or (head is not None and head.dim() != 2)
+    ):
         raise RunError(f"{name} does not have the square patches of a plain ViT. Choose a plain ViT.")
     embed_dim, in_chans, patch_size = proj.shape[:3]
+    if in_chans not in (1, 3):
+        raise RunError(f"{name} reads images of {in_chans} channels; images here have 1 or 3. Choose another model.")
+    if head is not None and (len(head) < 2 or head.shape[1] not in (embed_dim, 2 * embed_dim)):
+        raise RunError(
+            f"The head of {name} reads {head.shape[1]} values and gives {len(head)}, where a token has {embed_dim}. "
+            "Choose a classifier of at least 2 classes that reads the CLS token, the mean of the patches, or both."
+        )
+    if global_pool not in POOLS:
+        raise RunError(
+            f"{name} pools its tokens by {global_pool!r}, which MiniViT does not support. Choose a plain ViT."
+        )
+    num_registers = sum(weights[key].shape[1] for key in ("dist_token", "reg_token") if key in weights)
     fc1, fc2 = (weights.get(f"blocks.0.mlp.{layer}.weight") for layer in ("fc1", "fc2"))
     if fc1 is None or fc2 is None or fc1.shape[0] != fc2.shape[1]:
         raise RunError(f"{name} has no plain feed-forward layer (blocks.0.mlp), perhaps SwiGLU. Choose a plain ViT.")
     return ViTConfig(
-        img_size=math.isqrt(pos_embed.shape[1]) * patch_size,
+        img_size=_grid(pos_embed.shape[1], num_registers) * patch_size,
         in_chans=in_chans,
-        num_classes=len(head),
+        num_classes=0 if head is None else len(head),
         patch_size=patch_size,
         embed_dim=embed_dim,
         depth=len({key.split(".")[1] for key in weights if key.startswith("blocks.")}),
@@ -60,8 +76,30 @@ def read_architecture(
         mlp_ratio=_mlp_ratio(len(fc1), embed_dim),
         norm="pre",
         pos_embed="learned",
-        act=act,
+        act=act,  # type: ignore[arg-type]
+        num_registers=num_registers,
+        pool=_pool(weights, global_pool),
+        norm_pre="norm_pre.weight" in weights,
+        qk_norm="blocks.0.attn.q_norm.weight" in weights,
+        norm_eps=norm_eps,
     )
+
+
+def _grid(num_positions: int, num_registers: int) -> int:
+    """Patches along a side: positions are those of the patches alone, or also of CLS, or also of the registers."""
+    for num_others in (1, 0, 1 + num_registers):
+        if math.isqrt(num_positions - num_others) ** 2 == num_positions - num_others:
+            return math.isqrt(num_positions - num_others)
+    return math.isqrt(num_positions)  # reported where shapes are compared
+
+
+def _pool(weights: Mapping[str, Tensor], global_pool: str | None) -> Pool:
+    head = weights.get("head.weight")
+    if head is not None and head.shape[1] == 2 * weights["cls_token"].shape[-1]:
+        return "cls and mean"
+    if "head_dist.weight" in weights:
+        return "cls and distillation"
+    return "mean, then norm" if "fc_norm.weight" in weights else POOLS[global_pool]
 
 
 def _check_parts(weights: Mapping[str, Tensor], name: str) -> None:
@@ -70,12 +108,16 @@ def _check_parts(weights: Mapping[str, Tensor], name: str) -> None:
         for pattern, part in UNSUPPORTED.items():
             if pattern in key:
                 raise RunError(f"{name} has {part}, which MiniViT does not support. Choose a plain ViT.")
+    if "norm.weight" not in weights and "fc_norm.weight" not in weights:
+        raise RunError(f"{name} has no last LayerNorm (norm.weight). Choose a ViT classifier of timm.")
+    if "blocks.0.norm1.weight" in weights and "blocks.0.norm1.bias" not in weights:
+        raise RunError(f"{name} has RMSNorm or a LayerNorm without bias, which MiniViT lacks. Choose a plain ViT.")
     for key, part in REQUIRED.items():
         if key not in weights:
             raise RunError(f"{name} has no {part} ({key}). Choose a ViT classifier of timm.")
 
 
-def _num_heads(name: str, embed_dim: int, num_heads: int) -> int:
+def _num_heads(name: str, embed_dim: int, num_heads: int | None) -> int:
     if not num_heads and embed_dim % HEAD_DIM:
         raise RunError(
             f"The weights of {name} do not show its number of heads, and {HEAD_DIM} dimensions per head do not divide "

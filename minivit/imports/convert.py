@@ -1,8 +1,10 @@
 """timm's weights -> MiniViT's: LayerScale folded into the layers before it, what may be missing filled with zeros."""
 
+import math
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from minivit.config import ViTConfig
@@ -10,14 +12,12 @@ from minivit.errors import RunError
 from minivit.model import MiniViT
 
 
-def to_minivit(weights: Mapping[str, Tensor], vit: ViTConfig, num_extra: int = 0) -> dict[str, Tensor]:
-    """MiniViT's state dict without mean and std; with `num_extra` more classes, which are never predicted.
+def to_minivit(weights: Mapping[str, Tensor], vit: ViTConfig) -> dict[str, Tensor]:
+    """MiniViT's state dict without mean and std.
 
     Missing biases and a missing position of CLS are 0. Raises RunError for parts that do not match.
     """
-    state = fold_layer_scale(weights, vit.depth)
-    if state["pos_embed"].shape[1] == vit.num_patches:
-        state["pos_embed"] = torch.cat([torch.zeros(1, 1, vit.embed_dim), state["pos_embed"]], dim=1)
+    state = split_positions(fold_layer_scale(weights, vit.depth), vit)
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in MiniViT(vit).state_dict().items() if name not in ("mean", "std")}
     for name, shape in shapes.items():
@@ -30,9 +30,36 @@ def to_minivit(weights: Mapping[str, Tensor], vit: ViTConfig, num_extra: int = 0
     for name, shape in shapes.items():
         if state[name].shape != shape:
             raise RunError(f"{name} has the shape {tuple(state[name].shape)} instead of {tuple(shape)}.")
-    state["head.weight"] = torch.cat([state["head.weight"], torch.zeros(num_extra, vit.embed_dim)])
-    state["head.bias"] = torch.cat([state["head.bias"], torch.full((num_extra,), -1e4)])  # a probability of exactly 0
     return state
+
+
+def split_positions(weights: Mapping[str, Tensor], vit: ViTConfig) -> dict[str, Tensor]:
+    """The weights with positions of CLS and of the patches alone; those of registers are added to the registers.
+
+    A distillation token becomes the first register.
+    """
+    state = dict(weights)
+    prefix, patches = state["pos_embed"][:, : -vit.num_patches], state["pos_embed"][:, -vit.num_patches :]
+    registers = [state.pop(name) for name in ("dist_token", "reg_token") if name in state]
+    if registers:
+        state["reg_token"] = torch.cat(registers, dim=1)
+    if registers and prefix.shape[1] == vit.num_prefix_tokens:
+        state["reg_token"] = state["reg_token"] + prefix[:, 1:]
+        prefix = prefix[:, :1]
+    state["pos_embed"] = torch.cat([prefix if prefix.shape[1] else torch.zeros(1, 1, vit.embed_dim), patches], dim=1)
+    return state
+
+
+def resample_positions(pos_embed: Tensor, grid: int, antialias: bool) -> Tensor:
+    """Positions (1, N, D) of CLS and of the patches of any grid -> of grid × grid patches.
+
+    As Hugging Face does it for DINOv2, with `antialias` only where the model has registers.
+    """
+    cls, patches = pos_embed[:, :1], pos_embed[:, 1:]
+    old_grid = math.isqrt(patches.shape[1])
+    square = patches.unflatten(1, (old_grid, old_grid)).permute(0, 3, 1, 2)
+    square = F.interpolate(square, size=(grid, grid), mode="bicubic", align_corners=False, antialias=antialias)
+    return torch.cat([cls, square.flatten(2).mT], dim=1)
 
 
 def fold_layer_scale(weights: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:

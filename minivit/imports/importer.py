@@ -1,19 +1,21 @@
-"""A file of weights of a timm ViT -> a run folder, to analyse the model on the images of a folder.
+"""A ViT of timm, Hugging Face or torchvision -> a run folder, to analyse the model on the images of a folder.
 
 Epoch 0 of the run is the same architecture with random weights, epoch 1 the model in the file.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from minivit.config import TrainConfig
-from minivit.data import list_classes, not_a_class
+from minivit.config import TrainConfig, ViTConfig
+from minivit.data import list_classes
 from minivit.errors import RunError
-from minivit.imports.architecture import read_architecture
-from minivit.imports.convert import to_minivit
+from minivit.imports.architecture import HEAD_DIM, read_architecture
+from minivit.imports.convert import resample_positions, to_minivit
+from minivit.imports.metadata import Facts, read_facts
+from minivit.imports.names import to_timm_names
 from minivit.imports.state_dict import read_state_dict
 from minivit.machine import environment
 from minivit.model import MiniViT
@@ -25,21 +27,21 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
+ASSUMED_NORMALIZATION = "half"
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What a file of weights does not show.
+    """What the user says about a model; what is None is read from its metadata, else assumed.
 
-    `num_heads` 0 assumes 64 dimensions per head. `class_names` is a text file with a name per line; without it the
-    classes are "class 0", "class 1", …. `images_per_class` 0 takes all images.
+    `class_names` is a text file with a name per line. `images_per_class` 0 takes all images.
     """
 
-    num_heads: int = 0
-    normalization: str = "half"
+    num_heads: int | None = None
+    normalization: str | None = None
     class_names: str | Path | None = None
     images_per_class: int = 0
-    act: Literal["gelu", "relu"] = "gelu"
+    act: str | None = None
 
 
 def import_model(
@@ -48,44 +50,98 @@ def import_model(
     options: ImportOptions = ImportOptions(),
     runs_dir: str | Path | None = None,
 ) -> Run:
-    """A run with the model in a `.safetensors` or state-dict file, whose test images are those in `data_dir`.
+    """A run with the model in a file of weights or a directory, whose test images are those in `data_dir`.
 
-    Class folders whose names are not among the model's classes are shown as no class of the model. Raises RunError for
-    a file without such a model, ConfigError for sizes beyond MiniViT's bounds, DataError for the images.
+    What had to be assumed about the model is in the run's `environment["assumed"]`. Class folders whose names are not
+    among the model's classes come after its classes; its head does not know them. Raises RunError where there is no
+    such model, ConfigError for sizes beyond MiniViT's bounds, DataError for the images.
     """
     path = Path(path)
-    if options.normalization not in NORMALIZATIONS:
+    if options.normalization not in (None, *NORMALIZATIONS):
         raise RunError(f"Unknown normalisation {options.normalization!r}. Choose one of {', '.join(NORMALIZATIONS)}.")
-    weights = read_state_dict(path)
-    vit = read_architecture(weights, path.name, options.num_heads, options.act)
-    head_classes = read_class_names(options.class_names, vit.num_classes)
-    unknown = [not_a_class(name) for name in list_classes("folder", data_dir) if name not in head_classes]
+    tensors, metadata = read_state_dict(path)
+    weights, facts = to_timm_names(tensors), read_facts(metadata)
+    num_heads = facts.num_heads if options.num_heads is None else options.num_heads
+    act = options.act or facts.act or "gelu"
+    vit = read_architecture(weights, path.name, num_heads, act, facts.norm_eps, facts.global_pool)
+    stats = NORMALIZATIONS[options.normalization] if options.normalization else facts.normalization
+    mean, std = (torch.tensor(values) for values in stats or NORMALIZATIONS[ASSUMED_NORMALIZATION])
+    if len(mean) < vit.in_chans or len(std) < vit.in_chans:
+        raise RunError(f"The normalization of {path.name} has {len(mean)} channels, and its model {vit.in_chans}.")
+    head_classes = _class_names(options, facts, vit.num_classes) if vit.num_classes else []
+    assumed = _assumptions(vit, num_heads, options, facts)
+    state = to_minivit(weights, vit)
+    if facts.img_size and facts.img_size != vit.img_size and facts.img_size % vit.patch_size == 0:
+        vit = ViTConfig(**vit.model_dump() | {"img_size": facts.img_size})
+        state["pos_embed"] = resample_positions(state["pos_embed"], vit.grid, antialias=vit.num_registers > 0)
     config = TrainConfig(
         dataset="folder",
         data_dir=str(data_dir),
-        classes=(*head_classes, *unknown),
+        classes=(*head_classes, *(name for name in list_classes("folder", data_dir) if name not in head_classes)),
         images_per_class=options.images_per_class,
         imported=True,
+        preprocessing=facts.preprocessing if facts.img_size in (None, vit.img_size) else None,
         model=vit,
         epochs=1,
         device="cpu",
     )
     model = MiniViT(config.model)
-    states = [dict(model.state_dict()), to_minivit(weights, vit, num_extra=len(unknown))]
-    mean, std = (torch.tensor(v[: vit.in_chans]).view(-1, 1, 1) for v in NORMALIZATIONS[options.normalization])
+    states = [dict(model.state_dict()), state]
     run = Run.create(config, runs_dir)
     for epoch, state in enumerate(states):
-        model.load_state_dict(state | {"mean": mean, "std": std})
+        model.load_state_dict(
+            state | {"mean": mean[: vit.in_chans].view(-1, 1, 1), "std": std[: vit.in_chans].view(-1, 1, 1)}
+        )
         run.save_checkpoint(model, epoch)
-    facts = {
-        "imported_from": str(path.absolute()),
-        "normalization": options.normalization,
-        "head_classes": len(head_classes),
-    }
-    run.set_environment(environment(torch.device("cpu")) | facts)
+    run.set_environment(
+        environment(torch.device("cpu"))
+        | {
+            "imported_from": str(path.absolute()),
+            "normalization": {"mean": mean.tolist(), "std": std.tolist()},
+            "assumed": assumed,
+        }
+    )
     run.rename(path.stem)
-    run.set_state("done", 1, f"Imported from {path.name}; epoch 0 is the same architecture with random weights.")
+    message = f"Imported from {path.name}; epoch 0 is the same architecture with random weights."
+    run.set_state("done", 1, " ".join([message, *assumed]))
     return run
+
+
+def assumptions(run: Run) -> list[str]:
+    """What was assumed when the run's model was imported, a sentence each."""
+    stored = run.environment.get("assumed")
+    return [line for line in stored if isinstance(line, str)] if isinstance(stored, list) else []
+
+
+def num_head_classes(run: Run) -> int:
+    """How many of the run's classes the model's head knows; the others are folders of images of other classes."""
+    stored = run.environment.get("head_classes")  # of runs whose weights had rows for the others too
+    return stored if isinstance(stored, int) else run.config.model.num_classes
+
+
+def _assumptions(vit: ViTConfig, num_heads: int | None, options: ImportOptions, facts: Facts) -> list[str]:
+    """What neither the user nor the metadata said, a sentence each, with the option that sets it."""
+    lines = []
+    if not num_heads:
+        lines.append(f"Assumed: {vit.num_heads} heads of {HEAD_DIM} dimensions (--heads).")
+    if not (options.act or facts.act):
+        lines.append("Assumed: the activation GELU (--act).")
+    if not (options.normalization or facts.normalization):
+        lines.append(f"Assumed: the normalization {ASSUMED_NORMALIZATION!r} of timm's own ViTs (--normalization).")
+    if vit.num_classes and not (options.class_names or facts.class_names):
+        lines.append('Assumed: the class names "class 0", "class 1", … (--class-names).')
+    return lines
+
+
+def _class_names(options: ImportOptions, facts: Facts, num_classes: int) -> list[str]:
+    if options.class_names or not facts.class_names:
+        return read_class_names(options.class_names, num_classes)
+    if len(facts.class_names) != num_classes:
+        raise RunError(
+            f"The model's metadata name {len(facts.class_names)} classes, and it has {num_classes}. "
+            "Name them in a file (--class-names)."
+        )
+    return _unique(facts.class_names)
 
 
 def read_class_names(path: str | Path | None, num_classes: int) -> list[str]:
@@ -93,11 +149,15 @@ def read_class_names(path: str | Path | None, num_classes: int) -> list[str]:
     if not path:
         return [f"class {index}" for index in range(num_classes)]
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()  # with or without the mark of Windows
     except (OSError, ValueError) as error:
         raise RunError(f"The class names in {path} cannot be read: {error}.") from None
     names = [line.strip() for line in lines if line.strip()]
     if len(names) != num_classes:
         raise RunError(f"{path} names {len(names)} classes, and the model has {num_classes}. Write one name per line.")
+    return _unique(names)
+
+
+def _unique(names: Sequence[str]) -> list[str]:
     repeats = [names[:index].count(name) for index, name in enumerate(names)]
     return [f"{name} ({count + 1})" if count else name for name, count in zip(names, repeats, strict=True)]

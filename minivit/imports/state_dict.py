@@ -1,40 +1,100 @@
-"""A file of weights -> tensors by name. Nothing in the file is executed."""
+"""A file of weights, or a directory as `save_pretrained` writes it -> tensors by name, and what is said about them.
 
-from collections.abc import Mapping
+Nothing in a file is executed.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from minivit.errors import RunError
 
-MAX_BYTES = 4 * 2**30  # of a file, which is read into memory at once
+MAX_BYTES = 4 * 2**30  # of a model, which is read into memory at once
+# The files of weights in a directory, in the order in which they are looked for; an index names the parts of a model
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+# Where training scripts put the weights in a checkpoint; averaged weights are preferred, as timm does
+WRAPPERS = (
+    *("state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model", "model_state_dict", "net"),
+    *("network", "weights", "params", "teacher", "student", "encoder", "backbone", "module"),
+)
+MAX_NESTING = 4
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors in a `.safetensors` file or a state dict saved by torch, as float32 on the CPU.
+def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors by name, float32 on the CPU, and metadata: of a .safetensors file, or of a directory's config.json.
 
-    Raises RunError if the file holds no state dict or is too large.
+    A directory's preprocessor_config.json is the entry "preprocessor" of its metadata. RunError if there are no
+    weights, or they are too large, not finite, or something else.
     """
-    stored = _read(path)
-    for wrapper in ("state_dict", "model"):
-        if isinstance(stored, Mapping) and isinstance(stored.get(wrapper), Mapping):
-            stored = stored[wrapper]
-    if not isinstance(stored, Mapping) or not all(isinstance(value, Tensor) for value in stored.values()):
-        raise RunError(f"{path} is not a state dict, which has tensors by name. Save the model's state_dict().")
-    return {str(name).removeprefix("module."): value.float() for name, value in stored.items()}
+    if path.is_dir():
+        stored, metadata = _read_directory(path)
+    else:
+        stored, metadata = _read_file(path)
+    tensors = {name: value.float() for name, value in _unwrap(stored, path).items()}
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise RunError(
+                f"{path} contains NaN or infinite values, in {name}. Choose weights of a successful training."
+            )
+    return tensors, metadata
 
 
-def _read(path: Path) -> Any:
+def _read_directory(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    weights = next((path / name for name in WEIGHT_FILES if (path / name).is_file()), None)
+    if weights is None:
+        raise RunError(f"{path} contains none of {', '.join(WEIGHT_FILES)}. Choose a file, or the model's own folder.")
+    metadata = _read_json(path / "config.json") | {"preprocessor": _read_json(path / "preprocessor_config.json")}
+    if weights.suffix != ".json":
+        stored, _ = _read_file(weights)
+        return stored, metadata
+    names = sorted(set(_read_json(weights).get("weight_map", {}).values()))
+    if not names or any(Path(name).name != name for name in names):
+        raise RunError(f"{weights} does not name the files of the weights. Download the model again.")
+    if missing := [name for name in names if not (path / name).is_file()]:
+        raise RunError(f"{path} lacks {missing[0]}, one of the {len(names)} files of the weights. Download it again.")
+    _check_size(path, sum((path / name).stat().st_size for name in names))
+    shards = [_read_file(path / name)[0] for name in names]
+    return {name: value for shard in shards for name, value in shard.items()}, metadata
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        num_bytes = path.stat().st_size
-        if num_bytes <= MAX_BYTES:
-            if path.suffix == ".safetensors":
-                return load_file(path)
-            return torch.load(path, map_location="cpu", weights_only=True)
+        stored = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {error}. Download the model again.") from None
+    return stored if isinstance(stored, dict) else {}
+
+
+def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """What a file stores, and the metadata of a .safetensors file."""
+    try:
+        if not path.exists():
+            raise RunError(f"There is no file {path}. Check the path.")
+        if not path.is_file():
+            raise RunError(f"{path} is not a regular file. Choose a file of weights.")
+        _check_size(path, path.stat().st_size)
+        _check_beginning(path)
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return tensors, dict(file.metadata() or {})
+        with torch.serialization.safe_globals([argparse.Namespace]):  # a training script's options, often beside
+            return torch.load(path, map_location="cpu", weights_only=True), {}
+    except RunError:
+        raise
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     except Exception:  # torch raises many types for a file that is something else
@@ -42,6 +102,70 @@ def _read(path: Path) -> Any:
             f"{path} holds no weights that can be read without running code. Save the model's state_dict(), "
             "preferably as .safetensors."
         ) from None
-    raise RunError(
-        f"{path} has {num_bytes / 2**30:.1f} GB; at most {MAX_BYTES // 2**30} are read. Choose a smaller model."
-    )
+
+
+def _check_size(path: Path, num_bytes: int) -> None:
+    if num_bytes > MAX_BYTES:
+        raise RunError(
+            f"{path} has {num_bytes / 2**30:.1f} GB; at most {MAX_BYTES // 2**30} are read. Choose a smaller model."
+        )
+
+
+def _check_beginning(path: Path) -> None:
+    """RunError for what a failed download leaves in place of the weights."""
+    with path.open("rb") as file:
+        beginning = file.read(512).lstrip().lower()
+    if beginning.startswith(b"version https://git-lfs"):
+        raise RunError(f"{path} is a Git LFS pointer, not the weights themselves. Run `git lfs pull` in its folder.")
+    if beginning.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        raise RunError(f"{path} is a web page, not weights; perhaps the download needs a login. Download it again.")
+
+
+def _unwrap(stored: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in a checkpoint, without what else a training script saved, and without prefixes."""
+    for _ in range(MAX_NESTING):
+        if not isinstance(stored, Mapping):
+            break
+        tensors = {str(name): value for name, value in stored.items() if isinstance(value, Tensor)}
+        if any(_anchor(name) for name in tensors):
+            return _without_prefix(tensors)
+        stored = next(_inner(stored), tensors or None)
+        if stored == tensors:
+            break
+    if isinstance(stored, Mapping) and stored and all(isinstance(value, Tensor) for value in stored.values()):
+        return _without_prefix({str(name): value for name, value in stored.items()})
+    raise RunError(f"{path} is not a state dict, which has tensors by name. Save the model's state_dict().")
+
+
+def _inner(stored: Mapping[Any, Any]) -> Iterator[Any]:
+    return (stored[name] for name in WRAPPERS if isinstance(stored.get(name), Mapping) and stored[name])
+
+
+# A name that every ViT has, in the spelling of timm, Hugging Face and torchvision
+ANCHORS = ("embeddings.patch_embeddings.projection.weight", "patch_embed.proj.weight", "conv_proj.weight")
+
+
+def _anchor(name: str) -> str | None:
+    """The anchor that a name ends with, as a whole word."""
+    return next((anchor for anchor in ANCHORS if f".{name}".endswith(f".{anchor}")), None)
+
+
+def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names without what wrappers put before them, such as `module.`, `_orig_mod.` or `backbone.`.
+
+    The prefix is what stands before the name of the patch embedding. Names outside of the backbone, such as that of
+    the head, lose as much of it as they have.
+    """
+    anchored = next((name for name in tensors if _anchor(name)), None)
+    if anchored is None:
+        return tensors
+    prefix = anchored.removesuffix(_anchor(anchored) or "").split(".")[:-1]
+
+    def strip(name: str) -> str:
+        parts = name.split(".")
+        common = 0
+        while common < min(len(prefix), len(parts) - 1) and parts[common] == prefix[common]:
+            common += 1
+        return ".".join(parts[common:])
+
+    return {strip(name): value for name, value in tensors.items()}

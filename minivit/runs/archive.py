@@ -23,10 +23,13 @@ FILES = {
     r"metrics\.jsonl": 64 * MEGABYTE,
     r"log\.txt": 64 * MEGABYTE,
     r"resume\.safetensors": 2048 * MEGABYTE,
+    r"pictures/[0-9a-f]{16}\.\w{1,5}": 64 * MEGABYTE,
     r"checkpoints/epoch-\d{4,6}(-step-\d{5,8})?\.safetensors": 1024 * MEGABYTE,
 }
 MAX_BYTES = 4096 * MEGABYTE  # of a run, uncompressed
 MAX_FILES = 25_000
+LEFT_OUT = {"worker.lock", "control.json", ".DS_Store", "Thumbs.db", "desktop.ini"}  # of a folder zipped by hand
+MAX_RATIO, MIN_BOMB_BYTES = 100, 16 * MEGABYTE  # weights hardly compress; small text files do
 
 
 def pack(run: Run) -> bytes:
@@ -47,8 +50,8 @@ def unpack(file: BinaryIO, runs_dir: str | Path | None = None) -> Run:
     """The run in a .zip as a new folder in `runs_dir`, with its old name, plus a number if that exists.
 
     Accepts only the files of a run folder, writes none outside it, and reads the settings and all weights before the
-    run appears in `runs_dir`. A run whose training was not complete becomes a stopped one. Raises RunError for a file
-    that is something else, is damaged, or is too large.
+    run appears in `runs_dir`. What belongs to a machine, such as locks, is left out. A run whose training was not
+    complete becomes a stopped one. Raises RunError for a file that is something else, is damaged, or is too large.
     """
     root = Path(runs_dir) if runs_dir else default_runs_dir()
     try:
@@ -56,9 +59,9 @@ def unpack(file: BinaryIO, runs_dir: str | Path | None = None) -> Run:
         with ZipFile(file) as archive, tempfile.TemporaryDirectory(dir=root, prefix=".import-") as temporary:
             name, members = _members(archive)
             folder = Path(temporary) / "run"  # one level down, where no list of runs looks
-            (folder / "checkpoints").mkdir(parents=True)
             for target, member in members.items():
-                (folder / target).write_bytes(archive.read(member))
+                (folder / target).parent.mkdir(parents=True, exist_ok=True)
+                _extract(archive, member, folder / target)
             _validate(Run.open(folder))
             path = make_unique_folder(root, name)
             folder.replace(path)
@@ -81,14 +84,26 @@ def _validate(run: Run) -> None:
         run.set_state("stopped", state.epoch, "Exported before its training was complete.")
 
 
+def _extract(archive: ZipFile, member: ZipInfo, target: Path) -> None:
+    """Writes a file piece by piece; BadZipFile if it is longer than it says."""
+    with archive.open(member) as source, target.open("wb") as file:
+        while piece := source.read(MEGABYTE):
+            file.write(piece)
+            if file.tell() > member.file_size:
+                raise BadZipFile(f"{member.filename!r} is longer than it says")
+
+
 def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:
     """The run's name, and its files by their paths in the run folder."""
-    files = [info for info in archive.infolist() if not info.is_dir()]
+    files = [info for info in archive.infolist() if not info.is_dir() and not _is_left_out(info.filename)]
     if len(files) > MAX_FILES or sum(info.file_size for info in files) > MAX_BYTES:
         raise RunError(
             f"This .zip holds more than {MAX_FILES:,} files or {MAX_BYTES // 2**30} GB; a run has less. "
             "Choose another file."
         )
+    num_bytes, num_compressed = (sum(getattr(info, size) for info in files) for size in ("file_size", "compress_size"))
+    if num_bytes > MIN_BOMB_BYTES and num_bytes > MAX_RATIO * num_compressed:
+        raise RunError("This .zip is compressed too much for a run. Choose another file.")
     configs = [info.filename for info in files if PurePosixPath(info.filename).name == "config.json"]
     if len(configs) != 1:
         raise RunError(f"This .zip holds {len(configs)} files config.json; a run has exactly one. Choose another file.")
@@ -104,9 +119,17 @@ def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:
                 f"{info.filename!r} in this .zip has {info.file_size:,} bytes; at most {max_size:,} are accepted. "
                 "Choose another file."
             )
+        if info.file_size > MIN_BOMB_BYTES and info.file_size > MAX_RATIO * max(1, info.compress_size):
+            raise RunError(f"{info.filename!r} in this .zip is compressed too much for a file of a run.")
         members[name] = info
     folder = re.sub(r"[^A-Za-z0-9._-]+", "-", prefix.rstrip("/").rsplit("/", 1)[-1])[:80].strip(".-")
     return folder or "imported", members
+
+
+def _is_left_out(name: str) -> bool:
+    """Whether a file belongs to a machine or a system, not to the run."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and ("__MACOSX" in parts or parts[-1] in LEFT_OUT or "predictions" in parts[:-1])
 
 
 def _max_size(name: str) -> int:

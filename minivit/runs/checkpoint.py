@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-_FILE_NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors", re.ASCII)
+_FILE_NAME = re.compile(r"epoch-(\d{4,7})(?:-step-(\d{5,9}))?\.safetensors", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)

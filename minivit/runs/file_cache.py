@@ -4,8 +4,11 @@ A page that refreshes every second looks at thousands of files, few of which hav
 callers must not change them.
 """
 
+import errno
+import io
 import json
 import os
+import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +19,7 @@ from cachetools import LRUCache, cached
 
 MAX_FILES = 10_000  # small files, about 50 MB
 MAX_ROWS = 100_000  # rows of all tables together, about 60 MB
+MAX_INVALID = 10_000  # lines of a table that are no rows; the rest of it is then not read
 MAX_OVERLAP = 256  # bytes before the position that must be unchanged
 
 T = TypeVar("T")
@@ -27,8 +31,9 @@ def read_cached(path: Path, parse: Callable[[bytes], T]) -> T:
     Raises OSError if the file cannot be read, and what `parse` raises.
     """
     name = str(path)
-    stat = os.stat(name)  # noqa: PTH116, called thousands of times per refresh
-    return _parsed(name, parse, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    status = os.stat(name)  # noqa: PTH116, called thousands of times per refresh
+    check_regular(status.st_mode, name)
+    return _parsed(name, parse, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
 
 
 @cached(LRUCache(MAX_FILES), lock=threading.Lock())
@@ -37,11 +42,17 @@ def _parsed(name: str, parse: Callable[[bytes], Any], version: tuple[int, ...]) 
         return parse(file.read())
 
 
+def check_regular(mode: int, name: str | Path) -> None:
+    """OSError for a pipe or a device, which would block whoever reads it, and for a folder."""
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(name))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty if there is none."""
     try:
         stored = read_cached(path, json.loads)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return dict(stored) if isinstance(stored, dict) else {}
 
@@ -54,6 +65,7 @@ class _Table:
     position: int = 0
     overlap: bytes = b""
     rows: list[dict[str, Any]] = field(default_factory=list)
+    num_invalid: int = 0  # lines that are no rows
 
     @property
     def size(self) -> int:
@@ -64,8 +76,8 @@ _tables: LRUCache[Path, _Table] = LRUCache(MAX_ROWS, getsizeof=lambda table: tab
 _tables_lock = threading.Lock()
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file with one per line; other lines and an incomplete last line are skipped.
+def read_rows(path: Path, parse: Callable[[bytes], dict[str, Any] | None]) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a file with one per line, and the number of lines that `parse` refuses; an incomplete one is skipped.
 
     Of a file that has grown only the new lines are read. A file that was replaced or rewritten, which shows in its
     inode or in the bytes before the last position, is read again.
@@ -73,6 +85,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     with _tables_lock:
         table = _tables.pop(path, None) or _Table()
         try:
+            check_regular(path.stat().st_mode, path)
             with path.open("rb") as file:
                 inode = os.fstat(file.fileno()).st_ino
                 file.seek(table.position - len(table.overlap))
@@ -81,17 +94,16 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
                     file.seek(0)
                 new = file.read()
         except OSError:
-            return []
+            return [], 0
         new = new[: new.rfind(b"\n") + 1]
-        table.rows += [row for line in new.splitlines() if isinstance(row := _loads(line), dict)]
+        for line in io.BytesIO(new):
+            if table.num_invalid == MAX_INVALID:  # this is no table
+                break
+            if line.strip():
+                row = parse(line)
+                table.num_invalid += row is None
+                table.rows += [] if row is None else [row]
         table.position += len(new)
         table.overlap = (table.overlap + new)[-MAX_OVERLAP:]
         _tables[path] = table
-        return list(table.rows)
-
-
-def _loads(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
+        return list(table.rows), table.num_invalid

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from minivit.errors import MiniViTError, RunError
 from minivit.files import atomic_write
+from minivit.runs.file_cache import check_regular
 
 TAIL_BYTES = 2**18  # more than the last lines that a page shows
 LOCK_SECONDS = 5  # a worker that is done may need this long to exit; readers hold the lock for an instant
@@ -79,6 +81,7 @@ def remove_temporary_files(folder: Path) -> None:
 def tail(path: Path, num_lines: int) -> list[str]:
     """The last complete lines of a text file; reads only the end of it."""
     try:
+        check_regular(path.stat().st_mode, path)
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL_BYTES))
@@ -94,7 +97,7 @@ def is_locked(path: Path) -> bool:
     try:
         with FileLock(path, timeout=0):
             return False
-    except Timeout:
+    except (Timeout, PermissionError):  # a lock that another user's process may hold counts as held
         return True
     except OSError:
         return False
@@ -109,3 +112,15 @@ def hold_lock(path: Path, refusal: MiniViTError) -> Iterator[None]:
         raise refusal from None
     with lock:
         yield
+
+
+def delete_folder(path: Path) -> None:
+    """Deletes a run's folder; nothing is left if two do it at once. RunError if it cannot be deleted."""
+    hidden = path.with_name(f".deleted-{path.name}-{os.getpid()}-{time.monotonic_ns()}")
+    try:
+        path.rename(hidden)  # at once, so that nobody sees or uses a part of it
+        shutil.rmtree(hidden)
+    except FileNotFoundError:  # somebody else was faster
+        return
+    except OSError as error:
+        raise RunError(f"{path} cannot be deleted completely: {error}. Delete the rest yourself.") from None

@@ -6,22 +6,50 @@ from contextlib import suppress
 from pathlib import Path
 
 from minivit.errors import RunError
+from minivit.runs.files import delete_folder, is_locked
 from minivit.runs.run import Run, default_runs_dir
 
 
 def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
     """The readable runs of a folder, newest first."""
+    runs = []
+    for path in _folders(runs_dir):
+        with suppress(RunError):
+            runs.append(Run.open(path))
+    return runs
+
+
+def unreadable_runs(runs_dir: str | Path | None = None) -> dict[str, str]:
+    """The folders of runs whose settings cannot be read, newest first, with the reason."""
+    reasons = {}
+    for path in _folders(runs_dir):
+        if any((path / name).exists() for name in ("config.json", "state.json", "checkpoints")):
+            try:
+                Run.open(path)
+            except RunError as error:
+                reasons[path.name] = str(error)
+    return reasons
+
+
+def delete_unreadable(name: str, runs_dir: str | Path | None = None) -> None:
+    """Deletes one of `unreadable_runs`; RunError for any other folder, and while a worker holds it."""
+    if name not in unreadable_runs(runs_dir):
+        raise RunError(f"{name!r} is no unreadable run. Choose another one.")
+    path = next(path for path in _folders(runs_dir) if path.name == name)
+    if is_locked(path / "worker.lock"):
+        raise RunError(f"A worker is training the run {name}. Stop it before you delete the run.")
+    delete_folder(path)
+
+
+def _folders(runs_dir: str | Path | None) -> list[Path]:
+    """The folders in `runs_dir`, the last name first; hidden ones and links are skipped, so that each lies inside."""
     root = Path(runs_dir) if runs_dir else default_runs_dir()
     try:
-        with os.scandir(root) as entries:  # symbolic links are skipped, so that every run lies inside
-            names = sorted((entry.name for entry in entries if entry.is_dir(follow_symlinks=False)), reverse=True)
+        with os.scandir(root) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."]
     except OSError:
         return []
-    runs = []
-    for name in names:
-        with suppress(RunError):
-            runs.append(Run.open(root / name))
-    return runs
+    return [root / name for name in sorted(names, reverse=True)]
 
 
 def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:

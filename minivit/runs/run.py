@@ -1,11 +1,11 @@
 """The run folder: settings, progress and weights of one training, readable in a text editor.
 
-    config.json         the settings, written once             metrics.jsonl   one row per epoch, appended
+    config.json         the settings                           metrics.jsonl   one row per epoch, appended
     environment.json    machine, versions, data fingerprint    state.json      phase, epoch, message
     checkpoints/        weights                                control.json    the user's last command
     resume.safetensors  what training continues from           log.txt         the worker's output
     worker.lock         locked by the running worker           name.txt        the user's name for the run, if any
-                                                               sweep.txt       the run's sweep, if it is a trial
+    pictures/           pictures that the user keeps with it   sweep.txt       the run's sweep, if it is a trial
 
 Readers never see a part of a file: files are replaced atomically or appended by complete lines.
 """
@@ -13,7 +13,6 @@ Readers never see a part of a file: files are replaced atomically or appended by
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,16 +22,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, get_args
 
+import torch
 from torch import Tensor, nn
 
 from minivit.config import SCHEMA_VERSION, TrainConfig
 from minivit.errors import ConfigError, RunError
 from minivit.model import MiniViT
-from minivit.runs import weights
+from minivit.runs import schema, weights
 from minivit.runs.checkpoint import Checkpoint
-from minivit.runs.file_cache import read_cached, read_json, read_jsonl
+from minivit.runs.file_cache import read_cached, read_json, read_rows
 from minivit.runs.files import (
     append_line,
+    delete_folder,
     hold_lock,
     is_locked,
     make_unique_folder,
@@ -40,10 +41,9 @@ from minivit.runs.files import (
     replace_file,
     tail,
 )
-from minivit.runs.state import Command, Phase, State, parse_state
+from minivit.runs.schema import Command, Phase, State
 
 STARTUP_SECONDS = 60  # a new process may need this long to import torch and to lock its run
-MAX_NAME_LENGTH = 80
 
 
 class Run:
@@ -69,7 +69,7 @@ class Run:
 
         `sweep` names the sweep that the run is a trial of. Raises RunError if the folder cannot be made.
         """
-        root = Path(runs_dir) if runs_dir else default_runs_dir()
+        root = Path(os.path.expanduser(runs_dir)) if runs_dir else default_runs_dir()  # noqa: PTH111, never raises
         slug = re.sub(r"[^a-z0-9]+", "-", "-".join(config.classes).lower()).strip("-")[:40].strip("-") or "run"
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -79,8 +79,8 @@ class Run:
             raise RunError(f"{root} cannot hold runs: {error.strerror}. Choose another folder for runs.") from None
         if sweep:
             replace_file(path / "sweep.txt", sweep.encode())
-        replace_file(path / "config.json", {"schema_version": SCHEMA_VERSION, **config.model_dump(mode="json")})
         run = cls(path, config)
+        run._write_config()
         run.set_state("queued", message="Waiting for a worker.")
         return run
 
@@ -89,10 +89,10 @@ class Run:
         """The run in folder `path`; RunError if there is none or its settings are not valid."""
         path = Path(path)
         try:
-            version, config = read_cached(path / "config.json", _parse_config)
+            version, config = read_cached(path / "config.json", schema.parse_config)
         except FileNotFoundError:
             raise RunError(f"There is no run in {path}: it has no config.json. Choose another run.") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"The settings of the run in {path} cannot be read: {error}.") from None
         except ConfigError as error:
             raise RunError(f"The settings of the run in {path} are not valid: {error}") from None
@@ -120,24 +120,49 @@ class Run:
 
     def rename(self, name: str) -> None:
         """Sets the displayed name; an empty one removes it. The folder keeps its own, so links stay valid."""
-        replace_file(self.path / "name.txt", name.strip()[:MAX_NAME_LENGTH].encode(errors="replace"))
+        replace_file(self.path / "name.txt", name.strip()[: schema.MAX_NAME_LENGTH].encode(errors="replace"))
+
+    def extend(self, epochs: int) -> None:
+        """Sets a larger number of epochs, so that resuming trains on; a schedule then spans all of them.
+
+        RunError while a worker is training the run and for an imported model, ConfigError for a number that is not
+        larger.
+        """
+        if self.state.active or self.is_worker_alive():
+            raise RunError(f"A worker is training the run {self.id}. Stop it before you change its number of epochs.")
+        if self.config.imported:
+            raise RunError(f"{self.id} is an imported model, which can be analysed but not trained.")
+        if epochs <= self.config.epochs:
+            raise ConfigError(f"The run {self.id} has {self.config.epochs} epochs already. Choose more than {epochs}.")
+        self.config = self.config.changed(epochs=epochs)
+        self._write_config()
+
+    def _write_config(self) -> None:
+        content = {"schema_version": SCHEMA_VERSION, **self.config.model_dump(mode="json")}
+        replace_file(self.path / "config.json", content)
 
     # Progress
 
     @property
     def state(self) -> State:
         """The phase; a run whose worker has died is reported as failed."""
-        stored = read_json(self.path / "state.json")
-        state = parse_state(stored)
+        state = self._stored_state()
         if state is None:
             return State("failed", message="The run's state.json cannot be read.")
-        is_starting = state.phase == "queued" and time.time() - state.updated < STARTUP_SECONDS
+        seconds = abs(time.time() - state.updated)  # a clock may be set back
+        is_starting = state.phase == "queued" and seconds < STARTUP_SECONDS
         if not state.active or is_starting or self.is_worker_alive():
             return state
-        if read_json(self.path / "state.json") != stored:  # the worker has ended properly since the first read
+        if self._stored_state() != state:  # the worker has ended properly since the first read
             return self.state
         message = f"The worker stopped unexpectedly after epoch {state.epoch}. Resume continues from there."
         return State("failed", state.epoch, message, updated=state.updated)
+
+    def _stored_state(self) -> State | None:
+        try:
+            return read_cached(self.path / "state.json", schema.parse_state)
+        except OSError:
+            return None
 
     def set_state(self, phase: Phase, epoch: int = 0, message: str = "", progress: float = 0.0) -> None:
         """Replaces `state.json`."""
@@ -145,8 +170,11 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Machine, versions and data of the run; empty until a worker has started."""
-        return read_json(self.path / "environment.json")
+        """Machine, versions and data of the run; empty until a worker has started, and where it cannot be read."""
+        try:
+            return read_cached(self.path / "environment.json", schema.parse_environment) or {}
+        except OSError:
+            return {}
 
     def set_environment(self, facts: Mapping[str, Any]) -> None:
         """Replaces `environment.json`."""
@@ -154,13 +182,24 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """One row per epoch, in order, from epoch 0, the untrained model."""
-        rows = read_jsonl(self.path / "metrics.jsonl")
-        by_epoch = {row["epoch"]: row for row in rows if isinstance(row.get("epoch"), int)}  # the last row counts
+        rows, _ = read_rows(self.path / "metrics.jsonl", schema.parse_row)
+        by_epoch = {row["epoch"]: row for row in rows}  # the last row counts
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Appends a row to `metrics.jsonl`."""
         append_line(self.path / "metrics.jsonl", json.dumps(row))
+
+    @property
+    def damage(self) -> list[str]:
+        """What of the folder cannot be read and was left out, a sentence each."""
+        _, num_invalid = read_rows(self.path / "metrics.jsonl", schema.parse_row)
+        lines = (
+            [f"Lines of metrics.jsonl that are no valid rows and were left out: {num_invalid}."] if num_invalid else []
+        )
+        lines += ["state.json cannot be read."] if self._stored_state() is None else []
+        is_there = (self.path / "environment.json").exists()
+        return lines + (["environment.json cannot be read."] if is_there and not self.environment else [])
 
     def log(self, num_lines: int = 200) -> str:
         """The last lines of the worker's output."""
@@ -171,7 +210,10 @@ class Run:
     def checkpoints(self) -> list[Checkpoint]:
         """All checkpoints in order: epochs, and steps 1, 2, 4, 8, … of the first one."""
         folder = self.path / "checkpoints"
-        names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208, thousands at every refresh of a page
+        try:
+            names = os.listdir(folder)  # noqa: PTH208, thousands at every refresh of a page
+        except OSError:
+            names = []
         return sorted(checkpoint for name in names if (checkpoint := Checkpoint.from_file_name(name)))
 
     def epochs(self) -> list[int]:
@@ -187,11 +229,12 @@ class Run:
         if not epochs:
             raise RunError(f"The run {self.id} has no checkpoints yet. Wait for epoch 0, or choose another run.")
         checkpoint = Checkpoint.of(epochs[-1] if checkpoint is None else checkpoint)
-        path = self._checkpoint_path(checkpoint)
+        path = self.checkpoint_path(checkpoint)
         if not path.is_file():
             kept = ", ".join(map(str, epochs)) if len(epochs) <= 12 else f"{epochs[0]}, {epochs[1]}, …, {epochs[-1]}"
             raise RunError(f"The run {self.id} has no checkpoint {checkpoint}; it has {kept}.")
-        model = MiniViT(self.config.model)
+        with torch.device("meta"):  # no memory and no random weights for what the file replaces
+            model = MiniViT(self.config.model)
         weights.load_weights(path, model)
         return model.eval()
 
@@ -202,17 +245,17 @@ class Run:
         epoch 0 and the newest always stay.
         """
         data = weights.serialize(model)
-        replace_file(self._checkpoint_path(Checkpoint(epoch)), data)
+        replace_file(self.checkpoint_path(Checkpoint(epoch)), data)
         interval = weights.checkpoint_interval(epoch, len(data))
         for kept in self.epochs():
             if kept % interval and kept != epoch:
-                self._checkpoint_path(Checkpoint(kept)).unlink(missing_ok=True)
+                self.checkpoint_path(Checkpoint(kept)).unlink(missing_ok=True)
 
     def save_early(self, model: nn.Module | Mapping[str, Tensor], step: int) -> None:
         """Saves the weights after `step` steps of the first epoch, unless they are large."""
         data = weights.serialize(model)
         if len(data) <= weights.MAX_CHECKPOINT_BYTES / 64:
-            replace_file(self._checkpoint_path(Checkpoint(0, step)), data)
+            replace_file(self.checkpoint_path(Checkpoint(0, step)), data)
 
     def save_resume(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
         """Replaces `resume.safetensors`."""
@@ -221,7 +264,7 @@ class Run:
     def load_resume(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
         """What `save_resume` saved, None if nothing; RunError if it is damaged."""
         path = self.path / "resume.safetensors"
-        return weights.load_tensors(path) if path.exists() else None
+        return weights.load_tensors(path) if path.is_file() else None
 
     # The worker and its commands
 
@@ -251,34 +294,21 @@ class Run:
         """Deletes the folder; RunError while a worker is training the run."""
         if self.state.active or self.is_worker_alive():
             raise RunError(f"A worker is training the run {self.id}. Stop it before you delete the run.")
-        try:
-            shutil.rmtree(self.path)
-        except OSError as error:
-            raise RunError(f"{self.path} cannot be deleted completely: {error}. Delete the rest yourself.") from None
+        delete_folder(self.path)
 
     def _read_line(self, name: str) -> str:
         """The printable text of a small file; empty if there is none."""
         try:
-            return read_cached(self.path / name, _printable)
+            return read_cached(self.path / name, schema.parse_line)
         except OSError:
             return ""
 
-    def _checkpoint_path(self, checkpoint: Checkpoint) -> Path:
-        return self.path / "checkpoints" / checkpoint.file_name
+    def checkpoint_path(self, checkpoint: int | Checkpoint) -> Path:
+        """The file of the weights at a checkpoint or after an epoch."""
+        return self.path / "checkpoints" / Checkpoint.of(checkpoint).file_name
 
 
 def default_runs_dir() -> Path:
     """`MINIVIT_RUNS` from the environment, or `runs/` next to the package."""
-    return Path(os.environ.get("MINIVIT_RUNS") or Path(__file__).parents[2] / "runs")
-
-
-def _parse_config(data: bytes) -> tuple[Any, TrainConfig | None]:
-    """The schema version of a `config.json`, and its settings if the version is ours."""
-    stored = json.loads(data)
-    version = stored.pop("schema_version", None) if isinstance(stored, dict) else None
-    return version, TrainConfig.model_validate(stored) if version == SCHEMA_VERSION else None
-
-
-def _printable(data: bytes) -> str:
-    text = data.decode(errors="replace")[: 4 * MAX_NAME_LENGTH]
-    return "".join(letter for letter in text if letter.isprintable())[:MAX_NAME_LENGTH].strip()
+    named = os.environ.get("MINIVIT_RUNS")
+    return Path(os.path.expanduser(named)) if named else Path(__file__).parents[2] / "runs"  # noqa: PTH111, never raises

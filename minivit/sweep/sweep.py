@@ -2,8 +2,9 @@
 
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -16,13 +17,23 @@ from minivit.runs.file_cache import read_json
 from minivit.runs.files import replace_file
 from minivit.sweep.folder import SweepFolder, make_sweep_folder, sweeps_dir
 from minivit.sweep.space import SweepConfig
-from minivit.sweep.storage import JOURNAL, open_storage, storage_errors
-from minivit.sweep.study import MESSAGE, RETRY, RUN, WORKER, create_study, load_study, read_config
-from minivit.sweep.trials import TrialInfo, TrialPhase, best_trial
+from minivit.sweep.study import (
+    JOURNAL,
+    MESSAGE,
+    RETRY,
+    RUN,
+    WORKER,
+    create_study,
+    load_study,
+    open_storage,
+    read_config,
+    storage_errors,
+)
 
 if TYPE_CHECKING:
     import optuna
 
+TrialPhase = Literal["waiting", "running", "done", "pruned", "failed"]
 PHASES: dict[str, TrialPhase] = {
     "WAITING": "waiting",
     "RUNNING": "running",
@@ -31,6 +42,38 @@ PHASES: dict[str, TrialPhase] = {
     "FAIL": "failed",
 }
 ORPHANED = "Its worker stopped unexpectedly. Retry continues from its last epoch."
+
+
+@dataclass(frozen=True)
+class TrialInfo:
+    """One trial. `curve` is its test accuracy by epoch, from epoch 0."""
+
+    number: int
+    phase: TrialPhase
+    params: Mapping[str, Any] = field(default_factory=dict)
+    curve: Mapping[int, float] = field(default_factory=dict)
+    run_id: str = ""
+    is_local: bool = False  # whether its run folder is on this machine
+    message: str = ""
+    retried: bool = False
+
+    @property
+    def accuracy(self) -> float | None:
+        """The test accuracy after the last complete epoch; None before the first."""
+        epochs = [epoch for epoch in self.curve if epoch]
+        return self.curve[max(epochs)] if epochs else None
+
+
+def best_trial(trials: Sequence[TrialInfo]) -> TrialInfo | None:
+    """The trial with the highest accuracy among those that are done."""
+    done = [trial for trial in trials if trial.phase == "done" and trial.accuracy is not None]
+    return max(done, key=lambda trial: (trial.accuracy or 0, -trial.number), default=None)
+
+
+def format_params(params: Mapping[str, Any]) -> str:
+    """Settings as a user would type them: `lr=0.0003 depth=2`."""
+    values = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in params.items()}
+    return " ".join(f"{name}={value}" for name, value in values.items())
 
 
 class Sweep(SweepFolder):

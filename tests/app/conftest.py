@@ -143,6 +143,14 @@ def errors(app: AppTest) -> list[str]:
     return [re.sub(r"\\(.)", r"\1", one.value) for one in app.error]
 
 
+def tick(page: AppTest, *rows: int, deleting: bool = True) -> AppTest:
+    """The page with some rows of the table ticked."""
+    key = page.dataframe[0].proto.id.split("-", 2)[-1]  # after "$$ID" and a hash
+    page.session_state[key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
+    page.run()
+    return page.toggle[0].set_value(True).run() if deleting else page
+
+
 def button(app: AppTest, label: str) -> Any:
     """The one button whose label begins like that."""
     (found,) = [one for one in app.button if one.label.startswith(label)]

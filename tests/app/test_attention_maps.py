@@ -92,3 +92,11 @@ def test_signed_methods_are_read_round_0_and_named_by_what_is_asked(open_page: O
         reading = sent(open_page("attention", run=trained.id, method=method, **ASKED))["reading"]
         assert reading["signed"] == METHODS[method].signed
         assert reading["title"].endswith("cross, not circle") == METHODS[method].needs_class
+
+
+def test_the_mark_of_uniform_rollout_stays_where_it_is_when_patches_are_masked(open_page: Open, trained: Run) -> None:
+    marks = [
+        sent(open_page("attention", run=trained.id, method="rollout", **masked))["reading"]["uniform"]
+        for masked in ({}, {"off": "p0,p1,p2"})
+    ]
+    assert marks[0] == marks[1] == pytest.approx((1 - 0.5**2) / 17)

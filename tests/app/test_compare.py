@@ -198,3 +198,19 @@ def test_many_checkpoints_are_thinned_evenly_with_the_chosen_ones_among_them(
     assert [frame["checkpoint"] for frame in sent(page)["frames"]] == ["0", "1", "3"]
     assert any("3 of the 6 kept checkpoints are shown" in one.value for one in page.caption)
     assert torch.get_num_threads() == 1  # as before
+
+
+def test_two_runs_are_counted_against_each_other_and_their_differences_drawn(open_page: Open, trained: Run) -> None:
+    config = trained.config.changed(seed=5, depth=1)
+    second = Run.create(config)
+    train(config, second, SILENT)
+    first, other = predict_run(trained).correct, predict_run(second).correct
+    only_first, only_second = np.flatnonzero(first & ~other), np.flatnonzero(other & ~first)
+    assert len(only_first) and len(only_second)
+    page = open_page("compare", run=trained.id, run2=second.id, images="second")
+    (words,) = [part.value for part in page.markdown if "only in the second" in part.value.replace("\n", " ")]
+    assert f"**{len(only_first)}** only in the first" in words and f"**{len(only_second)}** only in the second" in words
+    assert {int(title.split(":")[0]) for title in sent(page)["titles"]} <= set(only_second.tolist())
+    assert widget(page, "selectbox", "Images").value == "second"
+    alone = open_page("compare", run=trained.id, images="second")
+    assert widget(alone, "selectbox", "Images").value == "all" and not errors(alone)

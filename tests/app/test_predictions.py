@@ -9,7 +9,7 @@ import torch
 from minivit.attention.methods import METHODS
 from minivit.attention.mistakes import mistakes_scale, ring_mass
 from minivit.data import load_split
-from minivit.inference import predict_run
+from minivit.inference import calibration, predict_run
 from minivit.runs import Run
 from minivit.stats import wilson
 from tests.app.conftest import Open, charts, errors, widget
@@ -54,12 +54,15 @@ def test_a_cell_of_mistakes_is_set_against_the_right_answers_of_its_class(
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classes, found = trained.config.classes, predict_run(trained, 1)
-    probs = np.eye(3, dtype=np.float32)[(found.labels + np.arange(len(found.labels)) % 2) % 3]  # every second one wrong
-    said = replace(found, probs=probs)
+    # every second one is wrong
+    said = replace(found, predicted=(found.labels + np.arange(len(found.labels)) % 2) % 3)
     monkeypatch.setattr("pages.parts.shell.cache.predictions", lambda run, epoch: said)
     true, predicted = 0, 1
     page = open_page("predictions", run=trained.id, epoch=1, true=classes[true], predicted=classes[predicted])
-    ((heatmap,),) = (chart.data for chart in charts(page))
+    (heatmap,), (_, reliability) = (chart.data for chart in charts(page))
+    result = calibration(said)
+    np.testing.assert_allclose(reliability.y, result.accuracy)
+    assert any(f"calibration error: {result.error:.1%}" in caption.value for caption in page.caption)
     images, model = load_split(trained.config)[1].images, trained.load_model(1)
     shown = METHODS["cls_map"].attribute(model, images)
     labels, called = torch.from_numpy(said.labels), torch.from_numpy(said.predicted)
@@ -76,4 +79,11 @@ def test_a_cell_of_mistakes_is_set_against_the_right_answers_of_its_class(
         assert table["outer ring"][place] == pytest.approx(float(of_those.ring.mean()), rel=1e-5)
         assert table["middle"][place] == pytest.approx(float(of_those.middle.mean()), rel=1e-5)
     assert not errors(page)
-    assert not open_page("predictions", run=trained.id, epoch=1).get("plotly_chart")
+    assert len(open_page("predictions", run=trained.id, epoch=1).get("plotly_chart")) == 1  # the reliability alone
+
+
+def test_links_of_earlier_versions_filter_and_sort_as_they_did(open_page: Open, trained: Run) -> None:
+    page = open_page("predictions", run=trained.id, answer="wrong", order="least sure")
+    assert widget(page, "selectbox", "Result").value == "incorrect"
+    assert widget(page, "selectbox", "Sort by").value == "least confident"
+    assert not errors(page)

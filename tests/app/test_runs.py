@@ -1,23 +1,17 @@
 """Runs: all in a table; what is deleted is what was ticked."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
-from streamlit.testing.v1 import AppTest
 from timm.models.vision_transformer import VisionTransformer
 
+from minivit.config import settings
+from minivit.inference import predict_run
 from minivit.runs import Run, list_runs
-from tests.app.conftest import Open, button, errors, labels, widget
-
-
-def tick(page: AppTest, *rows: int, deleting: bool = True) -> AppTest:
-    """The page with some rows of the table ticked."""
-    key = page.dataframe[0].proto.id.split("-", 2)[-1]  # after "$$ID" and a hash
-    page.session_state[key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
-    page.run()
-    return page.toggle[0].set_value(True).run() if deleting else page
+from tests.app.conftest import Open, button, errors, labels, tick, widget
 
 
 def test_all_runs_stand_in_the_table_newest_first(open_page: Open, trained: Run) -> None:
@@ -26,6 +20,26 @@ def test_all_runs_stand_in_the_table_newest_first(open_page: Open, trained: Run)
     assert table["folder"].tolist() == [str(run.path) for run in list_runs()]
     assert table["epoch"].tolist() == [3, 3]
     assert "Delete" not in " ".join(labels(open_page("runs")))
+
+
+def test_a_search_by_name_or_setting_lists_the_runs_that_match(open_page: Open, trained: Run) -> None:
+    other = trained.path.with_name("20200101-000000-older")
+    shutil.copytree(trained.path, other)
+    Run.open(other).rename("Twice the rate")
+    config = json.loads((other / "config.json").read_text("utf-8"))
+    (other / "config.json").write_text(json.dumps(config | {"lr": 2 * config["lr"]}), "utf-8")
+    page = open_page("runs")
+    for query, folders in {
+        "": [trained.path, other],
+        "twice": [other],
+        f"lr={config['lr']}": [trained.path],
+        f"done lr={2 * config['lr']}": [other],
+        "done rate older": [other],
+    }.items():
+        widget(page, "text_input", "Search").set_value(query).run()
+        assert page.dataframe[0].value["folder"].tolist() == [str(path) for path in folders]
+    widget(page, "text_input", "Search").set_value("paused").run()
+    assert not page.dataframe and "No run matches" in page.info[0].value
 
 
 def test_only_what_was_ticked_is_deleted(open_page: Open, trained: Run) -> None:
@@ -78,13 +92,13 @@ def test_a_model_of_timms_is_opened_from_the_form_or_refused_in_words(
     open_page: Open, image_folder: Path, tmp_path: Path
 ) -> None:
     page = open_page("runs")
-    widget(page, "text_input", "Weights file").set_value(str(tmp_path / "nowhere.safetensors"))
+    widget(page, "text_input", "Weights").set_value(str(tmp_path / "nowhere.safetensors"))
     widget(page, "text_input", "Image folder").set_value(str(image_folder))
     button(page, "Import this model").click().run()
-    assert "nowhere.safetensors cannot be read" in errors(page)[0]
+    assert errors(page)[0].startswith("There is no file") and "nowhere.safetensors" in errors(page)[0]
     theirs = VisionTransformer(img_size=32, patch_size=8, embed_dim=64, depth=1, num_heads=1, num_classes=3)
     save_file(theirs.state_dict(), tmp_path / "vit.safetensors")
-    widget(page, "text_input", "Weights file").set_value(str(tmp_path / "vit.safetensors"))
+    widget(page, "text_input", "Weights").set_value(str(tmp_path / "vit.safetensors"))
     button(page, "Import this model").click().run()
     (run,) = list_runs()
     assert run.config.imported and run.name == "vit"
@@ -117,3 +131,42 @@ def test_a_trial_that_came_meanwhile_is_not_deleted_with_its_sweep(
     shutil.copytree(swept_runs[2].path, swept_runs[2].path.with_name("20200101-000000-star"))
     button(page, "Delete 3 of 4 runs for good").click().run()
     assert len(list_runs()) == 5
+
+
+def test_a_link_to_either_of_two_runs_of_one_second_shows_its_own_numbers(open_page: Open, trained: Run) -> None:
+    twin = Run.open(shutil.copytree(trained.path, trained.path.with_name(f"{trained.id}-2")))
+    for epoch in (1, 2, 3):
+        twin.checkpoint_path(epoch).unlink()
+    for run, epochs in ((trained, 4), (twin, 1)):
+        page = open_page("predictions", run=run.id)
+        picker = widget(page, "selectbox", "Run")
+        assert picker.value == run.id and len(set(picker.options)) == 2
+        assert f"{predict_run(run).accuracy:.1%}" in [metric.value for metric in page.metric]
+        assert len(run.epochs()) == epochs
+    picker.select(trained.id).run()
+    assert page.query_params["run"] == trained.id
+
+
+def test_runs_that_cannot_be_read_are_named_and_deleted(open_page: Open, trained: Run) -> None:
+    broken = shutil.copytree(trained.path, trained.path.with_name("20200101-000000-broken"))
+    (broken / "config.json").write_text("[" * 200_000, encoding="utf-8")
+    with (trained.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"epoch": 1}\n')
+    page = open_page("runs")
+    assert any("were left out: 1." in caption.value.replace("\\", "") for caption in page.caption)
+    assert any(text.value.startswith("20200101-000000-broken: The settings") for text in page.text)
+    button(page, "Delete for good").click().run()
+    assert not broken.exists() and trained.path.exists() and not errors(page)
+
+
+def test_the_settings_of_a_run_stand_beside_the_articles_and_those_of_two_where_they_differ(
+    open_page: Open, trained: Run
+) -> None:
+    other = Run.create(trained.config.changed(lr=0.05, seed=7))
+    table = next(one.value for one in open_page("train", run=trained.id).dataframe if "in the article" in one.value)
+    differs = table["value"] != table["in the article"]
+    assert list(differs) == sorted(differs, reverse=True) and set(table["name"]) == {one.name for one in settings()}
+    assert table.set_index("name").loc["lr", ["value", "in the article"]].tolist() == ["0.01", "0.001"]
+    page = tick(open_page("runs"), 0, 1, deleting=False)
+    table = next(one.value for one in page.dataframe if "setting" in one.value)
+    assert set(table["name"]) == {"lr", "seed"} and {"0.01", str(other.config.lr)} <= set(table.iloc[0])

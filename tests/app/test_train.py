@@ -10,9 +10,9 @@ from streamlit.testing.v1 import AppTest
 
 from minivit.config import PRESETS, TrainConfig, preset, settings
 from minivit.errors import TrainingError
-from minivit.model import num_parameters
+from minivit.inference import num_parameters
 from minivit.runs import Run, list_runs
-from tests.app.conftest import Open, button, errors, labels, live, widget
+from tests.app.conftest import Open, button, errors, labels, live, tick, widget
 
 START = "Start training"
 
@@ -20,6 +20,8 @@ START = "Start training"
 CHANGED: dict[str, Any] = {
     "images_per_class": 20,
     "split": "official",
+    "stratify": False,
+    "drop_duplicates": True,
     "augment": "flip",
     "normalize": True,
     "img_size": 16,
@@ -31,6 +33,8 @@ CHANGED: dict[str, Any] = {
     "mlp_ratio": 2.5,
     "norm": "pre",
     "pos_embed": "learned",
+    "num_registers": 2,
+    "class_balance": "sampling",
     "act": "gelu",
     "drop_rate": 0.25,
     "epochs": 7,
@@ -269,6 +273,30 @@ def test_the_form_is_kept_while_other_pages_are_open(open_page: Open, trained: R
     assert widget(page, "text_input", "Folder").value == str(image_folder)
     assert widget(page, "multiselect", "Classes").value == ["star", "circle"]
     assert widget(page, "number_input", "Epochs").value == 7
+
+
+@pytest.mark.parametrize("where", ["train", "runs"])
+def test_the_settings_of_a_run_are_copied_to_the_form_whatever_it_showed(
+    open_page: Open, started: list[Run], image_folder: Path, where: str
+) -> None:
+    config = preset("article").changed(dataset="folder", data_dir=str(image_folder), classes=("star", "circle"))
+    run = Run.create(config.changed(**CHANGED | {"split": "article"}))
+    run.set_state("done")
+    page = on_folder(open_page("train", run=run.id), image_folder)
+    widget(page, "multiselect", "Classes").set_value(["cross", "circle"]).run()
+    for epochs in (11, 12):
+        if where == "runs":
+            page.switch_page("pages/runs.py").run()
+            page = tick(page, 0, deleting=False)
+        button(page, "Copy to the Train form").click().run()
+        if where == "runs":
+            page.switch_page("pages/train.py").run()
+        assert not errors(page)
+        assert widget(page, "number_input", "Epochs").value == 7
+        set_to(page, "epochs", epochs)  # the second copy takes this back
+        page.run()
+    button(page, START).click().run()
+    assert started[-1].config == run.config.changed(epochs=12)
 
 
 def test_a_broken_row_of_metrics_does_not_stop_the_page(open_page: Open, trained: Run) -> None:

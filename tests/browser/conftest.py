@@ -252,15 +252,16 @@ def watched(page: Page, *also: str) -> Iterator[None]:
         return bool(re.fullmatch(rf"http://127\.0\.0\.1:\d+{PROBES}", url))
 
     def is_media(url: str) -> bool:
-        return bool(re.fullmatch(r"http://127\.0\.0\.1:\d+/media/\w+\.png", url))
+        return bool(re.fullmatch(r"http://127\.0\.0\.1:\d+/media/\w+\.png(\?\d)?", url))
 
     def on_console(message: Any) -> None:
         if message.type == "error" and not is_probe(message.location["url"]) and not is_media(message.location["url"]):
             wrong.append(f"console: {message.text} ({message.location['url']})")
 
     def on_response(response: Any) -> None:
-        if response.status == 404 and is_media(response.url):
-            overtaken.append(Path(response.url).name)
+        if is_media(response.url):  # which may come at a second attempt
+            name = Path(response.url.split("?")[0]).name
+            overtaken[:] = [other for other in overtaken if other != name] + [name] * (response.status == 404)
         elif response.status >= 400 and not is_probe(response.url):
             wrong.append(f"status {response.status}: {response.url}")
 

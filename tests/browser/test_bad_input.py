@@ -1,6 +1,7 @@
 """What a person can get wrong: a sentence with the value, on the page itself, and mended right there."""
 
 import re
+import shutil
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -31,6 +32,7 @@ def test_a_wrong_folder_is_named_and_mended_right_there(
     for name in ("cat", HOSTILE[0]):
         (tmp_path / "empty" / name).mkdir(parents=True)
     a_file = next(pictures.glob("star/*"))
+    shutil.copy(a_file, tmp_path / "lonely" / "cat")
     server.open(page, "train")
     choose(page, "Data set", "Your own images (folder)")
     expect(page.get_by_text("Enter the path of a folder that contains one folder of images per class.")).to_be_visible()
@@ -39,7 +41,8 @@ def test_a_wrong_folder_is_named_and_mended_right_there(
         a_file: f"{a_file} is a file. Name the folder that contains one folder of images per class.",
         tmp_path / "lonely": f"{tmp_path / 'lonely'} contains 1 class folder, 'cat'; a classifier needs at least 2.",
         tmp_path
-        / "empty": f"The class folder {tmp_path / 'empty' / HOSTILE[0]} contains no .png, .jpg, .jpeg, .webp files.",
+        / "empty": f"{tmp_path / 'empty'} contains no class folders with images. Add at least 2, one per class. "
+        f"These contain no images: {HOSTILE[0]}, cat.",
     }.items():
         fill(page, "textbox", "Folder", path)
         expect_sentence(page, sentence)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
-from pages.parts.components.inspector import Head, Reading, inspector
+from pages.parts.components.inspector import Head, HeadInView, Reading, inspector
 from tests.browser.canvases import expect_colors, painted, painted_maps
 from tests.browser.conftest import Mount
 
@@ -100,6 +100,37 @@ def test_a_hovered_patch_is_itself_and_said_in_numbers(page: Page, draw: Draw) -
     np.testing.assert_allclose(numbers, np.stack([wanted, wanted * 17], 1), atol=0.06)
     np.testing.assert_allclose([value for value, _ in numbers], wanted, atol=0.003)
     expect(page.get_by_text(f"CLS attends to p6: {of_cls[7]:.2f}")).to_be_visible()
+
+
+def test_of_a_large_model_the_picture_follows_the_head_in_view_and_the_maps_the_selected_token(
+    page: Page, mount: Mount
+) -> None:
+    rows, matrix = attention()[:, :, 3], attention()[1].mean(0)
+    with mount("inspector"):
+        inspector(
+            np.zeros((3, 32, 32), np.uint8),
+            HeadInView(rows, matrix),
+            patch_size=8,
+            layer=1,
+            head="mean",
+            token=3,
+            absolute_max=TOP,
+            key="inspector",
+        )
+    for number, (layer, head) in enumerate(PLACES):
+        expect_map(page, number, of_head(attention(), layer, head)[3, 1:])
+    expect_picture(page, matrix[3, 1:])
+    picture = page.get_by_role("application")
+    box = picture.bounding_box()
+    assert box
+    picture.hover(position={"x": box["width"] * 2.5 / 4, "y": box["height"] * 1.5 / 4})  # p6
+    expect(page.get_by_text("p6 attends to", exact=True)).to_be_visible()
+    expect_picture(page, matrix[7, 1:])
+    expect_map(page, 0, rows[0, 0, 1:])
+    page.get_by_label("Direction").select_option("attended by")
+    expect_picture(page, matrix[1:, 7])
+    page.get_by_role("button", name="layer 1, head 2").click()
+    expect_picture(page, rows[0, 1, 1:])  # until the server sends this head's matrix
 
 
 def test_patches_that_are_off_are_clear_in_every_map(page: Page, draw: Draw) -> None:

@@ -1,14 +1,14 @@
 """Every view is a link: on a server that nobody has visited yet, there and back, and with nonsense in it."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from minivit.runs import Run
-from tests.browser.conftest import Server, choose, drawn, settle, watched
+from tests.browser.conftest import Server, choose, drawn, settle
 
 # What each page shows of the trained run, by role and name.
 CONTENT = {
@@ -25,45 +25,39 @@ CONTENT = {
 VIEW = {"epoch": 3, "before": 1, "image": 3, "layer": 1, "head": 2, "token": "p5"}
 
 
-@pytest.fixture(scope="module")
-def cold_pages(
-    server: Server, trained_run: Run, new_server: Callable[..., Server], context: BrowserContext
-) -> Iterator[dict[str, Page]]:
-    """Each page as the very first that its own server is asked for; all at once, for starting takes seconds."""
-    servers = {name: new_server(runs=server.runs) for name in CONTENT}
-    for cold in servers.values():
-        cold.launch()
-    pages = {name: context.new_page() for name in CONTENT}
-    for name, cold in servers.items():
-        cold.wait()
-        page = "" if name == "Home" else name.lower()
-        pages[name].goto(f"{cold.address}/{page}?{urlencode({'run': trained_run.id, **VIEW})}", wait_until="commit")
-    yield pages
-    for name, cold in servers.items():
-        pages[name].close()
-        cold.close()
-
-
 def links(page: Page) -> Locator:
     return page.get_by_role("region", name="Sidebar").get_by_role("link")
 
 
-@pytest.mark.parametrize("name", CONTENT)
+@pytest.mark.parametrize("first", ["Home", "Attention"])
 def test_the_first_request_that_a_server_gets_may_be_any_link(
-    cold_pages: dict[str, Page], trained_run: Run, name: str
+    page: Page, server: Server, trained_run: Run, new_server: Callable[..., Server], first: str
 ) -> None:
-    page = cold_pages[name]
-    with watched(page):
-        expect(page.get_by_role("heading", level=1)).to_have_text("MiniViT" if name == "Home" else name)
-        expect(page).to_have_title("MiniViT" if name == "Home" else f"{name} · MiniViT")
-        expect(links(page)).to_have_text(list(CONTENT))
-        for link in links(page).all():
-            expect(link).to_have_attribute("href", re.compile(rf"\?run={trained_run.id}$"))
-        role, content = CONTENT[name]
-        expect(page.get_by_role(role, name=content).first).to_be_visible()
-        settle(page)
-        expect(page.get_by_test_id("stSidebarNav")).to_have_count(0)  # Streamlit's own list of files
-        expect(page.get_by_test_id("stException")).to_have_count(0)
+    cold = new_server(runs=server.runs)
+    cold.start()
+    shows_its_link(page, cold, trained_run, first)
+    cold.kill()
+
+
+@pytest.mark.parametrize("name", [name for name in CONTENT if name not in ("Home", "Attention")])
+def test_every_page_has_a_link_that_shows_the_run(page: Page, server: Server, trained_run: Run, name: str) -> None:
+    shows_its_link(page, server, trained_run, name)
+
+
+def shows_its_link(page: Page, server: Server, run: Run, name: str) -> None:
+    """Opens the link to a page of a run: the page, its title and its sidebar appear."""
+    path = "" if name == "Home" else name.lower()
+    page.goto(f"{server.address}/{path}?{urlencode({'run': run.id, **VIEW})}", wait_until="commit")
+    expect(page.get_by_role("heading", level=1)).to_have_text("MiniViT" if name == "Home" else name)
+    expect(page).to_have_title("MiniViT" if name == "Home" else f"{name} · MiniViT")
+    expect(links(page)).to_have_text(list(CONTENT))
+    for link in links(page).all():
+        expect(link).to_have_attribute("href", re.compile(rf"\?run={run.id}$"))
+    role, content = CONTENT[name]
+    expect(page.get_by_role(role, name=content).first).to_be_visible()
+    settle(page)
+    expect(page.get_by_test_id("stSidebarNav")).to_have_count(0)  # Streamlit's own list of files
+    expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
 def test_a_link_brings_back_the_epoch_the_image_the_layer_the_head_and_the_token(

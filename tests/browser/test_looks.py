@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from minivit.runs import Run
-from tests.browser.conftest import SECONDS, Server, broken_rules, drawn, watched
+from tests.browser.conftest import Server, broken_rules, drawn
 
 PAGES = ["", "data", "train", "sweeps", "predictions", "attention", "compare", "anatomy", "runs"]
 STREAMLITS = {"list", "listitem", "svg-img-alt"}  # broken in its own sidebar and in the sparkline of its metric
@@ -26,27 +26,23 @@ CUT = """(main) => {
 
 @pytest.mark.parametrize("name", PAGES, ids=lambda name: name or "home")
 def test_a_page_is_for_everybody_in_light_and_dark_and_whole_on_a_phone(
-    browser: Browser, server: Server, trained_run: Run, name: str
+    page: Page, server: Server, trained_run: Run, name: str
 ) -> None:
-    page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
-    page.set_default_timeout(1000 * SECONDS)
-    with watched(page):
-        server.open(page, name, run=trained_run.id)
-        still(page)
-        assert ours_broken(page) == []
-        light = background(page)
-        page.emulate_media(color_scheme="dark")
-        expect(page.get_by_test_id("stApp")).not_to_have_css("background-color", light)
-        still(page)
-        assert ours_broken(page) == []
-        page.set_viewport_size({"width": 390, "height": 844})
-        still(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        main = page.get_by_role("main")
-        assert main.evaluate("(main) => main.scrollWidth <= main.clientWidth")
-        assert main.evaluate(CUT) == []
-        assert ours_broken(page) == []
-    page.close()
+    server.open(page, name, run=trained_run.id)
+    still(page)
+    assert ours_broken(page) == []
+    light = background(page)
+    page.emulate_media(color_scheme="dark")
+    expect(page.get_by_test_id("stApp")).not_to_have_css("background-color", light)
+    still(page)
+    assert ours_broken(page) == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    still(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    main = page.get_by_role("main")
+    assert main.evaluate("(main) => main.scrollWidth <= main.clientWidth")
+    assert main.evaluate(CUT) == []
+    assert ours_broken(page) == []
 
 
 def still(page: Page) -> None:

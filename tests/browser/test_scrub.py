@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from minivit.attention.over_training import METRICS, AttentionOverTraining
 from minivit.config import TrainConfig
 from minivit.runs import Checkpoint, Run
-from pages.parts.components.scrub import Column, Difference, Shown, scrub
+from pages.parts.components.scrub import Column, Difference, RunMaps, scrub
 from tests.browser.canvases import expect_colors, painted
 from tests.browser.conftest import Mount
 
@@ -43,7 +43,7 @@ def draw(page: Page, mount: Mount, tiny: TrainConfig, tmp_path: Path) -> Draw:
         with mount("scrub", "board"):
             scrub(
                 images,
-                [Shown(run, one, ["mean", "1"]) for one in histories],
+                [RunMaps(run, one, ["mean", "1"]) for one in histories],
                 columns,
                 difference=difference,
                 labels=[0, 1],

@@ -80,8 +80,25 @@ def shown_epochs(plot: Locator) -> list[float]:
     return plot.evaluate("(plot) => plot._fullLayout.xaxis.range")
 
 
-def test_curves_grow_while_a_training_runs_and_a_zoom_holds(page: Page, machine: Server, pictures: Path) -> None:
+def test_a_training_is_watched_killed_paused_resumed_and_stopped_and_loses_no_epoch(
+    page: Page, machine: Server, pictures: Path
+) -> None:
+    """One training, for starting one takes long: each part begins where the one before has left it."""
     run = start(page, machine, pictures, epochs=ENDLESS)
+    zoomed = curves_grow_and_a_zoom_holds(page)
+    a_killed_worker_is_told_in_a_sentence(page, run)
+    it_is_paused_and_resumed(page, run)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    assert run.state.phase == "stopped" and not run.is_worker_alive()
+    assert epochs_of(run) == list(range(len(epochs_of(run))))  # none is missing and none done twice
+    expect(last_epoch(page)).to_have_attribute("aria-valuetext", re.compile(f"^epoch {epochs_of(run)[-1]},"))
+    expect(page.get_by_role("alert")).to_have_count(0)
+    until(lambda: points(loss_curve(page))[-1] == epochs_of(run)[-1], "the curve has the last epoch")
+    assert shown_epochs(loss_curve(page)) == zoomed
+
+
+def curves_grow_and_a_zoom_holds(page: Page) -> list[float]:
     loss = loss_curve(page)
     until(lambda: len(points(loss)) >= 2, "the first points of the curve")
     before, seen = shown_epochs(loss), points(loss)
@@ -90,38 +107,10 @@ def test_curves_grow_while_a_training_runs_and_a_zoom_holds(page: Page, machine:
     assert zoomed != before
     until(lambda: len(points(loss)) > len(seen), "the curve grows")
     assert shown_epochs(loss) == zoomed
-    page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_role("button", name="Resume")).to_be_visible()
-    until(lambda: points(loss)[-1] == epochs_of(run)[-1], "the curve has the last epoch")
-    assert shown_epochs(loss) == zoomed
+    return zoomed
 
 
-def test_a_training_is_paused_resumed_and_stopped_and_loses_no_epoch(
-    page: Page, machine: Server, pictures: Path
-) -> None:
-    run = start(page, machine, pictures, epochs=ENDLESS)
-    until(lambda: len(epochs_of(run)) >= 3, "a few epochs")
-    page.get_by_role("button", name="Pause").click()
-    expect(page.get_by_role("button", name="Resume")).to_be_visible()
-    expect(page.get_by_text("Resume continues from here.")).to_be_visible()
-    paused = epochs_of(run)
-    assert run.state.phase == "paused" and not run.is_worker_alive()
-    page.get_by_role("button", name="Resume").click()
-    expect(page.get_by_role("button", name="Stop")).to_be_visible()
-    until(lambda: len(epochs_of(run)) > len(paused), "it goes on")
-    page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_role("button", name="Resume")).to_be_visible()
-    assert run.state.phase == "stopped" and not run.is_worker_alive()
-    assert epochs_of(run) == list(range(len(epochs_of(run))))  # none is missing and none done twice
-    expect(last_epoch(page)).to_have_attribute("aria-valuetext", re.compile(f"^epoch {epochs_of(run)[-1]},"))
-    expect(page.get_by_role("alert")).to_have_count(0)
-
-
-def test_a_killed_worker_is_told_in_a_sentence_and_its_training_can_go_on(
-    page: Page, machine: Server, pictures: Path
-) -> None:
-    run = start(page, machine, pictures, epochs=ENDLESS)
-    until(lambda: len(epochs_of(run)) >= 3, "a few epochs")
+def a_killed_worker_is_told_in_a_sentence(page: Page, run: Run) -> None:
     os.kill(worker_of(run), signal.SIGKILL)
     sentence = page.get_by_text(re.compile(r"^The worker stopped unexpectedly after epoch \d+\. Resume continues from"))
     expect(sentence).to_be_visible()
@@ -130,9 +119,17 @@ def test_a_killed_worker_is_told_in_a_sentence_and_its_training_can_go_on(
     page.get_by_role("button", name="Resume").click()
     until(lambda: len(epochs_of(run)) > kept, "it goes on")
     expect(sentence).to_have_count(0)
-    page.get_by_role("button", name="Stop").click()
+
+
+def it_is_paused_and_resumed(page: Page, run: Run) -> None:
+    page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
-    assert [row["epoch"] for row in run.metrics()] == list(range(len(run.metrics())))
+    expect(page.get_by_text("Resume continues from here.")).to_be_visible()
+    paused = epochs_of(run)
+    assert run.state.phase == "paused" and not run.is_worker_alive()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    until(lambda: len(epochs_of(run)) > len(paused), "it goes on")
 
 
 def test_trainings_queue_and_finish_without_a_browser_and_without_the_server(

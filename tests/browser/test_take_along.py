@@ -26,6 +26,7 @@ def test_bertviz_saved_to_disk_shows_the_patch_under_the_pointer_and_the_chosen_
 ) -> None:
     server.open(page, "attention", run=trained_run.id, image=5)
     page.get_by_role("button", name="Remove 1").click()
+    expect(page.get_by_text("all layers and heads (16,900 lines)")).to_be_visible()  # of the second layer alone
     settle(page)
     head_view = saved(page, "Head view as HTML", tmp_path)
     model_view = saved(page, "Model view as HTML", tmp_path)

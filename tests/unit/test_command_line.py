@@ -111,6 +111,20 @@ def test_training_prints_a_line_per_epoch_and_the_run_folder_last(process, train
     assert process.stderr == ""
 
 
+def test_runs_are_listed_newest_first_as_lines_or_as_json(call, trained, tmp_path):
+    shutil.copytree(trained.path, tmp_path / trained.id)
+    waiting = Run.create(trained.config, tmp_path)
+    code, out, _ = call("runs", "--runs-dir", tmp_path)
+    accuracy = trained.metrics()[-1]["test_acc"]
+    assert code == 0 and [line.split("\t") for line in out.splitlines()] == [
+        ["queued", "epoch 0 of 3", "–", str(waiting.path)],
+        ["done", "epoch 3 of 3", f"{accuracy:.4f}", str(tmp_path / trained.id)],
+    ]
+    first, second = json.loads(call("runs", "--json", "--runs-dir", tmp_path)[1])
+    assert first["id"] == waiting.id and first["metrics"] is None
+    assert second["metrics"] == trained.metrics()[-1] and second["config"]["lr"] == trained.config.lr
+
+
 def test_options_become_the_settings_of_the_run(trained, image_folder):
     assert trained.config == preset("article").changed(
         dataset="folder",
@@ -174,6 +188,18 @@ def test_prediction_prints_what_an_independent_count_gives(call, trained, image_
             assert float(recall) == pytest.approx(counts[label, label] / 10, abs=5e-4)
         for said, correct, total in zip(last.split()[1:], counts.diagonal(), counts.sum(0), strict=True):
             assert said == (f"{correct / total:.3f}" if total else "–")
+
+
+def test_prediction_of_files_prints_path_class_and_probability_and_names_what_cannot_be_read(
+    call, trained, image_folder, tmp_path
+):
+    path = next((image_folder / "test" / "cross").iterdir())
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    pixels = torch.tensor(np.asarray(Image.open(path).convert("RGB"))).permute(2, 0, 1)[None] / 255
+    probs = trained.load_model()(pixels).softmax(1)[0]
+    code, out, err = call("predict", trained.path, "--images", tmp_path / "broken.png", path, tmp_path)
+    assert out == f"{path}\t{CLASSES[int(probs.argmax())]}\t{probs.max():.4f}\n"
+    assert code == 2 and "broken.png cannot be read" in err and f"{tmp_path} is not a file" in err
 
 
 # Resume
@@ -303,11 +329,30 @@ def test_bad_settings_are_refused_in_one_sentence_before_a_run_is_made(
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_an_empty_class_is_refused_by_its_folder(call, image_folder, tmp_path):
+@pytest.mark.parametrize("encoding", ["cp1252", "cp932", "ascii"])
+def test_a_console_that_lacks_a_letter_prints_a_mark_in_its_place(tmp_path, tiny, monkeypatch, encoding):
+    console = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", console)
+    monkeypatch.setenv("MINIVIT_RUNS", str(tmp_path / "Größe 漢字 ж"))
+    assert main(["create", "--dataset", "shapes", "--classes", "circle", "star"]) == 0
+    assert b"circle-star" in console.buffer.getvalue()
+
+
+def test_class_names_may_start_with_a_dash(call, image_folder, tmp_path):
+    for name, target in (("star", "-star"), ("cross", "--cross"), ("circle", "circle")):
+        shutil.copytree(image_folder / "train" / name, tmp_path / "images" / target)
+    names = ("--classes", "circle", "--classes=-star", "--classes=--cross")
+    options = ("--dataset", "folder", "--data-dir", tmp_path / "images", "--epochs", 1)
+    code, out, err = call("train", *SMALL, *options, *names)
+    assert (code, err) == (0, "")
+    assert Run.open(out.splitlines()[-1]).config.classes == ("circle", "-star", "--cross")
+
+
+def test_an_empty_class_is_named_and_left_out(call, image_folder, tmp_path):
     shutil.copytree(image_folder / "train", tmp_path / "images")
     (tmp_path / "images" / "empty").mkdir()
-    result = call("train", *SMALL, "--dataset", "folder", "--data-dir", tmp_path / "images", "--epochs", 1)
-    assert_one_sentence(*result, tmp_path / "images" / "empty", "leave the class out")
+    code, out, _ = call("train", *SMALL, "--dataset", "folder", "--data-dir", tmp_path / "images", "--epochs", 1)
+    assert code == 0 and "Left out: empty: no images" in out.splitlines()
 
 
 @pytest.mark.parametrize(

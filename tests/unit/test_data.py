@@ -123,7 +123,7 @@ def test_a_file_that_cannot_be_decoded_is_named_and_does_not_stop_the_rest(pets:
         named = {Path(line.split(": ")[0]).name: line.split(": ", 1)[1] for line in found.skipped}
         assert set(named) == {"half.png", "empty.jpg", "text.png", "gone.png", "bomb.png"}
         assert "truncated" in named["half.png"] and "bomb" in named["bomb.png"]
-        assert named["text.png"] == "not a PNG, JPEG or WebP image" and "No such file" in named["gone.png"]
+        assert named["text.png"].startswith("not a PNG, JPEG, WebP, BMP") and "No such file" in named["gone.png"]
 
 
 # The cache
@@ -175,7 +175,7 @@ def test_a_broken_cache_file_is_made_again(pets: Path, own_data: Path, damage: s
 
 
 def test_images_load_where_no_cache_can_be_written(pets: Path, own_data: Path) -> None:
-    own_data.write_text("a file where the data folder should be")
+    own_data.write_text("a file where the data folder should be", encoding="utf-8")
     assert len(load_images("folder", data_dir=fill(pets, cat=1, dog=1))) == 2
 
 
@@ -206,7 +206,7 @@ def test_stopping_while_images_are_read_leaves_no_cache_and_ends_soon(
     [
         ({}, {}, "contains no class folders"),
         ({"cat": 2}, {}, "contains 1 class folder, 'cat'; a classifier needs at least 2"),
-        ({"cat": 2, "dog": 0}, {}, "class folder .*dog contains no .png"),
+        ({"cat": 2, "dog": 0}, {}, "contains 1 class folder, 'cat'.* These contain no images: dog"),
         ({"cat": 2, "dog": 2}, {"classes": ["cat", "cow"]}, "no class 'cow'. Choose from cat, dog"),
         ({f"c{n:02}": 1 for n in range(30)}, {"classes": ["x"]}, "c08, c09 … \\(30 in all\\)"),
         ({"cat": 2, "dog": 2}, {"classes": ["cat", "cat"]}, "'cat' is selected twice"),

@@ -295,7 +295,7 @@ def test_two_downloads_of_one_set_do_not_meet(published: Published, own_data: Pa
 
 @only_cifar10
 def test_a_download_into_a_place_that_cannot_be_written_is_refused(published: Published, own_data: Path) -> None:
-    own_data.write_text("a file")
+    own_data.write_text("a file", encoding="utf-8")
     with pytest.raises(DataError, match=r"CIFAR-10 cannot be saved in"):
         data.download("cifar10")
     assert not data.is_present("cifar10")

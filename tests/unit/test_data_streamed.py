@@ -155,7 +155,7 @@ def test_only_a_few_images_are_decoded_ahead_of_the_disk(
     decoded: list[Path] = []
     decode_image = decode.decode_image
     monkeypatch.setattr(decode, "decode_image", lambda path, *rest: decoded.append(path) or decode_image(path, *rest))
-    pieces = decode.decode_files([tmp_path / path for path in paths], 32, 3, lambda _: None)
+    pieces = decode.decode_files([tmp_path / path for path in paths], (32, 3, None), lambda _: None)
     next(pieces)
     pieces.close()
     assert len(decoded) < len(paths) / 2
@@ -182,7 +182,7 @@ def test_what_a_writer_left_half_done_is_never_taken_for_whole(own_data: Path) -
 def test_images_without_room_in_memory_and_on_disk_are_refused(
     own_data: Path, image_folder: Path, on_disk: None
 ) -> None:
-    own_data.write_text("a file where the data folder should be")
+    own_data.write_text("a file where the data folder should be", encoding="utf-8")
     with pytest.raises(DataError, match="too many for the memory"):
         load_images("folder", data_dir=image_folder)
 

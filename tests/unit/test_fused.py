@@ -26,6 +26,19 @@ CONFIGS = [
         ("pre", "post"), ("learned", "sine"), ("relu", "gelu"), (1, 3), (1, 4), (1, 3), ("patch", "conv")
     )
 ]
+VARIANTS = [
+    ViTConfig(embed_dim=16, patch_size=8, num_heads=2, **settings)
+    for settings in (
+        {"num_registers": 3},
+        {"norm_pre": True, "depth": 2},
+        {"qk_norm": True},
+        {"pool": "mean", "norm": "pre", "num_registers": 1},
+        {"pool": "mean, then norm"},
+        {"pool": "cls and mean", "depth": 2},
+        {"pool": "cls and distillation", "num_registers": 1, "norm": "pre"},
+        {"num_classes": 0},
+    )
+]
 
 
 def random_model(config: ViTConfig) -> MiniViT:
@@ -41,15 +54,16 @@ def random_model(config: ViTConfig) -> MiniViT:
 
 
 def test_logits_and_gradients_are_those_of_the_plain_model():
-    for config in CONFIGS:
+    for config in CONFIGS + VARIANTS:
         model = random_model(config)
         images = torch.rand(3, config.in_chans, 32, 32, dtype=torch.float64)
         plain, attn = model(images, return_attn=True)
         gradients = torch.autograd.grad(plain.square().sum(), list(model.parameters()))
         assert torch.equal(model(images), plain)
-        assert [layer.shape for layer in attn] == [(3, config.num_heads, 17, 17)] * config.depth
+        N = 17 + config.num_registers
+        assert [layer.shape for layer in attn] == [(3, config.num_heads, N, N)] * config.depth
         for layer in attn:
-            torch.testing.assert_close(layer.sum(-1), torch.ones(3, config.num_heads, 17, dtype=torch.float64))
+            torch.testing.assert_close(layer.sum(-1), torch.ones(3, config.num_heads, N, dtype=torch.float64))
         ways = [FusedViT(model)(images)]
         if has_fused_path(config):
             ways.append(FusedViT(model, in_patches=True)(patches(images, 8).flatten(2)))
@@ -61,17 +75,19 @@ def test_logits_and_gradients_are_those_of_the_plain_model():
 
 
 def test_dropped_patches_ablated_heads_and_the_rows_of_cls_are_those_of_the_plain_model():
-    for config in CONFIGS:
+    for config in CONFIGS + VARIANTS:
         model = random_model(config)
         images = torch.rand(2, config.in_chans, 32, 32, dtype=torch.float64)
         keep_idx = torch.tensor([[0, 3, 9], [15, 2, 1]])
         head_mask = torch.ones(config.depth, config.num_heads, dtype=torch.bool)
         head_mask[-1, -1] = False
         plain, attn = model(images, return_attn=True, keep_idx=keep_idx, head_mask=head_mask)
-        logits, rows = forward_cls(model, keep_patches(model.embed(images), keep_idx), head_mask)
+        logits, rows = forward_cls(
+            model, keep_patches(model.embed(images), keep_idx, config.num_prefix_tokens), head_mask
+        )
         torch.testing.assert_close(logits, plain)
         for row, layer in zip(rows, attn, strict=True):
-            assert layer.shape == (2, config.num_heads, 4, 4)
+            assert layer.shape[2] == 4 + config.num_registers
             torch.testing.assert_close(row, layer[:, :, :1])
         for other in ({"keep_idx": keep_idx}, {}):
             assert not torch.allclose(model(images, **other), plain, atol=1e-6)
@@ -84,11 +100,14 @@ def test_tokens_may_enter_a_later_block():
         torch.testing.assert_close(forward_cls(model, tokens, first=layer)[0], plain)
 
 
-def test_one_post_norm_block_without_dropout_is_computed_from_patches():
-    assert [config for config in CONFIGS if has_fused_path(config)] == [
-        config for config in CONFIGS if (config.depth, config.norm, config.stem) == (1, "post", "patch")
+def test_one_post_norm_block_is_computed_from_patches():
+    assert [config for config in CONFIGS + VARIANTS if has_fused_path(config)] == [
+        config
+        for config in [*CONFIGS, VARIANTS[-1]]
+        if (config.depth, config.norm, config.stem) == (1, "post", "patch")
     ]
-    assert not has_fused_path(ViTConfig(embed_dim=16, drop_rate=0.5))
+    dropout = ViTConfig(embed_dim=16, drop_rate=0.5)
+    assert has_fused_path(dropout) and not has_fused_path(dropout, training=True)
     with pytest.raises(AssertionError):
         FusedViT(MiniViT(ViTConfig(embed_dim=16, depth=2)), in_patches=True)
 

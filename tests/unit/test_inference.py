@@ -7,12 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minivit.config import TrainConfig, ViTConfig
-from minivit.data import load_split
+from minivit.data import ImageSet, load_split
 from minivit.engine import SILENT, train
 from minivit.errors import DataError, RunError
 from minivit.inference import (
     Predictions,
     as_float,
+    calibration,
     logits,
     precision_recall,
     predict,
@@ -31,8 +32,7 @@ PROBS = [[0.5, 0.1, 0.4], [0.6, 0.3, 0.1], [0.2, 0.1, 0.7], [0.1, 0.1, 0.8], [0.
 
 @pytest.fixture
 def predictions() -> Predictions:
-    probs = np.array(PROBS, np.float32)
-    return Predictions(np.array(LABELS), probs, -np.log(probs[np.arange(6), LABELS]))
+    return Predictions.from_logits(torch.tensor(PROBS).log(), torch.tensor(LABELS))
 
 
 def test_prediction_confidence_and_accuracy_are_those_of_the_most_probable_class(predictions):
@@ -56,7 +56,7 @@ def test_precision_and_recall_are_nan_where_there_is_nothing_to_count(prediction
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
 def test_confusion_counts_every_image_once_in_its_cell(pairs):
     labels, predicted = np.array(pairs).T
-    predictions = Predictions(labels, np.eye(3, dtype=np.float32)[predicted], np.zeros(len(pairs), np.float32))
+    predictions = Predictions(labels, predicted, np.ones(len(pairs), np.float32), np.zeros(len(pairs), np.float32), 3)
     for true in range(3):
         for guess in range(3):
             assert predictions.confusion[true, guess] == pairs.count((true, guess))
@@ -89,9 +89,9 @@ def test_select_orders_by_confidence_or_loss_and_keeps_ties_in_order(predictions
     st.sampled_from([None, True, False]),
 )
 def test_select_returns_every_matching_image_once_in_any_order(images, order, true, correct):
-    labels = np.array([label for label, _ in images], int)
-    probs = np.array([[share, 1 - share] for _, share in images], np.float32).reshape(-1, 2)
-    predictions = Predictions(labels, probs, -np.log(probs[np.arange(len(labels)), labels]))
+    labels = [label for label, _ in images]
+    probs = torch.tensor([[share, 1 - share] for _, share in images]).reshape(-1, 2)
+    predictions = Predictions.from_logits(probs.log(), torch.tensor(labels, dtype=torch.int64))
     selected = predictions.select(true=true, correct=correct, order=order).tolist()
     matching = [
         index
@@ -141,14 +141,14 @@ def test_uint8_images_become_0_to_1():
 
 def test_probabilities_and_losses_belong_to_their_images(model, images):
     labels = torch.arange(150) % 3
-    predictions = predict(model, images, labels)
+    predictions = predict(model, ImageSet(images, labels, ("a", "b", "c")))
     model.eval()
     for index in (0, 70, 149):
         probs = model(images[index : index + 1].float() / 255).softmax(1)[0].tolist()
-        assert predictions.probs[index].tolist() == pytest.approx(probs, abs=1e-5)
+        assert predictions.predicted[index] == np.argmax(probs)
+        assert predictions.confidence[index] == pytest.approx(max(probs), abs=1e-5)
         assert predictions.loss[index] == pytest.approx(-math.log(probs[index % 3]), abs=1e-5)
     assert predictions.labels.tolist() == labels.tolist()
-    np.testing.assert_allclose(predictions.probs.sum(1), 1, atol=1e-5)
 
 
 def test_a_run_predicts_its_test_images_at_any_kept_epoch(tiny: TrainConfig):
@@ -162,7 +162,7 @@ def test_a_run_predicts_its_test_images_at_any_kept_epoch(tiny: TrainConfig):
         assert predictions.labels.tolist() == test_set.labels.tolist()
         assert predictions.accuracy == row["test_acc"]
         assert predictions.loss.mean() == pytest.approx(row["test_loss"], abs=1e-5)
-    assert np.array_equal(predict_run(run).probs, predictions.probs)  # the newest by default
+    assert np.array_equal(predict_run(run).loss, predictions.loss)  # the newest by default
     with pytest.raises(RunError, match="77"):
         predict_run(run, 77)
 
@@ -175,3 +175,13 @@ def test_a_missing_image_folder_is_named_in_the_error(tiny, image_folder, tmp_pa
     (tmp_path / "mine").unlink()
     with pytest.raises(DataError, match=f"no folder {tmp_path}/mine"):
         predict_run(run)
+
+
+def test_calibration_compares_the_confidence_of_each_bin_with_its_accuracy():
+    confidence = np.array([0.05, 0.31, 0.39, 0.95, 1.0, 0.99], np.float32)
+    labels, predicted = np.array([0, 1, 1, 2, 2, 0]), np.array([1, 1, 0, 2, 2, 2])
+    result = calibration(Predictions(labels, predicted, confidence, confidence, 3))
+    np.testing.assert_allclose(result.confidence, [0.05, 0.35, 0.98], atol=1e-6)
+    np.testing.assert_allclose(result.accuracy, [0, 0.5, 2 / 3])
+    assert result.counts.tolist() == [1, 2, 3]
+    assert result.error == pytest.approx((0.05 + 2 * 0.15 + 3 * (0.98 - 2 / 3)) / 6, abs=1e-6)

@@ -92,8 +92,8 @@ def test_bytes_are_those_of_all_arrays_and_shared_storages_count_once():
     assert num_bytes(model) >= 4 * sum(parameter.numel() for parameter in model.parameters())
     logits = np.zeros((100, 4), np.float32)
     assert num_bytes({"maps": [logits, logits.copy()]}) >= 2 * logits.nbytes
-    predictions = Predictions(np.zeros(100, np.int64), logits, np.zeros(100, np.float32))
-    assert num_bytes(predictions) >= logits.nbytes + 1200
+    predictions = Predictions.from_logits(torch.from_numpy(logits), torch.zeros(100, dtype=torch.int64))
+    assert num_bytes(predictions) >= 100 * (8 + 8 + 4 + 4)
     assert num_bytes("é" * 1000) >= 1000
 
 

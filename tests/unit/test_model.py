@@ -5,7 +5,8 @@ from timm.layers import Mlp
 from timm.models.vision_transformer import VisionTransformer
 
 from minivit.config import ViTConfig, preset
-from minivit.model import MiniViT, num_parameters
+from minivit.inference import num_parameters
+from minivit.model import MiniViT
 
 
 def article_weights(model: MiniViT) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivit.stats import bootstrap, paired_change, rank_correlation, wilcoxon_p, wilson
+from minivit.stats import bootstrap, holm, mcnemar, paired_change, paired_t, rank_correlation, wilson
 
 
 @given(st.integers(1, 5000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
@@ -62,8 +62,20 @@ def test_the_bootstrap_interval_is_the_same_each_time_and_a_point_for_one_value(
     assert bootstrap(torch.tensor([0.5])) == (0.5, 0.5)
 
 
-def test_differences_that_are_all_zero_are_no_evidence_of_a_difference():
-    assert wilcoxon_p(torch.zeros(8)) == 1
+def test_differences_that_are_all_equal_have_an_interval_without_width():
+    assert paired_t(torch.zeros(8)) == (0, 0, 1)
+    assert paired_t(torch.full((8,), 0.5)) == (0.5, 0.5, 0)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (3, 3), (1, 9), (30, 12), (400, 350)])
+def test_mcnemars_test_is_the_exact_binomial_one(gained, lost):
+    expected = scipy.stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1
+    assert mcnemar(gained, lost) == pytest.approx(expected)
+
+
+def test_holms_correction_is_that_of_the_textbook():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1, 1] and holm([]) == []
 
 
 def test_rank_correlation_is_spearmans_with_ties_averaged():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -50,13 +51,22 @@ def processes_of(run: Run) -> list[int]:
     return found
 
 
+def is_leader(process: int) -> bool:
+    """Whether it leads a session, so that a closed terminal does not reach it."""
+    try:
+        return os.getsid(process) == process
+    except ProcessLookupError:
+        return False
+
+
 @pytest.fixture
 def run(tiny: TrainConfig) -> Iterator[Run]:
     """A run of which no process is left afterwards."""
     run = Run.create(tiny)
     yield run
     for process in processes_of(run):
-        os.kill(process, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def test_a_worker_outlives_its_starter_waits_its_turn_and_trains_to_the_end(run, tmp_path, monkeypatch):
@@ -71,10 +81,11 @@ def test_a_worker_outlives_its_starter_waits_its_turn_and_trains_to_the_end(run,
     )
     with acquire_device(torch.device("cpu"), lambda: None):
         subprocess.run([sys.executable, "-c", starter], cwd=tmp_path / "elsewhere", check=True, timeout=DEADLINE)
-        (process,) = processes_of(run)
-        assert os.getsid(process) == process != os.getsid(0)  # a closed terminal does not reach it
         wait_for(lambda: "Waiting for another training on the cpu" in run.state.message)
         assert run.state.phase == "queued" and run.is_worker_alive()
+        worker, *its_own = sorted(processes_of(run), key=is_leader, reverse=True)
+        assert is_leader(worker)
+        assert not any(map(is_leader, its_own))  # a process that it has forked shows its command until it calls exec
         assert run.epochs() == [] and run.metrics() == []
     wait_for(lambda: ended(run))
     assert (run.state.phase, run.state.epoch) == ("done", 3)
@@ -109,17 +120,29 @@ def test_a_killed_worker_shows_as_failed_and_resuming_gives_the_run_that_went_th
     assert_same(through, run)
 
 
-def test_a_signal_to_end_stops_a_worker_in_order(tiny):
+@pytest.mark.parametrize(
+    ("command", "sent"),
+    [("minivit.worker", signal.SIGTERM), ("minivit resume", signal.SIGHUP)],
+    ids=["worker", "command line"],
+)
+def test_a_signal_to_end_stops_a_training_in_order(tiny, command, sent):
     run = Run.create(tiny.changed(epochs=10_000, compile="off"))
-    process = subprocess.Popen([sys.executable, "-m", "minivit.worker", str(run.path)], cwd=PROJECT)
+    process = subprocess.Popen([sys.executable, "-m", *command.split(), str(run.path)], cwd=PROJECT)
     try:
         wait_for(lambda: len(run.metrics()) > 1)
-        process.terminate()
+        process.send_signal(sent)
         assert process.wait(DEADLINE) == 0
     finally:
         process.kill()
         process.wait()
     assert run.state.phase == "stopped" and "Resume continues" in run.state.message
+
+
+def test_a_worker_that_cannot_start_is_reported_with_the_reason_at_once(run, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    start_worker(run)
+    wait_for(lambda: run.state.phase == "failed")
+    assert run.state.message.startswith("The worker could not start: ")
 
 
 def test_a_second_worker_on_the_same_run_refuses_and_leaves_it_alone(run, monkeypatch, capsys):

@@ -4,8 +4,8 @@ import numpy as np
 import streamlit as st
 
 from minivit.attention import TERMS
-from minivit.attention.batches import affordable
-from minivit.attention.decomposition import ClsTerms, cls_terms
+from minivit.attention.decomposition import ClsTerms, cls_terms, why_no_terms
+from minivit.attention.maps import affordable
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import term_bars
 from minivit.machine import threads_for
@@ -23,6 +23,9 @@ NEARLY_UNIFORM = 1.5  # the largest patch has less than so many times the mean p
 def decomposition(run: Run, checkpoint: Checkpoint) -> None:
     """The four terms and their sum for one image, a bar per head over many images, and the finding as a sentence."""
     st.header("Position and content in layer 1", anchor=False)
+    if reason := why_no_terms(run.config.model):
+        st.info(reason, icon=":material/info:")
+        return
     test_set = cache.split(run.config)[1]
     indices = tuple(evenly_spaced(len(test_set), affordable(run.config.model, NUM_IMAGES)))
     terms = _terms(run, checkpoint, indices)
@@ -36,7 +39,7 @@ def decomposition(run: Run, checkpoint: Checkpoint) -> None:
         _maps(_terms(run, checkpoint, (image,)), test_set.images[image].numpy(), label, scale_max)
     with right:
         st.caption(
-            f"Share of each term in the variance of the CLS scores over tokens, {len(indices)} test images. Terms are "
+            f"Share of each term in the variance of the CLS scores over patches, {len(indices)} test images. Terms are "
             "named query–key. A term that works against the others is below 0."
         )
         st.plotly_chart(term_bars(terms.shares, TERMS), key="anatomy_terms")

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from minivit.attention.weights import filter_components, position_similarity
+from minivit.attention.decomposition import filter_components, position_similarity
 from minivit.figures import filter_images, similarity_grid
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.tiles import Row, Scale, Tile, tiles

@@ -4,21 +4,22 @@ import numpy as np
 import streamlit as st
 
 from minivit.attention import head_effects, uniform_distance
-from minivit.attention.batches import affordable
 from minivit.attention.heads import HeadAblation, HeadEffect, HeadStatistics, head_statistics
+from minivit.attention.maps import affordable, multiplications
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import attention_distance_chart
+from minivit.imports import num_head_classes
 from minivit.machine import threads_for
 from minivit.runs import Checkpoint, Run
 from minivit.stats import wilson
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.memoize import memoize
+from pages.parts.shell.progress import estimate, progress
 
 NUM_IMAGES = 64
 SIZES = (16, 64, 256, 1024, 4096)
 DEFAULT_SIZE = 256  # images for head ablation, or fewer if the model is large
-CHUNK = 64  # images between two updates of the progress bar, or fewer likewise
 
 
 def distance_chart(run: Run, checkpoint: Checkpoint) -> None:
@@ -28,6 +29,7 @@ def distance_chart(run: Run, checkpoint: Checkpoint) -> None:
     st.caption(
         f"Attention distance of the patches in each head, in pixels, mean over {_num_images(run)} test images. ViT, "
         "figure 7 right (arXiv 2010.11929)."
+        + (" What patches attend to in the last layer does not reach the logits." if config.pool == "cls" else "")
     )
     uniform = uniform_distance(config.grid, config.patch_size)
     st.plotly_chart(attention_distance_chart(_statistics(run, checkpoint).distance, uniform), key="anatomy_distance")
@@ -46,7 +48,7 @@ def heads(run: Run, checkpoint: Checkpoint) -> None:
     maps = _statistics(run, checkpoint).cls_maps
     effects = ablation.effects() if ablation else {}
     grid, (low, high) = run.config.model.grid, cache.run_scale(run)
-    num_tokens = grid**2 + 1
+    num_tokens = run.config.model.num_tokens
     rows = [
         Row(
             f"layer {layer + 1}",
@@ -73,7 +75,7 @@ def heads(run: Run, checkpoint: Checkpoint) -> None:
 def _ablation(run: Run, checkpoint: Checkpoint) -> HeadAblation | None:
     """The widgets, and the result if the user turned it on."""
     test_set = cache.split(run.config)[1]
-    known = np.flatnonzero(test_set.labels.numpy() < run.environment.get("head_classes", len(test_set.classes)))
+    known = np.flatnonzero(test_set.labels.numpy() < num_head_classes(run))
     if not len(known):
         st.info(
             "These images belong to no class of this model, so it has no accuracy to lose. Import it with the class "
@@ -94,6 +96,10 @@ def _ablation(run: Run, checkpoint: Checkpoint) -> HeadAblation | None:
         )
         is_on = st.toggle("Ablate each head", key="heads_silence", bind="query-params")
     if not is_on:
+        config = run.config.model
+        num_heads = config.depth * config.num_heads
+        st.caption(estimate(num_images * num_heads * multiplications(config) / 2))  # the layers from the head's on
+    if not is_on:
         return None
     return _ablate(run, checkpoint, tuple(known[evenly_spaced(len(known), num_images)].tolist()))
 
@@ -111,8 +117,8 @@ def finding(ablation: HeadAblation) -> str:
     largest = effects[layer, head]
     return accuracy + (
         f"Without layer {layer + 1}, head {head + 1}: **{largest.accuracy:.1%}** ({points(largest)}). "
-        f"{len(significant)} of {len(effects)} heads have a significant effect at 95%; by chance alone it would be "
-        f"{len(effects) / 20:.1g}."
+        f"{len(significant)} of {len(effects)} heads have a significant effect at 95%; by chance alone it would be at "
+        f"most about {len(effects) / 20:.1g}."
     )
 
 
@@ -143,13 +149,6 @@ def _statistics(run: Run, checkpoint: Checkpoint) -> HeadStatistics:
 @memoize()
 def _ablate(run: Run, checkpoint: Checkpoint, indices: tuple[int, ...]) -> HeadAblation:
     test_set, model = cache.split(run.config)[1], cache.model_of(run, checkpoint)
-    parts, size = [], affordable(run.config.model, CHUNK)
-    label = "Ablating each head"
-    bar = st.progress(0.0, label)
-    with threads_for(run.config):
-        for start in range(0, len(indices), size):
-            chunk = list(indices[start : start + size])
-            parts.append(head_effects(model, test_set.images[chunk], test_set.labels[chunk]))
-            cache.show_progress(bar, label, start + len(chunk), len(indices))
-    bar.empty()
-    return HeadAblation.concat(parts)
+    images, labels = test_set.images[list(indices)], test_set.labels[list(indices)]
+    with threads_for(run.config), progress("Ablating each head", cancel="heads_silence") as report:
+        return HeadAblation.concat([head_effects(model, images, labels, report)])

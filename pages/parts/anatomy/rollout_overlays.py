@@ -34,12 +34,12 @@ def overlays(run: Run, checkpoint: Checkpoint) -> None:
     indices = evenly_spaced(len(test_set), NUM_IMAGES)
     probs, values = _overlays(run, checkpoint, name)
     labels = test_set.labels[indices].tolist()
-    captions = [
+    captions = config.num_classes and [
         Caption(f"{test_set.classes[predicted]} {row[predicted]:.1%}", bool(predicted == label))
         for row, predicted, label in zip(probs, probs.argmax(1), labels, strict=True)
     ]
     _, newest = _overlays(run, newest_readable(run), name)  # one scale for all checkpoints
-    uniform = METHODS[name].uniform(config, config.num_patches + 1)
+    uniform = METHODS[name].uniform(config, config.num_tokens)
     assert uniform is not None
     opened = maps(
         test_set.images[indices].numpy(),
@@ -50,7 +50,7 @@ def overlays(run: Run, checkpoint: Checkpoint) -> None:
         quantity=quantity,
         uniform_name="" if reason else "uniform attention",
         titles=[f"{image}: {test_set.classes[label]}" for image, label in zip(indices, labels, strict=True)],
-        captions={title: captions},
+        captions={title: captions} if captions else {},
         layout="strip",
     )
     if opened is not None:

@@ -5,16 +5,20 @@ from collections.abc import Callable
 import streamlit as st
 
 from minivit.attention import Head, write_head
+from minivit.config import ViTConfig
 from minivit.export import ImageExport
+from minivit.export.image_export import MAX_BERTVIZ_VALUES
 from minivit.runs import Run
+from pages.parts.attention.methods import is_large
 from pages.parts.shell import cache
+from pages.parts.shell.cache import ImageId
 
 TOKEN_PX = 23  # height of a token in BertViz's head view
 MODEL_VIEW_PX = 900  # height of the model view, which scrolls
 
 
-def export_section(run: Run, epoch: int, image: int, layer: int, head: Head) -> None:
-    """Files of one layer (from 0) and head of a test image, then BertViz. Files are made on click."""
+def export_section(run: Run, epoch: int, image: ImageId, layer: int, head: Head) -> None:
+    """Files of one layer (from 0) and head of an image, then BertViz. Files are made on click."""
     export = cache.one_image(run, epoch, image)
     st.header("Export", anchor=False)
     head_title = f"{head} over heads" if isinstance(head, str) else f"head {write_head(head)}"
@@ -29,37 +33,45 @@ def export_section(run: Run, epoch: int, image: int, layer: int, head: Head) -> 
         _file("Map as PNG", lambda: export.picture(layer, head).render("png"), export, "map", ".png")
         _file("Map as SVG", lambda: export.picture(layer, head).render("svg"), export, "map", ".svg")
         _file("Map as PDF", lambda: export.picture(layer, head).render("pdf"), export, "map", ".pdf")
-    _bertviz(run, export, layer)
+    _bertviz(run, image, export, layer)
 
 
-def _bertviz(run: Run, export: ImageExport, layer: int) -> None:
-    num_layers, num_heads, num_tokens, _ = export.attn.shape
+def _bertviz(run: Run, image: ImageId, export: ImageExport, layer: int) -> None:
+    config = run.config.model
+    num_tokens = config.num_patches + 1
     st.header("BertViz", anchor=False)
     st.caption(
         "Lines connect a token (left) with the tokens it attends to (right). Hover over a token to see only its lines, "
         "and its patch. BertViz counts layers and heads from 0. The files work offline."
     )
-    layers = _pick_layers(num_layers)
+    layers = _pick_layers(config, layer)
     if not layers:
         st.info("Select at least one layer to see BertViz.")
+        return
+    num_values = len(layers) * config.num_heads * num_tokens**2
+    if num_values > MAX_BERTVIZ_VALUES:
+        st.info(
+            f"BertViz would draw {num_values:,} lines, more than a browser can show. Select fewer layers, or export "
+            "one layer and head as JSON or as a picture above."
+        )
         return
     with st.container(horizontal=True):
         _file("Head view as HTML", lambda: export.bertviz(layer, layers), export, "bertviz", ".html")
         _file("Model view as HTML", lambda: export.bertviz_model(layers), export, "bertviz-model", ".html")
     if st.toggle("Show BertViz", key="bertviz", bind="query-params"):
-        html = cache.bertviz(run, export.epoch, export.index, layer, tuple(layers))
+        html = cache.bertviz(run, export.epoch, image, layer, tuple(layers))
         st.iframe(html, height=80 + TOKEN_PX * num_tokens)
-    num_lines = len(layers) * num_heads * num_tokens**2
-    if st.toggle(f"Show the model view: all layers and heads ({num_lines:,} lines)", key="bertviz_model"):
-        st.iframe(cache.bertviz_model(run, export.epoch, export.index, tuple(layers)), height=MODEL_VIEW_PX)
+    if st.toggle(f"Show the model view: all layers and heads ({num_values:,} lines)", key="bertviz_model"):
+        st.iframe(cache.bertviz_model(run, export.epoch, image, tuple(layers)), height=MODEL_VIEW_PX)
 
 
-def _pick_layers(num_layers: int) -> list[int]:
-    """Layers from 0; no widget for a single layer."""
-    if num_layers == 1:
+def _pick_layers(config: ViTConfig, layer: int) -> list[int]:
+    """Layers from 0; all by default, of a large model the one in view; no widget for a single layer."""
+    if config.depth == 1:
         return [0]
-    layers = list(range(1, num_layers + 1))
-    selected = st.multiselect("Layers in BertViz", layers, layers, key=f"bertviz_layers_of_{num_layers}")
+    layers = list(range(1, config.depth + 1))
+    default = [layer + 1] if is_large(config) else layers
+    selected = st.multiselect("Layers in BertViz", layers, default, key=f"bertviz_layers_of_{config.depth}")
     return [layer - 1 for layer in sorted(selected)]
 
 

@@ -1,13 +1,22 @@
 """Can this map be trusted? Deletion and insertion of its patches for one image and for many."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 import torch
 from torch import Tensor
 
 from minivit.attention import METHODS, Head
-from minivit.attention.faithfulness import Faithfulness, faithfulness, random_baseline, summary
+from minivit.attention.faithfulness import (
+    NUM_OTHERS,
+    Faithfulness,
+    faithfulness,
+    maps_of_others,
+    random_baseline,
+)
+from minivit.attention.maps import multiplications
+from minivit.attention.verdicts import summary
+from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import removal_curves
 from minivit.machine import threads_for
@@ -16,30 +25,37 @@ from minivit.runs import Run
 from pages.parts.attention.localization import localization
 from pages.parts.attention.methods import Selection
 from pages.parts.shell import cache
+from pages.parts.shell.cache import ImageId
 from pages.parts.shell.memoize import memoize
+from pages.parts.shell.progress import estimate, progress
 
 SIZES = (16, 64, 256)
 NUM_RANKINGS, NUM_RANKINGS_PER_IMAGE = 64, 8  # random rankings of one image, and of each of many
-CHUNK = 8  # images between two updates of the progress bar
 
 
-def faithfulness_section(run: Run, epoch: int, image: int, selection: Selection, layer: int, head: Head) -> None:
+def faithfulness_section(run: Run, epoch: int, image: ImageId, selection: Selection, layer: int, head: Head) -> None:
     """The section; nothing is computed before the user turns it on."""
     st.header("Can this map be trusted?", anchor=False)
     st.caption(
         "Patches are dropped in the order of the map, highest first, and inserted in the same order. If the map ranks "
-        "the patches that matter first, the probability falls and rises faster than with random rankings."
+        "the patches that matter first, the probability falls and rises faster than in random orders, and than in the "
+        "orders of the same method's maps of other images. A faithful map shows what this model depends on, whatever "
+        "the model has learned."
     )
     if not st.toggle("Run the check", key="trust", bind="query-params"):
+        st.caption(estimate(num_multiplications(run.config.model, SIZES[0], NUM_RANKINGS_PER_IMAGE)))
         return
     test_set = cache.split(run.config)[1]
     st.subheader("This image", anchor=False)
     _show(_check_image(run, epoch, image, selection, layer, head), selection, axis_title(selection, test_set.classes))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader("Many images", anchor=False, width="content")
+        sizes = sorted({min(size, len(test_set)) for size in SIZES})
+        is_slow = estimate(num_multiplications(run.config.model, SIZES[1], NUM_RANKINGS_PER_IMAGE)) != ""
         num_images = st.selectbox(
             "Test images",
-            sorted({min(size, len(test_set)) for size in SIZES}),
+            sizes,
+            0 if is_slow else min(1, len(sizes) - 1),
             key="trust_images",
             bind="query-params",
             width=140,
@@ -69,49 +85,62 @@ def _show(result: Faithfulness, selection: Selection, axis: str) -> None:
     st.plotly_chart(removal_curves(curves, axis, selection.method.title), key=f"trust_curves_{len(result.deletion)}")
     for verdict in (deletion, insertion):
         st.caption(f"{str(verdict).capitalize()}.")
-    st.caption(f"Rank correlation with leave-one-out: {result.mean_correlation:.2f} (1 is the same ranking).")
+    st.caption(
+        f"SaCo: {result.saco.mean():.2f} (−1 to 1; above 0, patches with higher values have larger effects). Rank "
+        f"correlation with leave-one-out: {result.mean_correlation:.2f} (1 is the same ranking)."
+    )
 
 
-@memoize("Dropping patches")
-def _check_image(run: Run, epoch: int, image: int, selection: Selection, layer: int, head: Head) -> Faithfulness:
-    images = cache.split(run.config)[1].images[image : image + 1]
+@memoize()
+def _check_image(run: Run, epoch: int, image: ImageId, selection: Selection, layer: int, head: Head) -> Faithfulness:
+    """Of one image; its controls are also the maps of other test images, each for the class predicted there."""
+    test_set, model, images = cache.split(run.config)[1], cache.model_of(run, epoch), cache.image_pixels(run, image)
+    indices = [index for index in evenly_spaced(len(test_set), NUM_OTHERS + 1) if index != image][:NUM_OTHERS]
     target, contrast = selection.tensors()
-    with threads_for(run.config):
-        model = cache.model_of(run, epoch)
+    with threads_for(run.config), progress("Dropping patches of this image", cancel="trust") as report:
         maps = selection.method.attribute(model, images, target, contrast=contrast, layer=layer, head=head)
-        random = _random(model, images, target, NUM_RANKINGS, image, contrast)
-        return faithfulness(model, images, target, maps, random, contrast)
+        predicted = cache.predicted_classes(run, epoch, tuple(indices))
+        others = selection.method.attribute(model, test_set.images[indices], predicted, layer=layer, head=head)
+        return _faithfulness(
+            model, images, target, maps, others[None], NUM_RANKINGS, cache.seed(image), report, contrast
+        )
 
 
 @memoize()
 def _check_images(run: Run, epoch: int, num_images: int, name: str, layer: int, head: Head) -> Faithfulness:
     test_set, model = cache.split(run.config)[1], cache.model_of(run, epoch)
-    predicted = torch.from_numpy(cache.predictions(run, epoch).predicted)
-    indices = torch.tensor(evenly_spaced(len(test_set), num_images))
-    parts = []
-    with threads_for(run.config):
-        for chunk in _with_progress(indices.split(CHUNK), "Dropping patches of the test images"):
-            images, classes = test_set.images[chunk.tolist()], predicted[chunk]
-            maps = METHODS[name].attribute(model, images, classes, layer=layer, head=head)
-            random = _random(model, images, classes, NUM_RANKINGS_PER_IMAGE, int(chunk[0]))
-            parts.append(faithfulness(model, images, classes, maps, random))
-    return Faithfulness.concat(parts)
+    indices = evenly_spaced(len(test_set), num_images)
+    with threads_for(run.config), progress("Dropping patches of the test images", cancel="trust") as report:
+        images, classes = test_set.images[indices], cache.predicted_classes(run, epoch, tuple(indices))
+        maps = METHODS[name].attribute(model, images, classes, layer=layer, head=head)
+        return _faithfulness(model, images, classes, maps, maps_of_others(maps), NUM_RANKINGS_PER_IMAGE, 0, report)
 
 
-def _random(
-    model: MiniViT, images: Tensor, classes: Tensor, num_rankings: int, seed: int, contrast: Tensor | None = None
-) -> Tensor:
-    """The random baseline (B, R, N); the seed makes it the same at every visit."""
-    size = len(images) * num_rankings, model.config.num_patches
-    rankings = torch.rand(size, generator=torch.Generator().manual_seed(seed))
-    return random_baseline(model, images, classes, rankings.view(len(images), num_rankings, -1), contrast)
+def _faithfulness(
+    model: MiniViT,
+    images: Tensor,
+    classes: Tensor,
+    maps: Tensor,
+    others: Tensor,
+    num_rankings: int,
+    seed: int,
+    report: Callable[[float], None],
+    contrast: Tensor | None = None,
+) -> Faithfulness:
+    """The faithfulness of maps (B, P), with random orders that are the same at every visit; reports the share done."""
+    rankings = torch.rand(len(images), num_rankings, maps.shape[1], generator=torch.Generator().manual_seed(seed))
+    num_curves, num_done = len(images) * (num_rankings + 2 * others.shape[1]), 0
+
+    def count(curves: int) -> None:
+        nonlocal num_done
+        report(num_done / num_curves)
+        num_done += curves
+
+    random = random_baseline(model, images, classes, rankings, contrast, count)
+    return faithfulness(model, images, classes, maps, random, others, contrast, report=count)
 
 
-def _with_progress(parts: Sequence[Tensor], label: str) -> Iterator[Tensor]:
-    bar = st.progress(0.0, label)
-    try:
-        for num_done, part in enumerate(parts):
-            cache.show_progress(bar, label, num_done, len(parts))
-            yield part
-    finally:
-        bar.empty()
+def num_multiplications(config: ViTConfig, num_images: int, num_rankings: int) -> float:
+    """Multiplications of a check: on average half of the patches are there in each step of each curve."""
+    num_curves = num_images * (num_rankings + 2 * NUM_OTHERS + 2)
+    return num_curves * config.num_patches * multiplications(config) / 2

@@ -9,13 +9,14 @@ import streamlit as st
 import torch
 from numpy.typing import NDArray
 
-from minivit.attention.maps import attend_masked
+from minivit.attention.maps import Head, affordable
 from minivit.attention.methods import METHODS, RENAMED, Method, available_methods
 from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
 from minivit.runs import Run
-from pages.parts.components.inspector import Reading, reading_of_attention
+from pages.parts.components.inspector import HeadInView, Reading, reading_of_attention
 from pages.parts.shell import cache
+from pages.parts.shell.cache import ImageId
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.url import bind_to_url, param
 from pages.parts.shell.wording import escape_markdown
@@ -23,6 +24,7 @@ from pages.parts.shell.wording import escape_markdown
 DEFAULT = "cls_map"
 NUM_SCALE_IMAGES = 32
 WIDTH_PX = 220  # of a widget
+MAX_VALUES = 1_000_000  # of attention that the browser gets at once, a byte each
 
 
 class Selection(NamedTuple):
@@ -49,13 +51,13 @@ class Selection(NamedTuple):
         return torch.tensor([self.target]), None if self.contrast is None else torch.tensor([self.contrast])
 
 
-def pick_method(config: ViTConfig, classes: Sequence[str], predicted: int) -> Selection:
-    """Widgets for the method and its classes; by default attention, and the predicted class."""
+def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.float32]) -> Selection:
+    """Widgets for the method and its classes; by default attention, and the most probable class."""
     methods = available_methods(config)
     reasons = [
         f"{method.title} is unavailable: {reason}"
         for method in METHODS.values()
-        if (reason := method.unavailable(config))
+        if (reason := method.why_unavailable(config))
     ]
     name = RENAMED.get(param("method"), param("method"))
 
@@ -70,7 +72,7 @@ def pick_method(config: ViTConfig, classes: Sequence[str], predicted: int) -> Se
         )
 
     name = bind_to_url("method", name if name in methods else DEFAULT, picker)
-    selection = Selection(name, predicted)
+    selection = Selection(name, int(probs.argmax()) if classes else 0)
     return _pick_classes(selection, classes) if selection.method.needs_class else selection
 
 
@@ -98,12 +100,15 @@ def explain(method: Method) -> None:
 
 
 def reading(
-    selection: Selection, classes: Sequence[str], config: ViTConfig, num_tokens: int, absolute_max: float
+    selection: Selection, classes: Sequence[str], config: ViTConfig, num_masked: int, absolute_max: float
 ) -> Reading:
-    """How the inspector labels the values of a method over `num_tokens` tokens, with an absolute scale up to that."""
+    """How the inspector labels the values of a method, with an absolute scale up to `absolute_max`.
+
+    Only attention itself is computed without the masked patches; other maps are those of the whole image.
+    """
     method = selection.method
     if method.is_attention:
-        return reading_of_attention(num_tokens)
+        return reading_of_attention(config.num_tokens - num_masked)
     unit = method.unit if selection.contrast is None else method.unit.replace("the logit", "the logit difference")
     signs = " Red patches increase the logit, blue patches decrease it." if method.signed else ""
     return Reading(
@@ -113,21 +118,50 @@ def reading(
         meaning=f"{unit}.{signs}",
         verbs=method.verbs,
         signed=method.signed,
-        uniform=method.uniform(config, num_tokens),
+        uniform=method.uniform(config, config.num_tokens),
         uniform_name="uniform attention",
     )
 
 
-def values(run: Run, epoch: int, image: int, selection: Selection) -> NDArray[np.float32]:
-    """The values of one image: (L, H, N, N) if the method depends on layer and head, else one map (N-1,)."""
+class View(NamedTuple):
+    """What the page shows of an image: layer, head and token, and the tokens of masked patches."""
+
+    layer: int
+    head: Head
+    token: int
+    masked: tuple[int, ...] = ()
+
+
+def is_large(config: ViTConfig) -> bool:
+    """Whether the attention of all layers is too much to send to a browser at once."""
+    return config.depth * config.num_heads * config.num_tokens**2 > MAX_VALUES
+
+
+def probabilities_of(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...] = ()) -> NDArray[np.float32]:
+    """Probabilities (K,) of an image without its masked patches."""
+    if is_large(run.config.model):
+        return cache.inputs(run, epoch, image, masked).probs.numpy()
+    return cache.attention(run, epoch, image, masked)[0]
+
+
+def values(run: Run, epoch: int, image: ImageId, selection: Selection, view: View) -> NDArray[np.float32] | HeadInView:
+    """The values of one image: one map (N-1,), or if the method depends on layer and head, (L, H, N, N).
+
+    Of a large model only the rows of the token and the matrix of the head in view. Only attention itself is computed
+    without the masked patches.
+    """
+    masked = view.masked if selection.method.is_attention else ()
+    if selection.method.needs_layer and is_large(run.config.model):
+        rows = cache.token_row(run, epoch, image, masked, view.token, selection.name)
+        return HeadInView(rows, cache.matrix(run, epoch, image, masked, view.layer, view.head, selection.name))
     if selection.method.is_attention:
-        return cache.attention(run, epoch, image)[1]
+        return cache.attention(run, epoch, image, masked)[1]
     return _values(run, epoch, image, selection)
 
 
 @memoize()
-def _values(run: Run, epoch: int, image: int, selection: Selection) -> NDArray[np.float32]:
-    images = cache.split(run.config)[1].images[image : image + 1]
+def _values(run: Run, epoch: int, image: ImageId, selection: Selection) -> NDArray[np.float32]:
+    images = cache.image_pixels(run, image)
     return selection.method.values(cache.model_of(run, epoch), images, *selection.tensors())[0].cpu().numpy()
 
 
@@ -141,29 +175,29 @@ def absolute_max(run: Run, selection: Selection) -> float:
 @memoize()
 def _absolute_max(run: Run, epoch: int, name: str) -> float:
     test_set = cache.split(run.config)[1]
-    indices = evenly_spaced(len(test_set), NUM_SCALE_IMAGES)
-    predicted = torch.from_numpy(cache.predictions(run, epoch).predicted[indices])
+    indices = evenly_spaced(len(test_set), affordable(run.config.model, NUM_SCALE_IMAGES, 1))
+    predicted = cache.predicted_classes(run, epoch, tuple(indices)) if METHODS[name].needs_class else None
     return METHODS[name].scale_max(cache.model_of(run, epoch), test_set.images[indices], predicted)
 
 
-@memoize()
-def masked_attention(
-    run: Run, epoch: int, image: int, tokens: tuple[int, ...]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Probabilities (K,) and attention (L, H, N, N) of an image without these tokens, whose entries are 0."""
-    masked = torch.zeros(run.config.model.num_patches, dtype=torch.bool)
-    masked[[token - 1 for token in tokens]] = True
-    images = cache.split(run.config)[1].images[image : image + 1]
-    probs, attn = attend_masked(cache.model_of(run, epoch), images, masked)
-    return probs[0].cpu().numpy(), attn[0].cpu().numpy()
-
-
-def caveats(method: Method, num_masked: int) -> None:
+def caveats(method: Method, view: View, config: ViTConfig) -> None:
     """What to keep in mind when reading the map."""
-    if method.needs_layer:
+    num_masked = len(view.masked)
+    if method.is_attention and view.layer == view.token == 0:
+        st.caption("In layer 1 the query of CLS is the same for all images: their maps differ by the keys alone.")
+    if num_masked and config.stem == "conv":
+        st.caption("With a convolutional stem each patch has seen its surroundings, so traces of a masked one remain.")
+    if method.needs_layer and config.pool == "cls":
         st.caption(
             "The logits are computed from CLS alone. In the last layer only what CLS attends to reaches them; the "
             "attention of patches there is computed but not used."
+        )
+    elif method.needs_layer:
+        st.caption(f"The head of this model reads more than CLS: {config.pool}.")
+    if config.num_registers and method.is_attention:
+        st.caption(
+            f"{config.num_registers} register tokens belong to no place in the image and are not drawn; what a token "
+            "pays to them is missing from its row."
         )
     if num_masked and not method.is_attention:
         st.caption("This map is that of the complete image; the probabilities are those without the masked patches.")

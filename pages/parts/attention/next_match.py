@@ -4,11 +4,12 @@ import numpy as np
 import streamlit as st
 
 from minivit.inference import Predictions
+from pages.parts.shell.cache import ImageId
 from pages.parts.shell.url import param, set_params
 from pages.parts.shell.wording import escape_markdown
 
 
-def next_match(predictions: Predictions, classes: tuple[str, ...], image: int) -> None:
+def next_match(predictions: Predictions, classes: tuple[str, ...], image: ImageId) -> None:
     """A button to the next image that matches the filter in the URL, set on Predictions; else the next mistake."""
     index = {name: index for index, name in enumerate(classes)}
     true, predicted = (param(name) if param(name) in index else None for name in ("true", "predicted"))
@@ -22,7 +23,7 @@ def next_match(predictions: Predictions, classes: tuple[str, ...], image: int) -
     )
     words = {True: "correct ", False: "incorrect ", None: ""}[correct] + (true or "image")
     title = f"{words} → {predicted}" if predicted else words
-    following = np.roll(matches, -int(np.searchsorted(matches, image, side="right")))
+    following = np.roll(matches, -int(np.searchsorted(matches, -1 if isinstance(image, str) else image, side="right")))
     st.button(
         escape_markdown(f"Next {title}"),
         key="attention_next",
@@ -30,5 +31,5 @@ def next_match(predictions: Predictions, classes: tuple[str, ...], image: int) -
         disabled=not len(following),
         help=f"{len(matches):,} of {len(predictions.labels):,} test images match.",
         on_click=set_params,
-        kwargs={"image": int(following[0])} if len(following) else {},
+        kwargs={"image": int(following[0]), "picture": None} if len(following) else {},
     )

@@ -12,7 +12,7 @@ MAX_CLASSES = 10  # in the table
 def probabilities(
     classes: Sequence[str],
     probs: NDArray[np.float32],
-    true: int,
+    true: int | None,
     masked: NDArray[np.float32] | None = None,
     num_masked: int = 0,
 ) -> None:
@@ -20,6 +20,9 @@ def probabilities(
 
     `masked` are the probabilities with `num_masked` patches masked, as a second column.
     """
+    if not len(probs):
+        st.info("This model has no classifier head, so it predicts no class.", icon=":material/info:")
+        return
     order = np.argsort(-probs, kind="stable")[:MAX_CLASSES]
     _prediction(classes, probs, true)
     columns = {"probability": probs}
@@ -41,11 +44,19 @@ def probabilities(
     )
 
 
-def _prediction(classes: Sequence[str], probs: NDArray[np.float32], true: int, prefix: str = "") -> None:
+def prediction(classes: Sequence[str], probs: NDArray[np.float32], true: int | None) -> str:
+    """The prediction as a sentence, followed by the true class if it is known."""
+    if not len(probs):
+        return "" if true is None else f"Class: {classes[true]}."
     predicted = int(np.argmax(probs))
+    sentence = f"Predicted: {classes[predicted]} ({probs[predicted]:.1%})."
+    return sentence if true is None else f"{sentence} True class: {classes[true]}."
+
+
+def _prediction(classes: Sequence[str], probs: NDArray[np.float32], true: int | None, prefix: str = "") -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        if predicted == true:
+        if true is not None and np.argmax(probs) == true:
             st.badge("correct", color="green", icon=":material/check:")
-        else:
+        elif true is not None:
             st.badge("incorrect", color="red", icon=":material/close:")
-        st.text(f"{prefix}Predicted: {classes[predicted]} ({probs[predicted]:.1%}). True class: {classes[true]}.")
+        st.text(prefix + prediction(classes, probs, true))

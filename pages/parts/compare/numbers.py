@@ -3,13 +3,13 @@
 import streamlit as st
 
 from minivit.attention.over_training import METRICS
-from pages.parts.components.scrub import Shown
+from pages.parts.components.scrub import RunMaps
 
 
-def numbers(one: Shown) -> None:
+def numbers(maps: RunMaps) -> None:
     """Test accuracy and the metrics of the first map, checkpoint by checkpoint."""
-    history = one.history
-    accuracy = {row["epoch"]: row["test_acc"] for row in one.run.metrics()}
+    history = maps.history
+    accuracy = {row["epoch"]: row["test_acc"] for row in maps.run.metrics()}
     st.dataframe(
         {
             "checkpoint": [str(checkpoint) for checkpoint in history.checkpoints],

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from minivit.attention import Head
+from minivit.attention.maps import affordable
 from minivit.attention.over_training import (
     AttentionOverTraining,
     MapMetrics,
@@ -17,10 +18,16 @@ from minivit.machine import threads_for
 from minivit.runs import Checkpoint, Run
 from pages.parts.shell import cache
 from pages.parts.shell.memoize import memoize
+from pages.parts.shell.progress import progress
 
-NUM_METRIC_IMAGES = 64  # test images from which the metrics over training are computed
+MAX_METRIC_IMAGES = 64  # test images from which the metrics over training are computed
 MAX_CHECKPOINTS = 200
 MAX_VALUES = 2_000_000  # map values sent to the browser at once, a byte each
+
+
+def num_metric_images(run: Run) -> int:
+    """How many test images the metrics over training are computed from: fewer if the model is large."""
+    return min(len(cache.split(run.config)[1]), affordable(run.config.model, MAX_METRIC_IMAGES))
 
 
 def history(
@@ -28,7 +35,7 @@ def history(
 ) -> AttentionOverTraining:
     """Maps of some test images at the kept checkpoints, an even selection where there are too many.
 
-    The checkpoints of `always` are in the selection. Metrics are of `NUM_METRIC_IMAGES` evenly spaced test images.
+    The checkpoints of `always` are in the selection. Metrics are of `num_metric_images` evenly spaced test images.
     """
     checkpoints = run.checkpoints()
     limit = MAX_VALUES // (len(images) * len(heads) * run.config.model.num_patches)
@@ -37,16 +44,17 @@ def history(
     return _history(run, tuple(kept), tuple(images), layer, tuple(heads))
 
 
-@memoize("Computing attention at every kept checkpoint")
+@memoize()
 def _history(
     run: Run, checkpoints: tuple[Checkpoint, ...], images: tuple[int, ...], layer: int, heads: tuple[Head, ...]
 ) -> AttentionOverTraining:
     """Raises RunError where the untrained weights cannot be read; other unreadable checkpoints are left out."""
     results: dict[Checkpoint, tuple[Snapshot, MapMetrics]] = {}
     unreadable = []
-    with threads_for(run.config):
+    with threads_for(run.config), progress("Computing attention at every kept checkpoint") as report:
         _untrained(run)
-        for checkpoint in checkpoints:
+        for index, checkpoint in enumerate(checkpoints):
+            report(index / len(checkpoints))
             try:
                 results[checkpoint] = _snapshot(run, checkpoint, images), _metrics(run, checkpoint)
             except RunError:
@@ -73,7 +81,7 @@ def _untrained(run: Run) -> Snapshot:
 
 
 def _metric_images(run: Run) -> tuple[int, ...]:
-    return tuple(evenly_spaced(len(cache.split(run.config)[1]), NUM_METRIC_IMAGES))
+    return tuple(evenly_spaced(len(cache.split(run.config)[1]), num_metric_images(run)))
 
 
 def _take_snapshot(run: Run, checkpoint: Checkpoint, images: Sequence[int]) -> Snapshot:

@@ -1,5 +1,6 @@
 """Which test images Compare draws: by their predictions before and after."""
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -15,6 +16,10 @@ SELECTIONS = {
     "lost": "Correct before, incorrect after",
     "incorrect": "Incorrect after",
 }
+OF_TWO = {
+    "first": "Correct in the first run only",
+    "second": "Correct in the second run only",
+}
 FORMER_NAMES = {  # in links that earlier versions wrote
     "Right or wrong": "all",
     "Wrong before, right after": "corrected",
@@ -23,22 +28,32 @@ FORMER_NAMES = {  # in links that earlier versions wrote
 }
 
 
-def pick_selection() -> str:
-    """The URL's selection, `images`, or all images."""
+def pick_selection(of_two: bool) -> str:
+    """The URL's selection, `images`, or all images; some are of two runs."""
+    selections = SELECTIONS | OF_TWO if of_two else SELECTIONS
     name = FORMER_NAMES.get(param("images"), param("images"))
 
     def selectbox(**options: Any) -> str:
-        return st.selectbox("Images", SELECTIONS, format_func=SELECTIONS.__getitem__, **options)
+        return st.selectbox("Images", selections, format_func=selections.__getitem__, **options)
 
-    return bind_to_url("images", name if name in SELECTIONS else "all", selectbox)
+    return bind_to_url("images", name if name in selections else "all", selectbox)
 
 
-def select_images(selection: str, before: Predictions, after: Predictions) -> list[int]:
-    """The indices of at most `NUM_IMAGES` evenly spaced test images of a selection."""
+def select_images(selection: str, num_images: int, predictions: Callable[[], list[Predictions]]) -> list[int]:
+    """The indices of at most `NUM_IMAGES` evenly spaced test images of a selection.
+
+    `predictions` computes those before and after, or of the first and the second run, which are needed unless all
+    images are selected. While they are still computed, the images that both have count.
+    """
+    if selection == "all":
+        return evenly_spaced(num_images, NUM_IMAGES)
+    before, after = (one.correct for one in predictions())
+    before, after = before[: len(after)], after[: len(before)]
     matches = {
-        "all": after.labels >= 0,
-        "corrected": ~before.correct & after.correct,
-        "lost": before.correct & ~after.correct,
-        "incorrect": ~after.correct,
+        "corrected": ~before & after,
+        "lost": before & ~after,
+        "incorrect": ~after,
+        "first": before & ~after,
+        "second": after & ~before,
     }[selection].nonzero()[0]
     return matches[evenly_spaced(len(matches), NUM_IMAGES)].tolist() if len(matches) else []

@@ -9,6 +9,16 @@ import numpy as np
 import streamlit as st
 
 PARTS = Path(__file__).parent
+# Until a component is drawn, `frame.css` keeps back what stands below it.
+MARK_DRAWN = """
+export default (mount) => {
+  try {
+    return drawComponent(mount);
+  } finally {
+    (mount.parentElement.host ?? mount.parentElement).dataset.drawn = "";
+  }
+};
+"""
 
 
 @cache
@@ -21,7 +31,7 @@ def component(name: str, *also: str, isolate_styles: bool = True) -> Any:
         f"minivit_{name}",
         html=f'<div class="{name}"></div>',
         css=joined(name, also, "css"),
-        js=joined(name, also, "js"),
+        js=joined(name, also, "js").replace("export default", "const drawComponent =") + MARK_DRAWN,
         isolate_styles=isolate_styles,
     )
 
@@ -30,8 +40,8 @@ def joined(name: str, also: tuple[str, ...], kind: str) -> str:
     """The files of one component as a single one; each declares functions, so their order does not matter."""
     common = [PARTS / f"{file}.{kind}" for file in ("shared", *also)]
     own = sorted((PARTS / name).glob(f"*.{kind}"))
-    taken = [path.read_text().replace("export default function", "function") for path in common]
-    return "\n".join([*taken, *(path.read_text() for path in own)])
+    taken = [path.read_text(encoding="utf-8").replace("export default function", "function") for path in common]
+    return "\n".join([*taken, *(path.read_text(encoding="utf-8") for path in own)])
 
 
 class PackedArray(TypedDict):

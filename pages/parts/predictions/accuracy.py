@@ -1,23 +1,29 @@
 """Accuracy with its interval, and precision and recall by class."""
 
+import numpy as np
 import streamlit as st
 
-from minivit.config import TrainConfig
-from minivit.data import ImageSet, num_without_class
-from minivit.inference import Predictions, precision_recall
+from minivit.data import ImageSet
+from minivit.figures import reliability_diagram
+from minivit.imports import num_head_classes
+from minivit.inference import Predictions, calibration, precision_recall
+from minivit.runs import Run
 from minivit.stats import wilson
 
 
-def accuracy(predictions: Predictions, config: TrainConfig, test_set: ImageSet) -> None:
+def accuracy(predictions: Predictions, run: Run, test_set: ImageSet) -> None:
     """Test accuracy, its 95% interval and chance; a note about images of no class of an imported model."""
     num_correct, num_images = int(predictions.correct.sum()), len(predictions.labels)
     low, high = wilson(num_correct, num_images)
+    num_classes = num_head_classes(run)
+    majority = np.bincount(predictions.labels).max() / num_images
     st.metric("Test accuracy", f"{predictions.accuracy:.1%}", width="content")
+    so_far = " so far" if num_images < len(test_set) else ""
     st.caption(
-        f"{num_correct:,} of {num_images:,} correct; 95% interval {low:.1%} to {high:.1%} (Wilson). "
-        f"Chance is {1 / len(config.classes):.0%}."
+        f"{num_correct:,} of {num_images:,} correct{so_far}; 95% interval {low:.1%} to {high:.1%} (Wilson). "
+        f"Chance is {1 / num_classes:.0%}; always predicting the most frequent class gives {majority:.0%}."
     )
-    if config.imported and (num_unknown := num_without_class(test_set)):
+    if num_unknown := int((test_set.labels >= num_classes).sum()):
         st.info(
             f"{num_unknown:,} of these images are in folders that are not a class of this model. Their predictions "
             "cannot be correct and count as incorrect here."
@@ -35,3 +41,21 @@ def class_table(predictions: Predictions, classes: tuple[str, ...]) -> None:
         },
         hide_index=True,
     )
+
+
+def reliability(predictions: Predictions) -> None:
+    """Whether the probabilities can be believed: accuracy by confidence, and the expected calibration error."""
+    with st.expander("Can the probabilities be believed?"):
+        result = calibration(predictions)
+        intervals = [
+            wilson(round(share * count), int(count))
+            for share, count in zip(result.accuracy, result.counts, strict=True)
+        ]
+        st.plotly_chart(
+            reliability_diagram(result.confidence, result.accuracy, intervals, result.counts),
+            key="predictions_reliability",
+        )
+        st.caption(
+            f"Of predictions with 80% confidence, 80% should be correct (dotted). Expected calibration error: "
+            f"{result.error:.1%}, over 10 bins (arXiv 1706.04599); 95% intervals (Wilson)."
+        )

@@ -30,7 +30,7 @@ def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
     st.caption(
         "CLS map of the last layer, mean over heads and images: incorrect minus correct predictions. Red is more "
         f"attention. One scale for all cells of this epoch: the largest difference in cells of {MIN_MISTAKES} or more "
-        f"mistakes. Uniform attention is {1 / (run.config.model.num_patches + 1):.4f}."
+        f"mistakes. Uniform attention is {1 / run.config.model.num_tokens:.4f}."
     )
     values = difference.view(1, 1, -1).cpu().numpy()
     st.plotly_chart(

@@ -1,12 +1,19 @@
 """Forms that import an exported run, or a model from another library."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import streamlit as st
 
 from minivit.imports import NORMALIZATIONS, ImportOptions, import_model
+from minivit.layers import ACTIVATIONS
 from minivit.runs.archive import unpack
+from pages.parts.shell.access import allowed_path, may_change
 from pages.parts.shell.frame import show_errors
 from pages.parts.shell.url import go
 
+MAX_MODEL_MB = 1024  # of an uploaded file, which the server holds in memory; a path has no such limit
+WEIGHT_TYPES = ["safetensors", "pth", "pt", "bin"]
 NORMALIZATION_TITLES = {
     "half": "mean 0.5, deviation 0.5 (timm's ViTs)",
     "imagenet": "ImageNet's mean and deviation",
@@ -16,28 +23,43 @@ NORMALIZATION_TITLES = {
 
 def import_forms() -> None:
     """Both forms; each opens the imported run."""
+    if not may_change():
+        return
     with st.expander("Import a run"), show_errors(), st.form("runs_import_run", border=False):
         archive = st.file_uploader("Exported run (.zip)", type="zip")
         if st.form_submit_button("Import this run") and archive:
             go("predictions", run=unpack(archive).id)
     with st.expander("Import a model"), show_errors(), st.form("runs_import_model", border=False):
         st.caption(
-            "A ViT classifier of timm's vision_transformer family. Its architecture is read from the weights; nothing "
-            "in the file is executed. Epoch 0 of the run is the same architecture with random weights."
+            "A ViT, DeiT, DINO or DINOv2 of timm, Hugging Face or torchvision: a file of weights, or a directory as "
+            "`save_pretrained` writes it. Its architecture is read from the weights and their metadata; nothing in the "
+            "file is executed. Epoch 0 of the run is the same architecture with random weights."
         )
-        file = st.text_input("Weights file", placeholder="/path/to/vit.safetensors")
+        upload = st.file_uploader(
+            "Weights file", type=["safetensors", "pth", "pt", "bin"], max_upload_size=MAX_MODEL_MB
+        )
+        file = st.text_input("Weights", placeholder="or /path/to/vit.safetensors, or a model's directory")
         folder = st.text_input("Image folder", placeholder="/path/to/images, with one folder per class")
         names = st.text_input("Class names (optional)", placeholder="/path/to/names.txt, one per line")
-        left, middle, right = st.columns(3)
-        num_heads = left.number_input(
-            "Heads", 0, 64, 0, help="The weights do not tell; 0 assumes 64 dimensions per head."
+        boxes = st.columns(4)
+        num_heads = boxes[0].number_input(
+            "Heads", 0, 64, 0, help="0: as in the model's metadata, else 64 dimensions per head."
         )
-        limit = middle.number_input("Images per class", 0, 1_000_000, 20, help="0 takes all.")
-        normalization = right.selectbox("Normalization", NORMALIZATIONS, format_func=NORMALIZATION_TITLES.__getitem__)
+        limit = boxes[1].number_input("Images per class", 0, 1_000_000, 20, help="0 takes all.")
+        normalization = boxes[2].selectbox(
+            "Normalization", NORMALIZATIONS, None, NORMALIZATION_TITLES.__getitem__, placeholder="the model's own"
+        )
+        act = boxes[3].selectbox("Activation", ACTIVATIONS, None, placeholder="the model's own, or gelu")
         if st.form_submit_button("Import this model"):
-            options = ImportOptions(num_heads, normalization, _path(names) or None, limit)
-            go("attention", run=import_model(_path(file), _path(folder), options).id)
+            options = ImportOptions(num_heads or None, normalization, _path(names) or None, limit, act)
+            with TemporaryDirectory() as temporary:
+                path = Path(_path(file))
+                if upload:
+                    path = Path(temporary) / Path(upload.name).name
+                    path.write_bytes(upload.getbuffer())
+                run = import_model(path, _path(folder), options)
+            go("attention", run=run.id)
 
 
 def _path(text: str) -> str:
-    return text.strip(" \"'")
+    return allowed_path(text.strip(" \"'"))

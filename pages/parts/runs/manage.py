@@ -7,8 +7,9 @@ import streamlit as st
 from minivit.errors import ConfigError
 from minivit.export import export, timm_arguments
 from minivit.figures import EpochCurve, accuracy_curves
-from minivit.runs import Run
+from minivit.runs import Run, delete_unreadable, unreadable_runs
 from minivit.runs.archive import pack
+from pages.parts.shell.access import may_change
 from pages.parts.shell.wording import escape_markdown, run_title
 
 
@@ -27,6 +28,8 @@ def compare_curves(runs: Sequence[Run]) -> None:
 
 def rename_run(run: Run) -> None:
     """A form for the title of a run; links and the folder keep their name."""
+    if not may_change():
+        return
     form = st.form(f"runs_name_of_{run.id}", border=False).container(horizontal=True, vertical_alignment="bottom")
     name = form.text_input("Name", run.name, max_chars=80, placeholder=run_title(run))
     if form.form_submit_button("Rename"):
@@ -54,7 +57,7 @@ def export_run(run: Run) -> None:
 
 def delete_runs(selected: Sequence[Run], num_runs: int) -> None:
     """Deletes runs for good, after their names were shown."""
-    if selected and st.toggle("Delete…", key="runs_deleting"):
+    if selected and may_change() and st.toggle("Delete…", key="runs_deleting"):
         st.text("To delete:\n" + "\n".join(f"{run_title(run)} ({run.path})" for run in selected))
         if st.button(
             f"Delete {len(selected)} of {num_runs} runs for good", key="runs_delete", icon=":material/delete:"
@@ -62,6 +65,22 @@ def delete_runs(selected: Sequence[Run], num_runs: int) -> None:
             for run in selected:
                 run.delete()
             st.rerun()
+
+
+def damaged_runs(runs: Sequence[Run]) -> None:
+    """What of some runs cannot be read, and the folders of which nothing can, each with a button that deletes it."""
+    for run in runs:
+        if damage := run.damage:
+            st.caption(escape_markdown(f"{run_title(run)} ({run.id}): {' '.join(damage)}"))
+    unreadable = unreadable_runs()
+    if not unreadable:
+        return
+    with st.expander(f"Unreadable runs ({len(unreadable)})"):
+        for name, reason in unreadable.items():
+            st.text(f"{name}: {reason}")
+            if may_change() and st.button("Delete for good", key=f"runs_unreadable_{name}", icon=":material/delete:"):
+                delete_unreadable(name)
+                st.rerun()
 
 
 def _download(label: str, content: Callable[[], str | bytes], name: str) -> None:

@@ -9,6 +9,8 @@ from minivit.config import TrainConfig
 from minivit.machine import pick_device
 from minivit.runs import Run, State
 from minivit.worker import start_worker
+from pages.parts.shell.access import allowed_path, may_change, require_change
+from pages.parts.shell.frame import show_errors
 from pages.parts.shell.url import go
 
 BADGE_COLORS: dict[str, Literal["green", "red", "violet"]] = {
@@ -23,6 +25,8 @@ LINKS = {"train": "Curves", "predictions": "Predictions", "attention": "Attentio
 
 def start_run(config: TrainConfig) -> None:
     """Starts a worker for a new run of `config` and opens its live page."""
+    require_change()
+    allowed_path(config.data_dir)
     data.check(config)
     pick_device(config.device, local_world_size=config.devices)
     run = Run.create(config)
@@ -45,14 +49,32 @@ def run_links(run: Run) -> None:
 
 def run_buttons(run: Run, state: State) -> None:
     """The commands that a run in this state accepts."""
+    if not may_change():
+        return
     with st.container(horizontal=True):
         if state.active:
             if st.button("Pause", key="runs_pause", icon=":material/pause:"):
                 run.request("pause")
             if st.button("Stop", key="runs_stop", icon=":material/stop:"):
                 run.request("stop")
-        elif state.phase != "done" and st.button(
-            "Resume", key="runs_resume", icon=":material/play_arrow:", type="primary"
-        ):
+        elif state.phase == "done":
+            if not run.config.imported:
+                _more_epochs(run)
+        elif st.button("Resume", key="runs_resume", icon=":material/play_arrow:", type="primary"):
+            start_worker(run)
+            st.rerun()
+
+
+def _more_epochs(run: Run) -> None:
+    """A form that lets a finished run train on."""
+    with st.popover("Train more epochs", icon=":material/more_time:"), show_errors():
+        num_epochs = st.number_input("More epochs", 1, 10_000, min(10, run.config.epochs), key="runs_more_epochs")
+        if run.config.schedule != "constant":
+            st.caption(
+                f"The schedule ({run.config.schedule}) then spans all epochs: the learning rate goes on where it would "
+                "be in a run of that length."
+            )
+        if st.button("Train on", key="runs_train_on", icon=":material/play_arrow:", type="primary"):
+            run.extend(run.config.epochs + num_epochs)
             start_worker(run)
             st.rerun()

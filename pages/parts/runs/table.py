@@ -4,10 +4,44 @@ from typing import Any
 
 import streamlit as st
 
+from minivit.config import settings
 from minivit.runs import Run, group_by_sweep
 from pages.parts.runs.groups import accuracy_curve, best_run, most_urgent, sparkline
-from pages.parts.shell.url import param, set_params
-from pages.parts.shell.wording import group_title
+from pages.parts.shell.url import bind_to_url, param, set_params
+from pages.parts.shell.wording import group_title, run_title
+
+
+def search(runs: list[Run]) -> list[Run]:
+    """The runs that the URL's `search` matches, with a field that sets it; all of them where it is empty."""
+    query = param("search")
+    if len(runs) < 2 and not query:
+        return runs
+    query = bind_to_url(
+        "search",
+        query,
+        lambda **options: st.text_input(
+            "Search",
+            placeholder="name, class, state or a setting, such as lr=0.001",
+            icon=":material/search:",
+            **options,
+        ),
+    )
+    matching = [run for run in runs if matches(run, query)] if query else runs
+    if not matching:
+        st.info("No run matches. Empty the search field to see all.")
+    elif len(matching) < len(runs):
+        st.caption(f"{len(matching):,} of {len(runs):,} runs")
+    return matching
+
+
+def matches(run: Run, query: str) -> bool:
+    """Whether each word of the query is part of the run's title, folder, state or classes, or one of its settings.
+
+    A setting is written as `name=value`, with the name that it has on the command line.
+    """
+    text = " ".join([run_title(run), run.id, run.sweep, run.state.phase, *run.config.classes]).lower()
+    values = {f"{setting.name}={setting.value(run.config)}".lower() for setting in settings()}
+    return all(word in values if "=" in word else word in text for word in query.lower().split())
 
 
 def pick_rows(runs: list[Run]) -> list[list[Run]]:

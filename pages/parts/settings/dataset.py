@@ -1,14 +1,38 @@
 """Widgets for the data set, its folder and its classes, and the download of a data set."""
 
+from typing import cast
+
 import streamlit as st
 
 from minivit import data
 from minivit.config import DATASETS, Dataset, TrainConfig
+from minivit.data import folder
+from minivit.data.uploads import list_uploads
 from pages.parts.shell import cache
+from pages.parts.shell.access import allowed_path, require_change
 from pages.parts.shell.frame import NextStep
+from pages.parts.shell.memoize import memoize
 
 NUM_DEFAULT_CLASSES = 4  # as many as in the article
 NUM_DEFAULT_CLASSES_FOLDER = 10  # a folder of the user's own is taken completely if it has no more classes
+
+KEY, WANTED = "settings_dataset", "settings_dataset_wanted"  # in the session: the widget, and its next value
+UPLOADED = "uploads/"  # before the names of uploaded sets
+
+
+def choose_dataset(name: str | None) -> None:
+    """Selects a data set or an uploaded set in the next run of the page; None selects the default."""
+    st.session_state[WANTED] = name
+    if name is None:
+        st.session_state.pop(KEY, None)
+
+
+def choose_data(config: TrainConfig) -> None:
+    """Selects the data set, the folder and the classes of `config` in the next run of the page."""
+    uploads = {str(path): UPLOADED + name for name, path in list_uploads().items()}
+    choose_dataset(uploads.get(config.data_dir, config.dataset))
+    st.session_state["settings_data_dir"] = config.data_dir
+    st.session_state.pop(f"settings_classes_{config.dataset}_{config.data_dir}", None)  # back to the default
 
 
 def pick_data(base: TrainConfig) -> TrainConfig:
@@ -17,21 +41,29 @@ def pick_data(base: TrainConfig) -> TrainConfig:
     Offers the download of a data set that is missing. Raises NextStep if an input is missing, a MiniViTError for an
     invalid one.
     """
-    titles: dict[Dataset, str] = {name: info.title for name, info in DATASETS.items()}
-    dataset = st.selectbox(
+    titles = {name: info.title for name, info in DATASETS.items()}
+    uploads = {UPLOADED + name: path for name, path in list_uploads().items()}
+    options = [*titles, *uploads]
+    wanted = st.session_state.pop(WANTED, None)
+    if wanted in options:
+        st.session_state[KEY] = wanted
+    elif st.session_state.get(KEY, options[0]) not in options:  # an uploaded set that was deleted
+        del st.session_state[KEY]
+    selected = st.selectbox(
         "Data set",
-        list(titles),
-        format_func=titles.__getitem__,
-        key="settings_dataset",
+        options,
+        format_func=lambda name: titles.get(name, f"{name.removeprefix(UPLOADED)} (uploaded)"),
+        key=KEY,
         persist_state="session",
-        index=list(titles).index("cifar10" if data.is_present("cifar10") else "shapes"),
+        index=options.index("cifar10" if data.is_present("cifar10") else "shapes"),
     )
-    data_dir = _pick_folder() if dataset == "folder" else ""
+    dataset = "folder" if selected in uploads else cast(Dataset, selected)
+    data_dir = str(uploads[selected]) if selected in uploads else _pick_folder() if dataset == "folder" else ""
     if dataset != "folder" and not data.is_present(dataset):
         offer_download(dataset)
         raise NextStep
     config = base.changed(dataset=dataset, data_dir=data_dir)
-    num_default = NUM_DEFAULT_CLASSES_FOLDER if dataset == "folder" else max(NUM_DEFAULT_CLASSES, len(base.classes))
+    num_default = max(NUM_DEFAULT_CLASSES_FOLDER if dataset == "folder" else NUM_DEFAULT_CLASSES, len(base.classes))
     classes = st.multiselect(
         "Classes",
         data.list_classes(dataset, data_dir),
@@ -46,6 +78,7 @@ def pick_data(base: TrainConfig) -> TrainConfig:
 
 def offer_download(dataset: Dataset) -> None:
     """A message that the data set is missing, and a button that downloads it."""
+    require_change()
     title, megabytes = DATASETS[dataset].title, DATASETS[dataset].download_bytes / 1e6
     st.info(f"{title} is not on this machine yet. Download it, or choose synthetic shapes or your own images.")
     if st.button(
@@ -60,6 +93,7 @@ def offer_download(dataset: Dataset) -> None:
 
 
 def _pick_folder() -> str:
+    require_change()
     folder = st.text_input(
         "Folder",
         key="settings_data_dir",
@@ -69,4 +103,13 @@ def _pick_folder() -> str:
     ).strip(" \"'")
     if not folder:
         raise NextStep("Enter the path of a folder that contains one folder of images per class.")
-    return folder
+    return allowed_path(folder)
+
+
+@memoize(key=lambda config: (config.dataset, config.data_dir, config.classes))
+def original_size_column(config: TrainConfig) -> dict[str, list[str]]:
+    """A column with the median size of each class's files; none for data sets whose images are all of one size."""
+    if config.dataset != "folder":
+        return {}
+    sizes = folder.original_sizes(config.data_dir, config.classes)
+    return {"size of the files (px)": [f"{sizes[name][0]} × {sizes[name][1]}" for name in config.classes]}

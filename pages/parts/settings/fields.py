@@ -5,22 +5,41 @@ from typing import Any
 import streamlit as st
 
 from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
+from minivit.runs import Run
+from pages.parts.settings.dataset import choose_data
+from pages.parts.shell.wording import escape_markdown, run_title
 
 GROUPS = {"data": "Data", "model": "Model", "training": "Training", "machine": "Machine"}
 PICKED_WITH_DATA = ("dataset", "data_dir", "classes")
+PRESET, START_RUNS = "settings_preset", "settings_start_runs"  # in the session
 
 
 def pick_preset() -> TrainConfig:
-    """The settings of a preset."""
-    name = st.selectbox("Preset", PRESETS, key="settings_preset", persist_state="session")
+    """The settings of a preset, or those of the run that `start_from` chose."""
+    runs: dict[str, Run] = st.session_state.get(START_RUNS, {})
+    titles = {name: name for name in PRESETS} | {run_id: run_title(run) for run_id, run in runs.items()}
+    name = st.selectbox("Preset", titles, format_func=titles.__getitem__, key=PRESET, persist_state="session")
+    if name in runs:
+        st.caption(f"The settings of this run. Folder: {escape_markdown(name)}")
+        return runs[name].config
     st.caption(PRESETS[name])
     return preset(name)
+
+
+def start_from(run: Run) -> None:
+    """Sets the form to the settings, data set and classes of a run. For callbacks: before the form is drawn."""
+    config, state = run.config, st.session_state
+    state[START_RUNS] = {run.id: run}
+    state[PRESET] = run.id
+    choose_data(config)
+    for key in [key for key in state if str(key).endswith(f"_{run.id}_{config.dataset}")]:
+        del state[key]  # what was changed after an earlier call
 
 
 def pick_settings(base: TrainConfig) -> TrainConfig:
     """`base` with the values of the widgets, one for each setting except data set, folder and classes."""
     values: dict[str, Any] = {}
-    key = f"{st.session_state.get('settings_preset')}_{base.dataset}"  # another preset sets all widgets anew
+    key = f"{st.session_state.get(PRESET)}_{base.dataset}"  # another preset sets all widgets anew
     for group, title in GROUPS.items():
         with st.expander(title):
             for setting in settings(group):

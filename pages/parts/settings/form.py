@@ -10,6 +10,7 @@ from pages.parts.settings.dataset import pick_data
 from pages.parts.settings.estimate import size_and_time
 from pages.parts.settings.fields import pick_preset
 from pages.parts.shell import cache
+from pages.parts.shell.access import may_change
 from pages.parts.shell.frame import show_errors
 
 
@@ -25,6 +26,9 @@ class Plan:
 
 def start_form(button: str, pick_plan: Callable[[TrainConfig], Plan]) -> None:
     """The form; `pick_plan` draws its own widgets below the button, given the settings of preset and data set."""
+    if not may_change():
+        st.info("This server only shows runs. Train on your own computer.")
+        return
     with show_errors():
         base = pick_data(pick_preset())
         summary = st.container()

@@ -12,19 +12,41 @@ from cachetools.keys import hashkey
 from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
-from minivit.attention import Head, attend, cls_map
+from minivit import data
+from minivit.attention import METHODS, Head, attend, cls_map
+from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix, token_rows
+from minivit.attention.maps import attend_masked, without_registers
+from minivit.background_predictions import predictions_so_far, take_long
 from minivit.config import Dataset, TrainConfig
 from minivit.data import ImageSet, load_images, load_split
 from minivit.errors import RunError
 from minivit.export import ImageExport, model_scale
-from minivit.inference import Predictions, predict
+from minivit.export.image_export import NO_INDEX
+from minivit.inference import Predictions, logits, predict
 from minivit.model import MiniViT
+from minivit.out_of_distribution import Calibration, calibrate, load_other_classes, score
 from minivit.runs import Checkpoint, Run
+from minivit.runs.prediction_file import prediction_path
+from pages.parts.shell.access import allowed_path
 from pages.parts.shell.memoize import memoize
+from pages.parts.shell.pictures import all_pictures, pixels
 from pages.parts.shell.wording import escape_markdown
 
+Array = NDArray[np.float32]
+ImageId = int | str  # a test image by its index, or a picture of the user's by its id
+
 # Two runs with the same values of these settings see the same images.
-SAME_IMAGES = ("dataset", "data_dir", "classes", "images_per_class", "split", "imported")
+SAME_IMAGES = (
+    "dataset",
+    "data_dir",
+    "classes",
+    "images_per_class",
+    "split",
+    "stratify",
+    "drop_duplicates",
+    "imported",
+    "preprocessing",
+)
 PROBE_SECONDS = 5  # maximum age of the checkpoint that a live page shows
 
 
@@ -32,14 +54,25 @@ def _images_key(config: TrainConfig) -> Hashable:
     return (*(getattr(config, name) for name in SAME_IMAGES), config.model.img_size, config.model.in_chans)
 
 
-@memoize(key=_images_key)
 def split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     """Train and test images of these settings, with a progress bar while they are loaded."""
+    allowed_path(config.data_dir)
+    return _split(config)
+
+
+@memoize(key=_images_key)
+def _split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     bar = st.progress(0.0, "Loading the images")
     try:
         return load_split(config, lambda text, done, total: show_progress(bar, text, done, total))
     finally:
         bar.empty()
+
+
+@memoize(key=_images_key)
+def remarks(config: TrainConfig) -> list[str]:
+    """What a user should know about the images of these settings."""
+    return data.remarks(config, *split(config))
 
 
 def show_progress(bar: DeltaGenerator, text: str, done: int, total: int) -> None:
@@ -52,6 +85,7 @@ def samples(
     dataset: Dataset, data_dir: str, classes: tuple[str, ...], img_size: int, in_chans: int, per_class: int
 ) -> ImageSet:
     """The first images of each class of the train part, class by class."""
+    allowed_path(data_dir)
     images = load_images(
         dataset,
         data_dir=data_dir,
@@ -83,18 +117,88 @@ def newest_readable(run: Run) -> Checkpoint:
     raise RunError(f"None of the weights of the run {run.id} can be read. Choose another run.")
 
 
-@memoize("Predicting the test images")
 def predictions(run: Run, epoch: int) -> Predictions:
-    """Predictions for the run's test images after `epoch`."""
+    """Predictions for the run's test images after `epoch`: all of them, or as many as there are if they take long."""
+    if not take_long(run.config.model, len(split(run.config)[1])):
+        return _predictions(run, epoch)
+    return _kept_predictions(run, epoch)
+
+
+@memoize("Predicting the test images")
+def _predictions(run: Run, epoch: int) -> Predictions:
     test_set = split(run.config)[1]
-    return predict(model_of(run, epoch), test_set.images, test_set.labels)
+    return predict(model_of(run, epoch), test_set)
+
+
+def _file_key(run: Run, epoch: int) -> Hashable:
+    path = prediction_path(run, epoch)
+    return run, epoch, path.stat().st_size if path.exists() else 0
+
+
+@memoize(key=_file_key)
+def _kept_predictions(run: Run, epoch: int) -> Predictions:
+    return predictions_so_far(run, epoch, split(run.config)[1])
 
 
 @memoize()
-def attention(run: Run, epoch: int, image: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Probabilities (K,) and the attention of all layers (L, H, N, N) for one test image."""
-    probs, attn = attend(model_of(run, epoch), split(run.config)[1].images[image : image + 1])
-    return probs[0].numpy(), attn[0].numpy()
+def predicted_classes(run: Run, epoch: int, indices: tuple[int, ...]) -> torch.Tensor:
+    """The predicted class of some test images, (n,), without predicting the others."""
+    return logits(model_of(run, epoch), split(run.config)[1].images[list(indices)]).argmax(1).cpu()
+
+
+def image_pixels(run: Run, image: ImageId) -> torch.Tensor:
+    """One image as the run's model sees it, uint8 (1, C, H, W)."""
+    return pixels(run, image) if isinstance(image, str) else split(run.config)[1].images[image : image + 1]
+
+
+def image_label(run: Run, image: ImageId) -> int | None:
+    """The true class of a test image, by its index; None for a picture of the user's."""
+    return None if isinstance(image, str) else int(split(run.config)[1].labels[image])
+
+
+def image_title(run: Run, image: ImageId) -> str:
+    """What the page calls an image: "Image 5", or the name of a picture's file."""
+    return all_pictures(run)[image].name if isinstance(image, str) else f"Image {image}"
+
+
+def seed(image: ImageId) -> int:
+    """The seed of what is random about an image, so that every visit shows the same."""
+    return int(image, 16) % 2**63 if isinstance(image, str) else image
+
+
+@memoize()
+def attention(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...] = ()) -> tuple[Array, Array]:
+    """Probabilities (K,) and attention (L, H, n + 1, n + 1) of CLS and n patches for one image without some tokens."""
+    model, images = model_of(run, epoch), image_pixels(run, image)
+    probs, attn = attend_masked(model, images, _masked_patches(run, masked)) if masked else attend(model, images)
+    return probs[0].numpy(), without_registers(attn[0], model.config).numpy()
+
+
+@memoize("Computing the attention")
+def inputs(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...] = ()) -> AttentionInputs:
+    """What the layers' attention reads for one image without some of its tokens, and its probabilities."""
+    patches = _masked_patches(run, masked) if masked else None
+    return attention_inputs(model_of(run, epoch), image_pixels(run, image), patches)
+
+
+def _masked_patches(run: Run, tokens: tuple[int, ...]) -> torch.Tensor:
+    masked = torch.zeros(run.config.model.num_patches, dtype=torch.bool)
+    masked[[token - 1 for token in tokens]] = True
+    return masked
+
+
+@memoize()
+def token_row(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...], token: int, method: str) -> Array:
+    """What a token attends to by a method in all layers and heads, (L, H, N)."""
+    weighting = METHODS[method].weighting
+    return token_rows(model_of(run, epoch), inputs(run, epoch, image, masked), token, weighting).numpy()
+
+
+@memoize()
+def matrix(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...], layer: int, head: Head, method: str) -> Array:
+    """The attention of one head by a method, (N, N)."""
+    weighting = METHODS[method].weighting
+    return head_matrix(model_of(run, epoch), inputs(run, epoch, image, masked), layer, head, weighting).numpy()
 
 
 @memoize(key=_checkpoint_key)
@@ -103,7 +207,7 @@ def cls_maps(
 ) -> NDArray[np.float32]:
     """CLS maps (B, N-1) of some test images in one layer: the mean, the maximum or one of its heads."""
     _, attn = attend(model_of(run, checkpoint), split(run.config)[1].images[list(images)])
-    return cls_map(attn[:, layer], head).numpy()
+    return cls_map(attn[:, layer], head, run.config.model.num_prefix_tokens).numpy()
 
 
 def recent_checkpoint(run: Run, active: bool) -> Checkpoint | None:
@@ -129,7 +233,7 @@ def run_scale(run: Run) -> tuple[float, float]:
     for epoch in reversed(run.epochs()):
         with suppress(RunError):  # reported where that epoch itself is drawn
             return checkpoint_scale(run, Checkpoint(epoch))
-    return 0.0, 4 / (run.config.model.num_patches + 1)
+    return 0.0, 4 / run.config.model.num_tokens
 
 
 @memoize()
@@ -138,30 +242,42 @@ def checkpoint_scale(run: Run, checkpoint: Checkpoint) -> tuple[float, float]:
     return model_scale(model_of(run, checkpoint), split(run.config)[1])
 
 
-def one_image(run: Run, epoch: int, image: int) -> ImageExport:
-    """One test image with its prediction and attention, ready for export."""
-    test_set = split(run.config)[1]
-    probs, attn = attention(run, epoch, image)
+def one_image(run: Run, epoch: int, image: ImageId) -> ImageExport:
+    """One image with its prediction and attention, ready for export."""
     return ImageExport(
         run_id=run.id,
         epoch=epoch,
-        index=image,
-        image=test_set.images[image],
-        label=int(test_set.labels[image]),
-        classes=test_set.classes,
-        probs=torch.from_numpy(probs),
-        attn=torch.from_numpy(attn),
+        index=NO_INDEX if isinstance(image, str) else image,
+        name=image_title(run, image) if isinstance(image, str) else f"image {image}",
+        image=image_pixels(run, image)[0],
+        label=image_label(run, image),
+        classes=run.config.classes,
+        model=model_of(run, epoch),
+        inputs=inputs(run, epoch, image),
         scale=run_scale(run),
     )
 
 
 @memoize("Drawing BertViz's head view")
-def bertviz(run: Run, epoch: int, image: int, layer: int, layers: tuple[int, ...]) -> str:
-    """BertViz's head view of one test image, with these layers to choose from."""
+def bertviz(run: Run, epoch: int, image: ImageId, layer: int, layers: tuple[int, ...]) -> str:
+    """BertViz's head view of one image, with these layers to choose from."""
     return one_image(run, epoch, image).bertviz(layer, list(layers))
 
 
 @memoize("Drawing BertViz's model view")
-def bertviz_model(run: Run, epoch: int, image: int, layers: tuple[int, ...]) -> str:
-    """BertViz's model view of one test image, of these layers."""
+def bertviz_model(run: Run, epoch: int, image: ImageId, layers: tuple[int, ...]) -> str:
+    """BertViz's model view of one image, of these layers."""
     return one_image(run, epoch, image).bertviz_model(list(layers))
+
+
+@memoize("Comparing with images of other classes")
+def calibration(run: Run, epoch: int) -> Calibration | None:
+    """Scores that tell whether a picture belongs to any class; None without images of other classes."""
+    other = load_other_classes(run.config)
+    return None if other is None else calibrate(model_of(run, epoch), split(run.config)[1], other)
+
+
+@memoize()
+def score_of(run: Run, epoch: int, image: ImageId) -> float:
+    """The largest logit of one image."""
+    return float(score(model_of(run, epoch), image_pixels(run, image)))

@@ -35,17 +35,18 @@ def frame(title: str, lead: str) -> Iterator[None]:
         layout="wide",
         initial_sidebar_state=SIDEBAR_PX,
     )
-    st.html(SHELL / "frame.css")
     st.logo(str(SHELL / "logo.svg"), size="large")
     st.session_state["frame_page"] = title
     run = param("run")
     for path, name in PAGES.items():
         st.sidebar.page_link(path, label=name, icon="", query_params={"run": run} if run else None)
-    st.sidebar.html(f"<script>{(SHELL / 'scroll.js').read_text()}</script>", unsafe_allow_javascript=True)
     st.title(title, anchor=False)
     st.markdown(lead)
-    with show_errors():
-        yield
+    try:
+        with show_errors():
+            yield
+    finally:
+        st.container(key="frame_end").empty()  # by which the style sheet knows that nothing more will come
 
 
 def side_by_side(*, pictures: float) -> Sequence[DeltaGenerator]:

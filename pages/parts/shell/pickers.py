@@ -40,7 +40,7 @@ def pick_run(label: str = "Run", name: str = "run") -> Run:
 
 def no_runs() -> None:
     """What a page shows where there are no runs."""
-    st.info("There are no runs yet. Train a model first; the article baseline takes a few minutes.")
+    st.info("There are no runs yet. Train a model first; the article's takes about 90 seconds.")
     st.page_link("pages/train.py", label="Train a model", icon=":material/arrow_forward:")
 
 
@@ -125,10 +125,13 @@ def pick_image(num_images: int) -> int:
                 help=f"{title} image",
                 disabled=neighbour not in range(num_images),
                 on_click=set_params,
-                kwargs={"image": neighbour},
+                kwargs={"image": neighbour, "picture": None},
             )
         image = bind_to_url(
-            "image", image, lambda **options: st.number_input("Test image", 0, num_images - 1, **options)
+            "image",
+            image,
+            lambda **options: st.number_input("Test image", 0, num_images - 1, **options),
+            picture=None,  # a test image instead of the user's picture
         )
     set_params(image=image)
     return image

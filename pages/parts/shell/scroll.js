@@ -2,7 +2,7 @@
 // another page starts at its top, and Back and Forward return to where the page was left.
 if (!window.scrollPositions) {
   const positions = (window.scrollPositions = new Map()); // by URL
-  const PATIENCE_MS = 10_000; // until a page must be as long as it was
+  const PATIENCE_MS = 30_000; // until a page must be as long as it was
   let here = location.href;
   let [scrolled, height] = [0, 0]; // px, of the page that is shown
   let stop = () => {};

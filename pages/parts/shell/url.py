@@ -11,9 +11,23 @@ import streamlit as st
 T = TypeVar("T")
 
 
+# Names and values in links of earlier versions, by what they are called now
+FORMER_NAMES = {"result": "answer"}
+FORMER_VALUES = {
+    "result": {"right": "correct", "wrong": "incorrect"},
+    "order": {
+        "number": "index",
+        "surest": "most confident",
+        "least sure": "least confident",
+        "largest loss": "highest loss",
+    },
+}
+
+
 def param(name: str, default: str = "") -> str:
     """The value of a name in the URL."""
-    return st.query_params.get(name, default)
+    text = st.query_params.get(name) or st.query_params.get(FORMER_NAMES.get(name, "")) or default
+    return FORMER_VALUES.get(name, {}).get(text, text)
 
 
 def int_param(name: str, options: range | list[int], default: int) -> int:
@@ -44,12 +58,13 @@ def _patch_indices(num_tokens: int) -> dict[str, int]:
 
 def set_params(**values: Any) -> None:
     """Writes values to the URL, in one step of the browser's history; None removes a name."""
-    for name in [name for name, value in values.items() if value is None]:
-        st.query_params.pop(name, None)
-    texts = {name: str(value) for name, value in values.items() if value is not None}
-    changed = {name: text for name, text in texts.items() if st.query_params.get(name) != text}
-    if changed:
-        st.query_params.update(changed)
+    texts: dict[str, str | list[str]] = {
+        name: [] if value is None else str(value)  # no values: Streamlit leaves the name out
+        for name, value in values.items()
+        if param(name) != ("" if value is None else str(value))
+    }
+    if texts:
+        st.query_params.update(texts)
 
 
 def bind_to_url(name: str, value: T, widget: Callable[..., T], write: Callable[[T], Any] = str, **also: Any) -> T:

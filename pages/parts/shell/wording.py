@@ -2,6 +2,7 @@
 
 import re
 import string
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -41,7 +42,9 @@ def run_options(runs: Sequence[Run], *expanded: str) -> dict[str, str]:
             titles |= {run.id: run_title(run) for run in group}
         else:
             titles[group[0].id] = group_title(group)
-    return titles
+    repeated = Counter(titles.values())
+    # A picker tells options apart by their text
+    return {run_id: title if repeated[title] == 1 else f"{title} ({run_id})" for run_id, title in titles.items()}
 
 
 def _created(folder_name: str) -> str:

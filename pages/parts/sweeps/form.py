@@ -9,6 +9,7 @@ from minivit.machine import num_slots, pick_device
 from minivit.sweep import Sweep, SweepConfig, Vary, start_workers, sweep_settings, variable_settings
 from pages.parts.settings.fields import field, pick_settings
 from pages.parts.settings.form import Plan
+from pages.parts.shell.access import allowed_path, require_change
 from pages.parts.shell.url import go
 
 VALUES_HELP = "Values separated by commas, or a range such as 1e-4..1e-2; append :log for a logarithmic scale."
@@ -54,6 +55,8 @@ def pick_sweep_config(base: TrainConfig) -> SweepConfig:
 
 def start_sweep(config: SweepConfig, storage: str) -> None:
     """Creates the study, starts its workers and opens its live part."""
+    require_change()
+    allowed_path(config.base.data_dir)
     sweep = Sweep.create(config, storage=storage.strip())
     start_workers(sweep)
     go("sweeps", sweep=sweep.id)

@@ -13,6 +13,7 @@ from minivit.sweep import (
     without_password,
 )
 from pages.parts.runs.status import run_links
+from pages.parts.shell.access import may_change
 from pages.parts.shell.url import bind_to_url, param
 from pages.parts.shell.wording import escape_markdown
 from pages.parts.sweeps.trials import accuracy_curves, parallel_settings, trial_table
@@ -49,6 +50,11 @@ def live_sweep(sweep: Sweep) -> None:
     if best:
         params = escape_markdown(format_params(best.params))
         st.markdown(f"Best: **{best.accuracy:.1%}** test accuracy, trial {best.number}, {params}")
+        if len(trials) > 1:
+            st.caption(
+                f"The best of {len(trials)} trials is chosen by the test images themselves, so its accuracy is a "
+                "little too high; test it on other images."
+            )
         if run := sweep.run_of(best):
             run_links(run)
     if not any(trial.curve for trial in trials):
@@ -80,6 +86,8 @@ def _headline(sweep: Sweep, active: bool, trials: list[TrialInfo]) -> None:
 
 def _buttons(sweep: Sweep, active: bool, trials: list[TrialInfo]) -> None:
     num_failed = sum(trial.phase == "failed" and not trial.retried for trial in trials)
+    if not may_change():
+        return
     with st.container(horizontal=True):
         if active and st.button("Stop", key="sweeps_stop", icon=":material/stop:"):
             sweep.request("stop")

@@ -4,9 +4,11 @@ from contextlib import suppress
 
 import streamlit as st
 
+from minivit.config import TrainConfig
 from minivit.errors import MiniViTError
 from minivit.runs import Phase, Run, list_runs
 from pages.parts.components.live_curves import live_curves
+from pages.parts.runs.settings import run_settings
 from pages.parts.runs.status import run_buttons, run_links, state_badge
 from pages.parts.shell import cache
 from pages.parts.shell.frame import fragment
@@ -41,9 +43,24 @@ def live_run(run: Run) -> None:
         with suppress(MiniViTError):  # reported below the curves, which need no images
             cache.split(run.config)
     fragment(lambda: _curves(poller, state.phase), every=None if state.phase == "done" else every)
+    if differs := differences_of_train_loss(run.config):
+        st.caption(f"The train loss is not comparable with the test loss: it includes {', '.join(differs)}.")
+    run_settings(run)
     with st.expander("Log", key=f"live_log_{run.id}", on_change="rerun") as log:
         if log.open:
             fragment(lambda: _log(run), every=POLL_SECONDS if state.active else None)
+
+
+def differences_of_train_loss(config: TrainConfig) -> list[str]:
+    """What the loss of the training has that the test loss has not, besides weights that still move."""
+    parts = {
+        "label smoothing": config.label_smoothing > 0,
+        "mixed images": config.mixup > 0 or config.cutmix > 0,
+        "augmentation": config.augment != "none",
+        "dropout": config.model.drop_rate > 0,
+        "class weights": config.class_balance == "weights",
+    }
+    return [name for name, is_part in parts.items() if is_part]
 
 
 def _curves(poller: StatusPoller, phase: Phase) -> None:

@@ -1,7 +1,7 @@
 """The training that the form on Train describes."""
 
 from minivit.config import TrainConfig
-from minivit.model import num_parameters
+from minivit.inference import num_parameters
 from pages.parts.runs.status import start_run
 from pages.parts.settings.fields import pick_settings
 from pages.parts.settings.form import Plan

@@ -108,7 +108,7 @@ def probe_maps(run: Run, checkpoint: Checkpoint) -> MapsData:
         clickable=False,
         size=72,
         scale=cache.checkpoint_scale(run, checkpoint),
-        uniform=1 / (run.config.model.num_patches + 1),
+        uniform=1 / run.config.model.num_tokens,
     )
 
 
@@ -117,7 +117,7 @@ def headline(run: Run, state: State, rows: list[dict]) -> str:
     parts = [f"epoch {state.epoch} of {run.config.epochs}"]
     if rows:
         parts.append(f"test accuracy {rows[-1]['test_acc']:.1%}")
-    trained = [row for row in rows[-5:] if row["train_seconds"]]
+    trained = [row for row in rows[-5:] if row["train_seconds"] and row["images_per_second"]]
     if trained:
         parts.append(f"{trained[-1]['images_per_second']:,.0f} images/s")
         parts.append(f"lr {trained[-1]['lr']:.2g}")
@@ -126,7 +126,8 @@ def headline(run: Run, state: State, rows: list[dict]) -> str:
         parts.append(f"{duration(epoch_seconds * (run.config.epochs - state.epoch - state.progress))} left")
     elif state.active and state.message:
         parts.append(state.message)
-    if environment := run.environment:
+    environment = run.environment
+    if "device" in environment and "threads" in environment:
         threads = environment["threads"]
         parts.append(f"{environment['device']}, {threads} thread{'s' if threads != 1 else ''}")
     return " · ".join(parts)

@@ -107,7 +107,7 @@ def wait_for(what: Callable[[], object]) -> None:
 
 def child_of_rank(process: subprocess.Popen, rank: int) -> int:
     """The process that torchrun started as number `rank`."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
     (found,) = [pid for pid in children if f"\0RANK={rank}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()]
     return int(found)
 

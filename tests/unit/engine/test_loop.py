@@ -188,6 +188,8 @@ EVERYTHING = [  # each value of each choice once, and both sides of each switch
         "norm": "pre",
         "pos_embed": "learned",
         "act": "gelu",
+        "num_registers": 2,
+        "class_balance": "weights",
         "num_heads": 4,
         "warmup_epochs": 0.5,
     },
@@ -201,6 +203,7 @@ EVERYTHING = [  # each value of each choice once, and both sides of each switch
         "grad_clip": 0.01,
         "drop_rate": 0.9,
         "label_smoothing": 0.99,
+        "class_balance": "sampling",
         "split": "official",
     },
 ]

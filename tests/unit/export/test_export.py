@@ -13,6 +13,7 @@ from html_page import Page
 from PIL import Image
 
 from minivit.attention import attend
+from minivit.attention.image_attention import attention_inputs
 from minivit.data import load_split
 from minivit.engine import SILENT, train
 from minivit.errors import ConfigError, MiniViTError
@@ -26,11 +27,11 @@ from minivit.export import (
     bertviz_html,
     bertviz_model_html,
     export,
-    one_head,
     tokens,
 )
 from minivit.export.picture import overlay
 from minivit.figures import colormap
+from minivit.model import MiniViT
 from minivit.runs import Run
 
 # BertViz leaves its own script file open.
@@ -45,28 +46,6 @@ def attn() -> torch.Tensor:
     return torch.randn(3, 2, 5, 5, generator=torch.Generator().manual_seed(0)).softmax(-1)
 
 
-# One head
-
-
-def test_one_head_is_that_head_of_that_layer(attn):
-    for layer in range(3):
-        for head in range(2):
-            assert torch.equal(one_head(attn, layer, head), attn[layer, head])
-        assert torch.equal(one_head(attn, layer, "max"), torch.maximum(attn[layer, 0], attn[layer, 1]))
-        torch.testing.assert_close(one_head(attn, layer, "mean"), (attn[layer, 0] + attn[layer, 1]) / 2)
-
-
-@pytest.mark.parametrize(
-    ("layer", "head", "words"),
-    [(3, 0, "no layer 4"), (-1, 0, "no layer 0"), (0, 2, "no head 3"), (0, -1, "no head 0"), (0, "min", "no head min")],
-)
-def test_a_layer_or_head_that_is_not_there_is_refused_with_what_there_is(attn, layer, head, words):
-    with pytest.raises(ConfigError) as refused:
-        one_head(attn, layer, head)
-    assert words in str(refused.value).replace("'", "")
-    assert ("1 to 3" if "layer" in words else "1 to 2") in str(refused.value)
-
-
 # The article's JSON
 
 
@@ -79,6 +58,20 @@ def test_the_articles_json_has_the_tokens_and_one_square_of_numbers(attn):
 
 def test_the_articles_model_has_65_tokens():
     assert len(tokens(64)) == 65 and tokens(64)[-1] == "p63"
+
+
+def test_registers_are_in_no_file_and_a_model_without_a_head_predicts_nothing(tiny):
+    run = Run.create(tiny.changed(num_registers=2))
+    config = run.config.model.model_copy(update={"num_classes": 0})
+    model, image = MiniViT(config).eval(), torch.zeros(3, 32, 32, dtype=torch.uint8)
+    inputs = attention_inputs(model, image[None])
+    export = ImageExport("run", 0, 0, "image 0", image, 1, ("a", "b"), model, inputs, (0.0, 0.1))
+    assert len(json.loads(export.json(0, 0))["tokens"]) == 17
+    with np.load(io.BytesIO(export.npz())) as arrays:
+        assert arrays["attn"].shape == (2, 2, 17, 17) and arrays["probs"].shape == (0,)
+    picture = export.picture(0, "mean")
+    assert "no prediction" in picture.title and len(picture.values) == 16
+    assert "p15" in export.bertviz(0) and "p16" not in export.bertviz(0)
 
 
 # NumPy arrays
@@ -271,6 +264,14 @@ def test_files_of_one_image_hold_what_the_run_s_model_says_of_it(run):
     assert np.array_equal(picture.values, attn[0, 1, 0, 0, 1:].numpy()) and picture.uniform == 1 / 17
     assert picture.scale[1] >= 4 / 17
     assert "layer 2, head 1 · untrained" in picture.title
+
+
+def test_too_much_attention_is_refused_with_an_alternative(run, monkeypatch):
+    monkeypatch.setattr("minivit.export.image_export.MAX_BERTVIZ_VALUES", 2 * 17**2)
+    image = ImageExport.of(run, 0, 5)
+    assert "BertViz" in image.bertviz(1, [1]) and "BertViz" in image.bertviz_model([1])
+    with pytest.raises(ConfigError, match=r"2 layers has 1,156 values.* Choose fewer layers, or export one layer and"):
+        image.bertviz(0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,6 +16,7 @@ from minivit.errors import ConfigError, DataError, MiniViTError, RunError
 from minivit.imports import ImportOptions, import_model
 from minivit.imports.architecture import read_architecture
 from minivit.imports.state_dict import read_state_dict
+from minivit.inference import logits as compute_logits
 from minivit.inference import predict_run
 from minivit.runs import Run
 
@@ -57,8 +59,16 @@ def timm_logits_and_attention(
         {"qkv_bias": False, "mlp_ratio": 2.5},
         {"no_embed_class": True, "num_classes": 3},
         {"in_chans": 1, "depth": 1},
+        {"reg_tokens": 4},
+        {"reg_tokens": 3, "no_embed_class": True, "depth": 1},
+        {"pre_norm": True},
+        {"qk_norm": True, "reg_tokens": 1},
+        {"global_pool": "avg", "reg_tokens": 2},
     ],
-    ids=["plain", "LayerScale", "no qkv bias", "CLS without position", "grey"],
+    ids=[
+        *("plain", "LayerScale", "no qkv bias", "CLS without position", "grey", "registers"),
+        *("registers without positions", "norm_pre", "qk-norm", "average pooling with fc_norm"),
+    ],
 )
 def test_an_imported_model_gives_timms_logits_and_attention(image_folder, tmp_path, changes):
     model = timm_model(**changes)
@@ -66,14 +76,13 @@ def test_an_imported_model_gives_timms_logits_and_attention(image_folder, tmp_pa
     test_set = load_split(run.config)[1]
     images = test_set.images[:6]
     logits, attn = timm_logits_and_attention(model, (images / 255 - 0.5) / 0.5)
-    K = logits.shape[1]
     with torch.no_grad():
         logits_here = run.load_model()(images / 255)
-    torch.testing.assert_close(logits_here[:, :K], logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits_here, logits, atol=1e-4, rtol=0)
     probs, attn_here = attend(run.load_model(), images)
     torch.testing.assert_close(attn_here, torch.stack(attn, 1), atol=1e-5, rtol=0)
-    torch.testing.assert_close(probs[:, :K], logits.softmax(1), atol=1e-5, rtol=0)
-    assert not probs[:, K:].any()  # folders that are no class of the model are never predicted
+    torch.testing.assert_close(probs, logits.softmax(1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(compute_logits(run.load_model(), images), logits, atol=1e-4, rtol=0)  # by the shortcuts
     assert logits.std() > 0.1 and attn[0].std() > 0.001
 
 
@@ -83,9 +92,11 @@ def test_all_images_are_test_images_and_epoch_0_has_random_weights(image_folder,
     assert (len(train_set), len(test_set)) == (0, 90)
     assert run.epochs() == [0, 1] and (run.state.phase, run.state.epoch) == ("done", 1)
     assert run.config.classes[:2] == ("class 0", "class 1")
-    assert run.config.classes[5:] == tuple(f"{name} (no class of this model)" for name in ("circle", "cross", "star"))
+    assert run.config.classes[5:] == ("circle", "cross", "star") and run.config.model.num_classes == 5
     assert not torch.equal(run.load_model(0).head.weight, run.load_model(1).head.weight)
-    assert predict_run(run).accuracy == 0  # no prediction can be correct
+    predictions = predict_run(run)
+    assert predictions.accuracy == 0 and predictions.predicted.max() < 5  # no prediction can be correct
+    assert predictions.confusion.shape == (8, 8) and np.isnan(predictions.loss).all()
     assert run.environment["imported_from"].endswith("vit.safetensors")
     assert Run.open(run.path).config == run.config
 
@@ -94,7 +105,7 @@ def test_class_folders_match_the_models_class_names(image_folder, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("star\ncrane\ncircle\ncrane\n<b>\n")
     run = import_model(save(timm_model(), tmp_path / "vit.safetensors"), image_folder, ImportOptions(class_names=names))
-    assert run.config.classes == ("star", "crane", "circle", "crane (2)", "<b>", "cross (no class of this model)")
+    assert run.config.classes == ("star", "crane", "circle", "crane (2)", "<b>", "cross")
     test_set = load_split(run.config)[1]
     assert test_set.counts == {
         "star": 30,
@@ -102,7 +113,7 @@ def test_class_folders_match_the_models_class_names(image_folder, tmp_path):
         "circle": 30,
         "crane (2)": 0,
         "<b>": 0,
-        "cross (no class of this model)": 30,
+        "cross": 30,
     }
     assert predict_run(run).confusion.sum() == 90
 
@@ -142,12 +153,10 @@ def test_a_base_model_at_224_pixels_fits():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"class_token": False, "global_pool": "avg"}, "average-pool head"),
+        ({"class_token": False, "global_pool": "avg"}, "no class token"),
         ({"class_token": False, "global_pool": "avg", "fc_norm": False}, "no class token"),
-        ({"reg_tokens": 4}, "register tokens"),
-        ({"qk_norm": True}, "qk-norm"),
-        ({"num_classes": 0}, "no classifier head"),
-        ({"pre_norm": True}, "norm_pre"),
+        ({"global_pool": "map"}, "an attention-pool head"),
+        ({"num_classes": 1}, "gives 1"),
         ({"pos_embed": "none"}, "no learned positions"),
         (
             {"num_heads": 4, "embed_dim": 100},

@@ -3,7 +3,7 @@
 import io
 import shutil
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from minivit.engine import SILENT, train
 from minivit.errors import RunError
 from minivit.runs import Run, archive, list_runs
 from minivit.runs.archive import pack, unpack
+from minivit.runs.pictures import keep_picture, kept_pictures
 
 
 @pytest.fixture
@@ -20,6 +21,7 @@ def run(tiny) -> Run:
     run = Run.create(tiny.changed(epochs=1))
     train(run.config, run, SILENT)
     run.rename("My <b>first</b>")
+    keep_picture(run, b"a picture", ".png")
     return run
 
 
@@ -53,6 +55,7 @@ def test_a_run_comes_back_from_its_zip_next_to_itself(run):
     assert (back.state.phase, back.state.epoch, back.environment) == ("done", 1, run.environment)
     for name, value in run.load_model().state_dict().items():
         assert torch.equal(value, back.load_model().state_dict()[name])
+    assert [path.read_bytes() for path in kept_pictures(back).values()] == [b"a picture"]
     assert back.requested_command() is None  # commands belong to the machine
 
 
@@ -149,3 +152,29 @@ def test_a_missing_runs_folder_is_made(run, tmp_path):
     content = pack(run)
     shutil.rmtree(run.path.parent)
     assert unpack(io.BytesIO(content)).id == run.id
+
+
+def test_a_folder_zipped_by_hand_is_accepted_without_what_belongs_to_a_machine(run):
+    extra = ("worker.lock", "control.json", ".DS_Store", "__MACOSX/._config.json", "predictions/epoch-0001.csv")
+    by_hand = changed(pack(run), **{f"{run.id}/{name}": b"{}" for name in extra})
+    back = unpack(by_hand)
+    assert back.metrics() == run.metrics() and not {*extra} & everything_under(back.path)
+
+
+def test_a_file_that_is_compressed_beyond_reason_is_refused_before_it_is_unpacked(run):
+    content = io.BytesIO(pack(run))
+    with ZipFile(content, "a", ZIP_DEFLATED) as bomb:
+        bomb.writestr(f"{run.id}/checkpoints/epoch-0005.safetensors", bytes(32 * 2**20))
+    before = everything_under(run.path.parent)
+    with pytest.raises(RunError, match="compressed too much"):
+        unpack(content)
+    assert everything_under(run.path.parent) == before
+
+
+def test_many_files_that_are_each_just_small_enough_are_no_way_around_that(run):
+    content = io.BytesIO(pack(run))
+    with ZipFile(content, "a", ZIP_DEFLATED) as bomb:
+        for epoch in range(10, 30):
+            bomb.writestr(f"{run.id}/checkpoints/epoch-{epoch:04}.safetensors", bytes(15 * 2**20))
+    with pytest.raises(RunError, match="compressed too much for a run"):
+        unpack(content)

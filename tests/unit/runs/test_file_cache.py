@@ -7,21 +7,34 @@ import pytest
 from cachetools import LRUCache
 
 from minivit.runs import file_cache
-from minivit.runs.file_cache import read_cached, read_json, read_jsonl
+from minivit.runs.file_cache import read_cached, read_json, read_rows
 from minivit.runs.files import replace_file
 
 
+def parse(line: bytes) -> dict | None:
+    """The object in a line; None for anything else."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    return read_rows(path, parse)[0]
+
+
 def append(path: Path, *rows: object, end: str = "\n") -> None:
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write("\n".join(json.dumps(row) for row in rows) + end)
 
 
-def test_only_the_new_lines_of_a_file_that_has_grown_are_parsed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_new_lines_of_a_file_that_has_grown_are_parsed(tmp_path: Path) -> None:
     path, parsed = tmp_path / "rows.jsonl", []
-    loads = json.loads
-    monkeypatch.setattr(file_cache.json, "loads", lambda text: parsed.append(text) or loads(text))
+
+    def read_jsonl(path: Path) -> list[dict]:
+        return read_rows(path, lambda line: parsed.append(line) or parse(line))[0]
+
     append(path, {"a": 1}, {"a": 2})
     assert read_jsonl(path) == read_jsonl(path) == [{"a": 1}, {"a": 2}] and len(parsed) == 2
     append(path, {"a": 3}, {"a": 4}, end="")
@@ -47,7 +60,7 @@ def test_a_rewritten_file_is_read_again(tmp_path: Path, replaced: bool) -> None:
 def test_lines_that_are_not_objects_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"a": 1}\n\xff\n[2]\n\n{"a": \n{"a": 3}\n')
-    assert read_jsonl(path) == [{"a": 1}, {"a": 3}] and read_jsonl(tmp_path / "none") == []
+    assert read_rows(path, parse) == ([{"a": 1}, {"a": 3}], 3) and read_rows(tmp_path / "none", parse) == ([], 0)
 
 
 def test_cached_rows_are_bounded_and_callers_may_change_the_list(
@@ -92,3 +105,10 @@ def test_a_file_that_is_not_json_is_read_again_and_callers_may_change_the_object
     path.write_text('{"number": 5}')
     read_json(path)["number"] = 50
     assert read_json(path) == {"number": 5}
+
+
+def test_a_file_of_a_million_lines_that_are_no_rows_is_given_up_soon(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b'{"a": 1}\n' + b"1\n" * 1_000_000 + b'{"a": 2}\n')
+    parsed = []
+    rows, num_invalid = read_rows(tmp_path / "rows.jsonl", lambda line: parsed.append(line) or parse(line))
+    assert rows == [{"a": 1}] and num_invalid == len(parsed) - 1 == file_cache.MAX_INVALID

@@ -1,7 +1,10 @@
 """The run folder after small trainings: its files, rows and weights."""
 
 import json
+import os
 import shutil
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,8 +32,19 @@ COLUMNS = {
 UNTRAINED = {"train_loss", "train_acc", "train_seconds", "images_per_second"}  # columns without a value in epoch 0
 
 
-def row(epoch: int, **values: float) -> dict[str, float]:
-    return {"epoch": epoch, **values}
+def row(epoch, **values):
+    """A row of metrics.jsonl."""
+    names = (
+        "train_loss",
+        "train_acc",
+        "test_loss",
+        "test_acc",
+        "lr",
+        "train_seconds",
+        "eval_seconds",
+        "images_per_second",
+    )
+    return {"epoch": epoch, **dict.fromkeys(names, 0.25), **values}
 
 
 # The folder
@@ -144,13 +158,57 @@ def test_the_later_of_two_rows_of_an_epoch_counts(run):
     assert run.metrics() == [row(0, lr=1), row(1, lr=2), row(2, lr=2)]
 
 
-def test_lines_that_are_not_rows_are_skipped(run):
-    write(
-        run,
-        "metrics.jsonl",
-        '\n[]\n7\n{}\n{"epoch": "x"}\n{"epoch": [1]}\n{"epoch": 0}\nnull\n\x00\xff\n{"epoch": 1}\n',
-    )
-    assert run.metrics() == [row(0), row(1)]
+def test_lines_that_are_not_rows_are_skipped_and_counted(run):
+    wrong = [{}, {"epoch": 1}, [], 7, None, row("1"), row(1.5), row(-1), row(10**30), row(True), row(1, test_acc=1.5)]
+    wrong += [row(1, test_loss=value) for value in (None, "x", [1], {}, 1e300, -1)]
+    lines = [json.dumps(value) for value in (row(0), *wrong, row(2))]
+    lines += [json.dumps(row(1, lr=value)) for value in (float("nan"), float("inf"))] + ["[" * 200_000, "\x00"]
+    write(run, "metrics.jsonl", "\n".join(lines) + "\n")
+    assert run.metrics() == [row(0), row(2)]
+    assert run.damage == [f"Lines of metrics.jsonl that are no valid rows and were left out: {len(wrong) + 4}."]
+
+
+@pytest.mark.parametrize("name", ["state.json", "environment.json"])
+@pytest.mark.parametrize("content", ["", "{", "[" * 200_000, "[]", '{"phase": 3, "device": []}', "pipe", "folder"])
+def test_a_file_that_cannot_be_read_is_named(run, name, content):
+    (run.path / name).unlink(missing_ok=True)
+    if content == "pipe":
+        os.mkfifo(run.path / name)
+    elif content == "folder":
+        (run.path / name).mkdir()
+    else:
+        write(run, name, content)
+    assert run.damage == [f"{name} cannot be read."]
+    assert run.environment == {} and run.state.phase in ("queued", "failed")
+
+
+def test_a_clock_that_is_set_back_leaves_no_run_queued_forever(run):
+    write(run, "state.json", json.dumps({"phase": "queued", "updated": time.time() + 3600}))
+    assert run.state.phase == "failed"
+    run.delete()
+    assert not run.path.exists()
+
+
+def test_weights_that_are_no_numbers_are_named_and_give_no_predictions(run):
+    model = MiniViT(run.config.model)
+    model.head.bias.data[1] = float("nan")
+    run.save_checkpoint(model, 0)
+    with pytest.raises(RunError, match=r"NaN or infinite weights, in head\.bias"):
+        run.load_model(0)
+
+
+def test_two_who_delete_a_run_at_once_leave_nothing_and_raise_nothing(run, monkeypatch):
+    run.set_state("done")
+    rename = Path.rename
+
+    def faster(path, target):
+        rename(path, path.with_name(".elsewhere"))
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", faster)
+        run.delete()
+    assert not run.path.exists()
 
 
 def test_metrics_that_cannot_be_written_raise_an_error_with_the_path(run):

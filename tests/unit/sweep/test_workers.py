@@ -85,7 +85,7 @@ def test_a_trial_whose_run_is_stopped_is_pruned_and_not_started_again(small, mon
         run.request("stop")
         return run
 
-    monkeypatch.setattr("minivit.sweep.trial_run.Run.create", create_stopped)
+    monkeypatch.setattr("minivit.sweep.workers.Run.create", create_stopped)
     monkeypatch.setattr("minivit.engine.control.POLL_SECONDS", -1.0)
     assert main(str(sweep.path), 0) == 0
     (trial,) = sweep.trials()

@@ -8,6 +8,8 @@ from math import ceil, sqrt
 from typing import Any, TypedDict
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from streamlit import runtime
@@ -51,11 +53,12 @@ def gallery(
     """Draws `images`, (N, C, H, W) with C 1 or 3; returns a picked image's `Title.index` in the one rerun that follows.
 
     `label` names the whole for a screen reader; `selected` is the index to mark. An image takes `size` screen pixels
-    or a little less: the largest whole multiple of its own. No images, and nothing is drawn.
+    or a little less: the largest whole multiple of its own; larger ones are scaled down. No images: nothing is drawn.
     """
     assert len(images) == len(titles), (len(images), len(titles))
     if not len(images):
         return None
+    images = _scaled_down(images, size)
     _, _, height, width = images.shape
     zoom = max(1, size // max(height, width))
     columns = ceil(sqrt(len(images)))
@@ -74,6 +77,14 @@ def gallery(
         on_picked_change=lambda: None,
     )
     return None if result.picked is None else int(result.picked)
+
+
+def _scaled_down(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Square images of at most `size` pixels, each the mean of what it covers."""
+    if images.shape[-1] <= size:
+        return images
+    small = F.interpolate(torch.from_numpy(images).float(), (size, size), mode="area")
+    return small.round().to(torch.uint8).numpy()
 
 
 @lru_cache(maxsize=16)

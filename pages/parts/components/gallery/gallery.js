@@ -1,3 +1,4 @@
+const [MAX_RETRIES, RETRY_MS] = [6, 300];
 const NUMBER = new Intl.NumberFormat("en");
 
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -9,11 +10,26 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const contentText = JSON.stringify(content);
   if (root.shown === contentText) return mark(root);
   root.shown = contentText;
-  const sheet = new Image();
-  sheet.src = serverUrl(data.sheet);
-  if (!root.images.childElementCount) show(root, data, sheet.src);
+  const address = serverUrl(data.sheet);
+  const isFirst = !root.images.childElementCount;
+  if (isFirst) show(root, data, address);
   // The old gallery stays until the new picture is decoded, so nothing flickers.
-  else sheet.decode().catch(() => null).then(() => root.shown === contentText && show(root, data, sheet.src));
+  decoded(address).then((sheet) => {
+    if (root.shown === contentText && !(isFirst && sheet === address)) show(root, data, sheet);
+  });
+}
+
+// The address of the picture once it is decoded. Streamlit drops a picture for a moment where a script that is
+// overtaken by a newer one has ended before it drew the picture again.
+async function decoded(address) {
+  for (let retry = 0; retry < MAX_RETRIES && address; retry++) {
+    const sheet = new Image();
+    sheet.src = retry ? `${address}?${retry}` : address;
+    const isDecoded = await sheet.decode().then(() => true, () => false);
+    if (isDecoded) return sheet.src;
+    await new Promise((done) => setTimeout(done, RETRY_MS));
+  }
+  return address;
 }
 
 function start(root) {

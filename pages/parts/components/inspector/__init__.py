@@ -41,14 +41,33 @@ class Reading:
     shares: bool = False  # each row adds up to 1
 
 
+@dataclass(frozen=True, eq=False)
+class HeadInView:
+    """What is sent of a large model: rows of one token in all layers and heads, and the matrix of one head."""
+
+    rows: NDArray[np.float32]  # (L, H, N)
+    matrix: NDArray[np.float32]  # (N, N)
+
+
+class MatrixData(TypedDict):
+    """The matrix of the head in view, for the token whose rows are sent."""
+
+    values: PackedArray  # uint8 (N, N) of `rowScales`
+    rowScales: PackedArray  # float32 (N,)
+    layer: int
+    head: Head
+    token: int
+
+
 class InspectorData(TypedDict):
     """What `inspector.js` draws."""
 
     key: str
     title: str
     image: PackedArray  # uint8 (h, w, C)
-    values: PackedArray  # uint8 (L, H, N, N) of `rowScales`, or one map, float32 (N-1,)
-    rowScales: PackedArray | None  # float32 (L, H, N)
+    values: PackedArray  # uint8 (L, H, N, N) or (L, H, N) of `rowScales`, or one map, float32 (N-1,)
+    rowScales: PackedArray | None  # float32 (L, H, N) or (L, H)
+    inView: MatrixData | None
     reading: dict[str, Any]
     requested: dict[str, Any]
     off: list[int]
@@ -65,7 +84,7 @@ def reading_of_attention(num_tokens: int) -> Reading:
 
 def inspector(
     image: NDArray[np.uint8],
-    values: NDArray[np.float32],
+    values: NDArray[np.float32] | HeadInView,
     *,
     patch_size: int,
     layer: int,
@@ -88,25 +107,37 @@ def inspector(
     masked. Rows and columns of masked tokens (`off`) are hatched.
 
     `image` is (C, H, W) with H = W and C 1 or 3. `values` are attention (L, H, N, N), one row per query token, or one
-    map of the whole image, (N-1,). An index outside of (L, H, N, N) is clipped. `title` names the image.
+    map of the whole image, (N-1,), or what is in view of a large model. An index outside of (L, H, N, N) is clipped.
+    `title` names the image.
 
     The absolute scale runs from 0 to `absolute_max`, by default that of this image's CLS attention. `scale`, `colormap`
     and `overlay` (0..1) are initial values of controls; later the user's own settings apply.
     """
-    is_one_map = values.ndim == 1
-    num_tokens = len(values) + 1 if is_one_map else values.shape[-1]
+    requested, in_view = Picked(layer, head, token), None
+    rows = values.rows if isinstance(values, HeadInView) else values
+    is_one_map = rows.ndim == 1
+    num_tokens = len(rows) + 1 if is_one_map else rows.shape[-1]
     grid = image.shape[-1] // patch_size
-    assert image.shape[-1] == image.shape[-2] and grid * grid + 1 == num_tokens, (image.shape, patch_size, values.shape)
+    assert image.shape[-1] == image.shape[-2] and grid * grid + 1 == num_tokens, (image.shape, patch_size, rows.shape)
     assert colormap in SEQUENTIAL, colormap
-    requested = Picked(layer, head, token)
     if is_one_map:
-        packed_values, packed_scales = packed(values.astype(np.float32)), None
+        packed_values, packed_scales = packed(rows.astype(np.float32)), None
     else:
-        rows, row_scales = quantised(values)
-        packed_values, packed_scales = packed(rows), packed(row_scales)
-        requested = _within(requested, *values.shape[:3])
+        lines, line_scales = quantised(rows)
+        packed_values, packed_scales = packed(lines), packed(line_scales)
+        requested = _within(requested, rows.shape[0], rows.shape[1], num_tokens)
+    if isinstance(values, HeadInView):
+        matrix, row_scales = quantised(values.matrix)
+        in_view = MatrixData(
+            values=packed(matrix),
+            rowScales=packed(row_scales),
+            layer=requested.layer,
+            head=requested.head,
+            token=requested.token,
+        )
     if absolute_max is None:
-        _, absolute_max = attention_scale(values if is_one_map else values[:, :, 0, 1:], num_tokens)
+        cls_rows = rows[:, :, 0] if rows.ndim == 4 else rows
+        _, absolute_max = attention_scale(cls_rows if is_one_map else cls_rows[..., 1:], num_tokens)
     result = component("inspector")(
         key=key,
         data=InspectorData(
@@ -115,6 +146,7 @@ def inspector(
             image=packed(image.transpose(1, 2, 0)),
             values=packed_values,
             rowScales=packed_scales,
+            inView=in_view,
             reading=asdict(reading or reading_of_attention(num_tokens)),
             requested=requested._asdict(),
             off=sorted(off),

@@ -1,6 +1,7 @@
 // The maps of one method for one image: of every layer, head and token, or one map of the whole image.
-// L layers, H heads, N tokens (0 is CLS), G patches along a side. The server sends all of it once; hovering, arrow keys
-// and the controls repaint here; only the selection and the masked patches are sent back.
+// L layers, H heads, N tokens (0 is CLS), G patches along a side. Hovering, arrow keys and the controls repaint here; only
+// the selection and the masked patches are sent back. The server sends all of a small model's attention once; of a large
+// one the rows of the selected token in every layer and head, and the whole matrix of the selected head (`inView`).
 
 const NUM_STRONGEST = 5;
 const KEYS_DELAY_MS = 250; // arrow keys are sent and announced after a pause
@@ -26,9 +27,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
 function read(view, data) {
   view.image = unpack(data.image);
-  view.values = unpack(data.values); // uint8 (L, H, N, N) of row scales, or one map, float32 (N - 1)
+  view.values = unpack(data.values); // uint8 (L, H, N, N) or (L, H, N) of row scales, or one map, float32 (N - 1)
   view.isOneMap = view.values.shape.length === 1;
   view.rowScales = view.isOneMap ? null : unpack(data.rowScales);
+  const { inView } = data;
+  view.inView = inView && { ...inView, values: unpack(inView.values), rowScales: unpack(inView.rowScales) };
+  view.rows = null;
   view.colors ??= unpackColors(data.palettes);
   Object.assign(view, { reading: data.reading, absoluteMax: data.absoluteMax, uniform: data.reading.uniform });
   view.settings = settingsOf(data.key, { ...data.start, grid: true, direction: "row", masking: false });
@@ -60,22 +64,41 @@ function follow(view, { requested, off }) {
   if (!view.heads.includes(view.picked.head)) view.picked.head = requested.head;
 }
 
-// N values of one head: the row of the token (what it attends to) or its column (who attends to it)
+// N values of one head: the row of the token (what it attends to) or its column (who attends to it). Of a head that is
+// not in view there is only the row of the selected token.
 function headValues(view, layer, head, token) {
+  const first = layer * view.numHeads + head;
+  if (view.isOneMap) return withoutMasked(view, token, Float32Array.of(NaN, ...view.values));
+  if (view.inView) return withoutMasked(view, view.inView.token, rowOf(view, first));
+  return withoutMasked(view, token, lineOf(view, view, first * view.numTokens, token));
+}
+
+// The same for a head, the mean or the maximum
+function valuesOf(view, layer, head, token) {
+  if (isInView(view, layer, head)) return withoutMasked(view, token, lineOf(view, view.inView, 0, token));
+  return layerValues(view, layer, token)[view.heads.indexOf(head)];
+}
+
+const isInView = ({ inView }, layer, head) => inView && inView.layer === layer && inView.head === head;
+
+// The row or column of a token in a matrix that starts at the row `start` of the source
+function lineOf(view, source, start, token) {
+  if (view.settings.direction === "row") return rowOf(view, start + token, source);
+  const { values, rowScales } = source;
+  return Float32Array.from({ length: view.numTokens }, (_, other) => {
+    const row = start + other;
+    return (values[row * view.numTokens + token] / 255) * rowScales[row];
+  });
+}
+
+function rowOf(view, row, { values, rowScales } = view) {
   const N = view.numTokens;
-  const start = (layer * view.numHeads + head) * N;
-  const isRow = view.settings.direction === "row";
-  const values = new Float32Array(N);
-  if (view.isOneMap) values.set(view.values, 1);
-  else if (isRow) {
-    const row = start + token;
-    const step = view.rowScales[row] / 255;
-    for (let other = 0; other < N; other++) values[other] = view.values[row * N + other] * step;
-  } else {
-    for (let other = 0, row = start; other < N; other++, row++)
-      values[other] = (view.values[row * N + token] / 255) * view.rowScales[row];
-  }
-  if (view.isOneMap) values[0] = NaN;
+  const [line, step] = [new Float32Array(N), rowScales[row] / 255];
+  for (let other = 0; other < N; other++) line[other] = values[row * N + other] * step;
+  return line;
+}
+
+function withoutMasked(view, token, values) {
   if (!view.isOneMap && view.masked.has(token)) values.fill(NaN);
   for (const other of view.masked) values[other] = NaN;
   return values;
@@ -115,12 +138,14 @@ function pick(view, change, rest = 0) {
 
 function toggleMask(view, token) {
   if (!view.masked.delete(token)) view.masked.add(token);
+  view.rows = null;
   paint(view);
   send(view, "off", [...view.masked], MASK_DELAY_MS);
 }
 
 function unmaskAll(view) {
   view.masked.clear();
+  view.rows = null;
   paint(view);
   send(view, "off", [], 0);
 }

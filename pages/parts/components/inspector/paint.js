@@ -25,25 +25,32 @@ function scaleOf(view, values, range) {
 }
 
 function paint(view) {
-  const token = view.hovered ?? view.picked.token;
-  const all = Array.from({ length: view.numLayers }, (_, layer) => layerValues(view, layer, token)).flat();
+  const { layer, head } = view.picked;
+  const isWaiting = view.inView && !isInView(view, layer, head); // for the matrix of this head
+  const token = isWaiting ? view.inView.token : (view.hovered ?? view.picked.token);
+  const all = view.rows ?? Array.from({ length: view.numLayers }, (_, layer) => layerValues(view, layer, token)).flat();
+  if (view.inView) view.rows = all; // those of the selected token, whatever is hovered
+  const index = layer * view.heads.length + view.heads.indexOf(head);
+  const values = view.isOneMap ? all[0] : view.inView && !isWaiting ? valuesOf(view, layer, head, token) : all[index];
   const ranges = all.map((values) => rangeOf(values.subarray(1)));
   const range = [Math.min(...ranges.map(([low]) => low)), Math.max(...ranges.map(([, high]) => high))];
-  let values = all[0];
-  view.maps.forEach((map, i) => {
-    const isPicked = map.layer === view.picked.layer && map.head === view.picked.head;
-    colorPixels(pixelsOf(view.strip), all[i].subarray(1), scaleOf(view, all[i], range), i * view.gridSize ** 2);
-    if (map.isPicked !== isPicked) Object.assign(map.button, { ariaPressed: `${isPicked}`, tabIndex: isPicked ? 0 : -1 });
-    map.isPicked = isPicked;
-    if (isPicked && !view.isOneMap) values = all[i];
-  });
-  drawSheet(view);
+  if (!view.inView || view.hovered === null) paintMaps(view, all, range);
   const scale = scaleOf(view, values, range);
   paintPicture(view, token, values, scale);
   paintMasking(view);
   paintPanel(view, token, values, scale);
   paintScale(view, scale, range);
   if (view.numbers.open) paintNumbers(view, token, values);
+}
+
+function paintMaps(view, all, range) {
+  view.maps.forEach((map, i) => {
+    const isPicked = map.layer === view.picked.layer && map.head === view.picked.head;
+    colorPixels(pixelsOf(view.strip), all[i].subarray(1), scaleOf(view, all[i], range), i * view.gridSize ** 2);
+    if (map.isPicked !== isPicked) Object.assign(map.button, { ariaPressed: `${isPicked}`, tabIndex: isPicked ? 0 : -1 });
+    map.isPicked = isPicked;
+  });
+  drawSheet(view);
 }
 
 // Map after map from the strip, where they stand one below the other, to its button

@@ -50,7 +50,7 @@ function between(view) {
     return patch ? `${tokenName(patch)}: ${number(view, view.values[patch - 1])}` : "";
   }
   if (view.hovered === null || view.hovered === token) return "";
-  const value = layerValues(view, layer, token)[view.heads.indexOf(head)][view.hovered];
+  const value = valuesOf(view, layer, head, token)[view.hovered];
   return `${attendsName(view, token)} ${tokenName(view.hovered)}: ${[number(view, value), times(view, value)].filter(Boolean).join(", ")}`;
 }
 

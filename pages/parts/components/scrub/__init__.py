@@ -5,12 +5,13 @@ F frames of the slider; of each run M checkpoints, B images, S maps an image, G 
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from math import isqrt, lcm
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minivit.attention.common_grid import cell_share, common_grid_size, grid_size, patch_of_cell
+from minivit.attention.maps import cell_share, patch_of_cell
 from minivit.attention.over_training import METRICS, AttentionOverTraining
 from minivit.figures import SPLIT_COLORS
 from minivit.runs import Checkpoint, Run
@@ -19,7 +20,7 @@ from pages.parts.components.component import component, packed
 from pages.parts.components.inspector import quantised
 
 
-class Shown(NamedTuple):
+class RunMaps(NamedTuple):
     """One run over training: `history` of the maps that its columns show."""
 
     run: Run
@@ -53,7 +54,7 @@ class Opened(NamedTuple):
 
 def scrub(
     images: NDArray[np.uint8],
-    shown: Sequence[Shown],
+    run_maps: Sequence[RunMaps],
     columns: Sequence[Column],
     *,
     key: str,
@@ -71,7 +72,7 @@ def scrub(
     their N may differ. The curves are of `num_measured` test images. The slider begins at the checkpoint that the URL
     names, else at `start`, and writes it there.
     """
-    frames = sorted({checkpoint for one in shown for checkpoint in one.history.checkpoints})
+    frames = sorted({checkpoint for maps in run_maps for checkpoint in maps.history.checkpoints})
     result = component("scrub", "board")(
         key=key,
         data={
@@ -79,14 +80,14 @@ def scrub(
             "images": packed(images.transpose(0, 2, 3, 1)),
             "titles": list(titles),
             "labels": list(labels),
-            "classes": list(shown[0].run.config.classes),
-            "frames": [{"checkpoint": str(one), "text": _text(one, shown)} for one in frames],
+            "classes": list(run_maps[0].run.config.classes),
+            "frames": [{"checkpoint": str(checkpoint), "text": _text(checkpoint, run_maps)} for checkpoint in frames],
             "start": frames.index(start),
-            "runs": [_run_data(one, frames, in_multiples=len(shown) > 1) for one in shown],
-            "columns": [_column_data(column, shown) for column in columns],
-            "difference": _difference_data(difference, columns, shown) if difference else None,
-            "charts": charts(shown, frames),
-            "legend": key_of(shown),
+            "runs": [_run_data(maps, frames, in_multiples=len(run_maps) > 1) for maps in run_maps],
+            "columns": [_column_data(column, run_maps) for column in columns],
+            "difference": _difference_data(difference, columns, run_maps) if difference else None,
+            "charts": charts(run_maps, frames),
+            "legend": key_of(run_maps),
             "scale": list(scale),
             "numMeasured": num_measured,
             "settings": {"view": "map", "scale": "absolute", "colormap": "magma", "overlay": 0.6, "speed": "30"},
@@ -99,32 +100,32 @@ def scrub(
     return Opened(int(result.opened["image"]), frames[int(result.opened["frame"])])
 
 
-def charts(shown: Sequence[Shown], frames: Sequence[Checkpoint]) -> list[dict[str, Any]]:
+def charts(run_maps: Sequence[RunMaps], frames: Sequence[Checkpoint]) -> list[dict[str, Any]]:
     """Loss, accuracy and the figures of `METRICS`, a line for each run or map, a value at each frame or NaN."""
-    alone = len(shown) == 1
+    alone = len(run_maps) == 1
     made = []
     for title, column, times, unit in (("loss", "loss", 1, ""), ("accuracy", "acc", 100, "%")):
         lines = [
             _line(split if alone else _nth(i), SPLIT_COLORS[split] if alone else _color(i), by_epoch, frames)
-            for i, one in enumerate(shown)
-            for split, by_epoch in _by_epoch(one.run.metrics(), column, times).items()
+            for i, maps in enumerate(run_maps)
+            for split, by_epoch in _by_epoch(maps.run.metrics(), column, times).items()
             if alone or split == "test"
         ]
         made.append(
             {"title": title, "digits": 1 if unit else 3, "unit": unit, "help": "", "lines": lines, "numbered": 2}
         )
-    for name, said in METRICS.items():
+    for name, help in METRICS.items():
         lines = [
             _line(
-                one.heads[s] if alone else _nth(i),
+                maps.heads[s] if alone else _nth(i),
                 _color(i, s),
-                dict(zip(one.history.checkpoints, values, strict=True)),
+                dict(zip(maps.history.checkpoints, values, strict=True)),
                 frames,
             )
-            for i, one in enumerate(shown)
-            for s, values in enumerate(one.history.metrics[name].T)
+            for i, maps in enumerate(run_maps)
+            for s, values in enumerate(maps.history.metrics[name].T)
         ]
-        made.append({"title": name, "digits": 3, "unit": "", "help": said, "lines": lines, "numbered": len(shown)})
+        made.append({"title": name, "digits": 3, "unit": "", "help": help, "lines": lines, "numbered": len(run_maps)})
     return made
 
 
@@ -140,11 +141,11 @@ def _line(name: str, color: str, values: dict[Checkpoint, float], frames: Sequen
     return {"name": name, "color": color, "values": packed(at_frames)}
 
 
-def key_of(shown: Sequence[Shown]) -> list[tuple[str, str]]:
+def key_of(run_maps: Sequence[RunMaps]) -> list[tuple[str, str]]:
     """What the colors of the curves stand for: names and colors."""
-    if len(shown) > 1:
-        return [(_nth(i), _color(i)) for i in range(len(shown))]
-    run, _, heads = shown[0]
+    if len(run_maps) > 1:
+        return [(_nth(i), _color(i)) for i in range(len(run_maps))]
+    run, _, heads = run_maps[0]
     attention = "attention"
     if run.config.model.num_heads > 1:
         attention += f", {heads[0]} of all heads" if heads[0] in ("mean", "max") else f" of head {heads[0]}"
@@ -163,32 +164,33 @@ def _color(run: int, line: int = 0) -> str:
     return ("var(--st-primary-color)", "var(--second)")[run]
 
 
-def _text(checkpoint: Checkpoint, shown: Sequence[Shown]) -> str:
+def _text(checkpoint: Checkpoint, run_maps: Sequence[RunMaps]) -> str:
     if checkpoint.step or not checkpoint.epoch:
         return checkpoint.title
-    return f"{checkpoint.title} of {max(one.run.config.epochs for one in shown)}"
+    return f"{checkpoint.title} of {max(maps.run.config.epochs for maps in run_maps)}"
 
 
-def _run_data(one: Shown, frames: Sequence[Checkpoint], *, in_multiples: bool) -> dict[str, Any]:
+def _run_data(maps: RunMaps, frames: Sequence[Checkpoint], *, in_multiples: bool) -> dict[str, Any]:
     """What the browser holds of one run; `at` is the last of its checkpoints that is not after each frame."""
-    history = one.history
+    history = maps.history
     values, scales = quantised(history.maps)
-    num_tokens = history.maps.shape[-1] + 1
+    num_tokens = history.maps.shape[-1] + maps.run.config.model.num_prefix_tokens
+    predicts = history.probs.shape[-1] > 0  # not without a classifier head
     return {
-        "id": one.run.id,
+        "id": maps.run.id,
         "at": [bisect_right(history.checkpoints, frame) - 1 for frame in frames],
         "numTokens": num_tokens,
         "times": num_tokens if in_multiples else 1,
         "values": packed(values),
         "scales": packed(scales),
         "average": packed(history.mean_map),
-        "predicted": packed(history.probs.argmax(-1).astype(np.int32)),
-        "confidence": packed(history.probs.max(-1)),
+        "predicted": packed(history.probs.argmax(-1).astype(np.int32)) if predicts else None,
+        "confidence": packed(history.probs.max(-1)) if predicts else None,
     }
 
 
-def _column_data(column: Column, shown: Sequence[Shown]) -> dict[str, Any]:
-    checkpoints = shown[column.run].history.checkpoints
+def _column_data(column: Column, run_maps: Sequence[RunMaps]) -> dict[str, Any]:
+    checkpoints = run_maps[column.run].history.checkpoints
     return {
         "name": column.name,
         "run": column.run,
@@ -198,14 +200,14 @@ def _column_data(column: Column, shown: Sequence[Shown]) -> dict[str, Any]:
     }
 
 
-def _difference_data(difference: Difference, columns: Sequence[Column], shown: Sequence[Shown]) -> dict[str, Any]:
+def _difference_data(difference: Difference, columns: Sequence[Column], run_maps: Sequence[RunMaps]) -> dict[str, Any]:
     """How the browser subtracts: on `grid` × `grid` cells, for each side the patch under a cell and its factor.
 
     A column of two runs holds multiples of its own uniform 1/N. The difference is in multiples of that of the common
     grid, 1 / (grid² + 1); where both runs cut images alike, the factors are 1.
     """
-    grids = [grid_size(shown[columns[place].run].history.maps.shape[-1]) for place in difference]
-    cells = common_grid_size(*grids)
+    grids = [isqrt(run_maps[columns[place].run].history.maps.shape[-1]) for place in difference]
+    cells = lcm(*grids)
     return {
         "columns": list(difference),
         "grid": cells,

@@ -7,7 +7,7 @@ function paintTexts(view) {
   const names = view.columns.map((column) => column.name);
   view.board.lines.forEach((line, n) => {
     const captions = view.columns.map((column) => {
-      if (!column.captioned) return ["", null];
+      if (!column.captioned || !column.run.predicted) return ["", null];
       const index = checkpointIndex(column, view.frame) * column.run.numImages + n;
       const predicted = column.run.predicted[index];
       return [`${classes[predicted]} ${Math.round(100 * column.run.confidence[index])}%`, predicted === labels[n]];

@@ -32,7 +32,7 @@ function read(view, data) {
   view.runs = data.runs.map((run) => {
     const [values, scales, average] = [run.values, run.scales, run.average].map(unpack);
     const [, numImages, numMaps, length] = values.shape;
-    const [predicted, confidence] = [run.predicted, run.confidence].map(unpack);
+    const [predicted, confidence] = [run.predicted, run.confidence].map((values) => values && unpack(values));
     return { ...run, values, scales, average, predicted, confidence, numImages, numMaps, length };
   });
   view.columns = data.columns.map((column) => {

@@ -1,5 +1,6 @@
 """Scores of a model that was trained to tell a red patch from a blue one, so that it is known where it has to look."""
 
+import json
 import re
 
 import pytest
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 
 from minivit.attention.localization import Localization, Share, localize_methods
 from minivit.attention.methods import METHODS
-from minivit.cli.trust import faithfulness_of_methods, trust_report
+from minivit.cli.trust import corrected_verdicts, faithfulness_of_methods, trust_report
 from minivit.config import TrainConfig, ViTConfig
 from minivit.data import load_split
 from minivit.engine import SILENT, train
@@ -50,7 +51,7 @@ def trained(untrained: MiniViT) -> MiniViT:
 
 
 @pytest.fixture(scope="module")
-def test_set() -> Known:
+def known_images() -> Known:
     return one_patch_tells(60, seed=2)
 
 
@@ -62,27 +63,28 @@ def by_name(scored: list) -> dict[str, Localization]:
 
 
 def test_a_trained_model_is_found_to_look_at_what_tells_the_class_and_an_untrained_one_is_not(
-    trained, untrained, test_set
+    trained, untrained, known_images
 ):
-    now, before = by_name(localize_methods(trained, *test_set)), by_name(localize_methods(untrained, *test_set))
+    now, before = by_name(localize_methods(trained, *known_images)), by_name(localize_methods(untrained, *known_images))
     for name in ("Attention rollout", *OCCLUSIONS):
         assert now[name].pointing.value > 0.9 and now[name].words == "on the object", name
     assert now["Class relevance"].energy.value > before["Class relevance"].energy.value + 0.1
     assert abs(before["Attention rollout"].energy.value - 1 / 16) < 0.01
 
 
-def test_every_layer_and_head_has_its_row(trained, test_set):
-    names = list(by_name(localize_methods(trained, *test_set)))
+def test_every_layer_and_head_has_its_row(trained, known_images):
+    names = list(by_name(localize_methods(trained, *known_images)))
     heads = [f"layer {layer}, head {head}" for layer in (1, 2) for head in ("mean", 1, 2)]
     assert names == [
-        "Brightness of the image (no model)",
-        *(f"{METHODS['cls_map'].title}, {head}" for head in heads), "Attention rollout", "Class relevance",
+        *(f"{name} (control, no model)" for name in ("constant", "brightness", "centre")),
+        *(f"{METHODS['cls_map'].title}, {head}" for head in heads),
+        "Attention rollout", "Class relevance", "Logit shares",
         *(f"Value-weighted attention, {head}" for head in heads), *OCCLUSIONS,
     ]  # fmt: skip
 
 
-def test_images_without_masks_have_no_known_answers(trained, test_set):
-    images, _, labels = test_set
+def test_images_without_masks_have_no_known_answers(trained, known_images):
+    images, _, labels = known_images
     with pytest.raises(DataError, match="'shapes'"):
         localize_methods(trained, images, None, labels)
 
@@ -95,23 +97,24 @@ def test_the_words_say_on_which_side_of_a_uniform_map_the_interval_lies():
     assert words == ["on the object", "no more on the object than a uniform map", "off the object"]
 
 
-def test_leave_one_out_beats_random_rankings_in_both_tests_and_brightness_not_in_both(trained, test_set):
-    results = faithfulness_of_methods(trained, test_set[0])
-    assert set(results) == {method.title for method in METHODS.values()} | {"Brightness of the image (no model)"}
-    dropped, by_brightness = results[OCCLUSIONS[1]], results["Brightness of the image (no model)"]
-    deletion, insertion = dropped.verdicts
-    assert deletion.words == insertion.words == "better than random"
-    assert dropped.mean_correlation == pytest.approx(1)
-    assert deletion.area < deletion.random_mean < insertion.area
-    assert {verdict.words for verdict in by_brightness.verdicts} != {"better than random"}
-    assert by_brightness.verdicts[0].area > deletion.area and by_brightness.verdicts[1].area < insertion.area
+def test_leave_one_out_beats_random_rankings_in_both_tests_and_brightness_not_in_both(trained, known_images):
+    results = faithfulness_of_methods(trained, known_images[0])
+    verdicts = corrected_verdicts(results)
+    assert set(results) == {*METHODS, "constant", "brightness", "centre"}
+    deletion, insertion = verdicts["leave_one_out"]
+    assert deletion.outcome == insertion.outcome == "better"
+    assert results["leave_one_out"].mean_correlation == pytest.approx(1)
+    assert deletion.area < deletion.random.control < insertion.area
+    for control in ("constant", "centre"):
+        assert {verdict.outcome for verdict in verdicts[control]} == {"no difference"}
+    assert {verdict.outcome for verdict in verdicts["brightness"]} != {"better"}
 
 
 def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny: TrainConfig):
     run = Run.create(tiny.changed(epochs=1))
     train(run.config, run, SILENT)
-    text = trust_report(run, num_images=20)
-    assert "20 test images" in text and "epoch 1" in text
+    text = trust_report(run, num_images=8)
+    assert "8 test images" in text and "epoch 1" in text
     assert (
         len(
             re.findall(
@@ -120,7 +123,17 @@ def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny
         )
         == 1
     )
-    assert len(re.findall(r"^\| Class relevance \| 0\.\d+ \| .*random \(p = ", text, re.M)) == 1
+    assert len(re.findall(r"^\| Class relevance \| 0\.\d+ \| .*(better|worse|difference) \(p = ", text, re.M)) == 1
+    numbers = json.loads(trust_report(run, num_images=8, as_json=True))
+    assert numbers["num_images"] == 8 and {"relevance", "constant", "brightness", "centre"} <= set(numbers["methods"])
+    for curve in ("deletion", "insertion"):
+        entry = numbers["methods"]["relevance"][curve]
+        assert entry["verdict"] in ("better", "worse", "no difference") and set(entry["controls"]) == {
+            "random",
+            "other_images",
+        }
+        assert entry["difference"] == pytest.approx(entry["mean"] - entry["controls"]["random"], abs=1e-6)
+        assert entry["interval"][0] <= entry["difference"] <= entry["interval"][1]
     whole = len(load_split(run.config)[1])
     assert whole < 30 and f"{whole} test images" in trust_report(run, epoch=0, num_images=10_000)
     with pytest.raises(ConfigError, match="at least 2"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
 
-from minivit.attention import METHODS, batches, decomposition, heads, weights
+from minivit.attention import METHODS, decomposition, heads, maps
 from minivit.attention.maps import uniform_rollout
 from minivit.config import ViTConfig
 
@@ -14,13 +14,13 @@ from minivit.config import ViTConfig
 @pytest.fixture(autouse=True)
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Room for the attention of 4 images of a `random_model`, so that more come in batches of 4."""
-    monkeypatch.setattr(batches, "MAX_VALUES", 4.5 * 3 * 4 * 17**2)
+    monkeypatch.setattr(maps, "MAX_VALUES", 4.5 * 3 * 4 * 17**2)
 
 
 @pytest.mark.parametrize(("num_filters", "channels", "patch"), [(64, 3, 2), (8, 3, 4), (40, 1, 4)])
 def test_filter_components_are_the_eigenvectors_of_the_filters_covariance(num_filters, channels, patch):
     weight = torch.randn(num_filters, channels, patch, patch, generator=torch.Generator().manual_seed(0)) + 1
-    components, shares = weights.filter_components(weight)
+    components, shares = decomposition.filter_components(weight)
     eigenvalues, vectors = np.linalg.eigh(np.cov(weight.flatten(1).double().numpy(), rowvar=False))
     num = min(28, num_filters - 1, channels * patch * patch)
     assert components.shape == (num, channels, patch, patch) and shares.shape == (num,)
@@ -35,7 +35,7 @@ def test_filters_that_mix_two_patterns_have_two_components():
     red, edge = torch.zeros(2, 3, 4, 4)
     red[0], edge[:, :, :2], edge[:, :, 2:] = 1, 1, -1
     mixed = torch.randn(30, 2, generator=torch.Generator().manual_seed(1)) @ torch.stack([red, edge]).flatten(1)
-    components, shares = weights.filter_components(mixed.unflatten(1, (3, 4, 4)))
+    components, shares = decomposition.filter_components(mixed.unflatten(1, (3, 4, 4)))
     assert shares[:2].sum().item() == pytest.approx(1) and shares[1] > 0.1
     plane = torch.linalg.qr(torch.stack([red, edge]).flatten(1).T).Q
     for component in components[:2].flatten(1):
@@ -43,7 +43,7 @@ def test_filters_that_mix_two_patterns_have_two_components():
 
 
 def test_filters_that_are_all_alike_explain_nothing():
-    _, shares = weights.filter_components(torch.ones(8, 1, 2, 2))
+    _, shares = decomposition.filter_components(torch.ones(8, 1, 2, 2))
     assert shares.tolist() == [0] * 4
 
 
@@ -75,19 +75,21 @@ def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
     found, parameters = decomposition.cls_terms(model, images), weights_of(model)
     qkv, bias = parameters["blocks.0.attn.qkv.weight"], parameters["blocks.0.attn.qkv.bias"]
     rows = []  # of each image the scores of CLS in four terms, (4, H, N)
-    for image, maps in zip(images, found.maps, strict=True):
+    for image, cls_maps in zip(images, found.maps, strict=True):
         content = np.vstack([parameters["cls_token"][0], yardstick.embed(parameters, image.numpy())])
         terms = yardstick.position_content(
             content, parameters["pos_embed"][0], qkv[:16], bias[:16], qkv[16:32], bias[16:32], 4
         )
         rows.append(np.array(terms)[:, :, 0])
         centred = rows[-1] - rows[-1].mean(-1, keepdims=True)
-        np.testing.assert_allclose(maps, centred[..., 1:].transpose(1, 0, 2), atol=1e-5)
+        np.testing.assert_allclose(cls_maps, centred[..., 1:].transpose(1, 0, 2), atol=1e-5)
     for head in range(4):
         centred = np.concatenate([row[:, head] - row[:, head].mean(-1, keepdims=True) for row in rows], -1)  # (4, B·N)
+        assert found.deviation[head] == pytest.approx(centred.sum(0).std(), abs=1e-5)
+        patches = [row[:, head, 1:] for row in rows]  # CLS is a key too, but no patch
+        centred = np.concatenate([row - row.mean(-1, keepdims=True) for row in patches], -1)
         whole = centred.sum(0)
         np.testing.assert_allclose(found.shares[head], centred @ whole / (whole @ whole), atol=1e-4)
-        assert found.deviation[head] == pytest.approx(whole.std(), abs=1e-5)
         assert found.position_share[head] == pytest.approx(
             (centred[1] + centred[3]) @ whole / (whole @ whole), abs=1e-4
         )
@@ -97,6 +99,6 @@ def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
 
 def test_a_look_takes_all_images_of_a_small_model_and_few_of_a_large_one():
     large = ViTConfig(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12, mlp_ratio=4)
-    assert batches.affordable(ViTConfig(), 64) == 64
-    assert batches.affordable(large, 64) == 8
-    assert 8 < batches.affordable(large.model_copy(update={"embed_dim": 192}), 256) < 256
+    assert maps.affordable(ViTConfig(), 64) == 64
+    assert maps.affordable(large, 64) == 8
+    assert 8 < maps.affordable(large.model_copy(update={"embed_dim": 192}), 256) < 256

@@ -1,13 +1,12 @@
 import attention_yardstick as yardstick
 import numpy as np
 import pytest
-import scipy.stats
 import torch
 from captum.attr import Occlusion
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
 
 from minivit.attention import faithfulness, localization, mistakes
-from minivit.attention.occlusion import chunks, leave_one_out, occlusion
+from minivit.attention.attribution import chunks, leave_one_out, occlusion
 from minivit.errors import DataError
 from minivit.model import MiniViT
 
@@ -140,46 +139,48 @@ def test_models_are_left_as_they_were_and_pixels_may_be_whole_numbers():
     torch.testing.assert_close(maps, occlusion(model, images.float() / 255, torch.tensor([0, 1])))
 
 
-# The verdict
+# Order within ties, controls, SaCo
 
 
-def test_for_a_set_of_images_the_verdict_is_wilcoxons():
-    generator = torch.Generator().manual_seed(0)
-    random = 0.5 + 0.1 * torch.rand(40, 10, generator=generator)
-    areas = random.mean(1) - 0.02 * torch.rand(40, generator=generator)
-    found = faithfulness.verdict(areas, random, "deletion")
-    assert found.words == "better than random"
-    assert found.p == pytest.approx(scipy.stats.wilcoxon(areas.double() - random.double().mean(1)).pvalue)
-    assert found.random_sd == pytest.approx(random.mean(0).std().item(), abs=1e-6)
-    assert faithfulness.verdict(areas, random, "insertion").words == "worse than random"
-    either_way = random.mean(1) + 0.02 * (torch.arange(40) % 2 - 0.5)
-    assert faithfulness.verdict(either_way, random, "deletion").words == "no better than random"
-    assert "paired over 40 images" in str(found)
+def test_ties_are_dropped_in_an_order_of_each_image_s_own():
+    model, images, classes = random_model(), random_images(1).expand(6, -1, -1, -1), torch.zeros(6, dtype=torch.int64)
+    constant = faithfulness.deletion(model, images, classes, torch.zeros(6, 16))
+    assert len({tuple(curve.tolist()) for curve in constant}) == 6
+    assert torch.equal(constant, faithfulness.deletion(model, images, classes, torch.zeros(6, 16)))
+    untied = torch.arange(16.0).expand(6, -1)
+    curves = faithfulness.deletion(model, images, classes, untied)
+    torch.testing.assert_close(curves, curves[:1].expand(6, -1))
 
 
-def test_for_one_image_the_verdict_counts_deviations_of_random_orders():
-    random = torch.tensor([[0.4, 0.5, 0.6]])
-    assert faithfulness.verdict(torch.tensor([0.24]), random, "deletion").words == "better than random"
-    assert faithfulness.verdict(torch.tensor([0.34]), random, "deletion").words == "no better than random"
-    assert faithfulness.verdict(torch.tensor([0.76]), random, "deletion").words == "worse than random"
-    assert faithfulness.verdict(torch.tensor([0.76]), random, "insertion").words == "better than random"
-    two_deviations = faithfulness.verdict(torch.tensor([0.7]), random, "deletion")
-    assert two_deviations.p == pytest.approx(2 * scipy.stats.norm.sf(2), abs=1e-5)
-    assert "one image" in str(two_deviations)
+def test_the_maps_of_others_are_never_an_image_s_own():
+    maps = torch.arange(20.0)[:, None].expand(-1, 3)
+    others = faithfulness.maps_of_others(maps)
+    assert others.shape == (20, 8, 3)
+    assert all(
+        index not in row[:, 0].tolist() and len(set(row[:, 0].tolist())) == 8 for index, row in enumerate(others)
+    )
+    assert faithfulness.maps_of_others(maps[:2]).shape == (2, 1, 3)
+    assert faithfulness.maps_of_others(maps[:1]).shape == (1, 0, 3)
 
 
-@pytest.mark.parametrize("p", [0.02, 0.049, 0.051, 0.09])
-def test_near_the_edge_of_chance_one_image_is_too_close_to_call_and_many_are_not(p):
-    lonely, many = (faithfulness.Verdict("deletion", 0.4, 0.5, 0.05, p, count) for count in (1, 64))
-    assert lonely.words == "too close to call" and "too close to call (one image" in str(lonely)
-    assert many.words == ("better than random" if p < 0.05 else "no better than random")
-
-
-@pytest.mark.parametrize("num_images", [1, 8])
-def test_where_no_order_changes_anything_no_map_is_better_than_random(num_images):
-    flat = torch.full((num_images, 5), 0.25)
-    for curve in ("deletion", "insertion"):
-        assert faithfulness.verdict(flat[:, 0], flat, curve).words == "no better than random"
+@pytest.mark.parametrize("kind", KINDS)
+def test_saco_is_the_formula_group_by_group(kind):
+    model, images, classes = random_model(**kind), random_images(2), torch.tensor([3, 0])
+    maps = torch.rand(2, 16, generator=torch.Generator().manual_seed(0)) - 0.3
+    found = faithfulness.saco(model, images, classes, maps)
+    for image in range(2):
+        score, order = score_of_kept(model, images[image], classes[image]), np.argsort(-maps[image].numpy())
+        groups = np.array_split(order, 10)
+        sums = [maps[image].numpy()[group].sum() for group in groups]
+        falls = [score(list(range(16))) - score(sorted(set(range(16)) - set(group.tolist()))) for group in groups]
+        above = below = 0.0
+        for i in range(10):
+            for j in range(i + 1, 10):
+                weight = sums[i] - sums[j]
+                above += weight if falls[i] >= falls[j] else -weight
+                below += abs(weight)
+        assert found[image].item() == pytest.approx(above / below, abs=1e-5)
+    assert faithfulness.saco(model, images, classes, torch.zeros(2, 16)).tolist() == [0, 0]
 
 
 # Known answers

@@ -3,15 +3,17 @@ import torch
 from small_models import random_images, random_model
 
 from minivit import attention
-from minivit.attention.methods import METHODS, available_methods, find_method
-from minivit.attention.occlusion import leave_one_out, occlusion
+from minivit.attention.attribution import leave_one_out, occlusion
+from minivit.attention.methods import METHODS, RENAMED, available_methods
 from minivit.config import ViTConfig
 from minivit.errors import ConfigError
 from minivit.model import MiniViT
 
 
 def test_methods_stand_in_the_agreed_order_and_each_says_what_it_is():
-    assert list(METHODS) == ["cls_map", "rollout", "relevance", "value_weighted", "occlusion", "leave_one_out"]
+    assert list(METHODS) == [
+        *("cls_map", "rollout", "relevance", "logit_shares", "value_weighted", "occlusion", "leave_one_out")
+    ]
     for method in METHODS.values():
         assert method.title and method.formula and method.limitations and method.unit and "arXiv" in method.source
         assert not (method.needs_class and method.needs_layer)
@@ -24,6 +26,7 @@ def test_each_method_gives_what_its_own_function_gives():
         "cls_map": attention.cls_map(attn[1], 2),
         "rollout": attention.rollout(attn),
         "relevance": attention.relevance(model, images, classes),
+        "logit_shares": attention.logit_shares(model, images, classes).patches,
         "value_weighted": attention.cls_map(attention.value_weighted(model, images)[1], 2),
         "occlusion": occlusion(model, images, classes),
         "leave_one_out": leave_one_out(model, images, classes),
@@ -67,12 +70,13 @@ def test_rollout_is_unavailable_for_one_layer_with_the_reason():
         METHODS["rollout"].attribute(MiniViT(one).eval(), torch.rand(1, 3, 32, 32), torch.tensor([0]))
 
 
-def test_an_unknown_method_layer_or_head_is_refused_and_an_earlier_name_is_known():
+def test_an_unknown_layer_or_head_is_refused():
     model, images, classes = random_model(), random_images(1), torch.tensor([0])
-    with pytest.raises(ConfigError, match="'saliency'"):
-        find_method("saliency")
-    assert find_method("occlusion_drop") is METHODS["leave_one_out"]
     with pytest.raises(ConfigError, match="no layer 4; the model has 3"):
         METHODS["cls_map"].attribute(model, images, classes, layer=3)
     with pytest.raises(ConfigError, match="no head"):
         METHODS["cls_map"].attribute(model, images, classes, head=9)
+
+
+def test_links_of_earlier_versions_name_methods_that_exist():
+    assert RENAMED["occlusion_drop"] == "leave_one_out" and set(RENAMED.values()) <= set(METHODS)

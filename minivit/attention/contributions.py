@@ -1,0 +1,118 @@
+"""What the parts of a model write into a logit directly, and what each token would predict after each layer.
+
+B images, L layers, H heads, N tokens (CLS first, the last n are the patches), D embed_dim.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from minivit.attention.attribution import class_score
+from minivit.attention.maps import to_model
+from minivit.config import ViTConfig
+from minivit.errors import ConfigError
+from minivit.inference import eval_mode
+from minivit.model import Block, MiniViT
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """The terms of one logit per image, in logits; together they are the logit.
+
+    `heads` (B, L, H, N) is what each head writes into CLS from each source token, `mlps` (B, L) what each MLP writes,
+    `cls` (B,) the CLS token as it is embedded, `bias` (B,) all biases outside of the heads and MLPs.
+    """
+
+    heads: Tensor
+    mlps: Tensor
+    cls: Tensor
+    bias: Tensor
+
+    @property
+    def logit(self) -> Tensor:
+        """Their sum, (B,)."""
+        return self.heads.sum((1, 2, 3)) + self.mlps.sum(1) + self.cls + self.bias
+
+
+def why_no_contributions(config: ViTConfig) -> str | None:
+    """Why a logit is not a sum of what heads and MLPs write, or None."""
+    if config.norm == "post":
+        return "Direct contributions need LayerNorm 'pre': with 'post', each block normalizes the sum of all before it."
+    if config.pool != "cls" or not config.num_classes:
+        return "Direct contributions need a classifier head that reads CLS alone."
+    return None
+
+
+def direct_contributions(
+    model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None
+) -> Contributions:
+    """The direct contributions to the logit of one class per image, (B,), or to its difference to `contrast`.
+
+    A pre-norm model adds up CLS: its embedding, each head's Σ_j a_hj (x_j W_V + b_V) W_O, the biases of W_O, and each
+    MLP. With the deviation of the last LayerNorm held at its value, W_c · γ (part − mean) / σ is the part's term
+    (2310.05916). ConfigError where `why_no_contributions`.
+    """
+    if reason := why_no_contributions(model.config):
+        raise ConfigError(reason)
+    heads, mlps = [], []
+    bias: list[Tensor] = []
+    with eval_mode(model):
+        x = model.embed(to_model(model, images))
+        embedded = x[:, 0]
+        for block in model.blocks:
+            assert isinstance(block, Block)
+            attn_output, attn, _ = block.attn(block.norm1(x))
+            heads.append(_written_by_heads(block, attn[:, :, 0], block.norm1(x)))
+            bias.append(block.attn.proj.bias)
+            before_mlp = x[:, 0] + attn_output[:, 0]
+            x = block.add_attn_output(x, attn_output)
+            mlps.append(x[:, 0] - before_mlp)
+        weight, constant = _direction(model, x[:, 0], classes, contrast)
+        written = torch.stack(heads, dim=1)  # (B, L, H, N, D)
+        return Contributions(
+            heads=torch.einsum("blhnd,bd->blhn", written, weight),
+            mlps=torch.einsum("bld,bd->bl", torch.stack(mlps, dim=1), weight),
+            cls=(embedded * weight).sum(1),
+            bias=constant + weight @ torch.stack(bias).sum(0),
+        )
+
+
+def _written_by_heads(block: Block, attn: Tensor, x: Tensor) -> Tensor:
+    """a_hj (x_j W_V + b_V) W_O of CLS's rows (B, H, N) and the attention's inputs (B, N, D): (B, H, N, D)."""
+    H, D = block.attn.num_heads, x.shape[-1]
+    W_v, b_v = block.attn.qkv.weight[2 * D :], block.attn.qkv.bias[2 * D :]
+    v = (x @ W_v.T + b_v).unflatten(-1, (H, -1))  # (B, N, H, D / H)
+    W_o = block.attn.proj.weight.view(D, H, -1)
+    return torch.einsum("bhn,bnhe,dhe->bhnd", attn, v, W_o)
+
+
+def _direction(model: MiniViT, cls: Tensor, classes: Tensor, contrast: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The vectors (B, D) whose product with a part of CLS is its term, and the constant terms (B,)."""
+    norm, head = model.norm, model.head
+    assert isinstance(norm, nn.LayerNorm) and isinstance(head, nn.Linear)
+    rows = head.weight[classes] - (0 if contrast is None else head.weight[contrast])
+    deviation = (cls.var(-1, correction=0, keepdim=True) + norm.eps).sqrt()
+    weight = rows * norm.weight
+    weight = (weight - weight.mean(-1, keepdim=True)) / deviation  # the mean of a part is subtracted from it
+    offset = class_score(head.bias.expand(len(cls), -1), classes, contrast)
+    return weight, rows @ norm.bias + offset
+
+
+def logit_lens(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None) -> Tensor:
+    """The logit of one class per image that each token would have after each layer, (B, L + 1, N); 0 is the embedding.
+
+    W_c · LN(x_l,i) with the last LayerNorm and the head. Only CLS after the last layer was trained for it.
+    """
+    if model.config.pool != "cls" or not model.config.num_classes:
+        raise ConfigError("The logit lens needs a classifier head that reads CLS alone.")
+    with eval_mode(model):
+        x, layers = model.embed(to_model(model, images)), []
+        for block in model.blocks:
+            layers.append(x)
+            x, _ = block(x)
+        logits = model.head(model.norm(torch.stack([*layers, x], dim=1)))  # (B, L + 1, N, K)
+    B, depth, N, K = logits.shape
+    repeat = [None if one is None else one.repeat_interleave(depth * N) for one in (classes, contrast)]
+    assert repeat[0] is not None
+    return class_score(logits.reshape(-1, K), repeat[0], repeat[1]).view(B, depth, N)

@@ -1,0 +1,82 @@
+"""The attention of one image, part by part: a model with many tokens has too much of it to hold or to send at once.
+
+L layers, H heads, D embed_dim, K classes; N tokens, of which n are not masked. What is returned has a row and a column
+for CLS and each patch; those of register tokens are left out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from minivit.attention.maps import Head, kept_tokens, probabilities, to_model, without_registers
+from minivit.fused import cls_attention
+from minivit.inference import eval_mode
+from minivit.model import Block, MiniViT
+
+# A factor for each head and key token, (B, N, D) -> (B, H, N), by which a method multiplies the attention
+Weighting = Callable[[Block, Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionInputs:
+    """What the attention of each layer reads for one image; any part of the attention follows from it."""
+
+    probs: Tensor  # (K,)
+    layers: Tensor  # (L, n, D)
+    tokens: Tensor  # int64 (n,), the indices of the tokens that are not masked
+
+
+def attention_inputs(model: MiniViT, image: Tensor, masked: Tensor | None = None) -> AttentionInputs:
+    """The inputs for one image (1, C, H, W), with the patches `masked`, bool (N-1,), dropped."""
+    config = model.config
+    patches = torch.arange(config.num_patches) if masked is None else (~masked).nonzero()[:, 0]
+    with eval_mode(model):
+        x = model.embed(to_model(model, image), None if masked is None else patches[None])
+        logits, out = model.forward_tokens(x, ("attn_input",))
+    return AttentionInputs(probabilities(model, logits)[0], torch.cat(out["attn_input"]), kept_tokens(config, patches))
+
+
+def token_rows(model: MiniViT, inputs: AttentionInputs, token: int, weighting: Weighting | None = None) -> Tensor:
+    """What CLS (0) or a patch (from 1) attends to in every layer and head, (L, H, 1 + patches); 0 for masked ones."""
+    config = model.config
+    P = config.num_prefix_tokens
+    rows = torch.zeros(config.depth, config.num_heads, config.num_tokens)
+    index = token and token - 1 + P
+    if index not in inputs.tokens:
+        return torch.cat([rows[..., :1], rows[..., P:]], dim=-1)
+    query = int((inputs.tokens == index).nonzero())
+    with torch.no_grad():
+        for layer, x in enumerate(inputs.layers):
+            block = _block(model, layer)
+            _, attn = cls_attention(block.attn, x[None], query)
+            rows[layer, :, inputs.tokens] = _weighted(attn, block, x, weighting)[0]
+    return torch.cat([rows[..., :1], rows[..., P:]], dim=-1)
+
+
+def head_matrix(
+    model: MiniViT, inputs: AttentionInputs, layer: int, head: Head, weighting: Weighting | None = None
+) -> Tensor:
+    """The attention of one head of a layer, the mean or maximum over its heads, (1 + patches)²; 0 for masked ones."""
+    block, x, N = _block(model, layer), inputs.layers[layer], model.config.num_tokens
+    with torch.no_grad():
+        attn = _weighted(block.attn(x[None])[1], block, x, weighting)[0]
+    values = attn.mean(0) if head == "mean" else attn.amax(0) if head == "max" else attn[head]
+    matrix = torch.zeros(N, N)
+    matrix[inputs.tokens[:, None], inputs.tokens] = values
+    return without_registers(matrix, model.config)
+
+
+def _block(model: MiniViT, layer: int) -> Block:
+    block = model.blocks[layer]
+    assert isinstance(block, Block)
+    return block
+
+
+def _weighted(attn: Tensor, block: Block, x: Tensor, weighting: Weighting | None) -> Tensor:
+    """Attention (1, H, n) or (1, H, n, n), multiplied by the factor of each key token."""
+    if weighting is None:
+        return attn
+    factors = weighting(block, x[None])
+    return attn * (factors if attn.dim() == 3 else factors[:, :, None])

@@ -1,0 +1,110 @@
+"""Verdicts on maps: is a map's area better than that of its controls, by more than chance and by enough to matter?
+
+A map is compared with random orders of the patches, and with the same method's maps of other images: one order that
+serves all images says nothing about this one. A verdict needs both. B images, R controls of each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from minivit.stats import holm, paired_t
+
+Curve = Literal["deletion", "insertion"]
+Outcome = Literal["better", "worse", "no difference"]
+
+ALPHA = 0.05  # a difference is significant below this p
+MIN_EFFECT = 0.01  # of the area; a smaller difference is none
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A map's areas minus those of a control, mean over the images, with a 95% interval and a two-sided p."""
+
+    control: float  # the control's mean area
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def compare(areas: Tensor, controls: Tensor) -> Comparison:
+    """Areas (B,) against those of the controls (B, R) of the same images.
+
+    Several images: a paired t interval and test. One image: the interval is that of the area minus the inner 95% of
+    its controls, and p the exact share of them that lie as far out, so never below 2 / (R + 1).
+    """
+    areas, controls = areas.detach().double().cpu(), controls.detach().double().cpu()
+    mean = controls.mean(1)
+    difference = float((areas - mean).mean())
+    if len(areas) > 1:
+        return Comparison(float(mean.mean()), difference, *paired_t(areas - mean))
+    low, high = torch.quantile(controls[0], torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    num_as_far = 1 + min(int((controls <= areas[0]).sum()), int((controls >= areas[0]).sum()))
+    p = min(1.0, 2 * num_as_far / (controls.shape[1] + 1))
+    return Comparison(float(mean), difference, float(areas) - high, float(areas) - low, p)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A map's deletion or insertion area against random orders and against the method's maps of other images."""
+
+    curve: Curve
+    area: float  # mean over the images
+    random: Comparison
+    others: Comparison | None  # None where there is no other image
+    num_images: int
+    p: float  # two-sided; of both comparisons the larger, as both must hold; corrected where many maps are tested
+
+    @property
+    def outcome(self) -> Outcome:
+        """Better or worse by at least `MIN_EFFECT` and with p below `ALPHA`, or no difference."""
+        gain = -1 if self.curve == "deletion" else 1  # low areas are good for deletion, high ones for insertion
+        gains = [gain * comparison.difference for comparison in (self.random, self.others) if comparison]
+        if self.p >= ALPHA or (min(gains) < MIN_EFFECT and gains[0] > -MIN_EFFECT):
+            return "no difference"
+        return "better" if min(gains) >= MIN_EFFECT else "worse"
+
+    def __str__(self) -> str:
+        sample = f"{self.num_images} images" if self.num_images > 1 else "one image"
+        controls = f"random orders {_described(self.random)}"
+        if self.others:
+            controls += f", maps of other images {_described(self.others)}"
+        return f"{self.curve} area {self.area:.3f}; {controls}; p = {self.p:.2g} ({sample}): {self.outcome}"
+
+
+def _described(comparison: Comparison) -> str:
+    values = comparison.difference, comparison.low, comparison.high
+    return f"{comparison.control:.3f} (difference {values[0]:+.3f}, 95% {values[1]:+.3f} to {values[2]:+.3f})"
+
+
+def verdict(areas: Tensor, random: Tensor, others: Tensor | None, curve: Curve) -> Verdict:
+    """The verdict on areas (B,), given those of random orders (B, R) and of maps of other images (B, M)."""
+    comparisons = [compare(areas, random)] + ([] if others is None else [compare(areas, others)])
+    gain = -comparisons[0].difference if curve == "deletion" else comparisons[0].difference
+    p = max(comparison.p for comparison in comparisons) if gain > 0 else comparisons[0].p  # worse than random is worse
+    other = comparisons[1] if others is not None else None
+    return Verdict(curve, float(areas.double().mean()), comparisons[0], other, len(areas), p)
+
+
+def corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts with p corrected for their number by Holm's method."""
+    return [replace(one, p=p) for one, p in zip(verdicts, holm([one.p for one in verdicts]), strict=True)]
+
+
+def summary(deletion: Verdict, insertion: Verdict) -> str:
+    """Both verdicts as one sentence."""
+    outcomes, is_one = {deletion.outcome, insertion.outcome}, deletion.num_images == 1
+    these = "this image does" if is_one else "these images do"
+    advice = " Check more images." if is_one else ""
+    if outcomes == {"better"}:
+        return "Better than its controls in both tests: this map shows patches that the prediction depends on."
+    if outcomes == {"no difference"}:
+        return f"No difference: {these} not distinguish this map from its controls.{advice}"
+    if "better" not in outcomes:
+        return f"Worse than random: patches that this map ranks low matter more to the prediction.{advice}"
+    better, other = (deletion, insertion) if deletion.outcome == "better" else (insertion, deletion)
+    return f"Mixed result: {better.curve} is better than its controls, {other.curve}: {other.outcome}.{advice}"

@@ -1,0 +1,102 @@
+"""Predictions that take long: computed by a process of their own, kept in the run's folder, and continued later.
+
+A page that needs them starts `python -m minivit predict RUN_DIR --epoch N --while-watched`, reads what is there so far,
+and says by `watch` that somebody still looks; the process ends some seconds after nobody does.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from minivit.attention.maps import multiplications
+from minivit.config import ViTConfig
+from minivit.data import ImageSet
+from minivit.data.image_set import evenly_spaced
+from minivit.inference import Predictions, logits
+from minivit.runs import Run
+from minivit.runs.files import is_locked
+from minivit.runs.prediction_file import (
+    PredictionRows,
+    append_predictions,
+    open_predictions,
+    prediction_path,
+    read_predictions,
+)
+from minivit.worker import start_detached
+
+MAX_MULTIPLICATIONS = 1e11  # of a test set that a page predicts at once: about 2 s of two CPU cores
+CHUNK_SECONDS = 1  # between two writes
+WATCH_SECONDS = 30  # the process ends when nobody has looked for so long
+
+
+def take_long(config: ViTConfig, num_images: int) -> bool:
+    """Whether a page should not wait for the predictions of so many images."""
+    return num_images * multiplications(config) > MAX_MULTIPLICATIONS
+
+
+def predictions_so_far(run: Run, epoch: int, test_set: ImageSet) -> Predictions:
+    """The kept predictions for the first test images; perhaps for none, perhaps for all."""
+    rows = read_predictions(prediction_path(run, epoch), _source(run, epoch, test_set))
+    num_rows = min(len(rows.predicted), len(test_set))
+    predicted, confidence, loss = (values[:num_rows] for values in rows)
+    return Predictions(test_set.labels[:num_rows].numpy(), predicted, confidence, loss, len(run.config.classes))
+
+
+def predict_and_keep(run: Run, epoch: int, test_set: ImageSet, go_on: Callable[[], bool] = lambda: True) -> Predictions:
+    """Predicts what is not kept yet, chunk by chunk while `go_on()`; nothing if another process is doing it."""
+    path, source = prediction_path(run, epoch), _source(run, epoch, test_set)
+    path.parent.mkdir(exist_ok=True)
+    model, size = run.load_model(epoch), 1
+    with suppress(Timeout), FileLock(_lock(path), timeout=0):
+        done = len(open_predictions(path, source).predicted)
+        while done < len(test_set) and go_on():
+            start, chunk = time.perf_counter(), slice(done, done + size)
+            chunk_logits = logits(model, test_set.images[torch.arange(len(test_set))[chunk]])
+            values = Predictions.from_logits(chunk_logits, test_set.labels[chunk])
+            append_predictions(path, PredictionRows(values.predicted, values.confidence, values.loss))
+            done += len(values)
+            size = max(1, int(size * min(2, CHUNK_SECONDS / (time.perf_counter() - start))))
+    return predictions_so_far(run, epoch, test_set)
+
+
+def start_predicting(run: Run, epoch: int) -> None:
+    """Starts the process unless it runs already; it goes on while `watch` is called."""
+    watch(run, epoch)
+    path = prediction_path(run, epoch)
+    if not is_locked(_lock(path)):
+        arguments = ("predict", str(run.path.resolve()), "--epoch", str(epoch), "--while-watched")
+        start_detached("minivit", *arguments, log=path.with_suffix(".log"))
+
+
+def watch(run: Run, epoch: int) -> None:
+    """Says that somebody looks at these predictions."""
+    path = prediction_path(run, epoch)
+    path.parent.mkdir(exist_ok=True)
+    path.with_suffix(".watched").touch()
+
+
+def is_watched(run: Run, epoch: int) -> bool:
+    """Whether somebody has looked within the last seconds."""
+    try:
+        return time.time() - prediction_path(run, epoch).with_suffix(".watched").stat().st_mtime < WATCH_SECONDS
+    except OSError:
+        return False
+
+
+def _lock(path: Path) -> Path:
+    return path.with_suffix(".lock")
+
+
+def _source(run: Run, epoch: int, test_set: ImageSet) -> str:
+    """What the predictions depend on: the weights' file, the labels, and some of the images."""
+    weights = run.checkpoint_path(epoch).stat()
+    digest = hashlib.sha256(f"{weights.st_size} {weights.st_mtime_ns} {test_set.classes}".encode())
+    digest.update(test_set.labels.numpy().data)
+    digest.update(np.ascontiguousarray(test_set.images[torch.tensor(evenly_spaced(len(test_set), 16))].numpy()).data)
+    return digest.hexdigest()

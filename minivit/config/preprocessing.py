@@ -1,0 +1,20 @@
+"""How an imported model's images are brought to its size, where that differs from ours."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from minivit.config.fields import Settings
+
+
+class Preprocessing(Settings):
+    """Resizing, then a crop of the center to the model's image size, as the model's own library does both.
+
+    `size` is the length of the shorter side in pixels, or of both sides where `keep_aspect` is off. timm and
+    torchvision resize PIL images; Hugging Face resizes tensors (`on_tensors`), which rounds differently.
+    """
+
+    size: int = Field(ge=1, le=4096)
+    keep_aspect: bool = True
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "bicubic"
+    on_tensors: bool = False

@@ -1,0 +1,181 @@
+"""Image sets that users upload: `<data folder>/uploads/<name>/<class>/…`, ordinary folders of images.
+
+A set holds at most `MAX_FILES` images of `MAX_FILE_BYTES` each, and `MAX_BYTES` in total, unpacked.
+"""
+
+import re
+import shutil
+import stat
+import tempfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+from minivit.data.cache import default_data_dir
+from minivit.data.decode import SUFFIXES
+from minivit.data.folder import JUNK_FILES, JUNK_FOLDERS, class_folders
+from minivit.data.image_set import Progress
+from minivit.errors import DataError
+
+MAX_FILES = 50_000
+MAX_FILE_BYTES = 64 * 2**20
+MAX_BYTES = 4 * 2**30
+MAX_NAME_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class UploadReport:
+    """How many images were added, and what was left out, a line each."""
+
+    num_added: int
+    left_out: list[str]
+
+
+def list_uploads() -> dict[str, Path]:
+    """The folders of the uploaded sets by their names, sorted."""
+    root = _root()
+    paths = sorted(root.iterdir()) if root.is_dir() else []
+    return {path.name: path for path in paths if path.is_dir() and not path.name.startswith(".")}
+
+
+def unpack_upload(file: BinaryIO, name: str, progress: Progress | None = None) -> UploadReport:
+    """A new set from a .zip of class folders, however deep they lie in it.
+
+    Nothing is written outside of the set, and nothing at all unless it can be trained on. DataError for a file that is
+    no .zip or too large, for a name that is taken, and for what `class_folders` refuses.
+    """
+    target = _new_folder(name)
+    try:
+        with (
+            ZipFile(file) as archive,
+            tempfile.TemporaryDirectory(dir=_root(), prefix=".upload-") as temporary,
+        ):
+            members, left_out = _members(archive)
+            for done, (path, info) in enumerate(members.items()):
+                place = Path(temporary) / "images" / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(info) as source, place.open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
+                if progress:
+                    progress(f"Unpacking {name}", done + 1, len(members))
+            unpacked = Path(temporary) / "images"
+            unpacked.mkdir(exist_ok=True)
+            try:
+                class_folders(unpacked)
+            except DataError as error:
+                raise DataError(str(error).replace(f"{unpacked}", "The .zip")) from None
+            unpacked.replace(target)
+    except (BadZipFile, EOFError, RuntimeError, NotImplementedError, ValueError, zlib.error) as error:
+        raise DataError(f"This is not a readable .zip file: {error}. Choose another file.") from None
+    except OSError as error:
+        raise DataError(f"{target} cannot be written: {error.strerror}. Free some disk space.") from None
+    return UploadReport(len(members), left_out)
+
+
+def add_to_upload(name: str, class_name: str, files: Iterable[tuple[str, bytes]]) -> UploadReport:
+    """Adds images, each a file name and its content, to a class of a set; both are made if there are none."""
+    folder = _root() / _checked(name, "set") / _checked(class_name, "class")
+    left_out: list[str] = []
+    num_added = 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file_name, content in files:
+            if Path(file_name).suffix.lower() not in SUFFIXES:
+                left_out.append(f"{file_name}: not an image")
+            elif len(content) > MAX_FILE_BYTES:
+                left_out.append(f"{file_name}: larger than {MAX_FILE_BYTES // 2**20} MB")
+            else:
+                _write_new(folder, file_name, content)
+                num_added += 1
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror}. Free some disk space.") from None
+    return UploadReport(num_added, left_out)
+
+
+def delete_upload(name: str) -> None:
+    """Deletes a set; DataError if there is none, or if it cannot be deleted."""
+    path = list_uploads().get(name)
+    if path is None:
+        raise DataError(f"There is no uploaded set {name!r}. Choose another one.")
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be deleted completely: {error}. Delete the rest yourself.") from None
+
+
+def _root() -> Path:
+    return default_data_dir() / "uploads"
+
+
+def _checked(name: str, what: str) -> str:
+    """A name as one folder can have it; DataError for any other."""
+    name = name.strip()
+    if not name or name.startswith(".") or len(name) > MAX_NAME_LENGTH or re.search(r'[/\\:*?"<>|\x00-\x1f\x7f]', name):
+        raise DataError(
+            f"{name!r} cannot be the name of a {what}. Choose 1 to {MAX_NAME_LENGTH} characters without "
+            r'/ \ : * ? " < > | that do not start with a dot.'
+        )
+    return name
+
+
+def _new_folder(name: str) -> Path:
+    path = _root() / _checked(name, "set")
+    if path.exists():
+        raise DataError(f"There is a set {path.name!r} already. Choose another name, or delete it first.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path.parent} cannot be written: {error.strerror}. Check its permissions.") from None
+    return path
+
+
+def _write_new(folder: Path, file_name: str, content: bytes) -> None:
+    """Writes a file under a name that is not taken; a file of the same name and content stays."""
+    stem = re.sub(r"[^\w-]+", "_", Path(file_name).stem)[:MAX_NAME_LENGTH] or "image"
+    for number in range(MAX_FILES):
+        path = folder / f"{stem}{f'-{number + 1}' if number else ''}{Path(file_name).suffix.lower()}"
+        if not path.exists():
+            path.write_bytes(content)
+            return
+        if path.read_bytes() == content:
+            return
+
+
+def _members(archive: ZipFile) -> tuple[dict[str, ZipInfo], list[str]]:
+    """The images by their paths in the set, and a line for each kind of what is left out."""
+    kept: dict[str, ZipInfo] = {}
+    others: dict[str, list[str]] = {}
+    for info in archive.infolist():
+        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
+        is_junk = any(
+            part.startswith(".") or part.lower() in JUNK_FOLDERS | JUNK_FILES for part in parts if part != ".."
+        )
+        if info.is_dir() or is_junk:
+            continue
+        if reason := _reason_to_leave_out(info, parts):
+            others.setdefault(reason, []).append(info.filename)
+        else:
+            kept["/".join(parts)] = info
+    if len(kept) > MAX_FILES or sum(info.file_size for info in kept.values()) > MAX_BYTES:
+        raise DataError(
+            f"This .zip holds more than {MAX_FILES:,} images or {MAX_BYTES // 2**30} GB. Choose a smaller one."
+        )
+    while kept and all(path.count("/") > 1 for path in kept) and len({path.split("/")[0] for path in kept}) == 1:
+        kept = {path.split("/", 1)[1]: info for path, info in kept.items()}  # a folder around all of the classes
+    left_out = [f"{len(names)} {reason}, such as {names[0]}" for reason, names in sorted(others.items())]
+    return kept, left_out
+
+
+def _reason_to_leave_out(info: ZipInfo, parts: tuple[str, ...]) -> str:
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "links"
+    if not parts or ".." in parts or parts[0] == "/" or re.match(r"[A-Za-z]:", parts[0]) or "\0" in info.filename:
+        return "with paths outside of the .zip"
+    if not info.filename.lower().endswith(SUFFIXES):
+        return f"{Path(info.filename).suffix.lower() or 'files without a suffix'} files"
+    if info.flag_bits & 1:
+        return "encrypted"
+    return f"larger than {MAX_FILE_BYTES // 2**20} MB" if info.file_size > MAX_FILE_BYTES else ""

@@ -1,0 +1,125 @@
+"""What a model's metadata say that its weights do not show: heads, activation, normalization and class names."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from minivit.config import Preprocessing
+
+Stats = tuple[tuple[float, ...], tuple[float, ...]]
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "relu": "relu",
+    "gelu_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+}
+INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by PIL's numbers
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known; None is not."""
+
+    num_heads: int | None = None
+    act: str | None = None
+    normalization: Stats | None = None  # mean and standard deviation of each channel
+    class_names: tuple[str, ...] | None = None
+    norm_eps: float = 0.0  # of LayerNorm; 0 for ours
+    global_pool: str | None = None  # in timm's words: "token", "avg", …
+    img_size: int | None = None  # that images are cropped to
+    preprocessing: Preprocessing | None = None
+
+
+def read_facts(metadata: Mapping[str, Any]) -> Facts:
+    """The facts in the metadata of our own export, of Hugging Face's config.json, or of timm's."""
+    arguments = _parsed(metadata.get("arguments"))
+    if isinstance(arguments, dict):  # our own export, whose normalization is part of the patch embedding
+        channels = _number(arguments.get("in_chans")) or 3
+        return Facts(
+            _number(arguments.get("num_heads")),
+            ACTIVATIONS.get(str(arguments.get("act_layer"))),
+            ((0.0,) * channels, (1.0,) * channels),
+            _names(_parsed(metadata.get("classes"))),
+            norm_eps=_parsed(metadata.get("norm_eps")) or 0.0,
+            global_pool=arguments.get("global_pool"),
+        )
+    pretrained = metadata.get("pretrained_cfg")
+    timm = pretrained if isinstance(pretrained, dict) else {}
+    preprocessor = metadata.get("preprocessor") or {}
+    labels = metadata.get("id2label")
+    names = [labels[key] for key in sorted(labels, key=_number_of)] if isinstance(labels, dict) else None
+    return Facts(
+        _number(metadata.get("num_attention_heads")),
+        ACTIVATIONS.get(str(metadata.get("hidden_act"))),
+        _stats(preprocessor.get("image_mean") or timm.get("mean"), preprocessor.get("image_std") or timm.get("std")),
+        _names(names or metadata.get("label_names") or timm.get("label_names")),
+        norm_eps=eps if isinstance(eps := metadata.get("layer_norm_eps"), float) else 0.0,
+        global_pool=metadata.get("global_pool"),
+        **(_timm_preprocessing(timm) if timm else _preprocessing(preprocessor)),
+    )
+
+
+def _preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`img_size` and `preprocessing` of Hugging Face's preprocessor_config.json, as far as it has them."""
+    size, crop = config.get("size"), config.get("crop_size") if config.get("do_center_crop") else None
+    if isinstance(size, int):  # as older versions wrote it
+        size = {"shortest_edge" if crop else "height": size}
+    shorter, both = (
+        (_number(size.get(name)) for name in ("shortest_edge", "height")) if isinstance(size, dict) else (0, 0)
+    )
+    resample = config.get("resample", 2)
+    if not config.get("do_resize", True) or not (side := shorter or both) or resample not in range(len(INTERPOLATIONS)):
+        return {}
+    settings = {
+        "size": side,
+        "keep_aspect": bool(shorter),
+        "interpolation": INTERPOLATIONS[resample],
+        "on_tensors": True,
+    }
+    cropped = crop.get("height") if isinstance(crop, dict) else crop
+    return {"img_size": _number(cropped) or both, "preprocessing": Preprocessing.model_validate(settings)}
+
+
+def _timm_preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of timm's pretrained_cfg."""
+    shape, crop, mode = config.get("input_size"), config.get("crop_pct"), config.get("interpolation")
+    img_size = _number(shape[-1]) if isinstance(shape, list | tuple) and shape else None
+    if not img_size or not isinstance(crop, int | float) or not 0 < crop <= 1:
+        return {}
+    settings = {
+        "size": math.floor(img_size / crop),
+        "keep_aspect": config.get("crop_mode", "center") != "squash",
+        "interpolation": mode if mode in INTERPOLATIONS else "bicubic",
+    }
+    return {"img_size": img_size, "preprocessing": Preprocessing.model_validate(settings)}
+
+
+def _parsed(text: Any) -> Any:
+    try:
+        return json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        return None
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _number_of(key: Any) -> int:
+    return int(key) if str(key).isdecimal() else 0
+
+
+def _names(values: Any) -> tuple[str, ...] | None:
+    is_list = isinstance(values, list) and values and all(isinstance(value, str) and value for value in values)
+    return tuple(values) if is_list else None
+
+
+def _stats(mean: Any, std: Any) -> Stats | None:
+    lists = [value for value in (mean, std) if isinstance(value, list | tuple) and value]
+    if len(lists) != 2 or not all(isinstance(number, int | float) for values in lists for number in values):
+        return None
+    return tuple(map(float, lists[0])), tuple(map(float, lists[1]))

@@ -1,0 +1,97 @@
+"""How a logit comes about: shares of patches, CLS and biases; what each head writes; what each layer would predict."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from minivit.attention import LogitShares, logit_shares
+from minivit.attention.contributions import Contributions, direct_contributions, logit_lens, why_no_contributions
+from minivit.figures import scale_limit, sum_bars
+from minivit.runs import Run
+from pages.parts.attention.methods import Selection
+from pages.parts.components.tiles import Row, Scale, Tile, tiles
+from pages.parts.shell import cache
+from pages.parts.shell.cache import ImageId
+from pages.parts.shell.memoize import memoize
+from pages.parts.shell.wording import escape_markdown
+
+
+def logit_section(run: Run, epoch: int, image: ImageId, selection: Selection, classes: Sequence[str]) -> None:
+    """The section; nothing is computed before the user turns it on."""
+    st.header("How does the logit come about?", anchor=False)
+    st.caption(
+        "Its parts: of patches, CLS and biases, and of each head; and what each token would predict after each layer."
+    )
+    if not st.toggle("Take the logit apart", key="logit", bind="query-params"):
+        return
+    target, config = classes[selection.target], run.config.model
+    name = target if selection.contrast is None else f"{target} − {classes[selection.contrast]}"
+    shares = _shares(run, epoch, image, selection)
+    parts = {"patches": shares.patches.sum(), "CLS": shares.cls.sum(), "biases": shares.bias.sum()}
+    st.markdown(f"**Shares of the logit of {escape_markdown(name)}**, which add up to it.")
+    st.plotly_chart(sum_bars({part: float(value) for part, value in parts.items()}, "logit"), key="logit_shares")
+    st.caption(
+        "LibraGrad, arXiv 2411.16760; the method “Logit shares” maps the patches' part. Attention weights count as "
+        "given: what decides where the model attends has no share."
+    )
+    if reason := why_no_contributions(config):
+        st.info(reason, icon=":material/info:")
+    else:
+        _contributions(_direct(run, epoch, image, selection), config.grid)
+    if config.pool == "cls":
+        _lens(_logit_lens(run, epoch, image, selection), config.grid)
+
+
+def _contributions(terms: Contributions, grid: int) -> None:
+    st.markdown("**What each head writes into the logit, from each patch.**")
+    heads = terms.heads[0].numpy()
+    rows = [
+        Row(
+            f"layer {layer}",
+            [Tile(_square(values, grid), f"head {h}", f"{values.sum():+.2f}") for h, values in enumerate(by_head, 1)],
+        )
+        for layer, by_head in enumerate(heads, 1)
+    ]
+    limit = scale_limit(heads[..., -(grid**2) :])
+    title = "Logits; below each head its sum over all tokens."
+    scale = Scale(title=title, low=-limit, high=limit, colors="difference", marks={"0": 0.0})
+    tiles(rows, scale, key="logit_heads", label="Contributions of the heads", choice=True)
+    st.caption(
+        f"The rest: MLPs {terms.mlps.sum():+.2f}, CLS as it is embedded {terms.cls.sum():+.2f}, biases "
+        f"{terms.bias.sum():+.2f}; in all {terms.logit.sum():.2f}. arXiv 2310.05916. Only what is written into CLS "
+        "directly counts: what an early layer does by way of later ones appears as theirs."
+    )
+
+
+def _lens(values: Tensor, grid: int) -> None:
+    st.markdown("**The logit that each token would have after each layer.**")
+    lens = values[0].numpy()
+    names = ["embedding", *(f"layer {layer}" for layer in range(1, len(lens)))]
+    cells = [Tile(_square(row, grid), name, f"CLS {row[0]:+.2f}") for name, row in zip(names, lens, strict=True)]
+    limit = scale_limit(lens)
+    scale = Scale(title="Logits.", low=-limit, high=limit, colors="difference", marks={"0": 0.0})
+    tiles([Row("patches", cells)], scale, key="logit_lens", label="Logit lens", choice=True)
+    st.caption("The last LayerNorm and the head on every token. Only CLS after the last layer was trained for it.")
+
+
+def _square(values: NDArray[np.float32], grid: int) -> NDArray[np.float32]:
+    """The part of the patches, which come last, as an image."""
+    return np.ascontiguousarray(values[-(grid**2) :].reshape(grid, grid), np.float32)
+
+
+@memoize("Computing the shares")
+def _shares(run: Run, epoch: int, image: ImageId, selection: Selection) -> LogitShares:
+    return logit_shares(cache.model_of(run, epoch), cache.image_pixels(run, image), *selection.tensors())
+
+
+@memoize("Computing the contributions")
+def _direct(run: Run, epoch: int, image: ImageId, selection: Selection) -> Contributions:
+    return direct_contributions(cache.model_of(run, epoch), cache.image_pixels(run, image), *selection.tensors())
+
+
+@memoize("Computing the logit lens")
+def _logit_lens(run: Run, epoch: int, image: ImageId, selection: Selection) -> Tensor:
+    return logit_lens(cache.model_of(run, epoch), cache.image_pixels(run, image), *selection.tensors())

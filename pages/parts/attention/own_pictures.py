@@ -1,0 +1,112 @@
+"""A user's own pictures: dropped, pasted or taken with the camera; they live in the session or in the run's folder."""
+
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+from minivit.data.decode import SUFFIXES, decode_picture, form_of
+from minivit.runs import Run
+from minivit.runs.pictures import keep_picture, kept_pictures, picture_id, remove_picture
+from pages.parts.components.gallery import Title, gallery
+from pages.parts.shell import cache
+from pages.parts.shell.access import may_change
+from pages.parts.shell.frame import show_errors
+from pages.parts.shell.pictures import Picture, all_pictures, pixels, session_pictures
+from pages.parts.shell.url import param, set_params
+from pages.parts.shell.wording import escape_markdown
+
+PARTS = Path(__file__).parent
+
+
+def pick_picture(run: Run) -> str | None:
+    """Widgets that add, show and keep pictures; the id of the URL's picture, None for a test image."""
+    with st.expander("Try your own image", icon=":material/add_photo_alternate:"):
+        if may_change():
+            _upload(run)
+        pictures = all_pictures(run)
+        current = param("picture") if param("picture") in pictures else None
+        if pictures:
+            _gallery(run, pictures, current)
+    if may_change():
+        script = (PARTS / "paste.js").read_text(encoding="utf-8")
+        st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
+    if current and may_change():
+        _keep_or_remove(run, current, pictures[current])
+    elif param("picture") and not current:
+        st.info("The picture of this link was not kept in the run's folder. Add it again to see it.")
+    return current
+
+
+def _upload(run: Run) -> None:
+    """The uploader and the camera; a new picture is shown at once."""
+    uploads = st.file_uploader(
+        "Drop pictures anywhere on this page, paste one, or choose files",
+        type=[suffix.removeprefix(".") for suffix in SUFFIXES],
+        accept_multiple_files=True,
+        key="attention_uploads",
+    )
+    photo = st.camera_input("Camera", key="attention_camera") if st.toggle("Use the camera") else None
+    added = [picture for file in [*uploads, photo] if file and (picture := _add(run, file.name, file.getvalue()))]
+    if added:
+        set_params(picture=added[-1])
+        st.rerun()
+
+
+def _add(run: Run, name: str, content: bytes) -> str | None:
+    """The id of a picture that is new in this session's uploads, once it is known to be readable."""
+    picture, handled = picture_id(content), st.session_state.setdefault("handled_uploads", set())
+    if picture in handled:
+        return None
+    with show_errors():
+        decode_picture(content, name, form_of(run.config))
+        handled.add(picture)
+        session_pictures()[picture] = Picture(name, content)
+        return picture
+    return None
+
+
+def _gallery(run: Run, pictures: dict[str, Picture], current: str | None) -> None:
+    ids = list(pictures)
+    titles = [Title(index, picture.name) for index, picture in enumerate(pictures.values())]
+    images = np.concatenate([pixels(run, picture).numpy() for picture in ids])
+    selected = ids.index(current) if current else None
+    clicked = gallery(images, titles, key="attention_pictures", label="Your pictures", selected=selected)
+    if clicked is not None:
+        set_params(picture=ids[clicked])
+        st.rerun()
+
+
+def _keep_or_remove(run: Run, current: str, picture: Picture) -> None:
+    with st.container(horizontal=True):
+        if current not in kept_pictures(run) and st.button(
+            "Keep in the run's folder", help="Then a link to this picture opens it in any browser, also later."
+        ):
+            with show_errors():
+                keep_picture(run, picture.content, Path(picture.name).suffix)
+                st.rerun()
+        if st.button("Remove this picture"):
+            session_pictures().pop(current, None)
+            remove_picture(run, current)
+            set_params(picture=None)
+            st.rerun()
+        st.button("Back to the test images", on_click=set_params, kwargs={"picture": None})
+
+
+def membership(run: Run, epoch: int, picture: str) -> None:
+    """Whether the picture probably belongs to none of the classes, with the figures behind that."""
+    calibration = cache.calibration(run, epoch)
+    if calibration is None:
+        st.caption("There are no images of other classes to tell whether this picture belongs to any of the classes.")
+        return
+    verdict = calibration.judge(cache.score_of(run, epoch, picture))
+    if verdict.is_other:
+        st.warning("This picture probably belongs to none of the classes.", icon=":material/help:")
+    st.caption(
+        escape_markdown(
+            f"Its largest logit is as low as that of {verdict.p_value:.0%} of the test images and of "
+            f"{verdict.other_share:.0%} of {len(calibration.other)} images of other classes "
+            f"({', '.join(calibration.other_classes[:6])}). An area under the ROC curve of "
+            f"{calibration.auroc:.2f} says how well this model tells both apart (0.5 is chance)."
+        )
+    )

@@ -1,0 +1,38 @@
+"""Two runs on the same test images: how many each predicts correctly where the other does not."""
+
+import streamlit as st
+
+from minivit.inference import Predictions
+from minivit.runs import Run
+from minivit.stats import mcnemar, paired_change
+from pages.parts.shell import cache
+
+
+def compared_predictions(run: Run, before: int, after: int, second: Run | None) -> list[Predictions]:
+    """Of one run before and after; or of it after and of a second run after its newest epoch."""
+    if second:
+        return [cache.predictions(run, after), cache.predictions(second, second.epochs()[-1])]
+    return [cache.predictions(run, epoch) for epoch in (before, after)]
+
+
+def agreement(run: Run, epoch: int, second: Run) -> None:
+    """The counts of both runs, and McNemar's test of their difference; of the first run after `epoch`."""
+    if not (run.config.model.num_classes and second.config.model.num_classes):
+        return
+    correct, other = (predictions.correct for predictions in compared_predictions(run, epoch, epoch, second))
+    total = min(len(correct), len(other))  # while a large set is predicted
+    if not total:
+        return
+    correct, other = correct[:total], other[:total]
+    only_first, only_second = int((correct & ~other).sum()), int((other & ~correct).sum())
+    change, (low, high) = (only_second - only_first) / total, paired_change(only_second, only_first, total)
+    both, neither = int((correct & other).sum()), int((~correct & ~other).sum())
+    st.markdown(
+        f"Of **{total:,}** test images, {both:,} are correct in both runs, **{only_first:,}** only in the first (epoch "
+        f"{epoch}), **{only_second:,}** only in the second (its newest epoch), and {neither:,} in neither."
+    )
+    st.caption(
+        f"The second run's accuracy is {100 * change:+.1f} points that of the first (95% {100 * low:+.1f} to "
+        f"{100 * high:+.1f}); McNemar's exact test: p = {mcnemar(only_first, only_second):.2g}. The images are the "
+        "same, but each run is one seed: another seed gives another difference."
+    )

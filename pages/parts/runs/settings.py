@@ -1,0 +1,49 @@
+"""The settings of runs as a table: those of one beside the article's, or where several differ."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from minivit.config import TrainConfig, preset, settings
+from minivit.runs import Run
+from pages.parts.settings.fields import start_from
+from pages.parts.shell.access import may_change
+from pages.parts.shell.url import go
+from pages.parts.shell.wording import run_options
+
+
+def run_settings(run: Run) -> None:
+    """All settings of a run beside the article's; those that differ come first."""
+    with st.expander("Settings"):
+        if may_change() and not run.config.imported:
+            label = "Copy to the Train form"
+            if st.button(label, key="runs_copy", icon=":material/content_copy:", on_click=start_from, args=(run,)):
+                go("train", run=run.id)
+        rows = _rows({"value": run.config, "in the article": preset("article")})
+        st.dataframe(sorted(rows, key=lambda row: row["value"] == row["in the article"]), hide_index=True)
+
+
+def different_settings(runs: Sequence[Run]) -> None:
+    """The settings in which several runs differ."""
+    titles = run_options(runs, *{run.sweep for run in runs})
+    with st.expander("Different settings"):
+        rows = _rows({titles[run.id]: run.config for run in runs})
+        rows = [row for row in rows if len({row[title] for title in titles.values()}) > 1]
+        if rows:
+            st.dataframe(rows, hide_index=True)
+        else:
+            st.caption("All settings are the same.")
+
+
+def _rows(configs: dict[str, TrainConfig]) -> list[dict[str, str]]:
+    """A row for each setting: its title, its name on the command line, and its value in each configuration."""
+    return [
+        {"setting": setting.title, "name": setting.name}
+        | {title: _text(setting.value(config)) for title, config in configs.items()}
+        for setting in settings()
+    ]
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,39 @@
+"""Pictures that users add: each lives in its browser session, or in the run's folder, and links name it by its id."""
+
+from typing import NamedTuple
+
+import streamlit as st
+from torch import Tensor
+
+from minivit.data.decode import decode_picture, form_of
+from minivit.errors import DataError
+from minivit.runs import Run
+from minivit.runs.pictures import kept_pictures
+from pages.parts.shell.memoize import memoize
+
+
+class Picture(NamedTuple):
+    """One picture, as the file that the user added."""
+
+    name: str
+    content: bytes
+
+
+def session_pictures() -> dict[str, Picture]:
+    """The pictures of this session by their ids, in the order in which they were added."""
+    return st.session_state.setdefault("own_pictures", {})
+
+
+def all_pictures(run: Run) -> dict[str, Picture]:
+    """The session's pictures by their ids, then those in the run's folder."""
+    kept = {picture: Picture(path.name, path.read_bytes()) for picture, path in kept_pictures(run).items()}
+    return session_pictures() | {picture: kept[picture] for picture in kept.keys() - session_pictures().keys()}
+
+
+@memoize(key=lambda run, picture: (form_of(run.config), picture))
+def pixels(run: Run, picture: str) -> Tensor:
+    """The picture as the run's model sees it, uint8 (1, C, H, W)."""
+    pictures = all_pictures(run)
+    if picture not in pictures:
+        raise DataError("This picture is no longer in the browser session or in the run's folder. Add it again.")
+    return decode_picture(pictures[picture].content, pictures[picture].name, form_of(run.config))

@@ -1,0 +1,39 @@
+"""What a page shows while the test images of a large model are predicted by a process of their own."""
+
+import threading
+
+import streamlit as st
+from cachetools import TTLCache, cached
+
+from minivit.background_predictions import start_predicting, watch
+from minivit.inference import Predictions
+from minivit.runs import Run
+from pages.parts.shell import cache
+from pages.parts.shell.frame import fragment
+
+START_SECONDS = 20  # between two starts of the process for the same predictions
+GROWTH = 1.5  # the page is drawn again when so many times as many images are predicted
+
+
+def prediction_progress(run: Run, epoch: int, predictions: Predictions) -> None:
+    """A progress bar until all test images are predicted; draws the page again as `predictions` become more."""
+    total, num_draws = len(cache.split(run.config)[1]), 0
+
+    def draw() -> None:
+        nonlocal num_draws
+        if num_draws:  # the page itself comes first
+            watch(run, epoch)
+            _start(run, epoch)
+        num_draws += 1
+        done = len(cache.predictions(run, epoch))
+        st.progress(done / total, f"Predicting the test images: {done:,} of {total:,}")
+        if done == total or done > GROWTH * len(predictions) + 8:
+            st.rerun()
+
+    if len(predictions) < total:
+        fragment(draw, every=1)
+
+
+@cached(TTLCache(256, START_SECONDS), lock=threading.Lock())
+def _start(run: Run, epoch: int) -> None:
+    start_predicting(run, epoch)

@@ -1,0 +1,52 @@
+"""Computations that take long: an estimate before, progress meanwhile, and a way to cancel them.
+
+Streamlit ends an overtaken script where it writes to the page next. So every report of progress is a point where a
+click, or a person who leaves, ends the computation.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from minivit.machine import num_cores
+from pages.parts.shell.wording import duration, escape_markdown
+
+MULTIPLICATIONS_PER_SECOND = 2.5e10  # of one CPU core
+NOTICEABLE = 5  # seconds; a shorter computation needs no estimate
+
+
+def estimate(multiplications: float) -> str:
+    """How long a computation takes, as a sentence; empty if that is hardly noticed."""
+    seconds = multiplications / (MULTIPLICATIONS_PER_SECOND * num_cores())
+    return f"This takes about {duration(seconds)}." if seconds > NOTICEABLE else ""
+
+
+@contextmanager
+def progress(label: str, cancel: str | None = None) -> Iterator[Callable[[float], None]]:
+    """Yields a function that takes the share that is done, 0..1, and shows it with the time left.
+
+    `cancel` is the key of a toggle, which a button beside turns off.
+    """
+    place = st.empty()
+    with place.container(horizontal=True, vertical_alignment="center"):
+        bar = st.progress(0.0, escape_markdown(label))
+        if cancel:
+            st.button("Cancel", key=f"cancel_{cancel}_{label}", on_click=_turn_off, args=(cancel,))
+    begun = time.perf_counter()
+
+    def report(share: float) -> None:
+        left = (time.perf_counter() - begun) * (1 - share) / share if share else 0
+        bar.progress(min(1.0, share), escape_markdown(label + f": {duration(left)} left" * (left > NOTICEABLE)))
+
+    try:
+        yield report
+    except Exception:  # not where the script is overtaken: the next one draws over it
+        place.empty()
+        raise
+    place.empty()
+
+
+def _turn_off(toggle: str) -> None:
+    st.session_state[toggle] = False

@@ -1,0 +1,75 @@
+"""The server: Streamlit's own, whose first document already holds MiniViT's style, so that nothing moves when it loads.
+
+`streamlit run` finds the `app` of dashboard.py. What Streamlit sends later, such as `st.html`, comes after the first
+paint and would move what is there.
+"""
+
+import threading
+import webbrowser
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import streamlit as st
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from streamlit.starlette import App
+
+from pages.parts.shell.access import may_change
+
+# No page of another origin may show this one in a frame, where a click could be stolen
+HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "frame-ancestors 'self'",
+    "X-Frame-Options": "SAMEORIGIN",
+}
+SHELL = Path(__file__).parent
+PAGES = Path(__file__).parents[2]
+INDEX = Path(st.__file__).parent / "static" / "index.html"
+
+
+def page_routes() -> list[Route]:
+    """A route to the document of each page."""
+    base = st.get_option("server.baseUrlPath").strip("/")
+    names = ["", *(path.stem for path in PAGES.glob("*.py"))]
+    return [Route(f"/{base}/{name}".replace("//", "/"), _document) for name in names]
+
+
+class NoUploads:
+    """Middleware that refuses files where visitors only look: Streamlit would keep any that is sent, unasked for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "/_stcore/upload_file" in scope["path"] and not may_change():
+            await Response(status_code=403)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+def _document(request: Request) -> HTMLResponse:
+    return HTMLResponse(_html(), headers=HEADERS)
+
+
+@cache
+def _html() -> str:
+    style, script = ((SHELL / name).read_text(encoding="utf-8") for name in ("frame.css", "scroll.js"))
+    head = f"<style>{style}</style><script>{script}</script></head>"
+    return INDEX.read_text(encoding="utf-8").replace("</head>", head)
+
+
+@asynccontextmanager
+async def lifespan(app: App) -> AsyncIterator[None]:
+    """Imports torch while the first visitor's browser still loads its scripts, and opens the user's browser.
+
+    Streamlit opens it for a plain script alone.
+    """
+    threading.Thread(target=import_module, args=("minivit.inference",), daemon=True).start()
+    if not st.get_option("server.headless"):
+        webbrowser.open(f"http://localhost:{st.get_option('server.port')}/{st.get_option('server.baseUrlPath')}")
+    yield

@@ -1,0 +1,95 @@
+"""What visitors may do: everything, what lies in some folders, or only look."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from starlette.middleware import Middleware
+from starlette.testclient import TestClient
+from streamlit.starlette import App
+
+from minivit.errors import AccessError
+from minivit.runs import Run
+from pages.parts.shell.access import allowed_path, mode, require_change
+from pages.parts.shell.server import NoUploads, page_routes
+from tests.app.conftest import Open, errors, labels, widget
+
+CHANGES = ("Start", "Train", "Pause", "Stop", "Resume", "Retry", "Rename", "Delete", "Import", "Unpack", "Keep")
+PAGES = ["dashboard", "data", "train", "sweeps", "predictions", "attention", "compare", "anatomy", "runs"]
+
+
+@pytest.fixture
+def only_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIVIT_MODE", "view")
+
+
+@pytest.mark.usefixtures("only_view")
+@pytest.mark.parametrize("name", PAGES)
+def test_who_may_only_look_is_offered_nothing_that_changes_anything(open_page: Open, trained: Run, name: str) -> None:
+    trained.set_state("stopped", 2)
+    page = open_page(name, run=trained.id, trust="true")
+    assert not errors(page)
+    assert not [label for label in labels(page) if label.startswith(CHANGES)]
+    assert not page.get("file_uploader") and not page.get("camera_input")
+    assert not [one for one in page.text_input if one.label in ("Folder", "Weights", "Image folder", "Name")]
+    if name == "runs":
+        key = page.dataframe[0].proto.id.split("-", 2)[-1]
+        page.session_state[key] = {"selection": {"rows": [0], "columns": [], "cells": []}}
+        page.run()
+        assert not [label for label in labels(page) if label.startswith(CHANGES)] and not page.toggle
+
+
+@pytest.mark.usefixtures("only_view")
+def test_a_file_that_is_sent_without_being_asked_for_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import streamlit as st", encoding="utf-8")
+    with TestClient(App(str(tmp_path / "app.py"), middleware=[Middleware(NoUploads)])) as client:
+        answer = client.put("/_stcore/upload_file/session/file", files={"file": b"x"})
+    assert answer.status_code == 403
+    with pytest.raises(AccessError, match="only shows runs"):
+        require_change()
+
+
+def test_typed_paths_lie_inside_the_roots_links_resolved_and_say_nothing_of_what_is_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    (inside / "set").mkdir(parents=True)
+    outside.mkdir()
+    (inside / "link").symlink_to(outside)
+    monkeypatch.setenv("MINIVIT_ROOTS", str(inside))
+    assert allowed_path(inside / "set") == str(inside / "set") and allowed_path("") == ""
+    said = set()
+    for path in (outside, tmp_path / "nowhere", inside / "link", inside / "set" / ".." / ".." / "outside", "/etc"):
+        with pytest.raises(AccessError) as error:
+            allowed_path(path)
+        said.add(str(error.value).removeprefix(str(path)))
+    assert len(said) == 1
+
+
+def test_a_run_whose_images_lie_elsewhere_reads_none_of_them(
+    open_page: Open, trained: Run, image_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MINIVIT_MODE", "share")
+    assert "is not in a folder that this server may read" in errors(open_page("predictions", run=trained.id))[0]
+    monkeypatch.setenv("MINIVIT_ROOTS", str(shutil.copytree(image_folder, tmp_path / "mine")))
+    page = open_page("data")
+    widget(page, "selectbox", "Data set").select("folder").run()
+    widget(page, "text_input", "Folder").set_value(str(image_folder)).run()
+    assert errors(page)[0].startswith(f"{image_folder} is not in a folder")
+    widget(page, "text_input", "Folder").set_value(str(tmp_path / "mine")).run()
+    assert not errors(page)
+
+
+def test_an_unknown_mode_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIVIT_MODE", "veiw")
+    with pytest.raises(AccessError, match="'veiw'"):
+        mode()
+
+
+def test_no_page_of_another_origin_may_show_ours_in_a_frame(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import streamlit as st", encoding="utf-8")
+    with TestClient(App(str(tmp_path / "app.py"), routes=page_routes())) as client:
+        for name in ("", "attention"):
+            headers = client.get(f"/{name}").headers
+            assert headers["content-security-policy"] == "frame-ancestors 'self'"
+            assert headers["x-frame-options"] == "SAMEORIGIN"

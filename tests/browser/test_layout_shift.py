@@ -1,0 +1,34 @@
+"""Nothing moves while a page loads: the sum of its layout shifts (web.dev/articles/cls; below 0.1 is good)."""
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from minivit.runs import Run
+from tests.browser.conftest import Server, drawn
+
+PAGES = ("", "data", "train", "sweeps", "predictions", "attention", "compare", "anatomy", "runs")
+MAX_SHIFT = 0.05
+OBSERVE = """
+window.shift = 0;
+const add = (list) => list.getEntries().forEach((entry) => (window.shift += entry.hadRecentInput ? 0 : entry.value));
+new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
+"""
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(window.shift))))"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_moves_while_a_page_loads_for_the_first_or_the_second_time(
+    browser: Browser, server: Server, trained_run: Run, width: int
+) -> None:
+    shifts = {}
+    with browser.new_context(viewport={"width": width, "height": 800}) as visitor:
+        visitor.add_init_script(OBSERVE)
+        for visit in ("first", "second"):
+            page = visitor.new_page()
+            for name in PAGES:
+                page.goto(f"{server.address}/{name}" + (f"?run={trained_run.id}" if name else ""))
+                expect(page.get_by_role("heading", level=1)).to_be_visible()
+                drawn(page)
+                shifts[visit, name] = page.evaluate(TWO_FRAMES)
+            page.close()
+    assert max(shifts.values()) <= MAX_SHIFT, shifts

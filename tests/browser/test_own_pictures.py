@@ -1,0 +1,89 @@
+"""A user's own picture on Attention: dropped, pasted or chosen with the keyboard, and kept for a link."""
+
+import base64
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from minivit.data.decode import form_of, read_picture
+from minivit.inference import logits
+from minivit.runs import Run
+from minivit.runs.pictures import kept_pictures
+from tests.browser.conftest import Server, drawn, settle
+
+# A drop or a paste of one file, as a browser reports it
+TRANSFER = """([kind, name, base64]) => {
+    const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([bytes], name, { type: "image/png" }));
+    const options = { bubbles: true, cancelable: true };
+    document.body.dispatchEvent(
+        kind === "drop"
+            ? new DragEvent("drop", { ...options, dataTransfer: transfer })
+            : new ClipboardEvent("paste", { ...options, clipboardData: transfer }),
+    );
+}"""
+
+
+@pytest.fixture
+def picture(pictures: Path) -> Path:
+    """A picture of a cross."""
+    return sorted((pictures / "cross").iterdir())[7]
+
+
+def title(run: Run, path: Path, name: str) -> str:
+    """What the page says of the picture, computed by the library from the file."""
+    model = run.load_model()
+    probs = logits(model, read_picture(path, form_of(run.config))).softmax(1)[0]
+    return f"{name}. Predicted: {run.config.classes[int(probs.argmax())]} ({probs.max():.1%})."
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_dropped_or_pasted_picture_shows_its_prediction_and_its_map(
+    page: Page, server: Server, trained_run: Run, picture: Path, kind: str
+) -> None:
+    server.open(page, "attention", run=trained_run.id, head=2, layer=1)
+    drawn(page)
+    page.evaluate(TRANSFER, [kind, "mine.png", base64.b64encode(picture.read_bytes()).decode()])
+    expect(page.get_by_text(title(trained_run, picture, "mine.png")).first).to_be_visible()
+    settle(page)
+    expect(page.get_by_text("images of other classes")).to_be_visible()
+    assert "head=2" in page.url and "layer=1" in page.url
+    page.get_by_role("button", name="chevron_right").click()
+    expect(page.get_by_text("Image 1. Predicted")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_text(title(trained_run, picture, "mine.png")).first).to_be_visible()
+
+
+def test_a_picture_is_chosen_with_the_keyboard_at_phone_width_and_a_kept_one_opens_in_another_browser(
+    page: Page, browser: Browser, server: Server, trained_run: Run, picture: Path
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    server.open(page, "attention", run=trained_run.id)
+    drawn(page)
+    page.locator("summary", has_text="Try your own image").press("Enter")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload", exact=True).press("Enter")
+    chooser.value.set_files(picture)
+    expect(page.get_by_text(title(trained_run, picture, picture.name)).first).to_be_visible()
+    page.get_by_role("button", name="Keep in the run's folder").press("Enter")
+    expect(page.get_by_role("button", name="Keep in the run's folder")).to_have_count(0)
+    (kept,) = kept_pictures(trained_run).values()
+    elsewhere = browser.new_context()
+    other = elsewhere.new_page()
+    other.goto(page.url)
+    expect(other.get_by_text(title(trained_run, picture, kept.name)).first).to_be_visible()
+    other.get_by_role("button", name="Remove this picture").click()
+    expect(other.get_by_text("Image 0. Predicted")).to_be_visible()
+    elsewhere.close()
+    assert not kept_pictures(trained_run)
+
+
+def test_what_is_no_picture_is_refused_by_name_and_the_page_stays(page: Page, server: Server, trained_run: Run) -> None:
+    server.open(page, "attention", run=trained_run.id, image=3)
+    drawn(page)
+    page.evaluate(TRANSFER, ["drop", "text.png", base64.b64encode(b"no picture").decode()])
+    page.get_by_text("Try your own image").click()
+    expect(page.get_by_text("text.png cannot be read")).to_be_visible()
+    expect(page.get_by_text("Image 3. Predicted")).to_be_visible()

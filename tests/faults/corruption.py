@@ -1,0 +1,125 @@
+"""Run folders whose files are damaged in every way that disks, programs and people damage them.
+
+python -m pytest tests/faults                          a sample, in seconds
+python -m pytest tests/faults --variants 3000          the long version
+"""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from minivit.runs import Run
+
+FILES = ("config.json", "environment.json", "metrics.jsonl", "state.json", "name.txt", "sweep.txt", "control.json")
+WEIGHTS = ("checkpoints/epoch-0001.safetensors", "resume.safetensors")
+VALUES = (None, "x", [], {}, -1, 1e300, 10**30, True, "NaN", [[[]]], "<img src=x onerror=alert(1)>", "\x00", "é" * 500)
+
+
+def damage(run: Run, seed: int) -> str:
+    """Damages one file of a run, or two, in a way that the seed decides; returns what was done."""
+    rng = random.Random(seed)
+    name = rng.choice(FILES + WEIGHTS)
+    kind = rng.choice(list(KINDS))
+    path = run.path / name
+    KINDS[kind](path, rng)
+    return f"{seed}: {kind} {name}"
+
+
+def truncated(path: Path, rng: random.Random) -> None:
+    content = read(path)
+    path.write_bytes(content[: rng.randrange(len(content) + 1)])
+
+
+def emptied(path: Path, rng: random.Random) -> None:
+    path.write_bytes(b"")
+
+
+def flipped(path: Path, rng: random.Random) -> None:
+    content = bytearray(read(path) or b"x")
+    for _ in range(rng.choice((1, 1, 8, 200))):
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+
+
+def swapped(path: Path, rng: random.Random) -> None:
+    other = path.parent / rng.choice([entry.name for entry in path.parent.iterdir() if entry.is_file()])
+    path.write_bytes(read(other))
+
+
+def mistyped(path: Path, rng: random.Random) -> None:
+    """A value of a JSON file, or of a line, becomes one of another type or beyond reason."""
+    lines = [json.loads(line) for line in read(path).splitlines()] if path.suffix == ".jsonl" else [_loads(read(path))]
+    stored = rng.choice(lines) if lines else {}
+    while isinstance(stored, dict) and stored:
+        key = rng.choice(list(stored))
+        if not isinstance(stored[key], dict) or rng.random() < 0.3:
+            stored[key] = rng.choice(VALUES)
+            break
+        stored = stored[key]
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+
+
+def lacking(path: Path, rng: random.Random) -> None:
+    """A name is missing."""
+    lines = [json.loads(line) for line in read(path).splitlines()] if path.suffix == ".jsonl" else [_loads(read(path))]
+    stored = rng.choice(lines) if lines else {}
+    if isinstance(stored, dict) and stored:
+        stored.pop(rng.choice(list(stored)))
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+
+
+def nested(path: Path, rng: random.Random) -> None:
+    path.write_text(rng.choice("[{") * 200_000 if rng.random() < 0.5 else '{"a":' * 50_000, encoding="utf-8")
+
+
+def not_a_number(path: Path, rng: random.Random) -> None:
+    path.write_bytes(read(path).replace(b"0.", rng.choice((b"NaN ", b"Infinity ", b"-1", b"1e999 ")), 3))
+
+
+def gone(path: Path, rng: random.Random) -> None:
+    path.unlink(missing_ok=True)
+
+
+def folder(path: Path, rng: random.Random) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir(parents=True)
+
+
+def pipe(path: Path, rng: random.Random) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def loop(path: Path, rng: random.Random) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(path)
+
+
+def folder_replaced(path: Path, rng: random.Random) -> None:
+    """Instead of the checkpoints there is a file, a pipe or a loop."""
+    checkpoints = next(parent for parent in path.parents if (parent / "checkpoints").exists()) / "checkpoints"
+    shutil.rmtree(checkpoints)
+    rng.choice((emptied, pipe, loop))(checkpoints, rng)
+
+
+KINDS: dict[str, Callable[[Path, random.Random], None]] = {
+    function.__name__: function
+    for function in (
+        *(truncated, emptied, flipped, flipped, swapped, mistyped, mistyped, lacking, nested, not_a_number),
+        *(gone, folder, pipe, loop, folder_replaced),
+    )
+}
+
+
+def read(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _loads(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return {"text": content.decode(errors="replace")}

@@ -1,0 +1,329 @@
+"""Models of Hugging Face and torchvision as runs: the logits and the attention of their own library."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import save_file
+from timm.models.deit import VisionTransformerDistilled
+from transformers import (
+    BitImageProcessor,
+    DeiTConfig,
+    DeiTForImageClassification,
+    DeiTForImageClassificationWithTeacher,
+    Dinov2Config,
+    Dinov2ForImageClassification,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersForImageClassification,
+    Dinov2WithRegistersModel,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+    ViTModel,
+)
+
+from minivit.attention import attend
+from minivit.config import preset
+from minivit.data import load_split
+from minivit.data.decode import form_of, read_picture
+from minivit.errors import ConfigError, RunError
+from minivit.export.model_files import timm_checkpoint
+from minivit.imports import ImportOptions, import_model
+from minivit.imports.state_dict import read_state_dict
+from minivit.inference import logits, predict_run
+from minivit.model import MiniViT
+
+SMALL = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+    "image_size": 32,
+    "patch_size": 8,
+}
+NAMES = {0: "star", 1: "moon", 2: "circle"}
+
+
+def randomized(model: torch.nn.Module) -> torch.nn.Module:
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.15)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def hugging_face_vit(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, Path]:
+    """A classifier and its directory, with class names, an activation and a normalization of its own."""
+    config = ViTConfig(**SMALL, id2label=NAMES, hidden_act="relu", attn_implementation="eager")
+    model, folder = randomized(ViTForImageClassification(config)), tmp_path_factory.mktemp("vit")
+    model.save_pretrained(folder)
+    stats = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.25]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(stats), encoding="utf-8")
+    return model, folder
+
+
+def check(run, model, images: torch.Tensor, mean: list[float], std: list[float]) -> None:
+    """The run's logits and attention are those of a Hugging Face model."""
+    pixels = (images / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    with torch.no_grad():
+        out = model(pixels, output_attentions=True)
+        logits = run.load_model()(images / 255)
+    torch.testing.assert_close(logits, out.logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(attend(run.load_model(), images)[1], torch.stack(out.attentions, 1), atol=1e-5, rtol=0)
+    assert logits.std() > 0.05
+
+
+def test_a_directory_of_save_pretrained_gives_its_own_logits_and_assumes_nothing(hugging_face_vit, image_folder):
+    model, folder = hugging_face_vit
+    run = import_model(folder, image_folder)
+    check(run, model, load_split(run.config)[1].images[:4], [0.4, 0.5, 0.6], [0.2, 0.3, 0.25])
+    assert run.config.classes[:3] == ("star", "moon", "circle") and run.environment["assumed"] == []
+
+
+def test_sharded_weights_are_read_and_a_missing_part_is_named(hugging_face_vit, image_folder, tmp_path):
+    model, folder = hugging_face_vit
+    model.save_pretrained(tmp_path / "sharded", max_shard_size="40KB")
+    parts = sorted((tmp_path / "sharded").glob("model-*.safetensors"))
+    assert len(parts) > 1
+    whole, _ = read_state_dict(folder)
+    assert all(torch.equal(value, whole[name]) for name, value in read_state_dict(tmp_path / "sharded")[0].items())
+    parts[1].unlink()
+    with pytest.raises(RunError, match=rf"lacks {parts[1].name}"):
+        import_model(tmp_path / "sharded", image_folder)
+
+
+def test_the_weights_alone_need_assumptions_which_are_listed_and_can_be_set(hugging_face_vit, image_folder, tmp_path):
+    model, folder = hugging_face_vit
+    (tmp_path / "names.txt").write_bytes("\ufeffstar\nmoon\ncircle\n".encode())
+    assumed = import_model(folder / "model.safetensors", image_folder).environment["assumed"]
+    assert [line.split("(--")[1].removesuffix(").") for line in assumed] == [
+        "heads",
+        "act",
+        "normalization",
+        "class-names",
+    ]
+    options = ImportOptions(4, "half", tmp_path / "names.txt", act="relu")
+    run = import_model(folder / "model.safetensors", image_folder, options)
+    assert run.environment["assumed"] == [] and run.config.classes[0] == "star"  # without the mark
+    check(run, model, load_split(run.config)[1].images[:4], [0.5] * 3, [0.5] * 3)
+
+
+def test_a_torchvision_vit_gives_its_own_logits(image_folder, tmp_path):
+    model = randomized(
+        torchvision.models.VisionTransformer(
+            image_size=32, patch_size=8, num_layers=2, num_heads=4, hidden_dim=64, mlp_dim=96, num_classes=5
+        )
+    )
+    torch.save(model.state_dict(), tmp_path / "vit_b.pth")
+    run = import_model(tmp_path / "vit_b.pth", image_folder, ImportOptions(4, "imagenet"))
+    images = load_split(run.config)[1].images[:4]
+    mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            run.load_model()(images / 255), model((images / 255 - mean) / std), atol=1e-4, rtol=0
+        )
+
+
+@pytest.mark.parametrize(
+    ("wrap", "prefix"),
+    [
+        (lambda state: state, "_orig_mod."),
+        (lambda state: state, "module._orig_mod.model."),
+        (lambda state: {"state_dict": state, "epoch": 3}, "backbone."),
+        (lambda state: {"model": state, "args": argparse.Namespace(lr=0.1)}, ""),
+        (lambda state: {"model": {"x": torch.zeros(1)}, "model_ema": state}, "encoder."),
+        (lambda state: {"teacher": {"state_dict": state}, "optimizer": {"lr": 1}}, "module."),
+    ],
+    ids=["compiled", "several prefixes", "epoch beside", "arguments beside", "averaged weights", "nested twice"],
+)
+def test_wrappers_and_prefixes_are_taken_off(hugging_face_vit, tmp_path, wrap, prefix):
+    whole, _ = read_state_dict(hugging_face_vit[1])
+    torch.save(wrap({prefix + name: value for name, value in whole.items()}), tmp_path / "model.pth")
+    tensors, _ = read_state_dict(tmp_path / "model.pth")
+    assert tensors.keys() == whole.keys()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"num_registers": 2, "qk_norm": True}, {"pool": "mean", "norm_pre": True}, {"pool": "mean, then norm"}],
+    ids=lambda changes: ", ".join(changes) or "plain",
+)
+def test_our_own_export_comes_back_without_assumptions(image_folder, tmp_path, changes):
+    torch.manual_seed(0)
+    changes = changes | {"num_classes": 3, "act": "relu", "stem": "patch"}
+    model = randomized(MiniViT(preset("strong").model.model_copy(update=changes)))
+    model.mean.fill_(0.4)
+    model.std.fill_(0.3)
+    (tmp_path / "ours.safetensors").write_bytes(timm_checkpoint(model.eval(), ("star", "moon", "circle")))
+    run = import_model(tmp_path / "ours.safetensors", image_folder)
+    images = load_split(run.config)[1].images[:4]
+    with torch.no_grad():
+        torch.testing.assert_close(run.load_model()(images / 255)[:, :3], model(images / 255), atol=1e-5, rtol=0)
+    assert run.environment["assumed"] == [] and run.config.classes[:3] == ("star", "moon", "circle")
+
+
+EAGER = {**SMALL, "id2label": NAMES, "attn_implementation": "eager"}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: ViTForImageClassification(ViTConfig(**EAGER, hidden_act="gelu_new")),
+        lambda: ViTForImageClassification(ViTConfig(**EAGER, hidden_act="quick_gelu", layer_norm_eps=0.05)),
+        lambda: DeiTForImageClassification(DeiTConfig(**EAGER)),
+        lambda: DeiTForImageClassificationWithTeacher(DeiTConfig(**EAGER)),
+        lambda: Dinov2ForImageClassification(Dinov2Config(**EAGER)),
+        lambda: Dinov2WithRegistersForImageClassification(Dinov2WithRegistersConfig(**EAGER, num_register_tokens=3)),
+    ],
+    ids=["GELU by tanh", "quick GELU", "DeiT", "DeiT with its teacher", "DINOv2", "DINOv2 with registers"],
+)
+def test_hugging_faces_relatives_of_vit_give_their_own_logits(image_folder, tmp_path, model):
+    model = randomized(model())
+    model.save_pretrained(tmp_path / "model")
+    run = import_model(tmp_path / "model", image_folder, ImportOptions(normalization="none"))
+    check(run, model, load_split(run.config)[1].images[:4], [0.0] * 3, [1.0] * 3)
+
+
+def test_timms_distilled_deit_averages_its_two_heads(image_folder, tmp_path):
+    model = randomized(
+        VisionTransformerDistilled(img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=1, num_classes=5)
+    )
+    save_file(model.state_dict(), tmp_path / "deit.safetensors")
+    run = import_model(tmp_path / "deit.safetensors", image_folder, ImportOptions(normalization="none"))
+    images = load_split(run.config)[1].images[:4]
+    with torch.no_grad():
+        torch.testing.assert_close(run.load_model()(images / 255), model(images / 255), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: ViTModel(ViTConfig(**EAGER)),
+        lambda: Dinov2Model(Dinov2Config(**EAGER)),
+        lambda: Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**EAGER)),
+    ],
+    ids=["ViT", "DINOv2", "DINOv2 with registers"],
+)
+def test_a_backbone_without_a_head_has_attention_and_features_and_predicts_nothing(image_folder, tmp_path, model):
+    model = randomized(model())
+    model.save_pretrained(tmp_path / "model")
+    run = import_model(tmp_path / "model", image_folder, ImportOptions(normalization="none"))
+    images = load_split(run.config)[1].images[:4]
+    with torch.no_grad():
+        out = model(images / 255, output_attentions=True)
+        features = run.load_model()(images / 255)
+    torch.testing.assert_close(features, out.last_hidden_state[:, 0], atol=1e-4, rtol=0)
+    probs, attn = attend(run.load_model(), images)
+    torch.testing.assert_close(attn, torch.stack(out.attentions, 1), atol=1e-5, rtol=0)
+    assert probs.shape == (4, 0) and run.config.classes == ("circle", "cross", "star")
+    assert not any("class names" in line for line in run.environment["assumed"])
+    with pytest.raises(ConfigError, match="no classifier head"):
+        predict_run(run)
+
+
+@pytest.mark.parametrize(
+    ("size", "processor"),
+    [
+        (32, lambda: ViTImageProcessor(size={"height": 32, "width": 32}, resample=2)),
+        (32, lambda: ViTImageProcessor(size={"shortest_edge": 40}, crop_size=32, do_center_crop=True, resample=3)),
+        (48, lambda: BitImageProcessor(size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32})),
+    ],
+    ids=["both sides", "shorter side and crop", "DINOv2 for smaller images"],
+)
+def test_pictures_are_resized_cropped_and_normalized_as_by_the_models_own_processor(tmp_path, size, processor):
+    folder = photographs(tmp_path / "images")
+    config = Dinov2Config(**EAGER | {"image_size": size})
+    model = randomized(Dinov2ForImageClassification(config))
+    model.save_pretrained(tmp_path / "model")
+    processor().save_pretrained(tmp_path / "model")
+    run = import_model(tmp_path / "model", folder)
+    images = [Image.open(path) for path in sorted(folder.rglob("*.png"))]
+    with torch.no_grad():
+        theirs = model(**processor()(images, return_tensors="pt")).logits
+    torch.testing.assert_close(logits(run.load_model(), load_split(run.config)[1].images), theirs, atol=1e-4, rtol=0)
+    assert run.environment["assumed"] == []
+    picture = read_picture(sorted(folder.rglob("*.png"))[0], form_of(run.config))
+    torch.testing.assert_close(logits(run.load_model(), picture), theirs[:1], atol=1e-4, rtol=0)
+
+
+def test_timms_own_preprocessing_is_followed(tmp_path):
+    folder = photographs(tmp_path / "images")
+    model = randomized(timm.models.VisionTransformer(img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=1))
+    pretrained = {"input_size": [3, 32, 32], "crop_pct": 0.9, "interpolation": "bicubic"}
+    pretrained |= {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "crop_mode": "center"}
+    (tmp_path / "model").mkdir()
+    save_file(model.state_dict(), tmp_path / "model" / "model.safetensors")
+    written = {"architecture": "vit", "num_classes": 1000, "global_pool": "token", "pretrained_cfg": pretrained}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(written), encoding="utf-8")
+    run = import_model(tmp_path / "model", folder)
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained), is_training=False)
+    images = torch.stack([transform(Image.open(path).convert("RGB")) for path in sorted(folder.rglob("*.png"))])
+    with torch.no_grad():
+        theirs = model(images)
+    torch.testing.assert_close(logits(run.load_model(), load_split(run.config)[1].images), theirs, atol=1e-4, rtol=0)
+
+
+def photographs(folder: Path) -> Path:
+    """Two class folders with images of different sizes and shapes."""
+    generator = np.random.default_rng(0)
+    for index, (width, height) in enumerate([(90, 61), (50, 75), (64, 64), (47, 300)]):
+        path = folder / "ab"[index // 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        blocks = generator.integers(0, 255, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+        Image.fromarray(blocks.repeat(8, 0).repeat(8, 1)[:height, :width]).save(path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (lambda: ViTForImageClassification(ViTConfig(**SMALL, num_channels=4)), "images of 4 channels"),
+        (lambda: Dinov2Model(Dinov2Config(**SMALL, use_swiglu_ffn=True)), "SwiGLU"),
+    ],
+    ids=["four channels", "SwiGLU"],
+)
+def test_what_minivit_lacks_is_named_before_a_run_is_created(image_folder, tmp_path, model, words):
+    model().save_pretrained(tmp_path / "model")
+    with pytest.raises(RunError, match=words):
+        import_model(tmp_path / "model", image_folder)
+    assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
+        (b"\n<!DOCTYPE html><html>", "is a web page"),
+        (b"{}", "holds no weights|cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.safetensors", "x.pth"])
+def test_what_a_failed_download_leaves_is_named(tmp_path, content, words, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RunError, match=words):
+        read_state_dict(tmp_path / name)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(hugging_face_vit, tmp_path, value):
+    weights, _ = read_state_dict(hugging_face_vit[1])
+    weights["layernorm.weight"][3] = value
+    save_file(weights, tmp_path / "x.safetensors")
+    with pytest.raises(RunError, match=r"NaN or infinite values, in layernorm\.weight"):
+        read_state_dict(tmp_path / "x.safetensors")
+
+
+def test_a_pipe_is_no_file_of_weights(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(RunError, match="not a regular file"):
+        read_state_dict(tmp_path / "pipe.safetensors")

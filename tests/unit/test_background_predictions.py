@@ -1,0 +1,78 @@
+"""Predictions that take long are computed chunk by chunk, kept in the run's folder, and continued."""
+
+import numpy as np
+import pytest
+
+from minivit import background_predictions
+from minivit.background_predictions import predict_and_keep, predictions_so_far, take_long
+from minivit.config import ViTConfig
+from minivit.data import load_split
+from minivit.engine import SILENT, train
+from minivit.inference import predict_run
+from minivit.runs import Run
+from minivit.runs.prediction_file import prediction_path
+
+
+@pytest.fixture
+def run(tiny) -> Run:
+    run = Run.create(tiny)
+    train(tiny, run, SILENT)
+    return run
+
+
+@pytest.fixture
+def split_images(run):
+    return load_split(run.config)[1]
+
+
+def test_kept_predictions_are_those_of_the_library_and_continue_after_an_interruption(run, split_images):
+    chunks = iter([True, True, False])
+    first = predict_and_keep(run, 1, split_images, lambda: next(chunks))
+    assert 0 < len(first) < len(split_images)
+    lines = prediction_path(run, 1).read_text(encoding="utf-8").splitlines()
+    kept, expected = predict_and_keep(run, 1, split_images), predict_run(run, 1)
+    assert prediction_path(run, 1).read_text(encoding="utf-8").splitlines()[: len(lines)] == lines
+    assert np.array_equal(kept.labels, expected.labels) and np.array_equal(kept.predicted, expected.predicted)
+    np.testing.assert_allclose(kept.confidence, expected.confidence, rtol=1e-4)
+    np.testing.assert_allclose(kept.loss, expected.loss, rtol=1e-4, atol=1e-5)
+
+
+def test_predictions_of_other_weights_or_other_images_do_not_count(run, split_images):
+    predict_and_keep(run, 1, split_images)
+    path = prediction_path(run, 2)
+    path.write_bytes(prediction_path(run, 1).read_bytes())
+    assert not len(predictions_so_far(run, 2, split_images))
+    brighter = split_images.select(range(len(split_images)))
+    brighter.images.add_(1)
+    assert not len(predictions_so_far(run, 1, brighter))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\x00", b"# x\n", b"{source}predicted,confidence,loss\n1,2\n", b"0,0.5"])
+def test_a_damaged_file_is_computed_again(run, split_images, content):
+    predict_and_keep(run, 1, split_images)
+    path = prediction_path(run, 1)
+    first = path.read_bytes().splitlines(keepends=True)[0]
+    path.write_bytes(content.replace(b"{source}", first))
+    assert len(predict_and_keep(run, 1, split_images)) == len(split_images)
+
+
+def test_an_incomplete_last_line_is_left_out(run, split_images):
+    predict_and_keep(run, 1, split_images)
+    path = prediction_path(run, 1)
+    path.write_bytes(path.read_bytes()[:-3])
+    assert len(predictions_so_far(run, 1, split_images)) == len(split_images) - 1
+    assert len(predict_and_keep(run, 1, split_images)) == len(split_images)
+
+
+def test_only_large_models_and_sets_take_long():
+    base = ViTConfig(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12, norm="pre")
+    assert take_long(base, 48) and not take_long(base, 4)
+    assert not take_long(ViTConfig(), 10_000)
+
+
+def test_a_process_that_nobody_watches_ends(run, monkeypatch):
+    assert not background_predictions.is_watched(run, 1)
+    background_predictions.watch(run, 1)
+    assert background_predictions.is_watched(run, 1)
+    monkeypatch.setattr(background_predictions, "WATCH_SECONDS", 0)
+    assert not background_predictions.is_watched(run, 1)

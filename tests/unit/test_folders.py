@@ -1,0 +1,205 @@
+"""Folders of images as people have them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from minivit.config import TrainConfig, preset
+from minivit.data import load_images, load_split, remarks
+from minivit.data.folder import class_folders, part_folders
+from minivit.data.image_set import ImageSet
+from minivit.data.load import duplicates, stratified_split
+from minivit.errors import DataError
+from minivit.runs import Run
+
+Fill = Callable[..., None]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+def fill(folder: Path, count: int = 3, first: int = 0) -> None:
+    """Images of noise, each different."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        pixels = np.random.default_rng(crc32(f"{folder.name} {number}".encode())).integers(0, 255, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def pair(root: Path, count: int = 3) -> None:
+    for name in ("cat", "frog"):
+        fill(root / name, count)
+
+
+def config_for(root: Path, **settings: object) -> TrainConfig:
+    return preset("quick").changed(dataset="folder", data_dir=str(root), classes=("cat", "frog"), **settings)
+
+
+# Parts
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train", "test"),
+        ("Train", "Test"),
+        ("Training", "Testing"),
+        ("TRAIN", "VALIDATION"),
+        ("train_set", "test_set"),
+        ("training_set", "test_set"),
+        ("train", "val"),
+        ("train", "valid"),
+        ("train images", "test images"),
+    ],
+)
+def test_the_parts_may_have_any_usual_names(root: Path, train: str, test: str) -> None:
+    pair(root / train, 3)
+    pair(root / test, 2)
+    (root / train / "README.png").write_bytes((root / train / "cat" / "0.png").read_bytes())  # a stray file
+    assert {part: path.name for part, path in part_folders(root).items()} == {"train": train, "test": test}
+    train_set, test_set = load_split(config_for(root, split="official"))
+    assert (train_set.counts, test_set.counts) == ({"cat": 3, "frog": 3}, {"cat": 2, "frog": 2})
+
+
+def test_a_test_part_that_the_split_does_not_use_is_named(root: Path) -> None:
+    pair(root / "train", 30)
+    pair(root / "val")
+    config = config_for(root)
+    assert any(line.startswith("Left out: val: not used") for line in remarks(config, *load_split(config)))
+    official = config.changed(split="official")
+    assert not any("val" in line for line in remarks(official, *load_split(official)))
+
+
+def test_parts_without_class_folders_are_refused_with_advice(root: Path) -> None:
+    fill(root / "train")
+    fill(root / "test")
+    with pytest.raises(DataError, match=r"no class folders\. Sort the images into one folder per class"):
+        class_folders(root)
+
+
+def test_classes_may_be_called_train_and_car(root: Path) -> None:
+    fill(root / "train")
+    fill(root / "car")
+    assert list(class_folders(root)) == ["car", "train"]
+
+
+def test_a_path_one_level_too_high_names_the_folder_to_choose(root: Path) -> None:
+    pair(root / "PetImages")
+    with pytest.raises(DataError, match=r"its only folder PetImages contains cat, frog\. Choose that one: .*PetImages"):
+        class_folders(root)
+
+
+# What does not belong there
+
+
+def test_folders_of_systems_and_empty_ones_are_no_classes(root: Path) -> None:
+    pair(root)
+    for junk in ("__MACOSX/cat", "$RECYCLE.BIN/x", ".ipynb_checkpoints", "@eaDir/cat"):
+        fill(root / junk)
+    (root / "empty").mkdir()
+    assert list(class_folders(root)) == ["cat", "frog"]
+    config = config_for(root)
+    assert "Left out: empty: no images" in remarks(config, *load_split(config))
+
+
+def test_files_that_are_no_images_are_counted_and_named(root: Path) -> None:
+    pair(root, 30)
+    for number in range(12):
+        (root / "cat" / f"{number}.txt").touch()
+    (root / "cat" / "Thumbs.db").touch()
+    os.mkfifo(root / "frog" / "pipe.png")
+    config = config_for(root)
+    lines = [line for line in remarks(config, *load_split(config)) if line.startswith("Left out")]
+    assert lines[0].startswith("Left out: cat: 12 .txt left out, such as ")
+    assert lines[1:] == ["Left out: frog: 1 not a regular file left out, such as pipe.png"]
+
+
+def test_linked_folders_are_entered_and_loops_end(root: Path, tmp_path: Path) -> None:
+    pair(root)
+    fill(tmp_path / "elsewhere", 2, first=10)
+    (root / "cat" / "linked").symlink_to(tmp_path / "elsewhere")
+    (root / "cat" / "loop").symlink_to(root / "cat")
+    assert load_images("folder", data_dir=root).counts == {"cat": 5, "frog": 3}
+
+
+# Formats
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "bmp", "gif", "tif", "TIFF", "avif", "heic"])
+def test_any_usual_format_is_read(root: Path, suffix: str) -> None:
+    pair(root)
+    form = {"jfif": "JPEG", "jpe": "JPEG", "tif": "TIFF", "heic": "HEIF"}.get(suffix, suffix.upper())
+    Image.new("RGB", (32, 32), (200, 40, 90)).save(root / "cat" / f"x.{suffix}", form)
+    images = load_images("folder", data_dir=root)
+    assert images.counts["cat"] == 4 and not images.skipped
+    assert (images.images[3].float().mean((1, 2)) - torch.tensor([200.0, 40, 90])).abs().max() < 12
+
+
+@pytest.mark.parametrize(("highest", "expected"), [(255, 255), (4095, 255), (65535, 255), (2048, 127), (0, 0)])
+def test_16_bit_gray_is_scaled_by_the_bits_that_it_uses(root: Path, highest: int, expected: int) -> None:
+    pair(root)
+    Image.fromarray(np.full((8, 8), highest, np.uint16)).save(root / "cat" / "9.png")
+    assert load_images("folder", data_dir=root, img_size=8).images[3].unique().tolist() == [expected]
+
+
+# Small sets
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=5))
+def test_every_class_is_on_both_sides_or_the_counts_are_named(counts: list[int]) -> None:
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    images = ImageSet(
+        images=torch.zeros(len(labels), 3, 2, 2, dtype=torch.uint8),
+        labels=labels,
+        classes=tuple(map(str, range(len(counts)))),
+    )
+    if min(counts) < 2:
+        with pytest.raises(DataError, match=", ".join(f"{name} {count}" for name, count in enumerate(counts))):
+            stratified_split(images)
+        return
+    train, test = stratified_split(images)
+    assert sorted(train + test) == list(range(len(labels)))
+    for part in (train, test):
+        assert min(images.select(part).counts.values()) >= 1
+    assert abs(len(test) - 0.2 * len(labels)) <= len(counts)
+
+
+def test_a_folder_is_split_by_class_and_a_run_of_an_earlier_version_as_it_was(root: Path, tmp_path: Path) -> None:
+    pair(root, 20)
+    run = Run.create(config_for(root), tmp_path / "runs")
+    assert load_split(run.config)[1].counts == {"cat": 4, "frog": 4}
+    path = run.path / "config.json"
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "stratify" not in line]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    os.utime(path, (1, 1))
+    assert load_split(Run.open(run.path).config)[1].counts == {"cat": 8, "frog": 0}  # the article's split
+
+
+def test_few_test_images_are_pointed_out(root: Path) -> None:
+    pair(root, 20)
+    config = config_for(root)
+    assert "There are only 8 test images" in remarks(config, *load_split(config))[0]
+
+
+def test_duplicates_across_train_and_test_are_reported_and_left_out_on_request(root: Path) -> None:
+    pair(root / "train", 10)
+    pair(root / "test", 30)
+    config = config_for(root, split="official")
+    train_set, test_set = load_split(config)
+    assert duplicates(train_set, test_set).all()  # the same seeds
+    fill(root / "train" / "cat", 5, first=100)
+    fill(root / "train" / "frog", 4, first=100)
+    assert "20 training images are identical" in " ".join(remarks(config, *load_split(config)))
+    kept = load_split(config.changed(drop_duplicates=True))[0]
+    assert kept.counts == {"cat": 5, "frog": 4}
