@@ -1,7 +1,7 @@
 """Nothing moves while a page loads: the sum of its layout shifts (web.dev/articles/cls; below 0.1 is good)."""
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from minivit.runs import Run
 from tests.browser.conftest import Server, drawn
@@ -32,3 +32,19 @@ def test_nothing_moves_while_a_page_loads_for_the_first_or_the_second_time(
                 shifts[visit, name] = page.evaluate(TWO_FRAMES)
             page.close()
     assert max(shifts.values()) <= MAX_SHIFT, shifts
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_moves_when_the_pictures_come_last(browser: Browser, server: Server, width: int) -> None:
+    late: list[Route] = []
+    with browser.new_context(viewport={"width": width, "height": 800}) as visitor:
+        visitor.add_init_script(OBSERVE)
+        page = visitor.new_page()
+        page.route("**/media/*.png*", lambda route: late.append(route))
+        page.goto(f"{server.address}/data")
+        expect(page.get_by_alt_text("The same image cut into patches")).to_be_attached()
+        drawn(page)
+        while not page.evaluate("[...document.images].every((image) => image.complete)"):
+            while late:
+                late.pop().continue_()
+        assert page.evaluate(TWO_FRAMES) <= MAX_SHIFT

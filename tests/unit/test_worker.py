@@ -189,10 +189,9 @@ def test_starting_settles_an_older_command_and_appends_to_the_log(run, monkeypat
 
     class Recorded(subprocess.Popen):
         def __init__(self, command, **options):
-            started.append(command)
-            super().__init__(
-                [sys.executable, "-c", "print('hello'); import sys; print('oh', file=sys.stderr)"], **options
-            )
+            started.append((self, command))
+            says = "import sys, time; print('hello'); print('oh', file=sys.stderr, flush=True); time.sleep(600)"
+            super().__init__([sys.executable, "-u", "-c", says], **options)
 
     monkeypatch.setattr(worker.subprocess, "Popen", Recorded)
     (run.path / "log.txt").write_text("earlier\n")
@@ -203,4 +202,6 @@ def test_starting_settles_an_older_command_and_appends_to_the_log(run, monkeypat
     assert (run.state.phase, run.state.epoch) == ("queued", 2)
     wait_for(lambda: run.log().count("\n") == 2)
     assert sorted(run.log().splitlines()) == ["earlier", "hello", "oh"]
-    assert started[0][-2:] == ["minivit.worker", str(run.path)]
+    (process, command), *_ = started
+    process.kill()
+    assert command[-2:] == ["minivit.worker", str(run.path)]
