@@ -116,12 +116,15 @@ def test_back_from_an_image_returns_to_the_same_filter_order_and_scroll_position
     drawn(page)
     assert main.evaluate("(main) => main.scrollTop") == 0  # another page starts at its top
     opened = page.url
+    number = page.get_by_role("spinbutton", name="Test image")
+    image = number.input_value()
     page.get_by_role("button", name="Next incorrect image").click()
-    expect(page).not_to_have_url(opened)
+    expect(number).not_to_have_value(image)
     drawn(page)
     page.go_back()
     expect(page).to_have_url(opened)
-    drawn(page)
+    expect(number).to_have_value(image)
+    drawn(page)  # Streamlit loses a step back into a page that is still being drawn
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("Predictions")
     expect(page.get_by_role("combobox", name="Result")).to_have_value("incorrect")

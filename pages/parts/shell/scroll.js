@@ -6,6 +6,7 @@ if (!window.scrollPositions) {
   let here = location.href;
   let [scrolled, height] = [0, 0]; // px, of the page that is shown
   let stop = () => {};
+  let returning = false; // from Back or Forward until the user does something
   const main = () => document.querySelector("[data-testid=stMain]");
 
   const onScroll = ({ target }) => {
@@ -19,19 +20,16 @@ if (!window.scrollPositions) {
     stop();
     const apply = () => main()?.scrollTo({ top, behavior: "instant" });
     const whileGrowing = new ResizeObserver(apply);
-    const events = ["wheel", "touchstart", "pointerdown", "keydown"];
     const timer = setTimeout(() => stop(), PATIENCE_MS);
     stop = () => {
       whileGrowing.disconnect();
       clearTimeout(timer);
-      for (const event of events) removeEventListener(event, stop, true);
     };
-    for (const event of events) addEventListener(event, stop, true); // from now on the user scrolls
     whileGrowing.observe(document.querySelector("[data-testid=stMainBlockContainer]"));
     apply();
   };
 
-  const leave = () => positions.set(here, scrolled);
+  const leave = () => returning || positions.set(here, scrolled);
   const arrive = (top) => {
     const samePage = new URL(here).pathname === location.pathname;
     here = location.href;
@@ -43,15 +41,24 @@ if (!window.scrollPositions) {
   history.pushState = (...entry) => {
     leave();
     wrapped.pushState.apply(history, entry);
-    arrive(0);
+    // A run of the script that Back overtook may still push the page it drew, and the next run the one returned to.
+    arrive(returning ? (positions.get(location.href) ?? 0) : 0);
   };
   history.replaceState = (...entry) => {
     wrapped.replaceState.apply(history, entry);
     here = location.href;
   };
   addEventListener("scroll", onScroll, { capture: true, passive: true });
+  for (const event of ["wheel", "touchstart", "pointerdown", "keydown"]) {
+    const userActs = () => {
+      returning = false;
+      stop();
+    };
+    addEventListener(event, userActs, true);
+  }
   addEventListener("popstate", () => {
     leave();
+    returning = true;
     arrive(positions.get(location.href) ?? 0);
   });
 }
