@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from tempfile import TemporaryDirectory
 
 import torch.distributed as dist
 
+from minivit import IMPORTED
 from minivit.engine import Group, init_process_group, train
 from minivit.errors import MiniViTError
 from minivit.runs import Run
@@ -122,8 +124,11 @@ def stop_on_signal(run: Run, group: Group) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def main(run_dir: str) -> int:
-    """Trains the run in `run_dir`; 0 where it finished or was interrupted, 2 for a user error, 1 otherwise."""
+def main(run_dir: str, startup_seconds: float = 0.0) -> int:
+    """Trains the run in `run_dir`; 0 where it finished or was interrupted, 2 for a user error, 1 otherwise.
+
+    `startup_seconds` are those that the process took before.
+    """
     started_by_torchrun = dist.is_torchelastic_launched()
     try:
         if not started_by_torchrun and (run := Run.open(run_dir)).config.devices > 1:
@@ -131,7 +136,7 @@ def main(run_dir: str) -> int:
         with init_process_group() as group:
             run = Run.open(run_dir)
             with stop_on_signal(run, group):
-                train(run.config, run, group=group)
+                train(run.config, run, group=group, startup_seconds=startup_seconds)
     except MiniViTError as error:
         if not started_by_torchrun or os.environ["RANK"] == "0":  # which also reports the errors of the others
             print(error)
@@ -148,4 +153,4 @@ def _python_path() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], startup_seconds=time.monotonic() - IMPORTED))

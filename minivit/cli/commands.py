@@ -11,14 +11,17 @@ from minivit.cli.parser import Parser
 from minivit.errors import MiniViTError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command. Exit code: 0 success, 2 a user's error in one sentence, 130 interrupted, 141 closed pipe."""
+def main(arguments: Sequence[str] | None = None, startup_seconds: float = 0.0) -> int:
+    """Runs one command. Exit code: 0 success, 2 a user's error in one sentence, 130 interrupted, 141 closed pipe.
+
+    `startup_seconds` are those that the process took before.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console may lack a letter of a class name or a path
     try:
         try:
-            return _run(arguments)
+            return _run(arguments, startup_seconds)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # as in `| head`; without this the interpreter would flush again at exit and fail
@@ -26,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141  # as after SIGPIPE
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    args = make_parser().parse_args(arguments)
+def _run(arguments: Sequence[str] | None, startup_seconds: float) -> int:
+    args = make_parser().parse_args(arguments, argparse.Namespace(startup_seconds=startup_seconds))
     try:
         return args.command(args) or 0
     except MiniViTError as error:

@@ -99,7 +99,7 @@ def _runs(args: argparse.Namespace) -> None:
     for run in runs:
         state, rows = run.state, run.metrics()
         accuracy = f"{rows[-1]['test_acc']:.4f}" if rows else "–"
-        print(state.phase, f"epoch {state.epoch} of {run.config.epochs}", accuracy, run.path, sep="\t")
+        print(state.phase, run.config.epoch_title(state.epoch), accuracy, run.path, sep="\t")
 
 
 def _facts(run: Run) -> dict[str, Any]:

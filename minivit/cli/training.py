@@ -30,7 +30,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    return _train_run(_create_run(args))
+    return _train_run(_create_run(args), args.startup_seconds)
 
 
 def _create(args: argparse.Namespace) -> None:
@@ -45,7 +45,7 @@ def _resume(args: argparse.Namespace) -> int:
         run.extend(args.epochs)
     if args.devices is not None:
         run.config = run.config.changed(devices=args.devices)
-    return _train_run(run)
+    return _train_run(run, args.startup_seconds)
 
 
 def _create_run(args: argparse.Namespace) -> Run:
@@ -54,7 +54,7 @@ def _create_run(args: argparse.Namespace) -> Run:
     return Run.create(config, args.runs_dir)
 
 
-def _train_run(run: Run) -> int:
+def _train_run(run: Run, startup_seconds: float) -> int:
     """Trains to the end and prints the run folder last."""
     if run.config.devices > 1:
         try:
@@ -69,7 +69,7 @@ def _train_run(run: Run) -> int:
 
     try:
         with stop_on_signal(run, SINGLE_PROCESS):
-            train(run.config, run, Events(log=log, progress=bar))
+            train(run.config, run, Events(log=log, progress=bar), startup_seconds=startup_seconds)
     finally:
         bar.close()
         print(run.path)

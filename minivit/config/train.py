@@ -102,6 +102,16 @@ class TrainConfig(Settings):
     epochs: int = setting(
         100, "Epochs", "Passes over the training images.", group="training", unit="epochs", ge=1, le=10_000
     )
+    minutes: float = setting(
+        0.0,
+        "Minutes",
+        "Train for so long instead of a number of epochs: the schedule then follows the clock and ends with it, in the "
+        "middle of an epoch if need be. 0 for no limit.",
+        group="training",
+        unit="minutes",
+        ge=0,
+        le=100_000,
+    )
     batch_size: int = setting(64, "Batch size", "Images per step.", group="training", unit="images", ge=1, le=16_384)
     whiten: bool = setting(
         False,
@@ -226,6 +236,10 @@ class TrainConfig(Settings):
                 f"A warm-up of {self.warmup_epochs:g} epochs is longer than the run of {self.epochs}. Shorten it."
             )
         return self
+
+    def epoch_title(self, epoch: int) -> str:
+        """'epoch 3 of 100', or 'epoch 3' where the clock ends the run."""
+        return f"epoch {epoch}" if self.minutes else f"epoch {epoch} of {self.epochs}"
 
     def changed(self, **updates: Any) -> Self:
         """A copy with some settings replaced; those of `ViTConfig` are given by name like the others.

@@ -119,7 +119,7 @@ def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
             leave("failed", str(error) if is_users else f"{type(error).__name__}: {error}. The log has the details.")
             raise
         else:
-            run.set_state("done", run.config.epochs, "Finished.")
+            run.set_state("done", run.state.epoch, "Finished.")
 
 
 @contextmanager

@@ -22,6 +22,8 @@ def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> floa
 
     Processes on several devices share the images; their communication is not counted.
     """
+    if config.minutes:
+        return 60 * config.minutes
     num_processes = config.devices
     device = pick_device(config.device, local_world_size=num_processes)
     num_parallel = num_processes

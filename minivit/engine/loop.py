@@ -4,10 +4,12 @@ A test, a notebook, the command line and the worker call the same function. Ever
 (seed, epoch, step), so a run that was paused, stopped or killed continues exactly where it was.
 """
 
+import time
 from typing import Any
 
 from minivit.config import TrainConfig
 from minivit.data import load_split, remarks
+from minivit.engine.clock import Clock
 from minivit.engine.control import (
     StatusPoller,
     explain_memory_error,
@@ -22,12 +24,19 @@ from minivit.errors import RunError
 from minivit.runs import Run
 
 
-def train(config: TrainConfig, run: Run, events: Events = PRINT_LOG, group: Group = SINGLE_PROCESS) -> None:
+def train(
+    config: TrainConfig,
+    run: Run,
+    events: Events = PRINT_LOG,
+    group: Group = SINGLE_PROCESS,
+    startup_seconds: float = 0.0,
+) -> None:
     """Trains `config` in the folder of `run`, from the beginning or from where the run was interrupted.
 
     Epoch 0 is the untrained model: it is only evaluated and saved. A command to pause or stop, left in the run folder,
     ends the function with that phase. Raises a MiniViTError for what the user can fix; the run's phase is then failed.
-    Each process of a `group` calls this; only the main process writes and reports.
+    Each process of a `group` calls this; only the main process writes and reports. Where the settings give a time,
+    `startup_seconds`, which the process took before this call, count.
     """
     if config.imported:
         raise RunError(f"{run.id} is an imported model, which can be analysed but not trained.")
@@ -39,14 +48,16 @@ def train(config: TrainConfig, run: Run, events: Events = PRINT_LOG, group: Grou
         explain_memory_error(config),
         training_device(config, group, poller) as device,
     ):
+        begun = time.perf_counter()
         train_set, test_set = group.main_process_first(lambda: load_split(config, poller.report_loading))
-        training = Training(config, device, train_set, test_set, group)
+        clock = Clock(config.minutes, startup_seconds + time.perf_counter() - begun, group)
+        training = Training(config, device, train_set, test_set, group, clock)
         training.load_position(run)
         record_environment(run, training, group)
         for line in (training.describe(), *remarks(config, train_set, test_set)):
             events.log(line)
 
-        for epoch in range(training.epoch + 1 if run.metrics() else 0, config.epochs + 1):
+        for epoch in training.epochs():
             training.model.train()
             training.train_step.maybe_compile(training.seconds_left, events.log)
             for batch, target, scalars in training.batches(epoch):

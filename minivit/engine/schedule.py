@@ -52,7 +52,7 @@ def epoch_scalars(config: TrainConfig, epoch: int, batch_sizes: Sequence[int]) -
     )
 
 
-def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+def learning_rate(config: TrainConfig, step: float, steps_per_epoch: int) -> float:
     """The learning rate of a step, counted from 0 over the whole run.
 
     One-cycle is Smith's (1708.07120) as in torch's OneCycleLR: a cosine from lr / 25 up to lr over 30% of the steps,
@@ -70,6 +70,11 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     if config.schedule == "cosine":
         return _half_cosine(config.lr, 0.0, (step - warmup_steps) / max(1, last_step - warmup_steps))
     return config.lr
+
+
+def learning_rate_by_clock(config: TrainConfig, share: float, steps_per_epoch: int) -> float:
+    """The learning rate when `share` (0..1) of the run's minutes is over: the schedule of `epochs`, by the clock."""
+    return learning_rate(config, share * (config.epochs * steps_per_epoch - 1), steps_per_epoch)
 
 
 def _half_cosine(start: float, end: float, share: float) -> float:

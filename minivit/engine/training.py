@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from minivit.config import TrainConfig
 from minivit.data import BatchSource, ImageSet, augment, channel_stats, mix_pairs, patches
+from minivit.engine.clock import Clock
 from minivit.engine.distributed import SINGLE_PROCESS, Group
-from minivit.engine.schedule import epoch_scalars, learning_rate
+from minivit.engine.schedule import epoch_scalars, learning_rate, learning_rate_by_clock
 from minivit.engine.step import TrainStep
 from minivit.engine.whitening import unwhitened_state_dict, whiten
 from minivit.errors import RunError, TrainingError
@@ -35,7 +37,9 @@ class Training:
         train_set: ImageSet,
         test_set: ImageSet,
         group: Group = SINGLE_PROCESS,
+        clock: Clock | None = None,
     ) -> None:
+        self.clock = clock or Clock(config.minutes)
         self.config, self.device, self.group = config, device, group
         self.train_set, self.test_set = train_set, test_set
         torch.manual_seed(config.seed)
@@ -64,9 +68,22 @@ class Training:
         self.seconds = 0.0  # spent on these steps before the training was interrupted
         self.started = time.perf_counter()  # when the epoch began, less `seconds`
         self.seconds_left: float | None = None  # to the end of the run; known after an epoch
+        self.lr = 0.0  # of the last step, where the schedule follows the clock
+
+    def epochs(self) -> Iterator[int]:
+        """The epochs that are left, the untrained model's included, to the last one or until the time is up."""
+        first = self.epoch + 1 if self.recorded else 0
+        if self.config.minutes and first > 1:
+            self.clock.read()  # a run that is resumed may have no time left
+        for epoch in count(first) if self.config.minutes else range(first, self.config.epochs + 1):
+            if self.clock.share == 1:
+                return
+            yield epoch
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The rest of an epoch from `step` on: images, labels or target shares, and scalars of each step.
+        """The rest of an epoch from `step` on, or until the time is up.
+
+        Gives images, labels or target shares, and scalars of each step.
 
         Epoch 0, the untrained model, has no steps. Order and augmentation are functions of (seed, epoch, step).
         """
@@ -83,8 +100,14 @@ class Training:
         scalars = epoch_scalars(self.config, epoch, [len(batch) for batch in batches])
         scalars = scalars.to(self.device)  # all at once, so that no step waits for the device
         for step in range(self.step, len(batches)):
+            if self.config.minutes:  # an epoch that ends too late for another one is the last
+                share = self.clock.read(num_epoch_ends=2 if step == len(batches) - 1 else 1)
+                self.lr = learning_rate_by_clock(self.config, share, self.steps_per_epoch)
+                scalars[step, 0] = self.lr  # the first of StepScalars
             seed = derive_seed(self.config.seed, epoch, step)
             yield *self._batch(seed, *batches[step : step + 2]), scalars[step]
+            if self.clock.share == 1:
+                return
 
     def _batch(self, seed: int, indices: Tensor, next_indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """This process's share of the images at `indices`, augmented, and of their labels or target shares.
@@ -132,7 +155,7 @@ class Training:
             **train_metrics,
             "test_loss": test_loss,
             "test_acc": test_acc,
-            "lr": learning_rate(self.config, max(0, epoch * self.steps_per_epoch - 1), self.steps_per_epoch),
+            "lr": self._last_lr(epoch),
             "eval_seconds": time.perf_counter() - begun,
         }
 
@@ -144,12 +167,21 @@ class Training:
         loss_sum, num_correct = self.train_step.sums.tolist()  # the only wait for the device in an epoch
         seconds, num_images = time.perf_counter() - self.started, len(self.source)
         self.seconds_left = seconds * (self.config.epochs - epoch)
+        if self.config.minutes:
+            self.seconds_left = self.clock.seconds - self.clock.spent()
+            num_images = min(self.step * self.config.batch_size, num_images)  # the time may end within an epoch
         return {
             "train_loss": loss_sum / num_images,
             "train_acc": num_correct / num_images,
             "train_seconds": seconds,
             "images_per_second": num_images / seconds,
         }
+
+    def _last_lr(self, epoch: int) -> float:
+        """The learning rate of an epoch's last step; for the untrained model that of the first step."""
+        if self.config.minutes and epoch:
+            return self.lr
+        return learning_rate(self.config, max(0, epoch * self.steps_per_epoch - 1), self.steps_per_epoch)
 
     def _evaluate(self) -> tuple[float, float]:
         """Mean loss and accuracy on the test images."""
@@ -180,6 +212,7 @@ class Training:
 
     def save_epoch(self, run: Run, row: dict[str, Any]) -> None:
         """Saves weights, metrics row and position after an epoch, in an order that loses nothing in a crash."""
+        begun = time.perf_counter()
         self.epoch, self.step, self.seconds = row["epoch"], 0, 0.0
         self.train_step.sums.zero_()
         if not self.group.is_main:
@@ -190,6 +223,7 @@ class Training:
             run.append_metrics(row)
         self._save_resume(run)
         run.set_state("training", self.epoch)
+        self.clock.epoch_end_seconds = row["eval_seconds"] + time.perf_counter() - begun
 
     def save_early(self, run: Run) -> None:
         """Saves the weights within the first epoch, after 1, 2, 4, 8, … steps."""
@@ -207,6 +241,7 @@ class Training:
 
     def _save_resume(self, run: Run) -> None:
         position = {"epoch": str(self.epoch), "step": str(self.step), "seconds": str(self.seconds)}
+        position["clock"] = str(self.clock.spent())
         run.save_resume(self._resume_tensors(), position)
 
     def load_position(self, run: Run) -> None:
@@ -222,6 +257,7 @@ class Training:
             self.train_step.sums.mul_(self.group.is_main)  # they are the sums of all processes
             self.epoch, self.step = int(position["epoch"]), int(position["step"])
             self.seconds = float(position["seconds"])
+            self.clock.spent_before += float(position.get("clock", 0))  # which earlier versions did not have
         except (KeyError, RuntimeError, ValueError):
             raise RunError(f"The resume.safetensors of {run.id} does not fit its settings. Start a new run.") from None
 

@@ -125,13 +125,18 @@ class Run:
     def extend(self, epochs: int) -> None:
         """Sets a larger number of epochs, so that resuming trains on; a schedule then spans all of them.
 
-        RunError while a worker is training the run and for an imported model, ConfigError for a number that is not
-        larger.
+        RunError while a worker is training the run, for an imported model and for a run that was given a time,
+        ConfigError for a number that is not larger.
         """
         if self.state.active or self.is_worker_alive():
             raise RunError(f"A worker is training the run {self.id}. Stop it before you change its number of epochs.")
         if self.config.imported:
             raise RunError(f"{self.id} is an imported model, which can be analysed but not trained.")
+        if self.config.minutes:
+            raise RunError(
+                f"The run {self.id} trains for {self.config.minutes:g} minutes, not for a number of epochs. Start a "
+                "new run with its settings."
+            )
         if epochs <= self.config.epochs:
             raise ConfigError(f"The run {self.id} has {self.config.epochs} epochs already. Choose more than {epochs}.")
         self.config = self.config.changed(epochs=epochs)

@@ -31,7 +31,7 @@ def run_card(run: Run) -> None:
         st.text(run_title(run))
         with st.container(horizontal=True, vertical_alignment="center"):
             state_badge(state)
-            st.caption(f"epoch {state.epoch} of {run.config.epochs}")
+            st.caption(run.config.epoch_title(state.epoch))
         st.metric(
             "test accuracy",
             f"{accuracies[-1]:.1%}" if accuracies else "–",

@@ -58,7 +58,7 @@ def run_buttons(run: Run, state: State) -> None:
             if st.button("Stop", key="runs_stop", icon=":material/stop:"):
                 run.request("stop")
         elif state.phase == "done":
-            if not run.config.imported:
+            if not run.config.imported and not run.config.minutes:
                 _more_epochs(run)
         elif st.button("Resume", key="runs_resume", icon=":material/play_arrow:", type="primary"):
             start_worker(run)

@@ -26,10 +26,11 @@ def pick_sweep_plan(base: TrainConfig) -> Plan:
         placeholder="only on this machine",
         help="A URL that other machines can reach: journal:///FOLDER/FILE on a shared disk, or a database.",
     )
+    length = f"{base.minutes:g} minutes" if base.minutes else f"{base.epochs:,} epochs"
     num_workers = config.workers or num_slots(pick_device(base.device))
     return Plan(
         base,
-        f"**{config.num_trials:,}** models of {base.epochs:,} epochs, **{num_workers}** in parallel",
+        f"**{config.num_trials:,}** models of {length}, **{num_workers}** in parallel",
         start=lambda: start_sweep(config, storage),
         num_trainings=config.num_trials / num_workers,
     )

@@ -70,7 +70,7 @@ class StatusPoller:
             num_classes=len(run.config.classes),
             key=f"live_{run.id}",
             headline=headline(run, state, rows),
-            progress=min(1.0, (state.epoch + state.progress) / run.config.epochs),
+            progress=share_done(run, state, rows),
             active=state.active,
             maps=maps,
             maps_notice="" if maps or error else "The attention of eight test images appears here after epoch 0.",
@@ -112,9 +112,18 @@ def probe_maps(run: Run, checkpoint: Checkpoint) -> MapsData:
     )
 
 
+def share_done(run: Run, state: State, rows: list[dict]) -> float:
+    """The share of the training that is done, 0..1: of its epochs, or of its minutes."""
+    if not run.config.minutes:
+        return min(1.0, (state.epoch + state.progress) / run.config.epochs)
+    seconds = [row["train_seconds"] + row["eval_seconds"] for row in rows if row["train_seconds"]]
+    current = state.progress * seconds[-1] if seconds else 0.0
+    return 1.0 if state.phase == "done" else min(1.0, (sum(seconds) + current) / (60 * run.config.minutes))
+
+
 def headline(run: Run, state: State, rows: list[dict]) -> str:
     """Epoch, accuracy, speed, remaining time and machine, in one line."""
-    parts = [f"epoch {state.epoch} of {run.config.epochs}"]
+    parts = [run.config.epoch_title(state.epoch)]
     if rows:
         parts.append(f"test accuracy {rows[-1]['test_acc']:.1%}")
     trained = [row for row in rows[-5:] if row["train_seconds"] and row["images_per_second"]]
@@ -123,7 +132,8 @@ def headline(run: Run, state: State, rows: list[dict]) -> str:
         parts.append(f"lr {trained[-1]['lr']:.2g}")
     if state.active and trained:
         epoch_seconds = sum(row["train_seconds"] + row["eval_seconds"] for row in trained) / len(trained)
-        parts.append(f"{duration(epoch_seconds * (run.config.epochs - state.epoch - state.progress))} left")
+        all_seconds = 60 * run.config.minutes or epoch_seconds * run.config.epochs
+        parts.append(f"{duration(all_seconds * (1 - share_done(run, state, rows)))} left")
     elif state.active and state.message:
         parts.append(state.message)
     environment = run.environment

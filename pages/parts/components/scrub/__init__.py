@@ -167,7 +167,8 @@ def _color(run: int, line: int = 0) -> str:
 def _text(checkpoint: Checkpoint, run_maps: Sequence[RunMaps]) -> str:
     if checkpoint.step or not checkpoint.epoch:
         return checkpoint.title
-    return f"{checkpoint.title} of {max(maps.run.config.epochs for maps in run_maps)}"
+    longest = max((maps.run.config for maps in run_maps), key=lambda config: config.epochs)
+    return longest.epoch_title(checkpoint.epoch)
 
 
 def _run_data(maps: RunMaps, frames: Sequence[Checkpoint], *, in_multiples: bool) -> dict[str, Any]:
