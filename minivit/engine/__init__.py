@@ -3,6 +3,7 @@
 loop         train(config, run): start here
 events       what a training reports, and Interrupted
 control      commands, device, and the state in which the run folder is left
+clock        the time of a training that is given minutes
 training     the state of one training: model, data, position
 step         what one batch changes
 schedule     learning rate and the other scalars of a step
@@ -15,7 +16,7 @@ estimate     how long a training will take on this machine
 
 from minivit.engine.control import StatusPoller
 from minivit.engine.distributed import Group, init_process_group
-from minivit.engine.estimate import estimate_seconds
+from minivit.engine.estimate import estimate_seconds, same_speed
 from minivit.engine.events import PRINT_LOG, SILENT, Events, Interrupted
 from minivit.engine.loop import train
 from minivit.engine.optim import FlatParameters, make_optimizer

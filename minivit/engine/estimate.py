@@ -17,6 +17,12 @@ MAX_TIMED = 10**9  # multiplications per image; larger models are estimated by t
 SECONDS_PER_OPERATION = 6e-9  # forward and backward, on one core
 
 
+def same_speed(config: TrainConfig) -> TrainConfig:
+    """`config` without the settings that do not change how long a training takes, so that estimates can be shared."""
+    names = ("lr", "seed", "weight_decay", "label_smoothing", "schedule", "warmup_epochs")
+    return config.changed(**{name: TrainConfig.model_fields[name].default for name in names})
+
+
 def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> float:
     """How long the whole training will take here, from timing a few steps of the model on random images.
 

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
     import optuna
 
 MAX_TRIALS = 1000
-FIXED = ("dataset", "data_dir", "classes", "split", "device", "threads")  # the same in all trials, to compare them
+# The same in all trials, to compare them: they decide which images are tested, and the machine.
+FIXED = ("dataset", "data_dir", "classes", "images_per_class", "split", "stratify", "device", "threads")
 
 
 def variable_settings() -> dict[str, Setting]:
@@ -99,6 +102,22 @@ class Vary(Settings):
             return cls.model_validate({"name": name.replace("-", "_"), **ends})
         return cls.model_validate({"name": name.replace("-", "_"), "values": tuple(values.split(","))})
 
+    @property
+    def num_values(self) -> int | None:
+        """How many values there are; None for a range of fractions."""
+        if self.values:
+            return len(self.values)
+        return int(self.high or 0) - int(self.low or 0) + 1 if self.kind is int else None
+
+    def candidates(self) -> Sequence[Any]:
+        """All values, or the middle of a range of fractions."""
+        if self.values:
+            return self.values
+        assert self.low is not None and self.high is not None
+        if self.kind is int:
+            return range(int(self.low), int(self.high) + 1)
+        return (math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2,)
+
     def suggest(self, trial: "optuna.Trial") -> Any:
         """The value for a trial, from its study's sampler or as it was enqueued."""
         if self.values:
@@ -121,12 +140,18 @@ class SweepConfig(Settings):
         group="sweep",
     )
     trials: int = setting(
-        20, "Trials", "Models to train; a grid trains one per combination.", group="sweep", ge=1, le=MAX_TRIALS
+        20,
+        "Trials",
+        "Models to train; a grid trains one per combination, and no combination is trained twice.",
+        group="sweep",
+        ge=1,
+        le=MAX_TRIALS,
     )
     pruning: bool = setting(
         True,
         "Prune",
-        "Stops a trial whose best accuracy so far is below the median of earlier trials at that epoch.",
+        "After a third of its epochs, stops a trial whose best accuracy so far is below the median of earlier trials "
+        "at that epoch.",
         group="sweep",
     )
     workers: int = setting(
@@ -158,17 +183,38 @@ class SweepConfig(Settings):
         return self
 
     @property
+    def num_combinations(self) -> int | None:
+        """How many different trials there can be; None if a setting has a range of fractions."""
+        if any(vary.num_values is None for vary in self.vary):
+            return None
+        return math.prod(vary.num_values or 0 for vary in self.vary)
+
+    @property
     def num_trials(self) -> int:
-        """Models to train."""
-        return math.prod(len(vary.values) for vary in self.vary) if self.sampler == "grid" else self.trials
+        """Models to train: no two are alike."""
+        if self.sampler == "grid":
+            return self.num_combinations or 0
+        return min(self.trials, self.num_combinations or self.trials)
+
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """All combinations of the values; of a range of fractions, its middle."""
+        names = [vary.name for vary in self.vary]
+        for values in itertools.product(*(vary.candidates() for vary in self.vary)):
+            yield dict(zip(names, values, strict=True))
 
     def queue(self) -> list[dict[str, Any]]:
         """The values that each trial starts with: all of them in a grid, none in a search."""
-        if self.sampler != "grid":
-            return [{} for _ in range(self.trials)]
-        names = [vary.name for vary in self.vary]
-        combinations = itertools.product(*(vary.values for vary in self.vary))
-        return [dict(zip(names, values, strict=True)) for values in combinations]
+        return list(self.combinations()) if self.sampler == "grid" else [{} for _ in range(self.num_trials)]
+
+    def sample_trials(self, num_samples: int) -> list[TrainConfig]:
+        """The settings of at most so many trials, evenly spaced among the combinations, without impossible ones."""
+        combinations = list(itertools.islice(self.combinations(), 10 * MAX_TRIALS))
+        step = max(1, len(combinations) // num_samples)
+        configs = []
+        for params in combinations[::step][:num_samples]:
+            with suppress(ConfigError):
+                configs.append(self.base.changed(**params))
+        return configs
 
 
 def sweep_settings() -> list[Setting]:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 JOURNAL = "journal://"  # before the path of a file
 CONFIG = "sweep"  # an attribute of the study
 MESSAGE, RUN, WORKER, RETRY = "message", "run", "worker", "retry_of"  # attributes of a trial
+FIXED_PARAMS = "fixed_params"  # Optuna's own attribute for the values of an enqueued trial
 STARTUP_TRIALS = 4  # trials that end before any is pruned
+NUM_SUGGESTIONS = 20  # of a sampler before a combination is picked that no trial has
 
 
 def open_storage(url: str) -> "optuna.storages.BaseStorage":
@@ -91,6 +93,28 @@ def load_study(
     median = optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=1)
     pruner = median if config.pruning else optuna.pruners.NopPruner()
     return optuna.load_study(study_name=name, storage=storage, sampler=make_sampler(seed=seed), pruner=pruner)
+
+
+def unused_params(config: SweepConfig, study: "optuna.Study", trial_number: int) -> dict[str, Any]:
+    """Values for a trial that no other trial has, as the study's sampler suggests them.
+
+    Empty where a setting has a range of fractions: the sampler then never suggests the same values twice.
+    """
+    import optuna
+
+    if config.num_combinations is None:
+        return {}
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number != trial_number]
+    used = [*(trial.params for trial in trials), *(trial.system_attrs.get(FIXED_PARAMS, {}) for trial in trials)]
+    copy = optuna.create_study(sampler=study.sampler, direction="maximize")  # in memory, to try suggestions
+    copy.add_trials([trial for trial in trials if trial.state.is_finished()])
+    for _ in range(NUM_SUGGESTIONS):
+        suggested = copy.ask()
+        params = {vary.name: vary.suggest(suggested) for vary in config.vary}
+        if params not in used:
+            return params
+    unused = [params for params in config.combinations() if params not in used]
+    return unused[derive_seed(config.base.seed, trial_number) % len(unused)] if unused else {}
 
 
 def read_config(name: str, storage: "optuna.storages.BaseStorage") -> dict[str, Any]:

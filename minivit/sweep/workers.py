@@ -11,7 +11,7 @@ from minivit.engine import Events, Interrupted, train
 from minivit.errors import ConfigError, DataError, MiniViTError, RunError, TrainingError
 from minivit.machine import choose_threads, num_cores, pick_device
 from minivit.runs import Run
-from minivit.sweep.study import MESSAGE, RUN, WORKER
+from minivit.sweep.study import FIXED_PARAMS, MESSAGE, RUN, WORKER, unused_params
 from minivit.sweep.sweep import Sweep, TrialInfo, format_params
 from minivit.worker import start_detached
 
@@ -93,6 +93,9 @@ def claim(sweep: Sweep, worker: int) -> "optuna.Trial | None":
                     sweep.storage.set_trial_user_attr(trial_id, WORKER, [sweep.machine, worker])
                     study = sweep.study(frozen.number)
                     study.get_trials(deepcopy=False)  # fills Optuna's cache of a database, which else knows no trial
+                    if not frozen.system_attrs.get(FIXED_PARAMS) and not frozen.params:
+                        params = unused_params(sweep.config, study, frozen.number)
+                        sweep.storage.set_trial_system_attr(trial_id, FIXED_PARAMS, params)
                     return optuna.trial.Trial(study, trial_id)
     return None
 
@@ -164,7 +167,8 @@ def _train(sweep: Sweep, trial: "optuna.Trial", run: Run) -> int | None:
     def report_or_prune(row: Mapping[str, Any]) -> None:
         nonlocal pruned_at
         report(row)
-        if row["epoch"] < run.config.epochs and trial.should_prune():
+        is_late = run.config.epochs / 3 <= row["epoch"] < run.config.epochs
+        if is_late and not run.config.minutes and trial.should_prune():
             pruned_at = row["epoch"]
             raise Interrupted("stop")
 

@@ -38,6 +38,7 @@ def test_what_is_chosen_reaches_the_study(open_page: Open, begun: list[Sweep]) -
     widget(page, "multiselect", "Vary").set_value(["depth", "lr", "norm"]).run()
     widget(page, "text_input", "Values of layers").set_value("1, 2")
     widget(page, "text_input", "Values of learning rate").set_value("1e-4..1e-2:log")
+    widget(page, "selectbox", "Search method").select("tpe")
     widget(page, "number_input", "Trials").set_value(7)
     widget(page, "number_input", "Workers").set_value(3)
     page.run()
@@ -51,6 +52,16 @@ def test_what_is_chosen_reaches_the_study(open_page: Open, begun: list[Sweep]) -
     assert (sweep.config.base.dataset, sweep.config.base.epochs) == ("shapes", 3)
     assert page.query_params["sweep"] == sweep.id
     assert {tried.phase for tried in sweep.trials()} == {"waiting"}
+
+
+def test_the_page_offers_a_grid_of_nine_different_models(open_page: Open, begun: list[Sweep]) -> None:
+    page = open_page("sweeps")
+    widget(page, "selectbox", "Data set").select("shapes").run()
+    button(page, START).click().run()
+    assert not errors(page)
+    (sweep,) = begun
+    configs = {sweep.config.base.changed(**params).model_dump_json() for params in sweep.config.queue()}
+    assert len(configs) == 9 == len(sweep.trials())
 
 
 def test_what_cannot_be_is_told_and_starts_nothing(open_page: Open, begun: list[Sweep]) -> None:

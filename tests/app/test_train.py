@@ -37,6 +37,7 @@ CHANGED: dict[str, Any] = {
     "class_balance": "sampling",
     "act": "gelu",
     "drop_rate": 0.25,
+    "minutes": 2.5,
     "epochs": 7,
     "batch_size": 33,
     "optimizer": "adamw",

@@ -224,7 +224,7 @@ def test_a_run_that_was_cut_off_is_finished_and_named_last(call, tiny):
 
 
 def test_the_keyboard_ends_it_with_what_to_do_next_and_no_traceback(call, tiny, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("minivit.cli.training.train", interrupted)

@@ -1,13 +1,15 @@
 """How long a training takes on this machine; it is measured in a thread, so that no page waits for it."""
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from statistics import mean
 
 import streamlit as st
 from cachetools import LRUCache, cached
 
 from minivit.config import TrainConfig
-from minivit.engine import estimate_seconds
+from minivit.engine import estimate_seconds, same_speed
 from pages.parts.shell.frame import fragment
 from pages.parts.shell.wording import duration
 
@@ -17,20 +19,24 @@ _estimates: LRUCache[tuple[TrainConfig, int, int], Future[float]] = LRUCache(64)
 _lock = threading.Lock()
 
 
-def size_and_time(size: str, config: TrainConfig, num_train: int, num_test: int, num_trainings: float = 1) -> None:
-    """Draws `size`, which is Markdown, and the time of so many trainings of `config`, once it is known.
+def size_and_time(
+    size: str, configs: Sequence[TrainConfig], num_train: int, num_test: int, num_trainings: float = 1
+) -> None:
+    """Draws `size`, which is Markdown, and the time of so many trainings, of which `configs` are examples.
 
-    Raises a MiniViTError for settings that this machine cannot train.
+    The time appears once it is known. Raises a MiniViTError for settings that this machine cannot train.
     """
-    key = config, num_train, num_test
-    estimate = _estimate(*key)
-    if not wait([estimate], WAIT_SECONDS).done:
-        fragment(lambda: _wait_for(size, estimate), every=1)
+    keys = [(same_speed(config), num_train, num_test) for config in configs]
+    estimates = [_estimate(*key) for key in keys]
+    if wait(estimates, WAIT_SECONDS).not_done:
+        fragment(lambda: _wait_for(size, estimates), every=1)
         return
-    if estimate.exception():
-        with _lock:
-            _estimates.pop(key, None)  # memory may be free the next time
-    st.markdown(f"{size} · ≈ **{duration(num_trainings * estimate.result())}** on this machine")
+    for key, estimate in zip(keys, estimates, strict=True):
+        if estimate.exception():
+            with _lock:
+                _estimates.pop(key, None)  # memory may be free the next time
+    seconds = num_trainings * mean(estimate.result() for estimate in estimates)
+    st.markdown(f"{size} · ≈ **{duration(seconds)}** on this machine")
 
 
 @cached(_estimates, key=lambda *key: key, lock=_lock)
@@ -38,7 +44,7 @@ def _estimate(config: TrainConfig, num_train: int, num_test: int) -> Future[floa
     return _executor.submit(estimate_seconds, config, num_train, num_test)
 
 
-def _wait_for(size: str, estimate: Future[float]) -> None:
-    if estimate.done():
+def _wait_for(size: str, estimates: Sequence[Future[float]]) -> None:
+    if all(estimate.done() for estimate in estimates):
         st.rerun()
     st.markdown(f"{size} · timing a few steps …")

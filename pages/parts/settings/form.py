@@ -1,6 +1,6 @@
 """The form of Train and Sweeps: preset, data set, then size, time and the start button, then all other settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -18,7 +18,7 @@ from pages.parts.shell.frame import show_errors
 class Plan:
     """What the start button does."""
 
-    config: TrainConfig  # of one training
+    configs: Sequence[TrainConfig]  # of the training, or examples where there are several
     size: str  # Markdown
     start: Callable[[], None]
     num_trainings: float = 1  # one after another
@@ -34,8 +34,8 @@ def start_form(button: str, pick_plan: Callable[[TrainConfig], Plan]) -> None:
         summary = st.container()
         with show_errors(summary):
             plan = pick_plan(base)
-            train_set, test_set = cache.split(plan.config)
+            train_set, test_set = cache.split(plan.configs[0])
             with summary:
-                size_and_time(plan.size, plan.config, len(train_set), len(test_set), plan.num_trainings)
+                size_and_time(plan.size, plan.configs, len(train_set), len(test_set), plan.num_trainings)
             if summary.button(button, type="primary", icon=":material/play_arrow:", width="stretch"):
                 plan.start()

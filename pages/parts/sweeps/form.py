@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 
 from minivit.config import Setting, TrainConfig
+from minivit.errors import ConfigError
 from minivit.machine import num_slots, pick_device
 from minivit.sweep import Sweep, SweepConfig, Vary, start_workers, sweep_settings, variable_settings
 from pages.parts.settings.fields import field, pick_settings
@@ -12,6 +13,8 @@ from pages.parts.settings.form import Plan
 from pages.parts.shell.access import allowed_path, require_change
 from pages.parts.shell.url import go
 
+NUM_TIMED = 9  # trials whose time is estimated; the others take as long on average
+SEARCH = {"sampler": "grid"}  # where the page starts with something else than the command line
 VALUES_HELP = "Values separated by commas, or a range such as 1e-4..1e-2; append :log for a logarithmic scale."
 
 
@@ -28,8 +31,11 @@ def pick_sweep_plan(base: TrainConfig) -> Plan:
     )
     length = f"{base.minutes:g} minutes" if base.minutes else f"{base.epochs:,} epochs"
     num_workers = config.workers or num_slots(pick_device(base.device))
+    examples = config.sample_trials(NUM_TIMED)
+    if not examples:
+        raise ConfigError("None of these combinations can be trained. Change the values or the fixed settings.")
     return Plan(
-        base,
+        examples,
         f"**{config.num_trials:,}** models of {length}, **{num_workers}** in parallel",
         start=lambda: start_sweep(config, storage),
         num_trainings=config.num_trials / num_workers,
@@ -42,7 +48,7 @@ def pick_sweep_config(base: TrainConfig) -> SweepConfig:
     names = st.multiselect(
         "Vary",
         list(known),
-        ["lr"],
+        ["lr", "depth"],
         lambda name: known[name].title,
         key="sweeps_vary",
         persist_state="session",
@@ -50,7 +56,7 @@ def pick_sweep_config(base: TrainConfig) -> SweepConfig:
         wrap=True,
     )
     texts = {name: _values_field(known[name], base) for name in names}
-    search = {setting.name: field(setting, setting.default, "sweep") for setting in sweep_settings()}
+    search = {s.name: field(s, SEARCH.get(s.name, s.default), "sweep") for s in sweep_settings()}
     return SweepConfig(base=base, vary=tuple(Vary.parse(f"{name}={text}") for name, text in texts.items()), **search)
 
 
@@ -80,7 +86,8 @@ def _example_values(setting: Setting, value: Any) -> list[Any]:
     if setting.choices:
         return list(setting.choices)
     if setting.kind is int:
-        numbers: tuple[float, ...] = (value // 2, value, 2 * value)
+        first = value // 2 if value // 2 >= (setting.minimum or 0) else value
+        numbers: tuple[float, ...] = (first, 2 * first, 4 * first)
     else:
         numbers = (round(value / 3, 5), value, round(3 * value, 5))
     low, high = setting.minimum if setting.minimum is not None else 1e-6, setting.maximum or 0

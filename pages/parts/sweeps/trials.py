@@ -31,7 +31,8 @@ def parallel_settings(sweep: Sweep, trials: list[TrialInfo]) -> None:
 
 
 def trial_table(sweep: Sweep, trials: list[TrialInfo]) -> None:
-    """All trials; links to the run of the selected one."""
+    """All trials, the most accurate first; links to the run of the selected one."""
+    by_accuracy = sorted(trials, key=lambda trial: -1.0 if trial.accuracy is None else trial.accuracy, reverse=True)
     rows = [
         {
             "trial": trial.number,
@@ -42,7 +43,7 @@ def trial_table(sweep: Sweep, trials: list[TrialInfo]) -> None:
             "reason": trial.message,
             "run": trial.run_id,
         }
-        for trial in trials
+        for trial in by_accuracy
     ]
     selected = st.dataframe(
         rows,
@@ -53,8 +54,8 @@ def trial_table(sweep: Sweep, trials: list[TrialInfo]) -> None:
         column_config={"test accuracy": st.column_config.NumberColumn(format="percent")},
     ).selection.rows
     for index in selected:
-        if trials[index].is_local:
-            run_links(find_run(trials[index].run_id))
+        if by_accuracy[index].is_local:
+            run_links(find_run(by_accuracy[index].run_id))
 
 
 def _title(trial: TrialInfo) -> str:

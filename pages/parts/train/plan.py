@@ -13,4 +13,4 @@ def pick_training(base: TrainConfig) -> Plan:
     config = pick_settings(base)
     num_train = len(cache.split(config)[0])
     size = f"**{num_parameters(config.model):,}** parameters · **{num_train:,}** training images"
-    return Plan(config, size, start=lambda: start_run(config))
+    return Plan([config], size, start=lambda: start_run(config))
