@@ -3,7 +3,8 @@
 import sys
 import time
 
-from minivit import IMPORTED
-from minivit.cli import main
+started = time.monotonic()  # a training that is given a time counts from here
 
-sys.exit(main(startup_seconds=time.monotonic() - IMPORTED))
+from minivit.cli import main  # noqa: E402, importing torch takes seconds
+
+sys.exit(main(startup_seconds=time.monotonic() - started))

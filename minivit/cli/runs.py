@@ -4,8 +4,10 @@ import argparse
 import json
 import math
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -68,7 +70,9 @@ def add_commands(commands: Commands) -> None:
     add_epoch(parser)
     parser.add_argument("--layer", type=int, default=1, help="layer, from 1")
     parser.add_argument("--head", default="mean", help="head, from 1, or 'mean' or 'max'")
-    parser.add_argument("--output", type=Path, help="file to write (default: standard output)")
+    parser.add_argument(
+        "--output", type=Path, help="file to write, for huggingface a folder (default: standard output)"
+    )
     parser.set_defaults(command=_export)
 
     parser = commands.add_parser(
@@ -199,7 +203,12 @@ def _export(args: argparse.Namespace) -> None:
         print(content)
         return
     try:
-        args.output.write_bytes(content if isinstance(content, bytes) else content.encode())
+        if isinstance(content, bytes) and FORMATS[args.what].is_folder and args.output.suffix != ".zip":
+            args.output.mkdir(parents=True, exist_ok=True)
+            with ZipFile(BytesIO(content)) as archive:
+                archive.extractall(args.output)
+        else:
+            args.output.write_bytes(content if isinstance(content, bytes) else content.encode())
     except OSError as error:
         raise ConfigError(f"{args.output} cannot be written: {error.strerror}. Name another file.") from None
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from minivit.attention import Head
 from minivit.errors import ConfigError
+from minivit.export.huggingface import hub_archive
 from minivit.export.image_export import ImageExport
 from minivit.export.model_files import onnx_model, timm_checkpoint
 from minivit.export.report import report_html
@@ -23,10 +24,11 @@ class Selection:
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: what is in the file, and the function that makes it."""
+    """A file format: what is in the file, and the function that makes it. A folder is made as a .zip."""
 
     description: str
     make: Callable[[Run, Selection], str | bytes]
+    is_folder: bool = False
 
 
 def _of_image(make: Callable[[ImageExport, Selection], str | bytes]) -> Callable[[Run, Selection], str | bytes]:
@@ -63,6 +65,11 @@ FORMATS = {
     "onnx": Format(
         "the model as ONNX, with its attention as outputs",
         lambda run, chosen: onnx_model(run.load_model(chosen.epoch), run.config.classes),
+    ),
+    "huggingface": Format(
+        "the model as a Hugging Face folder with a model card, which transformers and timm load",
+        lambda run, chosen: hub_archive(run, chosen.epoch),
+        is_folder=True,
     ),
     "report": Format("the run as one HTML page", lambda run, chosen: report_html(run, chosen.epoch)),
 }

@@ -52,13 +52,15 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
     preprocessor = metadata.get("preprocessor") or {}
     labels = metadata.get("id2label")
     names = [labels[key] for key in sorted(labels, key=_number_of)] if isinstance(labels, dict) else None
+    model_args = metadata.get("model_args")  # of timm
+    timm_args = model_args if isinstance(model_args, dict) else {}
     return Facts(
-        _number(metadata.get("num_attention_heads")),
-        ACTIVATIONS.get(str(metadata.get("hidden_act"))),
+        _number(metadata.get("num_attention_heads") or timm_args.get("num_heads")),
+        ACTIVATIONS.get(str(metadata.get("hidden_act") or timm_args.get("act_layer"))),
         _stats(preprocessor.get("image_mean") or timm.get("mean"), preprocessor.get("image_std") or timm.get("std")),
         _names(names or metadata.get("label_names") or timm.get("label_names")),
         norm_eps=eps if isinstance(eps := metadata.get("layer_norm_eps"), float) else 0.0,
-        global_pool=metadata.get("global_pool"),
+        global_pool=metadata.get("global_pool") or timm_args.get("global_pool"),
         **(_timm_preprocessing(timm) if timm else _preprocessing(preprocessor)),
     )
 

@@ -53,6 +53,7 @@ def export_run(run: Run) -> None:
             st.caption(escape_markdown(str(error)))
         else:
             _download("Model for timm", lambda: export(run, "timm"), f"{run.id}.safetensors")
+            _download("Hugging Face folder (.zip)", lambda: export(run, "huggingface"), f"{run.id}-huggingface.zip")
 
 
 def delete_runs(selected: Sequence[Run], num_runs: int) -> None:
