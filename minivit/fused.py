@@ -8,7 +8,7 @@ between patches in the last block, so that looking at attention is for `model(im
 q · (W_k x_j + b_k) are (W_kᵀ q) · x_j plus q · b_k, which is the same for every token j, so that softmax ignores it.
 The weights a_j sum to 1, so that Σ_j a_j (W_v x_j + b_v) = W_v (Σ_j a_j x_j) + b_v. Keys and values are never formed.
 
-**One post-norm block on a patch embedding** (`forward_patches`). CLS enters the block as it is embedded, the same for
+**One post-norm block on a patch embedding** (`fused_forward`). CLS enters the block as it is embedded, the same for
 every image, and so is W_kᵀ q. A patch enters as x_j = W p_j + c_j, where p_j are its pixels and c_j is the bias (with
 the normalisation of the pixels folded in) plus its position. Its score is (Wᵀ W_kᵀ q) · p_j + (W_kᵀ q) · c_j, one
 filter of its pixels and a constant, and Σ_j a_j x_j = W (Σ_j a_j p_j) + Σ_j a_j c_j. No token is formed either.
@@ -40,14 +40,14 @@ class FusedViT(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) or patches (B, N-1, C·p·p), float 0..1 -> logits (B, K)."""
         if self.in_patches:
-            return forward_patches(self.model, images)
+            return fused_forward(self.model, images)
         if has_fused_path(self.model.config, self.model.training):
-            return forward_patches(self.model, patches(images, self.model.config.patch_size).flatten(2))
+            return fused_forward(self.model, patches(images, self.model.config.patch_size).flatten(2))
         return forward_cls(self.model, self.model.embed(images))[0]
 
 
 def has_fused_path(config: ViTConfig, training: bool = False) -> bool:
-    """Whether `forward_patches` is the whole model: a single block that reads the tokens as they are embedded.
+    """Whether `fused_forward` is the whole model: a single block that reads the tokens as they are embedded.
 
     In training, dropout needs the tokens.
     """
@@ -98,7 +98,7 @@ def cls_attention(attn: Attention, x: Tensor, query: int = 0) -> tuple[Tensor, T
     return torch.einsum("bhd,hed->bhe", weights @ x, W_v) + b_v, weights
 
 
-def forward_patches(model: MiniViT, pixels: Tensor) -> Tensor:
+def fused_forward(model: MiniViT, pixels: Tensor) -> Tensor:
     """Logits (B, K) of the pixels of each patch (B, N-1, C·p·p), float 0..1, for a model that `has_fused_path`."""
     block, proj = model.blocks[0], model.patch_embed.proj
     assert isinstance(block, Block) and proj.bias is not None

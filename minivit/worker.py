@@ -30,13 +30,13 @@ def start_worker(run: Run) -> None:
     run.request("resume")
     run.set_state("queued", run.state.epoch, "A worker is starting.")
 
-    def tell_if_it_never_began() -> None:
+    def report_failed_start() -> None:
         if run.path.is_dir() and run.state.phase == "queued" and not run.is_worker_alive():
             reason = (run.log(1) or "Its log is empty.").strip()
             run.set_state("failed", run.state.epoch, f"The worker could not start: {reason}")
 
     log = run.path / "log.txt"
-    start_detached("minivit.worker", str(run.path.resolve()), log=log, ended=tell_if_it_never_began)
+    start_detached("minivit.worker", str(run.path.resolve()), log=log, ended=report_failed_start)
 
 
 def start_detached(module: str, *arguments: str, log: Path, ended: Callable[[], None] = lambda: None) -> None:

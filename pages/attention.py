@@ -26,7 +26,7 @@ from pages.parts.shell import cache
 from pages.parts.shell.frame import controls_above, frame
 from pages.parts.shell.pickers import head_param, pick_epoch, pick_image, pick_run
 from pages.parts.shell.predicting import prediction_progress
-from pages.parts.shell.url import int_param, off_param, set_params, token_name, token_param
+from pages.parts.shell.url import int_param, masked_param, set_params, token_name, token_param
 from pages.parts.shell.wording import escape_markdown
 
 with frame(
@@ -49,7 +49,7 @@ with frame(
     classes, label, config = test_set.classes, cache.image_label(run, image), run.config.model
     shown_tokens = 1 + config.num_patches
     layer = int_param("layer", range(1, config.depth + 1), config.depth) - 1
-    view = View(layer, head_param(config.num_heads), token_param(shown_tokens), tuple(off_param(shown_tokens)))
+    view = View(layer, head_param(config.num_heads), token_param(shown_tokens), tuple(masked_param(shown_tokens)))
     probs = probabilities_of(run, epoch, image)
     with controls:
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -73,7 +73,7 @@ with frame(
             layer=view.layer,
             head=view.head,
             token=view.token,
-            off=view.masked,
+            masked=view.masked,
             key="attention_inspector",
             absolute_max=scale_max,
             reading=reading(selection, classes, config, len(view.masked), scale_max),
@@ -81,7 +81,7 @@ with frame(
             on_pick=lambda picked: set_params(
                 layer=picked.layer + 1, head=write_head(picked.head), token=token_name(picked.token)
             ),
-            on_off=lambda tokens: set_params(off=",".join(map(token_name, tokens)) or None),
+            on_mask=lambda tokens: set_params(off=",".join(map(token_name, tokens)) or None),
         )
         caveats(selection.method, view, config)
         probabilities(classes, probs, label, masked_probs, len(view.masked))

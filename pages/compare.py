@@ -7,7 +7,7 @@ from minivit.runs import Checkpoint
 from pages.parts.compare.agreement import agreement, compared_predictions
 from pages.parts.compare.columns import columns, common_scale, notes
 from pages.parts.compare.numbers import numbers
-from pages.parts.compare.over_training import history, num_metric_images
+from pages.parts.compare.over_training import attention_over_training, num_metric_images
 from pages.parts.compare.pickers import pick_layers_and_heads, pick_second_run
 from pages.parts.compare.selection import OF_TWO, pick_selection, select_images
 from pages.parts.components.scrub import RunMaps, scrub
@@ -43,10 +43,11 @@ with frame(
         raise NextStep("No test images match. Choose another selection or other epochs.")
     ends = [Checkpoint(before), Checkpoint(after)]
     head_names = [write_head(head) for head in heads]
-    run_maps = [
-        RunMaps(each_run, history(each_run, images, layer - 1, heads, ends if each_run == run else []), head_names)
-        for each_run, layer in zip(runs, layers, strict=True)
-    ]
+    run_maps = []
+    for each_run, layer in zip(runs, layers, strict=True):
+        always = ends if each_run == run else []
+        over_training = attention_over_training(each_run, images, layer - 1, heads, always)
+        run_maps.append(RunMaps(each_run, over_training, head_names))
     num_measured = num_metric_images(run)
     with pictures:
         opened = scrub(

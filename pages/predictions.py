@@ -4,7 +4,8 @@ import streamlit as st
 
 from pages.parts.components.confusion import confusion
 from pages.parts.components.gallery import Title, gallery
-from pages.parts.predictions.accuracy import accuracy, class_table, reliability
+from pages.parts.predictions.accuracy import accuracy, class_table
+from pages.parts.predictions.calibration import reliability
 from pages.parts.predictions.filters import RESULTS, pick_filter, pick_order
 from pages.parts.predictions.mistakes import mistakes
 from pages.parts.shell import cache

@@ -21,11 +21,11 @@ from minivit.attention.logit_shares import LogitShares, logit_shares
 from minivit.attention.maps import Head, attend, cls_map, read_head, rollout, to_model, write_head
 from minivit.attention.methods import METHODS
 from minivit.attention.metrics import (
+    between_image_variation,
     distance,
     divergence,
     entropy,
-    image_dependence,
-    image_share,
     image_specific,
+    image_specific_share,
     uniform_distance,
 )

@@ -80,11 +80,11 @@ def occlusion(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor 
     patch_of_pixel = F.interpolate(grid, scale_factor=model.config.patch_size)[0].long()  # (1, H, W)
     mean = images.mean((2, 3), keepdim=True)
 
-    def without(image: Tensor, patch: Tensor) -> Tensor:
+    def masked_logits(image: Tensor, patch: Tensor) -> Tensor:
         masked = (patch_of_pixel == patch.view(-1, 1, 1))[:, None]
         return logits(model, torch.where(masked, mean[image], images[image]))
 
-    return _logit_decrease(model, images, classes, contrast, without)
+    return _logit_decrease(model, images, classes, contrast, masked_logits)
 
 
 def leave_one_out(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None) -> Tensor:
@@ -92,11 +92,11 @@ def leave_one_out(model: MiniViT, images: Tensor, classes: Tensor, contrast: Ten
     images = to_model(model, images)
     patches = torch.arange(model.config.num_patches, device=images.device)
 
-    def without(image: Tensor, patch: Tensor) -> Tensor:
+    def masked_logits(image: Tensor, patch: Tensor) -> Tensor:
         keep_idx = patches[:-1] + (patches[:-1] >= patch[:, None])  # all but one, in order
         return forward_cls(model, model.embed(images[image], keep_idx))[0]
 
-    return _logit_decrease(model, images, classes, contrast, without)
+    return _logit_decrease(model, images, classes, contrast, masked_logits)
 
 
 def _logit_decrease(
@@ -104,9 +104,10 @@ def _logit_decrease(
     images: Tensor,
     classes: Tensor,
     contrast: Tensor | None,
-    without: Callable[[Tensor, Tensor], Tensor],
+    masked_logits: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """The decrease (B, P) of a class's logit; `without(image, patch)`, (n,) each, gives logits (n, K)."""
+    """The decrease (B, P) of a class's logit; `masked_logits(image, patch)` are logits (n, K) of
+    images without one patch each, both by index (n,)."""
     P = model.config.num_patches
     targets = torch.stack([classes] if contrast is None else [classes, contrast]).to(images.device)
 
@@ -117,7 +118,7 @@ def _logit_decrease(
         image_indices = torch.arange(len(images), device=images.device)
         complete = torch.cat([score(logits(model, images[chunk]), chunk) for chunk in chunks(image_indices, model)])
         rows = torch.arange(len(images) * P, device=images.device)  # a row is image · P + patch
-        masked = torch.cat([score(without(chunk // P, chunk % P), chunk // P) for chunk in chunks(rows, model)])
+        masked = torch.cat([score(masked_logits(chunk // P, chunk % P), chunk // P) for chunk in chunks(rows, model)])
     return complete[:, None] - masked.view(-1, P)
 
 

@@ -113,6 +113,6 @@ def logit_lens(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor
             x, _ = block(x)
         logits = model.head(model.norm(torch.stack([*layers, x], dim=1)))  # (B, L + 1, N, K)
     B, depth, N, K = logits.shape
-    repeat = [None if one is None else one.repeat_interleave(depth * N) for one in (classes, contrast)]
-    assert repeat[0] is not None
-    return class_score(logits.reshape(-1, K), repeat[0], repeat[1]).view(B, depth, N)
+    repeated = classes.repeat_interleave(depth * N)
+    repeated_contrast = None if contrast is None else contrast.repeat_interleave(depth * N)
+    return class_score(logits.reshape(-1, K), repeated, repeated_contrast).view(B, depth, N)

@@ -136,7 +136,8 @@ def _probabilities(
         for rows in chunks(torch.arange(len(images), device=images.device), model):
             tokens = model.embed(images[rows])
             logits = [forward_cls(model, keep_patches(tokens, keep[rows.cpu()].to(rows.device), P))[0] for keep in kept]
-            parts.append(torch.stack([_probability(one, targets[:, rows]) for one in logits], dim=1).cpu())
+            probs = [_probability(selection_logits, targets[:, rows]) for selection_logits in logits]
+            parts.append(torch.stack(probs, dim=1).cpu())
     return torch.cat(parts)
 
 
@@ -197,7 +198,7 @@ def faithfulness(
     index = torch.arange(B).repeat_interleave(M)
     rankings = _ranking(others.flatten(0, 1))
     removed, added = (
-        _follow(model, images, classes, one, contrast, index, report) for one in (rankings, rankings.flip(1))
+        _follow(model, images, classes, order, contrast, index, report) for order in (rankings, rankings.flip(1))
     )
     return Faithfulness(
         deletion(model, images, classes, maps, contrast),

@@ -46,12 +46,12 @@ def divergence(maps_a: Tensor, maps_b: Tensor) -> Tensor:
     return (nats / math.log(2)).clamp(0, 1).to(maps_a.dtype)
 
 
-def image_dependence(maps: Tensor) -> float:
+def between_image_variation(maps: Tensor) -> float:
     """1 − mean Pearson correlation between the maps (B, n) of every two images: 0 if all have the same pattern.
 
     Correlation ignores scale, so it sees the pattern of a map that is almost uniform as clearly as that of a peaked
     one. An untrained model scores high, up to 1 + 1 / (B − 1), although its maps hardly differ; read this number
-    together with `image_share`.
+    together with `image_specific_share`.
     """
     maps = maps.detach().double()
     centred = F.normalize(maps - maps.mean(-1, keepdim=True), dim=-1)
@@ -60,10 +60,10 @@ def image_dependence(maps: Tensor) -> float:
     return float(1 - correlations / (B * (B - 1)))
 
 
-def image_share(maps: Tensor) -> float:
+def image_specific_share(maps: Tensor) -> float:
     """The image-specific share of maps (B, n), 0..1: total variation distance from the mean map, mean over images.
 
-    ½ Σ_j |p_j − mean p_j| of maps normalised to sum to 1. Unlike `image_dependence` it counts how much attention
+    ½ Σ_j |p_j − mean p_j| of maps normalised to sum to 1. Unlike `between_image_variation` it counts how much attention
     changes with the image: near 0 for an untrained model.
     """
     shares = maps.detach() / maps.detach().sum(-1, keepdim=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from minivit.attention.maps import Head, attend, cls_map
-from minivit.attention.metrics import divergence, entropy, image_dependence, image_share
+from minivit.attention.metrics import between_image_variation, divergence, entropy, image_specific_share
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint
 
@@ -81,7 +81,7 @@ def take_snapshot(model: MiniViT, images: Tensor) -> Snapshot:
 
 def map_metrics(snapshot: Snapshot, untrained: Snapshot) -> MapMetrics:
     """Metrics of a snapshot's maps, given the untrained model's maps of the same images."""
-    maps, reference = (torch.from_numpy(one.maps).movedim(0, 2) for one in (snapshot, untrained))  # (L, S, B, n)
+    maps, reference = (torch.from_numpy(maps).movedim(0, 2) for maps in (snapshot.maps, untrained.maps))  # (L, S, B, n)
     pairs = zip(maps.flatten(0, 1), reference.flatten(0, 1), strict=True)
     values = np.array([_metrics(*pair) for pair in pairs], np.float32).reshape(*maps.shape[:2], -1)
     by_name = {name: values[..., index] for index, name in enumerate(METRICS)}
@@ -102,8 +102,8 @@ def stack(
         checkpoints=list(results),
         maps=np.stack([snapshot.maps[:, layer, indices] for snapshot in snapshots]),
         probs=np.stack([snapshot.probs for snapshot in snapshots]),
-        mean_map=np.stack([one.mean_map[layer, indices] for one in metrics]),
-        metrics={name: np.stack([one.values[name][layer, indices] for one in metrics]) for name in METRICS},
+        mean_map=np.stack([metric.mean_map[layer, indices] for metric in metrics]),
+        metrics={name: np.stack([metric.values[name][layer, indices] for metric in metrics]) for name in METRICS},
         unreadable=unreadable,
     )
 
@@ -113,6 +113,6 @@ def _metrics(maps: Tensor, untrained: Tensor) -> tuple[float, ...]:
     return (
         float(entropy(maps).mean()),
         float(divergence(maps, untrained).mean()),
-        image_dependence(maps),
-        image_share(maps),
+        between_image_variation(maps),
+        image_specific_share(maps),
     )

@@ -92,7 +92,8 @@ def verdict(areas: Tensor, random: Tensor, others: Tensor | None, curve: Curve) 
 
 def corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The verdicts with p corrected for their number by Holm's method."""
-    return [replace(one, p=p) for one, p in zip(verdicts, holm([one.p for one in verdicts]), strict=True)]
+    adjusted = holm([verdict.p for verdict in verdicts])
+    return [replace(verdict, p=p) for verdict, p in zip(verdicts, adjusted, strict=True)]
 
 
 def summary(deletion: Verdict, insertion: Verdict) -> str:

@@ -127,10 +127,10 @@ def together(images: dict[str, Any]) -> Iterator[Figure]:
     for name in others:
         yield Figure(f"{name} ÷ one thread", speeds[name] / speeds[single], "×")
     article = preset("article").changed(**settings, epochs=TRIAL_EPOCHS)
-    one, two = (_sweep_speed(article, workers) for workers in (1, 2))
-    for workers, speed in ((1, one), (2, two)):
+    sweep_speeds = {workers: _sweep_speed(article, workers) for workers in (1, 2)}
+    for workers, speed in sweep_speeds.items():
         yield Figure(f"a sweep by {workers} one-thread workers", speed, "1/s", note=f"{TRIALS} trials of article")
-    yield Figure("two workers ÷ one", two / one, "×", note="2 is the limit on two cores")
+    yield Figure("two workers ÷ one", sweep_speeds[2] / sweep_speeds[1], "×", note="2 is the limit on two cores")
 
 
 def _sweep_speed(config: TrainConfig, workers: int) -> float:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from minivit.cli import machine, runs, sweeps, training
-from minivit.cli.parser import Parser
+from minivit.cli.options import Parser
 from minivit.errors import MiniViTError
 
 

@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 
 from minivit import data
-from minivit.cli.parser import Commands, ProgressBar
+from minivit.cli.options import Commands, ProgressBar
 from minivit.config import ARTICLE_CLASSES, DATASETS
 from minivit.errors import ConfigError
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from minivit.attention import read_head
 from minivit.background_predictions import is_watched, predict_and_keep
-from minivit.cli.parser import Commands, add_epoch, add_run_dir, add_runs_dir
-from minivit.cli.trust import NUM_IMAGES, trust_report
+from minivit.cli.faithfulness import NUM_IMAGES, faithfulness_report
+from minivit.cli.options import Commands, add_epoch, add_run_dir, add_runs_dir
 from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.data.decode import form_of, read_picture
@@ -191,7 +191,7 @@ def _share(share: float) -> str:
 
 
 def _trust(args: argparse.Namespace) -> None:
-    print(trust_report(Run.open(args.run_dir), args.epoch, args.images, args.json))
+    print(faithfulness_report(Run.open(args.run_dir), args.epoch, args.images, args.json))
 
 
 def _export(args: argparse.Namespace) -> None:

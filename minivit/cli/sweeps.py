@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from minivit.cli.parser import Commands, add_preset_and_runs_dir, add_settings, given_settings, read_config
+from minivit.cli.options import Commands, add_preset_and_runs_dir, add_settings, given_settings, read_config
 from minivit.config import settings
 from minivit.errors import ConfigError, SweepError
 from minivit.sweep import (

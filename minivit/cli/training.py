@@ -2,7 +2,7 @@
 
 import argparse
 
-from minivit.cli.parser import Commands, ProgressBar, add_preset_and_runs_dir, add_run_dir, add_settings, read_config
+from minivit.cli.options import Commands, ProgressBar, add_preset_and_runs_dir, add_run_dir, add_settings, read_config
 from minivit.config import settings
 from minivit.engine import Events, train
 from minivit.engine.distributed import SINGLE_PROCESS

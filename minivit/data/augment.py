@@ -55,8 +55,8 @@ def rand_augment(images: Tensor, generator: torch.Generator) -> Tensor:
     for _ in range(NUM_OPS):
         drawn = torch.randint(len(operations), (len(images),), generator=generator, device=generator.device)
         changed = images.clone()
-        for number, operation in enumerate(operations):
-            where = (drawn == number).nonzero().flatten().to(images.device)
+        for index, operation in enumerate(operations):
+            where = (drawn == index).nonzero().flatten().to(images.device)
             if len(where):
                 changed[where] = operation(images[where])
         images = changed
@@ -110,7 +110,7 @@ def _operations(size: int) -> list[Callable[[Tensor], Tensor]]:
         return lambda images: V.affine(images, how.get("angle", 0.0), move, 1.0, [x, y], fill=[128.0])
 
     shear, move, turn = math.degrees(0.3 * STRENGTH), 0.45 * STRENGTH * size, 30 * STRENGTH
-    found: list[Callable[[Tensor], Tensor]] = [
+    operations: list[Callable[[Tensor], Tensor]] = [
         lambda images: images,
         V.autocontrast,
         V.equalize,
@@ -118,13 +118,13 @@ def _operations(size: int) -> list[Callable[[Tensor], Tensor]]:
         lambda images: V.solarize(images, 255 * (1 - STRENGTH)),
     ]
     for way in (1, -1):
-        found += [affine(shear_x=way * shear), affine(shear_y=way * shear), affine(angle=way * turn)]
-        found += [affine(right=way * move), affine(down=way * move)]
+        operations += [affine(shear_x=way * shear), affine(shear_y=way * shear), affine(angle=way * turn)]
+        operations += [affine(right=way * move), affine(down=way * move)]
         for adjust in (V.adjust_brightness, V.adjust_saturation, V.adjust_contrast, V.adjust_sharpness):
-            found.append(
+            operations.append(
                 partial(adjust, **{f"{adjust.__name__.removeprefix('adjust_')}_factor": 1 + 0.9 * way * STRENGTH})
             )
-    return found
+    return operations
 
 
 def _reflect(index: Tensor, size: int) -> Tensor:

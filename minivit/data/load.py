@@ -156,13 +156,13 @@ def _load_part(config: TrainConfig, part: Part, classes: Sequence[str], progress
 def _load_for_imported(config: TrainConfig, progress: Progress | None) -> ImageSet:
     """All images of the folder that an imported model is shown; labels from `num_classes` on are unknown to it."""
     folders = list_classes("folder", config.data_dir)
-    found = _load_part(config, "train", folders, progress)
-    places = {name: place for place, name in enumerate(config.classes)}
-    labels = [places.get(name, places.get(f"{name} (no class of this model)")) for name in folders]  # of older runs
+    images = _load_part(config, "train", folders, progress)
+    label_of = {name: label for label, name in enumerate(config.classes)}
+    labels = [label_of.get(name, label_of.get(f"{name} (no class of this model)")) for name in folders]  # of older runs
     if None in labels:
         new = folders[labels.index(None)]
         raise DataError(f"The folder {new!r} came to {config.data_dir} after the import. Import the model again.")
-    return replace(found, labels=torch.tensor(labels)[found.labels], classes=config.classes)
+    return replace(images, labels=torch.tensor(labels)[images.labels], classes=config.classes)
 
 
 def article_split(num_images: int) -> tuple[list[int], list[int]]:

@@ -60,9 +60,9 @@ class MappedImages:
         """The rows (B,) of all that the parts hold, (B, …); `pin_memory` as for `torch.empty`."""
         gathered = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype, pin_memory=pin_memory)
         part_of = torch.searchsorted(self.ends, rows.contiguous(), right=True)
-        for number in part_of.unique().tolist():
-            part, where = self.parts[number], (part_of == number).nonzero().flatten()
-            gathered[where] = part[rows[where] - (self.ends[number] - len(part))]
+        for index in part_of.unique().tolist():
+            part, where = self.parts[index], (part_of == index).nonzero().flatten()
+            gathered[where] = part[rows[where] - (self.ends[index] - len(part))]
         return gathered
 
     def select(self, rows: Tensor) -> "MappedImages":

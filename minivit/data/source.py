@@ -1,12 +1,12 @@
-"""Batches of images for the loop that trains: from the device, from memory or from disk, and always the same ones.
+"""Batches of images for the training loop: from the device, from memory or from disk, with identical results.
 
-| where the images lie | when |
+| where the images are | when |
 |---|---|
 | the device | they fit: on a GPU, into half of the memory that is free there |
 | memory | they do not fit into the GPU: batches go through pinned memory |
-| disk | a part takes more than `memory_limit()`: batches are gathered from the mapped cache files |
+| disk | a split takes more than `memory_limit()`: batches are gathered from the mapped cache files |
 
-Away from the device the next batch is gathered by a thread while the loop computes with this one.
+Off the device, a thread gathers the next batch while the loop computes with the current one.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,48 +21,48 @@ GPU_SHARE = 0.5  # of the free GPU memory that images may take; activations need
 
 
 class BatchSource:
-    """One part of a data set as batches on `device`.
+    """One split of a data set as batches on `device`.
 
-    `home` is where the images lie, and so where indices are best kept; `labels` lie on the device in any case.
+    `storage_device` is where the images are, and so where indices are best kept; `labels` are always on `device`.
     """
 
     def __init__(self, image_set: ImageSet, device: torch.device) -> None:
         self.device = device
         self.labels = image_set.labels.to(device)
         self.images = image_set.images
-        if isinstance(self.images, Tensor) and _fits(self.images, device):
+        if isinstance(self.images, Tensor) and _fits_on_device(self.images, device):
             self.images = self.images.to(device)
-        self.home = self.images.device
+        self.storage_device = self.images.device
         self._on_disk = isinstance(self.images, MappedImages)
-        self._reader = ThreadPoolExecutor(1, "reader") if self._on_disk or self.home != device else None
+        self._reader = ThreadPoolExecutor(1, "reader") if self._on_disk or self.storage_device != device else None
         self._ahead: tuple[Tensor, Future[Tensor]] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: Tensor, upcoming: Tensor | None = None) -> Tensor:
+    def get_batch(self, indices: Tensor, next_indices: Tensor | None = None) -> Tensor:
         """The images (B,) of `indices`, uint8 (B, C, H, W), on the device.
 
-        `upcoming` are the indices of the batch that will be asked for next, which is then gathered meanwhile.
+        `next_indices` are those of the following call, whose batch is gathered in the meantime.
         """
         if self._reader is None:
             assert isinstance(self.images, Tensor)
-            return self.images.index_select(0, indices.to(self.home))  # five times faster than an index
+            return self.images.index_select(0, indices.to(self.storage_device))  # five times faster than an index
         if self._ahead is not None and torch.equal(self._ahead[0], indices):
             batch = self._ahead[1].result()
         else:
             batch = self._gather(indices)
-        self._ahead = None if upcoming is None else (upcoming, self._reader.submit(self._gather, upcoming))
+        self._ahead = None if next_indices is None else (next_indices, self._reader.submit(self._gather, next_indices))
         return batch.to(self.device, non_blocking=True)
 
     @property
-    def place(self) -> str:
-        """Where the images lie and why, for the log and `environment.json`."""
+    def location(self) -> str:
+        """Where the images are and why, for the log and `environment.json`."""
         megabytes = f"{self.images.nbytes / 1e6:,.0f} MB"
         if self._on_disk:
-            return f"on disk: {megabytes} of images, and {memory_limit() / 1e6:,.0f} MB of memory are for them"
-        if self.home != self.device:
-            return f"in memory: {megabytes} of images are more than half of what is free on {self.device}"
+            return f"on disk: {megabytes} of images exceed the limit of {memory_limit() / 1e6:,.0f} MB of memory"
+        if self.storage_device != self.device:
+            return f"in memory: {megabytes} of images exceed half of the free memory of {self.device}"
         return f"on {self.device}: {megabytes} of images"
 
     def _gather(self, indices: Tensor) -> Tensor:
@@ -73,6 +73,6 @@ class BatchSource:
         return torch.index_select(self.images, 0, indices, out=batch)
 
 
-def _fits(images: Tensor, device: torch.device) -> bool:
-    """Whether all images may lie on the device."""
+def _fits_on_device(images: Tensor, device: torch.device) -> bool:
+    """Whether all images may be kept on the device."""
     return device.type != "cuda" or images.nbytes <= GPU_SHARE * torch.cuda.mem_get_info(device)[0]

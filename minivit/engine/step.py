@@ -48,7 +48,7 @@ class TrainStep:
         self.dtype = autocast_dtype(config, self.device)
         self.compiled: Callable[[Tensor, Tensor, Tensor], None] | None = None
         self.compiled_size = len(group.shard(torch.empty(config.batch_size)))  # a graph is for one batch size
-        self.compile_decided = config.compile == "off"
+        self.compile_checked = config.compile == "off"
 
     def __call__(self, batch: Tensor, target: Tensor, scalars: Tensor) -> None:
         """Learns from this process's share of a batch: uint8 or float 0..1, and labels (B,) or target shares (B, K).
@@ -65,9 +65,9 @@ class TrainStep:
         `seconds_left` is what plain steps would take to the end of the run, None before the first epoch: then 'auto'
         waits.
         """
-        if self.compile_decided or (seconds_left is None and self.config.compile != "on"):
+        if self.compile_checked or (seconds_left is None and self.config.compile != "on"):
             return
-        self.compile_decided = True
+        self.compile_checked = True
         pays, reason = should_compile(self.config, self.device, seconds_left or 0)
         if not pays:
             log(f"The step is not compiled: {reason}.")

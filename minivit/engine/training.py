@@ -96,7 +96,7 @@ class Training:
             order = torch.multinomial(weights, len(weights), replacement=True, generator=generator)
         else:
             order = torch.randperm(len(self.source), generator=generator)
-        batches = order.to(self.source.home).split(self.config.batch_size)
+        batches = order.to(self.source.storage_device).split(self.config.batch_size)
         scalars = epoch_scalars(self.config, epoch, [len(batch) for batch in batches])
         scalars = scalars.to(self.device)  # all at once, so that no step waits for the device
         for step in range(self.step, len(batches)):
@@ -117,7 +117,7 @@ class Training:
         config = self.config
         if config.model.drop_rate:
             torch.manual_seed(seed + self.group.rank)
-        batch, target = self.source.take(indices, next_indices), self.source.labels[indices.to(self.device)]
+        batch, target = self.source.get_batch(indices, next_indices), self.source.labels[indices.to(self.device)]
         if self.changes_images:
             generator = torch.Generator(self.device).manual_seed(seed)
             batch = augment(batch, config.augment, generator)
@@ -276,7 +276,7 @@ class Training:
         return {
             "num_train": len(self.train_set),
             "num_test": len(self.test_set),
-            "images": self.source.place,
+            "images": self.source.location,
             "skipped_files": list(self.train_set.skipped),
             "data_fingerprint": f"{self.train_set.fingerprint()} {self.test_set.fingerprint()}",
         }
@@ -286,7 +286,7 @@ class Training:
         num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         num_threads = torch.get_num_threads()
         return (
-            f"{len(self.source):,} training and {len(self.test_set):,} test images {self.source.place}; "
+            f"{len(self.source):,} training and {len(self.test_set):,} test images {self.source.location}; "
             f"{num_parameters:,} parameters, {self.steps_per_epoch:,} steps per epoch, "
             f"on {self.device} with {num_threads} CPU thread{'s' * (num_threads != 1)}"
             + (f" in each of {self.group.world_size} processes" if self.group.world_size > 1 else "")

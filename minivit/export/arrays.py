@@ -27,7 +27,7 @@ def attention_npz(
     """All of one image as a compressed `.npz` that `np.load(file, allow_pickle=False)` reads.
 
     `attn` (L, H, N, N) and `probs` (K,) float32, `image` uint8 (C, H, W), `tokens` (N,) and `classes` (K,) text,
-    `label` the true class, -1 where there is none; `about` says where it comes from, such as
+    `label` the true class, -1 if it is unknown; `about` is where the image comes from, such as
     `run="…", epoch=3, number=12`.
     """
     arrays = {

@@ -108,11 +108,11 @@ class ImageExport:
         return article_json(self.matrix(layer, head))
 
     def npz(self) -> bytes:
-        """All numbers as NumPy arrays."""
+        """Attention, probabilities and image as NumPy arrays."""
         source: dict[str, str | int] = {
             "run": self.run_id,
             "epoch": self.epoch,
-            "number": self.index,
+            "number": self.index,  # its name since the first version
             "name": self.name,
         }
         label = NO_INDEX if self.label is None else self.label

@@ -13,7 +13,7 @@
     position: "absolute", display: "none", pointerEvents: "none", background: "white", padding: "8px", width: "max-content",
     border: "1px solid #bbb", borderRadius: "6px", font: "13px Helvetica, Arial, sans-serif", color: "black",
   });
-  for (const one of [patch, whole]) style(one, { ...picture, imageRendering: "pixelated", display: "inline-block" });
+  for (const view of [patch, whole]) style(view, { ...picture, imageRendering: "pixelated", display: "inline-block" });
   style(whole, { position: "relative", backgroundSize: "100% 100%", marginLeft: "8px" });
   const share = 100 / PEEK.grid;
   style(mark, {
@@ -27,15 +27,15 @@
   const nameOf = (target) => target.closest?.("g")?.querySelector(":scope > text")?.textContent ?? "";
 
   function show(name, token) {
-    const place = name === "[CLS]" ? -1 : Number(/^p(\d+)$/.exec(name)?.[1] ?? NaN);
-    if (Number.isNaN(place)) return hide();
-    const [row, column] = [Math.floor(place / PEEK.grid), place % PEEK.grid];
-    patch.style.display = place < 0 ? "none" : "inline-block";
-    mark.style.display = place < 0 ? "none" : "block";
+    const index = name === "[CLS]" ? -1 : Number(/^p(\d+)$/.exec(name)?.[1] ?? NaN);
+    if (Number.isNaN(index)) return hide();
+    const [row, column] = [Math.floor(index / PEEK.grid), index % PEEK.grid];
+    patch.style.display = index < 0 ? "none" : "inline-block";
+    mark.style.display = index < 0 ? "none" : "block";
     patch.style.backgroundSize = `${100 * PEEK.grid}% ${100 * PEEK.grid}%`;
     patch.style.backgroundPosition = `${-column * SIDE}px ${-row * SIDE}px`;
     style(mark, { left: `${column * share}%`, top: `${row * share}%` });
-    caption.textContent = place < 0 ? "CLS stands for the whole image" : `${name}: row ${row + 1}, column ${column + 1}`;
+    caption.textContent = index < 0 ? "CLS stands for the whole image" : `${name}: row ${row + 1}, column ${column + 1}`;
     box.setAttribute("aria-label", caption.textContent);
     box.style.display = "block";
     const names = document.querySelector("rect.detail, #right").getBoundingClientRect();

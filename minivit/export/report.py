@@ -58,7 +58,9 @@ def report_html(run: Run, epoch: int | None = None) -> str:
         confusion=list(zip(run.config.classes, predictions.confusion.tolist(), strict=True)),
         examples=examples,
         color_bar=color_bar,
-        settings=[(one.title, f"{_text(one.value(run.config))} {one.unit}".strip()) for one in settings()],
+        settings=[
+            (setting.title, f"{_text(setting.value(run.config))} {setting.unit}".strip()) for setting in settings()
+        ],
         environment=[(name, _text(value)) for name, value in run.environment.items()],
     )
 

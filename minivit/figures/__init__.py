@@ -3,7 +3,7 @@
 colors   colors of curves, maps and methods; the one rule for color scales
 maps     pictures of patches, grids of small maps
 heads    attention distance, decomposition of scores
-curves   accuracy by epoch, deletion and insertion
+curves   accuracy by epoch, deletion and insertion, reliability
 sweeps   trials across their settings
 """
 

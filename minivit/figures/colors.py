@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from plotly.colors import get_colorscale, sample_colorscale
 
-COLORMAPS = ("magma", "viridis", "jet", "RdBu")
+COLORMAPS = ("magma", "viridis", "jet")  # to choose from for maps without a sign; signed maps are drawn in RdBu
 
 # Color-blind safe, with a contrast of at least 3:1 on white and on Streamlit's dark background.
 SPLIT_COLORS = {"train": "#0F7AC0", "test": "#D55E00"}

@@ -1,4 +1,4 @@
-"""Curves: accuracy by epoch, and probabilities as patches are dropped or inserted."""
+"""Curves: accuracy by epoch, probabilities as patches are dropped or inserted, and reliability diagrams."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -139,7 +139,7 @@ def reliability_diagram(
     intervals: Sequence[tuple[float, float]],
     counts: NDArray[np.int64],
 ) -> go.Figure:
-    """Accuracy by confidence (n,) with intervals; a calibrated model lies on the diagonal. The hover has the counts."""
+    """Accuracy by confidence (n,) with intervals and counts; a calibrated model lies on the diagonal."""
     figure = go.Figure()
     ends = [0, 1]
     figure.add_scatter(x=ends, y=ends, mode="lines", line={"dash": "dot", "color": GREY}, hoverinfo="skip")

@@ -39,6 +39,8 @@ TORCHVISION = {
     r"encoder\.ln\.(.+)": r"norm.\1",
     r"heads\.head\.(.+)": r"head.\1",
 }
+# The weight of the patch embedding, which every ViT has, in Hugging Face, timm and torchvision
+PATCH_EMBEDDINGS = ("embeddings.patch_embeddings.projection.weight", "patch_embed.proj.weight", "conv_proj.weight")
 OTHER = {r"register_tokens": "reg_token"}  # DINOv2's own repository
 UNUSED = ("embeddings.mask_token", "mask_token", "pooler.")  # not part of the classifier
 PROJECTION_HEAD = ("head.mlp.", "head.last_layer.")  # that DINO is trained with; it names no classes

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from minivit.errors import RunError
+from minivit.imports.names import PATCH_EMBEDDINGS
 
 MAX_BYTES = 4 * 2**30  # of a model, which is read into memory at once
 # The files of weights in a directory, in the order in which they are looked for; an index names the parts of a model
@@ -127,7 +128,7 @@ def _unwrap(stored: Any, path: Path) -> dict[str, Tensor]:
         if not isinstance(stored, Mapping):
             break
         tensors = {str(name): value for name, value in stored.items() if isinstance(value, Tensor)}
-        if any(_anchor(name) for name in tensors):
+        if any(_patch_embedding(name) for name in tensors):
             return _without_prefix(tensors)
         stored = next(_inner(stored), tensors or None)
         if stored == tensors:
@@ -141,13 +142,9 @@ def _inner(stored: Mapping[Any, Any]) -> Iterator[Any]:
     return (stored[name] for name in WRAPPERS if isinstance(stored.get(name), Mapping) and stored[name])
 
 
-# A name that every ViT has, in the spelling of timm, Hugging Face and torchvision
-ANCHORS = ("embeddings.patch_embeddings.projection.weight", "patch_embed.proj.weight", "conv_proj.weight")
-
-
-def _anchor(name: str) -> str | None:
-    """The anchor that a name ends with, as a whole word."""
-    return next((anchor for anchor in ANCHORS if f".{name}".endswith(f".{anchor}")), None)
+def _patch_embedding(name: str) -> str | None:
+    """The library's own name of the patch embedding, where `name` is that with or without a prefix."""
+    return next((known for known in PATCH_EMBEDDINGS if f".{name}".endswith(f".{known}")), None)
 
 
 def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -156,10 +153,10 @@ def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     The prefix is what stands before the name of the patch embedding. Names outside of the backbone, such as that of
     the head, lose as much of it as they have.
     """
-    anchored = next((name for name in tensors if _anchor(name)), None)
-    if anchored is None:
+    patch_embedding = next((name for name in tensors if _patch_embedding(name)), None)
+    if patch_embedding is None:
         return tensors
-    prefix = anchored.removesuffix(_anchor(anchored) or "").split(".")[:-1]
+    prefix = patch_embedding.removesuffix(_patch_embedding(patch_embedding) or "").split(".")[:-1]
 
     def strip(name: str) -> str:
         parts = name.split(".")

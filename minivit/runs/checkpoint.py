@@ -1,8 +1,10 @@
-"""When weights were saved: the epoch and the step, as a file name, as text in links and as a title."""
+"""Checkpoints: the epoch and step at which weights were saved, how they are named, and which ones are kept."""
 
 import re
 from dataclasses import dataclass
 from typing import Self
+
+MAX_CHECKPOINT_BYTES = 256 * 2**20  # all checkpoints of a run together
 
 _FILE_NAME = re.compile(r"epoch-(\d{4,7})(?:-step-(\d{5,9}))?\.safetensors", re.ASCII)
 
@@ -41,3 +43,20 @@ class Checkpoint:
         """Its file in `checkpoints/`."""
         step = f"-step-{self.step:05d}" if self.step else ""
         return f"epoch-{self.epoch:04d}{step}.safetensors"
+
+
+def checkpoint_interval(epoch: int, num_bytes: int) -> int:
+    """The interval, a power of 2, between the epochs whose checkpoints are kept after `epoch`.
+
+    It is the smallest for which they fit into `MAX_CHECKPOINT_BYTES` together with epoch 0 and `epoch`; `num_bytes` is
+    the size of one checkpoint.
+    """
+    interval = 1
+    while (epoch // interval + 2) * num_bytes > MAX_CHECKPOINT_BYTES and interval <= epoch:
+        interval *= 2
+    return interval
+
+
+def is_saved_early(num_bytes: int) -> bool:
+    """Whether weights of this size are also saved within the first epoch."""
+    return num_bytes <= MAX_CHECKPOINT_BYTES / 64

@@ -29,7 +29,7 @@ from minivit.config import SCHEMA_VERSION, TrainConfig
 from minivit.errors import ConfigError, RunError
 from minivit.model import MiniViT
 from minivit.runs import schema, weights
-from minivit.runs.checkpoint import Checkpoint
+from minivit.runs.checkpoint import Checkpoint, checkpoint_interval, is_saved_early
 from minivit.runs.file_cache import read_cached, read_json, read_rows
 from minivit.runs.files import (
     append_line,
@@ -251,7 +251,7 @@ class Run:
         """
         data = weights.serialize(model)
         replace_file(self.checkpoint_path(Checkpoint(epoch)), data)
-        interval = weights.checkpoint_interval(epoch, len(data))
+        interval = checkpoint_interval(epoch, len(data))
         for kept in self.epochs():
             if kept % interval and kept != epoch:
                 self.checkpoint_path(Checkpoint(kept)).unlink(missing_ok=True)
@@ -259,7 +259,7 @@ class Run:
     def save_early(self, model: nn.Module | Mapping[str, Tensor], step: int) -> None:
         """Saves the weights after `step` steps of the first epoch, unless they are large."""
         data = weights.serialize(model)
-        if len(data) <= weights.MAX_CHECKPOINT_BYTES / 64:
+        if is_saved_early(len(data)):
             replace_file(self.checkpoint_path(Checkpoint(0, step)), data)
 
     def save_resume(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:

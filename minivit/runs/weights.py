@@ -1,4 +1,4 @@
-"""Weights as safetensors, which cannot run code, and how many checkpoints of a run are kept."""
+"""Weights as safetensors, which cannot run code."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +8,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from minivit.errors import RunError
-
-MAX_CHECKPOINT_BYTES = 256 * 2**20  # of all checkpoints of a run
 
 
 def serialize(model: nn.Module | Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
@@ -36,14 +34,3 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path} cannot be read ({error}). Delete it to start the run from its beginning.") from None
-
-
-def checkpoint_interval(epoch: int, num_bytes: int) -> int:
-    """The smallest power of 2 for which every such epoch, 0 and `epoch` among them, fits `MAX_CHECKPOINT_BYTES`.
-
-    `num_bytes` is the size of one checkpoint.
-    """
-    interval = 1
-    while (epoch // interval + 2) * num_bytes > MAX_CHECKPOINT_BYTES and interval <= epoch:
-        interval *= 2
-    return interval

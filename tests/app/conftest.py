@@ -105,30 +105,30 @@ def open_page() -> Iterator[Open]:
 
 def charts(app: AppTest) -> list[go.Figure]:
     """The Plotly figures of a page, as the browser is given them."""
-    return [go.Figure(_unpacked(json.loads(one.proto.spec))) for one in app.get("plotly_chart")]
+    return [go.Figure(_unpacked(json.loads(element.proto.spec))) for element in app.get("plotly_chart")]
 
 
 def _unpacked(spec: Any) -> Any:
     """A part of a figure's JSON with its packed numbers as arrays."""
     if isinstance(spec, list):
-        return [_unpacked(one) for one in spec]
+        return [_unpacked(element) for element in spec]
     if not isinstance(spec, dict):
         return spec
     if "bdata" in spec:
         shape = [int(length) for length in str(spec.get("shape", "-1")).split(",")]
         return np.frombuffer(base64.b64decode(spec["bdata"]), spec["dtype"]).reshape(shape)
-    return {name: _unpacked(one) for name, one in spec.items()}
+    return {name: _unpacked(value) for name, value in spec.items()}
 
 
 def live(app: AppTest) -> dict[str, Any]:
     """What the live part of the Train page was given to draw."""
-    (sent,) = [one.proto.bytes for one in app.get("bidi_component") if one.proto.bytes]
+    (sent,) = [element.proto.bytes for element in app.get("bidi_component") if element.proto.bytes]
     return json.loads(sent)
 
 
 def sent(page: AppTest) -> dict[str, Any]:
     """What a page's one component besides galleries is given."""
-    every = [json.loads(one.proto.mixed.json or one.proto.json) for one in page.get("bidi_component")]
+    every = [json.loads(element.proto.mixed.json or element.proto.json) for element in page.get("bidi_component")]
     (data,) = (data for data in every if "palettes" in data)
     return data
 
@@ -140,7 +140,7 @@ def unpacked(packed: dict[str, Any]) -> np.ndarray:
 
 def errors(app: AppTest) -> list[str]:
     """The sentences that say what to mend, as a person reads them."""
-    return [re.sub(r"\\(.)", r"\1", one.value) for one in app.error]
+    return [re.sub(r"\\(.)", r"\1", element.value) for element in app.error]
 
 
 def tick(page: AppTest, *rows: int, deleting: bool = True) -> AppTest:
@@ -153,16 +153,16 @@ def tick(page: AppTest, *rows: int, deleting: bool = True) -> AppTest:
 
 def button(app: AppTest, label: str) -> Any:
     """The one button whose label begins like that."""
-    (found,) = [one for one in app.button if one.label.startswith(label)]
+    (found,) = [element for element in app.button if element.label.startswith(label)]
     return found
 
 
 def labels(app: AppTest) -> list[str]:
     """The labels of all buttons."""
-    return [one.label for one in app.button]
+    return [element.label for element in app.button]
 
 
 def widget(app: AppTest, kind: str, label: str) -> Any:
     """The one widget of a kind and a label, its unit left out."""
-    (found,) = [one for one in app.get(kind) if re.sub(r" \(.*", "", one.label) == label]
+    (found,) = [element for element in app.get(kind) if re.sub(r" \(.*", "", element.label) == label]
     return found

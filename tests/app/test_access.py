@@ -31,7 +31,7 @@ def test_who_may_only_look_is_offered_nothing_that_changes_anything(open_page: O
     assert not errors(page)
     assert not [label for label in labels(page) if label.startswith(CHANGES)]
     assert not page.get("file_uploader") and not page.get("camera_input")
-    assert not [one for one in page.text_input if one.label in ("Folder", "Weights", "Image folder", "Name")]
+    assert not [field for field in page.text_input if field.label in ("Folder", "Weights", "Image folder", "Name")]
     if name == "runs":
         key = page.dataframe[0].proto.id.split("-", 2)[-1]
         page.session_state[key] = {"selection": {"rows": [0], "columns": [], "cells": []}}

@@ -40,7 +40,7 @@ HEADINGS = [
 
 def sent(page: AppTest, name: str) -> dict[str, Any]:
     """What one browser component is given, by its key or its label."""
-    all_data = [json.loads(one.proto.mixed.json or one.proto.json) for one in page.get("bidi_component")]
+    all_data = [json.loads(element.proto.mixed.json or element.proto.json) for element in page.get("bidi_component")]
     (found,) = [data for data in all_data if name in (data["key"], data.get("label"))]
     return found
 
@@ -191,7 +191,7 @@ def test_heads_are_silenced_when_a_person_asks(open_page: Open, trained: Run) ->
             gained, lost = int((right & ~whole).sum()), int((whole & ~right).sum())
             change = (gained - lost) / len(whole)
             low, high = paired_change(gained, lost, len(whole))
-            points = [f"{100 * one:+.1f}".replace("-", "−") for one in (change, low, high)]
+            points = [f"{100 * value:+.1f}".replace("-", "−") for value in (change, low, high)]
             expected = [f"{right.float().mean():.1%}", f"{points[0]} points", f"{points[1]} to {points[2]}"]
             assert tile["caption"].split("\n") == expected
             captions.add(tile["caption"])

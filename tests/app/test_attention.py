@@ -34,7 +34,7 @@ def test_the_probabilities_are_those_of_the_image_and_the_epoch(open_page: Open,
 def test_neighbours_and_numbers_lead_to_other_images(open_page: Open, trained: Run) -> None:
     page = open_page("attention", run=trained.id)
     previous, following = (
-        next(one for one in page.button if one.help == f"{way} image") for way in ("Previous", "Next")
+        next(element for element in page.button if element.help == f"{way} image") for way in ("Previous", "Next")
     )
     assert previous.disabled and not following.disabled
     following.click().run()
@@ -42,8 +42,8 @@ def test_neighbours_and_numbers_lead_to_other_images(open_page: Open, trained: R
     widget(page, "number_input", "Test image").set_value(17).run()
     assert page.query_params["image"] == "17"
     page.run()
-    assert next(one for one in page.button if one.help == "Next image").disabled
-    next(one for one in page.button if one.help == "Previous image").click().run()
+    assert next(element for element in page.button if element.help == "Next image").disabled
+    next(element for element in page.button if element.help == "Previous image").click().run()
     assert page.query_params["image"] == "16"
     assert widget(page, "number_input", "Test image").value == 16
 
@@ -64,14 +64,16 @@ def test_every_method_is_explained_and_comes_back_from_the_link(open_page: Open,
     assert widget(page, "selectbox", "Method").value == "occlusion"
     assert widget(page, "selectbox", "Target class").value == "cross"
     assert widget(page, "selectbox", "Contrast class").value == "circle"
-    assert any("1311\\.2901" in one.value and METHODS["occlusion"].title in one.value for one in page.caption)
+    assert any(
+        "1311\\.2901" in caption.value and METHODS["occlusion"].title in caption.value for caption in page.caption
+    )
     widget(page, "selectbox", "Target class").select("circle").run()
     assert widget(page, "selectbox", "Contrast class").value is None  # not against itself
     for name, method in METHODS.items():
         widget(page, "selectbox", "Method").select(name).run()
         assert page.query_params["method"] == name
-        assert any(one.value.startswith(method.title) for one in page.caption)
-        assert len([one for one in page.selectbox if one.label == "Contrast class"]) == method.needs_class
+        assert any(caption.value.startswith(method.title) for caption in page.caption)
+        assert len([element for element in page.selectbox if element.label == "Contrast class"]) == method.needs_class
         assert not errors(page)
 
 
@@ -131,8 +133,10 @@ def test_trust_is_measured_for_one_image_and_for_many_once_it_is_asked_for(open_
     model, images = trained.load_model(), load_split(trained.config)[1].images[:1]
     target = attend(model, images)[0].argmax(1)
     going = area(deletion(model, images, target, METHODS["relevance"].attribute(model, images, target)))
-    assert any(one.value.startswith(f"Deletion area {going.item():.3f}; random orders ") for one in page.caption)
-    assert any("Only the synthetic shapes have object masks" in one.value for one in page.caption)
+    assert any(
+        caption.value.startswith(f"Deletion area {going.item():.3f}; random orders ") for caption in page.caption
+    )
+    assert any("Only the synthetic shapes have object masks" in caption.value for caption in page.caption)
     assert not errors(page)
 
 
@@ -143,10 +147,12 @@ def test_set_against_another_class_curves_and_agreement_follow_the_same_score(op
     target, against = torch.tensor([1]), torch.tensor([2])  # of star, cross, circle
     shown = METHODS["occlusion"].attribute(model, images, target, contrast=against)
     coming = area(insertion(model, images, target, shown, against))
-    assert any(one.value.startswith(f"Insertion area {coming.item():.3f}; random orders ") for one in page.caption)
+    assert any(
+        caption.value.startswith(f"Insertion area {coming.item():.3f}; random orders ") for caption in page.caption
+    )
     reference = METHODS["leave_one_out"].attribute(model, images, target, contrast=against)
     agrees = f"Rank correlation with leave-one-out: {rank_correlation(shown, reference).item():.2f} "
-    assert any(agrees in one.value for one in page.caption)
+    assert any(agrees in caption.value for caption in page.caption)
     assert charts(page)[0].layout.yaxis.title.text == "cross rather than circle: p / (p + p)"
     assert charts(page)[1].layout.yaxis.title.text == "probability of the predicted class"
 
@@ -174,20 +180,20 @@ def test_on_drawn_shapes_the_maps_are_held_against_the_objects(open_page: Open, 
     run = Run.create(tiny)
     train(tiny, run, SILENT)
     page = open_page("attention", run=run.id, trust="true", layer=1, head=2)
-    table = next(one.value for one in page.dataframe if "map" in one.value)
+    table = next(element.value for element in page.dataframe if "map" in element.value)
     test_set, last = load_split(tiny)[1], tiny.epochs
     images, masks, labels = test_set.images[:], test_set.masks, test_set.labels
     trained, untrained = (localize_methods(run.load_model(epoch), images, masks, labels) for epoch in (last, 0))
-    assert table["map"].tolist() == [one.name for one in trained]
-    assert table["verdict on the energy"].tolist() == [one.words for one in trained]
+    assert table["map"].tolist() == [result.name for result in trained]
+    assert table["verdict on the energy"].tolist() == [result.words for result in trained]
     for column, scores, score in (
         (f"energy, epoch {last}", trained, "energy"), ("energy, untrained", untrained, "energy"),
         (f"pointing, epoch {last}", trained, "pointing"), ("pointing, untrained", untrained, "pointing"),
     ):  # fmt: skip
-        assert table[column].tolist() == [format_share(getattr(one, score)) for one in scores], column
+        assert table[column].tolist() == [format_share(getattr(result, score)) for result in scores], column
     assert table["energy, untrained"].tolist() != table[f"energy, epoch {last}"].tolist()
     over_epochs = charts(page)[2].data[0]
-    shown = {one.name: one for one in trained}[f"{METHODS['cls_map'].title}, layer 1, head 2"].energy
+    shown = {result.name: result for result in trained}[f"{METHODS['cls_map'].title}, layer 1, head 2"].energy
     assert over_epochs.y[-1] == pytest.approx(shown.value, rel=1e-5)
     assert over_epochs.error_y.array[-1] == pytest.approx(shown.high - shown.value, rel=1e-4)
 

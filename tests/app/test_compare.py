@@ -141,7 +141,8 @@ def test_two_runs_that_cut_images_differently_share_multiples_of_uniform(open_pa
         on_cells = values[..., cells] * maps["times"] * difference["factors"][place] / 17
         np.testing.assert_allclose(on_cells.sum(-1), values.sum(-1), rtol=1e-5)  # none is added or lost
     assert any(
-        "4×4 cells; the attention of a patch is divided evenly among its cells" in one.value for one in page.caption
+        "4×4 cells; the attention of a patch is divided evenly among its cells" in caption.value
+        for caption in page.caption
     )
     assert data["scale"][1] == max(run_scale(run)[1] * count for run, count in ((trained, 17), (other, 5)))
     assert [name for name, _ in data["legend"]] == ["first run", "second run"]
@@ -178,7 +179,7 @@ def test_weights_that_cannot_be_read_are_left_out_and_named(open_page: Open, tra
     broken.write_bytes(broken.read_bytes()[:100])
     page = open_page("compare", run=trained.id)
     assert [frame["checkpoint"] for frame in sent(page)["frames"]] == ["0", "0.1", "0.2", "1", "3"]
-    assert any("The weights of epoch 2 cannot be read and are left out." in one.value for one in page.caption)
+    assert any("The weights of epoch 2 cannot be read and are left out." in caption.value for caption in page.caption)
     assert not errors(page)
 
 
@@ -196,7 +197,7 @@ def test_many_checkpoints_are_thinned_evenly_with_the_chosen_ones_among_them(
     monkeypatch.setattr("pages.parts.compare.over_training.MAX_CHECKPOINTS", 2)
     page = open_page("compare", run=trained.id, before=1, epoch=3)
     assert [frame["checkpoint"] for frame in sent(page)["frames"]] == ["0", "1", "3"]
-    assert any("3 of the 6 kept checkpoints are shown" in one.value for one in page.caption)
+    assert any("3 of the 6 kept checkpoints are shown" in caption.value for caption in page.caption)
     assert torch.get_num_threads() == 1  # as before
 
 

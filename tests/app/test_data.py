@@ -71,7 +71,7 @@ def test_folders_that_cannot_be_are_told_and_can_be_mended_right_there(
             widget(page, "text_input", "Folder").set_value(str(path)).run()
             (said,) = errors(page)
             assert sentence is None or said == sentence
-            assert not [one.label for one in page.button if one.label == "Start training"]
+            assert not [element.label for element in page.button if element.label == "Start training"]
         widget(page, "text_input", "Folder").set_value(f"  {good} ").run()
         assert not errors(page)
 
@@ -115,5 +115,5 @@ def test_the_sizes_of_the_files_stand_beside_their_numbers(open_page: Open, tmp_
     page = open_page("data")
     widget(page, "selectbox", "Data set").select("folder").run()
     widget(page, "text_input", "Folder").set_value(str(tmp_path / "photos")).run()
-    table = next(one.value for one in page.dataframe if "class" in one.value)
+    table = next(element.value for element in page.dataframe if "class" in element.value)
     assert table["size of the files (px)"].tolist() == ["40 × 30", "64 × 64"] and not errors(page)

@@ -34,7 +34,7 @@ def test_many_who_watch_are_given_the_same_bytes_and_the_files_are_read_once(
 ) -> None:
     looks, poller = counted(monkeypatch), StatusPoller(trained)
     seen = [poller.poll() for _ in range(50)]
-    assert len(looks) == 1 and all(one.sent is seen[0].sent for one in seen)
+    assert len(looks) == 1 and all(status.sent is seen[0].sent for status in seen)
     trained.append_metrics({**trained.metrics()[-1], "epoch": 4, "test_acc": 0.125})
     looks.clear()
     assert poller.poll().sent is seen[0].sent and not looks

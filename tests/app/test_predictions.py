@@ -71,7 +71,7 @@ def test_a_cell_of_mistakes_is_set_against_the_right_answers_of_its_class(
     ].mean(0)
     np.testing.assert_allclose(heatmap.z, expected.view(4, 4), atol=1e-6)
     assert heatmap.zmax == -heatmap.zmin == pytest.approx(mistakes_scale(shown, labels, called, 5), rel=1e-5)
-    table = next(one.value for one in page.dataframe if "outer ring" in one.value)
+    table = next(element.value for element in page.dataframe if "outer ring" in element.value)
     assert table["images"][0] == f"predicted {classes[predicted]} ({said.confusion[true, predicted]})"
     assert table["outer ring"].iloc[-1] == 12 / 16 and table["middle"].iloc[-1] == 4 / 16
     for place, chosen in enumerate((called == predicted, called == true)):

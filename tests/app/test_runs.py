@@ -71,9 +71,9 @@ def test_a_run_in_training_is_not_deleted(open_page: Open, trained: Run, monkeyp
 
 def test_a_ticked_run_is_renamed_and_taken_along(open_page: Open, trained: Run) -> None:
     page = tick(open_page("runs"), 0, deleting=False)
-    files = [one.label for one in page.get("download_button")]
+    files = [element.label for element in page.get("download_button")]
     assert files == ["Run as .zip", "Report (one HTML page)", "Model as ONNX, with attention"]
-    assert "LayerNorm" in " ".join(one.value for one in page.caption)  # why there is no file for timm
+    assert "LayerNorm" in " ".join(caption.value for caption in page.caption)  # why there is no file for timm
     page.text_input[0].set_value("My *first* model")
     button(page, "Rename").click().run()
     assert trained.name == "My *first* model"
@@ -163,10 +163,12 @@ def test_the_settings_of_a_run_stand_beside_the_articles_and_those_of_two_where_
     open_page: Open, trained: Run
 ) -> None:
     other = Run.create(trained.config.changed(lr=0.05, seed=7))
-    table = next(one.value for one in open_page("train", run=trained.id).dataframe if "in the article" in one.value)
+    table = next(
+        table.value for table in open_page("train", run=trained.id).dataframe if "in the article" in table.value
+    )
     differs = table["value"] != table["in the article"]
-    assert list(differs) == sorted(differs, reverse=True) and set(table["name"]) == {one.name for one in settings()}
+    assert list(differs) == sorted(differs, reverse=True) and set(table["name"]) == {each.name for each in settings()}
     assert table.set_index("name").loc["lr", ["value", "in the article"]].tolist() == ["0.01", "0.001"]
     page = tick(open_page("runs"), 0, 1, deleting=False)
-    table = next(one.value for one in page.dataframe if "setting" in one.value)
+    table = next(element.value for element in page.dataframe if "setting" in element.value)
     assert set(table["name"]) == {"lr", "seed"} and {"0.01", str(other.config.lr)} <= set(table.iloc[0])

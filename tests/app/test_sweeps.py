@@ -96,7 +96,7 @@ def test_a_sweep_can_be_stopped_gone_on_with_and_tried_again(
     page = open_page("sweeps")
     assert "2 trials: 2 waiting" in [text.value for text in page.text]
     button(page, "Resume").click().run()
-    assert [one.id for one in begun] == [sweep.id]
+    assert [run.id for run in begun] == [sweep.id]
     with sweep.hold(0):
         page.run()
         assert "Resume" not in labels(page)

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed file .*bertviz:Resource
 
 
 def downloads(page: AppTest) -> list[str]:
-    return [one.label for one in page.get("download_button")]
+    return [element.label for element in page.get("download_button")]
 
 
 def test_every_file_has_its_button_and_nothing_is_drawn_before_it_is_asked_for(

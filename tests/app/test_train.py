@@ -68,9 +68,9 @@ def on_folder(page: AppTest, folder: Path) -> AppTest:
 
 def set_to(page: AppTest, name: str, value: Any) -> None:
     """Sets one setting without running the page yet."""
-    one = next(one for one in settings() if one.name == name)
-    kind = "toggle" if one.kind is bool else "selectbox" if one.choices else "number_input"
-    widget(page, kind, one.title).set_value(value)
+    setting = next(setting for setting in settings() if setting.name == name)
+    kind = "toggle" if setting.kind is bool else "selectbox" if setting.choices else "number_input"
+    widget(page, kind, setting.title).set_value(value)
 
 
 def test_every_setting_reaches_the_run_and_its_worker(open_page: Open, started: list[Run], image_folder: Path) -> None:
@@ -86,7 +86,7 @@ def test_every_setting_reaches_the_run_and_its_worker(open_page: Open, started: 
     )
     assert run.config == wanted
     assert Run.open(run.path).config == wanted
-    unchanged = [one.name for one in settings() if one.value(wanted) == one.value(TrainConfig())]
+    unchanged = [setting.name for setting in settings() if setting.value(wanted) == setting.value(TrainConfig())]
     assert unchanged == ["stem"]  # so every setting has been moved but the one that excludes whitening
     assert page.query_params["run"] == run.id
 
@@ -186,7 +186,7 @@ def test_settings_that_cannot_be_are_told_and_can_be_mended_right_there(
 ) -> None:
     folder = image_folder / "train"
     page = on_folder(open_page("train"), folder)
-    before = next(one for one in settings() if one.name == name).value(preset("article"))
+    before = next(setting for setting in settings() if setting.name == name).value(preset("article"))
     set_to(page, name, value)
     page.run()
     assert errors(page) == [sentence.format(folder=folder)]

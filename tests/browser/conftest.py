@@ -37,7 +37,7 @@ PROBES = r"/\w+/_stcore/(health|host-config)"  # Streamlit looks for its own add
 SECONDS = 60  # for anything that a browser waits for; the machine may be busy with other tests
 
 SHOWN = """() => {
-    const all = (root) => [...root.querySelectorAll("*")].filter((one) => one.shadowRoot).map((one) => one.shadowRoot);
+    const all = (root) => [...root.querySelectorAll("*")].map((node) => node.shadowRoot).filter(Boolean);
     const inside = (root) => root.innerHTML + all(root).map(inside).join();
     return inside(document.documentElement);
 }"""  # the page's markup, that of components included
@@ -365,7 +365,7 @@ def mount(page: Page, monkeypatch: pytest.MonkeyPatch) -> Mount:
         body = f"<!doctype html>{style}<div class='minivit'><div class='{name}'></div></div><script>{code}</script>"
         page.route("**/alone", lambda route: route.fulfill(body=body, content_type="text/html; charset=utf-8"))
         page.goto("http://127.0.0.1:9/alone")
-        answers = "parentElement: document.body, setTriggerValue: (...one) => (window.sent ??= []).push(one)"
+        answers = "parentElement: document.body, setTriggerValue: (...trigger) => (window.sent ??= []).push(trigger)"
         page.evaluate(f"data => component({{ data, {answers} }})", given)
 
     return mount

@@ -30,16 +30,17 @@ def part():
     scores = rng.normal(size=(layers, heads, 65, 65)) * (not even)
     attn = (np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)).astype(np.float32)
     layer, head, token = st.session_state.setdefault("pick", (0, 0, 0))
-    off = st.session_state.setdefault("off", [])
+    masked = st.session_state.setdefault("masked", [])
     signed = np.linspace(-0.5, 1, 64, dtype=np.float32) if "signed" in st.query_params else None
     picked = inspector(
         image, attn if signed is None else signed, patch_size=4, layer=layer, head=head, token=token, key="inspector",
-        title="<img src=x onerror=alert(1)>", off=off, on_off=lambda off: st.session_state.update(off=off),
+        title="<img src=x onerror=alert(1)>", masked=masked,
+        on_mask=lambda masked: st.session_state.update(masked=masked),
         **({} if signed is None else {"reading": Reading(title="Occlusion", signed=True), "absolute_max": 1}),
     )
     if picked:
         st.session_state.pick = tuple(picked)
-    st.text(f"image {number}, pick {tuple(st.session_state.pick)}, off {off}")
+    st.text(f"image {number}, pick {tuple(st.session_state.pick)}, masked {masked}")
 
 part()
 """
@@ -214,20 +215,20 @@ def test_a_click_switches_patches_off_and_on_again_where_that_is_wanted(page: Pa
     for number in (3, 4, 10):
         picture.click(position=patch(picture, number))
     picture.click(position=patch(picture, 4))
-    expect(page.get_by_text("pick (0, 0, 0), off [4, 11]")).to_be_visible()  # and nothing is picked
+    expect(page.get_by_text("pick (0, 0, 0), masked [4, 11]")).to_be_visible()  # and nothing is picked
     expect(page.get_by_text("Masked: p3, p10.", exact=True)).to_be_visible()
     alpha = painted(overlay(picture))[..., 3].reshape(-1)
     assert (alpha == 0).nonzero()[0].tolist() == [3, 10]
     picture.focus()
     picture.press("ArrowRight")  # to p0
     picture.press("Space")
-    expect(page.get_by_text("pick (0, 0, 1), off [1, 4, 11]")).to_be_visible()
+    expect(page.get_by_text("pick (0, 0, 1), masked [1, 4, 11]")).to_be_visible()
     page.get_by_role("button", name="Unmask all").click()
     expect(page.get_by_text("off []")).to_be_visible()
     assert (painted(overlay(picture))[..., 3] == 255).all()
     page.get_by_label("Mask patches").uncheck()
     picture.click(position=patch(picture, 7))
-    expect(page.get_by_text("pick (0, 0, 8), off []")).to_be_visible()
+    expect(page.get_by_text("pick (0, 0, 8), masked []")).to_be_visible()
 
 
 def test_a_signed_map_is_painted_round_0_with_its_own_legend(page: Page, inspector_app: str) -> None:
@@ -262,7 +263,7 @@ def test_hovering_repaints_all_heads_at_once_and_asks_no_server(page: Page, insp
     before = painted_maps(page)
     picture.hover(position=patch(picture, 34))
     expect(page.get_by_text("p34 attends to", exact=True)).to_be_visible()  # the words come with the maps
-    changed = [(after != one).any() for after, one in zip(painted_maps(page), before, strict=True)]
+    changed = [(new != old).any() for new, old in zip(painted_maps(page), before, strict=True)]
     assert len(changed) == 60 and all(changed) and sent == []
 
 

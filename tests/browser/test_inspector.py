@@ -32,7 +32,7 @@ def of_head(values: NDArray[np.float32], layer: int, head: Head) -> NDArray[np.f
 def draw(mount: Mount) -> Draw:
     """Draws the inspector as the Attention page does."""
 
-    def draw(layer: int = 0, head: Head = 0, token: int = 0, off: tuple[int, ...] = ()) -> None:
+    def draw(layer: int = 0, head: Head = 0, token: int = 0, masked: tuple[int, ...] = ()) -> None:
         with mount("inspector"):
             inspector(
                 np.zeros((3, 32, 32), np.uint8),
@@ -41,7 +41,7 @@ def draw(mount: Mount) -> Draw:
                 layer=layer,
                 head=head,
                 token=token,
-                off=off,
+                masked=masked,
                 absolute_max=TOP,
                 key="inspector",
                 title="image 1",
@@ -133,15 +133,15 @@ def test_of_a_large_model_the_picture_follows_the_head_in_view_and_the_maps_the_
     expect_picture(page, rows[0, 1, 1:])  # until the server sends this head's matrix
 
 
-def test_patches_that_are_off_are_clear_in_every_map(page: Page, draw: Draw) -> None:
-    draw(off=(1, 8))
+def test_masked_patches_are_clear_in_every_map(page: Page, draw: Draw) -> None:
+    draw(masked=(1, 8))
     for pixels in painted_maps(page):
         middle = ((np.arange(4) + 0.5) * len(pixels) / 4).astype(int)
         alpha = pixels[middle][:, middle, 3].ravel()
         assert np.flatnonzero(alpha == 0).tolist() == [0, 7]
 
 
-def test_clicks_tell_the_layer_the_head_and_the_token_and_what_is_off(page: Page, draw: Draw) -> None:
+def test_clicks_send_the_layer_the_head_the_token_and_the_masked_patches(page: Page, draw: Draw) -> None:
     draw()
     picture = page.get_by_role("application")
     box = picture.bounding_box()
@@ -153,7 +153,7 @@ def test_clicks_tell_the_layer_the_head_and_the_token_and_what_is_off(page: Page
     expect_sent(page, ["picked", {"layer": 1, "head": "mean", "token": 16}])
     page.get_by_label("Mask patches").check()
     picture.click(position=last)
-    expect_sent(page, ["off", [16]])
+    expect_sent(page, ["masked", [16]])
 
 
 def expect_sent(page: Page, wanted: list[object]) -> None:

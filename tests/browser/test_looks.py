@@ -14,12 +14,14 @@ STREAMLITS = {"list", "listitem", "svg-img-alt"}  # broken in its own sidebar an
 # Texts of which a part is hidden, in the page and in its components; where a tip tells the whole, nothing is lost.
 CUT = """(main) => {
     const inside = (root) =>
-        [...root.querySelectorAll("*")].flatMap((one) => [one, ...(one.shadowRoot ? inside(one.shadowRoot) : [])]);
-    const text = (one) => [...one.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data).join("");
-    const hides = (one) => ["hidden", "clip"].includes(getComputedStyle(one).overflowX);
+        [...root.querySelectorAll("*")].flatMap((node) => [node, ...(node.shadowRoot ? inside(node.shadowRoot) : [])]);
+    const isText = (node) => node.nodeType === Node.TEXT_NODE;
+    const text = (node) => [...node.childNodes].filter(isText).map((child) => child.data).join("");
+    const hides = (node) => ["hidden", "clip"].includes(getComputedStyle(node).overflowX);
     return inside(main)
-        .filter((one) => text(one).trim() && one.clientWidth > 1 && one.checkVisibility() && !one.closest("[title]"))
-        .filter((one) => hides(one) && one.scrollWidth > one.clientWidth + 1)
+        .filter((node) => text(node).trim() && node.clientWidth > 1 && node.checkVisibility())
+        .filter((node) => !node.closest("[title]"))
+        .filter((node) => hides(node) && node.scrollWidth > node.clientWidth + 1)
         .map(text);
 }"""
 

@@ -23,7 +23,7 @@ HIGH = 4.0  # of the scale, in multiples of uniform
 SAID = np.array([[0, 1], [1, 1], [1, 0]])  # of each image at each checkpoint, by class
 
 
-def history(grid: int, seed: int) -> AttentionOverTraining:
+def over_training(grid: int, seed: int) -> AttentionOverTraining:
     """Of 2 images and 2 maps each, at three checkpoints."""
     rng = np.random.default_rng(seed)
     maps = rng.random((3, 2, 2, grid**2)).astype(np.float32) * 2 * HIGH / (grid**2 + 1)
@@ -43,7 +43,7 @@ def draw(page: Page, mount: Mount, tiny: TrainConfig, tmp_path: Path) -> Draw:
         with mount("scrub", "board"):
             scrub(
                 images,
-                [RunMaps(run, one, ["mean", "1"]) for one in histories],
+                [RunMaps(run, snapshots, ["mean", "1"]) for snapshots in histories],
                 columns,
                 difference=difference,
                 labels=[0, 1],
@@ -68,13 +68,13 @@ def to_frame(page: Page, frame: int) -> None:
 
 
 def test_each_column_shows_its_run_its_map_and_its_checkpoint(page: Page, draw: Draw) -> None:
-    one = history(4, seed=0)
+    snapshots = over_training(4, seed=0)
     columns = [Column("untrained", checkpoint=MOMENTS[0]), Column("now", map=1), Column("after", checkpoint=MOMENTS[2])]
-    draw([one], columns, Difference(1, 0))
+    draw([snapshots], columns, Difference(1, 0))
     for frame in (2, 0, 1):
         to_frame(page, frame)
         for image in range(2):
-            maps = [one.maps[0, image, 0], one.maps[frame, image, 1], one.maps[2, image, 0]]
+            maps = [snapshots.maps[0, image, 0], snapshots.maps[frame, image, 1], snapshots.maps[2, image, 0]]
             for column, values in enumerate(maps):
                 expect_colors(shown(page, image, column), values, 0, "magma", HIGH / 17)
             expect_colors(shown(page, image, 3), maps[1] - maps[0], -HIGH / 17, "RdBu", HIGH / 17)
@@ -88,16 +88,16 @@ def test_each_column_shows_its_run_its_map_and_its_checkpoint(page: Page, draw: 
 
 
 def test_what_a_map_has_beyond_the_average_is_signed(page: Page, draw: Draw) -> None:
-    one = history(4, seed=0)
-    draw([one], [Column("now")], None)
+    snapshots = over_training(4, seed=0)
+    draw([snapshots], [Column("now")], None)
     page.get_by_label("Show").select_option("minus the average map")
     to_frame(page, 1)
-    expect_colors(shown(page, 1, 0), one.maps[1, 1, 0] - one.mean_map[1, 0], -HIGH / 17, "RdBu", HIGH / 17)
+    expect_colors(shown(page, 1, 0), snapshots.maps[1, 1, 0] - snapshots.mean_map[1, 0], -HIGH / 17, "RdBu", HIGH / 17)
     expect(page.get_by_text("Map − average map of 2 test images. Blue is less, red is more.")).to_be_visible()
 
 
 def test_two_runs_that_cut_images_differently_are_subtracted_on_a_common_grid(page: Page, draw: Draw) -> None:
-    coarse, fine = history(2, seed=1), history(4, seed=2)
+    coarse, fine = over_training(2, seed=1), over_training(4, seed=2)
     draw([coarse, fine], [Column("first run", run=0), Column("second run", run=1)], Difference(1, 0))
     to_frame(page, 1)
     spread = np.kron(coarse.maps[1, 0, 0].reshape(2, 2), np.full((2, 2), 1 / 4)).ravel()  # of 1 patch 4 cells
@@ -111,7 +111,7 @@ def test_two_runs_that_cut_images_differently_are_subtracted_on_a_common_grid(pa
 
 
 def test_a_click_tells_the_image_and_the_frame(page: Page, draw: Draw) -> None:
-    draw([history(4, seed=0)], [Column("now")], None)
+    draw([over_training(4, seed=0)], [Column("now")], None)
     to_frame(page, 1)
     page.get_by_role("button", name="image 2, ").click()
     assert page.evaluate("window.sent") == [["opened", {"image": 1, "frame": 1}]]

@@ -61,4 +61,4 @@ def test_a_row_of_five_stays_in_one_line_on_a_phone(page: Page, app: str) -> Non
     assert len({round(box["y"]) for box in boxes}) == 1  # also where a name takes two lines
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["width"] > 50 for box in boxes)
     assert broken_rules(page, ".stBidiComponent") == []
-    assert page.locator(".stBidiComponent").evaluate("one => one.scrollWidth <= one.clientWidth")
+    assert page.locator(".stBidiComponent").evaluate("node => node.scrollWidth <= node.clientWidth")

@@ -282,7 +282,7 @@ def pearson(a: Array, b: Array) -> float:
     return float((a * b).sum() / spread) if spread > 0 else math.nan
 
 
-def image_dependence(maps: ArrayLike) -> float:
+def between_image_variation(maps: ArrayLike) -> float:
     """1 − mean over pairs of images of the Pearson correlation of their maps (B, n): 0 = the same map for all."""
     maps = np.asarray(maps, dtype=np.float64)
     pairs = [pearson(maps[a], maps[b]) for a in range(len(maps)) for b in range(a)]

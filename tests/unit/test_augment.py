@@ -11,14 +11,14 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def test_randaugment_changes_each_image_by_itself_and_by_the_seed_alone():
-    one = torch.randint(0, 256, (1, 3, 16, 16), generator=generator(), dtype=torch.uint8)
-    batch = one.expand(64, -1, -1, -1)
+    image = torch.randint(0, 256, (1, 3, 16, 16), generator=generator(), dtype=torch.uint8)
+    batch = image.expand(64, -1, -1, -1)
     changed = augment(batch, "rand", generator(1))
     assert changed.dtype == torch.uint8 and changed.shape == batch.shape
     assert len({image.numpy().tobytes() for image in changed}) > 50
     assert torch.equal(changed, augment(batch, "rand", generator(1)))
     assert not torch.equal(changed, augment(batch, "rand", generator(2)))
-    assert torch.equal(batch[5:6], one)  # the batch itself is left alone
+    assert torch.equal(batch[5:6], image)  # the batch itself is left alone
 
 
 def test_mixup_averages_images_and_targets_by_the_same_share():

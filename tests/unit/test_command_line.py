@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from minivit.cli import main
-from minivit.cli.parser import ProgressBar
+from minivit.cli.options import ProgressBar
 from minivit.config import preset, settings
 from minivit.engine import Events, train
 from minivit.runs import Run

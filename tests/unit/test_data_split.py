@@ -103,16 +103,16 @@ def test_settings_take_all_classes_of_a_set_that_lacks_theirs(pets: Path) -> Non
 
 def test_a_fingerprint_tells_pixels_labels_and_classes_apart() -> None:
     images = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).view(2, 3, 4, 4)
-    one = ImageSet(images, torch.tensor([0, 1]), ("a", "b"))
+    image_set = ImageSet(images, torch.tensor([0, 1]), ("a", "b"))
     same = ImageSet(images.clone().mT.contiguous().mT, torch.tensor([0, 1]), ("a", "b"))
     others = [
-        ImageSet(images.flip(0), one.labels, one.classes),
-        ImageSet(images.view(2, 1, 6, 8), one.labels, one.classes),
-        ImageSet(images, one.labels.flip(0), one.classes),
-        ImageSet(images, one.labels, ("b", "a")),
+        ImageSet(images.flip(0), image_set.labels, image_set.classes),
+        ImageSet(images.view(2, 1, 6, 8), image_set.labels, image_set.classes),
+        ImageSet(images, image_set.labels.flip(0), image_set.classes),
+        ImageSet(images, image_set.labels, ("b", "a")),
     ]
-    assert one.fingerprint() == same.fingerprint()
-    assert len({one.fingerprint(), *(other.fingerprint() for other in others)}) == 5
+    assert image_set.fingerprint() == same.fingerprint()
+    assert len({image_set.fingerprint(), *(other.fingerprint() for other in others)}) == 5
 
 
 def test_a_selection_keeps_images_labels_and_masks_together() -> None:

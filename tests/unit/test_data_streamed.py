@@ -115,16 +115,16 @@ def test_a_batch_is_the_one_asked_for_whatever_was_expected(tiny: TrainConfig, o
     images, _ = load_split(tiny)
     batches = BatchSource(images, CPU)
     first, second = torch.tensor([3, 0, 7]), torch.tensor([1, 1, 2, 9])
-    for indices, upcoming in ((first, second), (second, first), (second, None), (first, first), (first, None)):
-        assert torch.equal(batches.take(indices, upcoming), images.images[indices])
-    assert torch.equal(batches.labels, images.labels) and batches.home == CPU and len(batches) == len(images)
+    for indices, next_indices in ((first, second), (second, first), (second, None), (first, first), (first, None)):
+        assert torch.equal(batches.get_batch(indices, next_indices), images.images[indices])
+    assert torch.equal(batches.labels, images.labels) and batches.storage_device == CPU and len(batches) == len(images)
 
 
 def test_images_go_to_a_gpu_where_half_of_its_free_memory_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:
     images, gpu = torch.zeros(10, 3, 8, 8, dtype=torch.uint8), torch.device("cuda")
     for free, fits in ((2 * images.nbytes, True), (2 * images.nbytes - 2, False)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 10**12))
-        assert source._fits(images, gpu) is fits
+        assert source._fits_on_device(images, gpu) is fits
 
 
 # The cache is written piece by piece

@@ -108,10 +108,10 @@ def test_a_slot_is_free_when_its_holder_is_killed(taken):
 def test_each_of_several_gpus_is_given_once(monkeypatch, tmp_path: Path):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with (
-        acquire_device(torch.device("cuda"), give_up, 1) as one,
+        acquire_device(torch.device("cuda"), give_up, 1) as first,
         acquire_device(torch.device("cuda"), give_up, 1) as other,
     ):
-        assert [str(one), str(other)] == ["cuda:0", "cuda:1"]
+        assert [str(first), str(other)] == ["cuda:0", "cuda:1"]
         with pytest.raises(Busy), acquire_device(torch.device("cuda"), give_up, 1):
             pass
 

@@ -44,12 +44,12 @@ def figures(run: Run) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in CLOCK} for row in run.metrics()]
 
 
-def assert_same(one: Run, other: Run) -> None:
+def assert_same(run: Run, other: Run) -> None:
     """Bit for bit."""
-    assert figures(one) == figures(other)
-    assert one.epochs() == other.epochs()
-    for epoch in one.epochs():
-        mine, theirs = weights(one, epoch), weights(other, epoch)
+    assert figures(run) == figures(other)
+    assert run.epochs() == other.epochs()
+    for epoch in run.epochs():
+        mine, theirs = weights(run, epoch), weights(other, epoch)
         assert mine.keys() == theirs.keys()
         for name, value in mine.items():
             assert torch.equal(value, theirs[name]), (epoch, name)

@@ -52,7 +52,7 @@ def _maps(terms: ClsTerms, image: np.ndarray, label: str, scale_max: float) -> N
     for head, maps in enumerate(terms.maps[0]):
         titles = [*(term.replace("–", "–\n") for term in TERMS), "sum"]
         values = [*maps, maps.sum(0)]
-        cells = [Tile(one.reshape(grid, grid), title) for one, title in zip(values, titles, strict=True)]
+        cells = [Tile(term.reshape(grid, grid), title) for term, title in zip(values, titles, strict=True)]
         rows.append(Row(f"head {head + 1}", cells))
     scale = Scale(
         title="Score of a patch minus the mean over all tokens: 1 more is e = 2.7 times the attention.",

@@ -20,6 +20,7 @@ from pages.parts.shell.progress import estimate, progress
 NUM_IMAGES = 64
 SIZES = (16, 64, 256, 1024, 4096)
 DEFAULT_SIZE = 256  # images for head ablation, or fewer if the model is large
+ABLATE = "heads_silence"  # the toggle's key, by which existing links turn it on
 
 
 def distance_chart(run: Run, checkpoint: Checkpoint) -> None:
@@ -94,7 +95,7 @@ def _ablation(run: Run, checkpoint: Checkpoint) -> HeadAblation | None:
             width=140,
             help="Evenly spaced over the test set. More images give narrower intervals and take longer.",
         )
-        is_on = st.toggle("Ablate each head", key="heads_silence", bind="query-params")
+        is_on = st.toggle("Ablate each head", key=ABLATE, bind="query-params")
     if not is_on:
         config = run.config.model
         num_heads = config.depth * config.num_heads
@@ -150,5 +151,5 @@ def _statistics(run: Run, checkpoint: Checkpoint) -> HeadStatistics:
 def _ablate(run: Run, checkpoint: Checkpoint, indices: tuple[int, ...]) -> HeadAblation:
     test_set, model = cache.split(run.config)[1], cache.model_of(run, checkpoint)
     images, labels = test_set.images[list(indices)], test_set.labels[list(indices)]
-    with threads_for(run.config), progress("Ablating each head", cancel="heads_silence") as report:
+    with threads_for(run.config), progress("Ablating each head", cancel=ABLATE) as report:
         return HeadAblation.concat([head_effects(model, images, labels, report)])

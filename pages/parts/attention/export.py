@@ -83,5 +83,5 @@ def _file(label: str, make: Callable[[], str | bytes], export: ImageExport, cont
         file_name=export.file_name(content, suffix),
         on_click="ignore",
         icon=":material/download:",
-        key=f"take_{export.file_name(content, suffix)}_{label}",
+        key=f"export_{export.file_name(content, suffix)}_{label}",
     )

@@ -59,15 +59,15 @@ def notes(run_maps: Sequence[RunMaps], num_metric_images: int) -> str:
                 "is divided evenly among its cells."
             )
     for maps in run_maps:
-        num_kept, num_shown = len(maps.run.checkpoints()), len(maps.history.checkpoints)
-        if num_shown + len(maps.history.unreadable) < num_kept:
+        num_kept, num_shown = len(maps.run.checkpoints()), len(maps.over_training.checkpoints)
+        if num_shown + len(maps.over_training.unreadable) < num_kept:
             sentences.append(f"{num_shown} of the {num_kept} kept checkpoints are shown, evenly spaced.")
-        for checkpoint in maps.history.unreadable:
+        for checkpoint in maps.over_training.unreadable:
             sentences.append(f"The weights of {checkpoint.title} cannot be read and are left out.")
     return " ".join(sentences)
 
 
 def _grids(run_maps: Sequence[RunMaps]) -> tuple[int, int, int]:
     """Patches along a side in two runs, and cells along a side of their common grid."""
-    first, second = (isqrt(maps.history.maps.shape[-1]) for maps in run_maps)
+    first, second = (isqrt(maps.over_training.maps.shape[-1]) for maps in run_maps)
     return first, second, lcm(first, second)

@@ -8,15 +8,15 @@ from pages.parts.components.scrub import RunMaps
 
 def numbers(maps: RunMaps) -> None:
     """Test accuracy and the metrics of the first map, checkpoint by checkpoint."""
-    history = maps.history
+    over_training = maps.over_training
     accuracy = {row["epoch"]: row["test_acc"] for row in maps.run.metrics()}
     st.dataframe(
         {
-            "checkpoint": [str(checkpoint) for checkpoint in history.checkpoints],
+            "checkpoint": [str(checkpoint) for checkpoint in over_training.checkpoints],
             "test accuracy": [
-                None if checkpoint.step else accuracy.get(checkpoint.epoch) for checkpoint in history.checkpoints
+                None if checkpoint.step else accuracy.get(checkpoint.epoch) for checkpoint in over_training.checkpoints
             ],
-            **{name: history.metrics[name][:, 0] for name in METRICS},
+            **{name: over_training.metrics[name][:, 0] for name in METRICS},
         },
         column_config={
             "checkpoint": st.column_config.TextColumn(

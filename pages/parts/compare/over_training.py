@@ -30,7 +30,7 @@ def num_metric_images(run: Run) -> int:
     return min(len(cache.split(run.config)[1]), affordable(run.config.model, MAX_METRIC_IMAGES))
 
 
-def history(
+def attention_over_training(
     run: Run, images: list[int], layer: int, heads: Sequence[Head], always: Sequence[Checkpoint]
 ) -> AttentionOverTraining:
     """Maps of some test images at the kept checkpoints, an even selection where there are too many.
@@ -41,11 +41,11 @@ def history(
     limit = MAX_VALUES // (len(images) * len(heads) * run.config.model.num_patches)
     selected = evenly_spaced(len(checkpoints), max(2, min(MAX_CHECKPOINTS, limit)))
     kept = sorted({*(checkpoints[index] for index in selected), *always})
-    return _history(run, tuple(kept), tuple(images), layer, tuple(heads))
+    return _attention_over_training(run, tuple(kept), tuple(images), layer, tuple(heads))
 
 
 @memoize()
-def _history(
+def _attention_over_training(
     run: Run, checkpoints: tuple[Checkpoint, ...], images: tuple[int, ...], layer: int, heads: tuple[Head, ...]
 ) -> AttentionOverTraining:
     """Raises RunError where the untrained weights cannot be read; other unreadable checkpoints are left out."""

@@ -47,7 +47,7 @@ def select_images(selection: str, num_images: int, predictions: Callable[[], lis
     """
     if selection == "all":
         return evenly_spaced(num_images, NUM_IMAGES)
-    before, after = (one.correct for one in predictions())
+    before, after = (each.correct for each in predictions())
     before, after = before[: len(after)], after[: len(before)]
     matches = {
         "corrected": ~before & after,

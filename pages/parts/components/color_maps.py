@@ -2,14 +2,12 @@
 
 from functools import cache
 
-from minivit.figures import colormap
+from minivit.figures import COLORMAPS, colormap
 from pages.parts.components.component import PackedArray, packed
-
-SEQUENTIAL = ("magma", "viridis", "jet")
 
 
 @cache
 def palettes() -> dict[str, PackedArray]:
-    """The sequential tables by name, and `difference`: blue (less) over white (0) to red (more)."""
-    tables = {name: packed(colormap(name)) for name in SEQUENTIAL}
+    """Those of `COLORMAPS` by name, and `difference`: blue (less) over white (0) to red (more)."""
+    tables = {name: packed(colormap(name)) for name in COLORMAPS}
     return tables | {"difference": packed(colormap("RdBu")[::-1])}

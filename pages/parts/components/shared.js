@@ -167,8 +167,10 @@ function settingsOf(key, start) {
   return SETTINGS.get(key);
 }
 
-function colorsControl(value, changed) {
-  return selectControl("Colors", ["magma", "viridis", "jet"].map((name) => [name, name]), value, changed);
+// colors: of `unpackColors`; the user chooses among all but the diverging map of signed values
+function colorsControl(colors, value, changed) {
+  const names = Object.keys(colors).filter((name) => name !== "difference");
+  return selectControl("Colors", names.map((name) => [name, name]), value, changed);
 }
 
 // options: [[value, text]]

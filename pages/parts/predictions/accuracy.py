@@ -4,9 +4,8 @@ import numpy as np
 import streamlit as st
 
 from minivit.data import ImageSet
-from minivit.figures import reliability_diagram
 from minivit.imports import num_head_classes
-from minivit.inference import Predictions, calibration, precision_recall
+from minivit.inference import Predictions, precision_recall
 from minivit.runs import Run
 from minivit.stats import wilson
 
@@ -41,21 +40,3 @@ def class_table(predictions: Predictions, classes: tuple[str, ...]) -> None:
         },
         hide_index=True,
     )
-
-
-def reliability(predictions: Predictions) -> None:
-    """Whether the probabilities can be believed: accuracy by confidence, and the expected calibration error."""
-    with st.expander("Can the probabilities be believed?"):
-        result = calibration(predictions)
-        intervals = [
-            wilson(round(share * count), int(count))
-            for share, count in zip(result.accuracy, result.counts, strict=True)
-        ]
-        st.plotly_chart(
-            reliability_diagram(result.confidence, result.accuracy, intervals, result.counts),
-            key="predictions_reliability",
-        )
-        st.caption(
-            f"Of predictions with 80% confidence, 80% should be correct (dotted). Expected calibration error: "
-            f"{result.error:.1%}, over 10 bins (arXiv 1706.04599); 95% intervals (Wilson)."
-        )

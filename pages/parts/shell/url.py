@@ -41,8 +41,8 @@ def token_param(num_tokens: int) -> int:
     return _patch_indices(num_tokens).get(param("token"), 0)
 
 
-def off_param(num_tokens: int) -> list[int]:
-    """The indices of the URL's masked patches, such as 'p3,p4': 1 is p0. CLS is never masked."""
+def masked_param(num_tokens: int) -> list[int]:
+    """The indices of the URL's masked patches (`off`), such as 'p3,p4': 1 is p0. CLS is never masked."""
     indices = _patch_indices(num_tokens)
     return sorted({indices[name] for name in param("off").split(",") if name in indices})
 

@@ -53,8 +53,8 @@ def test_a_survey_is_the_mean_over_images_of_each_layer_and_head(kind):
     found = heads.head_statistics(model, images)
     seen = [yardstick.vit_forward(weights_of(model), image.numpy(), **settings_of(model)) for image in images]
     for layer in range(3):
-        attn = [one.attn[layer] for one in seen]
-        far = np.mean([yardstick.attention_distance(one, 4, 8) for one in attn], 0)
+        attn = [image.attn[layer] for image in seen]
+        far = np.mean([yardstick.attention_distance(matrix, 4, 8) for matrix in attn], 0)
         np.testing.assert_allclose(found.distance[layer], far, atol=1e-4)
         np.testing.assert_allclose(found.cls_maps[layer], np.mean(attn, 0)[:, 0, 1:], atol=1e-5)
 
@@ -94,7 +94,7 @@ def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
             (centred[1] + centred[3]) @ whole / (whole @ whole), abs=1e-4
         )
         attn = [yardstick.softmax(row[:, head].sum(0))[1:] for row in rows]
-        assert found.peak[head] == pytest.approx(np.mean([one.max() / one.mean() for one in attn]), rel=1e-4)
+        assert found.peak[head] == pytest.approx(np.mean([row.max() / row.mean() for row in attn]), rel=1e-4)
 
 
 def test_a_look_takes_all_images_of_a_small_model_and_few_of_a_large_one():

@@ -207,8 +207,8 @@ def test_shares_of_the_terms_add_up_to_one_and_ignore_what_every_key_has():
     torch.testing.assert_close(shares.sum(-1), torch.ones(2, 3))
     lifted = terms + torch.randn(2, 3, 4, 17, 1)
     torch.testing.assert_close(attention.term_shares(lifted), shares, atol=1e-4, rtol=1e-4)
-    one, whole = terms[0, 1, 2, 0].numpy(), terms[0, 1, :, 0].sum(0).numpy()
-    expected = np.cov(one, whole)[0, 1] / whole.var(ddof=1)
+    term, whole = terms[0, 1, 2, 0].numpy(), terms[0, 1, :, 0].sum(0).numpy()
+    expected = np.cov(term, whole)[0, 1] / whole.var(ddof=1)
     assert attention.term_shares(terms[..., :1, :])[0, 1, 2].item() == pytest.approx(expected, abs=1e-5)
 
 
@@ -242,24 +242,24 @@ def test_divergence_agrees_with_scipy_and_the_yardstick():
 
 
 def test_divergence_is_zero_for_the_same_map_and_one_bit_for_maps_apart():
-    one, other = torch.eye(64)[:1], torch.eye(64)[1:2]
-    assert attention.divergence(one, other).item() == 1
-    assert attention.divergence(one, 3 * one).item() == 0
+    first, second = torch.eye(64)[:1], torch.eye(64)[1:2]
+    assert attention.divergence(first, second).item() == 1
+    assert attention.divergence(first, 3 * first).item() == 0
 
 
-def test_image_dependence_agrees_with_the_yardstick_and_is_zero_where_all_maps_are_alike():
+def test_between_image_variation_agrees_with_the_yardstick_and_is_zero_where_all_maps_are_alike():
     maps = torch.rand(6, 64, generator=torch.Generator().manual_seed(0))
-    assert attention.image_dependence(maps) == pytest.approx(yardstick.image_dependence(maps), abs=1e-5)
+    assert attention.between_image_variation(maps) == pytest.approx(yardstick.between_image_variation(maps), abs=1e-5)
     alike = maps[:1] * torch.tensor([[1.0], [2], [3]])
-    assert attention.image_dependence(alike) == pytest.approx(0, abs=1e-6)
-    assert attention.image_share(alike) == pytest.approx(0, abs=1e-6)
+    assert attention.between_image_variation(alike) == pytest.approx(0, abs=1e-6)
+    assert attention.image_specific_share(alike) == pytest.approx(0, abs=1e-6)
 
 
 def test_noise_on_uniform_maps_is_image_dependent_by_correlation_but_moves_no_share():
     noise = torch.rand(50, 64, generator=torch.Generator().manual_seed(0))
-    assert attention.image_dependence(1 + 0.001 * noise) > 0.95
-    assert attention.image_share(1 + 0.001 * noise) < 0.001
-    assert attention.image_share(torch.eye(64)) == pytest.approx(63 / 64)  # each image looks at its own patch
+    assert attention.between_image_variation(1 + 0.001 * noise) > 0.95
+    assert attention.image_specific_share(1 + 0.001 * noise) < 0.001
+    assert attention.image_specific_share(torch.eye(64)) == pytest.approx(63 / 64)  # each image looks at its own patch
 
 
 def test_the_image_specific_part_is_what_the_average_image_lacks():

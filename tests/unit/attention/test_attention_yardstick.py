@@ -197,11 +197,11 @@ def test_attention_distance_leaves_cls_out_and_keeps_heads_apart():
     assert distances == pytest.approx([0, 3 * math.sqrt(2)])
 
 
-def test_image_dependence_is_one_minus_the_mean_correlation_of_all_pairs(rng):
+def test_between_image_variation_is_one_minus_the_mean_correlation_of_all_pairs(rng):
     maps = rng.uniform(size=(5, 12))
     off_diagonal = np.corrcoef(maps)[np.triu_indices(5, 1)]
-    assert yardstick.image_dependence(maps) == pytest.approx(1 - off_diagonal.mean())
-    assert yardstick.image_dependence([maps[0], 2 * maps[0], maps[0] + 1]) == pytest.approx(0)
+    assert yardstick.between_image_variation(maps) == pytest.approx(1 - off_diagonal.mean())
+    assert yardstick.between_image_variation([maps[0], 2 * maps[0], maps[0] + 1]) == pytest.approx(0)
 
 
 def test_spearman_is_scipys_also_with_ties(rng):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from minivit.attention.localization import Localization, Share, localize_methods
 from minivit.attention.methods import METHODS
-from minivit.cli.trust import corrected_verdicts, faithfulness_of_methods, trust_report
+from minivit.cli.faithfulness import corrected_verdicts, faithfulness_of_methods, faithfulness_report
 from minivit.config import TrainConfig, ViTConfig
 from minivit.data import load_split
 from minivit.engine import SILENT, train
@@ -59,7 +59,7 @@ OCCLUSIONS = METHODS["occlusion"].title, METHODS["leave_one_out"].title
 
 
 def by_name(scored: list) -> dict[str, Localization]:
-    return {one.name: one for one in scored}
+    return {result.name: result for result in scored}
 
 
 def test_a_trained_model_is_found_to_look_at_what_tells_the_class_and_an_untrained_one_is_not(
@@ -113,7 +113,7 @@ def test_leave_one_out_beats_random_rankings_in_both_tests_and_brightness_not_in
 def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny: TrainConfig):
     run = Run.create(tiny.changed(epochs=1))
     train(run.config, run, SILENT)
-    text = trust_report(run, num_images=8)
+    text = faithfulness_report(run, num_images=8)
     assert "8 test images" in text and "epoch 1" in text
     assert (
         len(
@@ -124,7 +124,7 @@ def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny
         == 1
     )
     assert len(re.findall(r"^\| Class relevance \| 0\.\d+ \| .*(better|worse|difference) \(p = ", text, re.M)) == 1
-    numbers = json.loads(trust_report(run, num_images=8, as_json=True))
+    numbers = json.loads(faithfulness_report(run, num_images=8, as_json=True))
     assert numbers["num_images"] == 8 and {"relevance", "constant", "brightness", "centre"} <= set(numbers["methods"])
     for curve in ("deletion", "insertion"):
         entry = numbers["methods"]["relevance"][curve]
@@ -135,6 +135,6 @@ def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny
         assert entry["difference"] == pytest.approx(entry["mean"] - entry["controls"]["random"], abs=1e-6)
         assert entry["interval"][0] <= entry["difference"] <= entry["interval"][1]
     whole = len(load_split(run.config)[1])
-    assert whole < 30 and f"{whole} test images" in trust_report(run, epoch=0, num_images=10_000)
+    assert whole < 30 and f"{whole} test images" in faithfulness_report(run, epoch=0, num_images=10_000)
     with pytest.raises(ConfigError, match="at least 2"):
-        trust_report(run, num_images=1)
+        faithfulness_report(run, num_images=1)

@@ -62,12 +62,12 @@ def test_pixels_may_be_whole_numbers():
 
 
 def test_rollout_is_unavailable_for_one_layer_with_the_reason():
-    one, two = ViTConfig(), ViTConfig(depth=2)
-    assert METHODS["rollout"].unavailable(one)
-    assert set(METHODS) - set(available_methods(one)) == {"rollout"}
+    single, two = ViTConfig(), ViTConfig(depth=2)
+    assert METHODS["rollout"].unavailable(single)
+    assert set(METHODS) - set(available_methods(single)) == {"rollout"}
     assert available_methods(two) == METHODS
     with pytest.raises(ConfigError, match="layer"):
-        METHODS["rollout"].attribute(MiniViT(one).eval(), torch.rand(1, 3, 32, 32), torch.tensor([0]))
+        METHODS["rollout"].attribute(MiniViT(single).eval(), torch.rand(1, 3, 32, 32), torch.tensor([0]))
 
 
 def test_an_unknown_layer_or_head_is_refused():

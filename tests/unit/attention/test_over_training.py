@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from minivit.attention import attend, cls_map, divergence, entropy, image_dependence, image_share
+from minivit.attention import attend, between_image_variation, cls_map, divergence, entropy, image_specific_share
 from minivit.attention.over_training import METRICS, Snapshot, all_heads, map_metrics, stack, take_snapshot
 from minivit.config import TrainConfig
 from minivit.model import MiniViT
@@ -44,8 +44,8 @@ def test_figures_are_those_of_each_layer_and_head(model: MiniViT, images: torch.
     expected = (
         float(entropy(maps).mean()),
         float(divergence(maps, untrained).mean()),
-        image_dependence(maps),
-        image_share(maps),
+        between_image_variation(maps),
+        image_specific_share(maps),
     )
     assert [float(measured.values[name][1, 3]) for name in METRICS] == pytest.approx(expected, rel=1e-6)
     np.testing.assert_allclose(measured.mean_map, now.maps.mean(0), rtol=1e-5)
@@ -54,7 +54,7 @@ def test_figures_are_those_of_each_layer_and_head(model: MiniViT, images: torch.
 def test_uniform_maps_are_even_and_the_same_for_every_image() -> None:
     uniform = Snapshot(np.full((5, 2), 0.5, np.float32), np.full((5, 1, 3, 16), 1 / 17, np.float32))
     spread = np.zeros((5, 1, 3, 16), np.float32)
-    spread[np.arange(5), ..., np.arange(5)] = 1  # each image looks at a patch of its own
+    spread[np.arange(5), ..., np.arange(5)] = 1  # each image snapshots at a patch of its own
     figures = map_metrics(Snapshot(uniform.probs, spread), uniform).values
     at_first = map_metrics(uniform, uniform).values
     assert at_first["entropy"] == pytest.approx(1)
@@ -68,16 +68,19 @@ def test_uniform_maps_are_even_and_the_same_for_every_image() -> None:
 def test_moments_are_gathered_in_order_for_one_layer_and_the_heads_asked_for(
     model: MiniViT, images: torch.Tensor
 ) -> None:
-    looks = [take_snapshot(model, images), take_snapshot(model, images.flip(3))]
+    snapshots = [take_snapshot(model, images), take_snapshot(model, images.flip(3))]
     checkpoints = [Checkpoint(0), Checkpoint(0, 2)]
-    seen = {checkpoint: (one, map_metrics(one, looks[0])) for checkpoint, one in zip(checkpoints, looks, strict=True)}
-    history = stack(seen, 1, ["max", 0], [Checkpoint(3)])
-    assert history.checkpoints == checkpoints
-    assert history.maps.shape == (2, 19, 2, 16)
-    np.testing.assert_array_equal(history.maps[1, :, 0], looks[1].maps[:, 1, 3])
-    np.testing.assert_array_equal(history.maps[1, :, 1], looks[1].maps[:, 1, 0])
-    np.testing.assert_array_equal(history.mean_map[1, 1], seen[checkpoints[1]][1].mean_map[1, 0])
-    assert history.metrics["divergence"][0] == pytest.approx(0, abs=1e-6)
-    assert (history.metrics["divergence"][1] > 0).all()
-    assert history.probs.shape == (2, 19, 2)
-    assert history.unreadable == [Checkpoint(3)]
+    seen = {
+        checkpoint: (snapshot, map_metrics(snapshot, snapshots[0]))
+        for checkpoint, snapshot in zip(checkpoints, snapshots, strict=True)
+    }
+    over_training = stack(seen, 1, ["max", 0], [Checkpoint(3)])
+    assert over_training.checkpoints == checkpoints
+    assert over_training.maps.shape == (2, 19, 2, 16)
+    np.testing.assert_array_equal(over_training.maps[1, :, 0], snapshots[1].maps[:, 1, 3])
+    np.testing.assert_array_equal(over_training.maps[1, :, 1], snapshots[1].maps[:, 1, 0])
+    np.testing.assert_array_equal(over_training.mean_map[1, 1], results[checkpoints[1]][1].mean_map[1, 0])
+    assert over_training.metrics["divergence"][0] == pytest.approx(0, abs=1e-6)
+    assert (over_training.metrics["divergence"][1] > 0).all()
+    assert over_training.probs.shape == (2, 19, 2)
+    assert over_training.unreadable == [Checkpoint(3)]

@@ -53,13 +53,13 @@ def test_an_order_that_changes_nothing_is_no_different_from_any_other():
 
 
 def test_many_verdicts_are_corrected_for_their_number():
-    one = verdict(areas(-0.015), controls(), None, "deletion")
-    assert one.outcome == "better"
+    single = verdict(areas(-0.015), controls(), None, "deletion")
+    assert single.outcome == "better"
     all_of_them = corrected(
-        [one, *(verdict(areas(0, seed=seed), controls(seed=seed + 50), None, "deletion") for seed in range(2, 40))]
+        [single, *(verdict(areas(0, seed=seed), controls(seed=seed + 50), None, "deletion") for seed in range(2, 40))]
     )
-    assert all_of_them[0].p == pytest.approx(min(1, one.p * 39))
-    assert {one.outcome for one in all_of_them[1:]} == {"no difference"}
+    assert all_of_them[0].p == pytest.approx(min(1, single.p * 39))
+    assert {each.outcome for each in all_of_them[1:]} == {"no difference"}
 
 
 def test_the_summary_is_as_plain_as_the_verdicts_allow():
@@ -83,5 +83,5 @@ def test_deletion_is_good_where_it_is_low_and_insertion_where_it_is_high():
     random = torch.rand(10, 8, 5, generator=torch.Generator().manual_seed(0))
     none = torch.zeros(10, 0, 5)
     result = Faithfulness(torch.zeros(10, 5), torch.ones(10, 5), random, none, none, torch.zeros(10), torch.zeros(10))
-    assert [(one.curve, one.outcome) for one in result.verdicts] == [("deletion", "better"), ("insertion", "better")]
-    assert all(isinstance(one, Verdict) and one.others is None for one in result.verdicts)
+    assert [(each.curve, each.outcome) for each in result.verdicts] == [("deletion", "better"), ("insertion", "better")]
+    assert all(isinstance(each, Verdict) and each.others is None for each in result.verdicts)

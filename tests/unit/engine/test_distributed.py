@@ -48,15 +48,15 @@ def torchrun():
         process.wait()
 
 
-def assert_same_within_rounding(one: Run, other: Run) -> None:
+def assert_same_within_rounding(run: Run, other: Run) -> None:
     """Rows and weights, but for the clock's figures."""
-    rows, others = one.metrics(), other.metrics()
+    rows, others = run.metrics(), other.metrics()
     assert [row["epoch"] for row in rows] == [row["epoch"] for row in others]
     for mine, theirs in zip(rows, others, strict=True):
         for name in ("train_loss", "train_acc", "test_loss", "test_acc", "lr"):
             assert mine[name] == pytest.approx(theirs[name], abs=1e-6), (mine["epoch"], name)
-    assert one.checkpoints() == other.checkpoints()
-    for path in sorted((one.path / "checkpoints").iterdir()):
+    assert run.checkpoints() == other.checkpoints()
+    for path in sorted((run.path / "checkpoints").iterdir()):
         kept, theirs = load_file(path), load_file(other.path / "checkpoints" / path.name)
         for name, value in kept.items():
             torch.testing.assert_close(value, theirs[name], atol=1e-5, rtol=1e-4, msg=f"{path.name} {name}")
@@ -94,7 +94,7 @@ def test_two_processes_started_apart_as_on_two_machines_give_the_curve_and_the_w
     assert_same_within_rounding(through(config), run)
     environment = run.environment
     assert environment["world_size"] == 2
-    assert [one["device"] for one in environment["devices"]] == ["cpu", "cpu"]
+    assert [device["device"] for device in environment["devices"]] == ["cpu", "cpu"]
     assert run.log().count("epoch 1:") == 1  # the main process alone speaks
 
 

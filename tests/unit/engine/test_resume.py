@@ -18,11 +18,11 @@ RANDOM = {"augment": "flip-crop", "drop_rate": 0.3, "schedule": "one-cycle", "ba
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(tiny):
     config = tiny.changed(seed=3, **RANDOM)
-    one = trained(config)
+    run = trained(config)
     torch.rand(1000)  # whatever happened before does not matter
-    assert_same(one, trained(config))
+    assert_same(run, trained(config))
     other = trained(config.changed(seed=4))
-    for mine, theirs in zip(one.metrics(), other.metrics(), strict=True):
+    for mine, theirs in zip(run.metrics(), other.metrics(), strict=True):
         assert mine["test_loss"] != theirs["test_loss"]
 
 

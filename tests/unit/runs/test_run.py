@@ -15,8 +15,8 @@ from minivit.engine import train
 from minivit.errors import RunError
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint, Run, find_run
+from minivit.runs import checkpoint as checkpoint_module
 from minivit.runs import run as run_module
-from minivit.runs import weights as weights_module
 
 COLUMNS = {
     "epoch",
@@ -259,7 +259,7 @@ def test_the_first_epoch_has_checkpoints_at_steps_that_double(run):
 
 
 def test_large_weights_have_no_checkpoints_within_the_first_epoch(run, monkeypatch):
-    monkeypatch.setattr(weights_module, "MAX_CHECKPOINT_BYTES", 1000)
+    monkeypatch.setattr(checkpoint_module, "MAX_CHECKPOINT_BYTES", 1000)
     train(run.config, run)
     assert run.checkpoints() == [Checkpoint(0), Checkpoint(3)]
 
@@ -268,7 +268,7 @@ def test_large_weights_have_no_checkpoints_within_the_first_epoch(run, monkeypat
 def test_evenly_spaced_epochs_with_the_first_and_the_newest_stay_within_the_limit(run, monkeypatch, last):
     size = 10_000
     weights = torch.nn.Linear(50, 40)  # 8,160 bytes and a header
-    monkeypatch.setattr(weights_module, "MAX_CHECKPOINT_BYTES", 8 * size)
+    monkeypatch.setattr(checkpoint_module, "MAX_CHECKPOINT_BYTES", 8 * size)
     for epoch in range(last + 1):
         run.save_checkpoint(weights, epoch)
         kept = run.epochs()
@@ -280,7 +280,7 @@ def test_evenly_spaced_epochs_with_the_first_and_the_newest_stay_within_the_limi
 
 
 def test_two_checkpoints_stay_however_small_the_limit(run, monkeypatch):
-    monkeypatch.setattr(weights_module, "MAX_CHECKPOINT_BYTES", 1)
+    monkeypatch.setattr(checkpoint_module, "MAX_CHECKPOINT_BYTES", 1)
     keep(run, 0, 1, 2, 3)
     assert run.epochs() == [0, 3]
 

@@ -43,12 +43,12 @@ def test_a_search_with_the_same_seed_samples_the_same_values_within_the_range(sm
             pruning=False,
         )
         assert main(str(Sweep.create(config, name=name).path), 0) == 0
-    one, other, third = (
+    first, other, third = (
         [dict(trial.params) for trial in find_sweep(name).trials()] for name in ("one", "other", "third")
     )
-    assert one == other != third
-    assert len({params["lr"] for params in one}) == 4
-    assert all(1e-3 <= params["lr"] <= 1e-2 and params["depth"] in (1, 2) for params in one)
+    assert first == other != third
+    assert len({params["lr"] for params in first}) == 4
+    assert all(1e-3 <= params["lr"] <= 1e-2 and params["depth"] in (1, 2) for params in first)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])

@@ -62,9 +62,9 @@ function show(root, { columns, rows, width, height, label, titles }, sheet) {
   }))
     images.style.setProperty(name, value);
   images.replaceChildren(
-    ...titles.map((title, place) => {
+    ...titles.map((title, i) => {
       const thumb = element("span", { class: "thumb pixels" });
-      thumb.style.backgroundPosition = `${-width * (place % columns)}px ${-height * Math.floor(place / columns)}px`;
+      thumb.style.backgroundPosition = `${-width * (i % columns)}px ${-height * Math.floor(i / columns)}px`;
       const caption = element("span", { class: "caption", "aria-hidden": "true" }, ...lines(title));
       const attributes = { type: "button", value: title.index, tabindex: -1, "aria-label": spoken(title) };
       return element("button", attributes, thumb, caption);

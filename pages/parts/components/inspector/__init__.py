@@ -11,8 +11,8 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from minivit.figures import attention_scale
-from pages.parts.components.color_maps import SEQUENTIAL, palettes
+from minivit.figures import COLORMAPS, attention_scale
+from pages.parts.components.color_maps import palettes
 from pages.parts.components.component import PackedArray, component, packed
 
 Head = int | Literal["mean", "max"]
@@ -70,7 +70,7 @@ class InspectorData(TypedDict):
     inView: MatrixData | None
     reading: dict[str, Any]
     requested: dict[str, Any]
-    off: list[int]
+    masked: list[int]
     start: dict[str, Any]
     absoluteMax: float
     palettes: dict[str, PackedArray]
@@ -97,14 +97,14 @@ def inspector(
     absolute_max: float | None = None,
     colormap: str = "magma",
     overlay: float = 0.6,
-    off: Collection[int] = (),
+    masked: Collection[int] = (),
     on_pick: Callable[[Picked], None] = lambda picked: None,
-    on_off: Callable[[list[int]], None] = lambda off: None,
+    on_mask: Callable[[list[int]], None] = lambda masked: None,
 ) -> Picked | None:
     """Draws the inspector; returns the selection that was just made in it, or None.
 
-    `on_pick` is called with the selection before the page is drawn again; `on_off` with the tokens (1 is p0) that are
-    masked. Rows and columns of masked tokens (`off`) are hatched.
+    `on_pick` is called with the selection before the page is drawn again; `on_mask` with the tokens (1 is p0) that are
+    masked. Rows and columns of `masked` tokens are hatched.
 
     `image` is (C, H, W) with H = W and C 1 or 3. `values` are attention (L, H, N, N), one row per query token, or one
     map of the whole image, (N-1,), or what is in view of a large model. An index outside of (L, H, N, N) is clipped.
@@ -119,7 +119,7 @@ def inspector(
     num_tokens = len(rows) + 1 if is_one_map else rows.shape[-1]
     grid = image.shape[-1] // patch_size
     assert image.shape[-1] == image.shape[-2] and grid * grid + 1 == num_tokens, (image.shape, patch_size, rows.shape)
-    assert colormap in SEQUENTIAL, colormap
+    assert colormap in COLORMAPS, colormap
     if is_one_map:
         packed_values, packed_scales = packed(rows.astype(np.float32)), None
     else:
@@ -149,13 +149,13 @@ def inspector(
             inView=in_view,
             reading=asdict(reading or reading_of_attention(num_tokens)),
             requested=requested._asdict(),
-            off=sorted(off),
+            masked=sorted(masked),
             start={"scale": scale, "colormap": colormap, "overlay": overlay},
             absoluteMax=absolute_max,
             palettes=palettes(),
         ),
         on_picked_change=lambda: on_pick(Picked(**st.session_state[key].picked)),
-        on_off_change=lambda: on_off(sorted(st.session_state[key].off)),
+        on_masked_change=lambda: on_mask(sorted(st.session_state[key].masked)),
     )
     return Picked(**result.picked) if result.picked else None
 

@@ -73,7 +73,7 @@ function buildCls(view) {
   return view.cls;
 }
 
-// Hairlines between the patches, hatching over those that are off, and the outlines of the picked and the hovered one
+// Hairlines between the patches, hatching over the masked ones, and the outlines of the selected and the hovered patch
 function buildLines(view) {
   const G = view.gridSize;
   const lines = svgElement("svg", { viewBox: `0 0 ${G} ${G}`, class: "lines", "aria-hidden": "true" });
@@ -176,7 +176,7 @@ function buildControls(view) {
   const controls = [
     view.isOneMap ? null : selectControl("Direction", view.reading.verbs.map((verb, i) => [["row", "column"][i], verb]), direction, set("direction")),
     selectControl("Scale", scales, scaleName(view), set("scale")),
-    signed ? null : colorsControl(colormap, set("colormap")),
+    signed ? null : colorsControl(view.colors, colormap, set("colormap")),
     sliderControl("Overlay", overlay, set("overlay")),
     checkControl("Grid", grid, set("grid")),
   ];

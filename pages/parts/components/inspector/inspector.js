@@ -55,9 +55,9 @@ function isNews(view, name, requested) {
   return echo < 0 && isOther;
 }
 
-function follow(view, { requested, off }) {
+function follow(view, { requested, masked }) {
   if (isNews(view, "picked", requested)) view.picked = { ...requested };
-  if (isNews(view, "off", off)) view.masked = new Set(off);
+  if (isNews(view, "masked", masked)) view.masked = new Set(masked);
   if (view.isOneMap) return; // layer, head and token wait for a method that has them
   view.picked.layer = Math.min(view.picked.layer, view.numLayers - 1);
   view.picked.token = Math.min(view.picked.token, view.numTokens - 1);
@@ -140,14 +140,14 @@ function toggleMask(view, token) {
   if (!view.masked.delete(token)) view.masked.add(token);
   view.rows = null;
   paint(view);
-  send(view, "off", [...view.masked], MASK_DELAY_MS);
+  send(view, "masked", [...view.masked], MASK_DELAY_MS);
 }
 
 function unmaskAll(view) {
   view.masked.clear();
   view.rows = null;
   paint(view);
-  send(view, "off", [], 0);
+  send(view, "masked", [], 0);
 }
 
 function readOut(view) {
@@ -180,7 +180,7 @@ function pictureKey(view, event) {
   const G = view.gridSize;
   const token = view.picked.token;
   const [row, column] = [Math.floor((token - 1) / G), (token - 1) % G];
-  const inside = (place) => Math.max(0, Math.min(G - 1, place));
+  const inside = (index) => Math.max(0, Math.min(G - 1, index));
   const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
   const home = event.key === "Home" || event.key === "Escape";
   const togglesMask = event.key === " " && view.settings.masking && token > 0;

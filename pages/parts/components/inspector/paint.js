@@ -89,7 +89,7 @@ function paintPicture(view, token, values, scale) {
   view.hairlines.style.display = view.settings.grid ? "" : "none";
   const [kept, halo, query] = view.outlines;
   const G = view.gridSize;
-  const corners = [...view.masked].map((off) => `M${(off - 1) % G} ${Math.floor((off - 1) / G)}`);
+  const corners = [...view.masked].map((token) => `M${(token - 1) % G} ${Math.floor((token - 1) / G)}`);
   view.shade.setAttribute("d", corners.map((corner) => `${corner}h1v1h-1z`).join(""));
   view.hatching.setAttribute("d", corners.map((corner) => `${corner}m0 .5l.5 -.5m-.5 1l1 -1m-.5 1l.5 -.5`).join(""));
   place(kept, view.hovered === null ? 0 : view.picked.token, view.gridSize);

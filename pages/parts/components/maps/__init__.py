@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from pages.parts.components.color_maps import SEQUENTIAL, palettes
+from minivit.figures import COLORMAPS
+from pages.parts.components.color_maps import palettes
 from pages.parts.components.component import PackedArray, component, packed
 
 
@@ -88,7 +89,7 @@ def maps_data(
     and `overlay` (0..1) are where the controls start; afterwards they belong to the person at the browser. New data of
     the same shape is painted in place.
     """
-    assert colormap in SEQUENTIAL, colormap
+    assert colormap in COLORMAPS, colormap
     drawn = {name: np.asarray(values, np.float32) for name, values in columns.items()}
     if difference:
         before, after = difference

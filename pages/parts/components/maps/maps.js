@@ -58,7 +58,7 @@ function buildControls(view) {
     { class: "controls" },
     sliderControl("Overlay", overlay, set("overlay")),
     scaleControl(scale, set("scale")),
-    colorsControl(colormap, set("colormap")),
+    colorsControl(view.colors, colormap, set("colormap")),
   );
 }
 

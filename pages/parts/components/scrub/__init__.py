@@ -21,11 +21,11 @@ from pages.parts.components.inspector import quantised
 
 
 class RunMaps(NamedTuple):
-    """One run over training: `history` of the maps that its columns show."""
+    """The maps of one run over training, of which its columns show some."""
 
     run: Run
-    history: AttentionOverTraining
-    heads: Sequence[str]  # names of the history's S maps
+    over_training: AttentionOverTraining
+    heads: Sequence[str]  # names of its S maps
 
 
 class Column(NamedTuple):
@@ -39,7 +39,7 @@ class Column(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A last column: one column minus another, by their places, on a grid that both fit."""
+    """A last column: one column minus another, by their indices, on a grid that is a multiple of both."""
 
     column: int
     minus: int
@@ -72,7 +72,7 @@ def scrub(
     their N may differ. The curves are of `num_measured` test images. The slider begins at the checkpoint that the URL
     names, else at `start`, and writes it there.
     """
-    frames = sorted({checkpoint for maps in run_maps for checkpoint in maps.history.checkpoints})
+    frames = sorted({checkpoint for maps in run_maps for checkpoint in maps.over_training.checkpoints})
     result = component("scrub", "board")(
         key=key,
         data={
@@ -119,11 +119,11 @@ def charts(run_maps: Sequence[RunMaps], frames: Sequence[Checkpoint]) -> list[di
             _line(
                 maps.heads[s] if alone else _nth(i),
                 _color(i, s),
-                dict(zip(maps.history.checkpoints, values, strict=True)),
+                dict(zip(maps.over_training.checkpoints, values, strict=True)),
                 frames,
             )
             for i, maps in enumerate(run_maps)
-            for s, values in enumerate(maps.history.metrics[name].T)
+            for s, values in enumerate(maps.over_training.metrics[name].T)
         ]
         made.append({"title": name, "digits": 3, "unit": "", "help": help, "lines": lines, "numbered": len(run_maps)})
     return made
@@ -173,25 +173,25 @@ def _text(checkpoint: Checkpoint, run_maps: Sequence[RunMaps]) -> str:
 
 def _run_data(maps: RunMaps, frames: Sequence[Checkpoint], *, in_multiples: bool) -> dict[str, Any]:
     """What the browser holds of one run; `at` is the last of its checkpoints that is not after each frame."""
-    history = maps.history
-    values, scales = quantised(history.maps)
-    num_tokens = history.maps.shape[-1] + maps.run.config.model.num_prefix_tokens
-    predicts = history.probs.shape[-1] > 0  # not without a classifier head
+    over_training = maps.over_training
+    values, scales = quantised(over_training.maps)
+    num_tokens = over_training.maps.shape[-1] + maps.run.config.model.num_prefix_tokens
+    predicts = over_training.probs.shape[-1] > 0  # not without a classifier head
     return {
         "id": maps.run.id,
-        "at": [bisect_right(history.checkpoints, frame) - 1 for frame in frames],
+        "at": [bisect_right(over_training.checkpoints, frame) - 1 for frame in frames],
         "numTokens": num_tokens,
         "times": num_tokens if in_multiples else 1,
         "values": packed(values),
         "scales": packed(scales),
-        "average": packed(history.mean_map),
-        "predicted": packed(history.probs.argmax(-1).astype(np.int32)) if predicts else None,
-        "confidence": packed(history.probs.max(-1)) if predicts else None,
+        "average": packed(over_training.mean_map),
+        "predicted": packed(over_training.probs.argmax(-1).astype(np.int32)) if predicts else None,
+        "confidence": packed(over_training.probs.max(-1)) if predicts else None,
     }
 
 
 def _column_data(column: Column, run_maps: Sequence[RunMaps]) -> dict[str, Any]:
-    checkpoints = run_maps[column.run].history.checkpoints
+    checkpoints = run_maps[column.run].over_training.checkpoints
     return {
         "name": column.name,
         "run": column.run,
@@ -207,7 +207,7 @@ def _difference_data(difference: Difference, columns: Sequence[Column], run_maps
     A column of two runs holds multiples of its own uniform 1/N. The difference is in multiples of that of the common
     grid, 1 / (grid² + 1); where both runs cut images alike, the factors are 1.
     """
-    grids = [isqrt(run_maps[columns[place].run].history.maps.shape[-1]) for place in difference]
+    grids = [isqrt(run_maps[columns[index].run].over_training.maps.shape[-1]) for index in difference]
     cells = lcm(*grids)
     return {
         "columns": list(difference),

@@ -18,11 +18,11 @@ function paintTexts(view) {
 
 // One map of image n at a checkpoint into `into`; the specific part is what it has beyond the average of many images.
 function fill(into, { values, scales, average, numImages, numMaps, length, times }, map, checkpoint, n, specific) {
-  const place = (checkpoint * numImages + n) * numMaps + map;
-  const step = (scales[place] / 255) * times;
+  const index = (checkpoint * numImages + n) * numMaps + map;
+  const step = (scales[index] / 255) * times;
   const mean = (checkpoint * numMaps + map) * length;
   for (let j = 0; j < length; j++) {
-    into[j] = values[place * length + j] * step - (specific ? average[mean + j] * times : 0);
+    into[j] = values[index * length + j] * step - (specific ? average[mean + j] * times : 0);
   }
 }
 

@@ -26,7 +26,7 @@ function paintLegends(view) {
   view.differenceLegend.root.hidden = !difference;
   if (!difference) return;
   const { grid } = difference;
-  const [plus, minus] = difference.columns.map((place) => view.columns[place]);
+  const [plus, minus] = difference.columns.map((index) => view.columns[index]);
   const sameGrid = plus.grid === grid && minus.grid === grid;
   const common = ` In multiples of 1/${grid ** 2 + 1}, both on ${grid}×${grid} cells: each patch's attention is divided over the pixels it covers.`;
   const title = `Difference: ${plus.name} − ${minus.name}. Blue is less, red is more.${sameGrid ? unit : common}`;

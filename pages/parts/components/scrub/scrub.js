@@ -41,7 +41,7 @@ function read(view, data) {
   });
   if (data.difference) {
     const { columns, grid, patches, factors } = data.difference;
-    const sides = columns.map((place, i) => ({ column: view.columns[place], patches: unpack(patches[i]), factor: factors[i] }));
+    const sides = columns.map((index, i) => ({ column: view.columns[index], patches: unpack(patches[i]), factor: factors[i] }));
     view.columns.push({ name: "difference", grid, sides, captioned: false, values: new Float32Array(grid ** 2) });
   }
   view.ranges = { map: rangesOf(view, false), specific: rangesOf(view, true) };
@@ -174,6 +174,6 @@ function buildControls(view) {
     selectControl("Show", views, what, set("view")),
     sliderControl("Overlay", overlay, set("overlay")),
     scaleControl(scale, set("scale")),
-    colorsControl(colormap, set("colormap")),
+    colorsControl(view.colors, colormap, set("colormap")),
   );
 }

@@ -35,7 +35,7 @@ from minivit.stats import bootstrap
 NUM_IMAGES, NUM_RANKINGS = 200, 10
 
 
-def trust_report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGES, as_json: bool = False) -> str:
+def faithfulness_report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGES, as_json: bool = False) -> str:
     """Both tables for a run's model after `epoch` (default: the newest), on test images of all classes alike.
 
     Localization only if the data set has masks, next to the untrained model's. ConfigError for fewer than 2 images.
@@ -52,12 +52,13 @@ def trust_report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGE
     results = faithfulness_of_methods(model, images)
     if as_json:
         report = {"run": run.id, "epoch": epoch, "num_images": len(test_set), "accuracy": accuracy}
-        return json.dumps(report | {"methods": _numbers(results)}, indent=2)
+        return json.dumps(report | {"methods": _report(results)}, indent=2)
     lines = [f"{len(test_set)} test images, accuracy {accuracy:.1%}, epoch {epoch}", ""]
     if masks is None:
         lines += [f"Localization needs masks of the objects; the data set {run.config.dataset!r} has none."]
     else:
-        trained_maps, untrained_maps = (localize_methods(each, images, masks, labels) for each in (model, untrained))
+        trained_maps = localize_methods(model, images, masks, labels)
+        untrained_maps = localize_methods(untrained, images, masks, labels)
         energy = uniform_energy(masks).mean().item()
         touching = uniform_pointing(masks, model.config.patch_size).mean().item()
         lines += _localization_table(trained_maps, untrained_maps, energy, touching)
@@ -88,26 +89,26 @@ def faithfulness_of_methods(
 def corrected_verdicts(results: dict[str, Faithfulness]) -> dict[str, tuple[Verdict, Verdict]]:
     """Deletion and insertion of every map, with p corrected for their number."""
     pairs = [verdict for result in results.values() for verdict in result.verdicts]
-    fixed = iter(corrected(pairs))
-    return {name: (next(fixed), next(fixed)) for name in results}
+    adjusted = iter(corrected(pairs))
+    return {name: (next(adjusted), next(adjusted)) for name in results}
 
 
-def _numbers(results: dict[str, Faithfulness]) -> dict[str, Any]:
-    numbers: dict[str, Any] = {}
+def _report(results: dict[str, Faithfulness]) -> dict[str, Any]:
+    report: dict[str, Any] = {}
     for name, verdicts in corrected_verdicts(results).items():
         saco = results[name].saco
-        numbers[name] = {verdict.curve: _verdict_numbers(verdict) for verdict in verdicts}
-        numbers[name]["saco"] = {"mean": saco.mean().item(), "interval": list(bootstrap(saco))}
-        numbers[name]["rank_correlation_with_leave_one_out"] = _finite(results[name].mean_correlation)
-    return numbers
+        report[name] = {verdict.curve: _verdict_values(verdict) for verdict in verdicts}
+        report[name]["saco"] = {"mean": saco.mean().item(), "interval": list(bootstrap(saco))}
+        report[name]["rank_correlation_with_leave_one_out"] = _finite(results[name].mean_correlation)
+    return report
 
 
-def _verdict_numbers(verdict: Verdict) -> dict[str, Any]:
+def _verdict_values(verdict: Verdict) -> dict[str, Any]:
     comparisons = {"random": verdict.random, "other_images": verdict.others}
-    by_control = {control: _comparison_numbers(one) for control, one in comparisons.items() if one}
+    by_control = {control: _comparison_values(comparison) for control, comparison in comparisons.items() if comparison}
     return {
         "mean": verdict.area,
-        "controls": {control: numbers["mean"] for control, numbers in by_control.items()},
+        "controls": {control: values["mean"] for control, values in by_control.items()},
         "difference": verdict.random.difference,
         "interval": [verdict.random.low, verdict.random.high],
         "against": by_control,
@@ -116,8 +117,13 @@ def _verdict_numbers(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _comparison_numbers(one: Comparison) -> dict[str, Any]:
-    return {"mean": one.control, "difference": one.difference, "interval": [one.low, one.high], "p": one.p}
+def _comparison_values(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "mean": comparison.control,
+        "difference": comparison.difference,
+        "interval": [comparison.low, comparison.high],
+        "p": comparison.p,
+    }
 
 
 def _finite(value: float) -> float | None:
@@ -162,8 +168,8 @@ def _faithfulness_table(results: dict[str, Faithfulness]) -> list[str]:
 
 def _cells(verdict: Verdict) -> list[str]:
     differences = [
-        f"{one.difference:+.3f} ({one.low:+.3f} to {one.high:+.3f})" if one else "–"
-        for one in (verdict.random, verdict.others)
+        f"{comparison.difference:+.3f} ({comparison.low:+.3f} to {comparison.high:+.3f})" if comparison else "–"
+        for comparison in (verdict.random, verdict.others)
     ]
     return [f"{verdict.area:.3f}", *differences, f"{verdict.outcome} (p = {verdict.p:.1g})"]
 
