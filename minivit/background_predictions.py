@@ -1,7 +1,7 @@
-"""Predictions that take long: computed by a process of their own, kept in the run's folder, and continued later.
+"""Predictions that take long: computed by a separate process, saved in the run's folder, and resumable.
 
 A page that needs them starts `python -m minivit predict RUN_DIR --epoch N --while-watched`, reads what is there so far,
-and says by `watch` that somebody still looks; the process ends some seconds after nobody does.
+and calls `watch` while it is open; the process ends some seconds after the last call.
 """
 
 import hashlib
@@ -30,18 +30,18 @@ from minivit.runs.prediction_file import (
 )
 from minivit.worker import start_detached
 
-MAX_MULTIPLICATIONS = 1e11  # of a test set that a page predicts at once: about 2 s of two CPU cores
+MAX_MULTIPLICATIONS = 1e11  # for a test set that a page predicts itself: about 2 s on two CPU cores
 CHUNK_SECONDS = 1  # between two writes
-WATCH_SECONDS = 30  # the process ends when nobody has looked for so long
+WATCH_SECONDS = 30  # after the last call of `watch`, when the process ends
 
 
 def take_long(config: ViTConfig, num_images: int) -> bool:
-    """Whether a page should not wait for the predictions of so many images."""
+    """Whether predicting so many images takes too long for a page to wait."""
     return num_images * multiplications(config) > MAX_MULTIPLICATIONS
 
 
 def predictions_so_far(run: Run, epoch: int, test_set: ImageSet) -> Predictions:
-    """The kept predictions for the first test images; perhaps for none, perhaps for all."""
+    """The saved predictions, for the first test images: any number from none to all."""
     rows = read_predictions(prediction_path(run, epoch), _source(run, epoch, test_set))
     num_rows = min(len(rows.predicted), len(test_set))
     predicted, confidence, loss = (values[:num_rows] for values in rows)
@@ -49,7 +49,7 @@ def predictions_so_far(run: Run, epoch: int, test_set: ImageSet) -> Predictions:
 
 
 def predict_and_keep(run: Run, epoch: int, test_set: ImageSet, go_on: Callable[[], bool] = lambda: True) -> Predictions:
-    """Predicts what is not kept yet, chunk by chunk while `go_on()`; nothing if another process is doing it."""
+    """Predicts and saves the missing images, chunk by chunk while `go_on()`; nothing if another process does."""
     path, source = prediction_path(run, epoch), _source(run, epoch, test_set)
     path.parent.mkdir(exist_ok=True)
     model, size = run.load_model(epoch), 1
@@ -66,7 +66,7 @@ def predict_and_keep(run: Run, epoch: int, test_set: ImageSet, go_on: Callable[[
 
 
 def start_predicting(run: Run, epoch: int) -> None:
-    """Starts the process unless it runs already; it goes on while `watch` is called."""
+    """Starts the process unless it is already running; it continues while `watch` is called."""
     watch(run, epoch)
     path = prediction_path(run, epoch)
     if not is_locked(_lock(path)):
@@ -75,14 +75,14 @@ def start_predicting(run: Run, epoch: int) -> None:
 
 
 def watch(run: Run, epoch: int) -> None:
-    """Says that somebody looks at these predictions."""
+    """Keeps the process that computes these predictions running."""
     path = prediction_path(run, epoch)
     path.parent.mkdir(exist_ok=True)
     path.with_suffix(".watched").touch()
 
 
 def is_watched(run: Run, epoch: int) -> bool:
-    """Whether somebody has looked within the last seconds."""
+    """Whether `watch` was called within the last `WATCH_SECONDS`."""
     try:
         return time.time() - prediction_path(run, epoch).with_suffix(".watched").stat().st_mtime < WATCH_SECONDS
     except OSError:
@@ -94,7 +94,7 @@ def _lock(path: Path) -> Path:
 
 
 def _source(run: Run, epoch: int, test_set: ImageSet) -> str:
-    """What the predictions depend on: the weights' file, the labels, and some of the images."""
+    """A digest of what the predictions depend on: the weights file, the labels, and some of the images."""
     weights = run.checkpoint_path(epoch).stat()
     digest = hashlib.sha256(f"{weights.st_size} {weights.st_mtime_ns} {test_set.classes}".encode())
     digest.update(test_set.labels.numpy().data)

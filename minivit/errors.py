@@ -1,24 +1,24 @@
-"""The user's mistakes as exceptions, each with one sentence to show.
+"""User errors as exceptions, each with a message to show.
 
     MiniViTError
-    ├── ConfigError     an invalid setting, or settings that do not go together
+    ├── ConfigError     an invalid setting, or an invalid combination of settings
     ├── DataError       images that are missing, unreadable or too few
     ├── RunError        a run folder that is missing, damaged or in the wrong phase
     ├── TrainingError   a training run that cannot continue
     ├── SweepError      a study that cannot be opened, shared or continued
-    └── AccessError     what a server does not allow its visitors
+    └── AccessError     an action or a path that the server does not allow
 
 A message says what is wrong, the value, and what to do. Pages and the command line catch `MiniViTError` and nothing
-wider; our own mistakes stay assertions and tracebacks.
+wider; bugs remain assertions and tracebacks.
 """
 
 
 class MiniViTError(Exception):
-    """Base of all errors that a user can cause and correct."""
+    """Base class of errors that a user can cause and correct."""
 
 
 class ConfigError(MiniViTError):
-    """An invalid setting, or settings that do not go together."""
+    """An invalid setting, or an invalid combination of settings."""
 
 
 class DataError(MiniViTError):
@@ -38,4 +38,4 @@ class SweepError(MiniViTError):
 
 
 class AccessError(MiniViTError):
-    """What a server does not allow its visitors."""
+    """An action or a path that the server does not allow."""

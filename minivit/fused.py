@@ -1,16 +1,16 @@
 """Two exact shortcuts to the logits, for training and for evaluating many images.
 
-Both give the logits of `model(images)`, up to float rounding, with far fewer operations. They compute no attention
-between patches in the last block, so that looking at attention is for `model(images, return_attn=True)`.
+Both give the logits of `model(images)`, up to float rounding, with far fewer operations. They do not compute attention
+between patches in the last block; `model(images, return_attn=True)` does.
 
 **Only the CLS row of the last block reaches the head** (`cls_attention`), unless the head reads other tokens too
 (`config.pool`). With a single query q, the scores
 q · (W_k x_j + b_k) are (W_kᵀ q) · x_j plus q · b_k, which is the same for every token j, so that softmax ignores it.
 The weights a_j sum to 1, so that Σ_j a_j (W_v x_j + b_v) = W_v (Σ_j a_j x_j) + b_v. Keys and values are never formed.
 
-**One post-norm block on a patch embedding** (`fused_forward`). CLS enters the block as it is embedded, the same for
+**One post-norm block on a patch embedding** (`fused_forward`). The embedded CLS token is the same for
 every image, and so is W_kᵀ q. A patch enters as x_j = W p_j + c_j, where p_j are its pixels and c_j is the bias (with
-the normalisation of the pixels folded in) plus its position. Its score is (Wᵀ W_kᵀ q) · p_j + (W_kᵀ q) · c_j, one
+the normalization of the pixels folded in) plus its position. Its score is (Wᵀ W_kᵀ q) · p_j + (W_kᵀ q) · c_j, one
 filter of its pixels and a constant, and Σ_j a_j x_j = W (Σ_j a_j p_j) + Σ_j a_j c_j. No token is formed either.
 
 B images, N tokens, D embed_dim, H heads of D / H dimensions, K classes, C channels, p patch size.
@@ -26,9 +26,9 @@ from minivit.model import Attention, Block, MiniViT
 
 
 class FusedViT(nn.Module):
-    """The logits of `model` by the shortcuts that its configuration allows; `model` is shared, not copied.
+    """The logits of `model` by the shortcuts that its config allows; `model` is shared, not copied.
 
-    With `in_patches` it takes the images as `minivit.data.patches` cuts them, (B, N-1, C·p·p), which only a model that
+    With `in_patches` it takes images cut by `minivit.data.patches`, (B, N-1, C·p·p), which only a model that
     `has_fused_path` can read. It is a module so that `functional_call` can replace the weights.
     """
 
@@ -47,13 +47,13 @@ class FusedViT(nn.Module):
 
 
 def has_fused_path(config: ViTConfig, training: bool = False) -> bool:
-    """Whether `fused_forward` is the whole model: a single block that reads the tokens as they are embedded.
+    """Whether `fused_forward` is the complete model: a single block that reads the embedded tokens.
 
     In training, dropout needs the tokens.
     """
     has_dropout = training and config.drop_rate > 0
-    is_plain = config.stem == "patch" and config.pool == "cls" and not (config.num_registers or config.norm_pre)
-    return config.depth == 1 and config.norm == "post" and is_plain and not (config.qk_norm or has_dropout)
+    reads_patches = config.stem == "patch" and config.pool == "cls" and not (config.num_registers or config.norm_pre)
+    return config.depth == 1 and config.norm == "post" and reads_patches and not (config.qk_norm or has_dropout)
 
 
 def forward_cls(
@@ -91,7 +91,7 @@ def cls_attention(attn: Attention, x: Tensor, query: int = 0) -> tuple[Tensor, T
     if isinstance(attn.k_norm, nn.Identity):
         key_query = torch.einsum("bhe,hed->bhd", q * attn.scale, W_k)
         scores = key_query @ x.mT
-    else:  # every key is normalised, so that it has to be formed
+    else:  # every key is normalized, so keys have to be formed
         k = torch.einsum("bnd,hed->bhne", x, W_k) + b_k[:, None]
         scores = torch.einsum("bhe,bhne->bhn", attn.q_norm(q) * attn.scale, attn.k_norm(k))
     weights = scores.softmax(-1)

@@ -1,12 +1,12 @@
 """Analysis of attention. Tensors in, tensors out.
 
 maps             attention as maps over the patches, in batches that fit into memory
-metrics          distance, entropy, divergence and image dependence of maps
+metrics          distance, entropy, divergence and between-image variation of maps
 attribution      class relevance, attention × norm of the values, occlusion and leave-one-out
 logit_shares     the parts of a logit: of each patch, of CLS and of the biases
 methods          the registry of attribution methods
 faithfulness     deletion, insertion and SaCo
-verdicts         is a map better than random orders and than maps of other images?
+verdicts         is a map better than random rankings and than maps of other images?
 localization     maps against object masks: pointing game, energy inside the object
 mistakes         maps of incorrect predictions compared with correct ones
 decomposition    patch filters, position embeddings, position and content in the scores of layer 1

@@ -1,8 +1,8 @@
 """Attribution: by gradients, by the values that attention transports, and by removing one patch at a time.
 
 B images, H heads, N tokens (CLS first, the last P are the patches), D embed_dim, K classes. A removed patch is painted
-over (occlusion), or its token is dropped after the embedding and CLS stays (leave-one-out). If patches see their
-neighbours before that (a convolutional stem), traces of a dropped patch remain in the others.
+over (occlusion), or its token is dropped after the embedding and CLS stays (leave-one-out). With a convolutional stem,
+patches see their neighbors before that, so traces of a dropped patch remain in the others.
 """
 
 from collections.abc import Callable, Container, Iterator
@@ -22,8 +22,8 @@ def relevance(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor 
 
     R = I; for each layer R ← R + ĀR with Ā = mean over heads of (∇A ⊙ A)⁺, clamped before the mean; then R[0, patches].
     ∇A is the gradient of the class's logit. Chefer, Gur & Wolf (2103.15679, equations 5 and 6). With `contrast` (B,)
-    it is the gradient of the difference of two logits. The paper explains any scalar output, and the difference is
-    one; the difference of two clamped maps would still show what increases both logits.
+    it is the gradient of the difference of two logits. The paper's method explains any scalar output, such as
+    this difference; the difference of two clamped maps would also show what increases both logits.
     """
     training = model.training
     model.eval()
@@ -47,7 +47,7 @@ def value_weighted(model: MiniViT, images: Tensor, layers: Container[int] | None
     """‖α_ij f(x_j)‖, the norm of what token i receives from token j: one tensor (B, H, N, N) per layer, for `cls_map`.
 
     f(x) = (x W_V + b_V) W_O of one head. Kobayashi et al. (2004.10102, equation 5). The unit is that of the
-    embedding; rows do not sum to 1. Of `layers`, from 0, if they are given.
+    embedding; rows do not sum to 1. If `layers`, from 0, are passed, only theirs are returned.
     """
     matrices = []
     with eval_mode(model):
@@ -71,8 +71,8 @@ def value_norms(block: Block, x: Tensor) -> Tensor:
 def occlusion(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None) -> Tensor:
     """f_c(x) − f_c(x with patch j in the image's mean color), signed, (B, P); f_c is the logit of class c.
 
-    Zeiler & Fergus (1311.2901). With `contrast` f_c is the difference of two logits. A logit, because a probability
-    saturates where the model is confident.
+    Zeiler & Fergus (1311.2901). With `contrast` f_c is the difference of two logits. The logit is used because a
+    probability saturates where the model is confident.
     """
     images = to_model(model, images)
     patches = torch.arange(model.config.num_patches, device=images.device)
@@ -123,7 +123,7 @@ def _logit_decrease(
 
 
 def chunks(rows: Tensor, model: MiniViT) -> Iterator[Tensor]:
-    """Rows in chunks whose tokens and attention fit the cache of a CPU, or a share of a GPU's memory."""
+    """Rows in chunks whose tokens and attention fit into a CPU's cache, or into a share of a GPU's memory."""
     config = model.config
     N = config.num_tokens
     values_per_row = config.num_heads * N * N + N * config.embed_dim * (4 + config.mlp_ratio) + config.img_size**2

@@ -1,4 +1,4 @@
-"""What the parts of a model write into a logit directly, and what each token would predict after each layer.
+"""Direct contributions of heads and MLPs to a logit, and the logit lens: the prediction of each token after each layer.
 
 B images, L layers, H heads, N tokens (CLS first, the last n are the patches), D embed_dim.
 """
@@ -21,7 +21,7 @@ class Contributions:
     """The terms of one logit per image, in logits; together they are the logit.
 
     `heads` (B, L, H, N) is what each head writes into CLS from each source token, `mlps` (B, L) what each MLP writes,
-    `cls` (B,) the CLS token as it is embedded, `bias` (B,) all biases outside of the heads and MLPs.
+    `cls` (B,) is the CLS embedding, `bias` (B,) all biases outside of the heads and MLPs.
     """
 
     heads: Tensor
@@ -36,7 +36,7 @@ class Contributions:
 
 
 def why_no_contributions(config: ViTConfig) -> str | None:
-    """Why a logit is not a sum of what heads and MLPs write, or None."""
+    """Why a logit cannot be decomposed into contributions of heads and MLPs, or None if it can."""
     if config.norm == "post":
         return "Direct contributions need LayerNorm 'pre': with 'post', each block normalizes the sum of all before it."
     if config.pool != "cls" or not config.num_classes:
@@ -47,11 +47,11 @@ def why_no_contributions(config: ViTConfig) -> str | None:
 def direct_contributions(
     model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None
 ) -> Contributions:
-    """The direct contributions to the logit of one class per image, (B,), or to its difference to `contrast`.
+    """The direct contributions to the logit of one class per image, (B,), or to its difference from `contrast`'s.
 
-    A pre-norm model adds up CLS: its embedding, each head's Σ_j a_hj (x_j W_V + b_V) W_O, the biases of W_O, and each
+    In a pre-norm model CLS sums its embedding, each head's Σ_j a_hj (x_j W_V + b_V) W_O, the biases of W_O, and each
     MLP. With the deviation of the last LayerNorm held at its value, W_c · γ (part − mean) / σ is the part's term
-    (2310.05916). ConfigError where `why_no_contributions`.
+    (2310.05916). ConfigError if `why_no_contributions` has a reason.
     """
     if reason := why_no_contributions(model.config):
         raise ConfigError(reason)
@@ -63,22 +63,22 @@ def direct_contributions(
         for block in model.blocks:
             assert isinstance(block, Block)
             attn_output, attn, _ = block.attn(block.norm1(x))
-            heads.append(_written_by_heads(block, attn[:, :, 0], block.norm1(x)))
+            heads.append(_head_outputs(block, attn[:, :, 0], block.norm1(x)))
             bias.append(block.attn.proj.bias)
             before_mlp = x[:, 0] + attn_output[:, 0]
             x = block.add_attn_output(x, attn_output)
             mlps.append(x[:, 0] - before_mlp)
         weight, constant = _direction(model, x[:, 0], classes, contrast)
-        written = torch.stack(heads, dim=1)  # (B, L, H, N, D)
+        head_outputs = torch.stack(heads, dim=1)  # (B, L, H, N, D)
         return Contributions(
-            heads=torch.einsum("blhnd,bd->blhn", written, weight),
+            heads=torch.einsum("blhnd,bd->blhn", head_outputs, weight),
             mlps=torch.einsum("bld,bd->bl", torch.stack(mlps, dim=1), weight),
             cls=(embedded * weight).sum(1),
             bias=constant + weight @ torch.stack(bias).sum(0),
         )
 
 
-def _written_by_heads(block: Block, attn: Tensor, x: Tensor) -> Tensor:
+def _head_outputs(block: Block, attn: Tensor, x: Tensor) -> Tensor:
     """a_hj (x_j W_V + b_V) W_O of CLS's rows (B, H, N) and the attention's inputs (B, N, D): (B, H, N, D)."""
     H, D = block.attn.num_heads, x.shape[-1]
     W_v, b_v = block.attn.qkv.weight[2 * D :], block.attn.qkv.bias[2 * D :]

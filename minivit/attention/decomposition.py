@@ -44,10 +44,11 @@ def position_similarity(model: MiniViT) -> Tensor:
 
 
 def why_no_terms(config: ViTConfig) -> str | None:
-    """Why the scores of layer 1 are no sum of terms of position and content, or None."""
+    """Why the scores of layer 1 are not a sum of terms of position and content, or None if they are."""
     if config.norm_pre or config.qk_norm:
         return (
-            "The scores of this model are no sum of position and content: a LayerNorm follows their sum or the query."
+            "The scores of this model cannot be split into position and content: a LayerNorm follows their sum or the "
+            "query."
         )
     return None
 
@@ -60,8 +61,8 @@ def position_content(model: MiniViT, images: Tensor) -> Tensor:
     positions. The content of CLS is its learned token, the same for every image.
 
     A LayerNorm before attention (norm 'pre') is linear once each token's mean and deviation are held fixed: each half
-    is centred, divided by the deviation of the sum and scaled by γ; β belongs to content. This is exact too, but then
-    each half depends on the other through the deviation. ConfigError where `why_no_terms`.
+    is centered, divided by the deviation of the sum and scaled by γ; β belongs to content. This is exact too, but then
+    each half depends on the other through the deviation. ConfigError if `why_no_terms` has a reason.
     """
     if reason := why_no_terms(model.config):
         raise ConfigError(reason)
@@ -96,12 +97,12 @@ def term_shares(terms: Tensor) -> Tensor:
     """Share of each term in the variance of the scores over the keys, (B, H, T, Q, N) -> (B, H, T), summing to 1.
 
     Cov(term, Σ terms) / Var(Σ terms) over the keys, pooled over the queries; pass `terms[..., :1, :]` for CLS alone.
-    A constant over the keys does not count, as softmax ignores it. A term that works against the others has a
-    negative share.
+    A constant over the keys does not count: softmax ignores it. A term that counteracts the
+    others has a negative share.
     """
-    centred = terms - terms.mean(-1, keepdim=True)
-    total = centred.sum(2, keepdim=True)
-    return (centred * total).sum((-2, -1)) / total.square().sum((-2, -1))
+    centered = terms - terms.mean(-1, keepdim=True)
+    total = centered.sum(2, keepdim=True)
+    return (centered * total).sum((-2, -1)) / total.square().sum((-2, -1))
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class ClsTerms:
     `maps` (B, H, 4, n) are the terms of each patch minus their mean over all tokens, which softmax ignores: a score
     higher by 1 means e times the attention. `shares` (H, 4) are the `term_shares` over the patches, pooled over the
     images, and `deviation` (H,) is the standard deviation of the scores. `peak` (H,) is the largest patch's attention
-    over the mean patch's, mean over the images: 1 is uniform, n all on one.
+    over the mean patch's, mean over the images: 1 is uniform, n all on one patch.
     """
 
     maps: NDArray[np.float32]
@@ -133,12 +134,12 @@ class ClsTerms:
 def cls_terms(model: MiniViT, images: Tensor) -> ClsTerms:
     """The terms of CLS's scores in layer 1 for images (B, C, H, W)."""
     terms = torch.cat([position_content(model, batch)[..., 0, :] for batch in batches(model, images)])  # (B, H, 4, N)
-    centred = terms - terms.mean(-1, keepdim=True)
-    scores = centred.sum(2)  # (B, H, N)
+    centered = terms - terms.mean(-1, keepdim=True)
+    scores = centered.sum(2)  # (B, H, N)
     P = model.config.num_prefix_tokens
     patches = scores[..., P:]
     return ClsTerms(
-        maps=centred[..., P:].cpu().numpy(),
+        maps=centered[..., P:].cpu().numpy(),
         shares=term_shares(terms[..., P:].permute(1, 2, 0, 3)[None])[0].cpu().numpy(),
         deviation=scores.square().mean((0, 2)).sqrt().cpu().numpy(),
         peak=(patches.softmax(-1).amax(-1).mean(0) * patches.shape[-1]).cpu().numpy(),

@@ -1,8 +1,8 @@
-"""Faithfulness of maps: does the probability of a class follow when patches are removed in a map's order?
+"""Faithfulness of maps: how does the probability of a class change as patches are removed in a map's order?
 
 B images, N tokens (CLS and P = N − 1 patches), K classes, R random rankings. A map (B, P) is as `METHODS` computes
-it. Patches are removed by dropping their tokens after the embedding; CLS stays. If patches see their neighbours before
-that (a convolutional stem), traces of a dropped patch remain in the others.
+it. Patches are removed by dropping their tokens after the embedding; CLS stays. With a convolutional stem,
+patches see their neighbors before that, so traces of a dropped patch remain in the others.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,25 +20,25 @@ from minivit.inference import eval_mode
 from minivit.model import MiniViT, keep_patches
 from minivit.stats import rank_correlation
 
-REFERENCE = "leave_one_out"  # the method whose ranking others are correlated with
-Report = Callable[[int], None]  # called with a number of curves that are about to be computed
+REFERENCE = "leave_one_out"  # the method with whose ranking the others are correlated
+Report = Callable[[int], None]  # called with the number of curves that are computed next
 
-NUM_OTHERS = 8  # other images whose maps are a control
+NUM_OTHERS = 8  # other images whose maps serve as a control
 NUM_GROUPS = 10  # of patches, for SaCo
-TIES_SEED = 2_147_483_647  # no other random order may repeat that of ties
+TIES_SEED = 2_147_483_647  # different from any seed of random rankings
 
 
 def deletion(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast: Tensor | None = None) -> Tensor:
-    """p_c with the 0, 1, 2 … P highest patches of a map dropped, (B, N): with a faithful map it falls early.
+    """p_c with the 0, 1, 2 … P highest patches of a map dropped, (B, N): a faithful map makes it fall early.
 
     RISE (1806.07421). Ties are dropped in random order. With `contrast` (B,), classes d, it is p_c / (p_c + p_d): the
-    probability that belongs to f_c − f_d, which `occlusion` and `relevance` explain then.
+    probability for f_c − f_d, which `occlusion` and `relevance` explain then.
     """
     return _follow(model, images, classes, _ranking(maps), contrast)
 
 
 def insertion(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast: Tensor | None = None) -> Tensor:
-    """p_c with only the 0, 1, 2 … P highest patches of a map kept, (B, N): with a faithful map it rises early."""
+    """p_c with only the 0, 1, 2 … P highest patches of a map kept, (B, N): a faithful map makes it rise early."""
     # The first t patches inserted are those that remain if the others are dropped, lowest first.
     return _follow(model, images, classes, _ranking(maps).flip(1), contrast).flip(1)
 
@@ -58,7 +58,7 @@ def random_baseline(
 ) -> Tensor:
     """Deletion curves (B, R, N) of random maps `rankings` (B, R, P).
 
-    They serve insertion too: a random ranking reversed is a random ranking.
+    They are also insertion curves, reversed: a random ranking reversed is a random ranking.
     """
     B, R, _ = rankings.shape
     index = torch.arange(B).repeat_interleave(R)
@@ -104,7 +104,7 @@ def _follow(
 def saco(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast: Tensor | None = None) -> Tensor:
     """Salience-guided faithfulness (2404.01415) of maps (B, P), -1..1: does a higher map mean a larger effect?
 
-    Patches are put into groups by the map. s_i is the sum of the map in group i and Δ_i the fall of the probability
+    Patches are put into groups by the map. s_i is the sum of the map in group i and Δ_i the drop in probability
     without it. F = Σ w_ij / Σ |w_ij| over pairs i < j, where w_ij is s_i − s_j if Δ_i ≥ Δ_j, else its negative. 0 for a
     map that is the same everywhere. Here a group's tokens are dropped.
     """
@@ -172,7 +172,7 @@ class Faithfulness:
 
     @property
     def mean_correlation(self) -> float:
-        """The mean rank correlation, without images whose map is constant."""
+        """The mean rank correlation over the images whose map is not constant."""
         return self.rank_correlation.nanmean().item()
 
 

@@ -1,4 +1,4 @@
-"""Statistics of every head over many images, and what the model loses without a head.
+"""Statistics of every head over many images, and the accuracy without each head.
 
 B images, L layers, H heads, N tokens with CLS first, the last n are the patches.
 """
@@ -71,7 +71,7 @@ class HeadAblation:
         return cls(torch.cat(ablated, -1).cpu().numpy(), torch.cat(complete).cpu().numpy())
 
     def effect(self, layer: int, head: int) -> HeadEffect:
-        """The effect of one head."""
+        """The effect of ablating one head."""
         ablated, total = self.ablated[layer, head], len(self.complete)
         gained, lost = int((ablated & ~self.complete).sum()), int((self.complete & ~ablated).sum())
         return HeadEffect(float(ablated.mean()), (gained - lost) / total, *paired_change(gained, lost, total))
@@ -87,13 +87,13 @@ def head_effects(
     """Whether predictions for images (B, C, H, W) are correct: bool (L, H, B) with each head ablated, (B,) with all.
 
     An ablated head's output is set to zero before `attn.proj`, one head at a time. Michel et al. (1905.10650). The
-    layers before it are computed once. `report` is called with the share that is done, 0..1.
+    layers before it are computed once. `report` is called with the fraction done, 0..1.
     """
     L, H, device = model.config.depth, model.config.num_heads, model.mean.device
     ablated: list[Tensor] = []
     complete: list[Tensor] = []
     size = len(next(batches(model, images)))
-    masks = ~torch.eye(L * H, dtype=torch.bool, device=device).view(L, H, L, H)  # one without each head
+    masks = ~torch.eye(L * H, dtype=torch.bool, device=device).view(L, H, L, H)  # a mask for each head
     with eval_mode(model):
         for batch, target in zip(images.split(size), labels.to(device).split(size), strict=True):
             logits, out = model.forward_tokens(model.embed(to_model(model, batch)), ["tokens"])

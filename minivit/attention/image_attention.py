@@ -1,7 +1,7 @@
-"""The attention of one image, part by part: a model with many tokens has too much of it to hold or to send at once.
+"""The attention of one image, computed in parts: for models with many tokens, all of it exceeds memory and bandwidth.
 
-L layers, H heads, D embed_dim, K classes; N tokens, of which n are not masked. What is returned has a row and a column
-for CLS and each patch; those of register tokens are left out.
+L layers, H heads, D embed_dim, K classes; N tokens, of which n are not masked. Results have a row and a column for CLS
+and each patch; register tokens are left out.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Weighting = Callable[[Block, Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class AttentionInputs:
-    """What the attention of each layer reads for one image; any part of the attention follows from it."""
+    """The inputs of each layer's attention for one image, from which any part of the attention can be computed."""
 
     probs: Tensor  # (K,)
     layers: Tensor  # (L, n, D)

@@ -1,4 +1,4 @@
-"""Logit shares: what each patch, CLS and the biases contribute to a logit; together they are the logit.
+"""Logit shares: what each patch, CLS and the biases contribute to a logit; they sum to the logit.
 
 B images, N tokens (CLS first, the last n are the patches), D embed_dim, K classes.
 """
@@ -29,7 +29,7 @@ class LogitShares:
 
 
 def logit_shares(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None) -> LogitShares:
-    """The shares of images (B, C, H, W) in the logit of one class each, (B,), or in its difference to `contrast`.
+    """The logit shares of images (B, C, H, W) for one class each, (B,), or for its difference from `contrast`.
 
     LibraGrad (2411.16760). The forward pass is unchanged. In the backward pass attention weights, the deviations of
     LayerNorm and the factors act(x) / x of the activation are constants. Then the logit f_c is linear in the tokens t
@@ -56,15 +56,15 @@ def logit_shares(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tens
 
 
 def _shared_copy(model: MiniViT) -> MiniViT:
-    """The same parameters in new modules, whose hooks nobody else sees."""
+    """The same parameters in new modules, so that hooks do not affect the original."""
     return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
 def _make_linear(module: nn.Module, biased: list[tuple[Tensor, Tensor]]) -> None:
-    """Hooks that hold constant in the backward pass what is not linear, and that collect the outputs with a bias."""
+    """Adds hooks that make non-linear parts constant in the backward pass, and that collect outputs with a bias."""
 
     def collect(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        if not output.requires_grad:  # normalised queries and keys, which are held
+        if not output.requires_grad:  # normalized queries and keys, which are constants
             return output
         if isinstance(module, nn.LayerNorm):
             x = inputs[0]

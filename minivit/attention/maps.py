@@ -20,15 +20,15 @@ from minivit.errors import ConfigError
 from minivit.inference import as_float, eval_mode
 from minivit.model import MiniViT
 
-MAX_BATCH = 64  # on a CPU, larger batches fall out of the cache
+MAX_BATCH = 64  # larger batches exceed the cache of a CPU
 MAX_VALUES = 2e7  # of attention in memory at once, 4 bytes each
-MAX_MULTIPLICATIONS = 4e10  # of one analysis on a page: a second or two of a CPU core
+MAX_MULTIPLICATIONS = 4e10  # of one analysis on a page: a second or two on one CPU core
 
 Head = int | Literal["mean", "max"]  # one head, from 0, or the mean or maximum over all
 
 
 def read_head(text: str) -> Head:
-    """The head that a user or a link names: 'mean', 'max' or a number from 1. ConfigError for anything else."""
+    """Parses a head: 'mean', 'max' or a number from 1. ConfigError for anything else."""
     if text == "mean":
         return "mean"
     if text == "max":
@@ -39,14 +39,14 @@ def read_head(text: str) -> Head:
 
 
 def write_head(head: Head) -> str:
-    """The reverse of `read_head`."""
+    """The inverse of `read_head`."""
     return head if isinstance(head, str) else str(head + 1)
 
 
 def attend(model: MiniViT, images: Tensor, keep_idx: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Probabilities (B, K) and attention of all layers (B, L, H, N, N), without gradients.
 
-    `keep_idx`, int64 (B, n), are the patches that stay; the tokens of the others are dropped.
+    `keep_idx`, int64 (B, n), are the patches to keep; the tokens of the others are dropped.
     """
     with eval_mode(model):
         logits, attn = model(to_model(model, images), return_attn=True, keep_idx=keep_idx)
@@ -54,7 +54,7 @@ def attend(model: MiniViT, images: Tensor, keep_idx: Tensor | None = None) -> tu
 
 
 def attend_masked(model: MiniViT, images: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
-    """The same with the patches `masked`, bool (n,), dropped; their rows and columns of the attention are 0."""
+    """`attend` with the patches `masked`, bool (n,), dropped; their rows and columns of the attention are 0."""
     unmasked = (~masked).nonzero()[:, 0]
     probs, attn = attend(model, images, unmasked.expand(len(images), -1))
     tokens = kept_tokens(model.config, unmasked).to(attn.device)
@@ -64,18 +64,18 @@ def attend_masked(model: MiniViT, images: Tensor, masked: Tensor) -> tuple[Tenso
 
 
 def probabilities(model: MiniViT, logits: Tensor) -> Tensor:
-    """Probabilities (B, K) of logits (B, K); (B, 0) of a model without a head, which gives features."""
+    """Probabilities (B, K) of logits (B, K); (B, 0) for a model without a head."""
     return logits.softmax(1)[:, : model.config.num_classes]
 
 
 def kept_tokens(config: ViTConfig, patches: Tensor) -> Tensor:
-    """The indices of the tokens that are left where only `patches`, int64 (n,), are kept, (n + prefix tokens,)."""
+    """The indices of the tokens that remain if only `patches`, int64 (n,), are kept, (n + prefix tokens,)."""
     P = config.num_prefix_tokens
     return torch.cat([torch.arange(P, device=patches.device), patches + P])
 
 
 def without_registers(attn: Tensor, config: ViTConfig) -> Tensor:
-    """The rows and columns of CLS and the patches, (…, N, N) -> (…, n + 1, n + 1); what registers get is missing."""
+    """The rows and columns of CLS and the patches, (…, N, N) -> (…, n + 1, n + 1); registers are left out."""
     if not config.num_registers:
         return attn
     P = config.num_prefix_tokens
@@ -129,7 +129,7 @@ def batches(model: MiniViT, images: Images) -> Iterator[Tensor]:
 
 
 def affordable(config: ViTConfig, max_images: int, min_images: int = 8) -> int:
-    """The number of images, `min_images` to `max_images`, that a page can analyse without a noticeable wait."""
+    """The number of images, `min_images` to `max_images`, that a page can analyze without a noticeable wait."""
     return max(min_images, min(max_images, int(MAX_MULTIPLICATIONS / multiplications(config))))
 
 
@@ -149,5 +149,5 @@ def patch_of_cell(grid: int, cells: int) -> NDArray[np.int32]:
 
 
 def cell_share(grid: int, cells: int) -> float:
-    """The share of a patch's attention that each of its cells gets, so that the sum of a map stays the same."""
+    """The share of a patch's attention that each of its cells gets, so that the sum of the map stays the same."""
     return (grid / cells) ** 2

@@ -1,6 +1,6 @@
 """The registry of attribution methods: which patches does a model's prediction depend on?
 
-A method is added by adding its entry to `METHODS`, and nothing else: pages, the command line and the checks of
+To add a method, add its entry to `METHODS`: pages, the command line and the checks of
 faithfulness and localization go through the registry. Values of different methods have different units.
 
 B images, L layers, H heads, N tokens with CLS first.
@@ -42,7 +42,7 @@ class Method:
     matrices: MatrixFunction | None = None
     weighting: Weighting | None = None  # the factor of each key token, if the matrices are not attention itself
     needs_class: bool = False
-    signed: bool = False  # a value below 0 decreases the class's logit
+    signed: bool = False  # values below 0 decrease the class's logit
     is_attention: bool = False  # the matrices are attention weights: each row sums to 1
     verbs: tuple[str, str] = ("attends to", "attended by")  # of a row and of a column
     unavailable: Callable[[ViTConfig], str | None] = lambda config: None  # the reason, or None
@@ -66,7 +66,7 @@ class Method:
     ) -> Tensor:
         """Maps (B, N-1) of images, uint8 0..255 or float 0..1, on the model's device.
 
-        `classes` (B,) and `contrast` (B,), to explain f_c − f_d instead of f_c, count if the method needs a class;
+        `classes` (B,) and `contrast` (B,), which explains f_c − f_d instead of f_c, apply if the method needs a class,
         `layer` (from 0, -1 the last) and `head` if it needs a layer. ConfigError if the model lacks the layer or head,
         or if the method is unavailable for it.
         """
@@ -89,7 +89,7 @@ class Method:
     def values(
         self, model: MiniViT, images: Images, classes: Tensor | None = None, contrast: Tensor | None = None
     ) -> Tensor:
-        """All that the method computes: (B, L, H, n + 1, n + 1), CLS and patches, if it needs a layer, else (B, n)."""
+        """All values of the method: (B, L, H, n + 1, n + 1), CLS and patches, if it needs a layer, else (B, n)."""
         self._check(model.config, classes)
         if not self.needs_layer:
             return torch.cat(list(self._maps(model, images, classes, contrast)))
@@ -124,7 +124,7 @@ class Method:
             start += len(batch)
 
     def why_unavailable(self, config: ViTConfig) -> str | None:
-        """The reason why models of this configuration do not have the method, or None."""
+        """Why the method is unavailable for models of this config, or None."""
         if self.needs_class and not config.num_classes:
             return "It explains a class, and the model has no classifier head."
         return self.unavailable(config)
@@ -142,7 +142,7 @@ class Method:
 
 
 def available_methods(config: ViTConfig) -> dict[str, Method]:
-    """The methods that models of this configuration have."""
+    """The methods that are available for models of this config."""
     return {name: method for name, method in METHODS.items() if not method.why_unavailable(config)}
 
 
@@ -156,7 +156,7 @@ METHODS: dict[str, Method] = {
         title="CLS map",
         formula="A⁽ˡ⁾ₕ[CLS, patches]",
         source="DINO, arXiv 2104.14294",
-        limitations="Shows which patches CLS attends to in one layer, not what it reads there. Same for all classes.",
+        limitations="Shows which patches CLS attends to in one layer, not what it reads there. Not class-specific.",
         unit="attention, × uniform",
         matrices=_attn,
         is_attention=True,
@@ -166,7 +166,7 @@ METHODS: dict[str, Method] = {
         title="Attention rollout",
         formula="R = Â_L ⋯ Â₁,  Â = ½ (meanₕ A + I),  R[CLS, patches]",
         source="Abnar & Zuidema, arXiv 2005.00928",
-        limitations="Includes all layers, but no values, no feed-forward layers and no class; averages over heads.",
+        limitations="Includes all layers, but ignores values and MLPs; averages over heads. Not class-specific.",
         unit="rollout, × uniform",
         maps=lambda model, images, classes, contrast: rollout(
             list(attend(model, images)[1].unbind(1)), model.config.num_prefix_tokens
@@ -188,8 +188,8 @@ METHODS: dict[str, Method] = {
         title="Logit shares",
         formula="tⱼ · ∂f_c/∂tⱼ  with attention weights, deviations and act(x)/x held constant",
         source="LibraGrad, arXiv 2411.16760",
-        limitations="The shares of patches, CLS and biases add up to the logit. Attention weights count as given: what "
-        "decides where the model attends has no share.",
+        limitations="The shares of patches, CLS and biases add up to the logit. Attention weights are treated as "
+        "constants, so the query–key computation gets no credit.",
         unit="share of the logit",
         maps=lambda model, images, classes, contrast: logit_shares(model, images, classes, contrast).patches,
         needs_class=True,
@@ -199,7 +199,7 @@ METHODS: dict[str, Method] = {
         title="Value-weighted attention",
         formula="‖αᵢⱼ f(xⱼ)‖,  f(x) = (x W_V + b_V) W_O,  i = CLS",
         source="Kobayashi et al., arXiv 2004.10102",
-        limitations="Shows how much CLS reads from a patch in one layer, not which class that favours. No class.",
+        limitations="Shows how much CLS reads from a patch in one layer. Not class-specific.",
         unit="‖α f(x)‖, in units of the embedding",
         matrices=value_weighted,
         weighting=value_norms,
@@ -209,8 +209,8 @@ METHODS: dict[str, Method] = {
         title="Occlusion (mean-filled)",
         formula="f_c(x) − f_c(x with patch j in the image's mean color),  f_c the logit",
         source="Zeiler & Fergus, arXiv 1311.2901",
-        limitations="Removes one patch at a time, so redundant patches get low values. The filled patch is itself "
-        "an input that the model may react to.",
+        limitations="Removes one patch at a time, so redundant patches get low values. The model may also react to the "
+        "filled patch itself.",
         unit="decrease of the logit without the patch",
         maps=occlusion,
         needs_class=True,

@@ -1,4 +1,4 @@
-"""Numbers that summarise attention maps: distance, entropy, divergence, and how much a map depends on the image.
+"""Metrics of attention maps: distance, entropy, divergence, and how much a map depends on the image.
 
 B images, H heads, N tokens with CLS first, the last n are the patches.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 def distance(attn: Tensor, patch_size: int, num_prefix_tokens: int = 1) -> Tensor:
     """Mean attention distance of each head of one layer in pixels, (B, H, N, N) -> (B, H).
 
-    Mean over the patches i of Σ_j a_ij · ‖position i − position j‖; patches only, each row normalised to sum to 1.
+    Mean over the patches i of Σ_j a_ij · ‖position i − position j‖; patches only, each row normalized to sum to 1.
     Dosovitskiy et al. (2010.11929, figure 7).
     """
     patches = attn[:, :, num_prefix_tokens:, num_prefix_tokens:]
@@ -30,15 +30,15 @@ def uniform_distance(grid: int, patch_size: int) -> float:
 
 
 def entropy(maps: Tensor) -> Tensor:
-    """Shannon entropy of maps normalised to sum to 1, over ln n: (B, n) -> (B,); 1 is uniform, 0 all on one patch."""
+    """Shannon entropy of maps normalized to sum to 1, over ln n: (B, n) -> (B,); 1 is uniform, 0 all on one patch."""
     shares = maps / maps.sum(-1, keepdim=True)
     return torch.special.entr(shares).sum(-1) / torch.tensor(float(maps.shape[-1])).log()
 
 
 def divergence(maps_a: Tensor, maps_b: Tensor) -> Tensor:
-    """Jensen–Shannon divergence in bits of maps normalised to sum to 1, (B, n) each -> (B,) (Lin 1991).
+    """Jensen–Shannon divergence in bits of maps normalized to sum to 1, (B, n) each -> (B,) (Lin 1991).
 
-    0: the same map; 1: no patch in common. doi 10.1109/18.61115
+    0: identical maps; 1: no patch in common. doi 10.1109/18.61115
     """
     a, b = (maps.double() / maps.double().sum(-1, keepdim=True) for maps in (maps_a, maps_b))
     entr = torch.special.entr
@@ -49,22 +49,21 @@ def divergence(maps_a: Tensor, maps_b: Tensor) -> Tensor:
 def between_image_variation(maps: Tensor) -> float:
     """1 − mean Pearson correlation between the maps (B, n) of every two images: 0 if all have the same pattern.
 
-    Correlation ignores scale, so it sees the pattern of a map that is almost uniform as clearly as that of a peaked
-    one. An untrained model scores high, up to 1 + 1 / (B − 1), although its maps hardly differ; read this number
-    together with `image_specific_share`.
+    Correlation ignores scale, so a nearly uniform map counts as much as a peaked one. An untrained model scores high,
+    up to 1 + 1 / (B − 1), although its maps hardly differ; read it together with `image_specific_share`.
     """
     maps = maps.detach().double()
-    centred = F.normalize(maps - maps.mean(-1, keepdim=True), dim=-1)
+    centered = F.normalize(maps - maps.mean(-1, keepdim=True), dim=-1)
     B = len(maps)
-    correlations = centred.sum(0).square().sum() - centred.square().sum()  # sum over all pairs i ≠ j
+    correlations = centered.sum(0).square().sum() - centered.square().sum()  # sum over all pairs i ≠ j
     return float(1 - correlations / (B * (B - 1)))
 
 
 def image_specific_share(maps: Tensor) -> float:
     """The image-specific share of maps (B, n), 0..1: total variation distance from the mean map, mean over images.
 
-    ½ Σ_j |p_j − mean p_j| of maps normalised to sum to 1. Unlike `between_image_variation` it counts how much attention
-    changes with the image: near 0 for an untrained model.
+    ½ Σ_j |p_j − mean p_j| of maps normalized to sum to 1. Unlike `between_image_variation` it measures
+    how much attention changes with the image: near 0 for an untrained model.
     """
     shares = maps.detach() / maps.detach().sum(-1, keepdim=True)
     return float(image_specific(shares).abs().sum(-1).mean() / 2)

@@ -1,4 +1,4 @@
-"""Attention over training: CLS maps of the same images at every kept checkpoint, and metrics of these maps.
+"""Attention over training: CLS maps of the same images at every saved checkpoint, and metrics of these maps.
 
 M checkpoints, B images, L layers, H heads, n patches. A layer has S = H + 2 maps per image: one per head, then the
 mean and the maximum over heads.
@@ -20,9 +20,9 @@ from minivit.runs import Checkpoint
 BATCH_SIZE = 16  # the attention of all layers is in memory at once: 2 MB an image for 257 tokens and 8 heads
 
 METRICS = {
-    "entropy": "How evenly a map is spread: 1 is uniform, 0 is all on one patch. Mean over the images.",
+    "entropy": "How uniform a map is: 1 is uniform, 0 is all on one patch. Mean over the images.",
     "divergence": "Jensen–Shannon divergence in bits between a map and the untrained model's map of the same image: "
-    "0 is the same, 1 is no patch in common. Mean over the images.",
+    "0 is identical, 1 is no patch in common. Mean over the images.",
     "between-image variation": "1 − the mean correlation between the maps of every two images: 0 if all images have "
     "the same pattern, however faint it is.",
     "image-specific share": "The share of a map that differs from the mean map of all images: near 0 if attention "

@@ -1,7 +1,7 @@
-"""Verdicts on maps: is a map's area better than that of its controls, by more than chance and by enough to matter?
+"""Verdicts on maps: is a map's area significantly and relevantly better than that of its controls?
 
-A map is compared with random orders of the patches, and with the same method's maps of other images: one order that
-serves all images says nothing about this one. A verdict needs both. B images, R controls of each.
+A map is compared with random rankings of the patches, and with the same method's maps of other images: a ranking that
+fits all images explains none of them. A verdict needs both comparisons. B images, R controls of each.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Curve = Literal["deletion", "insertion"]
 Outcome = Literal["better", "worse", "no difference"]
 
 ALPHA = 0.05  # a difference is significant below this p
-MIN_EFFECT = 0.01  # of the area; a smaller difference is none
+MIN_EFFECT = 0.01  # of the area; a smaller difference is "no difference"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def compare(areas: Tensor, controls: Tensor) -> Comparison:
     """Areas (B,) against those of the controls (B, R) of the same images.
 
     Several images: a paired t interval and test. One image: the interval is that of the area minus the inner 95% of
-    its controls, and p the exact share of them that lie as far out, so never below 2 / (R + 1).
+    its controls, and p the exact share of them that are at least as extreme, so never below 2 / (R + 1).
     """
     areas, controls = areas.detach().double().cpu(), controls.detach().double().cpu()
     mean = controls.mean(1)
@@ -50,18 +50,18 @@ def compare(areas: Tensor, controls: Tensor) -> Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A map's deletion or insertion area against random orders and against the method's maps of other images."""
+    """A map's deletion or insertion area against random rankings and against the method's maps of other images."""
 
     curve: Curve
     area: float  # mean over the images
     random: Comparison
-    others: Comparison | None  # None where there is no other image
+    others: Comparison | None  # None if there is no other image
     num_images: int
-    p: float  # two-sided; of both comparisons the larger, as both must hold; corrected where many maps are tested
+    p: float  # two-sided, the larger of both comparisons, as both must hold; corrected if many maps are tested
 
     @property
     def outcome(self) -> Outcome:
-        """Better or worse by at least `MIN_EFFECT` and with p below `ALPHA`, or no difference."""
+        """Better or worse by at least `MIN_EFFECT` with p below `ALPHA`, else no difference."""
         gain = -1 if self.curve == "deletion" else 1  # low areas are good for deletion, high ones for insertion
         gains = [gain * comparison.difference for comparison in (self.random, self.others) if comparison]
         if self.p >= ALPHA or (min(gains) < MIN_EFFECT and gains[0] > -MIN_EFFECT):
@@ -70,7 +70,7 @@ class Verdict:
 
     def __str__(self) -> str:
         sample = f"{self.num_images} images" if self.num_images > 1 else "one image"
-        controls = f"random orders {_described(self.random)}"
+        controls = f"random rankings {_described(self.random)}"
         if self.others:
             controls += f", maps of other images {_described(self.others)}"
         return f"{self.curve} area {self.area:.3f}; {controls}; p = {self.p:.2g} ({sample}): {self.outcome}"
@@ -82,7 +82,7 @@ def _described(comparison: Comparison) -> str:
 
 
 def verdict(areas: Tensor, random: Tensor, others: Tensor | None, curve: Curve) -> Verdict:
-    """The verdict on areas (B,), given those of random orders (B, R) and of maps of other images (B, M)."""
+    """The verdict on areas (B,), given those of random rankings (B, R) and of maps of other images (B, M)."""
     comparisons = [compare(areas, random)] + ([] if others is None else [compare(areas, others)])
     gain = -comparisons[0].difference if curve == "deletion" else comparisons[0].difference
     p = max(comparison.p for comparison in comparisons) if gain > 0 else comparisons[0].p  # worse than random is worse

@@ -1,8 +1,8 @@
-"""The speed of this machine: `python -m minivit bench`. It prints a table and can write JSON.
+"""Training speed of this machine: `python -m minivit bench` prints a table and can write JSON.
 
 reference     the notebook's experiment with the notebook's operations
 measurements  our training against it, several processes against one
-result        a measured figure, a table of many
+result        a measurement, and many as a table or as JSON
 """
 
-from minivit.bench.result import Figure, table, write_json
+from minivit.bench.result import Measurement, table, write_json

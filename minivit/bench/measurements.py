@@ -1,6 +1,6 @@
-"""What is measured: our training against the notebook's operations, in turns, and several processes against one.
+"""Benchmarks: our training against the notebook's operations, alternately, and several processes against one.
 
-Ratios are what counts: machines are shared and their speed changes from minute to minute. Progress is printed.
+Compare the ratios: shared machines change their speed from minute to minute. Progress is printed.
 """
 
 import os
@@ -16,7 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from minivit.bench.reference import epochs as reference_epochs
-from minivit.bench.result import Figure
+from minivit.bench.result import Measurement
 from minivit.config import TrainConfig, preset
 from minivit.data import load_split
 from minivit.engine import Events, Training, train
@@ -28,17 +28,17 @@ from minivit.runs import Run, list_runs
 from minivit.sweep import Sweep, SweepConfig, Vary, as_completed, start_workers
 
 ARTICLE_ACCURACY = 0.6817  # after the article's 100 epochs
-MATRIX_SIZE = 1024  # of the matrix product that stands for this machine's peak
-EPOCHS = 3  # of a training in several processes; the first warms up
-TRIALS, TRIAL_EPOCHS = 4, 20  # of a sweep, so that starting a worker is a small part of it
+MATRIX_SIZE = 1024  # of the matrix product whose speed is taken as this machine's peak
+EPOCHS = 3  # of a run in several processes; the first warms up
+TRIALS, TRIAL_EPOCHS = 4, 20  # of a sweep, enough to make the start of a worker negligible
 
 
-def training(images: dict[str, Any], num_rounds: int) -> Iterator[Figure]:
-    """One process: `images` are the settings of a data set; in each of `num_rounds` every variant trains one epoch."""
+def training(images: dict[str, Any], num_rounds: int) -> Iterator[Measurement]:
+    """One process: `images` are the settings of a data set; each of `num_rounds` trains one epoch of every variant."""
     article, quick = (preset(name).changed(**images, device="cpu") for name in ("article", "quick"))
-    torch.set_num_threads(1)  # once: Inductor compiles anew for another number
+    torch.set_num_threads(1)  # once: Inductor recompiles for another number
     train_set, test_set = load_split(article)
-    plain, compiled = (
+    eager, compiled = (
         Training(article.changed(compile=choice), torch.device("cpu"), train_set, test_set) for choice in ("off", "on")
     )
     reference = reference_epochs(train_set, test_set)
@@ -47,7 +47,7 @@ def training(images: dict[str, Any], num_rounds: int) -> Iterator[Figure]:
     compile_seconds = _timed(lambda: _train_epoch(compiled))
     variants: dict[str, Callable[[], float]] = {
         "the notebook's operations": lambda: next(reference)[0],
-        "article": lambda: _timed(lambda: _train_epoch(plain)),
+        "article": lambda: _timed(lambda: _train_epoch(eager)),
         "article compiled": lambda: _timed(lambda: _train_epoch(compiled)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in variants}
@@ -55,25 +55,25 @@ def training(images: dict[str, Any], num_rounds: int) -> Iterator[Figure]:
         for name, run_epoch in variants.items():
             seconds[name].append(run_epoch())
             print(f"round {index + 1} of {num_rounds}: an epoch of {name}: {seconds[name][-1]:.2f} s", flush=True)
-    note = f"median of {num_rounds} rounds in turns, one thread, evaluation included"
+    note = f"median of {num_rounds} alternating rounds, one thread, evaluation included"
     for name, values in seconds.items():
         first = f"; the first epoch took {compile_seconds:.0f} s" if name == "article compiled" else ""
-        yield Figure(f"{name}, an epoch", median(values), "s", note=note + first)
+        yield Measurement(f"{name}, an epoch", median(values), "s", note=note + first)
     theirs = seconds["the notebook's operations"]
     for name, target in (("article", "≥ 9"), ("article compiled", "≥ 20")):
         ratio = median(ref / ours for ref, ours in zip(theirs, seconds[name], strict=True))
-        yield Figure(f"the notebook's operations ÷ {name}, per epoch", ratio, "×", target)
+        yield Measurement(f"the notebook's operations ÷ {name}, per epoch", ratio, "×", target)
     yield from _against_peak(article, len(train_set) / median(seconds["article"]))
     yield from _quick(quick, lambda: next(reference)[0])
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "minivit", "train", "--preset", "quick", "--dataset", quick.dataset]
         command += ["--data-dir", quick.data_dir] if quick.data_dir else []
         command += ["--classes", *quick.classes, "--runs-dir", folder]
-        whole = _timed(lambda: subprocess.run(command, check=True, capture_output=True))
-    yield Figure("quick, whole process", whole, "s", "≤ 12", "from command to result, images cached")
+        seconds_in_all = _timed(lambda: subprocess.run(command, check=True, capture_output=True))
+    yield Measurement("quick, whole process", seconds_in_all, "s", "≤ 12", "from command to result, images cached")
 
 
-def _against_peak(config: TrainConfig, images_per_second: float) -> Iterator[Figure]:
+def _against_peak(config: TrainConfig, images_per_second: float) -> Iterator[Measurement]:
     """Useful operations per second as a share of what a product of large matrices reaches on one thread."""
     images = torch.rand(64, 3, config.model.img_size, config.model.img_size)
     forward = FusedViT(MiniViT(config.model))
@@ -82,13 +82,14 @@ def _against_peak(config: TrainConfig, images_per_second: float) -> Iterator[Fig
     flop_per_image = counter.get_total_flops() / len(images)
     left, right = torch.rand(2, MATRIX_SIZE, MATRIX_SIZE)
     peak = 2 * MATRIX_SIZE**3 / min(_timed(lambda: left @ right) for _ in range(10)) / 1e9
-    yield Figure("matrix product, one thread", peak, "GFLOP/s", note=f"{MATRIX_SIZE} × {MATRIX_SIZE}, fp32")
-    yield Figure("article, images per second", images_per_second, "1/s")
+    yield Measurement("matrix product, one thread", peak, "GFLOP/s", note=f"{MATRIX_SIZE} × {MATRIX_SIZE}, fp32")
+    yield Measurement("article, images per second", images_per_second, "1/s")
     note = f"{flop_per_image / 1e3:,.0f} kFLOP per image, forward and backward"
-    yield Figure("article, share of that peak", 100 * flop_per_image * images_per_second / 1e9 / peak, "%", note=note)
+    share = flop_per_image * images_per_second / 1e9 / peak
+    yield Measurement("article, share of that peak", 100 * share, "%", note=note)
 
 
-def _quick(config: TrainConfig, reference_epoch: Callable[[], float]) -> Iterator[Figure]:
+def _quick(config: TrainConfig, reference_epoch: Callable[[], float]) -> Iterator[Measurement]:
     """Time of `quick` until the article's final accuracy, against 100 epochs of the notebook's operations."""
     torch.set_num_threads(choose_threads(config))
     begun, ends = time.perf_counter(), []
@@ -97,17 +98,17 @@ def _quick(config: TrainConfig, reference_epoch: Callable[[], float]) -> Iterato
         train(config, run, Events(log=ignore, epoch_done=lambda _: ends.append(time.perf_counter() - begun)))
         accuracies = [row["test_acc"] for row in run.metrics()]
     torch.set_num_threads(1)
-    yield Figure("quick, test accuracy", accuracies[-1], "", note=f"{config.epochs} epochs in {ends[-1]:.1f} s")
+    yield Measurement("quick, test accuracy", accuracies[-1], "", note=f"{config.epochs} epochs in {ends[-1]:.1f} s")
     goals = [end for end, accuracy in zip(ends, accuracies, strict=True) if accuracy >= ARTICLE_ACCURACY]
     if goals:
-        yield Figure(f"quick, until {ARTICLE_ACCURACY}", goals[0], "s", note="loading of cached images included")
+        yield Measurement(f"quick, until {ARTICLE_ACCURACY}", goals[0], "s", note="loading of cached images included")
         seconds = reference_epoch()
         name, note = f"the notebook's 100 epochs ÷ quick until {ARTICLE_ACCURACY}", "an epoch timed right after"
-        yield Figure(name, 100 * seconds / goals[0], "×", "≥ 70", f"100 × {seconds:.2f} s, {note}")
+        yield Measurement(name, 100 * seconds / goals[0], "×", "≥ 70", f"100 × {seconds:.2f} s, {note}")
 
 
-def together(images: dict[str, Any]) -> Iterator[Figure]:
-    """Images per second of one training in several processes, and of a sweep by several workers."""
+def together(images: dict[str, Any]) -> Iterator[Measurement]:
+    """Images per second of one run in several processes, and of a sweep by several workers."""
     settings = {**images, "device": "cpu", "compile": "off"}
     strong = preset("strong").changed(**settings, images_per_class=1000, epochs=EPOCHS)
     variants = {
@@ -122,15 +123,16 @@ def together(images: dict[str, Any]) -> Iterator[Figure]:
             command = [sys.executable, "-m", "minivit.worker", str(run.path)]
             subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MINIVIT_LOCKS": folder})
             speeds[name] = median(row["images_per_second"] for row in run.metrics()[2:])
-            yield Figure(f"strong, {name}", speeds[name], "1/s", note=f"median of {EPOCHS - 1} epochs of 3,200 images")
+            note = f"median of {EPOCHS - 1} epochs of 3,200 images"
+            yield Measurement(f"strong, {name}", speeds[name], "1/s", note=note)
     single, *others = speeds
     for name in others:
-        yield Figure(f"{name} ÷ one thread", speeds[name] / speeds[single], "×")
+        yield Measurement(f"{name} ÷ one thread", speeds[name] / speeds[single], "×")
     article = preset("article").changed(**settings, epochs=TRIAL_EPOCHS)
     sweep_speeds = {workers: _sweep_speed(article, workers) for workers in (1, 2)}
     for workers, speed in sweep_speeds.items():
-        yield Figure(f"a sweep by {workers} one-thread workers", speed, "1/s", note=f"{TRIALS} trials of article")
-    yield Figure("two workers ÷ one", sweep_speeds[2] / sweep_speeds[1], "×", note="2 is the limit on two cores")
+        yield Measurement(f"a sweep by {workers} one-thread workers", speed, "1/s", note=f"{TRIALS} trials of article")
+    yield Measurement("two workers ÷ one", sweep_speeds[2] / sweep_speeds[1], "×", note="2 is the limit on two cores")
 
 
 def _sweep_speed(config: TrainConfig, workers: int) -> float:

@@ -65,7 +65,7 @@ class ReferenceViT(nn.Module):
 
 
 def epochs(train_set: ImageSet, test_set: ImageSet, seed: int = 0) -> Iterator[tuple[float, float]]:
-    """Trains without end; yields the seconds of each epoch, evaluation included, and the test accuracy."""
+    """Trains indefinitely; yields the seconds of each epoch, evaluation included, and the test accuracy."""
     torch.manual_seed(seed)
     model = ReferenceViT(len(train_set.classes))
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)

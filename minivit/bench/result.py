@@ -1,4 +1,4 @@
-"""A measured figure, and a table or a file of many."""
+"""A measurement, and many of them as a table or as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from minivit.errors import ConfigError
 from minivit.machine import environment, num_cores
 
 
-class Figure(NamedTuple):
+class Measurement(NamedTuple):
     """A measured value with its unit, its target, and how it was measured."""
 
     name: str
@@ -21,21 +21,21 @@ class Figure(NamedTuple):
     note: str = ""
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """The figures as aligned text, one per line."""
-    rows = [("figure", "measured", "target", "note")]
-    rows += [(name, f"{value:,.4g} {unit}".strip(), target, note) for name, value, unit, target, note in figures]
+def table(measurements: Sequence[Measurement]) -> str:
+    """The measurements as aligned text, one per line."""
+    rows = [("name", "measured", "target", "note")]
+    rows += [(name, f"{value:,.4g} {unit}".strip(), target, note) for name, value, unit, target, note in measurements]
     name_width, value_width, target_width = (max(map(len, column)) for column in list(zip(*rows, strict=True))[:3])
     return "\n".join(f"{a:<{name_width}}  {b:<{value_width}}  {c:<{target_width}}  {d}" for a, b, c, d in rows)
 
 
-def write_json(figures: Sequence[Figure], path: Path) -> None:
-    """Machine and figures in a file; ConfigError where it cannot be written."""
+def write_json(measurements: Sequence[Measurement], path: Path) -> None:
+    """Writes machine and measurements to a file; ConfigError if it cannot be written."""
     content = {
         "machine": environment(torch.device("cpu")) | {"cores": num_cores()},
-        "figures": [figure._asdict() for figure in figures],
+        "figures": [measurement._asdict() for measurement in measurements],
     }
     try:
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}. Name another file.") from None
+        raise ConfigError(f"{path} cannot be written: {error.strerror}. Choose another file.") from None

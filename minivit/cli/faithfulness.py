@@ -36,9 +36,9 @@ NUM_IMAGES, NUM_RANKINGS = 200, 10
 
 
 def faithfulness_report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGES, as_json: bool = False) -> str:
-    """Both tables for a run's model after `epoch` (default: the newest), on test images of all classes alike.
+    """Both tables for a run's model after `epoch` (default: the newest), on as many test images of each class.
 
-    Localization only if the data set has masks, next to the untrained model's. ConfigError for fewer than 2 images.
+    Localization only if the data set has masks, with that of the untrained model. ConfigError for fewer than 2 images.
     """
     if num_images < 2:
         raise ConfigError(f"{num_images} images are too few to compare methods. Use at least 2.")
@@ -74,7 +74,7 @@ def faithfulness_of_methods(
     """
     classes = logits(model, images).argmax(1)
     generator = torch.Generator().manual_seed(seed)
-    # The sign keeps the rankings, and so the numbers, of reports written before.
+    # The minus sign keeps the rankings, and so the results, of earlier reports.
     rankings = -torch.rand(len(images), num_rankings, model.config.num_patches, generator=generator)
     random = random_baseline(model, images, classes, rankings)
     maps = {
@@ -87,7 +87,7 @@ def faithfulness_of_methods(
 
 
 def corrected_verdicts(results: dict[str, Faithfulness]) -> dict[str, tuple[Verdict, Verdict]]:
-    """Deletion and insertion of every map, with p corrected for their number."""
+    """Deletion and insertion verdicts of every map, with p corrected for their number."""
     pairs = [verdict for result in results.values() for verdict in result.verdicts]
     adjusted = iter(corrected(pairs))
     return {name: (next(adjusted), next(adjusted)) for name in results}
@@ -157,10 +157,10 @@ def _faithfulness_table(results: dict[str, Faithfulness]) -> list[str]:
         others = [f"{result.saco.mean():.2f}", f"{result.mean_correlation:.2f}"]
         rows.append([title, *_cells(deletion), *_cells(insertion), *others])
     return [
-        "Deletion and insertion for the predicted class, last layer, mean over heads. Random orders have an area of "
-        f"{baseline:.3f}. A map is better than its controls if it differs from random orders and from the same "
+        "Deletion and insertion for the predicted class, last layer, mean over heads. Random rankings have an area of "
+        f"{baseline:.3f}. A map is better than its controls if it differs from random rankings and from the same "
         f"method's maps of {NUM_OTHERS} other images by at least {MIN_EFFECT} and p < {ALPHA} (paired t, corrected by "
-        "Holm). Then it is faithful to this model, whatever the model has learned.",
+        "Holm). Then it is faithful to this model. This does not mean that the model itself is right.",
         "",
         *_markdown(header, rows),
     ]

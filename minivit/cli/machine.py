@@ -18,11 +18,11 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--dataset", choices=DATASETS, default="cifar10", help="data set (default: cifar10)")
     parser.add_argument("--data-dir", default="", help="folder that contains the images")
     parser.add_argument("--classes", nargs="+", metavar="NAME", default=ARTICLE_CLASSES, help="default: the article's")
-    parser.add_argument("--rounds", type=int, default=3, help="epochs of each implementation, in turns (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="alternating epochs of each implementation (default: 3)")
     parser.add_argument(
         "--parts", nargs="+", choices=BENCH_PARTS, default=BENCH_PARTS, help="what to measure (default: all)"
     )
-    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    parser.add_argument("--output", type=Path, help="JSON file for the measurements")
     parser.set_defaults(command=_bench)
 
     parser = commands.add_parser("download", help="download a data set")
@@ -32,19 +32,19 @@ def add_commands(commands: Commands) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from minivit.bench import Figure, measurements, table, write_json
+    from minivit.bench import Measurement, measurements, table, write_json
 
     if args.rounds < 1:
         raise ConfigError(f"{args.rounds} rounds is invalid. Choose 1 or more.")
     images = {"dataset": args.dataset, "data_dir": args.data_dir, "classes": tuple(args.classes)}
     parts = {"training": measurements.training(images, args.rounds), "together": measurements.together(images)}
-    figures: list[Figure] = []
-    for figure in chain.from_iterable(parts[name] for name in BENCH_PARTS if name in args.parts):
-        print(f"{figure.name}: {figure.value:,.4g} {figure.unit}", flush=True)
-        figures.append(figure)
-    print(table(figures))
+    results: list[Measurement] = []
+    for result in chain.from_iterable(parts[name] for name in BENCH_PARTS if name in args.parts):
+        print(f"{result.name}: {result.value:,.4g} {result.unit}", flush=True)
+        results.append(result)
+    print(table(results))
     if args.output:
-        write_json(figures, args.output)
+        write_json(results, args.output)
 
 
 def _download(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What the commands share: options made from the settings, error messages of one sentence, the progress bar."""
+"""What the commands share: options generated from the settings, one-sentence error messages, the progress bar."""
 
 import argparse
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class ProgressBar:
-    """A `Progress` in the terminal: one bar per activity. Nothing is drawn into a file or a pipe."""
+    """A `Progress` in the terminal: one bar per activity. Files and pipes get none."""
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
@@ -64,7 +64,7 @@ def add_runs_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -> None:
-    """An option for every setting; one that is not given is absent from the result."""
+    """An option for every setting; those that are not passed are absent from the result."""
     for setting in settings:
         flag = "--" + setting.name.replace("_", "-")
         help = setting.help.replace("%", "%%") + (f" [{setting.unit}]" if setting.unit else "")
@@ -81,12 +81,12 @@ def add_settings(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -
 
 
 def given_settings(args: argparse.Namespace, settings: Iterable[Setting]) -> dict[str, Any]:
-    """The settings that the command line gives, by name."""
+    """The settings that were passed on the command line, by name."""
     return {setting.name: vars(args)[setting.name] for setting in settings if setting.name in vars(args)}
 
 
 def read_config(args: argparse.Namespace) -> TrainConfig:
-    """The preset with the given settings; all classes if the data set does not have the preset's. Checks the data."""
+    """The preset with the settings that were passed, and all classes if the data set lacks its own; checks the data."""
     given = given_settings(args, settings())
     config = preset(args.preset).changed(**given)
     if "classes" not in given:

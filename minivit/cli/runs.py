@@ -33,7 +33,7 @@ MAX_LISTED = 20
 def add_commands(commands: Commands) -> None:
     """Adds runs, predict, trust, export and import."""
     parser = commands.add_parser("runs", help="all runs, newest first: state, epoch, test accuracy and folder")
-    parser.add_argument("--json", action="store_true", help="with settings and every figure of the last epoch, as JSON")
+    parser.add_argument("--json", action="store_true", help="settings and all metrics of the last epoch, as JSON")
     add_runs_dir(parser)
     parser.set_defaults(command=_runs)
 
@@ -47,7 +47,7 @@ def add_commands(commands: Commands) -> None:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="predict these images instead: a line per file with its path, class and probability, separated by tabs",
+        help="predict these images instead: a line per file with path, class and probability, separated by tabs",
     )
     parser.add_argument("--while-watched", action="store_true", help=argparse.SUPPRESS)  # as pages start it
     parser.set_defaults(command=_predict)
@@ -56,7 +56,7 @@ def add_commands(commands: Commands) -> None:
     add_run_dir(parser)
     add_epoch(parser)
     parser.add_argument("--images", type=int, default=NUM_IMAGES, help=f"test images (default: {NUM_IMAGES})")
-    parser.add_argument("--json", action="store_true", help="all figures as JSON")
+    parser.add_argument("--json", action="store_true", help="all results as JSON")
     parser.set_defaults(command=_trust)
 
     parser = commands.add_parser(
@@ -76,10 +76,10 @@ def add_commands(commands: Commands) -> None:
     parser.set_defaults(command=_export)
 
     parser = commands.add_parser(
-        "import", help="import a ViT of timm, Hugging Face or torchvision, with a folder of images"
+        "import", help="import a ViT from timm, Hugging Face or torchvision, with a folder of images"
     )
     parser.add_argument(
-        "file", type=Path, metavar="PATH", help="a file of weights, or a directory as save_pretrained writes it"
+        "file", type=Path, metavar="PATH", help="a weights file, or a directory written by save_pretrained"
     )
     parser.add_argument("--data-dir", required=True, help="folder that contains one folder of images per class")
     parser.add_argument("--heads", type=int, help="attention heads (default: the model's own, or dimension / 64)")
@@ -125,7 +125,7 @@ def _predict(args: argparse.Namespace) -> None:
     run = Run.open(args.run_dir)
     if args.while_watched:
         if hasattr(os, "nice"):  # not on Windows
-            os.nice(10)  # trainings and pages come first
+            os.nice(10)  # runs that train and pages come first
         predict_and_keep(run, args.epoch, load_split(run.config)[1], lambda: is_watched(run, args.epoch))
     elif args.images:
         _predict_files(run, args.epoch, args.images)
@@ -138,7 +138,7 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def format_without_names(predictions: Predictions, config: TrainConfig) -> str:
-    """The most frequent predictions of a model whose class names are unknown, so that none can be called correct."""
+    """The most frequent predictions of a model whose class names are unknown, so that no accuracy can be computed."""
     counts = np.bincount(predictions.predicted, minlength=predictions.num_classes)
     top = counts.argsort(kind="stable")[::-1][:MAX_LISTED]
     return "\n".join(
@@ -199,7 +199,7 @@ def _export(args: argparse.Namespace) -> None:
     content = export(run, args.what, Selection(args.epoch, args.image, args.layer - 1, head))
     if not args.output:
         if isinstance(content, bytes):
-            raise ConfigError(f"The format {args.what!r} is not text. Name a file to write: --output FILE.")
+            raise ConfigError(f"The format {args.what!r} is not text. Pass a file to write: --output FILE.")
         print(content)
         return
     try:
@@ -210,7 +210,7 @@ def _export(args: argparse.Namespace) -> None:
         else:
             args.output.write_bytes(content if isinstance(content, bytes) else content.encode())
     except OSError as error:
-        raise ConfigError(f"{args.output} cannot be written: {error.strerror}. Name another file.") from None
+        raise ConfigError(f"{args.output} cannot be written: {error.strerror}. Choose another file.") from None
 
 
 def _import(args: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from minivit.sweep import (
     sweep_settings,
 )
 
-MACHINE_SETTINGS = {"data_dir", "device", "threads", "workers"}  # what a machine that joins a study may choose
+MACHINE_SETTINGS = {"data_dir", "device", "threads", "workers"}  # which a machine that joins a study may set
 
 
 def add_commands(commands: Commands) -> None:
@@ -37,7 +37,7 @@ def add_commands(commands: Commands) -> None:
         "--storage",
         default="",
         metavar="URL",
-        help="where machines share the study: journal:///FOLDER/FILE on a shared disk, or a database's URL",
+        help="storage that machines share: journal:///FOLDER/FILE on a shared disk, or the URL of a database",
     )
     parser.add_argument("--retry", action="store_true", help="run the failed trials of the study again")
     add_settings(parser, (*sweep_settings(), *settings()))
@@ -74,12 +74,12 @@ def _open_sweep(args: argparse.Namespace) -> Sweep:
         config = SweepConfig(base=base, vary=tuple(Vary.parse(text) for text in args.vary), **own)
         return Sweep.create(config, args.runs_dir, args.name, args.storage)
     if not args.name:
-        raise ConfigError("Give a setting to vary, as in --vary lr=1e-4..1e-2:log, or the name of a sweep to continue.")
+        raise ConfigError("Pass a setting to vary, as in --vary lr=1e-4..1e-2:log, or the name of a sweep to continue.")
     given = given_settings(args, settings())
     joins = args.storage and args.name not in {sweep.id for sweep in list_sweeps(args.runs_dir)}
     fixed = sorted({*given, *own} - (MACHINE_SETTINGS if joins else set()))
     if fixed:
-        raise ConfigError(f"A sweep keeps its settings. Leave out {', '.join(fixed)}, or give a setting to vary.")
+        raise ConfigError(f"A sweep keeps its settings. Leave out {', '.join(fixed)}, or pass a setting to vary.")
     if joins:
         return Sweep.join(args.name, args.storage, args.runs_dir, **given, **own)
     return find_sweep(args.name, args.runs_dir)

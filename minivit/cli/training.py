@@ -22,10 +22,10 @@ def add_commands(commands: Commands) -> None:
         add_settings(parser, settings())
         parser.set_defaults(command=command)
 
-    parser = commands.add_parser("resume", help="continue a run that was paused, stopped or killed, or train on")
+    parser = commands.add_parser("resume", help="continue an interrupted run, or train a finished one for more epochs")
     add_run_dir(parser)
     parser.add_argument("--devices", type=int, metavar="INT", help="processes that train together (default: as before)")
-    parser.add_argument("--epochs", type=int, metavar="INT", help="train on to so many epochs in all, also when done")
+    parser.add_argument("--epochs", type=int, metavar="INT", help="new total number of epochs, also for a finished run")
     parser.set_defaults(command=_resume)
 
 

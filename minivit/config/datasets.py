@@ -1,4 +1,4 @@
-"""Every fact of the data sets that can be known without reading one. `minivit.data.registry` holds their readers."""
+"""Facts of the data sets that do not require reading them; `minivit.data.registry` holds their readers."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -31,7 +31,7 @@ class DatasetInfo:
     """Facts of one data set."""
 
     title: str
-    classes: tuple[str, ...] = ()  # empty where the class folders name them
+    classes: tuple[str, ...] = ()  # empty where they are the names of class folders
     img_size: int = 32  # px, before any resizing
     in_chans: int = 3
     download_bytes: int = 0  # 0: nothing to download
@@ -61,8 +61,8 @@ DATASETS: dict[Dataset, DatasetInfo] = {
         in_chans=1,
         download_bytes=30_878_645,
         files=tuple(
-            f"FashionMNIST/raw/{part}-{content}-ubyte"
-            for part in ("train", "t10k")
+            f"FashionMNIST/raw/{split}-{content}-ubyte"
+            for split in ("train", "t10k")
             for content in ("images-idx3", "labels-idx1")
         ),
     ),

@@ -1,4 +1,4 @@
-"""A setting as a pydantic field with title, help, unit and bounds; its description for forms; its error sentences."""
+"""Settings as pydantic fields with title, help, unit and bounds; their description for forms; their error messages."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args, get_origin
@@ -10,7 +10,7 @@ from minivit.errors import ConfigError
 
 
 def setting(default: Any, title: str, help: str, *, group: str, unit: str = "", **bounds: Any) -> Any:
-    """A pydantic field with what a form and a parser need to show it."""
+    """A pydantic field with the metadata that a form and a parser need."""
     return Field(default, title=title, description=help, json_schema_extra={"unit": unit, "group": group}, **bounds)
 
 

@@ -1,4 +1,4 @@
-"""How an imported model's images are brought to its size, where that differs from ours."""
+"""How images are resized for an imported model, where that differs from ours."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from minivit.config.fields import Settings
 
 
 class Preprocessing(Settings):
-    """Resizing, then a crop of the center to the model's image size, as the model's own library does both.
+    """Resizing, then a center crop to the model's image size, as the model's own library does it.
 
     `size` is the length of the shorter side in pixels, or of both sides where `keep_aspect` is off. timm and
     torchvision resize PIL images; Hugging Face resizes tensors (`on_tensors`), which rounds differently.

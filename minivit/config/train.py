@@ -19,7 +19,7 @@ GROUPS = ("data", "model", "training", "machine")  # in the order of a form
 
 
 class TrainConfig(Settings):
-    """Everything that decides a training run; `config.json` contains nothing else."""
+    """Everything that determines a training run; `config.json` contains nothing else."""
 
     dataset: Dataset = setting("cifar10", "Data set", "The source of the images.", group="data")
     data_dir: str = setting(
@@ -35,7 +35,7 @@ class TrainConfig(Settings):
     images_per_class: int = setting(
         0,
         "Images per class",
-        "At most this many of each class, the first ones; 0 for all.",
+        "At most this many of each class, in data-set order; 0 for all.",
         group="data",
         unit="images",
         ge=0,
@@ -44,14 +44,14 @@ class TrainConfig(Settings):
     split: Literal["article", "official"] = setting(
         "article",
         "Test set",
-        "'article' holds out a fixed random 20% of the train part; 'official' takes the set's own test part.",
+        "'article' holds out a fixed random 20% of the training split; 'official' uses the data set's own test split.",
         group="data",
     )
     stratify: bool = setting(
         True,
         "Split by class",
-        "Of a folder without a test part, hold out 20% of each class, at least one image. Other data sets are split as "
-        "in the article.",
+        "In a folder without a test split, hold out 20% of each class, at least one image. Other data sets are split "
+        "as in the article.",
         group="data",
     )
     drop_duplicates: bool = setting(
@@ -92,7 +92,7 @@ class TrainConfig(Settings):
     imported: bool = setting(
         False,
         "Imported",
-        "A model that was trained elsewhere: its head names the classes; all images of the folder are test images.",
+        "A model trained elsewhere: its head determines the classes; all images of the folder are test images.",
         group="derived",
     )
 
@@ -132,7 +132,7 @@ class TrainConfig(Settings):
     warmup_epochs: float = setting(
         0.0,
         "Warm-up",
-        "The learning rate rises from 0 during this time; one-cycle has its own warm-up.",
+        "The learning rate rises from 0 over this many epochs; one-cycle has its own warm-up.",
         group="training",
         unit="epochs",
         ge=0,
@@ -147,8 +147,8 @@ class TrainConfig(Settings):
     class_balance: Literal["none", "weights", "sampling"] = setting(
         "none",
         "Class balance",
-        "For classes of different sizes: 'weights' multiplies an image's loss by the mean class size over that of its "
-        "class; 'sampling' draws as many images of each class, some of them repeatedly.",
+        "For classes of different sizes: 'weights' multiplies the loss of an image by the mean class size divided by "
+        "the size of its class; 'sampling' draws equally many images of each class, with replacement.",
         group="training",
     )
     grad_clip: float = setting(
@@ -164,13 +164,13 @@ class TrainConfig(Settings):
         lt=1,
     )
     seed: int = setting(
-        0, "Seed", "The same seed on the same machine gives the same run.", group="training", ge=0, le=2**31 - 1
+        0, "Seed", "On the same machine, the same seed gives the same run.", group="training", ge=0, le=2**31 - 1
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = setting(
-        "auto", "Device", "'auto' takes a GPU if there is one.", group="machine"
+        "auto", "Device", "'auto' uses a GPU if there is one.", group="machine"
     )
     precision: Literal["auto", "fp32", "bf16"] = setting(
-        "auto", "Precision", "'auto' takes bf16 on a GPU that supports it well, and fp32 elsewhere.", group="machine"
+        "auto", "Precision", "'auto' uses bf16 on GPUs with native support, fp32 elsewhere.", group="machine"
     )
     compile: Literal["auto", "on", "off"] = setting(
         "auto",
@@ -205,9 +205,9 @@ class TrainConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _count_classes(cls, data: Any) -> Any:
-        """`model.num_classes` is the number of selected classes, whatever was given.
+        """Sets `model.num_classes` to the number of selected classes.
 
-        An imported model keeps its own; the classes from there on are folders of images that its head does not know.
+        An imported model keeps its own; classes beyond it are folders of images that its head does not know.
         """
         if not isinstance(data, Mapping) or data.get("imported"):
             return data
@@ -225,7 +225,7 @@ class TrainConfig(Settings):
             raise ConfigError(f"A classifier needs at least 2 classes, and {selected}. Select at least two classes.")
         repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if repeated:
-            raise ConfigError(f"The class {repeated[0]!r} is selected twice. Name each class once.")
+            raise ConfigError(f"The class {repeated[0]!r} is selected twice. Select each class once.")
         if self.whiten and self.model.stem != "patch":
             raise ConfigError(
                 "Patch whitening needs the stem 'patch', and the stem is 'conv'. Choose the stem 'patch', or turn "
@@ -242,9 +242,9 @@ class TrainConfig(Settings):
         return f"epoch {epoch}" if self.minutes else f"epoch {epoch} of {self.epochs}"
 
     def changed(self, **updates: Any) -> Self:
-        """A copy with some settings replaced; those of `ViTConfig` are given by name like the others.
+        """A copy with some settings replaced; those of `ViTConfig` are passed by name like the others.
 
-        Another data set brings its own image size and channels unless they are given too. Raises ConfigError for an
+        Another data set sets its own image size and channels unless they are passed too. Raises ConfigError for an
         invalid result.
         """
         dataset = updates.get("dataset", self.dataset)
@@ -259,12 +259,12 @@ class TrainConfig(Settings):
 FIELDS = {
     name: field
     for name, field in {**TrainConfig.model_fields, **ViTConfig.model_fields}.items()
-    if name not in ("model", "preprocessing")  # which are no settings of a form
+    if name not in ("model", "preprocessing")  # which are not settings of a form
 }
 
 
 def settings(*groups: str) -> Iterator[Setting]:
-    """The settings that a user chooses, group by group; only those of `groups` if any are given."""
+    """The settings that a user chooses, group by group; only those in `groups` if any are passed."""
     described = [describe(name, field) for name, field in FIELDS.items()]
     for group in groups or GROUPS:
         yield from (setting for setting in described if setting.group == group)

@@ -8,7 +8,7 @@ from minivit.config.fields import Settings, setting
 from minivit.errors import ConfigError
 
 # What the head reads: CLS; the mean of the patches, after or before the last LayerNorm; CLS and that mean side by side
-# (DINOv2); CLS and the first register, a distillation token with a head of its own (DeiT)
+# (DINOv2); CLS and the first register, a distillation token with its own head (DeiT)
 Pool = Literal["cls", "mean", "mean, then norm", "cls and mean", "cls and distillation"]
 
 
@@ -16,13 +16,13 @@ class ViTConfig(Settings):
     """Shape of one Vision Transformer. Names are timm's."""
 
     img_size: int = setting(
-        32, "Image size", "Images are resized to this many pixels a side.", group="data", unit="px", ge=8, le=512
+        32, "Image size", "Images are resized to this many pixels per side.", group="data", unit="px", ge=8, le=512
     )
     in_chans: int = setting(
-        3, "Channels", "3 for RGB, 1 for grayscale; images are converted to it.", group="data", ge=1, le=16
+        3, "Channels", "3 for RGB, 1 for grayscale; images are converted.", group="data", ge=1, le=16
     )
     num_classes: int = setting(
-        4, "Number of classes", "Follows from the selected classes; 0 for no head.", group="derived", ge=0, le=25_000
+        4, "Number of classes", "Set by the selected classes; 0 for no head.", group="derived", ge=0, le=25_000
     )
     patch_size: int = setting(
         4,
@@ -36,7 +36,7 @@ class ViTConfig(Settings):
     stem: Literal["patch", "conv"] = setting(
         "patch",
         "Stem",
-        "How a patch becomes a token: by one linear layer, or by small convolutions that also see its surroundings.",
+        "How a patch becomes a token: by one linear layer, or by small convolutions that also see neighboring pixels.",
         group="model",
     )
     embed_dim: int = setting(
@@ -66,7 +66,7 @@ class ViTConfig(Settings):
     num_registers: int = setting(
         0,
         "Register tokens",
-        "Learned tokens between CLS and the patches that belong to no place in the image (2309.16588).",
+        "Learned tokens between CLS and the patches, without a position in the image (2309.16588).",
         group="model",
         unit="tokens",
         ge=0,
@@ -108,7 +108,7 @@ class ViTConfig(Settings):
         if self.stem == "conv":
             self._validate_conv_stem()
         if self.pool == "cls and distillation" and not self.num_registers:
-            raise ConfigError("A distillation token is the first register token, and there is none. Add one.")
+            raise ConfigError("Pooling 'cls and distillation' needs a register token. Set num_registers to at least 1.")
         if self.embed_dim % self.num_heads:
             divisors = [h for h in range(1, 33) if self.embed_dim % h == 0]
             raise ConfigError(
@@ -126,8 +126,8 @@ class ViTConfig(Settings):
         num_halvings = self.patch_size.bit_length() - 1
         if self.patch_size != 2**num_halvings or not num_halvings:
             raise ConfigError(
-                f"A convolutional stem halves the image, and a patch size of {self.patch_size} px is not a power of 2. "
-                "Choose 2, 4, 8 or 16 px, or the stem 'patch'."
+                f"A convolutional stem halves the image repeatedly, and a patch size of {self.patch_size} px is not a "
+                "power of 2. Choose 2, 4, 8 or 16 px, or the stem 'patch'."
             )
         divisor = 2 ** (num_halvings - 1)
         if self.embed_dim % divisor:

@@ -1,8 +1,8 @@
-"""Data sets: file -> uint8 tensor (N, C, H, W), labels and classes; the split into train and test part.
+"""Data sets: files -> uint8 tensor (N, C, H, W), labels and classes; training and test split.
 
-    image_set    the form that all images take
-    memmap       images that stay in their files, and the rule for it
-    cache        the data folder, and decoded images that are kept there
+    image_set    images with their labels and classes
+    memmap       images that stay on disk, and when they do
+    cache        the data folder and its cache of decoded images
     folder       the user's own images; decode reads the files
     torchvision  CIFAR-10, CIFAR-100, Fashion-MNIST and SVHN
     shapes       synthetic shapes; shapes_drawing draws them
@@ -10,7 +10,7 @@
     load         any data set by its name; the split
     batches      size and channels, patches, statistics
     augment      random changes to a batch: flip, crop, RandAugment, Mixup, CutMix
-    source       batches of images on the device that trains
+    source       batches of images on the training device
 
 The order of `classes` gives the labels; the images are in data-set order, whichever classes are selected.
 """

@@ -1,4 +1,4 @@
-"""Random changes to a whole batch of training images at once. Pure functions of the batch and a `torch.Generator`.
+"""Random changes to whole batches of training images. Pure functions of the batch and a `torch.Generator`.
 
 B images, C channels, H × W pixels, K classes. Randomness comes from the generator alone, drawn on its device, so that
 a seed gives the same changes wherever the images are.
@@ -24,7 +24,7 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     """A batch (B, C, H, W), each image changed at random by itself; of any dtype, uint8 for 'rand'.
 
     'flip' mirrors left and right with probability ½; 'flip-crop' also shifts by up to 12.5% of the side, as does a
-    random crop of the image padded with its own reflection; 'rand' goes on with RandAugment (1909.13719).
+    random crop of the image padded with its own reflection; 'rand' continues with RandAugment (1909.13719).
     """
     if how == "none":
         return images
@@ -32,7 +32,7 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     device = generator.device
 
     def draw(low: int, high: int) -> Tensor:
-        """A whole number low..high for each image."""
+        """A random integer from low to high for each image."""
         return torch.randint(low, high + 1, (B, 1), generator=generator, device=device)
 
     rows, cols = torch.arange(H, device=device).expand(B, H), torch.arange(W, device=device).expand(B, W)
@@ -68,9 +68,9 @@ def mix_pairs(
 ) -> tuple[Tensor, Tensor]:
     """Each image mixed with another of its batch: float 0..1 (B, C, H, W) and target shares (B, K), of labels (B,).
 
-    Mixup (1710.09412) averages two images; CutMix (1905.04899) sets a rectangle of one into the other. `mixup` and
-    `cutmix` are the α of the Beta distribution that the share is drawn from, 0 for never; with both, each batch takes
-    one of them by chance.
+    Mixup (1710.09412) averages two images; CutMix (1905.04899) pastes a rectangle of one into the other. `mixup` and
+    `cutmix` are the α of the Beta distribution that the share is drawn from, 0 for never; with both, each batch uses
+    one of them at random.
     """
     shares = F.one_hot(target, num_classes).to(images.dtype)
     chance = random.Random(int(torch.randint(2**31, (), generator=generator, device=generator.device)))

@@ -11,17 +11,17 @@ from minivit.data.memmap import Images, chunks
 
 
 def resize(images: Images, img_size: int, in_chans: int) -> Images:
-    """uint8 (N, C, H, W) -> uint8 (N, in_chans, img_size, img_size), antialiased; `images` itself if it is so."""
+    """uint8 (N, C, H, W) -> uint8 (N, in_chans, img_size, img_size), antialiased; unchanged if they fit."""
     if images.shape[1:] == (in_chans, img_size, img_size):
         return images
     return torch.cat([resize_chunk(chunk, img_size, in_chans) for chunk in chunks(images)])
 
 
 def resize_chunk(images: Tensor, img_size: int, in_chans: int) -> Tensor:
-    """`resize` for a few images at once."""
+    """`resize` for images in memory."""
     if images.shape[1] == 3 and in_chans == 1:
         r, g, b = images.to(torch.int32).split(1, dim=1)
-        images = ((19595 * r + 38470 * g + 7471 * b + 2**15) >> 16).to(torch.uint8)  # ITU-R 601, as PIL has it
+        images = ((19595 * r + 38470 * g + 7471 * b + 2**15) >> 16).to(torch.uint8)  # ITU-R 601, as in PIL
     if images.shape[2:] != (img_size, img_size):
         images = F.interpolate(images, size=(img_size, img_size), mode="bicubic", antialias=True)
     return images.expand(-1, in_chans, -1, -1)

@@ -1,4 +1,4 @@
-"""MiniViT's own data folder, and the images in it that were made once and need not be made again."""
+"""MiniViT's data folder, and its cache of images that are decoded or drawn only once."""
 
 import hashlib
 import json
@@ -22,9 +22,9 @@ HEADER_BYTES = 1024  # at the beginning of a file, mostly blank
 
 
 def default_data_dir() -> Path:
-    """The folder that `MINIVIT_DATA` names, else `data/` in the project."""
-    named = os.environ.get("MINIVIT_DATA")
-    return Path(named).expanduser() if named else Path(__file__).parents[2] / "data"
+    """The folder in `MINIVIT_DATA`, else `data/` in the project."""
+    folder = os.environ.get("MINIVIT_DATA")
+    return Path(folder).expanduser() if folder else Path(__file__).parents[2] / "data"
 
 
 def resolve_data_dir(data_dir: str | Path) -> Path:
@@ -38,12 +38,12 @@ def digest(*parts: object) -> str:
 
 
 def cached(name: str, key: str, make: Callable[[], Iterable[ClassImages]]) -> ClassImages:
-    """What `make()` gives piece by piece, kept as `cache/<name>.safetensors` until it is asked for with another `key`.
+    """The images that `make()` yields in chunks, cached as `cache/<name>.safetensors` until `key` changes.
 
-    `name` says what is asked for, `key` what it was made from, so that a changed folder replaces its file. The images
-    that come back are mapped from the file, which is written as its pieces come: neither way needs all of them in
-    memory. A file that cannot be read is made again. Where none can be written the images are kept in memory, or
-    DataError says that there is no room for them.
+    `name` identifies the images, `key` what they are made from, so that a changed folder replaces its file. Chunks are
+    written as they are made and the result is memory-mapped, so the images need not fit into memory. A file that
+    cannot be read is made again. If none can be written, the images are kept in memory; DataError if they exceed
+    `memory_limit()`.
     """
     path = default_data_dir() / "cache" / f"{name}.safetensors"
     with suppress(OSError, SafetensorError, LookupError, ValueError):
@@ -55,38 +55,38 @@ def cached(name: str, key: str, make: Callable[[], Iterable[ClassImages]]) -> Cl
 
 
 def _read(path: Path, key: str) -> ClassImages:
-    with safe_open(path, framework="pt") as file:  # maps: pages come in when they are looked at
+    with safe_open(path, framework="pt") as file:  # memory-mapped: pages are read on access
         if (file.metadata() or {})["key"] != key:
             raise ValueError("made from something else")
-        masks = file.get_tensor("masks") if "masks" in file.keys() else None  # noqa: SIM118, it is no dict
+        masks = file.get_tensor("masks") if "masks" in file.keys() else None  # noqa: SIM118, not a dict
         skipped = json.loads(file.get_tensor("skipped").numpy().tobytes())
         return ClassImages(file.get_tensor("images"), masks, tuple(skipped))
 
 
-def _write(path: Path, key: str, pieces: Iterable[ClassImages]) -> None:
+def _write(path: Path, key: str, chunks: Iterable[ClassImages]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
-        _fill(file, key, pieces)
+        _fill(file, key, chunks)
         file.flush()
-        os.fsync(file.fileno())  # after a power cut, too, the name stands for the complete content
+        os.fsync(file.fileno())  # so that the file is complete even after a power failure
 
 
-def _fill(file: BinaryIO, key: str, pieces: Iterable[ClassImages]) -> None:
-    """A safetensors file whose header is written last, into room left for it: only then the counts are known."""
+def _fill(file: BinaryIO, key: str, chunks: Iterable[ClassImages]) -> None:
+    """Writes a safetensors file, its header last, into reserved space: the counts are known only then."""
     tensors: dict[str, tuple[str, list[int], int]] = {}  # name: type, shape, bytes, in the order of the file
     masks: list[Tensor] = []
     skipped: list[str] = []
     num_images = num_bytes = 0
     file.seek(HEADER_BYTES)
-    for piece in pieces:
-        num_images += len(piece.images)
-        num_bytes += file.write(_bytes(piece.images))
-        tensors["images"] = ("U8", [num_images, *piece.images.shape[1:]], num_bytes)
-        masks += [] if piece.masks is None else [piece.masks]
-        skipped += piece.skipped
+    for chunk in chunks:
+        num_images += len(chunk.images)
+        num_bytes += file.write(_bytes(chunk.images))
+        tensors["images"] = ("U8", [num_images, *chunk.images.shape[1:]], num_bytes)
+        masks += [] if chunk.masks is None else [chunk.masks]
+        skipped += chunk.skipped
     if masks:
-        whole = torch.cat(masks)
-        tensors["masks"] = ("BOOL", list(whole.shape), file.write(_bytes(whole)))
+        all_masks = torch.cat(masks)
+        tensors["masks"] = ("BOOL", list(all_masks.shape), file.write(_bytes(all_masks)))
     text = json.dumps(skipped).encode()
     tensors["skipped"] = ("U8", [len(text)], file.write(text))
 
@@ -104,21 +104,21 @@ def _bytes(tensor: Tensor) -> memoryview:
     return tensor.contiguous().numpy().data
 
 
-def _in_memory(path: Path, pieces: Iterable[ClassImages]) -> ClassImages:
+def _in_memory(path: Path, chunks: Iterable[ClassImages]) -> ClassImages:
     kept: list[ClassImages] = []
     num_bytes = 0
-    for piece in pieces:
-        kept.append(piece)
-        num_bytes += piece.images.nbytes
+    for chunk in chunks:
+        kept.append(chunk)
+        num_bytes += chunk.images.nbytes
         if num_bytes > memory_limit():
             raise DataError(
-                f"The images are too many for the memory ({memory_limit() / 1e6:,.0f} MB are for one part of a data "
-                f"set), and {path.parent} cannot keep them. Give permission, make room there, or name another folder "
-                "with MINIVIT_DATA."
+                f"The images exceed the memory limit ({memory_limit() / 1e6:,.0f} MB per split), and the cache folder "
+                f"{path.parent} is not writable or is full. Fix its permissions, free disk space, or set MINIVIT_DATA "
+                "to another folder."
             )
-    masks = [piece.masks for piece in kept if piece.masks is not None]
+    masks = [chunk.masks for chunk in kept if chunk.masks is not None]
     return ClassImages(
-        torch.cat([piece.images for piece in kept]),
+        torch.cat([chunk.images for chunk in kept]),
         torch.cat(masks) if masks else None,
-        tuple(line for piece in kept for line in piece.skipped),
+        tuple(line for chunk in kept for line in chunk.skipped),
     )

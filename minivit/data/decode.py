@@ -22,21 +22,21 @@ from minivit.errors import DataError
 SUFFIXES = tuple(
     [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif"]
 )
-FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF"]  # by content; no other decoder ever runs
+FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF"]  # by content; no other decoder is run
 FORMAT_NAMES = "PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF or HEIC"
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of the values that cameras and scanners store in 16 bits
 CHUNK_PIXELS = 2**16  # decoded by a thread between two reports: 64 images of 32 px
 
 register_heif_opener()
-# What a decoder warns of, such as odd metadata, does not concern the user; what it cannot read is reported.
+# Decoder warnings, such as those about unusual metadata, do not concern the user; unreadable files are reported.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-Form = tuple[int, int, Preprocessing | None]  # img_size, in_chans and how images are resized, if not as here
+Form = tuple[int, int, Preprocessing | None]  # img_size, in_chans, and the resizing where it is not ours
 
 
 def form_of(config: TrainConfig) -> Form:
-    """The form that images have for a model."""
+    """The form in which a model reads images."""
     return config.model.img_size, config.model.in_chans, config.preprocessing
 
 
@@ -72,7 +72,7 @@ def _decode_chunk(paths: Sequence[Path], form: Form) -> ClassImages:
         try:
             images[num_images] = decode_image(path, *form)
             num_images += 1
-        except Exception as error:  # PIL's decoders raise anything for a damaged file
+        except Exception as error:  # PIL's decoders raise exceptions of any type for a damaged file
             skipped.append(f"{path}: {describe_error(error)}".encode(errors="replace").decode())
     return ClassImages(torch.from_numpy(images[:num_images]), skipped=tuple(skipped))
 
@@ -102,11 +102,11 @@ def decode_image(
 
 
 def original_size(path: Path) -> tuple[int, int] | None:
-    """Width and height in pixels that a file states, without decoding it; None if it is no readable image."""
+    """Width and height in pixels that a file states, without decoding it; None if it is not a readable image."""
     try:
         with Image.open(path, formats=FORMATS) as file:
             return file.size
-    except Exception:  # PIL's decoders raise anything for a damaged file
+    except Exception:  # PIL's decoders raise exceptions of any type for a damaged file
         return None
 
 
@@ -120,19 +120,19 @@ def _preprocessed(image: Image.Image, img_size: int, preprocessing: Preprocessin
         resized = transforms.center_crop(transforms.resize(image, size, mode), [img_size, img_size])
         return transforms.pil_to_tensor(resized).numpy()
     pixels = transforms.resize(transforms.pil_to_tensor(image), size, mode)
-    top, left = (int((side - img_size) / 2) for side in pixels.shape[1:])  # torchvision's center_crop rounds otherwise
+    top, left = (int((side - img_size) / 2) for side in pixels.shape[1:])  # unlike torchvision's center_crop
     return transforms.crop(pixels, top, left, img_size, img_size).numpy()
 
 
 def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Grayscale values of more than 8 bits -> uint8: scaled by the fewest bits that hold them, 12 among them."""
+    """Grayscale values of more than 8 bits -> uint8: scaled by the smallest of `BIT_DEPTHS` that holds them."""
     highest = max(float(values.max()), 1.0)
     limit = next((2.0**bits - 1 for bits in BIT_DEPTHS if highest < 2**bits), highest)
     return (values.clip(0) * (255 / limit)).astype(np.uint8)
 
 
 def read_picture(path: Path, form: Form) -> torch.Tensor:
-    """The image in one file, uint8 (1, C, H, W); DataError if it is no regular file or no readable image."""
+    """The image in one file, uint8 (1, C, H, W); DataError if it is not a regular file or not a readable image."""
     try:
         if not path.is_file():
             raise DataError(f"{path} is not a file. Choose an image.")
@@ -143,10 +143,10 @@ def read_picture(path: Path, form: Form) -> torch.Tensor:
 
 
 def decode_picture(content: bytes, name: str, form: Form) -> torch.Tensor:
-    """The content of an image file, uint8 (1, C, H, W), as `decode_image`; DataError with `name` if it is none."""
+    """The content of an image file, uint8 (1, C, H, W), as `decode_image`; DataError with `name` if it is not one."""
     try:
         return torch.tensor(decode_image(io.BytesIO(content), *form))[None]
-    except Exception as error:  # PIL's decoders raise anything for a damaged file
+    except Exception as error:  # PIL's decoders raise exceptions of any type for a damaged file
         raise DataError(f"{name} cannot be read: {describe_error(error)}. Choose another image.") from None
 
 

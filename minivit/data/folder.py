@@ -1,4 +1,4 @@
-"""The user's own images: `<root>/<class>/*`, or `<root>/train|test/<class>/*` under any usual names of the parts.
+"""The user's own images: `<root>/<class>/*`, or `<root>/train|test/<class>/*` under any usual names of the splits.
 
 Data-set order: class folders by name, then files by relative path, with numbers in natural order.
 """
@@ -17,17 +17,17 @@ from minivit.data.decode import SUFFIXES, decode_files, describe_error, original
 from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, join
 from minivit.errors import DataError
 
-# Names of the parts, without what is not a letter and without a last "set", "data" or "images"
+# Names of the splits, letters only, without a final "set", "data" or "images"
 TRAIN_NAMES = ("train", "training")
-TEST_NAMES = ("test", "testing", "val", "valid", "validation", "eval", "dev")  # the first one there is
-# Folders that systems and programs leave behind; hidden ones are ignored in any case
+TEST_NAMES = ("test", "testing", "val", "valid", "validation", "eval", "dev")  # the first that exists
+# Folders that operating systems and programs create; hidden ones are always ignored
 JUNK_FOLDERS = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "__pycache__"}
 JUNK_FILES = {"thumbs.db", "desktop.ini", "icon\r"}
 MAX_DEPTH = 32  # of folders below a class folder
 
 
 class ImageFile(NamedTuple):
-    """A file of a class folder, with what shows that it has changed."""
+    """A file of a class folder, with the size and time by which a change is detected."""
 
     path: str  # relative to the class folder
     size: int
@@ -48,7 +48,7 @@ def is_present(data_dir: str | Path) -> bool:
 
 
 def check(config: TrainConfig) -> None:
-    """DataError if a class folder of `config` has no images or the test part is missing."""
+    """DataError if a class folder of `config` has no images or the test split is missing."""
     for part in ("train", "test") if config.split == "official" else ("train",):
         folders = class_folders(config.data_dir, part)
         for name in config.classes:
@@ -57,19 +57,19 @@ def check(config: TrainConfig) -> None:
 
 
 def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:
-    """The class folders of `part` that hold images, by name, sorted. DataError if there are fewer than two."""
+    """The class folders of `part` that contain images, by name, sorted. DataError if there are fewer than two."""
     if not str(data_dir):
-        raise DataError("The data set 'folder' needs the folder that contains your images. Name it (--data-dir DIR).")
+        raise DataError("The data set 'folder' needs a folder that contains your images. Specify it (--data-dir DIR).")
     root = resolve_data_dir(data_dir)
     with _os_errors_as_data_errors(root):
         if not root.exists():
             raise DataError(f"There is no folder {root}. Check the path of the data folder.")
         if not root.is_dir():
-            raise DataError(f"{root} is a file. Name the folder that contains one folder of images per class.")
+            raise DataError(f"{root} is a file. Choose the folder that contains one folder of images per class.")
         parts = part_folders(root)
         if part == "test" and "test" not in parts:
             raise DataError(
-                f"{root} has no test part. Choose the split 'article', which holds out a share of the train part, "
+                f"{root} has no test split. Choose the split 'article', which holds out a share of the training split, "
                 "or sort the images into train/<class> and test/<class>."
             )
         parent = parts.get(part, root)
@@ -80,7 +80,7 @@ def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:
 
 
 def part_folders(root: Path) -> dict[str, Path]:
-    """The folders of the parts "train" and "test", if both or train alone are folders of class folders."""
+    """The folders of the splits "train" and "test", if both or train alone contain class folders."""
     folders = _subfolders(root)
     named = {part: _part_named(folders, names) for part, names in (("train", TRAIN_NAMES), ("test", TEST_NAMES))}
     parts = {part: path for part, path in named.items() if path and any(map(_has_images, _subfolders(path).values()))}
@@ -103,7 +103,7 @@ def _part_named(folders: dict[str, Path], names: Sequence[str]) -> Path | None:
 
 
 def _too_few_classes(parent: Path, folders: dict[str, Path]) -> DataError:
-    """The error for a folder with fewer than two class folders, with advice that fits what it contains."""
+    """The error for a folder with fewer than two class folders, with advice for what it contains."""
     empty = [name for name in _subfolders(parent) if name not in folders]
     also = f" These contain no images: {_listed(empty)}." if empty else ""
     if not folders:
@@ -123,16 +123,16 @@ def _listed(names: list[str]) -> str:
 
 
 def left_out(data_dir: str | Path, split: str) -> list[str]:
-    """What a training on this folder does not use, a sentence each: empty folders, a test part, other files."""
+    """What training on this folder does not use, a sentence each: empty folders, a test split, other files."""
     root = resolve_data_dir(data_dir)
     with _os_errors_as_data_errors(root):
         parts = part_folders(root)
         lines = []
         if "test" in parts and split != "official":
-            lines.append(f"{parts['test'].name}: not used. The split {split!r} tests on a share of the train part.")
+            lines.append(f"{parts['test'].name}: not used. The split {split!r} tests on a share of the training split.")
         others = [path.name for path in _subfolders(root).values() if parts and path not in parts.values()]
         lines += [
-            f"{name}: not used. The parts are {', '.join(path.name for path in parts.values())}." for name in others
+            f"{name}: not used. The splits are {', '.join(path.name for path in parts.values())}." for name in others
         ]
         for parent in parts.values() or [root]:
             lines += [f"{name}: no images" for name, path in _subfolders(parent).items() if not _has_images(path)]
@@ -142,7 +142,7 @@ def left_out(data_dir: str | Path, split: str) -> list[str]:
 
 
 def _other_files(name: str, folder: Path) -> list[str]:
-    """A line for each suffix of files in a class folder that are no images."""
+    """A line for each suffix of files in a class folder that are not images."""
     by_suffix: dict[str, list[str]] = {}
     for entry in _walk(str(folder)):
         if not _is_image(entry) and entry.name.lower() not in JUNK_FILES:
@@ -161,7 +161,7 @@ def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
     for name in sorted(request.classes):
         if name not in folders:
             raise DataError(
-                f"The {request.part} part in {request.data_dir} has no folder for the class {name!r}. Add one."
+                f"The {request.part} split in {request.data_dir} has no folder for the class {name!r}. Add one."
             )
         files[name] = image_files(folders[name])
     counts = {name: min(request.images_per_class or len(of_class), len(of_class)) for name, of_class in files.items()}
@@ -200,13 +200,13 @@ def _read_class(
 
 
 def image_files(folder: Path) -> list[ImageFile]:
-    """All images in a class folder and below, without hidden ones, in no order. DataError if there are none."""
+    """All images in a class folder and below, without hidden ones, unordered. DataError if there are none."""
     start = len(str(folder)) + 1
     with _os_errors_as_data_errors(folder):
         files = []
         for entry in _walk(str(folder)):
             if _is_image(entry):
-                status = entry.stat(follow_symlinks=entry.is_file())  # of the link itself where it is broken
+                status = entry.stat(follow_symlinks=entry.is_file())  # of the link itself if it is broken
                 files.append(ImageFile(entry.path[start:], status.st_size, status.st_mtime_ns))
     if not files:
         raise DataError(
@@ -216,7 +216,7 @@ def image_files(folder: Path) -> list[ImageFile]:
 
 
 def original_sizes(data_dir: str | Path, classes: Sequence[str], max_images: int = 50) -> dict[str, tuple[int, int]]:
-    """The median width and height of each class's first images, in pixels; of a class without readable ones (0, 0)."""
+    """The median width and height of each class's first images, in pixels; (0, 0) for a class without readable ones."""
     sizes = {}
     for name, folder in class_folders(data_dir).items():
         if name in classes:
@@ -232,7 +232,7 @@ def natural_order(file: ImageFile) -> list[str | int]:
 
 
 def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[os.DirEntry[str]]:
-    """Everything in a folder and below that is no folder, without hidden entries; a loop of links is entered once."""
+    """All files in a folder and below, without hidden ones; a cycle of links is entered once."""
     real = os.path.realpath(folder)
     if real in above or len(above) > MAX_DEPTH:
         return

@@ -1,4 +1,4 @@
-"""The one form of all images: a uint8 batch, its labels and the names of its classes."""
+"""Images as one uint8 batch with labels and class names, whatever data set they come from."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ class ImageSet:
         return replace(self, images=_select(self.images, rows), labels=self.labels[rows], masks=masks)
 
     def pick(self, index: int) -> "ImageSet":
-        """The image at `index`, as a set of one; DataError if there is none."""
+        """The image at `index`, as a set of one image; DataError if there is none."""
         if not 0 <= index < len(self):
             raise DataError(f"There is no image {index}; choose 0 to {len(self) - 1}.")
         return self.select([index])
@@ -66,7 +66,7 @@ class ImageSet:
         return dict(zip(self.classes, counts, strict=True))
 
     def fingerprint(self) -> str:
-        """SHA-256 of images, labels and classes, in hex; the same data have the same one on every machine."""
+        """SHA-256 of images, labels and classes, in hex; equal data have equal fingerprints on every machine."""
         digest = hashlib.sha256(json.dumps([list(self.images.shape), self.classes]).encode())
         for values in (self.images, self.labels):
             for chunk in chunks(values):
@@ -105,7 +105,7 @@ def _select(images: Images, rows: Tensor) -> Images:
 
 
 def evenly_by_class(labels: Tensor, count: int) -> list[int]:
-    """At most `count` indices, as many of each class as there are, at equal distances within the class, in order."""
+    """At most `count` indices, sorted, equally many of each class where possible, evenly spaced within the class."""
     indices: list[int] = []
     by_class = [(labels == label).nonzero().flatten() for label in labels.unique()]
     for left, of_class in zip(range(len(by_class), 0, -1), sorted(by_class, key=len), strict=True):
@@ -115,5 +115,5 @@ def evenly_by_class(labels: Tensor, count: int) -> list[int]:
 
 
 def evenly_spaced(num_images: int, count: int) -> list[int]:
-    """At most `count` indices at equal distances over 0 … num_images - 1: test images come class by class."""
+    """At most `count` indices, evenly spaced over 0 … num_images - 1, as test images are sorted by class."""
     return sorted({int(index) for index in np.linspace(0, num_images - 1, count)})

@@ -1,4 +1,4 @@
-"""Any data set by its name: its classes, its images, and the split into train and test part."""
+"""Any data set by its name: its classes, its images, and its training and test split."""
 
 import hashlib
 import random
@@ -37,7 +37,7 @@ def load_images(
     preprocessing: Preprocessing | None = None,
     progress: Progress | None = None,
 ) -> ImageSet:
-    """The images of one part of a data set; `classes` None: all; `img_size` and `in_chans` None: the set's own.
+    """The images of one split, "train" or "test"; `classes` None: all; `img_size` and `in_chans` None: the set's own.
 
     `images_per_class` keeps the first n of each class, 0 all. Nothing is downloaded. DataError where the set is
     missing or unreadable, for an unknown class, and for a class without images.
@@ -56,16 +56,16 @@ def load_images(
     images = reader.read(request, progress)
     for name, count in images.counts.items():
         if not count:
-            raise DataError(f"The {part} part of {dataset} has no image of the class {name!r}. Leave the class out.")
+            raise DataError(f"The {part} split of {dataset} has no image of the class {name!r}. Leave the class out.")
     return _resized(images, request.img_size, request.in_chans)
 
 
 def load_split(config: TrainConfig, progress: Progress | None = None) -> tuple[ImageSet, ImageSet]:
     """The training images and the test images, with the size and channels of `config.model`.
 
-    'official' tests on the set's own test part, 'article' on a fifth of the train part; of a folder without a test
-    part on a fifth of each class, if `config.stratify`. An imported model has been trained elsewhere: all its images
-    are test images. DataError as in `load_images`, and for a class with a single image.
+    'official' tests on the data set's own test split, 'article' on a fifth of the training split; in a folder without a
+    test split, on a fifth of each class if `config.stratify`. All images of an imported model, which was trained
+    elsewhere, are test images. DataError as in `load_images`, and for a class with a single image.
     """
     if config.imported:
         test_set = _load_for_imported(config, progress)
@@ -79,7 +79,7 @@ def load_split(config: TrainConfig, progress: Progress | None = None) -> tuple[I
     if config.drop_duplicates:
         train_set = train_set.select((~duplicates(train_set, test_set)).nonzero().flatten())
         if missing := [name for name, count in train_set.counts.items() if not count]:
-            raise DataError(f"All images of the class {missing[0]!r} are duplicates of test images. Keep duplicates.")
+            raise DataError(f"All images of the class {missing[0]!r} duplicate test images. Turn drop_duplicates off.")
     return train_set, test_set
 
 
@@ -94,11 +94,11 @@ def is_stratified(config: TrainConfig) -> bool:
 
 
 def stratified_split(images: ImageSet) -> tuple[list[int], list[int]]:
-    """Indices of training and test images: those of each class shuffled by the seed 42 and cut at 80%."""
+    """Indices of training and test images: each class shuffled with seed 42 and split at 80%."""
     if single := [f"{name} {count}" for name, count in images.counts.items() if count < 2]:
         counts = ", ".join(f"{name} {count}" for name, count in images.counts.items())
         raise DataError(
-            f"Each class needs at least 2 images, one to train on and one to test on; here: {counts}. "
+            f"Each class needs at least 2 images, one to train on and one to test on: {counts}. "
             f"Add images of {', '.join(line.rsplit(' ', 1)[0] for line in single)}."
         )
     train: list[int] = []
@@ -125,13 +125,13 @@ def _digests(image_set: ImageSet) -> Iterator[bytes]:
 
 
 def remarks(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) -> list[str]:
-    """What a user should know about these images, a sentence each: few or duplicate ones, and what was left out."""
+    """Warnings about these images, a sentence each: too few or duplicate ones, and files that were left out."""
     lines = []
     if not config.imported:
         if len(test_set) < MIN_TEST_IMAGES:
-            lines.append(f"There are only {len(test_set)} test images, so that accuracies are very uncertain.")
+            lines.append(f"There are only {len(test_set)} test images, so accuracies are very uncertain.")
         if config.dataset == "folder" and (count := int(duplicates(train_set, test_set).sum())):
-            lines.append(f"{count} training images are identical to a test image. --drop-duplicates leaves them out.")
+            lines.append(f"{count} training images are identical to a test image. Remove them with --drop-duplicates.")
     if config.dataset == "folder":
         lines += [f"Left out: {line}" for line in folder.left_out(config.data_dir, config.split)]
     skipped = train_set.skipped[:MAX_LISTED]
@@ -154,19 +154,19 @@ def _load_part(config: TrainConfig, part: Part, classes: Sequence[str], progress
 
 
 def _load_for_imported(config: TrainConfig, progress: Progress | None) -> ImageSet:
-    """All images of the folder that an imported model is shown; labels from `num_classes` on are unknown to it."""
+    """All images in the folder of an imported model; labels from `num_classes` on are classes that it lacks."""
     folders = list_classes("folder", config.data_dir)
     images = _load_part(config, "train", folders, progress)
     label_of = {name: label for label, name in enumerate(config.classes)}
     labels = [label_of.get(name, label_of.get(f"{name} (no class of this model)")) for name in folders]  # of older runs
     if None in labels:
         new = folders[labels.index(None)]
-        raise DataError(f"The folder {new!r} came to {config.data_dir} after the import. Import the model again.")
+        raise DataError(f"The folder {new!r} was added to {config.data_dir} after the import. Import the model again.")
     return replace(images, labels=torch.tensor(labels)[images.labels], classes=config.classes)
 
 
 def article_split(num_images: int) -> tuple[list[int], list[int]]:
-    """Indices of training and test images: 0..n-1, shuffled by Python's `random` seeded with 42, cut at 80%."""
+    """Indices of training and test images: 0..n-1, shuffled by Python's `random` with seed 42, split at 80%."""
     indices = list(range(num_images))
     random.Random(42).shuffle(indices)
     num_train = int(0.8 * num_images)
@@ -207,7 +207,7 @@ def download(dataset: Dataset, data_dir: str | Path = "", progress: Progress | N
 
 def _check(request: ImageRequest) -> None:
     if request.part not in ("train", "test"):
-        raise DataError(f"There is no part {request.part!r}. Choose 'train' or 'test'.")
+        raise DataError(f"Unknown split {request.part!r}. Choose 'train' or 'test'.")
     if request.img_size < 1:
         raise DataError(f"An image size of {request.img_size} px is invalid. Choose 1 px or more.")
     if request.in_chans not in (1, 3):
@@ -217,7 +217,7 @@ def _check(request: ImageRequest) -> None:
 
 
 def _check_classes(dataset: str, known: tuple[str, ...], classes: Sequence[str] | None) -> tuple[str, ...]:
-    """`classes`, all if None; DataError for none, an unknown or a repeated one."""
+    """`classes`, all if None; DataError if the list is empty, or has an unknown or a repeated class."""
     classes = known if classes is None else tuple(classes)
     if not classes:
         raise DataError("No class is selected. Select at least two classes.")
@@ -226,12 +226,12 @@ def _check_classes(dataset: str, known: tuple[str, ...], classes: Sequence[str] 
             listed = ", ".join(known[:10]) + (f" … ({len(known)} in all)" if len(known) > 10 else "")
             raise DataError(f"{dataset} has no class {name!r}. Choose from {listed}.")
         if classes.count(name) > 1:
-            raise DataError(f"The class {name!r} is selected twice. Name each class once.")
+            raise DataError(f"The class {name!r} is selected twice. Select each class once.")
     return classes
 
 
 def _resized(image_set: ImageSet, img_size: int, in_chans: int) -> ImageSet:
-    """The set in this size and with these channels; on disk if it would then be too large for the memory."""
+    """The set in this size and with these channels; on disk if it then exceeds `memory_limit()`."""
     if len(image_set) * in_chans * img_size**2 <= memory_limit():
         return replace(image_set, images=resize(image_set.images, img_size, in_chans))
     if image_set.images.shape[1:] == (in_chans, img_size, img_size):
@@ -241,7 +241,7 @@ def _resized(image_set: ImageSet, img_size: int, in_chans: int) -> ImageSet:
         of_class = image_set.select((image_set.labels == label).nonzero().flatten())
         key = digest(of_class.fingerprint(), img_size, in_chans)
         parts[name] = cached(f"resized-{key}", key, partial(_resize_chunks, of_class, img_size, in_chans))
-    row = image_set.labels.argsort(stable=True).argsort()  # of each image among all, class by class
+    row = image_set.labels.argsort(stable=True).argsort()  # the row of each image when sorted by class
     return replace(image_set, images=join(parts, image_set.classes).select(row).images)
 
 

@@ -11,7 +11,7 @@ from minivit.errors import DataError
 
 
 class Reader(Protocol):
-    """What `minivit.data` needs of a data set; every method raises DataError."""
+    """What `minivit.data` needs to read a data set; every method may raise DataError."""
 
     def list_classes(self, data_dir: str | Path) -> tuple[str, ...]:
         """The classes in data-set order, without reading an image."""
@@ -23,7 +23,7 @@ class Reader(Protocol):
         """DataError if the images of `config` are missing; none is read."""
 
     def read(self, request: ImageRequest, progress: Progress | None) -> ImageSet:
-        """The images in data-set order; size and channels are the set's own where it has its own."""
+        """The images in data-set order; in their own size and channels if the files are not decoded anew."""
 
 
 DOWNLOADS = {

@@ -21,12 +21,12 @@ ALTERNATIVES = (
     "Without a network, choose the synthetic shapes (--dataset shapes) or your own images "
     "(--dataset folder --data-dir DIR)."
 )
-DAMAGE_ERRORS = (OSError, RuntimeError, ValueError, LookupError, AssertionError)  # torchvision's, for a damaged file
+DAMAGE_ERRORS = (OSError, RuntimeError, ValueError, LookupError, AssertionError)  # raised for damaged files
 DOWNLOAD_CHUNK_BYTES = 2**18
 
 
 class TorchvisionReader:
-    """Reads and downloads one data set; CIFAR-10 and CIFAR-100 as they are, others in a subclass."""
+    """Reads and downloads CIFAR-10 or CIFAR-100; subclasses adapt it to other data sets."""
 
     def __init__(self, dataset: Dataset, class_name: str) -> None:
         self.dataset, self.class_name = dataset, class_name
@@ -45,11 +45,11 @@ class TorchvisionReader:
         return [(cifar.url, cifar.filename, cifar.tgz_md5)]
 
     def part_arguments(self, part: str) -> dict[str, Any]:
-        """How torchvision's class is asked for the train or test part."""
+        """The arguments by which torchvision's class selects the training or test split."""
         return {"train": part == "train"}
 
     def labels(self, opened: Any) -> torch.Tensor:
-        """The labels (N,) of an opened part."""
+        """The labels (N,) of an opened split."""
         return torch.as_tensor(opened.targets)
 
     def list_classes(self, data_dir: str | Path = "") -> tuple[str, ...]:
@@ -97,7 +97,7 @@ class TorchvisionReader:
     def download(self, data_dir: str | Path, progress: Progress | None = None) -> None:
         """Downloads the set unless it is complete; its files appear under their names only when all are complete.
 
-        Until then they lie in a hidden folder, which is removed in any case. DataError without a network, for a
+        Until then they are in a hidden folder, which is always removed. DataError without a network, for a
         file that arrives damaged, and where the data folder cannot be written.
         """
         root = resolve_data_dir(data_dir)
@@ -203,16 +203,16 @@ class FashionMNISTReader(TorchvisionReader):
 
 
 class SVHNReader(TorchvisionReader):
-    """SVHN: a MATLAB file for each part."""
+    """SVHN: a MATLAB file for each split."""
 
     def archives(self) -> list[tuple[str, str, str]]:
         """URL, path and MD5 of both files."""
         return [tuple(self.torchvision_class.split_list[part]) for part in ("train", "test")]
 
     def part_arguments(self, part: str) -> dict[str, Any]:
-        """SVHN names its parts."""
+        """SVHN selects the split by its name."""
         return {"split": part}
 
     def labels(self, opened: Any) -> torch.Tensor:
-        """The labels (N,) of an opened part."""
+        """The labels (N,) of an opened split."""
         return torch.as_tensor(opened.labels)

@@ -42,10 +42,10 @@ def list_uploads() -> dict[str, Path]:
 
 
 def unpack_upload(file: BinaryIO, name: str, progress: Progress | None = None) -> UploadReport:
-    """A new set from a .zip of class folders, however deep they lie in it.
+    """A new set from a .zip of class folders at any depth.
 
-    Nothing is written outside of the set, and nothing at all unless it can be trained on. DataError for a file that is
-    no .zip or too large, for a name that is taken, and for what `class_folders` refuses.
+    Nothing is written outside of the set, and nothing at all if it cannot be trained on. DataError if the file is not a
+    .zip or is too large, if the name is taken, and if `class_folders` raises one.
     """
     target = _new_folder(name)
     try:
@@ -76,7 +76,7 @@ def unpack_upload(file: BinaryIO, name: str, progress: Progress | None = None) -
 
 
 def add_to_upload(name: str, class_name: str, files: Iterable[tuple[str, bytes]]) -> UploadReport:
-    """Adds images, each a file name and its content, to a class of a set; both are made if there are none."""
+    """Adds images, each a file name and its content, to a class of a set; creates both if necessary."""
     folder = _root() / _checked(name, "set") / _checked(class_name, "class")
     left_out: list[str] = []
     num_added = 0
@@ -111,7 +111,7 @@ def _root() -> Path:
 
 
 def _checked(name: str, what: str) -> str:
-    """A name as one folder can have it; DataError for any other."""
+    """The name, stripped; DataError if a folder cannot have it."""
     name = name.strip()
     if not name or name.startswith(".") or len(name) > MAX_NAME_LENGTH or re.search(r'[/\\:*?"<>|\x00-\x1f\x7f]', name):
         raise DataError(
@@ -133,7 +133,7 @@ def _new_folder(name: str) -> Path:
 
 
 def _write_new(folder: Path, file_name: str, content: bytes) -> None:
-    """Writes a file under a name that is not taken; a file of the same name and content stays."""
+    """Writes a file under a free name; does nothing if a file of the same name and content exists."""
     stem = re.sub(r"[^\w-]+", "_", Path(file_name).stem)[:MAX_NAME_LENGTH] or "image"
     for number in range(MAX_FILES):
         path = folder / f"{stem}{f'-{number + 1}' if number else ''}{Path(file_name).suffix.lower()}"
@@ -145,7 +145,7 @@ def _write_new(folder: Path, file_name: str, content: bytes) -> None:
 
 
 def _members(archive: ZipFile) -> tuple[dict[str, ZipInfo], list[str]]:
-    """The images by their paths in the set, and a line for each kind of what is left out."""
+    """The images by their paths in the set, and a line for each reason to leave files out."""
     kept: dict[str, ZipInfo] = {}
     others: dict[str, list[str]] = {}
     for info in archive.infolist():
@@ -164,7 +164,7 @@ def _members(archive: ZipFile) -> tuple[dict[str, ZipInfo], list[str]]:
             f"This .zip holds more than {MAX_FILES:,} images or {MAX_BYTES // 2**30} GB. Choose a smaller one."
         )
     while kept and all(path.count("/") > 1 for path in kept) and len({path.split("/")[0] for path in kept}) == 1:
-        kept = {path.split("/", 1)[1]: info for path, info in kept.items()}  # a folder around all of the classes
+        kept = {path.split("/", 1)[1]: info for path, info in kept.items()}  # a folder that contains all classes
     left_out = [f"{len(names)} {reason}, such as {names[0]}" for reason, names in sorted(others.items())]
     return kept, left_out
 

@@ -1,17 +1,17 @@
 """Training: a config and a run folder in, metrics and checkpoints out.
 
 loop         train(config, run): start here
-events       what a training reports, and Interrupted
-control      commands, device, and the state in which the run folder is left
-clock        the time of a training that is given minutes
-training     the state of one training: model, data, position
-step         what one batch changes
+events       callbacks of a run, and Interrupted
+control      commands, device, and the final state of the run folder
+clock        the clock of a run with a time limit
+training     the training state: model, data, position
+step         one optimizer step
 schedule     learning rate and the other scalars of a step
 optim        flat parameters and optimizers
-compilation  whether the step is compiled, and plain steps where compiling fails
+compilation  whether to compile the step, and eager steps where compiling fails
 whitening    patch whitening
 distributed  several processes that train one run
-estimate     how long a training will take on this machine
+estimate     how long a run will take on this machine
 """
 
 from minivit.engine.control import StatusPoller

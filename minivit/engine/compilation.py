@@ -1,4 +1,4 @@
-"""A function compiled by torch.compile, or computed as it is where compiling fails, with the reason in one sentence."""
+"""torch.compile with a fallback to eager execution, and the reason for it in one sentence."""
 
 import logging
 import os
@@ -18,10 +18,10 @@ from minivit.machine import choose_threads
 
 Result = TypeVar("Result")
 
-COMPILE_SECONDS = 45  # Inductor's time for a step; about 5 where it finds the step in its cache
-SAVED_SHARE = 0.6  # of a step that calling costs and a graph saves, measured for the article's model on a CPU
+COMPILE_SECONDS = 45  # Inductor's time for a step; about 5 if the step is in its cache
+SAVED_SHARE = 0.6  # of a step's time, spent on launching operations; measured for the article's model on a CPU
 
-CAUSES = {  # what compilers, linkers and loaders print
+CAUSES = {  # by a pattern in the output of compiler, linker or loader
     r"Python\.h": "the C++ compiler cannot find Python.h; install Python's headers (python3-dev or python3-devel)",
     r"-fopenmp|omp\.h|-lg?omp\b|libg?omp|'omp'": "the C++ compiler has no OpenMP; install libomp",
     r"xcode-select|xcrun|InvalidCxxCompiler|Failed to find C compiler": "this machine has no working C++ compiler",
@@ -31,43 +31,42 @@ CAUSES = {  # what compilers, linkers and loaders print
 
 
 def should_compile(config: TrainConfig, device: torch.device, seconds_left: float) -> tuple[bool, str]:
-    """Whether to compile the step, and why, as a clause; `seconds_left` is what plain steps would take to the end."""
+    """Whether to compile the step, and why, as a clause; `seconds_left` is the remaining time with eager steps."""
     saved = SAVED_SHARE * seconds_left if is_overhead_bound(config, device) else 0
     reason = f"compiling takes about {COMPILE_SECONDS} s and would save about {saved:.0f} s of this run"
     if config.compile == "on":
-        reason = "the settings ask for it"
+        reason = "it is enabled in the settings"
     elif saved < COMPILE_SECONDS:
         return False, reason
     return (True, reason) if has_compiler(device) else (False, "this machine has no C++ compiler")
 
 
 def is_overhead_bound(config: TrainConfig, device: torch.device) -> bool:
-    """Whether calling operations takes much of a step: on a GPU, and for a tiny model on a CPU.
+    """Whether launching operations takes much of a step: on a GPU, and for a tiny model on a CPU.
 
-    The convolutions and matrices of a larger model take as long compiled as plain on a CPU.
+    On a CPU, the convolutions and matrix products of a larger model are not faster compiled than eager.
     """
     return device.type == "cuda" or choose_threads(config.changed(threads=0)) == 1
 
 
 def has_compiler(device: torch.device) -> bool:
-    """Whether Inductor finds what it needs: Triton, which comes with torch for CUDA, or a C++ compiler."""
+    """Whether Inductor's dependencies are there: Triton, which comes with torch for CUDA, or a C++ compiler."""
     compilers = (os.environ.get("CXX"), "g++", "clang++", "c++", "cl")
     return device.type == "cuda" or any(shutil.which(name) for name in compilers if name)
 
 
 def compile_or_fall_back(
     function: Callable[..., Result],
-    plain: Callable[..., Result],
+    eager: Callable[..., Result],
     state: Sequence[Tensor],
     report: Callable[[str | None], None],
 ) -> Callable[..., Result]:
-    """`function` as one graph, compiled at its first call; `plain`, which does the same, where that call fails.
+    """`function` as one graph, compiled at its first call; the equivalent `eager` if that call fails.
 
-    `state` are the tensors that the function changes in place: after a failure they are as they were before the call,
-    and so are the random numbers to come. `report` gets the cause of the failure, or None.
+    `state` are the tensors that the function changes in place: after a failure they are restored, and so is
+    the random state. `report` gets the cause of the failure, or None.
 
-    The graph is called with tensors of one shape only, so nothing is checked again at each call; that took half as
-    long as the step.
+    All calls have tensors of the same shapes, so guards are skipped: checking them took half as long as the step.
     """
     options = {
         "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
@@ -85,12 +84,12 @@ def compile_or_fall_back(
                 result = graph(*arguments)
         except Exception as error:
             # Dynamo, Inductor, Triton, the compiler, the loader and the file system raise errors of all kinds. None of
-            # them is a reason to end the training: the plain step needs nothing of theirs.
+            # them is a reason to end the run: the eager step needs none of them.
             for tensor, value in zip(state, before, strict=True):
                 tensor.copy_(value)
-            call = plain
+            call = eager
             report(cause_of(error, "".join(output)))
-            return plain(*arguments)
+            return eager(*arguments)
         call = graph
         report(None)
         return result
@@ -99,9 +98,9 @@ def compile_or_fall_back(
 
 
 def cause_of(error: Exception, output: str) -> str:
-    """Why compiling failed, as a clause; `output` is what went to stderr."""
+    """Why compiling failed, as a clause; `output` is that of stderr."""
     error_text = str(error) or type(error).__name__
-    text = re.sub(r"(?s)Command:\n.*?\nOutput:\n", "", f"{error_text}\n{output}")  # any command names OpenMP
+    text = re.sub(r"(?s)Command:\n.*?\nOutput:\n", "", f"{error_text}\n{output}")  # every command mentions OpenMP
     for pattern, cause in CAUSES.items():
         if re.search(pattern, text):
             return cause
@@ -111,7 +110,7 @@ def cause_of(error: Exception, output: str) -> str:
 
 @contextmanager
 def _stderr_to(output: list[str]) -> Iterator[None]:
-    """Adds to `output` what is written to file descriptor 2, past sys.stderr, as compilers do; nothing is logged."""
+    """Captures in `output` what is written to file descriptor 2, as by compilers; silences logging."""
     sys.stderr.flush()
     stderr, level = os.dup(2), logging.root.manager.disable
     logging.disable()

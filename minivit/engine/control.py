@@ -1,4 +1,4 @@
-"""What surrounds the loop: the user's commands, the device, and the state in which the run folder is left."""
+"""What surrounds the training loop: the user's commands, the device, and the final state of the run folder."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ COMMANDS: tuple[Command | None, ...] = (None, *get_args(Command))
 class StatusPoller:
     """Reports progress and reads the user's commands, every POLL_SECONDS.
 
-    Processes that train together poll before the same step: the main process broadcasts after how many steps.
+    Processes that train together poll before the same step: the main process broadcasts the number of steps until then.
     """
 
     def __init__(self, run: Run, events: Events, group: Group = SINGLE_PROCESS) -> None:
@@ -36,7 +36,7 @@ class StatusPoller:
 
     def report_waiting(self, device: torch.device) -> None:
         """Reports that the device is busy; raises Interrupted on a command to pause or stop."""
-        self._report("queued", f"Waiting for another training on the {device.type}.", 0, 1)
+        self._report("queued", f"Waiting for another run to release the {device.type}.", 0, 1)
 
     def poll(self, epoch: int, step: int, num_steps: int) -> Command | None:
         """The command to pause or stop, if there is one; called before each step, of which `step` are done."""
@@ -72,7 +72,7 @@ class StatusPoller:
 
 @contextmanager
 def training_device(config: TrainConfig, group: Group, poller: StatusPoller) -> Iterator[torch.device]:
-    """The device to train on, once no other training uses it, and the CPU threads that suit the settings."""
+    """The device to train on, once no other run uses it; sets the number of CPU threads."""
     device = pick_device(config.device, group.local_rank, group.local_world_size)
     num_slots = num_slots_needed(config, device, group.local_world_size)
     queue = acquire_device(device, lambda: poller.report_waiting(device), num_slots)
@@ -87,7 +87,7 @@ def training_device(config: TrainConfig, group: Group, poller: StatusPoller) -> 
 
 @contextmanager
 def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
-    """Holds the run's lock, and at the end sets the phase that fits how the training ended; in the main process.
+    """Holds the run's lock, and at the end sets the phase that fits how training ended; in the main process.
 
     A pause or stop ends the block without an exception.
     """
@@ -101,7 +101,7 @@ def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
 
     with run.hold():
         if run.state.phase != "queued":
-            run.request("resume")  # a command for an earlier worker no longer counts
+            run.request("resume")  # discards a command for an earlier worker
         try:
             yield
         except Interrupted as interrupted:
@@ -109,14 +109,14 @@ def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
             leave(phase, f"{phase.capitalize()} at epoch {run.state.epoch}. Resume continues from here.")
             events.log(f"{phase} after epoch {run.state.epoch}")
         except (KeyboardInterrupt, BrokenPipeError) as error:
-            cause = (
-                "Stopped with Ctrl-C" if isinstance(error, KeyboardInterrupt) else "The reader of its output is gone"
-            )
+            cause = "Stopped with Ctrl-C" if isinstance(error, KeyboardInterrupt) else "Its output was closed"
             leave("stopped", f"{cause}. Resume continues from here.")
             raise
         except Exception as error:
-            is_users = isinstance(error, MiniViTError)
-            leave("failed", str(error) if is_users else f"{type(error).__name__}: {error}. The log has the details.")
+            is_user_error = isinstance(error, MiniViTError)
+            leave(
+                "failed", str(error) if is_user_error else f"{type(error).__name__}: {error}. The log has the details."
+            )
             raise
         else:
             run.set_state("done", run.state.epoch, "Finished.")
@@ -124,7 +124,7 @@ def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
 
 @contextmanager
 def explain_memory_error(config: TrainConfig) -> Iterator[None]:
-    """Inside, too little memory is a TrainingError; torch raises RuntimeErrors of several kinds for it."""
+    """Converts out-of-memory errors raised in the block to TrainingError; torch has several RuntimeErrors for them."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -137,7 +137,7 @@ def explain_memory_error(config: TrainConfig) -> Iterator[None]:
 
 
 def record_environment(run: Run, training: Training, group: Group) -> None:
-    """Writes `environment.json`; raises an error where processes or sessions of the run see different images."""
+    """Writes `environment.json`; raises an error if processes or sessions of the run see different images."""
     facts = training.data_facts()
     group.check_same("images", facts["data_fingerprint"])
     group.check_same("state of the run", f"{training.epoch} {training.step} {len(run.metrics())}")
@@ -149,10 +149,10 @@ def record_environment(run: Run, training: Training, group: Group) -> None:
 
 
 def check_same_images(run: Run, facts: Mapping[str, Any]) -> None:
-    """DataError where `run` was started with other images than those of `facts`.
+    """DataError if `run` was started with other images than those of `facts`.
 
-    The split follows the order of the images: with other images, the model would be tested on some that it has learned
-    from, and the metrics rows before and after could not be compared.
+    The split depends on the order of the images: with other images, the model would be tested on images that it was
+    trained on, and metrics before and after would not be comparable.
     """
     previous = run.environment
     if not run.metrics() or previous.get("data_fingerprint") in (None, facts["data_fingerprint"]):
@@ -160,7 +160,7 @@ def check_same_images(run: Run, facts: Mapping[str, Any]) -> None:
     before, now = (
         f"{env.get('num_train', 0):,} training and {env.get('num_test', 0):,} test images" for env in (previous, facts)
     )
-    change = f"it had {before}, now there are {now}" if before != now else f"their numbers, {before}, are the same"
+    change = f"it had {before}, now there are {now}" if before != now else f"there are still {before}"
     raise DataError(
         f"The images of {run.id} have changed since it was started ({change}). Restore them, or start a new run. "
         f"To continue with the changed images, delete {run.path / 'environment.json'}."

@@ -6,8 +6,8 @@ weights, equal to those of a single process up to float rounding. Only dropout d
 Rank 0, the main process, alone writes the run folder, holds its lock and waits for the device.
 
 Tensors are reduced by the backend (nccl between GPUs, gloo between CPUs). Everything else goes through torchrun's
-key-value store, which outlives the processes: one that fails leaves its reason there, so that the others, whose
-connections break, can report it too.
+key-value store, which outlives the processes: a process that fails stores the reason there, so that the others,
+whose connections break, can report it too.
 """
 
 import json
@@ -27,11 +27,11 @@ from minivit.errors import MiniViTError, TrainingError
 
 Result = TypeVar("Result")
 
-BARRIER_SECONDS = 0.05  # between two looks at how many processes have reached a barrier
+BARRIER_SECONDS = 0.05  # polling interval of a barrier
 
 
 class Group:
-    """The processes that train one run together. This class is a single process, which has nothing to exchange."""
+    """The processes that train one run together. This class is a group of a single process."""
 
     rank, world_size = 0, 1
     local_rank, local_world_size = 0, 1  # on this machine
@@ -49,22 +49,22 @@ class Group:
         """Replaces the tensor by its sum over all processes."""
 
     def broadcast(self, *numbers: int) -> list[int]:
-        """The numbers of the main process."""
+        """The integers of the main process."""
         return list(numbers)
 
     def barrier(self, name: str) -> None:
-        """Waits, without a limit, until all processes are here; each name is used once."""
+        """Waits, without a limit, until all processes have called it; each name is used once."""
 
     def all_gather(self, name: str, text: str) -> list[str]:
         """The text of each process, by rank; each name is used once."""
         return [text]
 
     def propagate_error(self) -> AbstractContextManager[None]:
-        """Inside, an exception of this process is reported to the others, which then end too."""
+        """Reports exceptions raised in the block to the other processes, which then end too."""
         return nullcontext()
 
     def main_process_first(self, work: Callable[[], Result]) -> Result:
-        """`work()` in each process, first in one process of each machine, so that the others find what it cached."""
+        """`work()` in each process, first in one process of each machine, so that the others use its cache."""
         if self.local_rank == 0:
             result = work()
         self.barrier("first of each machine")
@@ -74,11 +74,11 @@ class Group:
         return result
 
     def check_same(self, name: str, text: str) -> None:
-        """TrainingError where the processes have different texts."""
+        """TrainingError if the processes have different texts."""
         if len(set(self.all_gather(name, text))) > 1:
             raise TrainingError(
-                f"The {self.world_size} processes of this training do not see the same {name}. "
-                "Let all machines have the same folders for runs and data."
+                f"The {self.world_size} processes of this run do not see the same {name}. "
+                "Use the same folders for runs and data on all machines."
             )
 
 
@@ -130,7 +130,7 @@ class ProcessGroup(Group):
             command = error.command if isinstance(error, Interrupted) else None
             reason = {"command": command} if command else {"error": self._message(error)}
             with suppress(RuntimeError):  # the machine with the store may be gone
-                self.store.compare_set("reason", "", json.dumps(reason))  # the first reason counts
+                self.store.compare_set("reason", "", json.dumps(reason))  # the first reason is kept
             raise
 
     def _message(self, error: BaseException) -> str:
@@ -139,28 +139,28 @@ class ProcessGroup(Group):
         return message if self.is_main else message + source
 
     def _raise_propagated(self) -> None:
-        """Raises what ended another process, if one has ended."""
+        """Raises the error that ended another process, if one has ended."""
         if self.store.check(["reason"]):
             reason: dict[str, Any] = json.loads(self.store.get("reason"))
             raise Interrupted(reason["command"]) if "command" in reason else TrainingError(reason["error"])
 
     @contextmanager
     def _explain_lost_connection(self) -> Iterator[None]:
-        """Inside, a broken connection to another process is raised as what ended that process."""
+        """Converts lost connections in the block to the error that ended the other process."""
         try:
             yield
         except RuntimeError as error:
             with suppress(RuntimeError):  # the store may be gone too
                 self._raise_propagated()
             raise TrainingError(
-                f"Another of the {self.world_size} processes of this training ended without an error message. "
+                f"Another of the {self.world_size} processes of this run ended without an error message. "
                 "Resume continues after the last finished epoch, with any number of processes."
             ) from error
 
 
 @contextmanager
 def init_process_group() -> Iterator[Group]:
-    """The group of this process: with those that torchrun started beside it, or a single process."""
+    """The group of this process: those that torchrun started together, or a single process."""
     if not dist.is_torchelastic_launched():
         yield SINGLE_PROCESS
         return
@@ -168,7 +168,7 @@ def init_process_group() -> Iterator[Group]:
     with group.propagate_error():
         yield group
         with suppress(Interrupted):
-            group.barrier("end")  # so that no connection breaks while others are still busy
+            group.barrier("end")  # keeps connections open until all are done
     dist.destroy_process_group()
 
 

@@ -1,4 +1,4 @@
-"""How long a training will take on this machine."""
+"""How long a run will take on this machine."""
 
 import time
 
@@ -24,9 +24,9 @@ def same_speed(config: TrainConfig) -> TrainConfig:
 
 
 def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> float:
-    """How long the whole training will take here, from timing a few steps of the model on random images.
+    """The estimated seconds of a complete run on this machine, from timing a few steps on random images.
 
-    Processes on several devices share the images; their communication is not counted.
+    Processes on several devices share the images; their communication is ignored.
     """
     if config.minutes:
         return 60 * config.minutes
@@ -52,12 +52,12 @@ def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> floa
         images = torch.rand(batch_size, *shape, device=device)
         begun = time.perf_counter()
         train_step(images, torch.zeros(batch_size, dtype=torch.int64, device=device), scalars)
-        train_step.sums.tolist()  # waits for the device
+        train_step.sums.tolist()  # synchronizes with the device
         return (time.perf_counter() - begun) / batch_size
 
     with threads_for(config, num_processes), explain_memory_error(config):
         seconds_per_image(2)  # warm-up
-        fastest = min(seconds_per_image(2) for _ in range(2))  # all that a large model is given
+        fastest = min(seconds_per_image(2) for _ in range(2))  # all the time that a large model gets
         batch_size = min(-(-config.batch_size // num_processes), 64)
         num_timed, deadline = 0, time.perf_counter() + TIMING_SECONDS
         while fastest * batch_size < 10 * TIMING_SECONDS and num_timed < 10 and time.perf_counter() < deadline:

@@ -1,4 +1,4 @@
-"""What a training reports while it runs, and how it is interrupted."""
+"""Callbacks through which `train` reports, and the exception that interrupts it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from minivit.runs import Command
 
 
 class Interrupted(Exception):
-    """The training was asked to pause or to stop."""
+    """A pause or stop was requested."""
 
     def __init__(self, command: Command) -> None:
         super().__init__(command)
@@ -17,14 +17,14 @@ class Interrupted(Exception):
 
 
 def ignore(*_: object) -> None:
-    """Does nothing with an event."""
+    """Ignores an event."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Events:
-    """The functions that `train` calls to report. By default the log is printed and the rest is ignored."""
+    """Callbacks of `train`. By default the log is printed and the rest is ignored."""
 
-    log: Callable[[str], None] = print  # one line of text: each decision and each epoch
+    log: Callable[[str], None] = print  # a line of text per decision and per epoch
     progress: Progress = ignore  # (task, done, total), a few times a second
     epoch_done: Callable[[dict[str, Any]], None] = ignore  # the metrics row of an epoch; may raise Interrupted
 

@@ -33,13 +33,13 @@ def train(
 ) -> None:
     """Trains `config` in the folder of `run`, from the beginning or from where the run was interrupted.
 
-    Epoch 0 is the untrained model: it is only evaluated and saved. A command to pause or stop, left in the run folder,
-    ends the function with that phase. Raises a MiniViTError for what the user can fix; the run's phase is then failed.
-    Each process of a `group` calls this; only the main process writes and reports. Where the settings give a time,
+    Epoch 0 is the untrained model: it is only evaluated and saved. A pause or stop that is requested in the run folder
+    ends the function with that phase. Raises a MiniViTError for user errors; the run's phase is then failed. Each
+    process of a `group` calls this; only the main process writes and reports. If the settings limit the time,
     `startup_seconds`, which the process took before this call, count.
     """
     if config.imported:
-        raise RunError(f"{run.id} is an imported model, which can be analysed but not trained.")
+        raise RunError(f"{run.id} is an imported model, which can be analyzed but not trained.")
     events = events if group.is_main else SILENT
     poller = StatusPoller(run, events, group)
     with (

@@ -2,7 +2,7 @@
 
 torch.optim loops over parameters. For a tiny model that loop takes most of a step: one operation on a flat tensor is
 several times faster, and so are clipping, averaging and the sum over processes. An optimizer here is a few operations
-on tensors of P numbers, all parameters together, that change in place, so it can be part of a compiled step. The tests
+on tensors of all P parameters together, updated in place, so it can be part of a compiled step. The tests
 compare each one with torch's own.
 """
 
@@ -45,7 +45,7 @@ class FlatParameters:
         return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def flatten(self, tensors: Iterable[Tensor]) -> Tensor:
-        """One tensor per parameter, in the order of `parameters`, as one of (P,)."""
+        """One tensor per parameter, in the order of `parameters`, concatenated to (P,)."""
         return torch.cat([tensor.flatten() for tensor in tensors])
 
 
@@ -57,7 +57,7 @@ def has_weight_decay(name: str, parameter: Tensor) -> bool:
 class SGD:
     """Stochastic gradient descent with Nesterov momentum, as torch's `SGD(momentum=0.9, nesterov=True)`.
 
-    `state` holds the tensors (P,) that an optimizer carries from step to step.
+    `state` are the tensors (P,) that an optimizer keeps from step to step.
     """
 
     def __init__(self, config: TrainConfig, flat: FlatParameters) -> None:
@@ -99,8 +99,8 @@ class Adam:
 class Muon(Adam):
     """Muon (Jordan et al. 2024) for the matrices of hidden layers, AdamW for all other parameters.
 
-    Muon moves a matrix by its orthogonalised momentum. All singular values of such an update are about 1, so no
-    direction is learned at the cost of the others. It is scaled to the size of an AdamW update, 0.2 per number
+    Muon moves a matrix by its orthogonalized momentum. All singular values of such an update are about 1, so no
+    direction is learned at the cost of the others. It is scaled to the size of an AdamW update, an RMS of 0.2
     ('Muon is Scalable for LLM Training', 2502.16982, eq. 4), so that one learning rate serves both.
     """
 
@@ -143,7 +143,7 @@ Optimizer = SGD | Adam
 
 
 def make_optimizer(config: TrainConfig, flat: FlatParameters) -> Optimizer:
-    """The optimizer that the settings name."""
+    """The optimizer in the settings."""
     match config.optimizer:
         case "sgd":
             return SGD(config, flat)

@@ -1,6 +1,6 @@
-"""One training step: what a batch changes, computed operation by operation or as one compiled graph.
+"""One training step, eager or as one compiled graph.
 
-B images, K classes, P numbers in all parameters.
+B images, K classes, P parameters.
 """
 
 from collections.abc import Callable
@@ -24,9 +24,9 @@ class TrainStep:
     """Loss and gradient of a batch, their sum over processes, gradient clipping, the optimizer, the moving average.
 
     A step changes these tensors in place: the model's weights (`flat.values`), the optimizer's `state`, `ema` (the
-    moving average of the weights, where the settings ask for it), and `sums` (2,), the losses and the correct answers
-    of the epoch. So a whole step can be one graph: a tiny model's step is about a hundred small operations, and
-    calling them takes most of its time.
+    moving average of the weights, if enabled in the settings), and `sums` (2,), the losses and the correct predictions
+    of the epoch. So a complete step can be one graph: for a tiny model it is about a hundred small operations, and
+    launching them takes most of the time.
     """
 
     def __init__(
@@ -47,22 +47,22 @@ class TrainStep:
         self.sums = torch.zeros(2, dtype=torch.float32 if self.device.type == "mps" else torch.float64).to(self.device)
         self.dtype = autocast_dtype(config, self.device)
         self.compiled: Callable[[Tensor, Tensor, Tensor], None] | None = None
-        self.compiled_size = len(group.shard(torch.empty(config.batch_size)))  # a graph is for one batch size
+        self.compiled_size = len(group.shard(torch.empty(config.batch_size)))  # a graph has one batch size
         self.compile_checked = config.compile == "off"
 
     def __call__(self, batch: Tensor, target: Tensor, scalars: Tensor) -> None:
-        """Learns from this process's share of a batch: uint8 or float 0..1, and labels (B,) or target shares (B, K).
+        """Trains on this process's share of a batch: uint8 or float 0..1, and labels (B,) or target shares (B, K).
 
         `scalars` is a row of `epoch_scalars` on the device.
         """
         use_graph = self.compiled is not None and len(batch) == self.compiled_size
-        step = self.compiled if self.compiled and use_graph else self.plain
-        step(as_float(batch), target, scalars)  # inside a graph, Inductor would convert at each use
+        step = self.compiled if self.compiled and use_graph else self.eager
+        step(as_float(batch), target, scalars)  # inside a graph, Inductor would convert it at each use
 
     def maybe_compile(self, seconds_left: float | None, log: Callable[[str], None]) -> None:
-        """Compiles the step from now on where that pays, and logs why; call it before each epoch.
+        """Compiles the following steps if that pays off, and logs why; call it before each epoch.
 
-        `seconds_left` is what plain steps would take to the end of the run, None before the first epoch: then 'auto'
+        `seconds_left` is the remaining time of the run with eager steps, None before the first epoch: then 'auto'
         waits.
         """
         if self.compile_checked or (seconds_left is None and self.config.compile != "on"):
@@ -72,19 +72,19 @@ class TrainStep:
         if not pays:
             log(f"The step is not compiled: {reason}.")
             return
-        failure = "The step is not compiled" + ", although the settings ask for it" * (self.config.compile == "on")
+        failure = "The step is not compiled" + ", although the settings enable it" * (self.config.compile == "on")
         self.compiled = self._compile(
             lambda cause: log(f"{failure}: {cause}." if cause else f"The step is compiled: {reason}.")
         )
 
-    def plain(self, batch: Tensor, target: Tensor, scalars: Tensor) -> None:
-        """The step, operation by operation; images here and below are float 0..1."""
+    def eager(self, batch: Tensor, target: Tensor, scalars: Tensor) -> None:
+        """The step without a graph; images here and below are float 0..1."""
         self._update(*self._gradient(batch, target, scalars), scalars)
 
     def _compile(self, report: Callable[[str | None], None]) -> Callable[[Tensor, Tensor, Tensor], None]:
         state = [self.flat.values, self.sums, *self.optimizer.state.values()]
         state += [] if self.ema is None else [self.ema]
-        if self.device.type == "cuda":  # a CUDA graph may change in place only what stays where it is
+        if self.device.type == "cuda":  # CUDA graphs update tensors in place only at fixed addresses
             for tensor in state:
                 torch._dynamo.mark_static_address(tensor)
         gradient = self._flat_gradient
@@ -95,10 +95,10 @@ class TrainStep:
         def step(batch: Tensor, target: Tensor, scalars: Tensor) -> None:
             self._update(*gradient(batch, target, scalars), scalars)
 
-        return step if several_processes else compile_or_fall_back(step, self.plain, state, report)
+        return step if several_processes else compile_or_fall_back(step, self.eager, state, report)
 
     def _gradient(self, batch: Tensor, target: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient (P,) of this process's share of the batch, and its sums (2,) of losses and correct answers."""
+        """Gradient (P,) of this process's share of the batch, and its sums (2,) of losses and correct predictions."""
         total, sums = self._losses(self.forward, batch, target)
         loss = total * StepScalars(*scalars.unbind()).loss_scale
         return self.flat.flatten(torch.autograd.grad(loss, self.flat.parameters)), sums
@@ -114,7 +114,7 @@ class TrainStep:
         return grad(loss, has_aux=True)(self.flat.values)
 
     def _losses(self, forward: Callable[[Tensor], Tensor], batch: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum of the losses of a batch, and the sums (2,) of losses and correct answers."""
+        """Sum of the losses of a batch, and the sums (2,) of losses and correct predictions."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits = forward(batch).float()
         total = F.cross_entropy(
@@ -137,7 +137,7 @@ class TrainStep:
 
 
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
-    """The type in which matrices are multiplied: bf16 where the settings say so, or where a GPU has units for it."""
+    """The dtype of matrix products: bf16 if set so, or by default on GPUs with native support."""
     has_units = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_units)
     return torch.bfloat16 if bf16 else torch.float32

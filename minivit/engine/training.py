@@ -1,4 +1,4 @@
-"""The state of one training: model, optimizer and data on the device, and the position in the run."""
+"""The training state: model, optimizer and data on the device, and the position in the run."""
 
 import hashlib
 import math
@@ -28,7 +28,7 @@ from minivit.runs import Run
 
 
 class Training:
-    """Model, train step and images on the device, and how far the training is."""
+    """Model, train step and images on the device, and the position in the run."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Training:
         self.recorded: set[int] = set()  # epochs whose rows a killed worker wrote before it could save its position
         self.epoch = 0  # finished epochs
         self.step = 0  # finished steps of the next epoch
-        self.seconds = 0.0  # spent on these steps before the training was interrupted
+        self.seconds = 0.0  # spent on these steps before the run was interrupted
         self.started = time.perf_counter()  # when the epoch began, less `seconds`
         self.seconds_left: float | None = None  # to the end of the run; known after an epoch
         self.lr = 0.0  # of the last step, where the schedule follows the clock
@@ -98,7 +98,7 @@ class Training:
             order = torch.randperm(len(self.source), generator=generator)
         batches = order.to(self.source.storage_device).split(self.config.batch_size)
         scalars = epoch_scalars(self.config, epoch, [len(batch) for batch in batches])
-        scalars = scalars.to(self.device)  # all at once, so that no step waits for the device
+        scalars = scalars.to(self.device)  # in one copy, so that no step synchronizes with the device
         for step in range(self.step, len(batches)):
             if self.config.minutes:  # an epoch that ends too late for another one is the last
                 share = self.clock.read(num_epoch_ends=2 if step == len(batches) - 1 else 1)
@@ -147,7 +147,7 @@ class Training:
         test_loss, test_acc = self._evaluate()
         if not math.isfinite(test_loss + (train_metrics["train_loss"] or 0)):
             raise TrainingError(
-                f"The loss is no longer a number in epoch {epoch}. Lower the learning rate (now {self.config.lr:g}) "
+                f"The loss became NaN or infinite in epoch {epoch}. Lower the learning rate (now {self.config.lr:g}) "
                 f"or clip the gradients (now {self.config.grad_clip:g}; 1 is a usual value)."
             )
         return {
@@ -160,11 +160,11 @@ class Training:
         }
 
     def _train_metrics(self, epoch: int) -> dict[str, float | None]:
-        """Loss and accuracy on the images as they were learned from, and speed; all None for the untrained model."""
+        """Loss and accuracy on the training images during the epoch, and speed; all None for the untrained model."""
         if epoch == 0:
             return dict.fromkeys(("train_loss", "train_acc", "train_seconds", "images_per_second"))
         self.group.all_reduce(self.train_step.sums)
-        loss_sum, num_correct = self.train_step.sums.tolist()  # the only wait for the device in an epoch
+        loss_sum, num_correct = self.train_step.sums.tolist()  # the only synchronization with the device in an epoch
         seconds, num_images = time.perf_counter() - self.started, len(self.source)
         self.seconds_left = seconds * (self.config.epochs - epoch)
         if self.config.minutes:
@@ -196,7 +196,7 @@ class Training:
 
     @contextmanager
     def _ema_weights(self) -> Iterator[None]:
-        """Inside, the model has the moving average of its weights, where the settings ask for it."""
+        """Evaluates with the moving average of the weights in the block, if enabled in the settings."""
         values, ema = self.train_step.flat.values, self.train_step.ema
         if ema is None:
             yield
@@ -233,7 +233,7 @@ class Training:
                 run.save_early(unwhitened_state_dict(self.model), self.step)
 
     def save_position(self, run: Run) -> None:
-        """Saves all that is needed to continue within the epoch."""
+        """Saves what is needed to continue within the epoch."""
         self.seconds = time.perf_counter() - self.started
         self.group.all_reduce(self.train_step.sums)
         if self.group.is_main:
@@ -245,7 +245,7 @@ class Training:
         run.save_resume(self._resume_tensors(), position)
 
     def load_position(self, run: Run) -> None:
-        """Continues where the run was saved last; at the beginning where it never was."""
+        """Restores the last saved position, if there is one."""
         saved = run.load_resume()
         self.recorded = {row["epoch"] for row in run.metrics()}
         if saved is None:
@@ -259,10 +259,12 @@ class Training:
             self.seconds = float(position["seconds"])
             self.clock.spent_before += float(position.get("clock", 0))  # which earlier versions did not have
         except (KeyError, RuntimeError, ValueError):
-            raise RunError(f"The resume.safetensors of {run.id} does not fit its settings. Start a new run.") from None
+            raise RunError(
+                f"The resume.safetensors of {run.id} does not match its settings. Start a new run."
+            ) from None
 
     def _resume_tensors(self) -> dict[str, Tensor]:
-        """All tensors that a step changes or the model needs, by their names in resume.safetensors."""
+        """The tensors of model and training state, by their names in resume.safetensors."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in self.train_step.optimizer.state.items()}
         if self.train_step.ema is not None:
@@ -282,7 +284,7 @@ class Training:
         }
 
     def describe(self) -> str:
-        """The size of the training in one line."""
+        """The size of the run in one line."""
         num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         num_threads = torch.get_num_threads()
         return (
@@ -294,5 +296,5 @@ class Training:
 
 
 def derive_seed(*numbers: int) -> int:
-    """One 63-bit seed for a tuple of whole numbers."""
+    """One 63-bit seed from a tuple of integers."""
     return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "big") >> 1

@@ -1,8 +1,8 @@
 """Patch whitening: the patch embedding learns in coordinates in which the training patches have unit covariance.
 
-Neighbouring pixels are so similar that an optimizer step mostly changes the mean grey of a patch; in whitened
+Neighboring pixels are so similar that an optimizer step mostly changes the mean gray of a patch; in whitened
 coordinates all directions are equally easy to learn. The map is linear, so it is folded into the saved weights.
-D embed_dim, P = C·p·p numbers of a patch.
+D embed_dim, P = C·p·p values of a patch.
 """
 
 import torch
@@ -36,7 +36,7 @@ def whiten(model: MiniViT, images: Images) -> None:
 
 
 def pca_whitening(images: Images, patch_size: int, mean: Tensor, std: Tensor) -> Tensor:
-    """(P, P) such that `matrix @ (patch - mean patch)` has unit covariance over the images' normalised patches."""
+    """(P, P) such that `matrix @ (patch - mean patch)` has unit covariance over the images' normalized patches."""
     num_patches, total, products = 0, torch.zeros(()), torch.zeros(())
     for chunk in chunks(images):
         flat = patches((chunk.float() / 255 - mean) / std, patch_size).flatten(2).flatten(0, 1).double()

@@ -1,11 +1,11 @@
-"""Export: attention as files, a model for other programs, a run as one page.
+"""Export: attention as files, a model for other programs, a run as an HTML report.
 
     arrays      one image's attention as the article's JSON and as NumPy arrays
     picture     a map over its image as PNG, SVG and PDF
-    bertviz     BertViz's head view and model view as one page that loads nothing
+    bertviz     BertViz's head view and model view as one self-contained page
     image_export  all of these for one test image of a run
-    model_files the model as a checkpoint of timm's and as ONNX
-    report      a run as one page
+    model_files the model as a timm checkpoint and as ONNX
+    report      a run as an HTML report
     formats     every file format by its name
 
 Everything here returns text or bytes; the caller writes them.

@@ -1,4 +1,4 @@
-"""One image's attention as numbers: the article's JSON, and everything about the image as NumPy arrays.
+"""One image's attention as the article's JSON, or everything about the image as NumPy arrays.
 
 L layers, H heads, N tokens (CLS first), K classes, C channels.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def tokens(num_patches: int) -> list[str]:
-    """The tokens' names, as in the article: [CLS], p0, p1, …"""
+    """The names of the tokens, as in the article: [CLS], p0, p1, …"""
     return ["[CLS]", *(f"p{index}" for index in range(num_patches))]
 
 
@@ -24,7 +24,7 @@ def article_json(attn: Tensor) -> str:
 def attention_npz(
     attn: Tensor, probs: Tensor, image: Tensor, *, label: int, classes: Sequence[str], **about: str | int
 ) -> bytes:
-    """All of one image as a compressed `.npz` that `np.load(file, allow_pickle=False)` reads.
+    """Everything about one image as a compressed `.npz` that `np.load(file, allow_pickle=False)` reads.
 
     `attn` (L, H, N, N) and `probs` (K,) float32, `image` uint8 (C, H, W), `tokens` (N,) and `classes` (K,) text,
     `label` the true class, -1 if it is unknown; `about` is where the image comes from, such as

@@ -17,7 +17,7 @@ from minivit.errors import ConfigError
 from minivit.export.arrays import tokens
 from minivit.export.picture import png_uri, rgb
 
-# BertViz asks require.js for jQuery and d3; both are in the page already.
+# BertViz loads jQuery and d3 through require.js; the page contains both already.
 REQUIRE_SHIM = """
 window.require = { config() {} };
 window.requirejs = (names, run) => run(...names.map((name) => (name === "d3" ? window.d3 : window.jQuery)));
@@ -27,11 +27,11 @@ window.requirejs = (names, run) => run(...names.map((name) => (name === "d3" ? w
 def bertviz_html(
     attn: Sequence[Tensor], layer: int = 0, *, layers: Sequence[int] | None = None, image: Tensor | None = None
 ) -> str:
-    """BertViz's head view of one image's attention, L tensors (H, N, N), as a whole HTML page that loads nothing.
+    """BertViz's head view of one image's attention, L tensors (H, N, N), as a self-contained HTML page.
 
-    `layers` can be selected in the view (all by default; the others are not looked at), `layer` is selected first; both
+    `layers` can be selected in the view (all by default; the others may be empty), `layer` is selected first; both
     count from 0. With `image`, uint8 (C, H, W), the patch of the token under the pointer is shown next to it. Weights
-    are rounded to four decimals, finer than lines can show. Raises ConfigError for a layer that is not there.
+    are rounded to four decimals. Raises ConfigError for a layer that does not exist.
     """
     from bertviz import head_view  # takes two seconds to import
 
@@ -46,9 +46,9 @@ def bertviz_html(
 def bertviz_model_html(
     attn: Sequence[Tensor], *, layers: Sequence[int] | None = None, image: Tensor | None = None
 ) -> str:
-    """BertViz's model view, every layer × head as a small picture, as a whole HTML page like `bertviz_html`.
+    """BertViz's model view, every layer × head as a small picture, as a self-contained HTML page.
 
-    It draws L · H · N² lines: 103,000 for 6 layers of 4 heads over 65 tokens, which a browser needs some time for.
+    It draws L · H · N² lines: 103,000 for 6 layers of 4 heads over 65 tokens, which takes a browser some time.
     """
     from bertviz import model_view
 
@@ -65,7 +65,7 @@ def bertviz_model_html(
 
 
 def check_layers(num_layers: int, layers: Sequence[int] | None) -> list[int]:
-    """The selected layers in order, all for None; ConfigError for none, or one that is not there."""
+    """The selected layers in order, all for None; ConfigError if there is none or one does not exist."""
     indices = sorted(set(range(num_layers) if layers is None else layers))
     if not indices:
         raise ConfigError("No layer is selected. Select at least one.")
@@ -76,7 +76,7 @@ def check_layers(num_layers: int, layers: Sequence[int] | None) -> list[int]:
 
 
 def _rounded(attn: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
-    """All layers (1, H, N, N), as BertViz takes them, of which it looks at the selected ones."""
+    """All layers (1, H, N, N), as BertViz takes them; it reads the selected ones only."""
     return [
         (values.double().round(decimals=4) if layer in layers else values)[None] for layer, values in enumerate(attn)
     ]

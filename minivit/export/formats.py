@@ -1,4 +1,4 @@
-"""Every file format by its name on the command line, made from a run folder."""
+"""Export formats by their names on the command line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from minivit.runs import Run
 
 @dataclass(frozen=True)
 class Selection:
-    """What to export of a run: a checkpoint (None for the newest), a test image, a layer from 0 and a head."""
+    """What to export: an epoch (None for the newest), a test image, a layer from 0 and a head."""
 
     epoch: int | None = None
     image: int = 0
@@ -24,7 +24,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: what is in the file, and the function that makes it. A folder is made as a .zip."""
+    """A file format: its description, and the function that makes the file. A folder is made as a .zip."""
 
     description: str
     make: Callable[[Run, Selection], str | bytes]
@@ -33,50 +33,50 @@ class Format:
 
 def _of_image(make: Callable[[ImageExport, Selection], str | bytes]) -> Callable[[Run, Selection], str | bytes]:
     """A file of one test image."""
-    return lambda run, chosen: make(ImageExport.of(run, chosen.epoch, chosen.image), chosen)
+    return lambda run, selection: make(ImageExport.of(run, selection.epoch, selection.image), selection)
 
 
 FORMATS = {
     "json": Format(
         "the attention of one layer and head as the article's JSON",
-        _of_image(lambda image, chosen: image.json(chosen.layer, chosen.head)),
+        _of_image(lambda image, selection: image.json(selection.layer, selection.head)),
     ),
     "npz": Format("everything about one image as NumPy arrays", _of_image(lambda image, _: image.npz())),
     "png": Format(
         "the map of one layer and head over its image",
-        _of_image(lambda image, chosen: image.picture(chosen.layer, chosen.head).render("png")),
+        _of_image(lambda image, selection: image.picture(selection.layer, selection.head).render("png")),
     ),
     "svg": Format(
         "the same as vector graphics",
-        _of_image(lambda image, chosen: image.picture(chosen.layer, chosen.head).render("svg")),
+        _of_image(lambda image, selection: image.picture(selection.layer, selection.head).render("svg")),
     ),
     "pdf": Format(
         "the same for print",
-        _of_image(lambda image, chosen: image.picture(chosen.layer, chosen.head).render("pdf")),
+        _of_image(lambda image, selection: image.picture(selection.layer, selection.head).render("pdf")),
     ),
     "bertviz": Format(
-        "BertViz's head view as one HTML file", _of_image(lambda image, chosen: image.bertviz(chosen.layer))
+        "BertViz's head view as one HTML file", _of_image(lambda image, selection: image.bertviz(selection.layer))
     ),
     "bertviz-model": Format("BertViz's model view as one HTML file", _of_image(lambda image, _: image.bertviz_model())),
     "timm": Format(
         "the model as a checkpoint that timm loads",
-        lambda run, chosen: timm_checkpoint(run.load_model(chosen.epoch), run.config.classes),
+        lambda run, selection: timm_checkpoint(run.load_model(selection.epoch), run.config.classes),
     ),
     "onnx": Format(
         "the model as ONNX, with its attention as outputs",
-        lambda run, chosen: onnx_model(run.load_model(chosen.epoch), run.config.classes),
+        lambda run, selection: onnx_model(run.load_model(selection.epoch), run.config.classes),
     ),
     "huggingface": Format(
         "the model as a Hugging Face folder with a model card, which transformers and timm load",
-        lambda run, chosen: hub_archive(run, chosen.epoch),
+        lambda run, selection: hub_archive(run, selection.epoch),
         is_folder=True,
     ),
-    "report": Format("the run as one HTML page", lambda run, chosen: report_html(run, chosen.epoch)),
+    "report": Format("the run as one HTML page", lambda run, selection: report_html(run, selection.epoch)),
 }
 
 
 def export(run: Run, fmt: str, selection: Selection = Selection()) -> str | bytes:
-    """The content of a file in one of `FORMATS`; a MiniViTError for what the run or its model does not have."""
+    """The content of a file in one of `FORMATS`; a MiniViTError if the run or its model lacks what is needed."""
     if fmt not in FORMATS:
         raise ConfigError(f"There is no file format {fmt!r}. Choose one of {', '.join(FORMATS)}.")
     return FORMATS[fmt].make(run, selection)

@@ -1,4 +1,4 @@
-"""One image as one checkpoint of a run sees it, and every file that can be made of it."""
+"""One image with its prediction and attention at one checkpoint, and its export formats."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from minivit.runs import Checkpoint, Run
 
 NO_INDEX = -1
 MAX_VALUES = 1e8  # of attention in one .npz: 400 MB
-MAX_BERTVIZ_VALUES = 3e6  # of a BertViz page, about 8 bytes each, which a browser still opens
+MAX_BERTVIZ_VALUES = 3e6  # of a BertViz page, about 8 bytes each, that a browser can still open
 NUM_SCALE_IMAGES = 32  # images that a run's color scale is computed from
 
 
@@ -35,20 +35,20 @@ class ImageExport:
 
     run_id: str
     epoch: int
-    index: int  # of the test image, NO_INDEX for a picture that is none
+    index: int  # of the test image; NO_INDEX for the user's own picture
     name: str  # "image 5", or a picture's file name
     image: Tensor  # uint8 (C, H, W)
-    label: int | None  # None for a picture that is no test image
+    label: int | None  # None for the user's own picture
     classes: tuple[str, ...]
     model: MiniViT
-    inputs: AttentionInputs  # from which any part of the attention (L, H, N, N) follows
+    inputs: AttentionInputs  # from which any part of the attention (L, H, N, N) is computed
     scale: tuple[float, float]  # the run's absolute color scale
 
     @classmethod
     def of(cls, run: Run, epoch: int | None, index: int) -> "ImageExport":
         """Test image `index` of the run after `epoch` (the newest by default).
 
-        Raises RunError without such a checkpoint, DataError without such an image.
+        RunError if there is no such checkpoint, DataError if there is no such image.
         """
         model, test_set = run.load_model(epoch), load_split(run.config)[1]
         image = test_set.pick(index)
@@ -66,7 +66,7 @@ class ImageExport:
         )
 
     def file_name(self, stem: str, suffix: str) -> str:
-        """A file name that tells the content: 'attention-image5-epoch3.json'."""
+        """A descriptive file name: 'attention-image5-epoch3.json'."""
         name = re.sub(r"[^\w-]+", "", Path(self.name).stem) or "picture"
         return f"{stem}-{name}-epoch{self.epoch}{suffix}"
 
@@ -78,7 +78,7 @@ class ImageExport:
     def matrix(self, layer: int, head: Head) -> Tensor:
         """One layer's attention by one head, or the mean or maximum over its heads, (N, N).
 
-        Raises ConfigError where there is no such layer or head.
+        ConfigError if there is no such layer or head.
         """
         L, H = self.model.config.depth, self.model.config.num_heads
         if not 0 <= layer < L:
@@ -88,7 +88,7 @@ class ImageExport:
         return head_matrix(self.model, self.inputs, layer, head)
 
     def attention(self, layers: Sequence[int] | None = None, max_values: float = MAX_VALUES) -> list[Tensor]:
-        """The attention of each layer (H, N, N), empty for those not in `layers`; ConfigError if it is too much."""
+        """The attention of each layer (H, N, N), empty if not in `layers`; ConfigError if that exceeds `max_values`."""
         config = self.model.config
         selected = check_layers(config.depth, layers)
         num_values = len(selected) * config.num_heads * (config.num_patches + 1) ** 2
@@ -145,7 +145,7 @@ class ImageExport:
 def model_scale(model: MiniViT, test_set: ImageSet) -> tuple[float, float]:
     """The absolute color scale of a model's maps, (0, high), from evenly spaced test images.
 
-    There are 32 of them, of a large model fewer: as many as take about a second.
+    At most 32, and fewer for a large model: as many as take about a second.
     """
     indices = evenly_spaced(len(test_set), affordable(model.config, NUM_SCALE_IMAGES, 1))
     with eval_mode(model):

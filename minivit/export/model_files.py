@@ -1,6 +1,6 @@
 """A run's model for other programs: a checkpoint that timm loads, and ONNX with the attention weights as outputs.
 
-Both take images as MiniViT does, float 0..1 (B, C, H, W), and give the same logits; normalisation is inside.
+Both take images as MiniViT does, float 0..1 (B, C, H, W), and give the same logits; normalization is included.
 """
 
 import json
@@ -17,7 +17,7 @@ from minivit.model import MiniViT
 
 
 def timm_arguments(config: ViTConfig) -> dict[str, Any]:
-    """Keyword arguments that make timm's `VisionTransformer` the same model. ConfigError where none would."""
+    """Keyword arguments of timm's `VisionTransformer` for the same model. ConfigError if there are none."""
     if config.norm == "post":
         raise ConfigError(
             "timm's VisionTransformer applies LayerNorm before each sub-layer; this model applies it after each "
@@ -26,7 +26,7 @@ def timm_arguments(config: ViTConfig) -> dict[str, Any]:
     if config.stem == "conv":
         raise ConfigError("timm's VisionTransformer has no convolutional stem. Export this model as ONNX.")
     if config.pool in ("cls and mean", "cls and distillation") or not config.num_classes:
-        raise ConfigError("timm's VisionTransformer has no head that reads what this model's does. Export it as ONNX.")
+        raise ConfigError("timm's VisionTransformer does not support this model's pooling. Export it as ONNX.")
     fields = ("img_size", "patch_size", "in_chans", "num_classes", "embed_dim", "depth", "num_heads", "mlp_ratio")
     arguments = {field: getattr(config, field) for field in fields} | {"act_layer": config.act}
     others = {
@@ -43,7 +43,7 @@ def timm_arguments(config: ViTConfig) -> dict[str, Any]:
 def timm_checkpoint(model: MiniViT, classes: Sequence[str] = ()) -> bytes:
     """A `.safetensors` file that timm's `VisionTransformer` loads with `strict=True`.
 
-    Its metadata hold `timm_arguments` as "arguments" and the class names as "classes", both JSON. Sine positions
+    Its metadata contain `timm_arguments` as "arguments" and the class names as "classes", both JSON. Sine positions
     become learned ones with the same values. ConfigError for a model that timm cannot represent.
     """
     metadata = {"norm_eps": json.dumps(model.config.norm_eps)}
@@ -56,7 +56,7 @@ def timm_checkpoint(model: MiniViT, classes: Sequence[str] = ()) -> bytes:
         weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], model.mean, model.std
     )
     weights |= {"patch_embed.proj.weight": weight, "patch_embed.proj.bias": bias}
-    if R := model.config.num_registers:  # timm gives them positions; here they have none
+    if R := model.config.num_registers:  # timm adds positions to them; here they have none
         cls, patches = weights["pos_embed"].split([1, model.config.num_patches], dim=1)
         weights["pos_embed"] = torch.cat([cls, cls.new_zeros(1, R, cls.shape[-1]), patches], dim=1)
     return save({name: value.contiguous().cpu() for name, value in weights.items()}, metadata)
@@ -73,7 +73,7 @@ def fold_normalization(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) 
 
 
 class LogitsAndAttention(nn.Module):
-    """A model with a flat tuple of outputs, as ONNX wants them: logits, then the attention weights of each layer."""
+    """A model with a flat tuple of outputs, as ONNX requires: logits, then the attention weights of each layer."""
 
     def __init__(self, model: MiniViT) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class LogitsAndAttention(nn.Module):
 def onnx_model(model: MiniViT, classes: Sequence[str] = ()) -> bytes:
     """An ONNX file: input `images`, outputs `logits` (B, K) and `attn_1` … `attn_L` (B, H, N, N), for any B.
 
-    Its metadata hold the class names as JSON. The export takes about ten seconds.
+    Its metadata contain the class names as JSON. The export takes about ten seconds.
     """
     import onnx  # slow to import, with torch's exporter
 

@@ -1,5 +1,5 @@
-// Beside the token under the pointer: its patch, enlarged, and where in the image it lies. BertViz draws each token
-// as a group with its name as text; this listens on the page and leaves BertViz's own code as it is.
+// Shows the patch of the token under the pointer, enlarged, and its position in the image. BertViz draws each token
+// as a group with its name as text; this script listens on the page and does not change BertViz's code.
 {
   const SIDE = 112; // px of each of the two pictures
   const GAP = 12;

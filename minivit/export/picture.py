@@ -1,4 +1,4 @@
-"""A map over its image, drawn to be printed: PNG, SVG and PDF by matplotlib, with the color scale in numbers.
+"""A map over its image for print: PNG, SVG and PDF by matplotlib, with a labeled color scale.
 
 C channels, h × w pixels, G patches along a side.
 """
@@ -24,7 +24,7 @@ PictureFormat = Literal["png", "svg", "pdf"]
 
 @dataclass(frozen=True, eq=False)
 class MapPicture:
-    """An image next to its map over it, with a color bar on which 1/N is marked.
+    """An image, and beside it its map over it, with a color bar on which 1/N is marked.
 
     `image` is uint8 (C, h, w) with C 1 or 3; `values` (G·G,) are drawn on the absolute `scale` (low, high); `uniform`
     is 1/N. `title` may be any text.
@@ -61,16 +61,16 @@ class MapPicture:
 def overlay(
     image: NDArray[np.uint8], values: NDArray[np.float32], scale: tuple[float, float], alpha: float = 0.6
 ) -> NDArray[np.uint8]:
-    """A map (G·G,) over its image (C, h, w): uint8 (h, w, 3). The image is grey, so that all color is the map's."""
+    """A map (G·G,) over its image (C, h, w): uint8 (h, w, 3). The image is gray, so that all color is the map's."""
     grid = round(len(values) ** 0.5)
     colors = colormap("magma")[color_indices(values, scale)].reshape(grid, grid, 3)
     colors = colors.repeat(image.shape[1] // grid, 0).repeat(image.shape[2] // grid, 1)
-    grey = np.asarray(Image.fromarray(rgb(image)).convert("L"))[:, :, None]
-    return (alpha * colors + (1 - alpha) * grey).round().astype(np.uint8)
+    gray = np.asarray(Image.fromarray(rgb(image)).convert("L"))[:, :, None]
+    return (alpha * colors + (1 - alpha) * gray).round().astype(np.uint8)
 
 
 def draw_color_bar(axes: "Axes", scale: tuple[float, float], uniform: float, values: NDArray[np.float32]) -> None:
-    """The scale as a bar with its ends in numbers and a mark at the uniform value 1/N."""
+    """The scale as a bar with labeled ends and a mark at the uniform value 1/N."""
     low, high = scale
     axes.imshow(colormap("magma")[None], extent=(low, high, 0, 1), aspect="auto", gid="colors")
     is_clipped = np.nanmax(values, initial=low) > high * 1.001
@@ -86,13 +86,13 @@ def draw_color_bar(axes: "Axes", scale: tuple[float, float], uniform: float, val
 
 
 def render(figure: "Figure", fmt: PictureFormat) -> bytes:
-    """A matplotlib figure as a file without a date, in which text stays text."""
+    """A matplotlib figure as a file without a date, in which text remains text."""
     import matplotlib
 
     file = io.BytesIO()
     no_date: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(fmt, {})
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "minivit"}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a letter that matplotlib's font lacks is drawn as a box
+        warnings.simplefilter("ignore")  # characters that matplotlib's font lacks are drawn as boxes
         figure.savefig(file, format=fmt, metadata=no_date)
     return file.getvalue()
 
@@ -116,7 +116,7 @@ def data_uri(content: bytes, mime_type: str) -> str:
 
 def printable(text: str) -> str:
     """Text without line breaks, control characters and lone surrogates, which XML and fonts cannot represent."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _number(value: float) -> str:

@@ -1,6 +1,6 @@
-"""A run as one HTML page to send or print: settings, curves, confusion, and attention before and after.
+"""A run as one HTML page to send or print: settings, curves, confusion matrix, and attention before and after.
 
-The page loads nothing, follows the reader's light or dark mode, and escapes every text from outside.
+The page loads nothing, follows the reader's light or dark mode, and escapes all untrusted text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from minivit.data import ImageSet, load_split
 from minivit.data.image_set import evenly_spaced
 from minivit.export.image_export import model_scale
 from minivit.export.picture import data_uri, draw_color_bar, overlay, png_uri, render, rgb
-from minivit.figures import GREY, SPLIT_COLORS, downsample
+from minivit.figures import GRAY, SPLIT_COLORS, downsample
 from minivit.inference import num_parameters, predict
 from minivit.runs import Checkpoint, Run
 from minivit.stats import wilson
@@ -29,9 +29,9 @@ MAX_CLASSES = 30  # of a printed confusion matrix
 
 
 def report_html(run: Run, epoch: int | None = None) -> str:
-    """The report of `run` after `epoch` (the newest by default), compared with the first epoch that is kept.
+    """The report of `run` after `epoch` (the newest by default), compared with the first saved epoch.
 
-    Raises RunError without weights, DataError without the images.
+    RunError if there are no weights, DataError if the images are missing.
     """
     from jinja2 import Environment, FileSystemLoader
 
@@ -79,7 +79,7 @@ def _curves(rows: Sequence[Mapping[str, Any]], num_classes: int) -> "Figure":
         axes.set(xlabel="epoch", ylabel=title, xlim=(0, None), ylim=(0, None))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
-    axes.axhline(1 / num_classes, color=GREY, linestyle=":", label="chance")
+    axes.axhline(1 / num_classes, color=GRAY, linestyle=":", label="chance")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.legend(frameon=False)
     return figure
@@ -88,7 +88,7 @@ def _curves(rows: Sequence[Mapping[str, Any]], num_classes: int) -> "Figure":
 def _examples(run: Run, checkpoints: Sequence[Checkpoint], test_set: ImageSet) -> tuple[list[dict[str, Any]], str]:
     """Test images with the last layer's CLS map before and after, mean over heads, and the color bar of all maps.
 
-    Pictures are `data:` URIs; under each image stand the predictions of both checkpoints.
+    Pictures are `data:` URIs; captions have the predictions of both checkpoints.
     """
     from matplotlib.figure import Figure
 

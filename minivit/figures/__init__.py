@@ -1,7 +1,7 @@
-"""Numbers in, Plotly figures and colors out. No files, no torch, no Streamlit.
+"""Arrays in, Plotly figures and colors out. No files, no torch, no Streamlit.
 
-colors   colors of curves, maps and methods; the one rule for color scales
-maps     pictures of patches, grids of small maps
+colors   colors of curves, maps and methods; limits of color scales
+maps     patch mosaics, grids of small maps
 heads    attention distance, decomposition of scores
 curves   accuracy by epoch, deletion and insertion, reliability
 sweeps   trials across their settings
@@ -9,7 +9,7 @@ sweeps   trials across their settings
 
 from minivit.figures.colors import (
     COLORMAPS,
-    GREY,
+    GRAY,
     METHOD_COLOR,
     SPLIT_COLORS,
     attention_scale,

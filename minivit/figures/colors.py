@@ -1,4 +1,4 @@
-"""Colors of curves, maps and methods, and the one rule for color scales, the same on every page."""
+"""Colors of curves, maps and methods, and the limits of color scales, shared by all pages."""
 
 import re
 
@@ -6,17 +6,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from plotly.colors import get_colorscale, sample_colorscale
 
-COLORMAPS = ("magma", "viridis", "jet")  # to choose from for maps without a sign; signed maps are drawn in RdBu
+COLORMAPS = ("magma", "viridis", "jet")  # of unsigned maps, for the user to choose; signed maps use RdBu
 
 # Color-blind safe, with a contrast of at least 3:1 on white and on Streamlit's dark background.
 SPLIT_COLORS = {"train": "#0F7AC0", "test": "#D55E00"}
-GREY = "#85868F"  # chance, random rankings, pruned trials
-METHOD_COLOR = "#7A6BF0"  # an attribution method that is compared with chance
-SHARE_INSIDE = 0.99  # of the values on a color scale; one sharp patch does not turn all others black
+GRAY = "#85868F"  # chance, random rankings, pruned trials
+METHOD_COLOR = "#7A6BF0"  # an attribution method compared with random rankings
+SHARE_INSIDE = 0.99  # of the values are within a color scale, so that one outlier does not turn all others black
 
 
 def colormap(name: str, num_colors: int = 256) -> NDArray[np.uint8]:
-    """Colors at equal steps of one of Plotly's color scales, RGB (num_colors, 3), 0..255."""
+    """Evenly spaced colors of a Plotly color scale, RGB (num_colors, 3), 0..255."""
     sampled = sample_colorscale(get_colorscale(name), list(np.linspace(0, 1, num_colors)))
     return np.array([[float(part) for part in re.findall(r"[\d.]+", rgb)] for rgb in sampled]).round().astype(np.uint8)
 
@@ -29,13 +29,13 @@ def color_indices(values: NDArray[np.float32], scale: tuple[float, float]) -> ND
 
 
 def scale_limit(values: ArrayLike, minimum: float = 1e-12) -> float:
-    """The end of a color scale: 99% of the values have at most this magnitude, and it is at least `minimum`."""
+    """The limit of a color scale: the 99% quantile of the magnitudes, but at least `minimum`."""
     magnitudes = np.abs(np.nan_to_num(np.asarray(values)))
     return max(minimum, float(np.quantile(magnitudes, SHARE_INSIDE)))
 
 
 def attention_scale(maps: NDArray[np.float32], num_tokens: int) -> tuple[float, float]:
-    """One scale for attention maps that are compared, (0, high).
+    """A shared scale for attention maps, (0, high).
 
     `high` is at least four times the uniform value 1/N, so that nearly uniform attention looks uniform.
     """

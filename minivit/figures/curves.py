@@ -9,17 +9,22 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from minivit.figures.colors import GREY, METHOD_COLOR, SPLIT_COLORS
+from minivit.figures.colors import GRAY, METHOD_COLOR, SPLIT_COLORS
 
-LEGEND_BELOW = {"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"}  # it may wrap without meeting the axis title
+LEGEND_BELOW = {
+    "orientation": "h",
+    "x": 0,
+    "y": -0.24,
+    "yanchor": "top",
+}  # so that a wrapped legend does not overlap the axis title
 
 
 def downsample(
     x: NDArray[np.float64], y: NDArray[np.float64], limit: int = 1000
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """At most `limit` of the points: the first, the last, and the lowest and highest of equal buckets between.
+    """At most `limit` of the points: the first, the last, and the lowest and highest of equal buckets in between.
 
-    Peaks stay where they are, so the curve looks the same. A bucket that is all NaN keeps one, and so its gap.
+    Peaks are kept, so the curve looks the same. A bucket of NaN keeps one of them, and so its gap.
     """
     if len(y) <= limit:
         return x, y
@@ -82,8 +87,8 @@ def accuracy_curves(
 
 
 TRIAL_LINES = {
-    "pruned": {"color": GREY, "width": 1, "dash": "dot"},
-    "failed": {"color": GREY, "width": 1, "dash": "dash"},
+    "pruned": {"color": GRAY, "width": 1, "dash": "dot"},
+    "failed": {"color": GRAY, "width": 1, "dash": "dash"},
     "running": {"color": SPLIT_COLORS["test"], "width": 1.5, "dash": "dot"},
     "done": {"color": SPLIT_COLORS["test"], "width": 1.5},
 }
@@ -105,9 +110,9 @@ def trial_curves(trials: Sequence[tuple[str, str, Mapping[int, float]]], best: s
 def removal_curves(
     curves: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]], axis_title: str, method: str
 ) -> go.Figure:
-    """A panel for each named curve (N,) of a probability, over the same of random rankings (R, N), mean ± sd.
+    """A panel for each named probability curve (N,), with the mean ± sd of random rankings (R, N) behind it.
 
-    A line break in a name is one in its title: on a phone, two titles stand side by side in 290 px.
+    A line break in a name is kept in its title: on a phone, two titles share 290 px.
     """
     titles = [escape(name).replace("\n", "<br>") for name in curves]
     figure = make_subplots(1, len(curves), shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=titles)
@@ -120,7 +125,7 @@ def removal_curves(
         band |= {"fill": "tonexty", "fillcolor": "rgba(138, 141, 153, 0.3)"}
         figure.add_scatter(x=steps, y=mean - sd, showlegend=False, **band, **panel)
         for name, values, color, dash in (
-            (f"{len(random)} random rankings, mean ± sd", mean, GREY, "dash"),
+            (f"{len(random)} random rankings, mean ± sd", mean, GRAY, "dash"),
             (method, curve, METHOD_COLOR, "solid"),
         ):
             line = {"color": color, "dash": dash, "width": 2}
@@ -142,7 +147,7 @@ def reliability_diagram(
     """Accuracy by confidence (n,) with intervals and counts; a calibrated model lies on the diagonal."""
     figure = go.Figure()
     ends = [0, 1]
-    figure.add_scatter(x=ends, y=ends, mode="lines", line={"dash": "dot", "color": GREY}, hoverinfo="skip")
+    figure.add_scatter(x=ends, y=ends, mode="lines", line={"dash": "dot", "color": GRAY}, hoverinfo="skip")
     figure.add_scatter(
         x=confidence,
         y=accuracy,

@@ -1,4 +1,4 @@
-"""What heads do: attention distance, how their scores decompose; parts that add up."""
+"""Heads: attention distance and the decomposition of their scores; waterfall charts of sums."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from minivit.figures.colors import GREY, SPLIT_COLORS
+from minivit.figures.colors import GRAY, SPLIT_COLORS
 
 
 def attention_distance_chart(distances: NDArray[np.float32], uniform: float) -> go.Figure:
@@ -22,7 +22,7 @@ def attention_distance_chart(distances: NDArray[np.float32], uniform: float) -> 
             marker={"size": 10},
             hovertemplate=f"layer %{{x}}, head {head + 1}: %{{y:.2f}} px<extra></extra>",
         )
-    figure.add_hline(y=uniform, line={"dash": "dot", "color": GREY})
+    figure.add_hline(y=uniform, line={"dash": "dot", "color": GRAY})
     corner = {"x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom"}
     figure.add_annotation(text=f"dotted: uniform attention, {uniform:.1f} px", showarrow=False, **corner)
     figure.update_layout(
@@ -37,7 +37,7 @@ def attention_distance_chart(distances: NDArray[np.float32], uniform: float) -> 
 
 
 def sum_bars(parts: Mapping[str, float], total: str) -> go.Figure:
-    """Signed parts and their sum, `total`, as bars that each begin where the one before ends."""
+    """A waterfall chart of signed parts and their sum, labeled `total`."""
     values = [*parts.values(), sum(parts.values())]
     figure = go.Figure(
         go.Waterfall(
@@ -49,7 +49,7 @@ def sum_bars(parts: Mapping[str, float], total: str) -> go.Figure:
             hovertemplate="%{y}: %{text}<extra></extra>",
             increasing={"marker": {"color": SPLIT_COLORS["test"]}},
             decreasing={"marker": {"color": SPLIT_COLORS["train"]}},
-            totals={"marker": {"color": GREY}},
+            totals={"marker": {"color": GRAY}},
         )
     )
     figure.update_layout(
@@ -61,12 +61,12 @@ def sum_bars(parts: Mapping[str, float], total: str) -> go.Figure:
     return figure
 
 
-# Keys by content are warm, keys by position cold; the query's part sets the shade.
+# Warm colors for terms with the content of the key, cold ones for its position; the query sets the shade.
 TERM_COLORS = ("#D55E00", "#6FB1E0", "#F2A65E", "#0F7AC0")
 
 
 def term_bars(shares: NDArray[np.float32], terms: Sequence[str]) -> go.Figure:
-    """Shares (H, T) of named terms as one stacked bar per head; a negative share hangs below 0."""
+    """Shares (H, T) of named terms as one stacked bar per head; negative shares are below 0."""
     heads = [str(head + 1) for head in range(len(shares))]
     figure = go.Figure()
     for name, values, color in zip(terms, shares.T, TERM_COLORS, strict=True):

@@ -1,4 +1,4 @@
-"""Pictures of patches, and grids of small maps."""
+"""Patch mosaics, and grids of small maps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ def patch_mosaic(patches: NDArray[np.uint8], side: int = 400) -> NDArray[np.uint
 
 
 def filter_images(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Filters (D, C, p, p) as images of the same shape: 0 is mid-grey, the largest magnitude of all full scale."""
+    """Filters (D, C, p, p) as images of the same shape: 0 is mid-gray, the largest magnitude of all is black or white."""
     return (127.5 + 127.5 * weight / max(float(np.abs(weight).max()), 1e-12)).round().astype(np.uint8)
 
 
@@ -52,7 +52,7 @@ def similarity_grid(similarity: NDArray[np.float32]) -> go.Figure:
 def map_grid(
     maps: NDArray[np.float32], *, rows: Sequence[str], columns: Sequence[str], title: str, limit: float
 ) -> go.Figure:
-    """Small signed maps (R, C, n) in rows and columns on one scale, ±`limit`; `title` names its numbers."""
+    """Small signed maps (R, C, n) in rows and columns on one scale, ±`limit`; `title` names the values."""
     grid = round(maps.shape[2] ** 0.5)
     figure = _heatmap_grid(
         maps.reshape(*maps.shape[:2], grid, grid),
@@ -75,7 +75,7 @@ def _heatmap_grid(
     limit: float,
     colorbar: dict[str, Any],
 ) -> go.Figure:
-    """Maps (R, C, G, G) as one heatmap with empty cells between them, labelled by row and column."""
+    """Maps (R, C, G, G) as one heatmap with empty cells between them, labeled by row and column."""
     R, C, grid, _ = maps.shape
     cell = grid + gap
     tiles = np.full((R, cell, C, cell), np.nan, np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from minivit.figures.colors import GREY, SPLIT_COLORS
+from minivit.figures.colors import GRAY, SPLIT_COLORS
 
 NUM_SHADES = 8
 
@@ -23,7 +23,7 @@ class Axis:
 
 
 def choice_axis(title: str, values: Sequence[Any], choices: Sequence[Any]) -> Axis:
-    """An axis of listed values at equal distances."""
+    """An axis of evenly spaced values."""
     positions = {choice: (index + 0.5) / len(choices) for index, choice in enumerate(choices)}
     ticks = {position: str(choice) for choice, position in positions.items()}
     return Axis(title, [positions[value] for value in values], ticks)
@@ -32,7 +32,7 @@ def choice_axis(title: str, values: Sequence[Any], choices: Sequence[Any]) -> Ax
 def range_axis(
     title: str, values: Sequence[float], low: float, high: float, *, log: bool = False, fmt: str = ".3g"
 ) -> Axis:
-    """An axis of the numbers from `low` to `high`."""
+    """A numeric axis from `low` to `high`."""
     scale = np.log10 if log else np.asarray
     start, end = float(scale(low)), float(scale(high))
     width = (end - start) or 1.0
@@ -45,10 +45,10 @@ def range_axis(
 
 
 def parallel_coordinates(axes: Sequence[Axis], names: Sequence[str], scores: Sequence[float]) -> go.Figure:
-    """One line per trial across its settings: the higher its score, the stronger and warmer its color."""
+    """One line per trial across its settings: the higher its score, the more saturated its color."""
     low, high = min(scores), max(scores)
     shades = [round((score - low) / ((high - low) or 1) * (NUM_SHADES - 1)) for score in scores]
-    colors = sample_colorscale([[0, GREY], [1, SPLIT_COLORS["test"]]], list(np.linspace(0, 1, NUM_SHADES)))
+    colors = sample_colorscale([[0, GRAY], [1, SPLIT_COLORS["test"]]], list(np.linspace(0, 1, NUM_SHADES)))
     figure = go.Figure()
     for shade, color in enumerate(colors):
         x: list[int | None] = []
@@ -69,7 +69,7 @@ def parallel_coordinates(axes: Sequence[Axis], names: Sequence[str], scores: Seq
             showlegend=False,
         )
     for index, axis in enumerate(axes):
-        figure.add_vline(x=index, line={"width": 1, "color": GREY}, layer="below")
+        figure.add_vline(x=index, line={"width": 1, "color": GRAY}, layer="below")
         for position, label in axis.ticks.items():
             figure.add_annotation(x=index, y=position, text=label, showarrow=False, xanchor="left", xshift=6, yshift=8)
     figure.update_layout(

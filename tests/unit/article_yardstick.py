@@ -62,9 +62,9 @@ def linear(weights: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
 def layer_norm(weights: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
     """LayerNorm `name` over the last axis, with the biased variance."""
     mean = x.sum(dim=-1, keepdim=True) / x.shape[-1]
-    centred = x - mean
-    variance = (centred * centred).sum(dim=-1, keepdim=True) / x.shape[-1]
-    normalised = centred / torch.sqrt(variance + NORM_EPS)
+    centered = x - mean
+    variance = (centered * centered).sum(dim=-1, keepdim=True) / x.shape[-1]
+    normalised = centered / torch.sqrt(variance + NORM_EPS)
     return normalised * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 

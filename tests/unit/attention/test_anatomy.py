@@ -81,17 +81,17 @@ def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
             content, parameters["pos_embed"][0], qkv[:16], bias[:16], qkv[16:32], bias[16:32], 4
         )
         rows.append(np.array(terms)[:, :, 0])
-        centred = rows[-1] - rows[-1].mean(-1, keepdims=True)
-        np.testing.assert_allclose(cls_maps, centred[..., 1:].transpose(1, 0, 2), atol=1e-5)
+        centered = rows[-1] - rows[-1].mean(-1, keepdims=True)
+        np.testing.assert_allclose(cls_maps, centered[..., 1:].transpose(1, 0, 2), atol=1e-5)
     for head in range(4):
-        centred = np.concatenate([row[:, head] - row[:, head].mean(-1, keepdims=True) for row in rows], -1)  # (4, B·N)
-        assert found.deviation[head] == pytest.approx(centred.sum(0).std(), abs=1e-5)
+        centered = np.concatenate([row[:, head] - row[:, head].mean(-1, keepdims=True) for row in rows], -1)  # (4, B·N)
+        assert found.deviation[head] == pytest.approx(centered.sum(0).std(), abs=1e-5)
         patches = [row[:, head, 1:] for row in rows]  # CLS is a key too, but no patch
-        centred = np.concatenate([row - row.mean(-1, keepdims=True) for row in patches], -1)
-        whole = centred.sum(0)
-        np.testing.assert_allclose(found.shares[head], centred @ whole / (whole @ whole), atol=1e-4)
+        centered = np.concatenate([row - row.mean(-1, keepdims=True) for row in patches], -1)
+        whole = centered.sum(0)
+        np.testing.assert_allclose(found.shares[head], centered @ whole / (whole @ whole), atol=1e-4)
         assert found.position_share[head] == pytest.approx(
-            (centred[1] + centred[3]) @ whole / (whole @ whole), abs=1e-4
+            (centered[1] + centered[3]) @ whole / (whole @ whole), abs=1e-4
         )
         attn = [yardstick.softmax(row[:, head].sum(0))[1:] for row in rows]
         assert found.peak[head] == pytest.approx(np.mean([row.max() / row.mean() for row in attn]), rel=1e-4)

@@ -70,11 +70,11 @@ def test_moments_are_gathered_in_order_for_one_layer_and_the_heads_asked_for(
 ) -> None:
     snapshots = [take_snapshot(model, images), take_snapshot(model, images.flip(3))]
     checkpoints = [Checkpoint(0), Checkpoint(0, 2)]
-    seen = {
+    results = {
         checkpoint: (snapshot, map_metrics(snapshot, snapshots[0]))
         for checkpoint, snapshot in zip(checkpoints, snapshots, strict=True)
     }
-    over_training = stack(seen, 1, ["max", 0], [Checkpoint(3)])
+    over_training = stack(results, 1, ["max", 0], [Checkpoint(3)])
     assert over_training.checkpoints == checkpoints
     assert over_training.maps.shape == (2, 19, 2, 16)
     np.testing.assert_array_equal(over_training.maps[1, :, 0], snapshots[1].maps[:, 1, 3])

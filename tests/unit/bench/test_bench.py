@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 import torch
 
-from minivit.bench import Figure, table, write_json
+from minivit.bench import Measurement, table, write_json
 from minivit.bench.reference import Items, ReferenceViT, epochs
 from minivit.config import preset
 from minivit.data import ImageSet, load_images
@@ -47,13 +47,13 @@ def test_the_reference_learns():
 
 
 def test_the_table_and_the_file_hold_the_measured_values_and_their_targets(tmp_path):
-    figures = [Figure("an epoch", 0.4123, "s", note="median"), Figure("ratio", 12.3, "×", "≥ 9")]
-    lines = table(figures).splitlines()
+    measurements = [Measurement("an epoch", 0.4123, "s", note="median"), Measurement("ratio", 12.3, "×", "≥ 9")]
+    lines = table(measurements).splitlines()
     assert lines[1].split() == ["an", "epoch", "0.4123", "s", "median"]
     assert lines[2].split() == ["ratio", "12.3", "×", "≥", "9"]
-    write_json(figures, tmp_path / "bench.json")
+    write_json(measurements, tmp_path / "bench.json")
     stored = json.loads((tmp_path / "bench.json").read_text())
     assert stored["figures"][1] == {"name": "ratio", "value": 12.3, "unit": "×", "target": "≥ 9", "note": ""}
     assert stored["machine"]["torch"] == torch.__version__
     with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
-        write_json(figures, tmp_path / "nowhere" / "bench.json")
+        write_json(measurements, tmp_path / "nowhere" / "bench.json")

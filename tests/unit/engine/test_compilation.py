@@ -60,9 +60,17 @@ def use_compiler(tmp_path, monkeypatch):
     ("failure", "compile", "line"),
     [
         (NO_PYTHON_H, "auto", "The step is not compiled: the C++ compiler cannot find Python.h; install Python's"),
-        (NO_OPENMP, "on", "The step is not compiled, although the settings ask for it: the C++ compiler has no OpenMP"),
+        (
+            NO_OPENMP,
+            "on",
+            "The step is not compiled, although the settings enable it: the C++ compiler has no OpenMP",
+        ),
         (XCODE_SHIM, "auto", "The step is not compiled: this machine has no working C++ compiler."),
-        (NOEXEC, "on", "The step is not compiled, although the settings ask for it: compiled code cannot be loaded"),
+        (
+            NOEXEC,
+            "on",
+            "The step is not compiled, although the settings enable it: compiled code cannot be loaded",
+        ),
     ],
     ids=["no Python.h", "no OpenMP", "Xcode shim", "noexec"],
 )
@@ -106,7 +114,7 @@ def test_a_graph_that_fails_while_it_changes_the_weights_has_changed_nothing(tin
             train(run.config, run, Events(log=lines.append))
     else:
         train(run.config, run, Events(log=lines.append))
-        assert "The step is not compiled, although the settings ask for it: it cannot be loaded." in lines
+        assert "The step is not compiled, although the settings enable it: it cannot be loaded." in lines
         assert_same(expected, run)
     os.write(2, b"stderr is back")
     assert capfd.readouterr().err == "stderr is back"

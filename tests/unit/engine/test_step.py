@@ -70,7 +70,7 @@ def test_a_compiled_step_gives_the_weights_and_metrics_of_the_plain_one(tiny, se
     config = tiny.changed(compile="on", images_per_class=50, batch_size=32, epochs=1, **settings)
     run = Run.create(config)
     train(config, run, Events(log=lines.append))
-    assert "The step is compiled: the settings ask for it." in lines
+    assert "The step is compiled: it is enabled in the settings." in lines
     plain = trained(config.changed(compile="off"))
     for name, value in weights(plain, 1).items():
         torch.testing.assert_close(weights(run, 1)[name], value, rtol=1e-4, atol=2e-5)
@@ -85,7 +85,7 @@ def test_the_step_is_compiled_where_that_saves_more_time_than_it_takes(tiny, mon
         "compiling takes about 45 s and would save about 6000 s of this run",
     )
     assert not should_compile(tiny, CPU, 50)[0] and not should_compile(large, CPU, 10_000)[0]
-    assert should_compile(large.changed(compile="on"), CPU, 0) == (True, "the settings ask for it")
+    assert should_compile(large.changed(compile="on"), CPU, 0) == (True, "it is enabled in the settings")
     assert should_compile(large, torch.device("cuda"), 10_000)[0]
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert should_compile(tiny, CPU, 10_000) == (False, "this machine has no C++ compiler")

@@ -26,7 +26,7 @@ def test_the_command_prints_a_line_per_trial_and_the_best_settings_last(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Give a setting to vary, as in --vary lr=1e-4..1e-2:log, or the name of a sweep to continue."),
+        ([], "Pass a setting to vary, as in --vary lr=1e-4..1e-2:log, or the name of a sweep to continue."),
         (["--vary", "lr=0.1..1", "--sampler", "grid"], "A grid needs values, and lr has a range, 0.1..1."),
         (["--name", "gone"], "The sweep 'gone' is not in"),
         (["--name", "gone", "--epochs", "3"], "A sweep keeps its settings. Leave out epochs,"),
