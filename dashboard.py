@@ -1,4 +1,4 @@
-"""Home: what MiniViT is, the runs there are, and a first run in one click. `streamlit run dashboard.py`"""
+"""Home: what MiniViT is, the existing runs, and a first run in one click. `streamlit run dashboard.py`"""
 
 from starlette.middleware import Middleware
 from streamlit.starlette import App

@@ -21,7 +21,7 @@ from minivit.fused import FusedViT
 from minivit.model import MiniViT
 from minivit.runs import Run
 
-EVAL_BATCH = {"cpu": 64, "mps": 512, "cuda": 2048}  # on a CPU, larger batches fall out of the cache
+EVAL_BATCH = {"cpu": 64, "mps": 512, "cuda": 2048}  # larger batches exceed the cache of a CPU
 
 Order = Literal["index", "most confident", "least confident", "highest loss"]
 
@@ -50,14 +50,14 @@ def logits(model: MiniViT, images: Images, in_patches: bool = False) -> Tensor:
     """
     device, forward = model.mean.device, FusedViT(model, in_patches)
     if not model.config.num_classes:
-        raise ConfigError("This model has no classifier head, so it predicts no class. Look at its attention instead.")
+        raise ConfigError("This model has no classifier head, so it predicts no class. Inspect its attention instead.")
     with eval_mode(model):
         return torch.cat([forward(as_float(batch.to(device))) for batch in images.split(EVAL_BATCH[device.type])])
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's predictions for N labelled images; all (N,). While a large set is predicted, for its first images."""
+    """A model's predictions for N labeled images; all (N,). Of a large set, those so far."""
 
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]  # the most probable class
@@ -72,7 +72,7 @@ class Predictions:
     def from_logits(cls, logits: Tensor, labels: Tensor, num_classes: int | None = None) -> "Predictions":
         """Predictions from logits (N, K) and labels (N,).
 
-        A label from K on, of `num_classes`, is no class of the model: it is never predicted, and its loss is NaN.
+        A label from K on, of `num_classes`, is not a class of the model: it is never predicted, and its loss is NaN.
         """
         confidence, predicted = logits.softmax(1).max(1)
         loss = F.cross_entropy(logits, labels.to(logits.device).clamp(max=logits.shape[1] - 1), reduction="none")
@@ -140,7 +140,7 @@ def predict_run(run: Run, epoch: int | None = None) -> Predictions:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often predictions of similar confidence are correct, for bins of equal width that hold any."""
+    """How often predictions of similar confidence are correct, in bins of equal width, without empty bins."""
 
     confidence: NDArray[np.float64]  # (n,), mean in each bin
     accuracy: NDArray[np.float64]  # (n,)
@@ -153,7 +153,7 @@ class Calibration:
 
 
 def calibration(predictions: Predictions, num_bins: int = 10) -> Calibration:
-    """The calibration of at least one prediction, by the confidence in the predicted class."""
+    """The calibration of one or more predictions, by the confidence in the predicted class."""
     bins = np.minimum((predictions.confidence * num_bins).astype(int), num_bins - 1)
     counts = np.bincount(bins, minlength=num_bins)
     sums = (np.bincount(bins, values, num_bins) for values in (predictions.confidence, predictions.correct))

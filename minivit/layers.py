@@ -1,4 +1,4 @@
-"""Parts of the model that a setting chooses: activations, LayerNorm, the convolutional stem, fixed positions.
+"""Parts of the model that depend on the settings: activations, LayerNorm, the convolutional stem, fixed positions.
 
 B images, C channels, H × W pixels, D embed_dim, N tokens.
 """
@@ -31,7 +31,7 @@ EPS = {"pre": 1e-6, "post": 1e-5}  # of LayerNorm: timm's ViT and PyTorch's defa
 
 
 def layer_norm(config: ViTConfig, dim: int | None = None, used: bool = True) -> nn.Module:
-    """A LayerNorm over the embedding or `dim` values; the identity where a model does not use it."""
+    """A LayerNorm over the embedding or `dim` values; the identity if it is not used."""
     return nn.LayerNorm(dim or config.embed_dim, eps=config.norm_eps or EPS[config.norm]) if used else nn.Identity()
 
 

@@ -20,7 +20,7 @@ POLL_SECONDS = 0.1  # between two attempts to acquire a device
 
 
 def pick_device(name: str, local_rank: int = 0, local_world_size: int = 1) -> torch.device:
-    """The device of that name, 'auto' for the best one; ConfigError where this machine has none.
+    """The device of that name, 'auto' for the best one; ConfigError if this machine does not have it.
 
     Each of several processes on this machine gets its own GPU; on the CPU they share the cores.
     """
@@ -43,9 +43,9 @@ def pick_device(name: str, local_rank: int = 0, local_world_size: int = 1) -> to
 
 
 def choose_threads(config: TrainConfig, local_world_size: int = 1) -> int:
-    """The number of CPU threads for each process of a training, which share batch and cores.
+    """The number of CPU threads for each process of a run; processes share batch and cores.
 
-    One for tiny models, whose steps are shorter than waking a second thread.
+    One for tiny models, whose steps are shorter than waking a second thread takes.
     """
     if config.threads:
         return config.threads
@@ -56,7 +56,7 @@ def choose_threads(config: TrainConfig, local_world_size: int = 1) -> int:
 
 @contextmanager
 def threads_for(config: TrainConfig, local_world_size: int = 1) -> Iterator[None]:
-    """Inside, torch uses the number of CPU threads that suits the settings."""
+    """Sets torch's number of CPU threads in the block to that of `choose_threads`."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(choose_threads(config, local_world_size))
     try:
@@ -71,13 +71,13 @@ def num_cores() -> int:
 
 
 def num_slots(device: torch.device) -> int:
-    """How many trainings may run side by side: one per core of the CPU, or one per GPU."""
+    """How many runs may train in parallel: one per CPU core, or one per GPU."""
     count = {"cpu": num_cores, "cuda": torch.cuda.device_count}.get(device.type, lambda: 1)()
     return max(1, count)
 
 
 def num_slots_needed(config: TrainConfig, device: torch.device, local_world_size: int = 1) -> int:
-    """Slots that a training occupies: a core for each thread, or one GPU; all GPUs where it has several processes."""
+    """Slots that a run occupies: a core for each thread, or one GPU; all GPUs if it has several processes."""
     if device.type == "cpu":
         return local_world_size * choose_threads(config, local_world_size)
     return 1 if local_world_size == 1 else num_slots(device)
@@ -87,11 +87,11 @@ def num_slots_needed(config: TrainConfig, device: torch.device, local_world_size
 def acquire_device(
     device: torch.device, on_wait: Callable[[], None], slots_needed: int | None = None
 ) -> Iterator[torch.device]:
-    """Waits until `slots_needed` slots of the device are free, by default all, and holds them inside.
+    """Waits until `slots_needed` slots of the device are free, by default all, and holds them in the block.
 
     Yields the device to train on; of several GPUs, the one whose slot it holds. A slot is a lock of the operating
-    system, so it is free as soon as its holder dies. Only the first training in the queue collects slots: two that need
-    several cannot block each other, and small ones do not overtake a large one for ever. `on_wait` is called several
+    system, so it is free as soon as its holder dies. Only the first run in the queue collects slots: two runs that need
+    several cannot deadlock, and small runs do not overtake a large one indefinitely. `on_wait` is called several
     times a second meanwhile and may raise an exception to leave the queue.
     """
     folder = Path(os.environ.get("MINIVIT_LOCKS") or tempfile.gettempdir())

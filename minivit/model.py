@@ -101,7 +101,7 @@ class Block(nn.Module):
 class MiniViT(nn.Module):
     """Images (B, C, H, W), float 0..1, -> logits (B, K), or features (B, D) without a head (`num_classes` 0).
 
-    Normalisation is inside, as buffers.
+    Normalization is included, as buffers.
     """
 
     pos_embed: Tensor
@@ -143,7 +143,7 @@ class MiniViT(nn.Module):
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Logits (B, K); with `return_attn` also the attention weights of each layer (B, H, N, N), whose rows sum to 1.
 
-        `keep_idx`, int64 (B, n), are the patches that stay, from 0; the tokens of the others are dropped after the
+        `keep_idx`, int64 (B, n), are the patches to keep, from 0; the tokens of the others are dropped after the
         position embedding, so that N is n plus the prefix tokens. `head_mask`, bool (depth, H), is False for ablated
         heads.
         """

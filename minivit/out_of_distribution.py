@@ -1,4 +1,4 @@
-"""Does a picture belong to any of the model's classes? Its largest logit, among those of images that do and do not.
+"""Does a picture belong to any of the model's classes? Compares its largest logit with those of known images.
 
 The largest logit as a score: Hendrycks et al., 'Scaling Out-of-Distribution Detection' (1911.11132). Shares of
 calibration images as conformal p-values: Bates et al., 'Testing for Outliers with Conformal p-values' (2104.08279).
@@ -19,12 +19,12 @@ from minivit.inference import logits
 from minivit.model import MiniViT
 
 MAX_IMAGES = 400  # of each group
-MIN_SHARE = 0.8  # of images of other classes among equally many of both with a score this low
+MIN_SHARE = 0.8  # of other classes among images with a score this low, both groups weighted equally
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A picture's place among the calibration images."""
+    """How a picture's score compares with those of the calibration images."""
 
     p_value: float  # of "it belongs to a class": the share of test images whose score is as low or lower
     other_share: float  # the same share of images of other classes
@@ -44,7 +44,7 @@ class Calibration:
     other_classes: tuple[str, ...]
 
     def judge(self, score: float) -> Verdict:
-        """The place of a picture with this score."""
+        """The verdict on a picture with this score."""
         low = int((self.known <= score).sum())
         return Verdict((low + 1) / (len(self.known) + 1), float((self.other <= score).mean()))
 

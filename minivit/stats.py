@@ -1,7 +1,7 @@
-"""Intervals and tests: how sure a number can be, given the images it was computed from.
+"""Confidence intervals and tests for values that are computed from a sample of images.
 
-`wilson` and `paired_change` are written out, because pages call them and scipy.stats takes a second or two to import.
-The others import it when they are first called. B images, n patches.
+`wilson` and `paired_change` do without scipy.stats, as pages call them and its import takes a second or two. The other
+functions import it when they are first called. B images, n patches.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def paired_change(gained: int, lost: int, total: int) -> tuple[float, float]:
     """95% interval of a change in accuracy, -1..1: of `total` > 0 images, `gained` became correct, `lost` incorrect.
 
     Wald's interval for matched pairs with half an image added to each of the four cells: Agresti & Min (2005,
-    doi 10.1002/sim.1781). It is much narrower than the difference of two intervals, as the images are the same.
+    doi 10.1002/sim.1781). It is much narrower than the difference of two intervals, because the images are the same.
     """
     n, up, down = total + 2, gained + 0.5, lost + 0.5
     middle = (up - down) / n
@@ -70,7 +70,7 @@ def paired_t(differences: Tensor) -> tuple[float, float, float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p of several tests, so that the chance of any false finding stays below a level (Holm 1979)."""
+    """p-values of several tests, adjusted to control the family-wise error rate (Holm 1979)."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):

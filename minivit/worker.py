@@ -1,7 +1,7 @@
 """The process that trains: `python -m minivit.worker RUN_DIR`. Pages communicate with it through the run folder only.
 
-Where the settings ask for several devices it starts that many processes of itself, as torchrun does, and waits for
-them. It can also be started by torchrun: `torchrun … -m minivit.worker RUN_DIR`, on one machine or on several.
+If the settings have several devices, it starts that many processes of itself, as torchrun does, and waits for them. It
+can also be started by torchrun: `torchrun … -m minivit.worker RUN_DIR`, on one machine or on several.
 """
 
 import os
@@ -65,7 +65,7 @@ def start_detached(module: str, *arguments: str, log: Path, ended: Callable[[], 
 def launch(run: Run) -> int:
     """Trains `run` in as many processes on this machine as its settings have devices; returns an exit code as `main`.
 
-    As `torchrun --standalone`: where one process fails, the others are ended too. Raises KeyboardInterrupt on Ctrl-C.
+    As `torchrun --standalone`: if one process fails, the others are ended too. Raises KeyboardInterrupt on Ctrl-C.
     """
     os.environ.setdefault("LOGLEVEL", "CRITICAL")  # of torchrun; the run's log has the errors
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException  # slow to import
@@ -85,7 +85,7 @@ def launch(run: Run) -> int:
             run_id=run.id,
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
-            local_addr="127.0.0.1",  # the host's own name may not resolve
+            local_addr="127.0.0.1",  # the host name may not resolve
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(folder),
         )
@@ -104,7 +104,7 @@ def launch(run: Run) -> int:
 
 @contextmanager
 def stop_on_signal(run: Run, group: Group) -> Iterator[None]:
-    """Inside, a signal to end, as from torchrun or at a Slurm job's time limit, requests a stop, so no step is lost.
+    """Turns signals in the block, as from torchrun or at a Slurm job's time limit, into a stop that loses no step.
 
     The main process requests it for all. In a single process, Ctrl-C still raises KeyboardInterrupt.
     """
@@ -124,7 +124,7 @@ def stop_on_signal(run: Run, group: Group) -> Iterator[None]:
 
 
 def main(run_dir: str, startup_seconds: float = 0.0) -> int:
-    """Trains the run in `run_dir`; 0 where it finished or was interrupted, 2 for a user error, 1 otherwise.
+    """Trains the run in `run_dir`; 0 if it finished or was interrupted, 2 for a user error, 1 otherwise.
 
     `startup_seconds` are those that the process took before.
     """
@@ -137,7 +137,7 @@ def main(run_dir: str, startup_seconds: float = 0.0) -> int:
             with stop_on_signal(run, group):
                 train(run.config, run, group=group, startup_seconds=startup_seconds)
     except MiniViTError as error:
-        if not started_by_torchrun or os.environ["RANK"] == "0":  # which also reports the errors of the others
+        if not started_by_torchrun or os.environ["RANK"] == "0":  # rank 0 also reports the errors of the others
             print(error)
         return 2
     except Exception:

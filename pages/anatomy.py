@@ -1,4 +1,4 @@
-"""Anatomy: the weights of a run at any kept checkpoint."""
+"""Anatomy: the weights of a run at any saved checkpoint."""
 
 import streamlit as st
 

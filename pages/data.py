@@ -1,4 +1,4 @@
-"""Data: the images, their classes, and the patches that the model gets."""
+"""Data: the images, their classes, and the patches that the model reads."""
 
 import streamlit as st
 
@@ -14,7 +14,7 @@ from pages.parts.shell.url import int_param, set_params
 
 NUM_SAMPLES = 48
 
-with frame("Data", "Choose a data set and its classes, look at samples, and see an image as patches."):
+with frame("Data", "Choose a data set and its classes, view samples, and see an image as patches."):
     uploads()
     controls, pictures = side_by_side(pictures=2.4)
     with controls:

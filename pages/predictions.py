@@ -1,4 +1,4 @@
-"""Predictions: test images in green and red, and where the model confuses what."""
+"""Predictions: test images in green and red, and which classes the model confuses."""
 
 import streamlit as st
 

@@ -114,9 +114,8 @@ def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
             raise
         except Exception as error:
             is_user_error = isinstance(error, MiniViTError)
-            leave(
-                "failed", str(error) if is_user_error else f"{type(error).__name__}: {error}. The log has the details."
-            )
+            message = str(error) if is_user_error else f"{type(error).__name__}: {error}. The log has the details."
+            leave("failed", message)
             raise
         else:
             run.set_state("done", run.state.epoch, "Finished.")

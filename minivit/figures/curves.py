@@ -11,12 +11,8 @@ from plotly.subplots import make_subplots
 
 from minivit.figures.colors import GRAY, METHOD_COLOR, SPLIT_COLORS
 
-LEGEND_BELOW = {
-    "orientation": "h",
-    "x": 0,
-    "y": -0.24,
-    "yanchor": "top",
-}  # so that a wrapped legend does not overlap the axis title
+# Clear of the axis title, also when it wraps
+LEGEND_BELOW = {"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"}
 
 
 def downsample(

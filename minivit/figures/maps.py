@@ -26,7 +26,7 @@ def patch_mosaic(patches: NDArray[np.uint8], side: int = 400) -> NDArray[np.uint
 
 
 def filter_images(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Filters (D, C, p, p) as images of the same shape: 0 is mid-gray, the largest magnitude of all is black or white."""
+    """Filters (D, C, p, p) as images of the same shape: 0 is mid-gray, the largest magnitude black or white."""
     return (127.5 + 127.5 * weight / max(float(np.abs(weight).max()), 1e-12)).round().astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Names and shapes of a timm state dict -> the settings of the same model here, or why there are none."""
+"""Names and shapes of a timm state dict -> the settings of the same model in MiniViT, or why it has none."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from minivit.errors import RunError
 
 HEAD_DIM = 64  # of nearly all published ViTs
 
-# Parts that MiniViT does not have, by a part of their names.
+# Parts that MiniViT does not support, by a substring of their names
 UNSUPPORTED = {
     "mlp.w12": "a SwiGLU feed-forward layer",
     "mlp.fc1_g": "a SwiGLU feed-forward layer",
@@ -35,9 +35,10 @@ def read_architecture(
     norm_eps: float = 0.0,
     global_pool: str | None = None,
 ) -> ViTConfig:
-    """The settings of the model that these weights belong to; RunError if MiniViT cannot be that model.
+    """The settings of the model that these weights belong to; RunError if MiniViT does not support it.
 
-    The shapes do not show the rest. Without `num_heads`, 64 dimensions per head are assumed; `norm_eps` 0 is ours.
+    What the shapes do not show is passed. Without `num_heads`, 64 dimensions per head are assumed; `norm_eps` 0 is our
+    default.
     """
     _check_parts(weights, name)
     proj, pos_embed, head = (weights.get(key) for key in ("patch_embed.proj.weight", "pos_embed", "head.weight"))
@@ -51,10 +52,10 @@ def read_architecture(
         raise RunError(f"{name} does not have the square patches of a plain ViT. Choose a plain ViT.")
     embed_dim, in_chans, patch_size = proj.shape[:3]
     if in_chans not in (1, 3):
-        raise RunError(f"{name} reads images of {in_chans} channels; images here have 1 or 3. Choose another model.")
+        raise RunError(f"{name} reads images with {in_chans} channels; MiniViT supports 1 or 3. Choose another model.")
     if head is not None and (len(head) < 2 or head.shape[1] not in (embed_dim, 2 * embed_dim)):
         raise RunError(
-            f"The head of {name} reads {head.shape[1]} values and gives {len(head)}, where a token has {embed_dim}. "
+            f"The head of {name} reads {head.shape[1]} values and gives {len(head)}, and a token has {embed_dim}. "
             "Choose a classifier of at least 2 classes that reads the CLS token, the mean of the patches, or both."
         )
     if global_pool not in POOLS:
@@ -90,7 +91,7 @@ def _grid(num_positions: int, num_registers: int) -> int:
     for num_others in (1, 0, 1 + num_registers):
         if math.isqrt(num_positions - num_others) ** 2 == num_positions - num_others:
             return math.isqrt(num_positions - num_others)
-    return math.isqrt(num_positions)  # reported where shapes are compared
+    return math.isqrt(num_positions)  # reported when shapes are compared
 
 
 def _pool(weights: Mapping[str, Tensor], global_pool: str | None) -> Pool:
@@ -103,30 +104,30 @@ def _pool(weights: Mapping[str, Tensor], global_pool: str | None) -> Pool:
 
 
 def _check_parts(weights: Mapping[str, Tensor], name: str) -> None:
-    """RunError that names a part that MiniViT does not have, or one that the weights lack."""
+    """RunError if there is a part that MiniViT does not support, or if a required one is missing."""
     for key in weights:
         for pattern, part in UNSUPPORTED.items():
             if pattern in key:
                 raise RunError(f"{name} has {part}, which MiniViT does not support. Choose a plain ViT.")
     if "norm.weight" not in weights and "fc_norm.weight" not in weights:
-        raise RunError(f"{name} has no last LayerNorm (norm.weight). Choose a ViT classifier of timm.")
+        raise RunError(f"{name} has no final LayerNorm (norm.weight). Choose a timm ViT classifier.")
     if "blocks.0.norm1.weight" in weights and "blocks.0.norm1.bias" not in weights:
         raise RunError(f"{name} has RMSNorm or a LayerNorm without bias, which MiniViT lacks. Choose a plain ViT.")
     for key, part in REQUIRED.items():
         if key not in weights:
-            raise RunError(f"{name} has no {part} ({key}). Choose a ViT classifier of timm.")
+            raise RunError(f"{name} has no {part} ({key}). Choose a timm ViT classifier.")
 
 
 def _num_heads(name: str, embed_dim: int, num_heads: int | None) -> int:
     if not num_heads and embed_dim % HEAD_DIM:
         raise RunError(
             f"The weights of {name} do not show its number of heads, and {HEAD_DIM} dimensions per head do not divide "
-            f"its embedding dimension of {embed_dim}. Give the number of heads (--heads)."
+            f"its embedding dimension of {embed_dim}. Specify the number of heads (--heads)."
         )
     num_heads = num_heads or embed_dim // HEAD_DIM
     if num_heads < 1 or embed_dim % num_heads:
         raise RunError(
-            f"{num_heads} heads do not divide the embedding dimension of {embed_dim} of {name}. Give another number."
+            f"{num_heads} heads do not divide the embedding dimension of {embed_dim} of {name}. Specify another number."
         )
     return num_heads
 

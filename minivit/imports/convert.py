@@ -1,4 +1,4 @@
-"""timm's weights -> MiniViT's: LayerScale folded into the layers before it, what may be missing filled with zeros."""
+"""timm weights -> MiniViT weights: LayerScale is folded into the layers before it, optional parts become zeros."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A ViT of timm, Hugging Face or torchvision -> a run folder, to analyse the model on the images of a folder.
+"""A ViT from timm, Hugging Face or torchvision -> a run folder, to analyze the model on a folder of images.
 
 Epoch 0 of the run is the same architecture with random weights, epoch 1 the model in the file.
 """
@@ -21,7 +21,7 @@ from minivit.machine import environment
 from minivit.model import MiniViT
 from minivit.runs import Run
 
-# Mean and standard deviation of the images that a model was trained on: timm's own ViTs, and ImageNet's.
+# Mean and standard deviation that models are trained with: timm's own ViTs, and ImageNet's
 NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -32,9 +32,9 @@ ASSUMED_NORMALIZATION = "half"
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user says about a model; what is None is read from its metadata, else assumed.
+    """User options for an import; None is read from the model's metadata, else assumed.
 
-    `class_names` is a text file with a name per line. `images_per_class` 0 takes all images.
+    `class_names` is a text file with a name per line. `images_per_class` 0 uses all images.
     """
 
     num_heads: int | None = None
@@ -50,15 +50,15 @@ def import_model(
     options: ImportOptions = ImportOptions(),
     runs_dir: str | Path | None = None,
 ) -> Run:
-    """A run with the model in a file of weights or a directory, whose test images are those in `data_dir`.
+    """A run with the model in a weights file or directory, whose test images are those in `data_dir`.
 
-    What had to be assumed about the model is in the run's `environment["assumed"]`. Class folders whose names are not
-    among the model's classes come after its classes; its head does not know them. Raises RunError where there is no
-    such model, ConfigError for sizes beyond MiniViT's bounds, DataError for the images.
+    Assumptions about the model are stored in the run's `environment["assumed"]`. Class folders whose names are not
+    among the model's classes come after its classes; its head does not know them. Raises RunError if the model
+    cannot be read or is not supported, ConfigError for sizes beyond MiniViT's bounds, DataError for the images.
     """
     path = Path(path)
     if options.normalization not in (None, *NORMALIZATIONS):
-        raise RunError(f"Unknown normalisation {options.normalization!r}. Choose one of {', '.join(NORMALIZATIONS)}.")
+        raise RunError(f"Unknown normalization {options.normalization!r}. Choose one of {', '.join(NORMALIZATIONS)}.")
     tensors, metadata = read_state_dict(path)
     weights, facts = to_timm_names(tensors), read_facts(metadata)
     num_heads = facts.num_heads if options.num_heads is None else options.num_heads
@@ -67,7 +67,7 @@ def import_model(
     stats = NORMALIZATIONS[options.normalization] if options.normalization else facts.normalization
     mean, std = (torch.tensor(values) for values in stats or NORMALIZATIONS[ASSUMED_NORMALIZATION])
     if len(mean) < vit.in_chans or len(std) < vit.in_chans:
-        raise RunError(f"The normalization of {path.name} has {len(mean)} channels, and its model {vit.in_chans}.")
+        raise RunError(f"The normalization of {path.name} has {len(mean)} channels, but the model has {vit.in_chans}.")
     head_classes = _class_names(options, facts, vit.num_classes) if vit.num_classes else []
     assumed = _assumptions(vit, num_heads, options, facts)
     state = to_minivit(weights, vit)
@@ -108,7 +108,7 @@ def import_model(
 
 
 def assumptions(run: Run) -> list[str]:
-    """What was assumed when the run's model was imported, a sentence each."""
+    """The assumptions that were made when the run's model was imported, a sentence each."""
     stored = run.environment.get("assumed")
     return [line for line in stored if isinstance(line, str)] if isinstance(stored, list) else []
 
@@ -120,7 +120,7 @@ def num_head_classes(run: Run) -> int:
 
 
 def _assumptions(vit: ViTConfig, num_heads: int | None, options: ImportOptions, facts: Facts) -> list[str]:
-    """What neither the user nor the metadata said, a sentence each, with the option that sets it."""
+    """A sentence for each fact that neither user nor metadata specify, with the option that sets it."""
     lines = []
     if not num_heads:
         lines.append(f"Assumed: {vit.num_heads} heads of {HEAD_DIM} dimensions (--heads).")
@@ -138,8 +138,8 @@ def _class_names(options: ImportOptions, facts: Facts, num_classes: int) -> list
         return read_class_names(options.class_names, num_classes)
     if len(facts.class_names) != num_classes:
         raise RunError(
-            f"The model's metadata name {len(facts.class_names)} classes, and it has {num_classes}. "
-            "Name them in a file (--class-names)."
+            f"The model's metadata list {len(facts.class_names)} classes, but its head has {num_classes}. "
+            "List them in a file (--class-names)."
         )
     return _unique(facts.class_names)
 
@@ -149,12 +149,12 @@ def read_class_names(path: str | Path | None, num_classes: int) -> list[str]:
     if not path:
         return [f"class {index}" for index in range(num_classes)]
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()  # with or without the mark of Windows
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()  # with or without a byte order mark
     except (OSError, ValueError) as error:
         raise RunError(f"The class names in {path} cannot be read: {error}.") from None
     names = [line.strip() for line in lines if line.strip()]
     if len(names) != num_classes:
-        raise RunError(f"{path} names {len(names)} classes, and the model has {num_classes}. Write one name per line.")
+        raise RunError(f"{path} lists {len(names)} classes, but the model has {num_classes}. Write one name per line.")
     return _unique(names)
 
 

@@ -1,4 +1,4 @@
-"""What a model's metadata say that its weights do not show: heads, activation, normalization and class names."""
+"""Facts in a model's metadata that its weights do not show: heads, activation, normalization, class names."""
 
 import json
 import math
@@ -17,25 +17,25 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "quick_gelu": "quick_gelu",
 }
-INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by PIL's numbers
+INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by PIL's enum values
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known; None is not."""
+    """Facts about a model; those that the metadata lack are None."""
 
     num_heads: int | None = None
     act: str | None = None
     normalization: Stats | None = None  # mean and standard deviation of each channel
     class_names: tuple[str, ...] | None = None
     norm_eps: float = 0.0  # of LayerNorm; 0 for ours
-    global_pool: str | None = None  # in timm's words: "token", "avg", …
+    global_pool: str | None = None  # by timm's name: "token", "avg", …
     img_size: int | None = None  # that images are cropped to
     preprocessing: Preprocessing | None = None
 
 
 def read_facts(metadata: Mapping[str, Any]) -> Facts:
-    """The facts in the metadata of our own export, of Hugging Face's config.json, or of timm's."""
+    """The facts in the metadata of our own export, or in a config.json from Hugging Face or timm."""
     arguments = _parsed(metadata.get("arguments"))
     if isinstance(arguments, dict):  # our own export, whose normalization is part of the patch embedding
         channels = _number(arguments.get("in_chans")) or 3
@@ -66,7 +66,7 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
 
 
 def _preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`img_size` and `preprocessing` of Hugging Face's preprocessor_config.json, as far as it has them."""
+    """`img_size` and `preprocessing` of Hugging Face's preprocessor_config.json, if it has them."""
     size, crop = config.get("size"), config.get("crop_size") if config.get("do_center_crop") else None
     if isinstance(size, int):  # as older versions wrote it
         size = {"shortest_edge" if crop else "height": size}
@@ -87,7 +87,7 @@ def _preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _timm_preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of timm's pretrained_cfg."""
+    """`img_size` and `preprocessing` of timm's pretrained_cfg, if it has them."""
     shape, crop, mode = config.get("input_size"), config.get("crop_pct"), config.get("interpolation")
     img_size = _number(shape[-1]) if isinstance(shape, list | tuple) and shape else None
     if not img_size or not isinstance(crop, int | float) or not 0 < crop <= 1:

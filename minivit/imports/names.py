@@ -1,4 +1,4 @@
-"""The names of Hugging Face's and torchvision's ViTs -> timm's, which MiniViT shares."""
+"""Parameter names of Hugging Face and torchvision ViTs -> timm's, which MiniViT uses."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-# Patterns in the order in which they are tried; transformers 5 has names of its own, and saves the older ones.
+# Patterns in the order in which they are tried; transformers 5 renamed parameters, but saves the older names
 HUGGING_FACE = {
     r"embeddings\.cls_token": "cls_token",
     r"embeddings\.distillation_token": "dist_token",
@@ -43,11 +43,11 @@ TORCHVISION = {
 PATCH_EMBEDDINGS = ("embeddings.patch_embeddings.projection.weight", "patch_embed.proj.weight", "conv_proj.weight")
 OTHER = {r"register_tokens": "reg_token"}  # DINOv2's own repository
 UNUSED = ("embeddings.mask_token", "mask_token", "pooler.")  # not part of the classifier
-PROJECTION_HEAD = ("head.mlp.", "head.last_layer.")  # that DINO is trained with; it names no classes
+PROJECTION_HEAD = ("head.mlp.", "head.last_layer.")  # of DINO's training, which has no classes
 
 
 def to_timm_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under timm's names; names that no pattern fits stay as they are."""
+    """The weights under timm's names; names that match no pattern are kept."""
     patterns = TORCHVISION if "conv_proj.weight" in weights else HUGGING_FACE | OTHER
     used = {name: value for name, value in weights.items() if not name.startswith((*UNUSED, *PROJECTION_HEAD))}
     renamed = {_rename(name, patterns): value for name, value in used.items()}

@@ -1,4 +1,4 @@
-"""A file of weights, or a directory as `save_pretrained` writes it -> tensors by name, and what is said about them.
+"""A weights file, or a directory written by `save_pretrained` -> tensors by name, and metadata.
 
 Nothing in a file is executed.
 """
@@ -16,15 +16,15 @@ from torch import Tensor
 from minivit.errors import RunError
 from minivit.imports.names import PATCH_EMBEDDINGS
 
-MAX_BYTES = 4 * 2**30  # of a model, which is read into memory at once
-# The files of weights in a directory, in the order in which they are looked for; an index names the parts of a model
+MAX_BYTES = 4 * 2**30  # of a model, which is read into memory
+# The files of weights in a directory, in order of preference; an index lists the shards of a model
 WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-# Where training scripts put the weights in a checkpoint; averaged weights are preferred, as timm does
+# Keys of the weights in checkpoints of training scripts; averaged weights are preferred, as in timm
 WRAPPERS = (
     *("state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model", "model_state_dict", "net"),
     *("network", "weights", "params", "teacher", "student", "encoder", "backbone", "module"),
@@ -35,8 +35,8 @@ MAX_NESTING = 4
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors by name, float32 on the CPU, and metadata: of a .safetensors file, or of a directory's config.json.
 
-    A directory's preprocessor_config.json is the entry "preprocessor" of its metadata. RunError if there are no
-    weights, or they are too large, not finite, or something else.
+    A directory's preprocessor_config.json is the entry "preprocessor" of its metadata. RunError if
+    the weights are missing, too large, not finite, or not a state dict.
     """
     if path.is_dir():
         stored, metadata = _read_directory(path)
@@ -45,25 +45,23 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors = {name: value.float() for name, value in _unwrap(stored, path).items()}
     for name, value in tensors.items():
         if not value.isfinite().all():
-            raise RunError(
-                f"{path} contains NaN or infinite values, in {name}. Choose weights of a successful training."
-            )
+            raise RunError(f"{path} contains NaN or infinite values, in {name}. Choose weights of a successful run.")
     return tensors, metadata
 
 
 def _read_directory(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     weights = next((path / name for name in WEIGHT_FILES if (path / name).is_file()), None)
     if weights is None:
-        raise RunError(f"{path} contains none of {', '.join(WEIGHT_FILES)}. Choose a file, or the model's own folder.")
+        raise RunError(f"{path} contains none of {', '.join(WEIGHT_FILES)}. Choose a file, or the folder of a model.")
     metadata = _read_json(path / "config.json") | {"preprocessor": _read_json(path / "preprocessor_config.json")}
     if weights.suffix != ".json":
         stored, _ = _read_file(weights)
         return stored, metadata
     names = sorted(set(_read_json(weights).get("weight_map", {}).values()))
     if not names or any(Path(name).name != name for name in names):
-        raise RunError(f"{weights} does not name the files of the weights. Download the model again.")
+        raise RunError(f"{weights} does not list the weights files. Download the model again.")
     if missing := [name for name in names if not (path / name).is_file()]:
-        raise RunError(f"{path} lacks {missing[0]}, one of the {len(names)} files of the weights. Download it again.")
+        raise RunError(f"{path} lacks {missing[0]}, one of the {len(names)} weights files. Download the model again.")
     _check_size(path, sum((path / name).stat().st_size for name in names))
     shards = [_read_file(path / name)[0] for name in names]
     return {name: value for shard in shards for name, value in shard.items()}, metadata
@@ -85,22 +83,22 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         if not path.exists():
             raise RunError(f"There is no file {path}. Check the path.")
         if not path.is_file():
-            raise RunError(f"{path} is not a regular file. Choose a file of weights.")
+            raise RunError(f"{path} is not a regular file. Choose a weights file.")
         _check_size(path, path.stat().st_size)
         _check_beginning(path)
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 return tensors, dict(file.metadata() or {})
-        with torch.serialization.safe_globals([argparse.Namespace]):  # a training script's options, often beside
+        with torch.serialization.safe_globals([argparse.Namespace]):  # often saved with the weights by training scripts
             return torch.load(path, map_location="cpu", weights_only=True), {}
     except RunError:
         raise
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    except Exception:  # torch raises many types for a file that is something else
+    except Exception:  # torch raises exceptions of many types for other files
         raise RunError(
-            f"{path} holds no weights that can be read without running code. Save the model's state_dict(), "
+            f"{path} contains no weights that can be read without running code. Save the model's state_dict(), "
             "preferably as .safetensors."
         ) from None
 
@@ -108,22 +106,22 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
 def _check_size(path: Path, num_bytes: int) -> None:
     if num_bytes > MAX_BYTES:
         raise RunError(
-            f"{path} has {num_bytes / 2**30:.1f} GB; at most {MAX_BYTES // 2**30} are read. Choose a smaller model."
+            f"{path} is {num_bytes / 2**30:.1f} GB; the limit is {MAX_BYTES // 2**30} GB. Choose a smaller model."
         )
 
 
 def _check_beginning(path: Path) -> None:
-    """RunError for what a failed download leaves in place of the weights."""
+    """RunError if a failed download left something else in place of the weights."""
     with path.open("rb") as file:
         beginning = file.read(512).lstrip().lower()
     if beginning.startswith(b"version https://git-lfs"):
         raise RunError(f"{path} is a Git LFS pointer, not the weights themselves. Run `git lfs pull` in its folder.")
     if beginning.startswith((b"<!doctype html", b"<html", b"<?xml")):
-        raise RunError(f"{path} is a web page, not weights; perhaps the download needs a login. Download it again.")
+        raise RunError(f"{path} is a web page, not weights; the download may require a login. Download it again.")
 
 
 def _unwrap(stored: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in a checkpoint, without what else a training script saved, and without prefixes."""
+    """The state dict in a checkpoint of a training script, without prefixes."""
     for _ in range(MAX_NESTING):
         if not isinstance(stored, Mapping):
             break
@@ -135,7 +133,7 @@ def _unwrap(stored: Any, path: Path) -> dict[str, Tensor]:
             break
     if isinstance(stored, Mapping) and stored and all(isinstance(value, Tensor) for value in stored.values()):
         return _without_prefix({str(name): value for name, value in stored.items()})
-    raise RunError(f"{path} is not a state dict, which has tensors by name. Save the model's state_dict().")
+    raise RunError(f"{path} is not a state dict, that is, tensors by name. Save the model's state_dict().")
 
 
 def _inner(stored: Mapping[Any, Any]) -> Iterator[Any]:
@@ -148,10 +146,10 @@ def _patch_embedding(name: str) -> str | None:
 
 
 def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The names without what wrappers put before them, such as `module.`, `_orig_mod.` or `backbone.`.
+    """The tensors without the prefixes that wrappers add, such as `module.`, `_orig_mod.` or `backbone.`.
 
-    The prefix is what stands before the name of the patch embedding. Names outside of the backbone, such as that of
-    the head, lose as much of it as they have.
+    The prefix is that of the patch embedding's name. Names outside of the backbone, such as that of the head, lose as
+    much of it as they have.
     """
     patch_embedding = next((name for name in tensors if _patch_embedding(name)), None)
     if patch_embedding is None:

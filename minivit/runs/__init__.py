@@ -1,4 +1,4 @@
-"""The run folder, which holds everything about one training."""
+"""The run folder, which contains everything about one training run."""
 
 from minivit.runs.checkpoint import Checkpoint
 from minivit.runs.listing import delete_unreadable, find_run, group_by_sweep, list_runs, unreadable_runs

@@ -1,4 +1,4 @@
-"""A run as one .zip file to share, and the import of such a file, which is validated first."""
+"""Export of a run as a .zip file, and import of such a file, which is validated first."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from minivit.errors import RunError
 from minivit.runs.files import make_unique_folder, write_error
 from minivit.runs.run import Run, default_runs_dir
 
-# The files of a run folder that an archive holds, and how large each may be. Locks and commands belong to a machine.
+# The files of a run folder in an archive, and the maximum size of each. Locks and commands are local to a machine.
 MEGABYTE = 2**20
 FILES = {
     r"config\.json": 8 * MEGABYTE,
@@ -28,7 +28,8 @@ FILES = {
 }
 MAX_BYTES = 4096 * MEGABYTE  # of a run, uncompressed
 MAX_FILES = 25_000
-LEFT_OUT = {"worker.lock", "control.json", ".DS_Store", "Thumbs.db", "desktop.ini"}  # of a folder zipped by hand
+# Of a folder that was zipped by hand
+LEFT_OUT = {"worker.lock", "control.json", ".DS_Store", "Thumbs.db", "desktop.ini"}
 MAX_RATIO, MIN_BOMB_BYTES = 100, 16 * MEGABYTE  # weights hardly compress; small text files do
 
 
@@ -50,22 +51,22 @@ def unpack(file: BinaryIO, runs_dir: str | Path | None = None) -> Run:
     """The run in a .zip as a new folder in `runs_dir`, with its old name, plus a number if that exists.
 
     Accepts only the files of a run folder, writes none outside it, and reads the settings and all weights before the
-    run appears in `runs_dir`. What belongs to a machine, such as locks, is left out. A run whose training was not
-    complete becomes a stopped one. Raises RunError for a file that is something else, is damaged, or is too large.
+    run appears in `runs_dir`. Files that are local to a machine, such as locks, are left out. A run that was not
+    complete is marked as stopped. Raises RunError for a file that is not a run, is damaged, or is too large.
     """
     root = Path(runs_dir) if runs_dir else default_runs_dir()
     try:
         root.mkdir(parents=True, exist_ok=True)
         with ZipFile(file) as archive, tempfile.TemporaryDirectory(dir=root, prefix=".import-") as temporary:
             name, members = _members(archive)
-            folder = Path(temporary) / "run"  # one level down, where no list of runs looks
+            folder = Path(temporary) / "run"  # one level down, so that it is not listed as a run
             for target, member in members.items():
                 (folder / target).parent.mkdir(parents=True, exist_ok=True)
                 _extract(archive, member, folder / target)
             _validate(Run.open(folder))
             path = make_unique_folder(root, name)
             folder.replace(path)
-    except (BadZipFile, EOFError, RuntimeError, ValueError, zlib.error) as error:  # or an unknown compression
+    except (BadZipFile, EOFError, RuntimeError, ValueError, zlib.error) as error:  # or for an unknown compression
         raise RunError(f"This is not a readable .zip file: {error}. Export the run again.") from None
     except OSError as error:
         raise write_error(root, error) from None
@@ -85,12 +86,12 @@ def _validate(run: Run) -> None:
 
 
 def _extract(archive: ZipFile, member: ZipInfo, target: Path) -> None:
-    """Writes a file piece by piece; BadZipFile if it is longer than it says."""
+    """Writes a file in chunks; BadZipFile if it is larger than its header says."""
     with archive.open(member) as source, target.open("wb") as file:
-        while piece := source.read(MEGABYTE):
-            file.write(piece)
+        while chunk := source.read(MEGABYTE):
+            file.write(chunk)
             if file.tell() > member.file_size:
-                raise BadZipFile(f"{member.filename!r} is longer than it says")
+                raise BadZipFile(f"{member.filename!r} is larger than its header says")
 
 
 def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:
@@ -98,40 +99,40 @@ def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:
     files = [info for info in archive.infolist() if not info.is_dir() and not _is_left_out(info.filename)]
     if len(files) > MAX_FILES or sum(info.file_size for info in files) > MAX_BYTES:
         raise RunError(
-            f"This .zip holds more than {MAX_FILES:,} files or {MAX_BYTES // 2**30} GB; a run has less. "
+            f"This .zip exceeds the limits for a run, {MAX_FILES:,} files and {MAX_BYTES // 2**30} GB. "
             "Choose another file."
         )
     num_bytes, num_compressed = (sum(getattr(info, size) for info in files) for size in ("file_size", "compress_size"))
     if num_bytes > MIN_BOMB_BYTES and num_bytes > MAX_RATIO * num_compressed:
-        raise RunError("This .zip is compressed too much for a run. Choose another file.")
+        raise RunError("The compression ratio of this .zip is too high for a run. Choose another file.")
     configs = [info.filename for info in files if PurePosixPath(info.filename).name == "config.json"]
     if len(configs) != 1:
-        raise RunError(f"This .zip holds {len(configs)} files config.json; a run has exactly one. Choose another file.")
+        raise RunError(f"This .zip contains {len(configs)} config.json files, and a run has one. Choose another file.")
     prefix = configs[0].removesuffix("config.json")
     members: dict[str, ZipInfo] = {}
     for info in files:
         name = info.filename.removeprefix(prefix)
         max_size = _max_size(name) if info.filename.startswith(prefix) else 0
         if not max_size or name in members:
-            raise RunError(f"This .zip holds {info.filename!r}, which is not a file of a run. Choose another file.")
+            raise RunError(f"This .zip contains {info.filename!r}, which is not a file of a run. Choose another file.")
         if info.file_size > max_size:
             raise RunError(
-                f"{info.filename!r} in this .zip has {info.file_size:,} bytes; at most {max_size:,} are accepted. "
+                f"{info.filename!r} in this .zip has {info.file_size:,} bytes; the limit is {max_size:,}. "
                 "Choose another file."
             )
         if info.file_size > MIN_BOMB_BYTES and info.file_size > MAX_RATIO * max(1, info.compress_size):
-            raise RunError(f"{info.filename!r} in this .zip is compressed too much for a file of a run.")
+            raise RunError(f"The compression ratio of {info.filename!r} is too high for a run. Choose another file.")
         members[name] = info
     folder = re.sub(r"[^A-Za-z0-9._-]+", "-", prefix.rstrip("/").rsplit("/", 1)[-1])[:80].strip(".-")
     return folder or "imported", members
 
 
 def _is_left_out(name: str) -> bool:
-    """Whether a file belongs to a machine or a system, not to the run."""
+    """Whether a file is local to a machine or operating system and not part of the run."""
     parts = PurePosixPath(name).parts
     return bool(parts) and ("__MACOSX" in parts or parts[-1] in LEFT_OUT or "predictions" in parts[:-1])
 
 
 def _max_size(name: str) -> int:
-    """The maximum bytes of a file of a run folder by its path there; 0 if no such file belongs to a run."""
+    """The maximum bytes of a file of a run folder by its path there; 0 if it is not a file of a run."""
     return next((size for pattern, size in FILES.items() if re.fullmatch(pattern, name, re.ASCII)), 0)

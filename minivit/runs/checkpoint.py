@@ -22,25 +22,25 @@ class Checkpoint:
         return checkpoint if isinstance(checkpoint, Checkpoint) else cls(checkpoint)
 
     def __str__(self) -> str:
-        """How links name it: "12", or "0.4" for step 4 of the first epoch."""
+        """The name in links: "12", or "0.4" for step 4 of the first epoch."""
         return f"{self.epoch}.{self.step}" if self.step else str(self.epoch)
 
     @property
     def title(self) -> str:
-        """How pages, charts and reports name it: "untrained", "epoch 12" or "epoch 0, step 4"."""
+        """The title on pages, charts and reports: "untrained", "epoch 12" or "epoch 0, step 4"."""
         if self == Checkpoint(0):
             return "untrained"
         return f"epoch {self.epoch}" + (f", step {self.step}" if self.step else "")
 
     @classmethod
     def from_file_name(cls, name: str) -> Self | None:
-        """The checkpoint that a file in `checkpoints/` holds; None for another file."""
+        """The checkpoint in a file of `checkpoints/`; None for another file."""
         match = _FILE_NAME.fullmatch(name)
         return cls(int(match[1]), int(match[2] or 0)) if match else None
 
     @property
     def file_name(self) -> str:
-        """Its file in `checkpoints/`."""
+        """The name of its file in `checkpoints/`."""
         step = f"-step-{self.step:05d}" if self.step else ""
         return f"epoch-{self.epoch:04d}{step}.safetensors"
 

@@ -1,6 +1,6 @@
 """Small files and tables, read once per version for all sessions of this process.
 
-A page that refreshes every second looks at thousands of files, few of which have changed. Cached values are shared, so
+A page that refreshes every second reads thousands of files, few of which have changed. Cached values are shared, so
 callers must not change them.
 """
 
@@ -19,7 +19,7 @@ from cachetools import LRUCache, cached
 
 MAX_FILES = 10_000  # small files, about 50 MB
 MAX_ROWS = 100_000  # rows of all tables together, about 60 MB
-MAX_INVALID = 10_000  # lines of a table that are no rows; the rest of it is then not read
+MAX_INVALID = 10_000  # invalid lines of a table, after which the rest is not read
 MAX_OVERLAP = 256  # bytes before the position that must be unchanged
 
 T = TypeVar("T")
@@ -43,13 +43,13 @@ def _parsed(name: str, parse: Callable[[bytes], Any], version: tuple[int, ...]) 
 
 
 def check_regular(mode: int, name: str | Path) -> None:
-    """OSError for a pipe or a device, which would block whoever reads it, and for a folder."""
+    """OSError for pipes and devices, which would block the reader, and for folders."""
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "not a regular file", str(name))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty if there is none."""
+    """The JSON object in a file; empty if it is missing or invalid."""
     try:
         stored = read_cached(path, json.loads)
     except (OSError, ValueError, RecursionError):
@@ -59,13 +59,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @dataclass
 class _Table:
-    """The rows of a file up to `position`, with the bytes before it."""
+    """The rows of a file up to `position`, and the last bytes before it."""
 
     inode: int = 0
     position: int = 0
     overlap: bytes = b""
     rows: list[dict[str, Any]] = field(default_factory=list)
-    num_invalid: int = 0  # lines that are no rows
+    num_invalid: int = 0  # invalid lines
 
     @property
     def size(self) -> int:
@@ -77,10 +77,10 @@ _tables_lock = threading.Lock()
 
 
 def read_rows(path: Path, parse: Callable[[bytes], dict[str, Any] | None]) -> tuple[list[dict[str, Any]], int]:
-    """The rows of a file with one per line, and the number of lines that `parse` refuses; an incomplete one is skipped.
+    """The rows of a file with one per line, and the number of lines that `parse` rejects; skips an incomplete line.
 
-    Of a file that has grown only the new lines are read. A file that was replaced or rewritten, which shows in its
-    inode or in the bytes before the last position, is read again.
+    If the file has grown, only the new lines are read. A file that was replaced or rewritten, which is detected by its
+    inode or by the bytes before the last position, is read again.
     """
     with _tables_lock:
         table = _tables.pop(path, None) or _Table()
@@ -97,7 +97,7 @@ def read_rows(path: Path, parse: Callable[[bytes], dict[str, Any] | None]) -> tu
             return [], 0
         new = new[: new.rfind(b"\n") + 1]
         for line in io.BytesIO(new):
-            if table.num_invalid == MAX_INVALID:  # this is no table
+            if table.num_invalid == MAX_INVALID:  # not a table
                 break
             if line.strip():
                 row = parse(line)

@@ -1,4 +1,4 @@
-"""Files that several processes write and read: replaced atomically, appended by complete lines, locked by the OS."""
+"""Files that several processes write and read: atomic replacement, appending of complete lines, OS locks."""
 
 import errno
 import json
@@ -17,7 +17,7 @@ from minivit.files import atomic_write
 from minivit.runs.file_cache import check_regular
 
 TAIL_BYTES = 2**18  # more than the last lines that a page shows
-LOCK_SECONDS = 5  # a worker that is done may need this long to exit; readers hold the lock for an instant
+LOCK_SECONDS = 5  # a finished worker may need this long to exit; `is_locked` holds the lock briefly
 
 ADVICE = {
     errno.ENOSPC: "Free some disk space and try again.",
@@ -34,7 +34,7 @@ def make_unique_folder(root: Path, name: str) -> Path:
         with suppress(FileExistsError):
             path.mkdir()
             return path
-    raise RunError(f"{root} has a thousand folders named {name}. Delete some.")
+    raise RunError(f"{root} has a thousand folders named {name}. Delete some of them.")
 
 
 def replace_file(path: Path, content: Mapping[str, Any] | bytes) -> None:
@@ -48,7 +48,7 @@ def replace_file(path: Path, content: Mapping[str, Any] | bytes) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Appends a line, also after an incomplete one that a crash or a full disk left; RunError if it cannot."""
+    """Appends a line, also after an incomplete one left by a crash or a full disk; RunError if it cannot be written."""
     try:
         with path.open("ab+") as file:
             if file.tell():
@@ -61,7 +61,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def write_error(path: Path, error: OSError) -> RunError:
-    """The error for a file that cannot be written, with advice that fits its cause."""
+    """The error for a file that cannot be written, with advice for its cause."""
     advice = ADVICE.get(error.errno or 0, "Check the permissions of its folder.")
     return RunError(f"{path} cannot be written: {error.strerror}. {advice}")
 
@@ -69,8 +69,8 @@ def write_error(path: Path, error: OSError) -> RunError:
 def remove_temporary_files(folder: Path) -> None:
     """Removes the temporary files of `replace_file` whose process was killed.
 
-    Only the worker, which calls this, writes weights. Other processes write small files, perhaps right now, so those
-    are removed once they are a minute old.
+    Only the calling worker writes weights. Other processes may be writing small files, so those are removed only if
+    they are older than a minute.
     """
     for path in folder.glob(".*.*-*"):
         with suppress(OSError):
@@ -97,7 +97,7 @@ def is_locked(path: Path) -> bool:
     try:
         with FileLock(path, timeout=0):
             return False
-    except (Timeout, PermissionError):  # a lock that another user's process may hold counts as held
+    except (Timeout, PermissionError):  # another user's lock counts as held
         return True
     except OSError:
         return False
@@ -115,12 +115,12 @@ def hold_lock(path: Path, refusal: MiniViTError) -> Iterator[None]:
 
 
 def delete_folder(path: Path) -> None:
-    """Deletes a run's folder; nothing is left if two do it at once. RunError if it cannot be deleted."""
+    """Deletes a run's folder, also if another process does so concurrently; RunError if it cannot be deleted."""
     hidden = path.with_name(f".deleted-{path.name}-{os.getpid()}-{time.monotonic_ns()}")
     try:
-        path.rename(hidden)  # at once, so that nobody sees or uses a part of it
+        path.rename(hidden)  # atomically, so that no process reads a partly deleted folder
         shutil.rmtree(hidden)
-    except FileNotFoundError:  # somebody else was faster
+    except FileNotFoundError:  # another process was faster
         return
     except OSError as error:
         raise RunError(f"{path} cannot be deleted completely: {error}. Delete the rest yourself.") from None

@@ -34,7 +34,7 @@ def unreadable_runs(runs_dir: str | Path | None = None) -> dict[str, str]:
 def delete_unreadable(name: str, runs_dir: str | Path | None = None) -> None:
     """Deletes one of `unreadable_runs`; RunError for any other folder, and while a worker holds it."""
     if name not in unreadable_runs(runs_dir):
-        raise RunError(f"{name!r} is no unreadable run. Choose another one.")
+        raise RunError(f"{name!r} is not an unreadable run. Choose another one.")
     path = next(path for path in _folders(runs_dir) if path.name == name)
     if is_locked(path / "worker.lock"):
         raise RunError(f"A worker is training the run {name}. Stop it before you delete the run.")
@@ -42,7 +42,7 @@ def delete_unreadable(name: str, runs_dir: str | Path | None = None) -> None:
 
 
 def _folders(runs_dir: str | Path | None) -> list[Path]:
-    """The folders in `runs_dir`, the last name first; hidden ones and links are skipped, so that each lies inside."""
+    """The folders in `runs_dir`, in reverse order of name; hidden ones and links are skipped, so all are inside."""
     root = Path(runs_dir) if runs_dir else default_runs_dir()
     try:
         with os.scandir(root) as entries:
@@ -58,7 +58,7 @@ def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:
     try:
         path = (root / run_id).resolve()
         is_inside = path.parent == root.resolve() and path.name == run_id and path.is_dir()
-    except (OSError, ValueError, RuntimeError):  # too long a name, a null character, a cycle of links
+    except (OSError, ValueError, RuntimeError):  # name too long, null character, cycle of links
         is_inside = False
     if not is_inside:
         raise RunError(f"The run {run_id!r} is not in {root}. It may have been deleted; choose another run.")
@@ -66,7 +66,7 @@ def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:
 
 
 def group_by_sweep(runs: Sequence[Run]) -> list[list[Run]]:
-    """The trials of each sweep as one group, in the place of its first; every other run is a group of one."""
+    """The trials of each sweep as one group, at the position of the first; every other run is its own group."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.sweep, "" if run.sweep else run.id), []).append(run)

@@ -8,7 +8,7 @@ from minivit.errors import RunError
 from minivit.runs.files import replace_file
 from minivit.runs.run import Run
 
-ID_LENGTH = 16  # hex digits of the SHA-256 of the content, so equal pictures are kept once
+ID_LENGTH = 16  # hex digits of the SHA-256 of the content, so equal pictures are stored once
 MAX_PICTURES = 200
 
 
@@ -18,24 +18,24 @@ def picture_id(content: bytes) -> str:
 
 
 def keep_picture(run: Run, content: bytes, suffix: str) -> None:
-    """Keeps a picture in the run's folder; RunError if it cannot be written or there are too many."""
+    """Saves a picture in the run's folder; RunError if it cannot be written or there are too many."""
     if len(kept_pictures(run)) >= MAX_PICTURES:
-        raise RunError(f"The run {run.id} keeps {MAX_PICTURES} pictures already. Remove one first.")
+        raise RunError(f"The run {run.id} already has {MAX_PICTURES} saved pictures, the maximum. Remove one first.")
     try:
         _folder(run).mkdir(exist_ok=True)
     except OSError as error:
-        raise RunError(f"{_folder(run)} cannot be made: {error.strerror}. Check the permissions.") from None
+        raise RunError(f"Cannot create {_folder(run)}: {error.strerror}. Check the permissions.") from None
     replace_file(_folder(run) / f"{picture_id(content)}{suffix.lower()}", content)
 
 
 def kept_pictures(run: Run) -> dict[str, Path]:
-    """The files of the kept pictures by their ids, in the order of their ids."""
+    """The files of the saved pictures by id, sorted by id."""
     paths = sorted(_folder(run).glob("*")) if _folder(run).is_dir() else []
     return {path.stem: path for path in paths if re.fullmatch(rf"[0-9a-f]{{{ID_LENGTH}}}\.\w+", path.name)}
 
 
 def remove_picture(run: Run, picture: str) -> None:
-    """Removes a kept picture; nothing happens if there is none of this id."""
+    """Removes a saved picture, if there is one with this id."""
     if path := kept_pictures(run).get(picture):
         path.unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
-"""Predictions that are kept in a run's folder, because they take long: `predictions/epoch-0012.csv`.
+"""Predictions that take long, saved in a run's folder: `predictions/epoch-0012.csv`.
 
-The first line names what they were computed from, the second the columns; then a line per test image, in their order,
-appended while they are computed.
+The first line identifies what they were computed from, the second the columns; then a line per test image, in
+order, appended while they are computed.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ def prediction_path(run: Run, epoch: int) -> Path:
 
 
 def read_predictions(path: Path, source: str) -> PredictionRows:
-    """The complete lines of the file; none if there is no file, or if it was computed from another `source`."""
+    """The complete rows of the file; empty if there is no file, or if it was computed from another `source`."""
     try:
         table = np.array([line.split(",") for line in _lines(path, source)], np.float64).reshape(-1, 3)
     except ValueError:  # edited by hand, or damaged
@@ -39,7 +39,7 @@ def read_predictions(path: Path, source: str) -> PredictionRows:
 
 
 def open_predictions(path: Path, source: str) -> PredictionRows:
-    """Makes the file ready to be appended to, and returns the rows that it keeps; RunError if it cannot be written."""
+    """Prepares the file for appending, and returns its valid rows; RunError if it cannot be written."""
     try:
         path.parent.mkdir(exist_ok=True)
     except OSError as error:
@@ -65,7 +65,7 @@ def _header(source: str) -> str:
 
 
 def _lines(path: Path, source: str) -> list[str]:
-    """The complete lines below the header, if it names this source; a process may be writing the last one."""
+    """The complete lines below the header, if it has this source; a process may be writing the last one."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,13 +1,13 @@
-"""The run folder: settings, progress and weights of one training, readable in a text editor.
+"""The run folder: settings, progress and weights of one training run, readable in a text editor.
 
     config.json         the settings                           metrics.jsonl   one row per epoch, appended
     environment.json    machine, versions, data fingerprint    state.json      phase, epoch, message
     checkpoints/        weights                                control.json    the user's last command
     resume.safetensors  what training continues from           log.txt         the worker's output
     worker.lock         locked by the running worker           name.txt        the user's name for the run, if any
-    pictures/           pictures that the user keeps with it   sweep.txt       the run's sweep, if it is a trial
+    pictures/           pictures that the user saved with it   sweep.txt       the run's sweep, if it is a trial
 
-Readers never see a part of a file: files are replaced atomically or appended by complete lines.
+Readers never see a partial file: files are replaced atomically or appended by complete lines.
 """
 
 import json
@@ -67,7 +67,7 @@ class Run:
     def create(cls, config: TrainConfig, runs_dir: str | Path | None = None, sweep: str = "") -> Self:
         """A new folder in `runs_dir`, named by the time and the classes, whose phase is queued.
 
-        `sweep` names the sweep that the run is a trial of. Raises RunError if the folder cannot be made.
+        `sweep` names the sweep that the run is a trial of. Raises RunError if the folder cannot be created.
         """
         root = Path(os.path.expanduser(runs_dir)) if runs_dir else default_runs_dir()  # noqa: PTH111, never raises
         slug = re.sub(r"[^a-z0-9]+", "-", "-".join(config.classes).lower()).strip("-")[:40].strip("-") or "run"
@@ -76,7 +76,7 @@ class Run:
             path = make_unique_folder(root, f"{datetime.now():%Y%m%d-%H%M%S}-{slug}")
             (path / "checkpoints").mkdir()
         except OSError as error:
-            raise RunError(f"{root} cannot hold runs: {error.strerror}. Choose another folder for runs.") from None
+            raise RunError(f"Cannot create a run in {root}: {error.strerror}. Choose another folder.") from None
         if sweep:
             replace_file(path / "sweep.txt", sweep.encode())
         run = cls(path, config)
@@ -86,7 +86,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """The run in folder `path`; RunError if there is none or its settings are not valid."""
+        """The run in folder `path`; RunError if there is none or its settings are invalid."""
         path = Path(path)
         try:
             version, config = read_cached(path / "config.json", schema.parse_config)
@@ -95,11 +95,11 @@ class Run:
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"The settings of the run in {path} cannot be read: {error}.") from None
         except ConfigError as error:
-            raise RunError(f"The settings of the run in {path} are not valid: {error}") from None
+            raise RunError(f"The settings of the run in {path} are invalid: {error}") from None
         if config is None:
             raise RunError(
-                f"The run in {path} has settings of version {version!r}, and this MiniViT reads version "
-                f"{SCHEMA_VERSION}. Open it with the MiniViT that made it."
+                f"The run in {path} has settings of version {version!r}, but this MiniViT reads version "
+                f"{SCHEMA_VERSION}. Open it with the MiniViT version that created it."
             )
         return cls(path, config)
 
@@ -123,15 +123,15 @@ class Run:
         replace_file(self.path / "name.txt", name.strip()[: schema.MAX_NAME_LENGTH].encode(errors="replace"))
 
     def extend(self, epochs: int) -> None:
-        """Sets a larger number of epochs, so that resuming trains on; a schedule then spans all of them.
+        """Sets a larger number of epochs, so that training can be resumed; the schedule then spans all of them.
 
-        RunError while a worker is training the run, for an imported model and for a run that was given a time,
-        ConfigError for a number that is not larger.
+        RunError while a worker is training the run, for an imported model and for a run with a time limit, ConfigError if
+        the number is not larger.
         """
         if self.state.active or self.is_worker_alive():
             raise RunError(f"A worker is training the run {self.id}. Stop it before you change its number of epochs.")
         if self.config.imported:
-            raise RunError(f"{self.id} is an imported model, which can be analysed but not trained.")
+            raise RunError(f"{self.id} is an imported model, which can be analyzed but not trained.")
         if self.config.minutes:
             raise RunError(
                 f"The run {self.id} trains for {self.config.minutes:g} minutes, not for a number of epochs. Start a "
@@ -154,7 +154,7 @@ class Run:
         state = self._stored_state()
         if state is None:
             return State("failed", message="The run's state.json cannot be read.")
-        seconds = abs(time.time() - state.updated)  # a clock may be set back
+        seconds = abs(time.time() - state.updated)  # the clock may have been set back
         is_starting = state.phase == "queued" and seconds < STARTUP_SECONDS
         if not state.active or is_starting or self.is_worker_alive():
             return state
@@ -188,7 +188,7 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """One row per epoch, in order, from epoch 0, the untrained model."""
         rows, _ = read_rows(self.path / "metrics.jsonl", schema.parse_row)
-        by_epoch = {row["epoch"]: row for row in rows}  # the last row counts
+        by_epoch = {row["epoch"]: row for row in rows}  # the last row of an epoch counts
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
@@ -197,11 +197,9 @@ class Run:
 
     @property
     def damage(self) -> list[str]:
-        """What of the folder cannot be read and was left out, a sentence each."""
+        """Files and lines that cannot be read and are left out, a sentence each."""
         _, num_invalid = read_rows(self.path / "metrics.jsonl", schema.parse_row)
-        lines = (
-            [f"Lines of metrics.jsonl that are no valid rows and were left out: {num_invalid}."] if num_invalid else []
-        )
+        lines = [f"Invalid lines of metrics.jsonl, which are left out: {num_invalid}."] if num_invalid else []
         lines += ["state.json cannot be read."] if self._stored_state() is None else []
         is_there = (self.path / "environment.json").exists()
         return lines + (["environment.json cannot be read."] if is_there and not self.environment else [])
@@ -228,7 +226,7 @@ class Run:
     def load_model(self, checkpoint: int | Checkpoint | None = None) -> MiniViT:
         """The model at a checkpoint or after an epoch (the newest by default), on the CPU, in evaluation mode.
 
-        Raises RunError if there is no such checkpoint or it does not hold this run's model.
+        Raises RunError if there is no such checkpoint or it does not match this run's model.
         """
         epochs = self.epochs()
         if not epochs:
@@ -238,7 +236,7 @@ class Run:
         if not path.is_file():
             kept = ", ".join(map(str, epochs)) if len(epochs) <= 12 else f"{epochs[0]}, {epochs[1]}, …, {epochs[-1]}"
             raise RunError(f"The run {self.id} has no checkpoint {checkpoint}; it has {kept}.")
-        with torch.device("meta"):  # no memory and no random weights for what the file replaces
+        with torch.device("meta"):  # without memory and random weights, as the file replaces them
             model = MiniViT(self.config.model)
         weights.load_weights(path, model)
         return model.eval()
@@ -246,8 +244,8 @@ class Run:
     def save_checkpoint(self, model: nn.Module | Mapping[str, Tensor], epoch: int) -> None:
         """Saves the weights after `epoch`: a model, or tensors by name.
 
-        If all epochs would exceed `MAX_CHECKPOINT_BYTES`, only every second one stays, then every fourth, and so on;
-        epoch 0 and the newest always stay.
+        If all epochs would exceed `MAX_CHECKPOINT_BYTES`, only every second one is kept, then every fourth, and so on;
+        epoch 0 and the newest are always kept.
         """
         data = weights.serialize(model)
         replace_file(self.checkpoint_path(Checkpoint(epoch)), data)
@@ -274,7 +272,7 @@ class Run:
     # The worker and its commands
 
     def request(self, command: Command) -> None:
-        """Leaves a command for the worker."""
+        """Requests a command from the worker."""
         replace_file(self.path / "control.json", {"command": command, "time": time.time()})
 
     def requested_command(self) -> Command | None:
@@ -285,7 +283,7 @@ class Run:
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Holds `worker.lock` and removes temporary files of a killed worker; RunError if another worker holds it."""
-        refusal = RunError(f"Another worker is training the run {self.id}. Stop that one first.")
+        refusal = RunError(f"Another worker is training the run {self.id}. Stop it first.")
         with hold_lock(self.path / "worker.lock", refusal):
             for folder in (self.path, self.path / "checkpoints"):
                 remove_temporary_files(folder)

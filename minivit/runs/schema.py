@@ -1,4 +1,4 @@
-"""What the files of a run folder may contain. Whatever does not fit is left out, so that a reader never meets it."""
+"""Schemas of the files in a run folder. Invalid content is dropped on reading."""
 
 import json
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 
 @with_config(ConfigDict(extra="ignore", strict=True))
 class MetricsRow(TypedDict):
-    """A row of `metrics.jsonl`; epoch 0, the untrained model, has no training figures."""
+    """A row of `metrics.jsonl`; epoch 0, the untrained model, has no training metrics."""
 
     epoch: Epoch
     train_loss: Amount | None
@@ -67,7 +67,7 @@ _ROW, _STATE, _ENVIRONMENT = TypeAdapter(MetricsRow), TypeAdapter(State), TypeAd
 
 
 def parse_row(line: bytes) -> dict[str, Any] | None:
-    """The row in a line of `metrics.jsonl`; None if it is none."""
+    """The row in a line of `metrics.jsonl`; None if it is invalid."""
     try:
         return dict(_ROW.validate_json(line))
     except ValidationError:
@@ -75,7 +75,7 @@ def parse_row(line: bytes) -> dict[str, Any] | None:
 
 
 def parse_state(content: bytes) -> State | None:
-    """The state in `state.json`; None if it is not a valid one."""
+    """The state in `state.json`; None if it is invalid."""
     try:
         return _STATE.validate_json(content)
     except ValidationError:
@@ -83,7 +83,7 @@ def parse_state(content: bytes) -> State | None:
 
 
 def parse_environment(content: bytes) -> dict[str, Any] | None:
-    """The facts in `environment.json`; None if they are not valid ones."""
+    """The facts in `environment.json`; None if they are invalid."""
     try:
         return dict(_ENVIRONMENT.validate_json(content))
     except ValidationError:
@@ -102,4 +102,4 @@ def parse_config(data: bytes) -> tuple[Any, TrainConfig | None]:
 def parse_line(data: bytes) -> str:
     """The printable text of a small file, such as a name."""
     text = data.decode(errors="replace")[: 4 * MAX_NAME_LENGTH]
-    return "".join(letter for letter in text if letter.isprintable())[:MAX_NAME_LENGTH].strip()
+    return "".join(character for character in text if character.isprintable())[:MAX_NAME_LENGTH].strip()

@@ -17,11 +17,11 @@ def serialize(model: nn.Module | Mapping[str, Tensor], metadata: dict[str, str] 
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Gives a model the tensors in a file; RunError if they are not this model's."""
+    """Loads the tensors in a file into a model; RunError if they do not match it."""
     try:
         model.load_state_dict(load_file(path), assign=True)
     except (SafetensorError, RuntimeError, OSError):
-        raise RunError(f"{path} does not hold the weights of this run's model. Choose another epoch.") from None
+        raise RunError(f"{path} does not contain the weights of this run's model. Choose another epoch.") from None
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
             raise RunError(f"{path} contains NaN or infinite weights, in {name}. Choose another epoch.")

@@ -23,7 +23,7 @@ from minivit.runs.run import STARTUP_SECONDS
 
 
 class SweepFolder:
-    """How pages and command line control the workers of this machine, and what these report."""
+    """Commands to the workers of this machine, and their reports."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,7 +41,7 @@ class SweepFolder:
     # Commands and problems
 
     def request(self, command: Literal["start", "stop"]) -> None:
-        """Leaves a command for the workers of this machine."""
+        """Requests a command from the workers of this machine."""
         now = time.time()
         stopped = now if command == "stop" else self.last_stop
         replace_file(self.path / "control.json", {"command": command, "time": now, "stopped": stopped})
@@ -52,12 +52,12 @@ class SweepFolder:
 
     @property
     def last_stop(self) -> float:
-        """When the workers were last told to stop, in seconds since 1970."""
+        """When a stop was last requested, in seconds since 1970."""
         return float(read_json(self.path / "control.json").get("stopped", 0))
 
     @property
     def problem(self) -> str:
-        """The error that ended the last worker, as a sentence; empty if none did."""
+        """The error that ended the last worker, as a sentence; empty if there was none."""
         return str(read_json(self.path / "problem.json").get("message", ""))
 
     def set_problem(self, message: str) -> None:
@@ -86,7 +86,7 @@ class SweepFolder:
         return any(is_locked(lock) for lock in sorted((self.path / "workers").glob("*.lock")))
 
     def was_just_started(self) -> bool:
-        """Whether workers that were told to start may need more time to lock their files."""
+        """Whether workers that were just started may need more time to lock their files."""
         control = read_json(self.path / "control.json")
         started = control.get("time", 0) if control.get("command") == "start" else 0
         failed = read_json(self.path / "problem.json").get("time", 0)
@@ -94,7 +94,7 @@ class SweepFolder:
 
     @contextmanager
     def queue_lock(self) -> Iterator[None]:
-        """Inside, no other process of this machine claims trials or marks them as failed."""
+        """Keeps other processes of this machine from claiming trials or marking them as failed in the block."""
         with FileLock(self.path / "queue.lock"):
             yield
 
@@ -108,7 +108,7 @@ def sweeps_dir(runs_dir: str | Path | None = None) -> Path:
 
 
 def make_sweep_folder(runs_dir: str | Path | None, name: str, default_name: str) -> Path:
-    """A new folder in `runs_dir`/sweeps, called `name` if there is one; SweepError if it cannot be made."""
+    """A new folder in `runs_dir`/sweeps, called `name` unless it is empty; SweepError if it cannot be created."""
     if name and not re.fullmatch(r"\w[\w.-]{0,79}", name):
         raise SweepError(f"{name!r} is not a valid name for a sweep. Use letters, digits, '-', '_' and '.'.")
     root = sweeps_dir(runs_dir)
@@ -123,5 +123,5 @@ def make_sweep_folder(runs_dir: str | Path | None, name: str, default_name: str)
     except FileExistsError:
         raise SweepError(f"There is a sweep {name!r} in {root} already. Choose another name.") from None
     except OSError as error:
-        raise SweepError(f"{root} cannot hold sweeps: {error.strerror}. Choose another folder.") from None
+        raise SweepError(f"Cannot create a sweep in {root}: {error.strerror}. Choose another folder.") from None
     return path

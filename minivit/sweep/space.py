@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import optuna
 
 MAX_TRIALS = 1000
-# The same in all trials, to compare them: they decide which images are tested, and the machine.
+# The same in all trials, so that they are comparable: they determine the test images and the machine
 FIXED = ("dataset", "data_dir", "classes", "images_per_class", "split", "stratify", "device", "threads")
 
 
@@ -54,7 +54,7 @@ class Vary(Settings):
     @model_validator(mode="after")
     def _validate(self) -> Self:
         if bool(self.values) == (self.low is not None or self.high is not None):
-            raise ConfigError(f"Give {self.name} either a list of values or a range with a low and a high end.")
+            raise ConfigError(f"Specify {self.name} as a list of values or as a range with a low and a high end.")
         if not self.values:
             self._check_range()
         return self
@@ -65,7 +65,7 @@ class Vary(Settings):
         if self.low is None or self.high is None or self.low >= self.high:
             raise ConfigError(f"The range of {self.name}, {self.text}, needs a low end below its high end.")
         if self.log and self.low <= 0:
-            raise ConfigError(f"The logarithmic range of {self.name} starts at {self.low:g}. Let it start above 0.")
+            raise ConfigError(f"The logarithmic range of {self.name} starts at {self.low:g}. Start it above 0.")
         for end in (self.low, self.high):
             validate(self.name, end)
 
@@ -167,10 +167,10 @@ class SweepConfig(Settings):
     def _validate(self) -> Self:
         names = [vary.name for vary in self.vary]
         if not names:
-            raise ConfigError("A sweep varies at least one setting. Give a setting with its values or its range.")
+            raise ConfigError("A sweep varies at least one setting. Specify a setting with its values or its range.")
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ConfigError(f"{repeated[0]} is given twice. List all its values at once.")
+            raise ConfigError(f"{repeated[0]} is specified twice. List all its values together.")
         if self.sampler == "grid":
             ranges = [vary for vary in self.vary if not vary.values]
             if ranges:
@@ -203,11 +203,11 @@ class SweepConfig(Settings):
             yield dict(zip(names, values, strict=True))
 
     def queue(self) -> list[dict[str, Any]]:
-        """The values that each trial starts with: all of them in a grid, none in a search."""
+        """The values that each trial is enqueued with: all of them in a grid, none in a search."""
         return list(self.combinations()) if self.sampler == "grid" else [{} for _ in range(self.num_trials)]
 
     def sample_trials(self, num_samples: int) -> list[TrainConfig]:
-        """The settings of at most so many trials, evenly spaced among the combinations, without impossible ones."""
+        """The settings of at most `num_samples` trials, evenly spaced among the combinations, without invalid ones."""
         combinations = list(itertools.islice(self.combinations(), 10 * MAX_TRIALS))
         step = max(1, len(combinations) // num_samples)
         configs = []

@@ -1,6 +1,6 @@
 """The Optuna study of a sweep, in a journal that several machines may share or in a database.
 
-Its waiting trials are the queue that all workers take trials from. All trials are enqueued once, when the study is
+Its waiting trials are the queue of all workers. All trials are enqueued once, when the study is
 created, so that any number of workers on any number of machines train each of them once.
 """
 
@@ -31,7 +31,7 @@ def open_storage(url: str) -> "optuna.storages.BaseStorage":
     Several processes can share a journal on a network disk: Optuna only appends to it. Raises SweepError if the storage
     cannot be opened.
     """
-    import optuna  # takes a second, so only when it is needed
+    import optuna  # takes a second to import
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -47,7 +47,7 @@ def open_storage(url: str) -> "optuna.storages.BaseStorage":
 
 @contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Raises SweepError if the storage at `url` cannot be read or written inside."""
+    """Converts errors of the storage at `url` in the block to SweepError."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -63,19 +63,19 @@ def storage_errors(url: str) -> Iterator[None]:
 
 
 def without_password(url: str) -> str:
-    """A URL to display."""
+    """A URL for display."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:…@", url)
 
 
 def create_study(config: SweepConfig, name: str, storage: "optuna.storages.BaseStorage") -> None:
-    """Creates the study with all its trials waiting. A study that has its settings, written last, is complete."""
+    """Creates the study with all its trials waiting; a study is complete once it has its settings."""
     import optuna
 
     try:
         study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
     except optuna.exceptions.DuplicatedStudyError:
         raise SweepError(
-            f"There is a study {name!r} there already. Choose another name, or leave out what varies to join it."
+            f"There is already a study {name!r} in this storage. Choose another name, or omit what varies to join it."
         ) from None
     for params in config.queue():
         study.enqueue_trial(params)
@@ -124,8 +124,10 @@ def read_config(name: str, storage: "optuna.storages.BaseStorage") -> dict[str, 
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
-        raise SweepError(f"There is no study {name!r} there. Name one, or what a new one varies.") from None
+        raise SweepError(
+            f"There is no study {name!r} in this storage. Choose an existing one, or specify what a new study varies."
+        ) from None
     config = study.user_attrs.get(CONFIG)
     if config is None:
-        raise SweepError(f"{name!r} is not a sweep of MiniViT, or is still being created. Try again in a minute.")
+        raise SweepError(f"{name!r} is not a MiniViT sweep, or is still being created. Try again in a minute.")
     return config

@@ -89,7 +89,7 @@ class Sweep(SweepFolder):
     def create(cls, config: SweepConfig, runs_dir: str | Path | None = None, name: str = "", storage: str = "") -> Self:
         """A new study with all its trials waiting, and its folder in `runs_dir`/sweeps.
 
-        `storage` is the URL of a journal or database to share; without it the study is a file in the folder. Raises
+        `storage` is the URL of a journal or database to share; if empty, the study is a file in the folder. Raises
         SweepError if there is a sweep of that name.
         """
         sweep = cls._create_folder(config, runs_dir, name, storage)
@@ -115,7 +115,7 @@ class Sweep(SweepFolder):
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """The sweep in folder `path`; SweepError if there is none or its settings are not valid."""
+        """The sweep in folder `path`; SweepError if there is none or its settings are invalid."""
         path = Path(path)
         stored = read_json(path / "sweep.json")
         if stored.pop("schema_version", None) != SCHEMA_VERSION:
@@ -124,7 +124,7 @@ class Sweep(SweepFolder):
             url, machine = str(stored.pop("storage")), str(stored.pop("machine"))
             return cls(path, SweepConfig.model_validate(stored), url, machine)
         except (ConfigError, KeyError) as error:
-            raise SweepError(f"The settings of the sweep in {path} are not valid: {error}") from None
+            raise SweepError(f"The settings of the sweep in {path} are invalid: {error}") from None
 
     @cached_property
     def storage(self) -> "optuna.storages.BaseStorage":
@@ -133,7 +133,7 @@ class Sweep(SweepFolder):
 
     @contextmanager
     def storage_errors(self) -> Iterator[None]:
-        """Raises SweepError if the study cannot be read or written inside."""
+        """Converts errors of the study's storage in the block to SweepError."""
         with storage_errors(self.storage_url or str(self.path)):
             yield
 
@@ -177,7 +177,7 @@ class Sweep(SweepFolder):
     def fail_orphaned(self, own: int | None = None) -> None:
         """Marks running trials of this machine's dead workers as failed; call it inside `queue_lock`.
 
-        `own` is the number of the calling worker: trials under that number were its predecessor's.
+        `own` is the number of the calling worker: running trials under that number were its predecessor's.
         """
         import optuna
 
@@ -221,7 +221,7 @@ class Sweep(SweepFolder):
         return self.was_just_started() and any(trial.phase == "waiting" for trial in self.trials())
 
     def request(self, command: Literal["start", "stop"]) -> None:
-        """Leaves a command for the workers of this machine; stop also ends the trials in progress."""
+        """Requests a command from the workers of this machine; stop also ends the trials in progress."""
         super().request(command)
         for trial in self.trials() if command == "stop" else ():
             run = self.run_of(trial)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def start_workers(sweep: Sweep) -> None:
-    """Starts the sweep's workers that are not running, as processes that outlive the one that starts them."""
+    """Starts the sweep's workers that are not running, as processes that outlive this one."""
     sweep.request("start")
     for worker in range(sweep.num_workers):
         if not sweep.is_worker_alive(worker):
@@ -28,7 +28,7 @@ def start_workers(sweep: Sweep) -> None:
 
 
 def as_completed(sweep: Sweep, poll_seconds: float = 0.5) -> Iterator[TrialInfo]:
-    """Trials as they end, from now on until no worker of this machine is running."""
+    """Yields trials as they end, until no worker of this machine is running."""
 
     def ended() -> dict[int, TrialInfo]:
         return {trial.number: trial for trial in sweep.trials() if trial.phase not in ("waiting", "running")}
@@ -45,7 +45,7 @@ def as_completed(sweep: Sweep, poll_seconds: float = 0.5) -> Iterator[TrialInfo]
 
 
 def main(sweep_dir: str, worker: int) -> int:
-    """Trains trials until none waits or the sweep is stopped; returns 0, 2 after a user error, 1 after any other."""
+    """Trains trials until none waits or the sweep is stopped; returns 0, 2 after a user error, 1 after other errors."""
     try:
         sweep = Sweep.open(sweep_dir)
     except MiniViTError as error:
@@ -79,20 +79,20 @@ def run_trials(sweep: Sweep, worker: int) -> None:
 
 
 def claim(sweep: Sweep, worker: int) -> "optuna.Trial | None":
-    """The next waiting trial, which from now on belongs to this worker; None if no trial waits."""
+    """Claims the next waiting trial for this worker; None if no trial waits."""
     import optuna
 
     waiting = (optuna.trial.TrialState.WAITING,)
     with sweep.queue_lock():
         for frozen in sweep.study().get_trials(deepcopy=False, states=waiting):
             trial_id = sweep.trial_id(frozen.number)
-            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # another machine has just trained it
-                # Written before the trial runs, so that every running trial has a worker, and again once it is ours.
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # another machine has just finished it
+                # Written before the trial is running, so that every running trial has a worker, and again once claimed.
                 sweep.storage.set_trial_user_attr(trial_id, WORKER, [sweep.machine, worker])
                 if sweep.storage.set_trial_state_values(trial_id, optuna.trial.TrialState.RUNNING):
                     sweep.storage.set_trial_user_attr(trial_id, WORKER, [sweep.machine, worker])
                     study = sweep.study(frozen.number)
-                    study.get_trials(deepcopy=False)  # fills Optuna's cache of a database, which else knows no trial
+                    study.get_trials(deepcopy=False)  # fills Optuna's cache of a database
                     if not frozen.system_attrs.get(FIXED_PARAMS) and not frozen.params:
                         params = unused_params(sweep.config, study, frozen.number)
                         sweep.storage.set_trial_system_attr(trial_id, FIXED_PARAMS, params)
@@ -101,10 +101,10 @@ def claim(sweep: Sweep, worker: int) -> "optuna.Trial | None":
 
 
 def run_trial(sweep: Sweep, trial: "optuna.Trial") -> None:
-    """Trains one trial and writes to the study how it ended.
+    """Trains one trial and writes its outcome to the study.
 
-    A trial that cannot be trained, for example because its heads do not divide the embedding dimension, is pruned with
-    the reason. Raises errors that concern all trials, such as a full disk; the trial then waits again, to continue.
+    A trial with invalid settings, such as heads that do not divide the embedding dimension, is pruned with the reason.
+    Raises errors that affect all trials, such as a full disk; the trial then waits to be continued.
     """
     import optuna
 
@@ -179,7 +179,7 @@ def _train(sweep: Sweep, trial: "optuna.Trial", run: Run) -> int | None:
     for row in run.metrics():  # an earlier worker may have been killed before it reported them
         report(row)
     if sweep.requested_command() == "stop":
-        run.request("stop")  # the run is too new to have got the command
+        run.request("stop")  # the command came before the run was created
     train(run.config, run, Events(log=write_log, epoch_done=report_or_prune))
     if pruned_at is not None:
         run.set_state("stopped", pruned_at, f"Pruned by the sweep {sweep.id}. Resume continues from here.")

@@ -1,4 +1,4 @@
-"""Attention: one image of one epoch, with its neighbours and its class probabilities."""
+"""Attention: one image of one epoch, with its neighbors and its class probabilities."""
 
 import shutil
 
@@ -31,7 +31,7 @@ def test_the_probabilities_are_those_of_the_image_and_the_epoch(open_page: Open,
     assert [name for name in table["class"] if name.endswith(" (true)")] == [f"{true} (true)"]
 
 
-def test_neighbours_and_numbers_lead_to_other_images(open_page: Open, trained: Run) -> None:
+def test_neighbors_and_numbers_lead_to_other_images(open_page: Open, trained: Run) -> None:
     page = open_page("attention", run=trained.id)
     previous, following = (
         next(element for element in page.button if element.help == f"{way} image") for way in ("Previous", "Next")

@@ -197,7 +197,7 @@ def test_many_checkpoints_are_thinned_evenly_with_the_chosen_ones_among_them(
     monkeypatch.setattr("pages.parts.compare.over_training.MAX_CHECKPOINTS", 2)
     page = open_page("compare", run=trained.id, before=1, epoch=3)
     assert [frame["checkpoint"] for frame in sent(page)["frames"]] == ["0", "1", "3"]
-    assert any("3 of the 6 kept checkpoints are shown" in caption.value for caption in page.caption)
+    assert any("3 of the 6 saved checkpoints are shown" in caption.value for caption in page.caption)
     assert torch.get_num_threads() == 1  # as before
 
 

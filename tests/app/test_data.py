@@ -116,4 +116,4 @@ def test_the_sizes_of_the_files_stand_beside_their_numbers(open_page: Open, tmp_
     widget(page, "selectbox", "Data set").select("folder").run()
     widget(page, "text_input", "Folder").set_value(str(tmp_path / "photos")).run()
     table = next(element.value for element in page.dataframe if "class" in element.value)
-    assert table["size of the files (px)"].tolist() == ["40 × 30", "64 × 64"] and not errors(page)
+    assert table["original size (px)"].tolist() == ["40 × 30", "64 × 64"] and not errors(page)

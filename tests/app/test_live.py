@@ -34,12 +34,12 @@ def test_many_who_watch_are_given_the_same_bytes_and_the_files_are_read_once(
 ) -> None:
     looks, poller = counted(monkeypatch), StatusPoller(trained)
     seen = [poller.poll() for _ in range(50)]
-    assert len(looks) == 1 and all(status.sent is seen[0].sent for status in seen)
+    assert len(looks) == 1 and all(status.payload is seen[0].payload for status in seen)
     trained.append_metrics({**trained.metrics()[-1], "epoch": 4, "test_acc": 0.125})
     looks.clear()
-    assert poller.poll().sent is seen[0].sent and not looks
+    assert poller.poll().payload is seen[0].payload and not looks
     clock.now += MAX_AGE_SECONDS + 0.1
-    assert "test accuracy 12.5%" in json.loads(poller.poll().sent)["headline"] and len(looks) == 1
+    assert "test accuracy 12.5%" in json.loads(poller.poll().payload)["headline"] and len(looks) == 1
 
 
 def test_whoever_opens_the_page_sees_the_run_as_it_is_now(trained: Run, clock: SimpleNamespace) -> None:
@@ -79,8 +79,8 @@ def test_curves_stay_where_images_or_weights_are_gone(trained: Run, clock: Simpl
     newest.write_bytes(newest.read_bytes()[:1000])
     status = StatusPoller(trained).poll()
     assert f"{newest} does not hold the weights" in str(status.error)
-    sent = json.loads(status.sent)
-    assert sent["maps"] is None and sent["curves"]["loss"]["test"]["shape"] == [2, 4]
+    payload = json.loads(status.payload)
+    assert payload["maps"] is None and payload["curves"]["loss"]["test"]["shape"] == [2, 4]
     assert StatusPoller(trained).poll().error is not None
 
 
@@ -88,7 +88,7 @@ def test_a_click_on_a_curve_opens_predictions_at_the_nearest_saved_epoch(
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (trained.path / "checkpoints" / "epoch-0002.safetensors").unlink()
-    monkeypatch.setattr("pages.parts.train.live.live_curves", lambda sent, key: 2)
+    monkeypatch.setattr("pages.parts.train.live.live_curves", lambda payload, key: 2)
     page = open_page("train", run=trained.id)
     assert page.title[0].value == "Predictions"
     assert (page.query_params["run"], page.query_params["epoch"]) == (trained.id, "1")

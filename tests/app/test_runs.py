@@ -48,7 +48,7 @@ def test_only_what_was_ticked_is_deleted(open_page: Open, trained: Run) -> None:
         shutil.copytree(trained.path, copy)
     page = tick(open_page("runs"), 1)
     assert any(str(older) in text.value for text in page.text)
-    button(page, "Delete 1 of 3 runs for good").click().run()
+    button(page, "Delete 1 of 3 runs permanently").click().run()
     assert [run.id for run in list_runs()] == [trained.id, oldest.name]
     assert not [label for label in labels(page) if "Delete" in label]  # the next one is not ticked instead
 
@@ -57,14 +57,14 @@ def test_a_run_that_came_meanwhile_is_not_deleted_in_the_place_of_the_ticked_one
     page = tick(open_page("runs"), 0)
     newer = trained.path.with_name("20991231-000000-newer")
     shutil.copytree(trained.path, newer)
-    button(page, "Delete 1 of 1 runs for good").click().run()
+    button(page, "Delete 1 of 1 runs permanently").click().run()
     assert newer.exists()
 
 
 def test_a_run_in_training_is_not_deleted(open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Run, "is_worker_alive", lambda run: True)
     page = tick(open_page("runs"), 0)
-    button(page, "Delete 1 of 1 runs for good").click().run()
+    button(page, "Delete 1 of 1 runs permanently").click().run()
     assert errors(page) == [f"A worker is training the run {trained.id}. Stop it before you delete the run."]
     assert trained.path.exists()
 
@@ -120,7 +120,7 @@ def test_a_sweep_is_one_line_that_opens_and_folds(open_page: Open, trained: Run,
 def test_a_ticked_sweep_is_all_its_runs_and_no_other(open_page: Open, trained: Run, swept_runs: list[Run]) -> None:
     page = tick(open_page("runs"), 1)
     assert all(any(str(run.path) in text.value for text in page.text) for run in swept_runs)
-    button(page, "Delete 3 of 4 runs for good").click().run()
+    button(page, "Delete 3 of 4 runs permanently").click().run()
     assert [run.id for run in list_runs()] == [trained.id]
 
 
@@ -129,7 +129,7 @@ def test_a_trial_that_came_meanwhile_is_not_deleted_with_its_sweep(
 ) -> None:
     page = tick(open_page("runs"), 1)
     shutil.copytree(swept_runs[2].path, swept_runs[2].path.with_name("20200101-000000-star"))
-    button(page, "Delete 3 of 4 runs for good").click().run()
+    button(page, "Delete 3 of 4 runs permanently").click().run()
     assert len(list_runs()) == 5
 
 
@@ -155,7 +155,7 @@ def test_runs_that_cannot_be_read_are_named_and_deleted(open_page: Open, trained
     page = open_page("runs")
     assert any("were left out: 1." in caption.value.replace("\\", "") for caption in page.caption)
     assert any(text.value.startswith("20200101-000000-broken: The settings") for text in page.text)
-    button(page, "Delete for good").click().run()
+    button(page, "Delete permanently").click().run()
     assert not broken.exists() and trained.path.exists() and not errors(page)
 
 

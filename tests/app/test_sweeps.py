@@ -71,7 +71,7 @@ def test_what_cannot_be_is_told_and_starts_nothing(open_page: Open, begun: list[
     assert errors(page) == ["Learning rate (lr) is 99.0; it should be less than or equal to 10."]
     assert START not in labels(page)
     widget(page, "multiselect", "Vary").set_value([]).run()
-    assert errors(page) == ["A sweep varies at least one setting. Give a setting with its values or its range."]
+    assert errors(page) == ["A sweep varies at least one setting. Specify a setting with its values or its range."]
     assert not begun and not list_sweeps()
 
 

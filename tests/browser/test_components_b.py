@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from pages.parts.components.inspector import quantised
+from pages.parts.components.inspector import quantized
 from tests.browser.canvases import painted, painted_maps
 from tests.browser.conftest import broken_rules, serving, until
 
@@ -127,7 +127,7 @@ def test_the_numbers_are_those_of_the_attention(page: Page, inspector_app: str) 
     rng.integers(0, 256, (3, 32, 32), dtype=np.uint8)
     scores = np.exp(rng.normal(size=(65, 65)))
     attn = scores / scores.sum(-1, keepdims=True)
-    page.get_by_text("The 8×8 numbers").click()
+    page.get_by_text("The 8×8 values").click()
     cells = page.get_by_role("cell")
     shown = np.array([float(text) for text in cells.all_inner_texts()])
     np.testing.assert_allclose(shown, attn[0, 1:], atol=0.0005 + attn[0].max() / 510)
@@ -186,7 +186,7 @@ def test_uniform_attention_paints_one_single_quiet_color(page: Page, inspector_a
         colors = np.unique(pixels.reshape(-1, 4), axis=0)
         assert len(colors) == 1
         assert 0 < colors[0, :3].max() < 160  # a quarter up magma: neither its black nor its yellow end
-    expect(page.get_by_text("The 5 strongest patches hold 8% of the attention")).to_be_visible()
+    expect(page.get_by_text("The 5 strongest patches have 8% of the attention")).to_be_visible()
     expect(page.get_by_text("uniform 1/65 = 0.015")).to_be_visible()
 
 
@@ -331,10 +331,10 @@ def test_both_are_accessible_and_stay_inside_the_page(
     page.close()
 
 
-def test_quantised_rows_come_back_to_half_a_step() -> None:
+def test_quantized_rows_come_back_to_half_a_step() -> None:
     rng = np.random.default_rng(0)
     attn = rng.dirichlet(np.full(65, 0.3), size=(2, 3, 65)).astype(np.float32)
-    values, scales = quantised(attn)
+    values, scales = quantized(attn)
     assert values.nbytes == 2 * 3 * 65 * 65 and scales.shape == (2, 3, 65)
     off = np.abs(values / 255 * scales[..., None] - attn)
     assert (off <= scales[..., None] / 509).all()

@@ -17,11 +17,11 @@ from pages.parts.shell.memoize import memoize
 from pages.parts.shell.pickers import pick_image
 
 NUM_IMAGES = 64
-NEARLY_UNIFORM = 1.5  # the largest patch has less than so many times the mean patch's attention
+NEARLY_UNIFORM = 1.5  # below this multiple of the average attention per patch, the top patch does not stand out
 
 
 def decomposition(run: Run, checkpoint: Checkpoint) -> None:
-    """The four terms and their sum for one image, a bar per head over many images, and the finding as a sentence."""
+    """The four terms and their sum for one image, a bar per head over many images, and a summary."""
     st.header("Position and content in layer 1", anchor=False)
     if reason := why_no_terms(run.config.model):
         st.info(reason, icon=":material/info:")
@@ -40,7 +40,7 @@ def decomposition(run: Run, checkpoint: Checkpoint) -> None:
     with right:
         st.caption(
             f"Share of each term in the variance of the CLS scores over patches, {len(indices)} test images. Terms are "
-            "named query–key. A term that works against the others is below 0."
+            "named query–key. A term that counteracts the others is below 0."
         )
         st.plotly_chart(term_bars(terms.shares, TERMS), key="anatomy_terms")
         st.caption("A score is q·k/√d; q and k are each content + position. TUPE, arXiv 2006.15595, equation 6.")
@@ -55,7 +55,7 @@ def _maps(terms: ClsTerms, image: np.ndarray, label: str, scale_max: float) -> N
         cells = [Tile(term.reshape(grid, grid), title) for term, title in zip(values, titles, strict=True)]
         rows.append(Row(f"head {head + 1}", cells))
     scale = Scale(
-        title="Score of a patch minus the mean over all tokens: 1 more is e = 2.7 times the attention.",
+        title="Score of a patch minus the mean over all tokens: +1 means e ≈ 2.7 times the attention.",
         low=-scale_max,
         high=scale_max,
         colors="difference",
@@ -65,24 +65,24 @@ def _maps(terms: ClsTerms, image: np.ndarray, label: str, scale_max: float) -> N
 
 
 def finding(terms: ClsTerms) -> str:
-    """What the terms show, with their numbers."""
+    """A summary of the terms."""
     position, peak = terms.position_share, terms.peak
     sentences = [
-        f"CLS pays the highest patch **{_range(peak, '.1f')} times** the attention of the mean patch. "
-        f"**{_range(position, '.1%')}** of the variance of its scores comes from the position of a patch, which is "
-        f"nearly the same for all images, and **{_range(1 - position, '.1%')}** from its content."
+        f"CLS gives its top patch **{_range(peak, '.1f')}×** the average attention per patch. "
+        f"**{_range(position, '.1%')}** of the variance of its scores comes from the position of the patches, which is "
+        f"nearly the same for all images, and **{_range(1 - position, '.1%')}** from their content."
     ]
     if peak.max() < NEARLY_UNIFORM:
         source = "position" if np.median(position) > 0.5 else "content"
         sentences.append(
-            "So the map is nearly uniform; it shows a pattern only with a per-map scale (try it below), and that "
-            f"pattern is mostly {source}."
+            "The map is therefore nearly uniform; a pattern is visible only with a per-map scale (try it below), and "
+            f"it is mostly due to {source}."
         )
     return " ".join(sentences)
 
 
 def _range(values: np.ndarray, fmt: str) -> str:
-    """One number, or the lowest and highest of the heads."""
+    """The value of a single head, or the lowest and highest of several."""
     low, high = format(values.min(), fmt), format(values.max(), fmt)
     return low if low == high else f"{low} to {high}"
 

@@ -1,4 +1,4 @@
-"""What the weights show without an image: patch filters and the similarity of positions."""
+"""Patch filters and the similarity of position embeddings."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ MAX_FILTERS = 64  # of a convolution
 
 
 def filters(run: Run, checkpoint: Checkpoint) -> None:
-    """Principal components of the patch embedding; for a convolutional stem its first filters."""
+    """Principal components of the patch embedding, or the first filters of a convolutional stem."""
     model, config = cache.model_of(run, checkpoint), run.config.model
     if config.stem == "conv":
         st.header("Filters of the first convolution", anchor=False)
@@ -25,9 +25,9 @@ def filters(run: Run, checkpoint: Checkpoint) -> None:
         weight = layer.weight.detach()
         count = "all" if len(weight) <= MAX_FILTERS else f"{MAX_FILTERS} of the"
         st.caption(
-            "This stem is convolutional: a patch passes several 3×3 convolutions before it becomes a token, so there "
-            "is no single filter per patch, and no principal components of such filters. These are "
-            f"{count} {len(weight)} filters of the first convolution."
+            "This stem is convolutional: several 3×3 convolutions turn a patch into a token, so there are no patch "
+            f"filters and no principal components of them. These are {count} {len(weight)} filters of the first "
+            "convolution."
         )
         weight = weight[:MAX_FILTERS].numpy()
         _draw(weight, [""] * len(weight))
@@ -37,7 +37,7 @@ def filters(run: Run, checkpoint: Checkpoint) -> None:
     st.caption(
         f"Principal components of the {config.embed_dim} filters in `patch_embed.proj`, each with its share of the "
         f"filters' variance: these {len(shares)} explain {shares.sum():.1%} of it. Equal shares would be "
-        f"{1 / num_possible:.1%} each, but those of random filters are unequal too: compare the untrained model. ViT, "
+        f"{1 / num_possible:.1%} each, but random filters have unequal shares too: compare the untrained model. ViT, "
         "figure 7 left (arXiv 2010.11929)."
     )
     _draw(components, [f"{share:.1%}" for share in shares])
@@ -53,13 +53,13 @@ def _components(run: Run, checkpoint: Checkpoint) -> tuple[NDArray[np.float32], 
 def _draw(weights: NDArray[np.float32], captions: list[str]) -> None:
     channels, largest = weights.shape[1], float(np.abs(weights).max())
     if channels not in (1, 3):
-        st.info(f"This model reads {channels} channels; filters can be drawn for 1 (grey) or 3 (colour).")
+        st.info(f"This model reads {channels} channels; filters can be drawn for 1 (gray) or 3 (color).")
         return
     pictures = filter_images(weights).transpose(0, 2, 3, 1)
     title = "Weight of a pixel" + (", for red, green and blue" if channels == 3 else "") + ". One scale for all."
     tiles(
         [Row("", [Tile(picture, caption=caption) for picture, caption in zip(pictures, captions, strict=True)])],
-        Scale(title=title, low=-largest, high=largest, colors="grey", marks={"0": 0.0}),
+        Scale(title=title, low=-largest, high=largest, colors="gray", marks={"0": 0.0}),
         key="anatomy_filters",
         label="Patch filters",
         size=60,
@@ -70,9 +70,8 @@ def positions(run: Run, checkpoint: Checkpoint) -> None:
     """Cosine similarity of the position embeddings."""
     st.header("Position similarity", anchor=False)
     origin = {
-        "sine": "This is the fixed sine table, row by row: the same at every checkpoint, and most similar for "
-        "neighbours in a row.",
-        "learned": "These are learned; before training they are random and similar to no other.",
+        "sine": "The table of sines is fixed: the same at every checkpoint, and most similar for neighbors in a row.",
+        "learned": "They are learned; before training they are random and not similar to each other.",
     }
     st.caption(
         "Cosine similarity between the position embedding of one patch and all others: a small map per patch, at its "

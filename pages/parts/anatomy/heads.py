@@ -1,4 +1,4 @@
-"""What each head does over many images: its attention distance, its mean CLS map, and the accuracy without it."""
+"""Each head over many images: its attention distance, its mean CLS map, and the accuracy without it."""
 
 import numpy as np
 import streamlit as st
@@ -19,7 +19,7 @@ from pages.parts.shell.progress import estimate, progress
 
 NUM_IMAGES = 64
 SIZES = (16, 64, 256, 1024, 4096)
-DEFAULT_SIZE = 256  # images for head ablation, or fewer if the model is large
+DEFAULT_SIZE = 256  # images for head ablation; fewer if the model is large
 ABLATE = "heads_silence"  # the toggle's key, by which existing links turn it on
 
 
@@ -30,7 +30,7 @@ def distance_chart(run: Run, checkpoint: Checkpoint) -> None:
     st.caption(
         f"Attention distance of the patches in each head, in pixels, mean over {_num_images(run)} test images. ViT, "
         "figure 7 right (arXiv 2010.11929)."
-        + (" What patches attend to in the last layer does not reach the logits." if config.pool == "cls" else "")
+        + (" What patches attend to in the last layer does not affect the logits." if config.pool == "cls" else "")
     )
     uniform = uniform_distance(config.grid, config.patch_size)
     st.plotly_chart(attention_distance_chart(_statistics(run, checkpoint).distance, uniform), key="anatomy_distance")
@@ -79,8 +79,8 @@ def _ablation(run: Run, checkpoint: Checkpoint) -> HeadAblation | None:
     known = np.flatnonzero(test_set.labels.numpy() < num_head_classes(run))
     if not len(known):
         st.info(
-            "These images belong to no class of this model, so it has no accuracy to lose. Import it with the class "
-            "names that it was trained on, and name the folders after them."
+            "None of these images belongs to a class of this model, so there is no accuracy to compare. Import it with "
+            "the class names that it was trained on, and name the folders after them."
         )
         return None
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -106,7 +106,7 @@ def _ablation(run: Run, checkpoint: Checkpoint) -> HeadAblation | None:
 
 
 def finding(ablation: HeadAblation) -> str:
-    """The accuracy with all heads, and the head that the model depends on most."""
+    """A summary: the accuracy with all heads, and the head that the model depends on most."""
     total, num_correct = len(ablation.complete), int(ablation.complete.sum())
     low, high = wilson(num_correct, total)
     accuracy = f"All heads: **{num_correct / total:.1%}** ({low:.1%} to {high:.1%}) of {total:,} test images correct. "

@@ -1,4 +1,4 @@
-"""Export of one image: its attention as numbers, its map as a picture, and BertViz's views on the page and as files."""
+"""Export of one image: its attention as arrays, its map as a picture, and BertViz's views on the page and as files."""
 
 from collections.abc import Callable
 
@@ -51,7 +51,7 @@ def _bertviz(run: Run, image: ImageId, export: ImageExport, layer: int) -> None:
     num_values = len(layers) * config.num_heads * num_tokens**2
     if num_values > MAX_BERTVIZ_VALUES:
         st.info(
-            f"BertViz would draw {num_values:,} lines, more than a browser can show. Select fewer layers, or export "
+            f"BertViz would draw {num_values:,} lines, too many for a browser. Select fewer layers, or export "
             "one layer and head as JSON or as a picture above."
         )
         return
@@ -66,7 +66,7 @@ def _bertviz(run: Run, image: ImageId, export: ImageExport, layer: int) -> None:
 
 
 def _pick_layers(config: ViTConfig, layer: int) -> list[int]:
-    """Layers from 0; all by default, of a large model the one in view; no widget for a single layer."""
+    """Layers from 0; by default all, or the one in view for a large model; no widget for a single layer."""
     if config.depth == 1:
         return [0]
     layers = list(range(1, config.depth + 1))

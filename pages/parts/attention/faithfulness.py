@@ -34,13 +34,13 @@ NUM_RANKINGS, NUM_RANKINGS_PER_IMAGE = 64, 8  # random rankings of one image, an
 
 
 def faithfulness_section(run: Run, epoch: int, image: ImageId, selection: Selection, layer: int, head: Head) -> None:
-    """The section; nothing is computed before the user turns it on."""
+    """The section; nothing is computed until the user turns it on."""
     st.header("Can this map be trusted?", anchor=False)
     st.caption(
         "Patches are dropped in the order of the map, highest first, and inserted in the same order. If the map ranks "
-        "the patches that matter first, the probability falls and rises faster than in random orders, and than in the "
-        "orders of the same method's maps of other images. A faithful map shows what this model depends on, whatever "
-        "the model has learned."
+        "the patches that matter first, the probability falls and rises faster than with random rankings, and than "
+        "with the same method's maps of other images. A faithful map shows what this model depends on. This does "
+        "not mean that the model itself is right."
     )
     if not st.toggle("Run the check", key="trust", bind="query-params"):
         st.caption(estimate(num_multiplications(run.config.model, SIZES[0], NUM_RANKINGS_PER_IMAGE)))
@@ -67,7 +67,7 @@ def faithfulness_section(run: Run, epoch: int, image: ImageId, selection: Select
 
 
 def axis_title(selection: Selection, classes: Sequence[str]) -> str:
-    """The name of the curves' axis: the probability of a class, or of one class out of two."""
+    """The title of the curves' axis: the probability of a class, or of one class out of two."""
     if selection.contrast is None:
         return f"probability of {classes[selection.target]}"
     target, contrast = classes[selection.target], classes[selection.contrast]
@@ -93,7 +93,7 @@ def _show(result: Faithfulness, selection: Selection, axis: str) -> None:
 
 @memoize()
 def _check_image(run: Run, epoch: int, image: ImageId, selection: Selection, layer: int, head: Head) -> Faithfulness:
-    """Of one image; its controls are also the maps of other test images, each for the class predicted there."""
+    """For one image; the controls include the maps of other test images, each for its own predicted class."""
     test_set, model, images = cache.split(run.config)[1], cache.model_of(run, epoch), cache.image_pixels(run, image)
     indices = [index for index in evenly_spaced(len(test_set), NUM_OTHERS + 1) if index != image][:NUM_OTHERS]
     target, contrast = selection.tensors()
@@ -127,7 +127,7 @@ def _faithfulness(
     report: Callable[[float], None],
     contrast: Tensor | None = None,
 ) -> Faithfulness:
-    """The faithfulness of maps (B, P), with random orders that are the same at every visit; reports the share done."""
+    """The faithfulness of maps (B, P), with the same random rankings at every visit; reports the fraction done."""
     rankings = torch.rand(len(images), num_rankings, maps.shape[1], generator=torch.Generator().manual_seed(seed))
     num_curves, num_done = len(images) * (num_rankings + 2 * others.shape[1]), 0
 
@@ -141,6 +141,6 @@ def _faithfulness(
 
 
 def num_multiplications(config: ViTConfig, num_images: int, num_rankings: int) -> float:
-    """Multiplications of a check: on average half of the patches are there in each step of each curve."""
+    """Multiplications of a check: in each step of a curve half of the patches are kept on average."""
     num_curves = num_images * (num_rankings + 2 * NUM_OTHERS + 2)
     return num_curves * config.num_patches * multiplications(config) / 2

@@ -1,4 +1,4 @@
-"""How a logit comes about: shares of patches, CLS and biases; what each head writes; what each layer would predict."""
+"""Decomposition of a logit: shares of patches, CLS and biases; contributions of heads; the logit lens."""
 
 from collections.abc import Sequence
 
@@ -20,22 +20,22 @@ from pages.parts.shell.wording import escape_markdown
 
 
 def logit_section(run: Run, epoch: int, image: ImageId, selection: Selection, classes: Sequence[str]) -> None:
-    """The section; nothing is computed before the user turns it on."""
-    st.header("How does the logit come about?", anchor=False)
+    """The section; nothing is computed until the user turns it on."""
+    st.header("What makes up this logit?", anchor=False)
     st.caption(
-        "Its parts: of patches, CLS and biases, and of each head; and what each token would predict after each layer."
+        "The shares of patches, CLS, biases and heads in the logit, and what each token would predict after each layer."
     )
-    if not st.toggle("Take the logit apart", key="logit", bind="query-params"):
+    if not st.toggle("Decompose the logit", key="logit", bind="query-params"):
         return
     target, config = classes[selection.target], run.config.model
     name = target if selection.contrast is None else f"{target} − {classes[selection.contrast]}"
     shares = _shares(run, epoch, image, selection)
     parts = {"patches": shares.patches.sum(), "CLS": shares.cls.sum(), "biases": shares.bias.sum()}
-    st.markdown(f"**Shares of the logit of {escape_markdown(name)}**, which add up to it.")
+    st.markdown(f"**Shares of the logit of {escape_markdown(name)}**, which sum to it.")
     st.plotly_chart(sum_bars({part: float(value) for part, value in parts.items()}, "logit"), key="logit_shares")
     st.caption(
-        "LibraGrad, arXiv 2411.16760; the method “Logit shares” maps the patches' part. Attention weights count as "
-        "given: what decides where the model attends has no share."
+        "LibraGrad, arXiv 2411.16760; the method “Logit shares” shows those of the patches as a map. Attention weights "
+        "are treated as constants, so the query–key computation gets no credit."
     )
     if reason := why_no_contributions(config):
         st.info(reason, icon=":material/info:")
@@ -46,7 +46,7 @@ def logit_section(run: Run, epoch: int, image: ImageId, selection: Selection, cl
 
 
 def _contributions(terms: Contributions, grid: int) -> None:
-    st.markdown("**What each head writes into the logit, from each patch.**")
+    st.markdown("**Direct contributions of each head, from each patch.**")
     heads = terms.heads[0].numpy()
     rows = [
         Row(
@@ -60,9 +60,9 @@ def _contributions(terms: Contributions, grid: int) -> None:
     scale = Scale(title=title, low=-limit, high=limit, colors="difference", marks={"0": 0.0})
     tiles(rows, scale, key="logit_heads", label="Contributions of the heads", choice=True)
     st.caption(
-        f"The rest: MLPs {terms.mlps.sum():+.2f}, CLS as it is embedded {terms.cls.sum():+.2f}, biases "
-        f"{terms.bias.sum():+.2f}; in all {terms.logit.sum():.2f}. arXiv 2310.05916. Only what is written into CLS "
-        "directly counts: what an early layer does by way of later ones appears as theirs."
+        f"The rest: MLPs {terms.mlps.sum():+.2f}, CLS embedding {terms.cls.sum():+.2f}, biases "
+        f"{terms.bias.sum():+.2f}; in total {terms.logit.sum():.2f}. arXiv 2310.05916. Direct effects only: what an "
+        "early layer contributes through later layers is credited to those."
     )
 
 
@@ -78,7 +78,7 @@ def _lens(values: Tensor, grid: int) -> None:
 
 
 def _square(values: NDArray[np.float32], grid: int) -> NDArray[np.float32]:
-    """The part of the patches, which come last, as an image."""
+    """The values of the patches, which come last, as an image."""
     return np.ascontiguousarray(values[-(grid**2) :].reshape(grid, grid), np.float32)
 
 

@@ -24,7 +24,7 @@ from pages.parts.shell.wording import escape_markdown
 DEFAULT = "cls_map"
 NUM_SCALE_IMAGES = 32
 WIDTH_PX = 220  # of a widget
-MAX_VALUES = 1_000_000  # of attention that the browser gets at once, a byte each
+MAX_VALUES = 1_000_000  # of attention sent to the browser in one message, a byte each
 
 
 class Selection(NamedTuple):
@@ -40,7 +40,7 @@ class Selection(NamedTuple):
         return METHODS[self.name]
 
     def title(self, classes: Sequence[str]) -> str:
-        """As the page writes it: "Class relevance: star, not circle"."""
+        """The title on the page: "Class relevance: star, not circle"."""
         if not self.method.needs_class:
             return self.method.title
         contrast = "" if self.contrast is None else f", not {classes[self.contrast]}"
@@ -104,7 +104,7 @@ def reading(
 ) -> Reading:
     """How the inspector labels the values of a method, with an absolute scale up to `absolute_max`.
 
-    Only attention itself is computed without the masked patches; other maps are those of the whole image.
+    Only attention is computed without the masked patches; other maps are those of the complete image.
     """
     method = selection.method
     if method.is_attention:
@@ -133,7 +133,7 @@ class View(NamedTuple):
 
 
 def is_large(config: ViTConfig) -> bool:
-    """Whether the attention of all layers is too much to send to a browser at once."""
+    """Whether the attention of all layers is too much to send to a browser."""
     return config.depth * config.num_heads * config.num_tokens**2 > MAX_VALUES
 
 
@@ -147,8 +147,8 @@ def probabilities_of(run: Run, epoch: int, image: ImageId, masked: tuple[int, ..
 def values(run: Run, epoch: int, image: ImageId, selection: Selection, view: View) -> NDArray[np.float32] | HeadInView:
     """The values of one image: one map (N-1,), or if the method depends on layer and head, (L, H, N, N).
 
-    Of a large model only the rows of the token and the matrix of the head in view. Only attention itself is computed
-    without the masked patches.
+    For a large model only the rows of the token and the matrix of the head in view. Only attention is computed without
+    the masked patches.
     """
     masked = view.masked if selection.method.is_attention else ()
     if selection.method.needs_layer and is_large(run.config.model):
@@ -166,7 +166,7 @@ def _values(run: Run, epoch: int, image: ImageId, selection: Selection) -> NDArr
 
 
 def absolute_max(run: Run, selection: Selection) -> float:
-    """The end of a method's absolute scale, the same for all images and epochs of a run: from its newest weights."""
+    """The limit of a method's absolute scale, the same for all images and epochs of a run: from its newest weights."""
     if selection.method.is_attention:
         return cache.run_scale(run)[1]
     return _absolute_max(run, run.epochs()[-1], selection.name)
@@ -181,23 +181,23 @@ def _absolute_max(run: Run, epoch: int, name: str) -> float:
 
 
 def caveats(method: Method, view: View, config: ViTConfig) -> None:
-    """What to keep in mind when reading the map."""
+    """Notes on how to read the map."""
     num_masked = len(view.masked)
     if method.is_attention and view.layer == view.token == 0:
-        st.caption("In layer 1 the query of CLS is the same for all images: their maps differ by the keys alone.")
+        st.caption("In layer 1 the query of CLS is the same for all images: their maps differ only by the keys.")
     if num_masked and config.stem == "conv":
         st.caption("With a convolutional stem each patch has seen its surroundings, so traces of a masked one remain.")
     if method.needs_layer and config.pool == "cls":
         st.caption(
-            "The logits are computed from CLS alone. In the last layer only what CLS attends to reaches them; the "
+            "The logits are computed from CLS alone. In the last layer only what CLS attends to affects them; the "
             "attention of patches there is computed but not used."
         )
     elif method.needs_layer:
         st.caption(f"The head of this model reads more than CLS: {config.pool}.")
     if config.num_registers and method.is_attention:
         st.caption(
-            f"{config.num_registers} register tokens belong to no place in the image and are not drawn; what a token "
-            "pays to them is missing from its row."
+            f"The {config.num_registers} register tokens have no position in the image and are not drawn; the "
+            "attention to them is missing from each row."
         )
     if num_masked and not method.is_attention:
-        st.caption("This map is that of the complete image; the probabilities are those without the masked patches.")
+        st.caption("This map is computed from the complete image, the probabilities without the masked patches.")

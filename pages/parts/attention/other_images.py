@@ -1,4 +1,4 @@
-"""The neighbours of a test image."""
+"""The neighbors of a test image."""
 
 import streamlit as st
 

@@ -1,4 +1,4 @@
-"""A user's own pictures: dropped, pasted or taken with the camera; they live in the session or in the run's folder."""
+"""The user's own pictures: dropped, pasted or taken with the camera; stored in the session or in the run's folder."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ PARTS = Path(__file__).parent
 
 
 def pick_picture(run: Run) -> str | None:
-    """Widgets that add, show and keep pictures; the id of the URL's picture, None for a test image."""
+    """Widgets that add, show and save pictures; returns the id of the URL's picture, None for a test image."""
     with st.expander("Try your own image", icon=":material/add_photo_alternate:"):
         if may_change():
             _upload(run)
@@ -34,12 +34,12 @@ def pick_picture(run: Run) -> str | None:
     if current and may_change():
         _keep_or_remove(run, current, pictures[current])
     elif param("picture") and not current:
-        st.info("The picture of this link was not kept in the run's folder. Add it again to see it.")
+        st.info("The picture in this link was not saved in the run's folder. Add it again to see it.")
     return current
 
 
 def _upload(run: Run) -> None:
-    """The uploader and the camera; a new picture is shown at once."""
+    """The uploader and the camera; a new picture is shown immediately."""
     uploads = st.file_uploader(
         "Drop pictures anywhere on this page, paste one, or choose files",
         type=[suffix.removeprefix(".") for suffix in SUFFIXES],
@@ -54,7 +54,7 @@ def _upload(run: Run) -> None:
 
 
 def _add(run: Run, name: str, content: bytes) -> str | None:
-    """The id of a picture that is new in this session's uploads, once it is known to be readable."""
+    """The id of an upload if it is readable and new in this session, else None."""
     picture, handled = picture_id(content), st.session_state.setdefault("handled_uploads", set())
     if picture in handled:
         return None
@@ -80,7 +80,7 @@ def _gallery(run: Run, pictures: dict[str, Picture], current: str | None) -> Non
 def _keep_or_remove(run: Run, current: str, picture: Picture) -> None:
     with st.container(horizontal=True):
         if current not in kept_pictures(run) and st.button(
-            "Keep in the run's folder", help="Then a link to this picture opens it in any browser, also later."
+            "Keep in the run's folder", help="Links to this picture then work in any browser, also later."
         ):
             with show_errors():
                 keep_picture(run, picture.content, Path(picture.name).suffix)
@@ -94,10 +94,10 @@ def _keep_or_remove(run: Run, current: str, picture: Picture) -> None:
 
 
 def membership(run: Run, epoch: int, picture: str) -> None:
-    """Whether the picture probably belongs to none of the classes, with the figures behind that."""
+    """Whether the picture probably belongs to none of the classes, with the values that support this."""
     calibration = cache.calibration(run, epoch)
     if calibration is None:
-        st.caption("There are no images of other classes to tell whether this picture belongs to any of the classes.")
+        st.caption("Without images of other classes, it cannot be estimated whether this picture belongs to any class.")
         return
     verdict = calibration.judge(cache.score_of(run, epoch, picture))
     if verdict.is_other:
@@ -106,7 +106,7 @@ def membership(run: Run, epoch: int, picture: str) -> None:
         escape_markdown(
             f"Its largest logit is as low as that of {verdict.p_value:.0%} of the test images and of "
             f"{verdict.other_share:.0%} of {len(calibration.other)} images of other classes "
-            f"({', '.join(calibration.other_classes[:6])}). An area under the ROC curve of "
-            f"{calibration.auroc:.2f} says how well this model tells both apart (0.5 is chance)."
+            f"({', '.join(calibration.other_classes[:6])}). AUROC between the two groups: "
+            f"{calibration.auroc:.2f} (0.5 is chance)."
         )
     )

@@ -1,6 +1,6 @@
-// Pictures that are pasted or dropped anywhere on the page go to the uploader, as if they were dropped on it.
+// Pictures that are pasted or dropped anywhere on the page are passed to the uploader.
 (() => {
-  const hand = (event, files) => {
+  const upload = (event, files) => {
     const input = document.querySelector(".st-key-attention_uploads input[type=file]");
     const pictures = [...(files ?? [])].filter((file) => file.type.startsWith("image/"));
     if (!input || !pictures.length || event.target.closest?.("[data-testid=stFileUploaderDropzone]")) return;
@@ -10,10 +10,10 @@
     input.files = transfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   };
-  window.minivitPictures?.abort(); // the page was drawn again
+  window.minivitPictures?.abort(); // the page was redrawn
   window.minivitPictures = new AbortController();
   const { signal } = window.minivitPictures;
-  document.addEventListener("paste", (event) => hand(event, event.clipboardData?.files), { signal });
+  document.addEventListener("paste", (event) => upload(event, event.clipboardData?.files), { signal });
   document.addEventListener("dragover", (event) => event.preventDefault(), { signal });
-  document.addEventListener("drop", (event) => hand(event, event.dataTransfer?.files), { signal });
+  document.addEventListener("drop", (event) => upload(event, event.dataTransfer?.files), { signal });
 })();

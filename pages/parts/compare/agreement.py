@@ -1,4 +1,4 @@
-"""Two runs on the same test images: how many each predicts correctly where the other does not."""
+"""Two runs on the same test images: how many only one of them predicts correctly."""
 
 import streamlit as st
 
@@ -9,7 +9,7 @@ from pages.parts.shell import cache
 
 
 def compared_predictions(run: Run, before: int, after: int, second: Run | None) -> list[Predictions]:
-    """Of one run before and after; or of it after and of a second run after its newest epoch."""
+    """Predictions of one run before and after, or of the run after and of a second run at its newest epoch."""
     if second:
         return [cache.predictions(run, after), cache.predictions(second, second.epochs()[-1])]
     return [cache.predictions(run, epoch) for epoch in (before, after)]
@@ -20,7 +20,7 @@ def agreement(run: Run, epoch: int, second: Run) -> None:
     if not (run.config.model.num_classes and second.config.model.num_classes):
         return
     correct, other = (predictions.correct for predictions in compared_predictions(run, epoch, epoch, second))
-    total = min(len(correct), len(other))  # while a large set is predicted
+    total = min(len(correct), len(other))  # they differ while a large set is being predicted
     if not total:
         return
     correct, other = correct[:total], other[:total]
@@ -32,7 +32,7 @@ def agreement(run: Run, epoch: int, second: Run) -> None:
         f"{epoch}), **{only_second:,}** only in the second (its newest epoch), and {neither:,} in neither."
     )
     st.caption(
-        f"The second run's accuracy is {100 * change:+.1f} points that of the first (95% {100 * low:+.1f} to "
-        f"{100 * high:+.1f}); McNemar's exact test: p = {mcnemar(only_first, only_second):.2g}. The images are the "
-        "same, but each run is one seed: another seed gives another difference."
+        f"The second run's accuracy differs by {100 * change:+.1f} points from that of the first (95% "
+        f"{100 * low:+.1f} to {100 * high:+.1f}); McNemar's exact test: p = {mcnemar(only_first, only_second):.2g}. "
+        "The images are the same, but each run has one seed: other seeds give other differences."
     )

@@ -1,4 +1,4 @@
-"""Which maps the Compare page draws side by side, on which scale, and what the reader must know about them."""
+"""The maps that the Compare page draws side by side, their scale, and notes on them."""
 
 from collections.abc import Sequence
 from math import isqrt, lcm
@@ -41,10 +41,10 @@ def common_scale(runs: Sequence[Run]) -> tuple[float, float]:
 
 
 def notes(run_maps: Sequence[RunMaps], num_metric_images: int) -> str:
-    """What the curves were computed from, how two grids were subtracted, and which checkpoints are left out."""
+    """Notes on what the curves are computed from, how two grids are subtracted, and which checkpoints are left out."""
     sentences = [
         f"The attention curves are computed from {num_metric_images} evenly spaced test images, not only from the ones "
-        "below. Point at the name of a curve for its definition."
+        "below. Hover over the name of a curve for its definition."
     ]
     if len(run_maps) == 2:
         first, second, cells = _grids(run_maps)
@@ -59,9 +59,9 @@ def notes(run_maps: Sequence[RunMaps], num_metric_images: int) -> str:
                 "is divided evenly among its cells."
             )
     for maps in run_maps:
-        num_kept, num_shown = len(maps.run.checkpoints()), len(maps.over_training.checkpoints)
-        if num_shown + len(maps.over_training.unreadable) < num_kept:
-            sentences.append(f"{num_shown} of the {num_kept} kept checkpoints are shown, evenly spaced.")
+        num_saved, num_shown = len(maps.run.checkpoints()), len(maps.over_training.checkpoints)
+        if num_shown + len(maps.over_training.unreadable) < num_saved:
+            sentences.append(f"{num_shown} of the {num_saved} saved checkpoints are shown, evenly spaced.")
         for checkpoint in maps.over_training.unreadable:
             sentences.append(f"The weights of {checkpoint.title} cannot be read and are left out.")
     return " ".join(sentences)

@@ -1,4 +1,4 @@
-"""Attention over training, memoised per checkpoint."""
+"""Attention over training, memoized per checkpoint."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ from pages.parts.shell.progress import progress
 
 MAX_METRIC_IMAGES = 64  # test images from which the metrics over training are computed
 MAX_CHECKPOINTS = 200
-MAX_VALUES = 2_000_000  # map values sent to the browser at once, a byte each
+MAX_VALUES = 2_000_000  # map values sent to the browser in one message, a byte each
 
 
 def num_metric_images(run: Run) -> int:
@@ -33,25 +33,25 @@ def num_metric_images(run: Run) -> int:
 def attention_over_training(
     run: Run, images: list[int], layer: int, heads: Sequence[Head], always: Sequence[Checkpoint]
 ) -> AttentionOverTraining:
-    """Maps of some test images at the kept checkpoints, an even selection where there are too many.
+    """Maps of some test images at the saved checkpoints, evenly spaced ones if there are too many.
 
-    The checkpoints of `always` are in the selection. Metrics are of `num_metric_images` evenly spaced test images.
+    Those in `always` are included. Metrics are of `num_metric_images` evenly spaced test images.
     """
     checkpoints = run.checkpoints()
     limit = MAX_VALUES // (len(images) * len(heads) * run.config.model.num_patches)
     selected = evenly_spaced(len(checkpoints), max(2, min(MAX_CHECKPOINTS, limit)))
-    kept = sorted({*(checkpoints[index] for index in selected), *always})
-    return _attention_over_training(run, tuple(kept), tuple(images), layer, tuple(heads))
+    included = sorted({*(checkpoints[index] for index in selected), *always})
+    return _attention_over_training(run, tuple(included), tuple(images), layer, tuple(heads))
 
 
 @memoize()
 def _attention_over_training(
     run: Run, checkpoints: tuple[Checkpoint, ...], images: tuple[int, ...], layer: int, heads: tuple[Head, ...]
 ) -> AttentionOverTraining:
-    """Raises RunError where the untrained weights cannot be read; other unreadable checkpoints are left out."""
+    """Raises RunError if the untrained weights cannot be read; other unreadable checkpoints are left out."""
     results: dict[Checkpoint, tuple[Snapshot, MapMetrics]] = {}
     unreadable = []
-    with threads_for(run.config), progress("Computing attention at every kept checkpoint") as report:
+    with threads_for(run.config), progress("Computing attention at every saved checkpoint") as report:
         _untrained(run)
         for index, checkpoint in enumerate(checkpoints):
             report(index / len(checkpoints))

@@ -25,7 +25,7 @@ def pick_second_run(run: Run) -> Run | None:
     titles = run_options(list(others.values()), run.sweep, others[current].sweep if current else "")
 
     def picker(**options: Any) -> str | None:
-        text = "A run to compare with, on the same images. Patch sizes and depths may differ."
+        text = "A run to compare with, on the same images. Patch sizes and numbers of layers may differ."
         return st.selectbox(
             "Second run", list(titles), None, titles.__getitem__, placeholder="none", help=text, **options
         )
@@ -41,7 +41,7 @@ def pick_second_run(run: Run) -> Run | None:
         if first_value != second_value:
             raise NextStep(
                 f"The two runs have different test images: {name.replace('_', ' ')} is {first_value!r} and "
-                f"{second_value!r}. Choose a second run of the same data set, classes and split, or none."
+                f"{second_value!r}. Choose a second run with the same data set, classes and split, or none."
             )
     return second
 
@@ -49,7 +49,7 @@ def pick_second_run(run: Run) -> Run | None:
 def pick_layers_and_heads(runs: Sequence[Run]) -> tuple[list[int], list[Head]]:
     """A layer of each run, and heads that both have; all heads of a layer only where there is one run."""
     models = [run.config.model for run in runs]
-    boxes = iter(st.columns([1, 1, 1, 2.7]))  # a picker with nothing to choose draws no widget and takes no box
+    boxes = iter(st.columns([1, 1, 1, 2.7]))  # a picker without a choice draws no widget and takes no box
     first_layer = _pick_in(boxes, models[0].depth, "Layer", "layer")
     num_heads = min(model.num_heads for model in models)
     with next(boxes) if num_heads > 1 else st.container():

@@ -29,7 +29,7 @@ FORMER_NAMES = {  # in links that earlier versions wrote
 
 
 def pick_selection(of_two: bool) -> str:
-    """The URL's selection, `images`, or all images; some are of two runs."""
+    """The URL's selection, `images`, or all images; some selections need two runs."""
     selections = SELECTIONS | OF_TWO if of_two else SELECTIONS
     name = FORMER_NAMES.get(param("images"), param("images"))
 
@@ -42,8 +42,8 @@ def pick_selection(of_two: bool) -> str:
 def select_images(selection: str, num_images: int, predictions: Callable[[], list[Predictions]]) -> list[int]:
     """The indices of at most `NUM_IMAGES` evenly spaced test images of a selection.
 
-    `predictions` computes those before and after, or of the first and the second run, which are needed unless all
-    images are selected. While they are still computed, the images that both have count.
+    `predictions` computes those before and after, or of the first and the second run, unless all images are selected.
+    If they are incomplete, only images that both include are selected.
     """
     if selection == "all":
         return evenly_spaced(num_images, NUM_IMAGES)

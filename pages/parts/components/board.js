@@ -1,12 +1,12 @@
-// ---- A board of maps: one line per image, the image and then a cell per column: maps, scrub -----------------
-// A cell's map may have any number of patches along a side, so models that cut images differently stand together.
+// ---- A board of maps: a line per image, which has the image and a cell per column: maps, scrub ----------------
+// Cells may have different numbers of patches along a side, so that models with different grids can be compared.
 
 const GAP = 8; // between cells, px, as in board.css
 const LINE_GAP = 24;
 const NAMES_WIDTH = 76; // of the names beside a strip
 
 // columns: [{grid: patches along a side, captioned}]; images: unpacked (N, height, width, channels);
-// layout: "rows" sets an image beside its maps, "strip" above them; open(index) follows a click, or null
+// layout: "rows" places an image beside its maps, "strip" above them; open(index) is called on a click, or null
 function makeBoard({ images, columns, titled, layout, size, open }) {
   const lines = Array.from({ length: images.shape[0] }, (_, n) => makeLine(images.shape, columns, titled, open && (() => open(n))));
   const root = element("div", { class: `board ${layout}` }, ...lines.map((line) => line.root));
@@ -36,8 +36,8 @@ function makeLine([, height, width], columns, titled, open) {
   return { root, image, cells };
 }
 
-// How many images stand side by side in `width` px and how large a cell is: a cell may shrink a little to let one
-// more fit. The names of the columns stand in front, in a strip again at each new line.
+// Sets how many images are side by side in `width` px and how large a cell is: cells may shrink a little to fit one
+// more. The column names come first, in a strip again at each new line.
 function arrangeBoard(board, width) {
   const strip = board.layout === "strip";
   const { size, lines } = board;
@@ -51,12 +51,12 @@ function arrangeBoard(board, width) {
   board.root.style.setProperty("--size", `${narrow ? size : Math.min(size, 8 * Math.floor(fitting / 8))}px`);
   board.root.style.setProperty("--across", across);
   board.root.classList.toggle("narrow", narrow);
-  if (across !== board.across || !board.nameRows.length) placeNames(board, across);
+  if (across !== board.across || !board.nameRows.length) insertNames(board, across);
 }
 
-function placeNames(board, across) {
+function insertNames(board, across) {
   const { layout, lines } = board;
-  for (const placed of board.nameRows) placed.remove();
+  for (const row of board.nameRows) row.remove();
   const starts = layout === "strip" ? lines.filter((_, i) => i % across === 0) : Array(across).fill(lines[0]);
   board.across = across;
   board.nameRows = starts.map((line) => {
@@ -68,7 +68,7 @@ function placeNames(board, across) {
   paintNames(board, board.names);
 }
 
-// The names stand in front of the board, and where it is narrow above each picture.
+// The names are in front of the board, or above each picture if it is narrow.
 function paintNames(board, names) {
   board.names = names;
   for (const row of board.nameRows) names.forEach((name, i) => setText(row.children[i], name));
@@ -84,19 +84,19 @@ function paintImages(board, images) {
   });
 }
 
-// captions: for each column of one line [text, correct]: true, false or null where there is nothing to judge;
-// names: of the columns; a screen reader hears both
+// captions: for each column of one line [text, correct]: true, false, or null if neither;
+// names: of the columns; screen readers get both
 function paintCaptions(line, n, title, names, captions) {
   setText(line.image.caption, title);
-  const spoken = [`image ${n + 1}${title ? `, ${title}` : ""}`];
+  const label = [`image ${n + 1}${title ? `, ${title}` : ""}`];
   line.cells.forEach(({ caption }, i) => {
     const [text, correct] = captions[i] ?? ["", null];
     setText(caption, correct === null ? text : `${correct ? "✓" : "✗"} ${text}`);
     caption.classList.toggle("correct", correct === true);
     caption.classList.toggle("incorrect", correct === false);
-    if (text) spoken.push(`${names[i]}: ${text}${correct === null ? "" : correct ? ", correct" : ", incorrect"}`);
+    if (text) label.push(`${names[i]}: ${text}${correct === null ? "" : correct ? ", correct" : ", incorrect"}`);
   });
-  line.root.setAttribute("aria-label", spoken.join("; "));
+  line.root.setAttribute("aria-label", label.join("; "));
 }
 
 function setText(node, text) {
@@ -109,13 +109,13 @@ const shortNumber = (value) => (value === 0 ? "0" : value.toFixed(value < 0.1 ? 
 const scaleControl = (value, changed) =>
   selectControl("Scale", [["absolute", "absolute"], ["own", "per-map scale"]], value, changed);
 
-// Colors from −maximum to +maximum around 0; `maximum` is a number, or values whose largest it is.
+// Colors from −maximum to +maximum around 0; `maximum` is a number, or values whose largest magnitude is used.
 function signedScale(colors, maximum) {
   if (typeof maximum !== "number") maximum = Math.max(...rangeOf(maximum).map(Math.abs));
   return { colors, low: maximum ? -maximum : -1, high: maximum || 1 };
 }
 
-// A legend of such colors; `low` and `high` are the texts at its ends.
+// A legend of such colors; `low` and `high` are the labels at its ends.
 function paintSignedLegend(legend, { colors, title, own, low, high }) {
   const ends = own ? { low: "maximum less", high: "maximum more" } : { low, high };
   paintLegend(legend, { colors, title, ...ends, marks: [[0.5, "0"]] });

@@ -1,4 +1,4 @@
-"""Color tables as the browser components paint with them."""
+"""Color tables for the browser components."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""Registers the browser components: what `<name>/` holds of .js and .css, with what they share before."""
+"""Registers the browser components: the .js and .css files in `<name>/`, after the shared ones."""
 
 import base64
 from functools import cache
@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 PARTS = Path(__file__).parent
-# Until a component is drawn, `frame.css` keeps back what stands below it.
+# Until a component is drawn, `frame.css` hides what is below it.
 MARK_DRAWN = """
 export default (mount) => {
   try {
@@ -23,9 +23,9 @@ export default (mount) => {
 
 @cache
 def component(name: str, *also: str, isolate_styles: bool = True) -> Any:
-    """The mounting command of the component in `pages/parts/<name>/`.
+    """The mount function of the component in `pages/parts/components/<name>/`.
 
-    `also` names what it takes besides `shared`, another component among it: "maps/maps" is a function there.
+    `also` are further files besides `shared`, such as another component: "maps/maps" is then a function.
     """
     return st.components.v2.component(
         f"minivit_{name}",
@@ -37,15 +37,15 @@ def component(name: str, *also: str, isolate_styles: bool = True) -> Any:
 
 
 def joined(name: str, also: tuple[str, ...], kind: str) -> str:
-    """The files of one component as a single one; each declares functions, so their order does not matter."""
+    """The files of one component as a single one; they declare functions, so their order does not matter."""
     common = [PARTS / f"{file}.{kind}" for file in ("shared", *also)]
     own = sorted((PARTS / name).glob(f"*.{kind}"))
-    taken = [path.read_text(encoding="utf-8").replace("export default function", "function") for path in common]
-    return "\n".join([*taken, *(path.read_text(encoding="utf-8") for path in own)])
+    shared = [path.read_text(encoding="utf-8").replace("export default function", "function") for path in common]
+    return "\n".join([*shared, *(path.read_text(encoding="utf-8") for path in own)])
 
 
 class PackedArray(TypedDict):
-    """An array as JSON can carry it; `unpack` in `shared.js` reads it."""
+    """An array as JSON; `unpack` in `shared.js` reads it."""
 
     dtype: str
     shape: list[int]

@@ -1,4 +1,4 @@
-"""Files that the browser loads from this server and not from the net."""
+"""Plotly's script, served by this server and not from a CDN."""
 
 from functools import cache
 from pathlib import Path
@@ -7,14 +7,14 @@ import plotly
 
 from minivit.files import atomic_write
 
-STATIC = Path(__file__).parents[3] / "static"  # Streamlit serves it: it lies beside dashboard.py
+STATIC = Path(__file__).parents[3] / "static"  # Streamlit serves it: it is beside dashboard.py
 
 
 @cache
 def plotly_script(static: Path = STATIC) -> str:
-    """The path under which this server serves plotly.min.js, copied from the installed package where it is not there.
+    """The path under which this server serves plotly.min.js, copied from the installed package if missing.
 
-    Copied, for Streamlit refuses links; with its version in the name, so a browser can keep it.
+    Copied, because Streamlit does not serve links; with its version in the name, so that browsers can cache it.
     """
     target = static / f"plotly-{plotly.__version__}.min.js"
     if not target.exists():

@@ -41,27 +41,27 @@ function pixelCanvas(width, height, name) {
   return element("canvas", { width, height, class: name, "aria-hidden": "true" });
 }
 
-// bytes (height, width, channels), 1 or 3 channels, onto a canvas of that size; `grey` 0..1 takes its colors away
-function paintImage(canvas, bytes, channels, grey = canvas.shows?.grey ?? 0) {
+// bytes (height, width, channels), 1 or 3 channels, onto a canvas of that size; `gray` 0..1 desaturates it
+function paintImage(canvas, bytes, channels, gray = canvas.painted?.gray ?? 0) {
   const context = canvas.getContext("2d");
   const picture = context.createImageData(canvas.width, canvas.height);
-  const next = channels === 3 ? 1 : 0; // where the next color's byte lies
+  const next = channels === 3 ? 1 : 0; // offset of the next color's byte
   for (let i = 0; i < canvas.width * canvas.height; i++) {
     const at = channels * i;
     const light = 0.2126 * bytes[at] + 0.7152 * bytes[at + next] + 0.0722 * bytes[at + 2 * next]; // as CSS's grayscale()
     for (let c = 0; c < 3; c++) {
       const value = bytes[at + c * next];
-      picture.data[4 * i + c] = value + grey * (light - value);
+      picture.data[4 * i + c] = value + gray * (light - value);
     }
     picture.data[4 * i + 3] = 255;
   }
   context.putImageData(picture, 0, 0);
-  canvas.shows = { bytes, channels, grey };
+  canvas.painted = { bytes, channels, gray };
 }
 
 function colorOf(value, { colors, low, high }) {
-  const place = high > low ? (value - low) / (high - low) : 0;
-  return colors[Math.max(0, Math.min(255, Math.round(place * 255)))];
+  const position = high > low ? (value - low) / (high - low) : 0;
+  return colors[Math.max(0, Math.min(255, Math.round(position * 255)))];
 }
 
 // The pixels that a canvas will show once `put`, row by row.
@@ -74,7 +74,7 @@ function put(canvas) {
   canvas.getContext("2d").putImageData(canvas.picture, 0, 0);
 }
 
-// One pixel a value, from `start` on; values outside low..high take the end colors, what is no number stays clear.
+// One pixel per value, from `start` on; values outside low..high get the end colors, NaN is transparent.
 function colorPixels(pixels, values, scale, start = 0) {
   for (let i = 0; i < values.length; i++) pixels[start + i] = Number.isFinite(values[i]) ? colorOf(values[i], scale) : 0;
 }
@@ -84,12 +84,12 @@ function paintMap(canvas, values, scale) {
   put(canvas);
 }
 
-// A map over an image: the image turns grey as the map gets stronger, so that the colors are the map's alone. Its
-// pixels are painted so: a CSS filter would be worked out again at every frame.
+// A map over an image: the image turns gray as the overlay gets stronger, so that all colors are the map's. The pixels
+// are painted in gray, because a CSS filter would be recomputed in every frame.
 function layOver(image, map, strength) {
-  const { bytes, channels, grey } = image.shows;
-  const wanted = Math.min(1, 2 * strength);
-  if (grey !== wanted) paintImage(image, bytes, channels, wanted);
+  const { bytes, channels, gray } = image.painted;
+  const target = Math.min(1, 2 * strength);
+  if (gray !== target) paintImage(image, bytes, channels, target);
   map.style.opacity = strength;
 }
 
@@ -108,7 +108,7 @@ function rangeOf(values) {
   return low <= high ? [low, high] : [0, 0];
 }
 
-// A color bar with a number at each end and marks along it.
+// A color bar with labels at both ends and marks along it.
 function makeLegend() {
   const parts = {
     title: element("span", { class: "legend-title" }),
@@ -123,7 +123,7 @@ function makeLegend() {
   return { ...parts, root: element("div", { class: "legend" }, element("span", {}, parts.title, " ", parts.warning), scale) };
 }
 
-// marks: [[place 0..1, text]]; low and high are the texts at the ends
+// marks: [[position 0..1, text]]; low and high are the labels at the ends
 function paintLegend(legend, { colors, title, warning = "", low, high, marks = [] }) {
   const texts = { title, warning, low, high };
   const painted = JSON.stringify([texts, marks]);
@@ -131,14 +131,14 @@ function paintLegend(legend, { colors, title, warning = "", low, high, marks = [
   Object.assign(legend, { painted, colors });
   paintMap(legend.bar, Float32Array.from({ length: 256 }, (_, i) => i), { colors, low: 0, high: 255 });
   for (const [part, text] of Object.entries(texts)) legend[part].textContent = text;
-  const inside = marks.filter(([place]) => place >= 0 && place <= 1);
+  const inside = marks.filter(([position]) => position >= 0 && position <= 1);
   legend.marks.replaceChildren(
-    ...inside.flatMap(([place, text]) => {
+    ...inside.flatMap(([position, text]) => {
       const tick = element("span", { class: "legend-tick" });
       const label = element("span", { class: "legend-mark" }, text);
-      tick.style.left = `${100 * place}%`;
-      label.style.left = `${100 * place}%`;
-      label.style.transform = `translateX(-${100 * place}%)`;
+      tick.style.left = `${100 * position}%`;
+      label.style.left = `${100 * position}%`;
+      label.style.transform = `translateX(-${100 * position}%)`;
       return [tick, label];
     }),
   );
@@ -200,8 +200,8 @@ function percent(share) {
   return `${Math.round(100 * share)}%`;
 }
 
-// What the cleanup of a component is: Streamlit also calls it for a call that a newer one overtook, so only a
-// component that has left the page is taken down.
+// The cleanup of a component: Streamlit also calls it when a newer call supersedes one, so only a component that is no
+// longer on the page is disposed.
 function onRemoval(root, dispose) {
   return () => {
     if (!root.isConnected) dispose();
@@ -209,7 +209,7 @@ function onRemoval(root, dispose) {
 }
 
 // The full address of a path such as "/media/…" that this Streamlit server serves, under any base path: every
-// page lies directly below the base.
+// page is directly below it.
 function serverUrl(path) {
   return new URL(`.${path}`, document.baseURI).href;
 }

@@ -1,4 +1,4 @@
-"""Sample images under each augmentation, as the model gets them in training."""
+"""Sample images under each augmentation, as the model sees them in training."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ AUGMENTATIONS: dict[Augmentation, str] = {
 
 
 def augmented_samples(samples: ImageSet) -> None:
-    """A choice of augmentation, and the samples after it; a button draws new random numbers."""
+    """A selectbox of augmentations, and the augmented samples; a button resamples."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.selectbox("Augmentation", AUGMENTATIONS, key="data_augment", bind="query-params", width=200)
         if st.button("Resample", key="data_resample", icon=":material/casino:"):

@@ -19,12 +19,12 @@ from pages.parts.shell.access import may_change
 from pages.parts.shell.frame import show_errors
 from pages.parts.shell.wording import escape_markdown
 
-MAX_ZIP_MB = 1024  # which the server holds in memory
-REPORT = "data_upload_report"  # in the session: what the last upload gave
+MAX_ZIP_MB = 1024  # as the server keeps it in memory
+REPORT = "data_upload_report"  # in the session state: the report of the last upload
 
 
 def uploads() -> None:
-    """Forms that make, extend and delete uploaded sets; a set is chosen as soon as it can be trained on."""
+    """Forms that create, extend and delete uploaded sets; a set is selected once it can be trained on."""
     if not may_change():
         return
     with st.expander("Upload your photos", icon=":material/upload:"):
@@ -63,7 +63,7 @@ def _zip_form() -> None:
 def _class_form() -> None:
     with st.form("data_upload_class", border=False, clear_on_submit=True):
         names = st.columns(2)
-        name = names[0].text_input("Name of the set", key="data_class_set", help="A new one, or one to add to.")
+        name = names[0].text_input("Name of the set", key="data_class_set", help="A new set, or one to add images to.")
         class_name = names[1].text_input("Class", key="data_class_name")
         files = st.file_uploader(
             "Images of this class",
@@ -87,7 +87,7 @@ def _manage() -> None:
     name = st.selectbox("Set", list(sets), key="data_upload_set")
     with st.container(horizontal=True):
         st.button("Use this set", on_click=choose_dataset, args=(UPLOADED + name,))
-        if st.button("Delete this set", help="Runs that were trained on it stay, but their images are gone."):
+        if st.button("Delete this set", help="Runs that were trained on it are kept, but their images are gone."):
             delete_upload(name)
             choose_dataset(None)
             st.rerun()

@@ -11,7 +11,7 @@ from minivit.stats import wilson
 
 
 def accuracy(predictions: Predictions, run: Run, test_set: ImageSet) -> None:
-    """Test accuracy, its 95% interval and chance; a note about images of no class of an imported model."""
+    """Test accuracy, its 95% interval and chance; a note about images of classes that an imported model lacks."""
     num_correct, num_images = int(predictions.correct.sum()), len(predictions.labels)
     low, high = wilson(num_correct, num_images)
     num_classes = num_head_classes(run)

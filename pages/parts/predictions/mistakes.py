@@ -12,25 +12,25 @@ from minivit.runs import Run
 from pages.parts.shell import cache
 from pages.parts.shell.memoize import memoize
 
-MIN_MISTAKES = 5  # images in a cell that counts for the common scale
+MIN_MISTAKES = 5  # images in a cell that is included in the common scale
 
 
 def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
-    """The mean CLS map of the cell minus that of correct predictions of its class, and the attention at the border."""
+    """The mean CLS map of the cell minus that of correct predictions of its class; attention at the border."""
     predictions, classes = cache.predictions(run, epoch), run.config.classes
     labels, predicted = torch.from_numpy(predictions.labels), torch.from_numpy(predictions.predicted)
     incorrect, correct = ((labels == true) & (predicted == index) for index in (mistaken, true))
-    st.markdown("**Attention of mistakes**")
+    st.markdown("**Attention in mistakes**")
     if not incorrect.any() or not correct.any():
-        st.caption("This needs images in the cell, and correct predictions of the same class.")
+        st.caption("This map needs images in the cell and correct predictions of the same class.")
         return
     maps = _maps(run, epoch)
     difference = mistakes_minus_correct(maps, labels, predicted, true, mistaken)
     scale_max = max(mistakes_scale(maps, labels, predicted, MIN_MISTAKES), 1e-12)
     st.caption(
         "CLS map of the last layer, mean over heads and images: incorrect minus correct predictions. Red is more "
-        f"attention. One scale for all cells of this epoch: the largest difference in cells of {MIN_MISTAKES} or more "
-        f"mistakes. Uniform attention is {1 / run.config.model.num_tokens:.4f}."
+        f"attention. The scale is the same for all cells of this epoch: the largest difference in cells with at least "
+        f"{MIN_MISTAKES} mistakes. Uniform attention is {1 / run.config.model.num_tokens:.4f}."
     )
     values = difference.view(1, 1, -1).cpu().numpy()
     st.plotly_chart(

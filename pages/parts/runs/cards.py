@@ -11,7 +11,7 @@ NUM_CARDS = 12
 
 
 def run_cards() -> None:
-    """The newest runs, three cards in a row, or the next step where there are none."""
+    """The newest runs, three cards in a row, or the next step if there are none."""
     runs = list_runs()
     if not runs:
         st.markdown("None yet. The button above starts one; **Train** lets you choose classes and settings first.")
@@ -52,5 +52,5 @@ def sweep_card(runs: list[Run]) -> None:
         st.metric("best test accuracy", f"{accuracies[-1]:.1%}" if accuracies else "–")
         with st.container(horizontal=True, gap="small"):
             st.page_link("pages/sweeps.py", label="Sweep", query_params={"sweep": runs[0].sweep})
-            st.page_link("pages/runs.py", label="Its runs", query_params={"sweep": runs[0].sweep})
+            st.page_link("pages/runs.py", label="Runs", query_params={"sweep": runs[0].sweep})
             st.page_link("pages/predictions.py", label="Best run", query_params={"run": best.id})

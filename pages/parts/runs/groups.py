@@ -1,4 +1,4 @@
-"""What stands for the runs of a sweep where they are one line or one card; also the small curve of a run."""
+"""Summaries of the runs of a sweep in one row or card, and sparklines."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def best_run(runs: list[Run]) -> Run:
 
 
 def most_urgent(runs: list[Run]) -> State:
-    """The state to show for several runs: one that trains, waits or failed comes before one that is done."""
+    """The state to show for several runs: training, waiting and failed runs come before finished ones."""
     return min((run.state for run in runs), key=lambda state: PHASES.index(state.phase))
 
 
@@ -25,5 +25,5 @@ def accuracy_curve(run: Run) -> list[float]:
 
 
 def sparkline(values: list[float]) -> list[float]:
-    """A curve downsampled for a small picture; its extremes are kept."""
+    """A curve downsampled for a sparkline; extremes are kept."""
     return downsample(np.arange(len(values), dtype=float), np.array(values, float), SPARKLINE_POINTS)[1].tolist()

@@ -12,11 +12,11 @@ from pages.parts.shell.access import allowed_path, may_change
 from pages.parts.shell.frame import show_errors
 from pages.parts.shell.url import go
 
-MAX_MODEL_MB = 1024  # of an uploaded file, which the server holds in memory; a path has no such limit
+MAX_MODEL_MB = 1024  # of an uploaded file, which the server keeps in memory; paths have no such limit
 WEIGHT_TYPES = ["safetensors", "pth", "pt", "bin"]
 NORMALIZATION_TITLES = {
-    "half": "mean 0.5, deviation 0.5 (timm's ViTs)",
-    "imagenet": "ImageNet's mean and deviation",
+    "half": "mean 0.5, std 0.5 (timm's ViTs)",
+    "imagenet": "ImageNet mean and std",
     "none": "none",
 }
 
@@ -31,8 +31,8 @@ def import_forms() -> None:
             go("predictions", run=unpack(archive).id)
     with st.expander("Import a model"), show_errors(), st.form("runs_import_model", border=False):
         st.caption(
-            "A ViT, DeiT, DINO or DINOv2 of timm, Hugging Face or torchvision: a file of weights, or a directory as "
-            "`save_pretrained` writes it. Its architecture is read from the weights and their metadata; nothing in the "
+            "A ViT, DeiT, DINO or DINOv2 from timm, Hugging Face or torchvision: a weights file, or a directory "
+            "written by `save_pretrained`. Its architecture is read from the weights and their metadata; nothing in the "
             "file is executed. Epoch 0 of the run is the same architecture with random weights."
         )
         upload = st.file_uploader(
@@ -45,7 +45,7 @@ def import_forms() -> None:
         num_heads = boxes[0].number_input(
             "Heads", 0, 64, 0, help="0: as in the model's metadata, else 64 dimensions per head."
         )
-        limit = boxes[1].number_input("Images per class", 0, 1_000_000, 20, help="0 takes all.")
+        limit = boxes[1].number_input("Images per class", 0, 1_000_000, 20, help="0 uses all.")
         normalization = boxes[2].selectbox(
             "Normalization", NORMALIZATIONS, None, NORMALIZATION_TITLES.__getitem__, placeholder="the model's own"
         )

@@ -27,7 +27,7 @@ def compare_curves(runs: Sequence[Run]) -> None:
 
 
 def rename_run(run: Run) -> None:
-    """A form for the title of a run; links and the folder keep their name."""
+    """A form for the title of a run; links and the folder are unchanged."""
     if not may_change():
         return
     form = st.form(f"runs_name_of_{run.id}", border=False).container(horizontal=True, vertical_alignment="bottom")
@@ -57,11 +57,11 @@ def export_run(run: Run) -> None:
 
 
 def delete_runs(selected: Sequence[Run], num_runs: int) -> None:
-    """Deletes runs for good, after their names were shown."""
+    """Deletes runs permanently, after listing them."""
     if selected and may_change() and st.toggle("Delete…", key="runs_deleting"):
         st.text("To delete:\n" + "\n".join(f"{run_title(run)} ({run.path})" for run in selected))
         if st.button(
-            f"Delete {len(selected)} of {num_runs} runs for good", key="runs_delete", icon=":material/delete:"
+            f"Delete {len(selected)} of {num_runs} runs permanently", key="runs_delete", icon=":material/delete:"
         ):
             for run in selected:
                 run.delete()
@@ -69,7 +69,7 @@ def delete_runs(selected: Sequence[Run], num_runs: int) -> None:
 
 
 def damaged_runs(runs: Sequence[Run]) -> None:
-    """What of some runs cannot be read, and the folders of which nothing can, each with a button that deletes it."""
+    """Damaged parts of runs, and unreadable run folders with buttons that delete them."""
     for run in runs:
         if damage := run.damage:
             st.caption(escape_markdown(f"{run_title(run)} ({run.id}): {' '.join(damage)}"))
@@ -79,7 +79,9 @@ def damaged_runs(runs: Sequence[Run]) -> None:
     with st.expander(f"Unreadable runs ({len(unreadable)})"):
         for name, reason in unreadable.items():
             st.text(f"{name}: {reason}")
-            if may_change() and st.button("Delete for good", key=f"runs_unreadable_{name}", icon=":material/delete:"):
+            if may_change() and st.button(
+                "Delete permanently", key=f"runs_unreadable_{name}", icon=":material/delete:"
+            ):
                 delete_unreadable(name)
                 st.rerun()
 

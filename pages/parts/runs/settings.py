@@ -1,4 +1,4 @@
-"""The settings of runs as a table: those of one beside the article's, or where several differ."""
+"""The settings of runs as a table: of one run compared with the article, or the differences between several."""
 
 from collections.abc import Sequence
 from typing import Any

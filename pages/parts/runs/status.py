@@ -66,15 +66,15 @@ def run_buttons(run: Run, state: State) -> None:
 
 
 def _more_epochs(run: Run) -> None:
-    """A form that lets a finished run train on."""
+    """A form that continues training of a finished run."""
     with st.popover("Train more epochs", icon=":material/more_time:"), show_errors():
         num_epochs = st.number_input("More epochs", 1, 10_000, min(10, run.config.epochs), key="runs_more_epochs")
         if run.config.schedule != "constant":
             st.caption(
-                f"The schedule ({run.config.schedule}) then spans all epochs: the learning rate goes on where it would "
-                "be in a run of that length."
+                f"The schedule ({run.config.schedule}) is recomputed for the new total, and the learning rate "
+                "continues from there."
             )
-        if st.button("Train on", key="runs_train_on", icon=":material/play_arrow:", type="primary"):
+        if st.button("Continue training", key="runs_train_on", icon=":material/play_arrow:", type="primary"):
             run.extend(run.config.epochs + num_epochs)
             start_worker(run)
             st.rerun()

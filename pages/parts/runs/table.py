@@ -12,7 +12,7 @@ from pages.parts.shell.wording import group_title, run_title
 
 
 def search(runs: list[Run]) -> list[Run]:
-    """The runs that the URL's `search` matches, with a field that sets it; all of them where it is empty."""
+    """The runs that the URL's `search` matches, with a field that sets it; all if it is empty."""
     query = param("search")
     if len(runs) < 2 and not query:
         return runs
@@ -28,7 +28,7 @@ def search(runs: list[Run]) -> list[Run]:
     )
     matching = [run for run in runs if matches(run, query)] if query else runs
     if not matching:
-        st.info("No run matches. Empty the search field to see all.")
+        st.info("No run matches. Clear the search field to see all runs.")
     elif len(matching) < len(runs):
         st.caption(f"{len(matching):,} of {len(runs):,} runs")
     return matching
@@ -37,7 +37,7 @@ def search(runs: list[Run]) -> list[Run]:
 def matches(run: Run, query: str) -> bool:
     """Whether each word of the query is part of the run's title, folder, state or classes, or one of its settings.
 
-    A setting is written as `name=value`, with the name that it has on the command line.
+    A setting is written as `name=value`, with its name on the command line.
     """
     text = " ".join([run_title(run), run.id, run.sweep, run.state.phase, *run.config.classes]).lower()
     values = {f"{setting.name}={setting.value(run.config)}".lower() for setting in settings()}
@@ -47,7 +47,7 @@ def matches(run: Run, query: str) -> bool:
 def pick_rows(runs: list[Run]) -> list[list[Run]]:
     """The table; returns the runs of each selected row."""
     rows = [row for group in group_by_sweep(runs) for row in _expand(group)]
-    key = hash(tuple(tuple(run.id for run in row) for row in rows))  # a selection is row numbers, of these rows alone
+    key = hash(tuple(tuple(run.id for run in row) for row in rows))
     selected = st.dataframe(
         table_columns(rows),
         hide_index=True,
@@ -64,7 +64,7 @@ def pick_rows(runs: list[Run]) -> list[list[Run]]:
 
 
 def table_columns(rows: list[list[Run]]) -> dict[str, list[Any]]:
-    """The columns of the table; a sweep shows the figures of its best run."""
+    """The columns of the table; a sweep shows the metrics of its best run."""
     best = [row[0] if len(row) == 1 else best_run(row) for row in rows]
     states = [most_urgent(row) for row in rows]
     curves = [accuracy_curve(run) for run in best]
@@ -87,10 +87,10 @@ def sweep_links(row: list[Run]) -> None:
         return
     expanded = param("sweep") == sweep
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.page_link("pages/sweeps.py", label="This sweep", query_params={"sweep": sweep})
+        st.page_link("pages/sweeps.py", label="Open sweep", query_params={"sweep": sweep})
         if expanded or len(row) > 1:
             st.button(
-                "Group its runs" if expanded else f"List its {len(row)} runs",
+                "Collapse" if expanded else f"Show {len(row)} runs",
                 key="runs_expand",
                 on_click=set_params,
                 kwargs={"sweep": None if expanded else sweep},

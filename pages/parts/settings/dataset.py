@@ -14,15 +14,15 @@ from pages.parts.shell.frame import NextStep
 from pages.parts.shell.memoize import memoize
 
 NUM_DEFAULT_CLASSES = 4  # as many as in the article
-NUM_DEFAULT_CLASSES_FOLDER = 10  # a folder of the user's own is taken completely if it has no more classes
+NUM_DEFAULT_CLASSES_FOLDER = 10  # all classes of the user's own folder, if there are no more
 
-KEY, WANTED = "settings_dataset", "settings_dataset_wanted"  # in the session: the widget, and its next value
+KEY, NEXT_VALUE = "settings_dataset", "settings_dataset_wanted"  # in the session: the widget, and its next value
 UPLOADED = "uploads/"  # before the names of uploaded sets
 
 
 def choose_dataset(name: str | None) -> None:
     """Selects a data set or an uploaded set in the next run of the page; None selects the default."""
-    st.session_state[WANTED] = name
+    st.session_state[NEXT_VALUE] = name
     if name is None:
         st.session_state.pop(KEY, None)
 
@@ -44,9 +44,9 @@ def pick_data(base: TrainConfig) -> TrainConfig:
     titles = {name: info.title for name, info in DATASETS.items()}
     uploads = {UPLOADED + name: path for name, path in list_uploads().items()}
     options = [*titles, *uploads]
-    wanted = st.session_state.pop(WANTED, None)
-    if wanted in options:
-        st.session_state[KEY] = wanted
+    next_value = st.session_state.pop(NEXT_VALUE, None)
+    if next_value in options:
+        st.session_state[KEY] = next_value
     elif st.session_state.get(KEY, options[0]) not in options:  # an uploaded set that was deleted
         del st.session_state[KEY]
     selected = st.selectbox(
@@ -99,7 +99,7 @@ def _pick_folder() -> str:
         key="settings_data_dir",
         persist_state="session",
         placeholder="/path/to/images",
-        help="A folder of PNG, JPEG or WebP files per class: <folder>/<class>/… or <folder>/train/<class>/….",
+        help="A folder of image files per class: <folder>/<class>/… or <folder>/train/<class>/….",
     ).strip(" \"'")
     if not folder:
         raise NextStep("Enter the path of a folder that contains one folder of images per class.")
@@ -108,8 +108,8 @@ def _pick_folder() -> str:
 
 @memoize(key=lambda config: (config.dataset, config.data_dir, config.classes))
 def original_size_column(config: TrainConfig) -> dict[str, list[str]]:
-    """A column with the median size of each class's files; none for data sets whose images are all of one size."""
+    """A column with the median size of each class's files; none for data sets with a fixed image size."""
     if config.dataset != "folder":
         return {}
     sizes = folder.original_sizes(config.data_dir, config.classes)
-    return {"size of the files (px)": [f"{sizes[name][0]} × {sizes[name][1]}" for name in config.classes]}
+    return {"original size (px)": [f"{sizes[name][0]} × {sizes[name][1]}" for name in config.classes]}

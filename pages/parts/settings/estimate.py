@@ -1,4 +1,4 @@
-"""How long a training takes on this machine; it is measured in a thread, so that no page waits for it."""
+"""The estimated time of runs on this machine, measured in a thread, so that pages do not wait for it."""
 
 import threading
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ _lock = threading.Lock()
 
 
 def size_and_time(
-    size: str, configs: Sequence[TrainConfig], num_train: int, num_test: int, num_trainings: float = 1
+    size: str, configs: Sequence[TrainConfig], num_train: int, num_test: int, num_runs: float = 1
 ) -> None:
-    """Draws `size`, which is Markdown, and the time of so many trainings, of which `configs` are examples.
+    """Draws `size`, which is Markdown, and the time for `num_runs` runs, of which `configs` are examples.
 
     The time appears once it is known. Raises a MiniViTError for settings that this machine cannot train.
     """
@@ -35,7 +35,7 @@ def size_and_time(
         if estimate.exception():
             with _lock:
                 _estimates.pop(key, None)  # memory may be free the next time
-    seconds = num_trainings * mean(estimate.result() for estimate in estimates)
+    seconds = num_runs * mean(estimate.result() for estimate in estimates)
     st.markdown(f"{size} · ≈ **{duration(seconds)}** on this machine")
 
 

@@ -33,13 +33,13 @@ def start_from(run: Run) -> None:
     state[PRESET] = run.id
     choose_data(config)
     for key in [key for key in state if str(key).endswith(f"_{run.id}_{config.dataset}")]:
-        del state[key]  # what was changed after an earlier call
+        del state[key]  # changes since an earlier call
 
 
 def pick_settings(base: TrainConfig) -> TrainConfig:
     """`base` with the values of the widgets, one for each setting except data set, folder and classes."""
     values: dict[str, Any] = {}
-    key = f"{st.session_state.get(PRESET)}_{base.dataset}"  # another preset sets all widgets anew
+    key = f"{st.session_state.get(PRESET)}_{base.dataset}"  # another preset resets all widgets
     for group, title in GROUPS.items():
         with st.expander(title):
             for setting in settings(group):

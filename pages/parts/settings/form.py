@@ -18,16 +18,16 @@ from pages.parts.shell.frame import show_errors
 class Plan:
     """What the start button does."""
 
-    configs: Sequence[TrainConfig]  # of the training, or examples where there are several
+    configs: Sequence[TrainConfig]  # of the run, or examples if there are several
     size: str  # Markdown
     start: Callable[[], None]
-    num_trainings: float = 1  # one after another
+    num_runs: float = 1  # one after another
 
 
 def start_form(button: str, pick_plan: Callable[[TrainConfig], Plan]) -> None:
     """The form; `pick_plan` draws its own widgets below the button, given the settings of preset and data set."""
     if not may_change():
-        st.info("This server only shows runs. Train on your own computer.")
+        st.info("This server is read-only. Train on your own computer.")
         return
     with show_errors():
         base = pick_data(pick_preset())
@@ -36,6 +36,6 @@ def start_form(button: str, pick_plan: Callable[[TrainConfig], Plan]) -> None:
             plan = pick_plan(base)
             train_set, test_set = cache.split(plan.configs[0])
             with summary:
-                size_and_time(plan.size, plan.configs, len(train_set), len(test_set), plan.num_trainings)
+                size_and_time(plan.size, plan.configs, len(train_set), len(test_set), plan.num_runs)
             if summary.button(button, type="primary", icon=":material/play_arrow:", width="stretch"):
                 plan.start()

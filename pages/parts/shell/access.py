@@ -4,10 +4,10 @@
 |---|---|
 | not set | do everything, on every path that the server can read |
 | share | do everything, on the folders of MINIVIT_ROOTS and on uploads alone |
-| view | look at the runs; nothing starts, stops, is uploaded, renamed or deleted |
+| view | view runs; nothing can be started, stopped, uploaded, renamed or deleted |
 
-`MINIVIT_ROOTS` are folders, separated as in PATH. Where it is set, typed paths lie inside them in any mode. What a page
-does not draw cannot be asked for by Streamlit's protocol either: it ignores widgets that the script did not make.
+`MINIVIT_ROOTS` are folders, separated as in PATH. If set, typed paths must be inside them in every mode. What a page
+does not draw cannot be requested through Streamlit's protocol either: it ignores widgets that the script did not make.
 """
 
 import os
@@ -19,10 +19,10 @@ MODES = ("", "share", "view")
 
 
 def mode() -> str:
-    """The mode; AccessError for an unknown one, so that a slip does not open the server."""
+    """The mode; AccessError for an unknown one, so that a typo does not open the server."""
     value = os.environ.get("MINIVIT_MODE", "").strip().lower()
     if value not in MODES:
-        raise AccessError(f"MINIVIT_MODE is {value!r}. Set it to 'view' or 'share', or do not set it.")
+        raise AccessError(f"MINIVIT_MODE is {value!r}. Set it to 'view' or 'share', or unset it.")
     return value
 
 
@@ -32,13 +32,13 @@ def may_change() -> bool:
 
 
 def require_change() -> None:
-    """AccessError where visitors may only look."""
+    """AccessError if the server is read-only."""
     if not may_change():
-        raise AccessError("This server only shows runs. Train and change runs on your own computer.")
+        raise AccessError("This server is read-only. Train and edit runs on your own computer.")
 
 
 def allowed_path(path: str | Path) -> str:
-    """A path that a visitor typed, or that a run names; AccessError outside of the allowed folders.
+    """A path that a visitor entered, or that a run's settings contain; AccessError outside of the allowed folders.
 
     Links are resolved. The message is the same whether the path exists or not.
     """
@@ -47,7 +47,7 @@ def allowed_path(path: str | Path) -> str:
         real = Path(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111, it never raises
         if not any(real.is_relative_to(root) for root in roots):
             raise AccessError(
-                f"{path} is not in a folder that this server may read. Ask who runs it for those folders."
+                f"{path} is not in a folder that this server may read. Ask its administrator for the allowed folders."
             )
     return str(path)
 

@@ -1,4 +1,4 @@
-"""Memoised calls into `minivit`: images, models, predictions and attention of a run's checkpoints."""
+"""Memoized calls into `minivit`: images, models, predictions and attention of a run's checkpoints."""
 
 import threading
 from collections.abc import Hashable
@@ -71,7 +71,7 @@ def _split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
 
 @memoize(key=_images_key)
 def remarks(config: TrainConfig) -> list[str]:
-    """What a user should know about the images of these settings."""
+    """Warnings about the images of these settings."""
     return data.remarks(config, *split(config))
 
 
@@ -84,7 +84,7 @@ def show_progress(bar: DeltaGenerator, text: str, done: int, total: int) -> None
 def samples(
     dataset: Dataset, data_dir: str, classes: tuple[str, ...], img_size: int, in_chans: int, per_class: int
 ) -> ImageSet:
-    """The first images of each class of the train part, class by class."""
+    """The first images of each class of the training split, class by class."""
     allowed_path(data_dir)
     images = load_images(
         dataset,
@@ -118,7 +118,7 @@ def newest_readable(run: Run) -> Checkpoint:
 
 
 def predictions(run: Run, epoch: int) -> Predictions:
-    """Predictions for the run's test images after `epoch`: all of them, or as many as there are if they take long."""
+    """Predictions for the run's test images after `epoch`: all of them, or those so far if they take long."""
     if not take_long(run.config.model, len(split(run.config)[1])):
         return _predictions(run, epoch)
     return _kept_predictions(run, epoch)
@@ -157,12 +157,12 @@ def image_label(run: Run, image: ImageId) -> int | None:
 
 
 def image_title(run: Run, image: ImageId) -> str:
-    """What the page calls an image: "Image 5", or the name of a picture's file."""
+    """The title of an image: "Image 5", or the file name of a picture."""
     return all_pictures(run)[image].name if isinstance(image, str) else f"Image {image}"
 
 
 def seed(image: ImageId) -> int:
-    """The seed of what is random about an image, so that every visit shows the same."""
+    """A random seed for an image, so that every visit shows the same results."""
     return int(image, 16) % 2**63 if isinstance(image, str) else image
 
 
@@ -176,7 +176,7 @@ def attention(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...] = ()
 
 @memoize("Computing the attention")
 def inputs(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...] = ()) -> AttentionInputs:
-    """What the layers' attention reads for one image without some of its tokens, and its probabilities."""
+    """The inputs of each layer's attention for one image without some of its tokens, and its probabilities."""
     patches = _masked_patches(run, masked) if masked else None
     return attention_inputs(model_of(run, epoch), image_pixels(run, image), patches)
 
@@ -189,7 +189,7 @@ def _masked_patches(run: Run, tokens: tuple[int, ...]) -> torch.Tensor:
 
 @memoize()
 def token_row(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...], token: int, method: str) -> Array:
-    """What a token attends to by a method in all layers and heads, (L, H, N)."""
+    """The values of one query token by a method in all layers and heads, (L, H, N)."""
     weighting = METHODS[method].weighting
     return token_rows(model_of(run, epoch), inputs(run, epoch, image, masked), token, weighting).numpy()
 
@@ -211,9 +211,9 @@ def cls_maps(
 
 
 def recent_checkpoint(run: Run, active: bool) -> Checkpoint | None:
-    """The newest checkpoint of a run; while it trains, one that is some seconds old. None where there is none.
+    """The newest checkpoint of a run; while it trains, possibly some seconds old. None if there is none.
 
-    All viewers get the same one, so a training that finishes an epoch a second is not evaluated every second.
+    All viewers get the same one, so a run that finishes an epoch per second is not evaluated every second.
     """
     return _recent_checkpoint(run) if active else _newest_checkpoint(run)
 
@@ -229,7 +229,7 @@ def _newest_checkpoint(run: Run) -> Checkpoint | None:
 
 
 def run_scale(run: Run) -> tuple[float, float]:
-    """The absolute color scale of a run, the same for all its images and epochs: that of its newest weights."""
+    """The absolute color scale of a run, the same for all images and epochs: from its newest weights."""
     for epoch in reversed(run.epochs()):
         with suppress(RunError):  # reported where that epoch itself is drawn
             return checkpoint_scale(run, Checkpoint(epoch))
@@ -272,7 +272,7 @@ def bertviz_model(run: Run, epoch: int, image: ImageId, layers: tuple[int, ...])
 
 @memoize("Comparing with images of other classes")
 def calibration(run: Run, epoch: int) -> Calibration | None:
-    """Scores that tell whether a picture belongs to any class; None without images of other classes."""
+    """Scores to judge whether a picture belongs to any class; None without images of other classes."""
     other = load_other_classes(run.config)
     return None if other is None else calibrate(model_of(run, epoch), split(run.config)[1], other)
 

@@ -1,4 +1,4 @@
-"""What every page starts with: title, sidebar and layout; user errors are shown as sentences."""
+"""The frame of every page: title, sidebar, layout, and display of user errors."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ PAGES = {
 
 @contextmanager
 def frame(title: str, lead: str) -> Iterator[None]:
-    """Title, one sentence on what the page shows, and links to all pages; shows user errors raised inside."""
+    """Title, one sentence on what the page shows, and links to all pages; shows user errors raised in the block."""
     st.set_page_config(
         page_title=title if title == "MiniViT" else f"{title} · MiniViT",
         page_icon=str(SHELL / "favicon.png"),
@@ -46,27 +46,27 @@ def frame(title: str, lead: str) -> Iterator[None]:
         with show_errors():
             yield
     finally:
-        st.container(key="frame_end").empty()  # by which the style sheet knows that nothing more will come
+        st.container(key="frame_end").empty()  # tells the style sheet that the page is complete
 
 
 def side_by_side(*, pictures: float) -> Sequence[DeltaGenerator]:
-    """Two columns: controls, and `pictures` times as wide what they control; on a phone the pictures come first."""
+    """Two columns: controls, and `pictures` times as wide, what they control; on phones the pictures come first."""
     return st.container(key="pictures_first").columns([1, pictures], gap="large")
 
 
 def controls_above() -> tuple[DeltaGenerator, DeltaGenerator]:
-    """Two containers: controls, and below them what they control; on a phone the pictures come first."""
+    """Two containers: controls, and below them what they control; on phones the pictures come first."""
     both = st.container(key="pictures_above")
     return both.container(), both.container()
 
 
 class NextStep(Exception):
-    """This part of the page needs something from the user first; the message says what."""
+    """This part of the page needs user input first; the message says which."""
 
 
 @contextmanager
 def show_errors(place: DeltaGenerator | None = None) -> Iterator[None]:
-    """Shows user errors raised inside as a sentence at `place`; any other exception is a bug and passes."""
+    """Shows user errors raised in the block at `place`; other exceptions are bugs and propagate."""
     try:
         yield
     except NextStep as step:
@@ -77,7 +77,7 @@ def show_errors(place: DeltaGenerator | None = None) -> Iterator[None]:
 
 
 def fragment(draw: Callable[[], None], *, every: float | None = None) -> None:
-    """Runs `draw` as a fragment of the page, again every so many seconds."""
+    """Runs `draw` as a fragment of the page, repeated every `every` seconds."""
 
     def draw_with_errors() -> None:
         with show_errors():

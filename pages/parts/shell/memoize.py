@@ -26,7 +26,7 @@ MAX_BYTES = 2**30
 
 
 def bounded_cache(max_bytes: int) -> LRUCache[Hashable, Any]:
-    """A cache that evicts the least recently used values; the newest stays, whatever its size."""
+    """A cache that evicts the least recently used values; the newest is always kept."""
     return LRUCache(max_bytes, getsizeof=lambda value: min(num_bytes(value), max_bytes))
 
 
@@ -37,7 +37,7 @@ CONDITION = threading.Condition()
 def memoize(spinner: str = "", *, key: Callable[..., Hashable] = hashkey) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """A function that computes once for the same `key` of its arguments, by default all of them.
 
-    Other sessions that need the same value meanwhile wait for it. `spinner` is shown during the computation.
+    Other sessions that need the same value wait for it. `spinner` is shown during the computation.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:

@@ -40,7 +40,7 @@ def pick_run(label: str = "Run", name: str = "run") -> Run:
 
 def no_runs() -> None:
     """What a page shows where there are no runs."""
-    st.info("There are no runs yet. Train a model first; the article's takes about 90 seconds.")
+    st.info("There are no runs yet. Train a model first; the article baseline takes about 90 seconds.")
     st.page_link("pages/train.py", label="Train a model", icon=":material/arrow_forward:")
 
 
@@ -114,18 +114,18 @@ def pick_heads(num_heads: int, *, each: bool) -> list[Head]:
 
 
 def pick_image(num_images: int) -> int:
-    """The index of one test image: the URL's, else the first; with buttons for its neighbours."""
+    """The index of one test image: the URL's, else the first; with buttons for its neighbors."""
     image = int_param("image", range(num_images), 0)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="xxsmall"):
-        for title, direction, neighbour in (("Previous", "left", image - 1), ("Next", "right", image + 1)):
+        for title, direction, neighbor in (("Previous", "left", image - 1), ("Next", "right", image + 1)):
             st.button(
                 "",
                 key=f"frame_{title}",
                 icon=f":material/chevron_{direction}:",
                 help=f"{title} image",
-                disabled=neighbour not in range(num_images),
+                disabled=neighbor not in range(num_images),
                 on_click=set_params,
-                kwargs={"image": neighbour, "picture": None},
+                kwargs={"image": neighbor, "picture": None},
             )
         image = bind_to_url(
             "image",

@@ -1,4 +1,4 @@
-"""Pictures that users add: each lives in its browser session, or in the run's folder, and links name it by its id."""
+"""Pictures that users add: each is in the browser session or in the run's folder, and links contain its id."""
 
 from typing import NamedTuple
 

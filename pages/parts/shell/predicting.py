@@ -1,4 +1,4 @@
-"""What a page shows while the test images of a large model are predicted by a process of their own."""
+"""Progress on a page while a separate process predicts the test images of a large model."""
 
 import threading
 
@@ -12,16 +12,16 @@ from pages.parts.shell import cache
 from pages.parts.shell.frame import fragment
 
 START_SECONDS = 20  # between two starts of the process for the same predictions
-GROWTH = 1.5  # the page is drawn again when so many times as many images are predicted
+GROWTH = 1.5  # the page is redrawn when the number of predictions has grown by this factor
 
 
 def prediction_progress(run: Run, epoch: int, predictions: Predictions) -> None:
-    """A progress bar until all test images are predicted; draws the page again as `predictions` become more."""
+    """A progress bar until all test images are predicted; redraws the page as `predictions` grow."""
     total, num_draws = len(cache.split(run.config)[1]), 0
 
     def draw() -> None:
         nonlocal num_draws
-        if num_draws:  # the page itself comes first
+        if num_draws:  # the page is drawn first
             watch(run, epoch)
             _start(run, epoch)
         num_draws += 1

@@ -1,7 +1,7 @@
-"""Computations that take long: an estimate before, progress meanwhile, and a way to cancel them.
+"""Long computations: an estimate before, progress during, and a button to cancel.
 
-Streamlit ends an overtaken script where it writes to the page next. So every report of progress is a point where a
-click, or a person who leaves, ends the computation.
+Streamlit ends a superseded script when it next writes to the page. So every report of progress is a point where a
+click, or a closed page, ends the computation.
 """
 
 import time
@@ -18,16 +18,16 @@ NOTICEABLE = 5  # seconds; a shorter computation needs no estimate
 
 
 def estimate(multiplications: float) -> str:
-    """How long a computation takes, as a sentence; empty if that is hardly noticed."""
+    """How long a computation takes, as a sentence; empty if that is hardly noticeable."""
     seconds = multiplications / (MULTIPLICATIONS_PER_SECOND * num_cores())
     return f"This takes about {duration(seconds)}." if seconds > NOTICEABLE else ""
 
 
 @contextmanager
 def progress(label: str, cancel: str | None = None) -> Iterator[Callable[[float], None]]:
-    """Yields a function that takes the share that is done, 0..1, and shows it with the time left.
+    """Yields a function that shows the fraction done, 0..1, and the time left.
 
-    `cancel` is the key of a toggle, which a button beside turns off.
+    `cancel` is the key of a toggle that a Cancel button turns off.
     """
     place = st.empty()
     with place.container(horizontal=True, vertical_alignment="center"):
@@ -42,7 +42,7 @@ def progress(label: str, cancel: str | None = None) -> Iterator[Callable[[float]
 
     try:
         yield report
-    except Exception:  # not where the script is overtaken: the next one draws over it
+    except Exception:  # not if the script is superseded: the next one overwrites it
         place.empty()
         raise
     place.empty()

@@ -1,10 +1,10 @@
-// Streamlit scrolls an element of its own, so the browser does not remember how far; this does what a browser does:
-// another page starts at its top, and Back and Forward return to where the page was left.
+// Streamlit scrolls an inner element, so the browser does not restore its position; this script does it instead: another
+// page starts at its top, and Back and Forward return to the last position.
 if (!window.scrollPositions) {
   const positions = (window.scrollPositions = new Map()); // by URL
-  const PATIENCE_MS = 30_000; // until a page must be as long as it was
+  const PATIENCE_MS = 30_000; // time for a page to reach its previous height
   let here = location.href;
-  let [scrolled, height] = [0, 0]; // px, of the page that is shown
+  let [scrolled, height] = [0, 0]; // px, of the current page
   let stop = () => {};
   let returning = false; // from Back or Forward until the user does something
   const main = () => document.querySelector("[data-testid=stMain]");

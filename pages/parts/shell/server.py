@@ -1,4 +1,4 @@
-"""The server: Streamlit's own, whose first document already holds MiniViT's style, so that nothing moves when it loads.
+"""The server: Streamlit's own, with MiniViT's styles in the HTML document, so that nothing moves while it loads.
 
 `streamlit run` finds the `app` of dashboard.py. What Streamlit sends later, such as `st.html`, comes after the first
 paint and would move what is there.
@@ -21,7 +21,7 @@ from streamlit.starlette import App
 
 from pages.parts.shell.access import may_change
 
-# No page of another origin may show this one in a frame, where a click could be stolen
+# Prevents clickjacking: no page of another origin may embed this one in a frame
 HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": "frame-ancestors 'self'",
@@ -33,14 +33,14 @@ INDEX = Path(st.__file__).parent / "static" / "index.html"
 
 
 def page_routes() -> list[Route]:
-    """A route to the document of each page."""
+    """A route to the HTML document for each page."""
     base = st.get_option("server.baseUrlPath").strip("/")
     names = ["", *(path.stem for path in PAGES.glob("*.py"))]
     return [Route(f"/{base}/{name}".replace("//", "/"), _document) for name in names]
 
 
 class NoUploads:
-    """Middleware that refuses files where visitors only look: Streamlit would keep any that is sent, unasked for."""
+    """Middleware that rejects uploads in view mode: Streamlit would store any file that is sent to it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -67,7 +67,7 @@ def _html() -> str:
 async def lifespan(app: App) -> AsyncIterator[None]:
     """Imports torch while the first visitor's browser still loads its scripts, and opens the user's browser.
 
-    Streamlit opens it for a plain script alone.
+    Streamlit itself opens it only if the entry point is a script.
     """
     threading.Thread(target=import_module, args=("minivit.inference",), daemon=True).start()
     if not st.get_option("server.headless"):

@@ -1,4 +1,4 @@
-"""What the URL holds: run, epoch, image, layer, head and token, so that a link opens the same view again.
+"""State in the URL: run, epoch, image, layer, head and token, so that a link restores the view.
 
 A page reads the values with `param` and writes them with `set_params`; the pickers do both.
 """
@@ -11,7 +11,7 @@ import streamlit as st
 T = TypeVar("T")
 
 
-# Names and values in links of earlier versions, by what they are called now
+# Names and values in links of earlier versions, by their current names
 FORMER_NAMES = {"result": "answer"}
 FORMER_VALUES = {
     "result": {"right": "correct", "wrong": "incorrect"},
@@ -57,7 +57,7 @@ def _patch_indices(num_tokens: int) -> dict[str, int]:
 
 
 def set_params(**values: Any) -> None:
-    """Writes values to the URL, in one step of the browser's history; None removes a name."""
+    """Writes values to the URL, as one entry of the browser's history; None removes a name."""
     texts: dict[str, str | list[str]] = {
         name: [] if value is None else str(value)  # no values: Streamlit leaves the name out
         for name, value in values.items()

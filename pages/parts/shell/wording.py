@@ -1,4 +1,4 @@
-"""How pages name runs and sweeps, write a duration, and escape text from outside."""
+"""Titles of runs and sweeps, durations as text, and escaping of untrusted text."""
 
 import re
 import string
@@ -10,12 +10,12 @@ from minivit.runs import Run, group_by_sweep
 
 
 def escape_markdown(text: str) -> str:
-    """Text from outside, so that Markdown shows it literally."""
+    """Escapes untrusted text, so that Markdown shows it literally."""
     return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", text)
 
 
 def run_title(run: Run) -> str:
-    """A run's name, or its classes where it has none, and when it was created."""
+    """A run's name, or its classes if it has none, and when it was created."""
     name = run.name or " · ".join(run.config.classes[:4]) + (" …" if len(run.config.classes) > 4 else "")
     return f"{name}, {_created(run.id)}"
 
@@ -43,12 +43,12 @@ def run_options(runs: Sequence[Run], *expanded: str) -> dict[str, str]:
         else:
             titles[group[0].id] = group_title(group)
     repeated = Counter(titles.values())
-    # A picker tells options apart by their text
+    # A selectbox identifies options by their text
     return {run_id: title if repeated[title] == 1 else f"{title} ({run_id})" for run_id, title in titles.items()}
 
 
 def _created(folder_name: str) -> str:
-    """The date in a folder's name; the name itself where the user chose it."""
+    """The date in a folder's name; the name itself if the user chose it."""
     try:
         return f"{datetime.strptime(folder_name[:15], '%Y%m%d-%H%M%S'):%d %b %H:%M:%S}"
     except ValueError:
@@ -56,7 +56,7 @@ def _created(folder_name: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time to read: '40 s', '2 min 5 s', '1 h 10 min'."""
+    """A duration as text: '40 s', '2 min 5 s', '1 h 10 min'."""
     total = max(1, round(seconds))
     if total < 60:
         return f"{total} s"

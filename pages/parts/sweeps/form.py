@@ -38,7 +38,7 @@ def pick_sweep_plan(base: TrainConfig) -> Plan:
         examples,
         f"**{config.num_trials:,}** models of {length}, **{num_workers}** in parallel",
         start=lambda: start_sweep(config, storage),
-        num_trainings=config.num_trials / num_workers,
+        num_runs=config.num_trials / num_workers,
     )
 
 
@@ -61,7 +61,7 @@ def pick_sweep_config(base: TrainConfig) -> SweepConfig:
 
 
 def start_sweep(config: SweepConfig, storage: str) -> None:
-    """Creates the study, starts its workers and opens its live part."""
+    """Creates the study, starts its workers and opens its live view."""
     require_change()
     allowed_path(config.base.data_dir)
     sweep = Sweep.create(config, storage=storage.strip())

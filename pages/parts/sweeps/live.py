@@ -20,7 +20,7 @@ from pages.parts.sweeps.trials import accuracy_curves, parallel_settings, trial_
 
 
 def pick_sweep() -> Sweep:
-    """The URL's sweep, or the newest; stops the page where there are none."""
+    """The URL's sweep, or the newest; stops the page if there are none."""
     names = [sweep.id for sweep in list_sweeps()]
     requested = param("sweep")
     if requested and requested not in names:
@@ -52,8 +52,8 @@ def live_sweep(sweep: Sweep) -> None:
         st.markdown(f"Best: **{best.accuracy:.1%}** test accuracy, trial {best.number}, {params}")
         if len(trials) > 1:
             st.caption(
-                f"The best of {len(trials)} trials is chosen by the test images themselves, so its accuracy is a "
-                "little too high; test it on other images."
+                f"The best of {len(trials)} trials is selected on the test images, so its accuracy is slightly "
+                "optimistic; evaluate it on other images."
             )
         if run := sweep.run_of(best):
             run_links(run)

@@ -20,7 +20,7 @@ IDLE_POLL_SECONDS = 10  # another process may resume a paused run
 
 
 def pick_live_run() -> Run:
-    """The URL's run, or the newest; stops with what will appear where there are no runs."""
+    """The URL's run, or the newest; stops with a hint if there are no runs."""
     if not list_runs() and not param("run"):
         st.info("The curves of the run appear here once you train a model.")
         st.stop()
@@ -32,7 +32,7 @@ def live_run(run: Run) -> None:
     poller = poller_of(run)
     state = poller.poll(force=True).state
     every = POLL_SECONDS if state.active else IDLE_POLL_SECONDS
-    with st.container():  # its content varies; without it the fragment below would move and be drawn from nothing
+    with st.container():  # of varying content; without it the fragment below would move and be recreated
         with st.container(horizontal=True, vertical_alignment="center"):
             state_badge(state)
             fragment(lambda: run_buttons(run, state))
@@ -40,7 +40,7 @@ def live_run(run: Run) -> None:
                 run_links(run)
             elif not state.active:
                 st.text(state.message)
-        with suppress(MiniViTError):  # reported below the curves, which need no images
+        with suppress(MiniViTError):  # reported below the curves, which do not need images
             cache.split(run.config)
     fragment(lambda: _curves(poller, state.phase), every=None if state.phase == "done" else every)
     if differs := differences_of_train_loss(run.config):
@@ -52,7 +52,7 @@ def live_run(run: Run) -> None:
 
 
 def differences_of_train_loss(config: TrainConfig) -> list[str]:
-    """What the loss of the training has that the test loss has not, besides weights that still move."""
+    """What the train loss includes and the test loss does not, apart from changing weights during the epoch."""
     parts = {
         "label smoothing": config.label_smoothing > 0,
         "mixed images": config.mixup > 0 or config.cutmix > 0,
@@ -68,7 +68,7 @@ def _curves(poller: StatusPoller, phase: Phase) -> None:
     run, status = poller.run, poller.poll()
     if status.state.phase != phase:
         st.rerun()
-    picked = live_curves(status.sent, key=f"live_{run.id}")
+    picked = live_curves(status.payload, key=f"live_{run.id}")
     if picked is not None and (epochs := run.epochs()):
         go("predictions", run=run.id, epoch=min(epochs, key=lambda epoch: abs(epoch - picked)))
     if status.error:

@@ -1,4 +1,4 @@
-"""The training that the form on Train describes."""
+"""The run that the form on Train describes."""
 
 from minivit.config import TrainConfig
 from minivit.inference import num_parameters
@@ -9,7 +9,7 @@ from pages.parts.shell import cache
 
 
 def pick_training(base: TrainConfig) -> Plan:
-    """One training of the settings that the widgets have."""
+    """A run with the settings of the widgets."""
     config = pick_settings(base)
     num_train = len(cache.split(config)[0])
     size = f"**{num_parameters(config.model):,}** parameters · **{num_train:,}** training images"

@@ -1,6 +1,6 @@
-"""A run as its viewers see it: its files are read and its bytes are made once for all of them.
+"""The status of a run, read and encoded once for all viewers.
 
-A refresh costs the server hardly more than Streamlit's own rerun of an empty fragment.
+A refresh costs the server hardly more than Streamlit's rerun of an empty fragment.
 """
 
 import threading
@@ -23,15 +23,15 @@ NUM_PROBES = 8
 
 
 class Status(NamedTuple):
-    """A run at one moment: its state, what the browser draws, and the error that kept maps from being computed."""
+    """Status of a run: its state, the payload for the browser, and the error that prevented maps, if any."""
 
     state: State
-    sent: bytes
+    payload: bytes
     error: MiniViTError | None
 
 
 class StatusPoller:
-    """Polls one run as often as one viewer would, however many there are."""
+    """Polls one run as often as a single viewer would, however many there are."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -65,7 +65,7 @@ class StatusPoller:
             maps = self._probe_maps(state)
         except MiniViTError as problem:
             maps, error = None, problem
-        sent = to_send(
+        payload = to_send(
             rows,
             num_classes=len(run.config.classes),
             key=f"live_{run.id}",
@@ -75,7 +75,7 @@ class StatusPoller:
             maps=maps,
             maps_notice="" if maps or error else "The attention of eight test images appears here after epoch 0.",
         )
-        return Status(state, sent, error)
+        return Status(state, payload, error)
 
     def _probe_maps(self, state: State) -> MapsData | None:
         checkpoint = cache.recent_checkpoint(self.run, state.active)

@@ -118,13 +118,13 @@ def test_invalid_settings_raise_an_error_with_the_folder(run, text, words):
     assert words in str(error.value) and str(run.path) in str(error.value)
 
 
-def test_a_run_is_deleted_and_its_neighbour_stays(run, tiny):
-    neighbour = Run.create(tiny)
+def test_a_run_is_deleted_and_its_neighbor_stays(run, tiny):
+    neighbor = Run.create(tiny)
     keep(run, 0)
     run.set_state("done")
     run.delete()
     assert not run.path.exists()
-    assert list_runs() == [neighbour]
+    assert list_runs() == [neighbor]
 
 
 @pytest.mark.parametrize("phase", ["queued", "training", "paused", "done"])

@@ -20,9 +20,9 @@ class ConfusionData(TypedDict):
 def confusion(
     matrix: NDArray[np.integer], classes: Sequence[str], *, key: str, selected: tuple[int, int] | None = None
 ) -> tuple[int, int] | tuple[()] | None:
-    """Draws `matrix` (true, predicted) of counts; returns what was picked in the one rerun that follows, else None.
+    """Draws `matrix` (true, predicted) of counts; returns a click in the rerun that it triggers, else None.
 
-    A pick is `(true, predicted)`; a click on the `selected` cell is `()`, which means: nothing selected any more. So
+    The value is `(true, predicted)`, or `()` for a click on the `selected` cell, which clears the selection. So
     `if picked is not None: selected = picked or None`.
     """
     assert matrix.shape == (len(classes), len(classes)), (matrix.shape, len(classes))

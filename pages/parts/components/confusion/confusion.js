@@ -1,4 +1,4 @@
-// Where a shade ends, on a light and on a dark ground; a cell's share of its row leads from the ground to here.
+// Colors of a share of 100%, on a light and on a dark background; a cell is blended by its share of the row.
 const CORRECT = { light: [10, 98, 52], dark: [60, 190, 118] };
 const INCORRECT = { light: [176, 24, 40], dark: [244, 92, 92] };
 
@@ -10,10 +10,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (!root.box) start(root);
   const content = JSON.stringify([data.matrix, data.classes]);
   root.selected = data.selected && data.selected.join(); // as a button's value
-  const ground = rgba(root, "--st-background-color").slice(0, 3); // asked before there is a table to lay out
+  const background = rgba(root, "--st-background-color").slice(0, 3); // read before there is a table to lay out
   if (root.content !== content) build(root, data.classes, unpack(data.matrix));
   root.content = content;
-  shade(root, ground);
+  shade(root, background);
   mark(root);
 }
 
@@ -21,7 +21,7 @@ function start(root) {
   root.box = element("div", { class: "box" });
   root.append(
     root.box,
-    element("p", { class: "caption" }, "Shading: row-normalised."),
+    element("p", { class: "caption" }, "Shading: row-normalized."),
     element("p", { id: "keys", class: "hidden-text" }, "Arrow keys move, Enter selects the cell, Enter again clears the selection."),
   );
   root.box.addEventListener("click", (event) => {
@@ -41,10 +41,10 @@ function build(root, classes, matrix) {
     const sum = row.reduce((total, number) => total + number, 0);
     const cells = classes.map((predicted, j) => {
       const share = sum ? row[j] / sum : 0;
-      const named = `true ${truth}, predicted ${predicted}: ${NUMBER.format(row[j])} of ${NUMBER.format(sum)} (${(100 * share).toFixed(1)}%)`;
+      const label = `true ${truth}, predicted ${predicted}: ${NUMBER.format(row[j])} of ${NUMBER.format(sum)} (${(100 * share).toFixed(1)}%)`;
       const button = element(
         "button",
-        { type: "button", value: `${i},${j}`, tabindex: -1, "aria-label": named, title: named },
+        { type: "button", value: `${i},${j}`, tabindex: -1, "aria-label": label, title: label },
         NUMBER.format(row[j]),
       );
       root.cells.push({ button, share, correct: i === j });
@@ -82,13 +82,13 @@ function mark({ cells, selected }) {
   for (const { button } of cells) button.setAttribute("aria-pressed", button.value === selected);
 }
 
-// Background by share, and the text in black or white, whichever reads better on it (4.5:1 at least).
-function shade(root, ground) {
-  const theme = luminance(ground) < 0.18 ? "dark" : "light";
+// Background by share, and the text in black or white, whichever has more contrast (at least 4.5:1).
+function shade(root, background) {
+  const theme = luminance(background) < 0.18 ? "dark" : "light";
   for (const { button, share, correct } of root.cells) {
     const strength = share ? 0.05 + 0.95 * share ** 0.7 : 0;
     const end = (correct ? CORRECT : INCORRECT)[theme];
-    const color = end.map((part, i) => Math.round(part * strength + ground[i] * (1 - strength)));
+    const color = end.map((part, i) => Math.round(part * strength + background[i] * (1 - strength)));
     button.style.backgroundColor = `rgb(${color})`;
     if (!share) button.style.color = "var(--st-gray-text-color)";
     else button.style.color = luminance(color) > 0.179 ? "#000" : "#fff";

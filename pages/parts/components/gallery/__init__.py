@@ -1,4 +1,4 @@
-"""Images as small buttons to pick from, each with the article's titles: `T: frog`, and `P: cat` in green or red."""
+"""Images as small buttons to choose from, with the article's titles: `T: frog`, and `P: cat` in green or red."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,9 +19,9 @@ from pages.parts.components.component import component
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """What stands below one image; without a prediction only its class."""
+    """The text below one image; without a prediction only its class."""
 
-    index: int  # what a pick returns
+    index: int  # returned for a click
     true: str
     predicted: str | None = None
     correct: bool | None = None
@@ -50,10 +50,10 @@ def gallery(
     selected: int | None = None,
     size: int = 72,
 ) -> int | None:
-    """Draws `images`, (N, C, H, W) with C 1 or 3; returns a picked image's `Title.index` in the one rerun that follows.
+    """Draws `images`, (N, C, H, W) with C 1 or 3; returns a clicked image's `Title.index` in the next rerun.
 
-    `label` names the whole for a screen reader; `selected` is the index to mark. An image takes `size` screen pixels
-    or a little less: the largest whole multiple of its own; larger ones are scaled down. No images: nothing is drawn.
+    `label` is for screen readers; `selected` is the index to mark. An image is scaled by an integer to at most `size`
+    screen pixels; larger ones are scaled down. Draws nothing if there are no images.
     """
     assert len(images) == len(titles), (len(images), len(titles))
     if not len(images):
@@ -80,7 +80,7 @@ def gallery(
 
 
 def _scaled_down(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Square images of at most `size` pixels, each the mean of what it covers."""
+    """Square images of at most `size` pixels, averaged over areas."""
     if images.shape[-1] <= size:
         return images
     small = F.interpolate(torch.from_numpy(images).float(), (size, size), mode="area")
@@ -89,7 +89,7 @@ def _scaled_down(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=16)
 def _sheet(pixels: bytes, shape: tuple[int, int, int, int], columns: int) -> bytes:
-    """All images as one PNG, row by row; a rerun that shows the same ones does not draw it again."""
+    """All images as one PNG, row by row; cached, so that a rerun with the same images does not draw it again."""
     num_images, channels, height, width = shape
     rows = ceil(num_images / columns)
     sheet = np.zeros((rows * columns, height, width, channels), np.uint8)
@@ -104,7 +104,7 @@ def _sheet(pixels: bytes, shape: tuple[int, int, int, int], columns: int) -> byt
 
 
 def _url(png: bytes, key: str) -> str:
-    """Where Streamlit serves the picture for as long as this element of this session shows it."""
+    """The URL at which Streamlit serves the picture while this element of this session shows it."""
     if not runtime.exists():
         return ""
     return runtime.get_instance().media_file_mgr.add(png, "image/png", f"gallery/{key}")

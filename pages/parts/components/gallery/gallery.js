@@ -19,8 +19,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   });
 }
 
-// The address of the picture once it is decoded. Streamlit drops a picture for a moment where a script that is
-// overtaken by a newer one has ended before it drew the picture again.
+// The URL of the picture once it is decoded. Streamlit drops a picture for a moment if a superseded script ends before
+// the newer one draws the picture again.
 async function decoded(address) {
   for (let retry = 0; retry < MAX_RETRIES && address; retry++) {
     const sheet = new Image();
@@ -66,7 +66,7 @@ function show(root, { columns, rows, width, height, label, titles }, sheet) {
       const thumb = element("span", { class: "thumb pixels" });
       thumb.style.backgroundPosition = `${-width * (i % columns)}px ${-height * Math.floor(i / columns)}px`;
       const caption = element("span", { class: "caption", "aria-hidden": "true" }, ...lines(title));
-      const attributes = { type: "button", value: title.index, tabindex: -1, "aria-label": spoken(title) };
+      const attributes = { type: "button", value: title.index, tabindex: -1, "aria-label": labelOf(title) };
       return element("button", attributes, thumb, caption);
     }),
   );
@@ -78,8 +78,8 @@ function mark({ images, selected }) {
   const buttons = [...images.children];
   for (const button of buttons) button.setAttribute("aria-pressed", Number(button.value) === selected);
   if (buttons.some((button) => button.tabIndex === 0)) return;
-  const stop = buttons.find((button) => Number(button.value) === selected) ?? buttons[0];
-  stop.tabIndex = 0;
+  const tabStop = buttons.find((button) => Number(button.value) === selected) ?? buttons[0];
+  tabStop.tabIndex = 0;
 }
 
 function lines({ true: truth, predicted, correct, note }) {
@@ -96,7 +96,7 @@ function lines({ true: truth, predicted, correct, note }) {
   return note ? [...rows, line(note, "note")] : rows;
 }
 
-function spoken({ index, true: truth, predicted, correct, note }) {
+function labelOf({ index, true: truth, predicted, correct, note }) {
   const name = predicted == null ? [truth] : [`true ${truth}`, `predicted ${predicted}`];
   if (correct != null) name.push(correct ? "correct" : "incorrect");
   if (note) name.push(note);

@@ -38,12 +38,12 @@ class Reading:
     uniform: float | None = None  # the value of uniform attention; marked on the scale
     uniform_name: str = ""
     signed: bool = False  # a negative value decreases the logit: a diverging color map around 0
-    shares: bool = False  # each row adds up to 1
+    shares: bool = False  # each row sums to 1
 
 
 @dataclass(frozen=True, eq=False)
 class HeadInView:
-    """What is sent of a large model: rows of one token in all layers and heads, and the matrix of one head."""
+    """The part sent for a large model: rows of one token in all layers and heads, and the matrix of one head."""
 
     rows: NDArray[np.float32]  # (L, H, N)
     matrix: NDArray[np.float32]  # (N, N)
@@ -107,7 +107,7 @@ def inspector(
     masked. Rows and columns of `masked` tokens are hatched.
 
     `image` is (C, H, W) with H = W and C 1 or 3. `values` are attention (L, H, N, N), one row per query token, or one
-    map of the whole image, (N-1,), or what is in view of a large model. An index outside of (L, H, N, N) is clipped.
+    map of the image, (N-1,), or the part in view for a large model. An index outside of (L, H, N, N) is clipped.
     `title` names the image.
 
     The absolute scale runs from 0 to `absolute_max`, by default that of this image's CLS attention. `scale`, `colormap`
@@ -123,11 +123,11 @@ def inspector(
     if is_one_map:
         packed_values, packed_scales = packed(rows.astype(np.float32)), None
     else:
-        lines, line_scales = quantised(rows)
+        lines, line_scales = quantized(rows)
         packed_values, packed_scales = packed(lines), packed(line_scales)
         requested = _within(requested, rows.shape[0], rows.shape[1], num_tokens)
     if isinstance(values, HeadInView):
-        matrix, row_scales = quantised(values.matrix)
+        matrix, row_scales = quantized(values.matrix)
         in_view = MatrixData(
             values=packed(matrix),
             rowScales=packed(row_scales),
@@ -160,8 +160,8 @@ def inspector(
     return Picked(**result.picked) if result.picked else None
 
 
-def quantised(attn: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """(…, N, N) uint8 and (…, N) so that `uint8 / 255 * scale` is the row again, to 1/510 of its largest value."""
+def quantized(attn: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """(…, N, N) uint8 and (…, N) so that `uint8 / 255 * scale` restores the row, to within 1/510 of its maximum."""
     row_scales = attn.max(axis=-1).astype(np.float32)
     largest = np.where(row_scales > 0, row_scales, 1)[..., None]
     return np.nan_to_num(attn / largest * 255).round().astype(np.uint8), row_scales

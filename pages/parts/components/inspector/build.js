@@ -1,4 +1,4 @@
-// The inspector's elements, node once per shape of the data.
+// The inspector's elements, built once per shape of the data.
 
 function build(view) {
   view.legend = makeLegend();
@@ -115,8 +115,8 @@ function buildMaps(view) {
   return grid;
 }
 
-// All maps of the grid are drawn on one sheet that lies over the buttons: a browser takes far longer to put sixty
-// canvases on the screen than one. Every button's place on it is known in the screen's own pixels.
+// All maps of the grid are drawn on one sheet over the buttons: a browser takes far longer to draw sixty canvases than
+// one. `map.place` is a button's rectangle on it in device pixels.
 function fitSheet(view) {
   const origin = view.mapGrid.getBoundingClientRect();
   const pixel = (length) => Math.round(length * devicePixelRatio);
@@ -152,14 +152,14 @@ function buildNumbers(view) {
   });
   const head = ["patches", ...Array.from({ length: G }, (_, column) => `+${column}`)];
   const headRow = element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text)));
-  const scroll = element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of the numbers" });
+  const scroll = element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of the values" });
   scroll.append(element("table", {}, view.numbersCaption, headRow, ...rows));
-  view.numbers = element("details", { class: "numbers" }, element("summary", {}, `The ${G}×${G} numbers`), scroll);
+  view.numbers = element("details", { class: "numbers" }, element("summary", {}, `The ${G}×${G} values`), scroll);
   view.numbers.addEventListener("toggle", () => paint(view));
   return view.numbers;
 }
 
-// Made again where the method or the top of the absolute scale is another one
+// Rebuilt when the method or the maximum of the absolute scale changes
 function buildControls(view) {
   const set = (name) => (value) => {
     view.settings[name] = value;

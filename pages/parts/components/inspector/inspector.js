@@ -1,10 +1,10 @@
-// The maps of one method for one image: of every layer, head and token, or one map of the whole image.
-// L layers, H heads, N tokens (0 is CLS), G patches along a side. Hovering, arrow keys and the controls repaint here; only
-// the selection and the masked patches are sent back. The server sends all of a small model's attention once; of a large
-// one the rows of the selected token in every layer and head, and the whole matrix of the selected head (`inView`).
+// The maps of one method for one image: of every layer, head and token, or one map of the image.
+// L layers, H heads, N tokens (0 is CLS), G patches along a side. Hovering, arrow keys and the controls repaint locally;
+// only the selection and the masked patches are sent back. The server sends all attention of a small model once; for a
+// large one the rows of the selected token in all layers and heads, and the matrix of the selected head (`inView`).
 
 const NUM_STRONGEST = 5;
-const KEYS_DELAY_MS = 250; // arrow keys are sent and announced after a pause
+const KEYS_DELAY_MS = 250; // after which a selection by arrow keys is sent and announced
 const MASK_DELAY_MS = 400; // the same for masked patches
 
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -43,7 +43,7 @@ function read(view, data) {
   view.heads = view.numHeads > 1 ? [...heads, "mean", "max"] : heads;
 }
 
-// A request from Python counts if it is new, not if it echoes a selection that was sent from here.
+// A request from Python is news unless it echoes a selection that was sent from here.
 function isNews(view, name, requested) {
   const text = JSON.stringify(requested);
   const sent = (view.sent[name] ??= []);
@@ -58,14 +58,14 @@ function isNews(view, name, requested) {
 function follow(view, { requested, masked }) {
   if (isNews(view, "picked", requested)) view.picked = { ...requested };
   if (isNews(view, "masked", masked)) view.masked = new Set(masked);
-  if (view.isOneMap) return; // layer, head and token wait for a method that has them
+  if (view.isOneMap) return; // layer, head and token are kept for methods that have them
   view.picked.layer = Math.min(view.picked.layer, view.numLayers - 1);
   view.picked.token = Math.min(view.picked.token, view.numTokens - 1);
   if (!view.heads.includes(view.picked.head)) view.picked.head = requested.head;
 }
 
-// N values of one head: the row of the token (what it attends to) or its column (who attends to it). Of a head that is
-// not in view there is only the row of the selected token.
+// N values of one head: the row of the token (what it attends to) or its column (who attends to it). For a head that
+// is not in view only the row of the selected token is known.
 function headValues(view, layer, head, token) {
   const first = layer * view.numHeads + head;
   if (view.isOneMap) return withoutMasked(view, token, Float32Array.of(NaN, ...view.values));
@@ -120,20 +120,20 @@ function layerValues(view, layer, token) {
 
 // ---- actions -----------------------------------------------------------------------------------------------
 
-// Sent after a pause of so many milliseconds
-function send(view, name, value, rest) {
+// Sends a value after `delay` ms without another one
+function send(view, name, value, delay) {
   clearTimeout(view.timers[name]);
   view.timers[name] = setTimeout(() => {
     view.sent[name].push(JSON.stringify(value));
     view.send(name, value);
     readOut(view);
-  }, rest);
+  }, delay);
 }
 
-function pick(view, change, rest = 0) {
+function pick(view, change, delay = 0) {
   Object.assign(view.picked, change);
   paint(view);
-  send(view, "picked", { ...view.picked }, rest);
+  send(view, "picked", { ...view.picked }, delay);
 }
 
 function toggleMask(view, token) {
@@ -151,10 +151,10 @@ function unmaskAll(view) {
 }
 
 function readOut(view) {
-  view.status.textContent = `${placeName(view)}. ${view.words} ${maskedPatches(view)}`.trim();
+  view.status.textContent = `${placeName(view)}. ${view.spoken} ${maskedPatches(view)}`.trim();
 }
 
-// Painted with the frame that shows it: a layout before that would be worked out again for whatever else listens.
+// Painted in the next animation frame, to avoid a forced layout in the event handler
 function hover(view, token) {
   if (token === view.hovered) return;
   view.hovered = token;

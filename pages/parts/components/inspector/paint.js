@@ -1,18 +1,18 @@
-// Painting: all of it after each move, so nothing can be left behind.
+// Painting: everything after each change, so that nothing is out of date.
 
-// What changes with the data only
+// Only changes with the data
 function paintScene(view, title) {
   for (const canvas of [view.scene, view.plain]) paintImage(canvas, view.image, view.image.shape[2]);
   view.sceneTitle.textContent = title;
   const G = view.gridSize;
   const keys = "Arrow keys move over the patches, Home or Escape selects CLS.";
   view.picture.setAttribute("aria-label", `${title || "Image"}, ${G} by ${G} patches. ${keys}`);
-  const node = JSON.stringify([view.absoluteMax, view.reading]);
-  if (node !== view.controlsMade || !view.controls.firstChild) buildControls(view);
-  view.controlsMade = node;
+  const content = JSON.stringify([view.absoluteMax, view.reading]);
+  if (content !== view.controlsContent || !view.controls.firstChild) buildControls(view);
+  view.controlsContent = content;
 }
 
-// One map shares its scale with no other.
+// A single map has no page-wide scale.
 const scaleName = (view) => (view.isOneMap && view.settings.scale === "shared" ? "absolute" : view.settings.scale);
 
 // `range` is that of all maps that the page shows
@@ -29,7 +29,7 @@ function paint(view) {
   const isWaiting = view.inView && !isInView(view, layer, head); // for the matrix of this head
   const token = isWaiting ? view.inView.token : (view.hovered ?? view.picked.token);
   const all = view.rows ?? Array.from({ length: view.numLayers }, (_, layer) => layerValues(view, layer, token)).flat();
-  if (view.inView) view.rows = all; // those of the selected token, whatever is hovered
+  if (view.inView) view.rows = all; // those of the selected token, regardless of hovering
   const index = layer * view.heads.length + view.heads.indexOf(head);
   const values = view.isOneMap ? all[0] : view.inView && !isWaiting ? valuesOf(view, layer, head, token) : all[index];
   const ranges = all.map((values) => rangeOf(values.subarray(1)));
@@ -53,7 +53,7 @@ function paintMaps(view, all, range) {
   drawSheet(view);
 }
 
-// Map after map from the strip, where they stand one below the other, to its button
+// Copies each map from the strip, where they are one below the other, to its button
 function drawSheet(view) {
   const [G, context] = [view.gridSize, view.sheet.getContext("2d")];
   put(view.strip);
@@ -135,7 +135,7 @@ function paintPanel(view, token, values, scale) {
   });
   setText(view.sentence, summary(view, token, values, strongest));
   const numbers = strongest.map((other) => `${tokenName(other)} ${number(view, values[other])}`).join(", ");
-  view.words = `${attendsName(view, token)}${view.isOneMap ? ":" : ""} ${numbers}. ${view.sentence.textContent}`;
+  view.spoken = `${attendsName(view, token)}${view.isOneMap ? ":" : ""} ${numbers}. ${view.sentence.textContent}`;
   setText(view.between, between(view));
 }
 

@@ -1,4 +1,4 @@
-// What the inspector says: names, numbers and sentences.
+// The inspector's texts: names, values and sentences.
 
 const tokenName = (token) => (token === 0 ? "CLS" : `p${token - 1}`);
 const headName = (head) => (typeof head === "number" ? `head ${head + 1}` : `${head} of all heads`);
@@ -6,7 +6,7 @@ const layerHeadName = ({ layer, head }) => `layer ${layer + 1}, ${headName(head)
 const placeName = (view) => (view.isOneMap ? view.reading.title : layerHeadName(view.picked));
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
-// "CLS attends to", "p30 attended by"; one map of the whole image has but its title
+// "CLS attends to", "p30 attended by"; a single map of the image has only its title
 function attendsName(view, token) {
   const { title, verbs } = view.reading;
   return view.isOneMap ? title : `${tokenName(token)} ${verbs[view.settings.direction === "row" ? 0 : 1]}`;
@@ -22,7 +22,7 @@ function number(view, value) {
 const times = (view, value) =>
   view.uniform && Number.isFinite(value) ? `${(value / view.uniform).toFixed(1)}×` : "";
 
-// One sentence on how far from even a map is.
+// One sentence on how concentrated a map is.
 function summary(view, token, values, strongest) {
   const patches = values.subarray(1).filter(Number.isFinite);
   if (!patches.length) return token && view.masked.has(token) ? `${tokenName(token)} is masked.` : "All patches are masked.";
@@ -31,9 +31,9 @@ function summary(view, token, values, strongest) {
     const side = (patches, verb) => `${patches.length} patches ${verb} the logit, ${number(view, sum(patches))} in total`;
     return `${side(up, "increase")}; ${side(down, "decrease")}.`;
   }
-  if (!view.isOneMap && view.picked.head === "max") return "The highest over all heads: these values do not add up to 100%.";
+  if (!view.isOneMap && view.picked.head === "max") return "The highest over all heads: these values do not sum to 100%.";
   const maximum = sum(strongest.map((other) => values[other]));
-  const many = `The ${strongest.length} strongest patches hold`;
+  const many = `The ${strongest.length} strongest patches have`;
   if (!view.reading.shares)
     return `${many} ${percent(maximum / sum(patches))} of the map; uniform: ${percent(strongest.length / patches.length)}.`;
   if (view.settings.direction === "row")
@@ -42,7 +42,7 @@ function summary(view, token, values, strongest) {
   return `This token receives ${received.toFixed(2)} from all ${Math.round(1 / view.uniform)} tokens; uniform: 1.00.`;
 }
 
-// While another patch is hovered: how the picked token stands to it, or what the one map has there
+// While another patch is hovered: the value between it and the selected token, or of the single map
 function between(view) {
   const { layer, head, token } = view.picked;
   if (view.isOneMap) {

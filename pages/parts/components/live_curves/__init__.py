@@ -1,6 +1,6 @@
 """A live run: headline, loss and accuracy by epoch, and maps, as one component that is updated in place.
 
-The charts keep zoom and hidden curves. The payload is one string of bytes, made once for all viewers.
+The charts keep zoom and hidden curves. The payload is one string of bytes, encoded once for all viewers.
 """
 
 import json
@@ -58,10 +58,10 @@ def to_send(
     maps: MapsData | None = None,
     maps_notice: str = "",
 ) -> bytes:
-    """The payload as JSON: the `metrics` rows as curves, the headline and progress bar above, the maps below.
+    """The payload as JSON: the `metrics` rows as curves, with headline and progress bar above, maps below.
 
-    A missing value (None, as train_loss at epoch 0) is a gap. `marker_epoch` is marked by a vertical line. The bar of
-    `progress`, 0..1, is colored while the run is `active`. `maps_notice` replaces the `maps` of some images.
+    Missing values (None, as train_loss at epoch 0) are gaps. `marker_epoch` is marked by a vertical line. The bar of
+    `progress`, 0..1, is colored while the run is `active`. `maps_notice` is shown in place of `maps`.
     """
     epochs = np.array([row["epoch"] for row in metrics], float)
     curves = {

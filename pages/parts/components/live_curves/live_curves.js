@@ -110,7 +110,7 @@ function traces(root, chart) {
     uid: split,
     name: split,
     legendgroup: split,
-    mode: x.length <= 20 ? "lines+markers" : "lines", // a lone point has no line
+    mode: x.length <= 20 ? "lines+markers" : "lines", // a single point has no line
     line: { color: colors[split], width: x.length > 300 ? 0.6 * width : width },
     marker: { size: 5 },
     hovertemplate: hover,

@@ -1,4 +1,4 @@
-"""Attention maps side by side on one scale: image by image, before and after, with what the model said.
+"""Attention maps side by side on one scale: image by image, before and after, with predictions.
 
 Letters: N images, C channels, G patches along a side.
 """
@@ -51,7 +51,7 @@ class MapsData(TypedDict):
 
 
 def maps(images: NDArray[np.uint8], columns: Mapping[str, NDArray[np.float32]], *, key: str, **how: Any) -> int | None:
-    """Draws the maps that `maps_data` describes; returns the index of the image that was clicked just now, or None."""
+    """Draws the maps that `maps_data` describes; returns the index of a clicked image, or None."""
     mount = component("maps", "board")
     result = mount(key=key, data=maps_data(images, columns, key=key, **how), on_opened_change=lambda: None)
     return int(result.opened) if result.opened is not None else None
@@ -79,15 +79,15 @@ def maps_data(
 ) -> MapsData:
     """What the maps component draws.
 
-    `images` is (N, C, H, W) with C 1 or 3; `columns` names the maps, each (N, G·G), in the order they stand. All of
-    them share the absolute `scale` (low, high), on which `uniform`, that is 1 over the number of tokens, is marked;
-    maps of another `quantity` say what their uniform value is called.
+    `images` is (N, C, H, W) with C 1 or 3; `columns` names the maps, each (N, G·G), in the order of the
+    columns. They share the absolute `scale` (low, high), on which `uniform`, 1 over the number of tokens, is marked;
+    `uniform_name` labels it for maps of another `quantity`.
     `titles` has one text per image, `captions` one line per image for some columns. `difference=("untrained",
     "trained")` adds trained − untrained, from −`difference_max` to it: by default its own largest value.
 
-    `rows` sets an image beside its maps, `strip` above them, for a compact live row. `size` is in pixels. `colormap`
-    and `overlay` (0..1) are where the controls start; afterwards they belong to the person at the browser. New data of
-    the same shape is painted in place.
+    `rows` places an image beside its maps, `strip` above them, for a compact live row. `size` is in pixels. `colormap`
+    and `overlay` (0..1) are initial values of controls; later the user's own settings apply. New data of the same shape
+    is painted in place.
     """
     assert colormap in COLORMAPS, colormap
     drawn = {name: np.asarray(values, np.float32) for name, values in columns.items()}

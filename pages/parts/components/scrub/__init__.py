@@ -1,4 +1,4 @@
-"""Attention over training: one slider through every kept checkpoint that moves maps and curves in the browser alone.
+"""Attention over training: a slider through the saved checkpoints that updates maps and curves in the browser.
 
 F frames of the slider; of each run M checkpoints, B images, S maps an image, G patches along a side.
 """
@@ -17,7 +17,7 @@ from minivit.figures import SPLIT_COLORS
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.color_maps import palettes
 from pages.parts.components.component import component, packed
-from pages.parts.components.inspector import quantised
+from pages.parts.components.inspector import quantized
 
 
 class RunMaps(NamedTuple):
@@ -29,13 +29,13 @@ class RunMaps(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of maps: which run's, which of its S maps, and when: at a checkpoint, or where the slider is."""
+    """A column of maps: a run, one of its S maps, and a checkpoint, or None for the slider's."""
 
     name: str
     run: int = 0
     map: int = 0
     checkpoint: Checkpoint | None = None
-    captioned: bool = True  # whether what the model says stands under each map
+    captioned: bool = True  # whether the prediction is below each map
 
 
 class Difference(NamedTuple):
@@ -46,7 +46,7 @@ class Difference(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """The image that was clicked, and the checkpoint where the slider was."""
+    """The image that was clicked, and the checkpoint of the slider."""
 
     image: int
     checkpoint: Checkpoint
@@ -65,12 +65,12 @@ def scrub(
     num_measured: int,
     difference: Difference | None = None,
 ) -> Opened | None:
-    """Draws player, curves and maps; returns the image that was clicked just now, or None.
+    """Draws player, curves and maps; returns the image that was clicked, or None.
 
     `images` is (B, C, H, W) with C 1 or 3, `labels` their true classes, `titles` a text each. Maps share the absolute
     `scale` (low, high): attention weights, or where there are two runs multiples of each run's uniform 1/N, since
-    their N may differ. The curves are of `num_measured` test images. The slider begins at the checkpoint that the URL
-    names, else at `start`, and writes it there.
+    their N may differ. The curves are of `num_measured` test images. The slider starts at the checkpoint in the URL,
+    else at `start`, and updates the URL.
     """
     frames = sorted({checkpoint for maps in run_maps for checkpoint in maps.over_training.checkpoints})
     result = component("scrub", "board")(
@@ -101,9 +101,9 @@ def scrub(
 
 
 def charts(run_maps: Sequence[RunMaps], frames: Sequence[Checkpoint]) -> list[dict[str, Any]]:
-    """Loss, accuracy and the figures of `METRICS`, a line for each run or map, a value at each frame or NaN."""
+    """Loss, accuracy and `METRICS`, with a line for each run or map, and at each frame a value or NaN."""
     alone = len(run_maps) == 1
-    made = []
+    data = []
     for title, column, times, unit in (("loss", "loss", 1, ""), ("accuracy", "acc", 100, "%")):
         lines = [
             _line(split if alone else _nth(i), SPLIT_COLORS[split] if alone else _color(i), by_epoch, frames)
@@ -111,7 +111,7 @@ def charts(run_maps: Sequence[RunMaps], frames: Sequence[Checkpoint]) -> list[di
             for split, by_epoch in _by_epoch(maps.run.metrics(), column, times).items()
             if alone or split == "test"
         ]
-        made.append(
+        data.append(
             {"title": title, "digits": 1 if unit else 3, "unit": unit, "help": "", "lines": lines, "numbered": 2}
         )
     for name, help in METRICS.items():
@@ -125,8 +125,8 @@ def charts(run_maps: Sequence[RunMaps], frames: Sequence[Checkpoint]) -> list[di
             for i, maps in enumerate(run_maps)
             for s, values in enumerate(maps.over_training.metrics[name].T)
         ]
-        made.append({"title": name, "digits": 3, "unit": "", "help": help, "lines": lines, "numbered": len(run_maps)})
-    return made
+        data.append({"title": name, "digits": 3, "unit": "", "help": help, "lines": lines, "numbered": len(run_maps)})
+    return data
 
 
 def _by_epoch(metrics: list[dict[str, Any]], column: str, times: float) -> dict[str, dict[Checkpoint, float]]:
@@ -142,7 +142,7 @@ def _line(name: str, color: str, values: dict[Checkpoint, float], frames: Sequen
 
 
 def key_of(run_maps: Sequence[RunMaps]) -> list[tuple[str, str]]:
-    """What the colors of the curves stand for: names and colors."""
+    """The legend of the curves: names and colors."""
     if len(run_maps) > 1:
         return [(_nth(i), _color(i)) for i in range(len(run_maps))]
     run, _, heads = run_maps[0]
@@ -158,7 +158,7 @@ def _nth(index: int) -> str:
 
 
 def _color(run: int, line: int = 0) -> str:
-    """The run's color for its first line; single heads are grey beside their mean."""
+    """The run's color for its first line; single heads are gray beside their mean."""
     if line:
         return "var(--st-gray-color)"
     return ("var(--st-primary-color)", "var(--second)")[run]
@@ -172,9 +172,9 @@ def _text(checkpoint: Checkpoint, run_maps: Sequence[RunMaps]) -> str:
 
 
 def _run_data(maps: RunMaps, frames: Sequence[Checkpoint], *, in_multiples: bool) -> dict[str, Any]:
-    """What the browser holds of one run; `at` is the last of its checkpoints that is not after each frame."""
+    """The browser's data of one run; `at` has for each frame the last checkpoint that is not after it."""
     over_training = maps.over_training
-    values, scales = quantised(over_training.maps)
+    values, scales = quantized(over_training.maps)
     num_tokens = over_training.maps.shape[-1] + maps.run.config.model.num_prefix_tokens
     predicts = over_training.probs.shape[-1] > 0  # not without a classifier head
     return {
@@ -204,8 +204,8 @@ def _column_data(column: Column, run_maps: Sequence[RunMaps]) -> dict[str, Any]:
 def _difference_data(difference: Difference, columns: Sequence[Column], run_maps: Sequence[RunMaps]) -> dict[str, Any]:
     """How the browser subtracts: on `grid` × `grid` cells, for each side the patch under a cell and its factor.
 
-    A column of two runs holds multiples of its own uniform 1/N. The difference is in multiples of that of the common
-    grid, 1 / (grid² + 1); where both runs cut images alike, the factors are 1.
+    With two runs, a column has multiples of its own uniform 1/N. The difference is in multiples of that of the common
+    grid, 1 / (grid² + 1); if both runs have the same grid, the factors are 1.
     """
     grids = [isqrt(run_maps[columns[index].run].over_training.maps.shape[-1]) for index in difference]
     cells = lcm(*grids)

@@ -1,4 +1,4 @@
-// The curves above the maps: one chart per figure, with a mark at the frame.
+// The curves above the maps: one chart per metric, with a mark at the frame.
 
 function buildCharts(view) {
   const sent = JSON.stringify([view.data.charts, view.data.frames]);
@@ -10,7 +10,7 @@ function buildCharts(view) {
   view.key.replaceChildren(...view.data.legend.map(([name, color]) => coloredText(name, color)));
 }
 
-// A frame is a step to the right, so that the curves stand under each other and the first epoch has room.
+// Frames are evenly spaced, so that the charts are aligned and the first epoch is visible.
 function buildChart(view, { title, help, digits, unit, numbered }, lines) {
   const { frames } = view.data;
   const width = Math.max(1, lastFrame(view));
@@ -66,7 +66,7 @@ function coloredText(text, color) {
   return node;
 }
 
-// The value at a frame, or the last one before it: loss and accuracy are known once an epoch.
+// The value at a frame, or the last one before it: loss and accuracy are known once per epoch.
 function valueAt(values, frame, write) {
   for (let x = Math.min(frame, values.length - 1); x >= 0; x--) if (Number.isFinite(values[x])) return write(values[x]);
   return "–";

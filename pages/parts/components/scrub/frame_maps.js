@@ -16,7 +16,7 @@ function paintTexts(view) {
   });
 }
 
-// One map of image n at a checkpoint into `into`; the specific part is what it has beyond the average of many images.
+// One map of image n at a checkpoint into `into`; `specific` subtracts the average map of many images.
 function fill(into, { values, scales, average, numImages, numMaps, length, times }, map, checkpoint, n, specific) {
   const index = (checkpoint * numImages + n) * numMaps + map;
   const step = (scales[index] / 255) * times;
@@ -26,7 +26,7 @@ function fill(into, { values, scales, average, numImages, numMaps, length, times
   }
 }
 
-// Cell by cell of a grid that both maps fit; of each the patch that covers the cell
+// Cell by cell of a common grid, from the patch of each map that covers the cell
 function subtract(into, [plus, minus]) {
   const at = ({ column, patches, factor }, cell) => column.values[patches[cell]] * factor;
   for (let cell = 0; cell < into.length; cell++) into[cell] = at(plus, cell) - at(minus, cell);
@@ -39,7 +39,7 @@ function fillLine(view, frame, n, specific) {
   }
 }
 
-// The largest size of what any frame shows, of the maps and of the difference: a legend must not move with the slider.
+// The largest magnitude in all frames, of maps and of the difference, so that legends do not change with the slider.
 function rangesOf(view, specific) {
   const maximum = { map: 0, difference: 0 };
   for (let frame = 0; frame <= lastFrame(view); frame++) {

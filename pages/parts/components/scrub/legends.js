@@ -28,14 +28,14 @@ function paintLegends(view) {
   const { grid } = difference;
   const [plus, minus] = difference.columns.map((index) => view.columns[index]);
   const sameGrid = plus.grid === grid && minus.grid === grid;
-  const common = ` In multiples of 1/${grid ** 2 + 1}, both on ${grid}×${grid} cells: each patch's attention is divided over the pixels it covers.`;
+  const common = ` In multiples of 1/${grid ** 2 + 1}, both on ${grid}×${grid} cells: each patch's attention is divided evenly among the cells it covers.`;
   const title = `Difference: ${plus.name} − ${minus.name}. Blue is less, red is more.${sameGrid ? unit : common}`;
   paintSignedLegend(view.differenceLegend, { ...signed(view.ranges[what].difference), title });
 }
 
 const times = (value) => `${value.toFixed(1)}×`;
 
-// Two runs that cut images differently share multiples of uniform, for their 1/N differ.
+// Two runs with different grids share a scale in multiples of uniform, because their 1/N differ.
 function paintMapLegend(view, colors, own, high, over) {
   const [first, second] = view.runs.map((run) => run.numTokens);
   if (second && !own) {

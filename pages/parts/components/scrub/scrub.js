@@ -1,9 +1,9 @@
-// Attention over training. A slider through F frames moves B images, their maps and all curves, in the browser alone.
-// Of each run the maps at M checkpoints lie here: bytes (M, B, S, P) with a scale a map (M, B, S), as `quantised` gives them.
+// Attention over training. A slider through F frames updates B images, their maps and all curves in the browser.
+// The data of a run are its maps at M checkpoints: bytes (M, B, S, P) with a scale per map (M, B, S), as in `quantized`.
 
-const SPEEDS = [2, 5, 10, 30]; // frames a second
-const ONE_LINE = 8; // letters of a class that fit under a map with the probability; no caption may change its height
-const URL_DELAY_MS = 300; // a browser takes a few hundred new addresses a minute at maximum
+const SPEEDS = [2, 5, 10, 30]; // frames per second
+const ONE_LINE = 8; // characters of a class name that fit under a map with the probability, so that captions keep their height
+const URL_DELAY_MS = 300; // browsers limit the number of URL changes per minute
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".scrub");
@@ -27,8 +27,8 @@ function read(view, data) {
   view.data = data;
   view.images = unpack(data.images);
   view.colors ??= unpackColors(data.palettes);
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  view.settings = settingsOf(data.key, calm ? { ...data.settings, speed: "2" } : data.settings);
+  const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  view.settings = settingsOf(data.key, reducedMotion ? { ...data.settings, speed: "2" } : data.settings);
   view.runs = data.runs.map((run) => {
     const [values, scales, average] = [run.values, run.scales, run.average].map(unpack);
     const [, numImages, numMaps, length] = values.shape;
@@ -49,7 +49,7 @@ function read(view, data) {
 
 const lastFrame = (view) => view.data.frames.length - 1;
 
-// The frame of the URL, or the start frame, when the page opens, another run or epoch is selected, or the user goes
+// The frame in the URL, or the start frame, if the page opens, another run or epoch is selected, or the user goes
 // back; otherwise the current checkpoint, whose frame index may have changed.
 function frameToShow(view, before) {
   const ids = (data) => data?.runs.map((run) => run.id).join();
@@ -61,8 +61,8 @@ function frameToShow(view, before) {
 }
 
 function frameOfUrl(view) {
-  const wanted = new URLSearchParams(location.search).get("checkpoint");
-  const index = view.data.frames.findIndex(({ checkpoint }) => checkpoint === wanted);
+  const requested = new URLSearchParams(location.search).get("checkpoint");
+  const index = view.data.frames.findIndex(({ checkpoint }) => checkpoint === requested);
   return index >= 0 ? index : view.data.start;
 }
 

@@ -1,4 +1,4 @@
-"""Small maps and pictures in named rows, on one scale whose legend has numbers; they wrap where a page is narrow."""
+"""Small maps and pictures in named rows, on one labeled scale; rows wrap on narrow pages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """What colors mean, from `low` to `high`; `marks` are numbers along it with the text that each is marked by."""
+    """What colors mean, from `low` to `high`; `marks` are labeled values along it."""
 
     title: str
     low: float
     high: float
-    colors: Literal["magma", "difference", "grey"] = "magma"
+    colors: Literal["magma", "difference", "gray"] = "magma"
     marks: Mapping[str, float] | None = None
 
 
@@ -75,9 +75,9 @@ class TilesData(TypedDict):
 
 
 def tiles(rows: Sequence[Row], scale: Scale, *, key: str, label: str, size: int = 72, choice: bool = False) -> None:
-    """Draws the rows; `label` names the whole for a screen reader, a tile is about `size` pixels wide.
+    """Draws the rows; `label` is for screen readers; a tile is about `size` pixels wide.
 
-    With `choice` the user may scale the colors to the tiles themselves, with a warning that this exaggerates.
+    With `choice` the user may switch to the tiles' own scale, with a warning that this exaggerates contrast.
     """
     component("tiles", "board")(
         key=key,

@@ -1,6 +1,6 @@
-// Small maps and pictures in named rows on one scale. Drawn anew whenever the data changes, at once, so nothing flickers.
+// Small maps and pictures in named rows on one scale. Redrawn when the data changes, synchronously, so that nothing flickers.
 
-const NUM_FEW = 5; // tiles of a row that stand side by side however narrow the page is
+const NUM_FEW = 5; // tiles of a row that remain side by side on narrow pages
 
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".tiles");
@@ -18,7 +18,7 @@ export default function ({ data, parentElement }) {
 
 function start(root, { key, palettes }) {
   const settings = settingsOf(key, { scale: "absolute" });
-  const colors = { ...unpackColors(palettes), grey: Uint32Array.from({ length: 256 }, (_, i) => 0xff000000 + 0x10101 * i) };
+  const colors = { ...unpackColors(palettes), gray: Uint32Array.from({ length: 256 }, (_, i) => 0xff000000 + 0x10101 * i) };
   const legend = makeLegend();
   const rows = element("div", { class: "rows" });
   const scales = [["absolute", "absolute"], ["own", "scale of these maps"]];
@@ -78,7 +78,7 @@ function paint({ data, settings, colors, legend, maps }) {
   });
 }
 
-// Of signed numbers to either side as far as the farthest, so that 0 stays in the middle.
+// Symmetric for signed values, so that 0 stays in the middle.
 function ownRange([low, high], colors) {
   const maximum = Math.max(-low, high) || 1;
   return colors === "difference" ? [-maximum, maximum] : [low, high > low ? high : low + 1e-12];
