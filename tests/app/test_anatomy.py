@@ -282,9 +282,9 @@ def test_a_long_ablation_is_estimated_before_and_cancelled_meanwhile(
     assert not widget(page, "toggle", "Ablate each head").value and "Cancel" not in labels(page)
 
 
-def test_grey_images_and_learned_positions_are_drawn_too(open_page: Open, trained: Run) -> None:
+def test_gray_images_and_learned_positions_are_drawn_too(open_page: Open, trained: Run) -> None:
     shutil.rmtree(trained.path)
-    grey = one_epoch(trained, in_chans=1, pos_embed="learned", norm="pre", img_size=16)
-    assert pixels(sent(open_page("anatomy", run=grey.id), "Patch filters")["rows"][0]["tiles"][0]).shape == (8, 8, 1)
+    gray = one_epoch(trained, in_chans=1, pos_embed="learned", norm="pre", img_size=16)
+    assert pixels(sent(open_page("anatomy", run=gray.id), "Patch filters")["rows"][0]["tiles"][0]).shape == (8, 8, 1)
     for name in ("anatomy", "predictions", "attention", "compare", "train"):
-        assert not errors(open_page(name, run=grey.id))
+        assert not errors(open_page(name, run=gray.id))

@@ -64,8 +64,8 @@ def layer_norm(weights: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
     mean = x.sum(dim=-1, keepdim=True) / x.shape[-1]
     centered = x - mean
     variance = (centered * centered).sum(dim=-1, keepdim=True) / x.shape[-1]
-    normalised = centered / torch.sqrt(variance + NORM_EPS)
-    return normalised * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+    normalized = centered / torch.sqrt(variance + NORM_EPS)
+    return normalized * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
 def forward(weights: dict[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +153,7 @@ def rollout(attn: Sequence[FloatArray]) -> FloatArray:
 
 
 def entropy(p: FloatArray) -> float:
-    """Normalised Shannon entropy of a row: -sum p ln p / ln n of the renormalised row, 0 ln 0 = 0.
+    """Normalized Shannon entropy of a row: -sum p ln p / ln n of the renormalized row, 0 ln 0 = 0.
 
     Source: Shannon 1948, "A Mathematical Theory of Communication", section 6; divided by its
     maximum ln n, so that a uniform row gives 1 and a one-hot row 0.
@@ -175,7 +175,7 @@ def distance(attn: FloatArray, patch_size: float) -> FloatArray:
 
     Source: Dosovitskiy et al. 2020, arXiv 2010.11929, figure 7: the distance between query pixel
     and attended pixels, weighted by attention. Here: CLS row and column dropped, each row
-    renormalised, and the mean over query patches i of
+    renormalized, and the mean over query patches i of
     sum_j a_ij * patch_size * Euclidean distance on the square grid.
     """
     heads = attn.shape[0]

@@ -85,7 +85,7 @@ def vit_forward(
     keep: Sequence[int] | None = None,
     silenced: Collection[tuple[int, int]] = (),
 ) -> Forward:
-    """Forward of one image that is normalised already, (channels, height, width), with timm's parameter names.
+    """Forward of one image that is normalized already, (channels, height, width), with timm's parameter names.
 
     norm "pre" (2010.11929 eq. 1–4, eps 1e-6):   x ← x + MSA(LN1 x), x ← x + MLP(LN2 x), logits = head(LN x_CLS).
     norm "post" (1706.03762 § 3.1, eps 1e-5):    x ← LN1(x + MSA x), x ← LN2(x + MLP x), logits = head(x_CLS).
@@ -307,13 +307,13 @@ def occlusion(score: Callable[[Array], float], image: ArrayLike, patch_size: int
     image (channels, height, width); `fill` is a number, or one per channel.
     """
     image, p = np.asarray(image, dtype=np.float64), patch_size
-    colour = np.broadcast_to(np.asarray(fill, dtype=np.float64), (len(image),))
+    color = np.broadcast_to(np.asarray(fill, dtype=np.float64), (len(image),))
     whole, drops = score(image.copy()), []
     for row in range(image.shape[1] // p):
         for column in range(image.shape[2] // p):
             painted = image.copy()
             for channel in range(len(image)):
-                painted[channel, row * p : (row + 1) * p, column * p : (column + 1) * p] = colour[channel]
+                painted[channel, row * p : (row + 1) * p, column * p : (column + 1) * p] = color[channel]
             drops.append(whole - score(painted))
     return np.array(drops)
 

@@ -27,14 +27,14 @@ def random_model(seed: int = 0, **settings: Any) -> MiniViT:
 
 
 def random_images(count: int, seed: int = 1) -> torch.Tensor:
-    """Float images (B, 3, 32, 32) in 0..1, each patch of its own colour."""
+    """Float images (B, 3, 32, 32) in 0..1, each patch of its own color."""
     generator = torch.Generator().manual_seed(seed)
-    colours = torch.rand(count, 3, 4, 4, generator=generator).repeat_interleave(8, 2).repeat_interleave(8, 3)
-    return (colours + 0.2 * torch.rand(count, 3, 32, 32, generator=generator)) / 1.2
+    colors = torch.rand(count, 3, 4, 4, generator=generator).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    return (colors + 0.2 * torch.rand(count, 3, 32, 32, generator=generator)) / 1.2
 
 
 def weights_of(model: MiniViT) -> Mapping[str, np.ndarray]:
-    """A model's weights by timm's names, for the yardstick; its images are not normalised further."""
+    """A model's weights by timm's names, for the yardstick; its images are not normalized further."""
     assert not model.mean.any() and (model.std == 1).all()
     return {name: value.double().numpy() for name, value in model.state_dict().items()}
 

@@ -308,7 +308,7 @@ FOLDER = ["--dataset", "folder", "--data-dir", "{images}"]
         ([*FOLDER, "--lr", "nan"], ["lr", "nan"]),
         ([*FOLDER, "--seed", "99999999999999999999"], ["seed", "99999999999999999999"]),
         ([*FOLDER, "--device", "cuda"], ["cuda"]),
-        ([*FOLDER, "--colour", "red"], ["--colour"]),
+        ([*FOLDER, "--color", "red"], ["--color"]),
         ([*FOLDER, "--runs-dir", "{tmp}/file"], ["{tmp}/file"]),
         ([*FOLDER, "--classes"], ["--classes"]),
     ],

@@ -51,7 +51,7 @@ def test_every_setting_has_what_a_form_needs_to_explain_it():
         ({"depth": 99}, ["Layers", "99", "less than or equal to 24"]),
         ({"dataset": "mnist"}, ["Data set", "'mnist'", "'cifar10'"]),
         ({"warmup_epochs": 200.0}, ["200", "100"]),
-        ({"colour": "red"}, ["'colour'"]),
+        ({"color": "red"}, ["'color'"]),
     ],
 )
 def test_settings_that_cannot_be_are_refused_in_a_sentence_with_the_value(wrong, words):

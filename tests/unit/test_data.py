@@ -89,15 +89,15 @@ def test_a_large_jpeg_gives_what_full_decoding_gives(pets: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
-def test_every_kind_of_pixel_becomes_colour_or_grey(tmp_path: Path, mode: str) -> None:
+def test_every_kind_of_pixel_becomes_color_or_gray(tmp_path: Path, mode: str) -> None:
     image = picture(1, (40, 40)).convert("L")
     image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
     path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
     image.save(path)
-    grey = decode.decode_image(path, 40, 1)
-    assert grey.shape == (1, 40, 40) and decode.decode_image(path, 40, 3).shape == (3, 40, 40)
+    gray = decode.decode_image(path, 40, 1)
+    assert gray.shape == (1, 40, 40) and decode.decode_image(path, 40, 3).shape == (3, 40, 40)
     if mode not in ("1", "P"):
-        assert np.abs(grey[0] - np.asarray(picture(1, (40, 40)).convert("L")).astype(int)).mean() < 4
+        assert np.abs(gray[0] - np.asarray(picture(1, (40, 40)).convert("L")).astype(int)).mean() < 4
 
 
 def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:

@@ -111,10 +111,10 @@ def publish_fashion(site: Site, patch: pytest.MonkeyPatch, dataset: str, images:
     cut = len(images) - len(images) // 6
     resources = []
     for part, rows in (("train", slice(cut)), ("t10k", slice(cut, None))):
-        grey = images[rows, :28, :28, 0]
+        gray = images[rows, :28, :28, 0]
         for name, head, body in (
-            (f"{part}-images-idx3-ubyte.gz", struct.pack(">IIII", 0x803, *grey.shape), grey.tobytes()),
-            (f"{part}-labels-idx1-ubyte.gz", struct.pack(">II", 0x801, len(grey)), bytes(labels[rows])),
+            (f"{part}-images-idx3-ubyte.gz", struct.pack(">IIII", 0x803, *gray.shape), gray.tobytes()),
+            (f"{part}-labels-idx1-ubyte.gz", struct.pack(">II", 0x801, len(gray)), bytes(labels[rows])),
         ):
             (site.root / name).write_bytes(gzip.compress(head + body))
             resources.append((name, md5((site.root / name).read_bytes())))

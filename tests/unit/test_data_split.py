@@ -155,12 +155,12 @@ def test_shapes_are_1500_to_train_on_and_300_to_test_on_of_each_class() -> None:
 # Batches
 
 
-def test_grey_and_smaller_batches_are_what_pil_makes_of_the_images() -> None:
+def test_gray_and_smaller_batches_are_what_pil_makes_of_the_images() -> None:
     images = [picture(seed, (40, 40)) for seed in range(3)]
     batch = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in images])
-    grey = torch.stack([torch.from_numpy(np.array(image.convert("L"))) for image in images])
-    assert torch.equal(resize(batch, 40, 1)[:, 0], grey)
-    assert torch.equal(resize(grey[:, None], 40, 3), grey[:, None].expand(-1, 3, -1, -1))
+    gray = torch.stack([torch.from_numpy(np.array(image.convert("L"))) for image in images])
+    assert torch.equal(resize(batch, 40, 1)[:, 0], gray)
+    assert torch.equal(resize(gray[:, None], 40, 3), gray[:, None].expand(-1, 3, -1, -1))
     for size in (24, 64):
         small = np.stack([np.asarray(ImageOps.fit(image, (size, size))) for image in images]).transpose(0, 3, 1, 2)
         assert np.abs(resize(batch, size, 3).numpy().astype(int) - small).max() <= 1

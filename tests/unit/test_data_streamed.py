@@ -134,10 +134,10 @@ def test_a_class_whose_last_files_are_broken_keeps_the_others(
     own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: None
 ) -> None:
     monkeypatch.setattr(decode, "CHUNK_PIXELS", 2 * 32**2)
-    for name, colours in {"cat": (10, 20, 30), "dog": (40,)}.items():
+    for name, colors in {"cat": (10, 20, 30), "dog": (40,)}.items():
         (tmp_path / "pets" / name).mkdir(parents=True)
-        for number, colour in enumerate(colours):
-            Image.new("RGB", (32, 32), (colour,) * 3).save(tmp_path / f"pets/{name}/{number}.png")
+        for number, color in enumerate(colors):
+            Image.new("RGB", (32, 32), (color,) * 3).save(tmp_path / f"pets/{name}/{number}.png")
     for number in range(3, 7):
         (tmp_path / f"pets/cat/{number}.png").write_bytes(b"no image")
     for _ in range(2):

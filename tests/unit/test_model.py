@@ -87,7 +87,7 @@ def test_a_pre_norm_model_with_learned_positions_is_timms_vision_transformer(act
     torch.testing.assert_close(model(images), theirs(images), atol=1e-5, rtol=1e-5)
 
 
-def test_normalisation_is_inside_the_model():
+def test_normalization_is_inside_the_model():
     torch.manual_seed(0)
     model = MiniViT(ViTConfig(embed_dim=16))
     images = torch.rand(2, 3, 32, 32)

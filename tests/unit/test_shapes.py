@@ -74,11 +74,11 @@ def test_no_more_than_the_tip_of_a_shape_reaches_the_edge_of_the_picture(drawn):
 
 
 def test_shapes_are_lighter_than_what_surrounds_them(drawn):
-    grey, mask = drawn[0].float().mean(1) / 255, drawn[2].float()
+    gray, mask = drawn[0].float().mean(1) / 255, drawn[2].float()
     grown = F.max_pool2d(mask[:, None], 7, 1, 3)[:, 0]
     around = grown - F.max_pool2d(mask[:, None], 3, 1, 1)[:, 0]  # without the antialiased edge
-    inside = (grey * mask).sum((1, 2)) / mask.sum((1, 2))
-    outside = (grey * around).sum((1, 2)) / around.sum((1, 2))
+    inside = (gray * mask).sum((1, 2)) / mask.sum((1, 2))
+    outside = (gray * around).sum((1, 2)) / around.sum((1, 2))
     assert (inside - outside).min() > 0.1
 
 
@@ -89,7 +89,7 @@ def test_rings_have_their_hole_left_out_of_the_mask():
         assert not mask[rows[mask].float().mean().round().long(), columns[mask].float().mean().round().long()]
 
 
-def test_colour_and_brightness_do_not_tell_the_class():
+def test_color_and_brightness_do_not_tell_the_class():
     images, labels, _ = draw(300, seed=1)
     images = images.float() / 255
     features = torch.cat([images.mean((2, 3)), images.std((2, 3)), images.mean((1, 2, 3))[:, None] ** 2], 1)

@@ -32,8 +32,8 @@ def import_forms() -> None:
     with st.expander("Import a model"), show_errors(), st.form("runs_import_model", border=False):
         st.caption(
             "A ViT, DeiT, DINO or DINOv2 from timm, Hugging Face or torchvision: a weights file, or a directory "
-            "written by `save_pretrained`. Its architecture is read from the weights and their metadata; nothing in the "
-            "file is executed. Epoch 0 of the run is the same architecture with random weights."
+            "written by `save_pretrained`. Its architecture is read from the weights and their metadata; nothing in "
+            "the file is executed. Epoch 0 of the run is the same architecture with random weights."
         )
         upload = st.file_uploader(
             "Weights file", type=["safetensors", "pth", "pt", "bin"], max_upload_size=MAX_MODEL_MB

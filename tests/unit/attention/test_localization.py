@@ -21,14 +21,14 @@ Known = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # images, masks, labels
 
 
 def one_patch_tells(count: int, seed: int) -> Known:
-    """Grey noise with one patch of 8 px in red or in blue, which is the class; the masks are that patch."""
+    """Gray noise with one patch of 8 px in red or in blue, which is the class; the masks are that patch."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(80, 176, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
     labels, places = (torch.randint(0, most, (count,), generator=generator) for most in (2, 16))
     masks = F.one_hot(places, 16).bool().view(-1, 4, 4).repeat_interleave(8, 1).repeat_interleave(8, 2)
-    for colour, label in ((0, 0), (2, 1)):
-        images[:, colour][masks & (labels == label)[:, None, None]] = 255
-        images[:, 2 - colour][masks & (labels == label)[:, None, None]] = 0
+    for color, label in ((0, 0), (2, 1)):
+        images[:, color][masks & (labels == label)[:, None, None]] = 255
+        images[:, 2 - color][masks & (labels == label)[:, None, None]] = 0
     return images, masks, labels
 
 

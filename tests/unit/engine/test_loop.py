@@ -117,7 +117,7 @@ def test_train_loss_is_the_mean_over_images_also_where_the_last_batch_is_smaller
     assert row["train_acc"] == (said == train_set.labels).double().mean().item()
 
 
-def test_normalisation_comes_from_the_training_images_and_is_in_every_checkpoint(tiny):
+def test_normalization_comes_from_the_training_images_and_is_in_every_checkpoint(tiny):
     run = trained(tiny.changed(normalize=True, epochs=1))
     train_set, test_set = load_split(tiny)
     pixels = train_set.images.double() / 255
@@ -129,7 +129,7 @@ def test_normalisation_comes_from_the_training_images_and_is_in_every_checkpoint
     assert not torch.allclose(kept["mean"].flatten().double(), everything, atol=1e-7)
 
 
-def test_a_channel_that_is_the_same_in_all_images_does_not_spoil_normalisation(tiny, monkeypatch):
+def test_a_channel_that_is_the_same_in_all_images_does_not_spoil_normalization(tiny, monkeypatch):
     def without_blue(config, progress=None):
         parts = load_split(config)
         for part in parts:

@@ -29,7 +29,7 @@ from pages.parts.shell.wording import duration
 # A busy machine is no mistake.
 calm = settings(suppress_health_check=[HealthCheck.too_slow])
 
-# Colours
+# Colors
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ calm = settings(suppress_health_check=[HealthCheck.too_slow])
         ("RdBu", (103, 0, 31), (5, 48, 97)),
     ],
 )
-def test_a_colormap_runs_from_its_first_to_its_last_colour(name, first, last):
-    colours = colormap(name)
-    assert colours.shape == (256, 3) and colours.dtype == np.uint8
-    np.testing.assert_allclose(colours[0].astype(int), first, atol=3)
-    np.testing.assert_allclose(colours[-1].astype(int), last, atol=3)
-    steps = np.abs(np.diff(colours.astype(int), axis=0)).max()
+def test_a_colormap_runs_from_its_first_to_its_last_color(name, first, last):
+    colors = colormap(name)
+    assert colors.shape == (256, 3) and colors.dtype == np.uint8
+    np.testing.assert_allclose(colors[0].astype(int), first, atol=3)
+    np.testing.assert_allclose(colors[-1].astype(int), last, atol=3)
+    steps = np.abs(np.diff(colors.astype(int), axis=0)).max()
     assert steps < 12  # no jump in between
 
 
@@ -56,17 +56,17 @@ def test_every_colormap_has_the_requested_number_of_colors():
             assert colormap(name, steps).shape == (steps, 3)
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Relative luminance as WCAG 2 has it."""
-    shares = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    shares = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.parametrize("ground", ["#FFFFFF", "#0E1117"])
 def test_curves_stand_out_from_light_and_dark_grounds(ground):
-    for colour in SPLIT_COLORS.values():
-        light, dark = sorted((luminance(colour) + 0.05, luminance(ground) + 0.05), reverse=True)
+    for color in SPLIT_COLORS.values():
+        light, dark = sorted((luminance(color) + 0.05, luminance(ground) + 0.05), reverse=True)
         assert light / dark >= 3
 
 
@@ -175,9 +175,9 @@ def test_patches_stand_apart_in_their_places_and_nothing_lies_between_them(chann
     zoom = covered // patch_size
     assert covered == zoom * patch_size < cell
     for patch, tile in zip(patches, shown, strict=True):
-        colours = np.broadcast_to(patch, (3, patch_size, patch_size)).transpose(1, 2, 0)
-        np.testing.assert_array_equal(tile[:covered:zoom, :covered:zoom, :3], colours)
-        np.testing.assert_array_equal(tile[zoom - 1 : covered : zoom, zoom - 1 : covered : zoom, :3], colours)
+        colors = np.broadcast_to(patch, (3, patch_size, patch_size)).transpose(1, 2, 0)
+        np.testing.assert_array_equal(tile[:covered:zoom, :covered:zoom, :3], colors)
+        np.testing.assert_array_equal(tile[zoom - 1 : covered : zoom, zoom - 1 : covered : zoom, :3], colors)
         assert not tile[covered:].any() and not tile[:, covered:].any()
     np.testing.assert_array_equal(patches, before)
 
@@ -190,7 +190,7 @@ def test_images_are_picked_from_the_whole_part_and_none_twice(num_images, count)
     assert picked[0] == 0 and picked[-1] == (num_images - 1 if count > 1 else 0)
 
 
-def test_filters_are_grey_at_0_and_full_at_the_largest_of_all():
+def test_filters_are_gray_at_0_and_full_at_the_largest_of_all():
     weight = np.zeros((2, 3, 4, 4), np.float32)
     weight[0, 0, 0, 0], weight[1, 2, 3, 3], weight[0, 1, 0, 0] = 0.5, -0.5, 0.25
     images = filter_images(weight)

@@ -66,7 +66,7 @@ def timm_logits_and_attention(
         {"global_pool": "avg", "reg_tokens": 2},
     ],
     ids=[
-        *("plain", "LayerScale", "no qkv bias", "CLS without position", "grey", "registers"),
+        *("plain", "LayerScale", "no qkv bias", "CLS without position", "gray", "registers"),
         *("registers without positions", "norm_pre", "qk-norm", "average pooling with fc_norm"),
     ],
 )
@@ -118,11 +118,11 @@ def test_class_folders_match_the_models_class_names(image_folder, tmp_path):
     assert predict_run(run).confusion.sum() == 90
 
 
-def test_the_normalisation_is_that_of_the_options(image_folder, tmp_path):
+def test_the_normalization_is_that_of_the_options(image_folder, tmp_path):
     path = save(timm_model(), tmp_path / "vit.safetensors")
     run = import_model(path, image_folder, ImportOptions(normalization="imagenet"))
     assert run.load_model().mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
-    with pytest.raises(RunError, match="Unknown normalisation 'x'"):
+    with pytest.raises(RunError, match="Unknown normalization 'x'"):
         import_model(path, image_folder, ImportOptions(normalization="x"))
 
 

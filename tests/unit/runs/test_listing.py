@@ -105,7 +105,7 @@ def test_a_run_outside_the_runs_folder_is_not_found(run, tiny, tmp_path, name):
         ("[]", "version None"),
         ('{"schema_version": 2}', "version 2, and this MiniViT reads version 1"),
         ('{"schema_version": 1, "epochs": 0}', "Epochs (epochs) is 0"),
-        ('{"schema_version": 1, "colour": 1}', "'colour'"),
+        ('{"schema_version": 1, "color": 1}', "'color'"),
     ],
 )
 def test_invalid_settings_raise_an_error_with_the_folder(run, text, words):

@@ -33,7 +33,7 @@ def test_values_and_ranges_are_parsed_as_users_write_them(text: str, expected: d
         ("=1,2", "'=1,2' is not valid."),
         ("lr=1,2:log", "'lr=1,2:log' is not valid."),
         ("lr=1e-4..1e-2:lin", "is not valid."),
-        ("colour=1,2", "'colour' is not a setting, so it cannot be varied. Choose among"),
+        ("color=1,2", "'color' is not a setting, so it cannot be varied. Choose among"),
         ("classes=cat,dog", "'classes' is the same in all trials, so it cannot be varied."),
         ("depth=1,99", "Layers (depth) is '99' layers; it should be less than or equal to 24."),
         ("depth=1.5..3", "Layers (depth) is 1.5 layers; it should be a valid integer"),
