@@ -8,7 +8,7 @@
     ├── SweepError      a study that cannot be opened, shared or continued
     └── AccessError     an action or a path that the server does not allow
 
-A message says what is wrong, the value, and what to do. Pages and the command line catch `MiniViTError` and nothing
+A message states what is wrong, the value, and what to do. Pages and the command line catch `MiniViTError` and nothing
 wider; bugs remain assertions and tracebacks.
 """
 

@@ -80,7 +80,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Spearman's correlation of two maps, (B, n) each -> (B,), ties averaged; NaN where a map is constant."""
+    """Spearman's correlation of two maps, (B, n) each -> (B,), ties averaged; NaN if a map is constant."""
     from scipy.stats import rankdata
 
     ranks = torch.from_numpy(rankdata(torch.stack([a, b]).detach().double().cpu(), axis=-1))

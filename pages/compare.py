@@ -6,10 +6,10 @@ from minivit.attention import write_head
 from minivit.runs import Checkpoint
 from pages.parts.compare.agreement import agreement, compared_predictions
 from pages.parts.compare.columns import columns, common_scale, notes
-from pages.parts.compare.numbers import numbers
 from pages.parts.compare.over_training import attention_over_training, num_metric_images
 from pages.parts.compare.pickers import pick_layers_and_heads, pick_second_run
 from pages.parts.compare.selection import OF_TWO, pick_selection, select_images
+from pages.parts.compare.values import value_table
 from pages.parts.components.scrub import RunMaps, scrub
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, controls_above, frame
@@ -65,7 +65,7 @@ with frame(
             agreement(run, after, second)
         st.caption(notes(run_maps, num_measured))
         with st.expander("Values of the curves"):
-            numbers(run_maps[0])
+            value_table(run_maps[0])
     if opened is not None:
         go(
             "attention",

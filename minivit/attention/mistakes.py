@@ -1,4 +1,4 @@
-"""Where attention lies for incorrect predictions compared with correct ones. B images, P patches."""
+"""Where attention is for incorrect predictions, compared with correct ones. B images, P patches."""
 
 import math
 from typing import NamedTuple

@@ -17,7 +17,7 @@ from minivit.attention.metrics import between_image_variation, divergence, entro
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint
 
-BATCH_SIZE = 16  # the attention of all layers is in memory at once: 2 MB an image for 257 tokens and 8 heads
+BATCH_SIZE = 16  # bounds the memory for the attention of all layers: 2 MB per image for 257 tokens and 8 heads
 
 METRICS = {
     "entropy": "How uniform a map is: 1 is uniform, 0 is all on one patch. Mean over the images.",

@@ -31,7 +31,7 @@ class DatasetInfo:
     """Facts of one data set."""
 
     title: str
-    classes: tuple[str, ...] = ()  # empty where they are the names of class folders
+    classes: tuple[str, ...] = ()  # empty if they are the names of class folders
     img_size: int = 32  # px, before any resizing
     in_chans: int = 3
     download_bytes: int = 0  # 0: nothing to download

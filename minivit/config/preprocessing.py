@@ -1,4 +1,4 @@
-"""How images are resized for an imported model, where that differs from ours."""
+"""How images are resized for an imported model, if that differs from ours."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from minivit.config.fields import Settings
 class Preprocessing(Settings):
     """Resizing, then a center crop to the model's image size, as the model's own library does it.
 
-    `size` is the length of the shorter side in pixels, or of both sides where `keep_aspect` is off. timm and
+    `size` is the length of the shorter side in pixels, or of both sides if `keep_aspect` is off. timm and
     torchvision resize PIL images; Hugging Face resizes tensors (`on_tensors`), which rounds differently.
     """
 

@@ -85,7 +85,7 @@ class TrainConfig(Settings):
     normalize: bool = setting(
         False,
         "Normalize",
-        "Give each channel mean 0 and standard deviation 1 over the training images.",
+        "Scale each channel to mean 0 and standard deviation 1 over the training images.",
         group="data",
     )
 

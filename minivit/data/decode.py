@@ -32,7 +32,7 @@ register_heif_opener()
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-Form = tuple[int, int, Preprocessing | None]  # img_size, in_chans, and the resizing where it is not ours
+Form = tuple[int, int, Preprocessing | None]  # img_size, in_chans, and the resizing if it is not ours
 
 
 def form_of(config: TrainConfig) -> Form:

@@ -38,7 +38,7 @@ class ImageSet:
     images: Images  # uint8 (N, C, H, W)
     labels: Tensor  # int64 (N,), index into classes
     classes: tuple[str, ...]
-    masks: Images | None = None  # bool (N, H, W), the object, where it is known
+    masks: Images | None = None  # bool (N, H, W), the object, if it is known
     skipped: tuple[str, ...] = ()  # files that could not be decoded, "path: reason"
 
     def __iter__(self) -> Iterator[Any]:

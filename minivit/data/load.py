@@ -39,7 +39,7 @@ def load_images(
 ) -> ImageSet:
     """The images of one split, "train" or "test"; `classes` None: all; `img_size` and `in_chans` None: the set's own.
 
-    `images_per_class` keeps the first n of each class, 0 all. Nothing is downloaded. DataError where the set is
+    `images_per_class` keeps the first n of each class, 0 all. Nothing is downloaded. DataError if the set is
     missing or unreadable, for an unknown class, and for a class without images.
     """
     reader, info = find_reader(dataset), DATASETS[dataset]
@@ -198,7 +198,7 @@ def is_present(dataset: Dataset, data_dir: str | Path = "") -> bool:
 def download(dataset: Dataset, data_dir: str | Path = "", progress: Progress | None = None) -> None:
     """Downloads a set into `data_dir` unless it is complete already; an incomplete download is removed.
 
-    DataError without a network, for a file that arrives damaged, and where `data_dir` cannot be written.
+    DataError without a network, for a damaged file, and if `data_dir` cannot be written.
     """
     if dataset not in DOWNLOADS:
         raise DataError(f"The data set {dataset!r} needs no download.")

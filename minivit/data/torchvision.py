@@ -67,7 +67,7 @@ class TorchvisionReader:
         self._check_present(config.data_dir)
 
     def read(self, request: ImageRequest, progress: Progress | None = None) -> ImageSet:
-        """The images in data-set order and native size. DataError where the set is missing or damaged."""
+        """The images in data-set order and native size. DataError if the data set is missing or damaged."""
         root = resolve_data_dir(request.data_dir)
         self._check_present(root)
         if progress:
@@ -98,7 +98,7 @@ class TorchvisionReader:
         """Downloads the set unless it is complete; its files appear under their names only when all are complete.
 
         Until then they are in a hidden folder, which is always removed. DataError without a network, for a
-        file that arrives damaged, and where the data folder cannot be written.
+        damaged file, and if the data folder cannot be written.
         """
         root = resolve_data_dir(data_dir)
         temporary = root / f".{self.dataset}.part"

@@ -8,7 +8,7 @@ training     the training state: model, data, position
 step         one optimizer step
 schedule     learning rate and the other scalars of a step
 optim        flat parameters and optimizers
-compilation  whether to compile the step, and eager steps where compiling fails
+compilation  whether to compile the step, and eager steps if compiling fails
 whitening    patch whitening
 distributed  several processes that train one run
 estimate     how long a run will take on this machine

@@ -48,9 +48,9 @@ class Group:
     def all_reduce(self, tensor: Tensor) -> None:
         """Replaces the tensor by its sum over all processes."""
 
-    def broadcast(self, *numbers: int) -> list[int]:
+    def broadcast(self, *values: int) -> list[int]:
         """The integers of the main process."""
-        return list(numbers)
+        return list(values)
 
     def barrier(self, name: str) -> None:
         """Waits, without a limit, until all processes have called it; each name is used once."""
@@ -103,8 +103,8 @@ class ProcessGroup(Group):
         with self._explain_lost_connection():
             dist.all_reduce(tensor)
 
-    def broadcast(self, *numbers: int) -> list[int]:
-        tensor = torch.tensor(numbers)
+    def broadcast(self, *values: int) -> list[int]:
+        tensor = torch.tensor(values)
         with self._explain_lost_connection():
             dist.broadcast(tensor, src=0)
         return tensor.tolist()

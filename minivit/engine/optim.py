@@ -73,7 +73,7 @@ class SGD:
 
 
 class Adam:
-    """Adam (1412.6980), or AdamW (1711.05101) where weight decay is `decoupled` from the gradient."""
+    """Adam (1412.6980), or AdamW (1711.05101) if weight decay is `decoupled` from the gradient."""
 
     def __init__(self, config: TrainConfig, flat: FlatParameters, decoupled: bool = False) -> None:
         self.flat, self.weight_decay, self.decoupled = flat, config.weight_decay, decoupled

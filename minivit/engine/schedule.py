@@ -27,14 +27,14 @@ class StepScalars(NamedTuple):
 
 
 def step_scalars(config: TrainConfig, step: int, steps_per_epoch: int, batch_size: int) -> StepScalars:
-    """The scalars of a step, counted from 0 over the whole run.
+    """The scalars of a step, counted from 0 over the complete run.
 
     Computed in double precision: 1 - β^t in float32 is far off in the first steps.
     """
     return StepScalars(
         lr=learning_rate(config, step, steps_per_epoch),
         loss_scale=1 / batch_size,
-        ema_decay=min(config.ema, (step + 1) / (step + 10)),  # the first steps are soon forgotten
+        ema_decay=min(config.ema, (step + 1) / (step + 10)),  # so that the first steps have little weight
         exp_avg_scale=1 / (1 - BETA1 ** (step + 1)),
         exp_avg_sq_scale=(1 - BETA2 ** (step + 1)) ** -0.5,
     )
@@ -53,7 +53,7 @@ def epoch_scalars(config: TrainConfig, epoch: int, batch_sizes: Sequence[int]) -
 
 
 def learning_rate(config: TrainConfig, step: float, steps_per_epoch: int) -> float:
-    """The learning rate of a step, counted from 0 over the whole run.
+    """The learning rate of a step, counted from 0 over the complete run.
 
     One-cycle is Smith's (1708.07120) as in torch's OneCycleLR: a cosine from lr / 25 up to lr over 30% of the steps,
     then down to lr / 250,000. Otherwise warm-up is linear; cosine then falls to 0 at the last step.

@@ -133,7 +133,7 @@ class Training:
         return self.group.shard(batch), self.group.shard(target)
 
     def _cut(self, image_set: ImageSet) -> ImageSet:
-        """The images; cut into patches once, where the model reads those and no augmentation changes the images."""
+        """The images, cut into patches once if the model reads those and no augmentation changes the images."""
         if not self.in_patches or not isinstance(image_set.images, Tensor):
             return image_set
         return replace(image_set, images=patches(image_set.images, self.config.model.patch_size).flatten(2))
@@ -141,7 +141,7 @@ class Training:
     # Metrics
 
     def metrics(self, epoch: int) -> dict[str, Any]:
-        """Evaluates, and returns the metrics row; TrainingError where the loss is not finite."""
+        """Evaluates, and returns the metrics row; TrainingError if the loss is not finite."""
         train_metrics = self._train_metrics(epoch)
         begun = time.perf_counter()
         test_loss, test_acc = self._evaluate()
@@ -295,6 +295,6 @@ class Training:
         )
 
 
-def derive_seed(*numbers: int) -> int:
+def derive_seed(*values: int) -> int:
     """One 63-bit seed from a tuple of integers."""
-    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "big") >> 1
+    return int.from_bytes(hashlib.blake2b(repr(values).encode(), digest_size=8).digest(), "big") >> 1

@@ -35,7 +35,7 @@
     patch.style.backgroundSize = `${100 * PEEK.grid}% ${100 * PEEK.grid}%`;
     patch.style.backgroundPosition = `${-column * SIDE}px ${-row * SIDE}px`;
     style(mark, { left: `${column * share}%`, top: `${row * share}%` });
-    caption.textContent = index < 0 ? "CLS stands for the whole image" : `${name}: row ${row + 1}, column ${column + 1}`;
+    caption.textContent = index < 0 ? "CLS represents the entire image" : `${name}: row ${row + 1}, column ${column + 1}`;
     box.setAttribute("aria-label", caption.textContent);
     box.style.display = "block";
     const names = document.querySelector("rect.detail, #right").getBoundingClientRect();

@@ -53,7 +53,7 @@ def split_positions(weights: Mapping[str, Tensor], vit: ViTConfig) -> dict[str, 
 def resample_positions(pos_embed: Tensor, grid: int, antialias: bool) -> Tensor:
     """Positions (1, N, D) of CLS and of the patches of any grid -> of grid × grid patches.
 
-    As Hugging Face does it for DINOv2, with `antialias` only where the model has registers.
+    As in Hugging Face's DINOv2, with `antialias` only if the model has registers.
     """
     cls, patches = pos_embed[:, :1], pos_embed[:, 1:]
     old_grid = math.isqrt(patches.shape[1])

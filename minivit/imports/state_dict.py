@@ -141,7 +141,7 @@ def _inner(stored: Mapping[Any, Any]) -> Iterator[Any]:
 
 
 def _patch_embedding(name: str) -> str | None:
-    """The library's own name of the patch embedding, where `name` is that with or without a prefix."""
+    """The library's name of the patch embedding, if `name` is that name with any prefix; else None."""
     return next((known for known in PATCH_EMBEDDINGS if f".{name}".endswith(f".{known}")), None)
 
 

@@ -175,7 +175,7 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Machine, versions and data of the run; empty until a worker has started, and where it cannot be read."""
+        """Machine, versions and data of the run; empty until a worker has started, and if it cannot be read."""
         try:
             return read_cached(self.path / "environment.json", schema.parse_environment) or {}
         except OSError:

@@ -39,7 +39,7 @@ def test_bertviz_saved_to_disk_shows_the_patch_under_the_pointer_and_the_chosen_
         until(lambda: lines(alone) == {31: 4 * 65}, "only the lines of p30 are left")
         expect(alone.get_by_role("img", name="p30: row 4, column 7")).to_be_visible()
         alone.locator("#right").get_by_text("[CLS]", exact=True).hover()
-        expect(alone.get_by_role("img", name="CLS stands for the whole image")).to_be_visible()
+        expect(alone.get_by_role("img", name="CLS represents the entire image")).to_be_visible()
         alone.goto(model_view.as_uri())
         expect(alone.locator(".attn_background")).to_have_count(4)
         alone.mouse.click(100, 200)

@@ -47,7 +47,7 @@ def pick_second_run(run: Run) -> Run | None:
 
 
 def pick_layers_and_heads(runs: Sequence[Run]) -> tuple[list[int], list[Head]]:
-    """A layer of each run, and heads that both have; all heads of a layer only where there is one run."""
+    """A layer of each run, and heads that both have; all heads of a layer only for a single run."""
     models = [run.config.model for run in runs]
     boxes = iter(st.columns([1, 1, 1, 2.7]))  # a picker without a choice draws no widget and takes no box
     first_layer = _pick_in(boxes, models[0].depth, "Layer", "layer")

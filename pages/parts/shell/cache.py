@@ -111,7 +111,7 @@ def model_of(run: Run, checkpoint: int | Checkpoint) -> MiniViT:
 def newest_readable(run: Run) -> Checkpoint:
     """The last checkpoint whose weights can be read; scales that all checkpoints share come from it."""
     for checkpoint in reversed(run.checkpoints()):
-        with suppress(RunError):  # reported where that checkpoint itself is drawn
+        with suppress(RunError):  # reported when that checkpoint itself is drawn
             model_of(run, checkpoint)
             return checkpoint
     raise RunError(f"None of the weights of the run {run.id} can be read. Choose another run.")
@@ -231,7 +231,7 @@ def _newest_checkpoint(run: Run) -> Checkpoint | None:
 def run_scale(run: Run) -> tuple[float, float]:
     """The absolute color scale of a run, the same for all images and epochs: from its newest weights."""
     for epoch in reversed(run.epochs()):
-        with suppress(RunError):  # reported where that epoch itself is drawn
+        with suppress(RunError):  # reported when that epoch itself is drawn
             return checkpoint_scale(run, Checkpoint(epoch))
     return 0.0, 4 / run.config.model.num_tokens
 

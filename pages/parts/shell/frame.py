@@ -65,15 +65,15 @@ class NextStep(Exception):
 
 
 @contextmanager
-def show_errors(place: DeltaGenerator | None = None) -> Iterator[None]:
-    """Shows user errors raised in the block at `place`; other exceptions are bugs and propagate."""
+def show_errors(container: DeltaGenerator | None = None) -> Iterator[None]:
+    """Shows user errors raised in the block in `container`; other exceptions are bugs and propagate."""
     try:
         yield
     except NextStep as step:
         if str(step):
-            (place or st).info(escape_markdown(str(step)))
+            (container or st).info(escape_markdown(str(step)))
     except MiniViTError as error:
-        (place or st).error(escape_markdown(str(error)), icon=":material/error:")
+        (container or st).error(escape_markdown(str(error)), icon=":material/error:")
 
 
 def fragment(draw: Callable[[], None], *, every: float | None = None) -> None:

@@ -13,7 +13,7 @@ EACH_HEAD = "each"  # in links of pages that can show all heads of a layer
 
 
 def pick_run(label: str = "Run", name: str = "run") -> Run:
-    """The URL's run, or the newest; stops the page with the next step where there are no runs."""
+    """The URL's run, or the newest; stops the page with the next step if there are no runs."""
     runs = {run.id: run for run in list_runs()}
     if not runs:
         no_runs()
@@ -39,7 +39,7 @@ def pick_run(label: str = "Run", name: str = "run") -> Run:
 
 
 def no_runs() -> None:
-    """What a page shows where there are no runs."""
+    """What a page shows if there are no runs."""
     st.info("There are no runs yet. Train a model first; the article baseline takes about 90 seconds.")
     st.page_link("pages/train.py", label="Train a model", icon=":material/arrow_forward:")
 
@@ -76,7 +76,7 @@ def pick_checkpoint(run: Run) -> Checkpoint:
 
 
 def pick_layer(depth: int, label: str = "Layer", name: str = "layer") -> int:
-    """A layer, from 1: the URL's, else the last; no widget where there is only one."""
+    """A layer, from 1: the URL's, else the last; no widget if there is only one."""
     layers = range(1, depth + 1)
     layer = int_param(name, layers, depth)
     if depth > 1:
@@ -97,7 +97,7 @@ def head_param(num_heads: int) -> Head:
 
 
 def pick_heads(num_heads: int, *, each: bool) -> list[Head]:
-    """One head, the mean or the maximum, as the URL says; with `each`, also the mean followed by every head."""
+    """One head, the mean or the maximum, as in the URL; with `each`, also the mean followed by every head."""
     heads = {name: [head] for name, head in head_options(num_heads).items()}
     if each and num_heads > 1:
         heads[EACH_HEAD] = ["mean", *range(num_heads)]

@@ -29,8 +29,8 @@ def progress(label: str, cancel: str | None = None) -> Iterator[Callable[[float]
 
     `cancel` is the key of a toggle that a Cancel button turns off.
     """
-    place = st.empty()
-    with place.container(horizontal=True, vertical_alignment="center"):
+    placeholder = st.empty()
+    with placeholder.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(0.0, escape_markdown(label))
         if cancel:
             st.button("Cancel", key=f"cancel_{cancel}_{label}", on_click=_turn_off, args=(cancel,))
@@ -43,9 +43,9 @@ def progress(label: str, cancel: str | None = None) -> Iterator[Callable[[float]
     try:
         yield report
     except Exception:  # not if the script is superseded: the next one overwrites it
-        place.empty()
+        placeholder.empty()
         raise
-    place.empty()
+    placeholder.empty()
 
 
 def _turn_off(toggle: str) -> None:

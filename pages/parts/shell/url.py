@@ -37,7 +37,7 @@ def int_param(name: str, options: range | list[int], default: int) -> int:
 
 
 def token_param(num_tokens: int) -> int:
-    """The index of the URL's token, such as 'p30': 0 is CLS, 1 is p0. CLS where the URL names no token."""
+    """The index of the URL's token, such as 'p30': 0 is CLS, 1 is p0. CLS if the URL has no valid token."""
     return _patch_indices(num_tokens).get(param("token"), 0)
 
 

@@ -32,7 +32,7 @@ def group_title(runs: Sequence[Run]) -> str:
 
 
 def run_options(runs: Sequence[Run], *expanded: str) -> dict[str, str]:
-    """Titles by run id for a picker: a sweep is one line, which stands for its newest run.
+    """Titles by run id for a picker: a sweep is one line, which selects its newest run.
 
     The runs of `expanded` sweeps have a line each.
     """

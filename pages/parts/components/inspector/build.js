@@ -9,7 +9,7 @@ function build(view) {
   const scene = element("div", { class: "scene" }, picture, buildMasking(view), foot);
   const maps = buildMaps(view);
   const heads = element("div", { class: "heads" }, element("div", { class: "heading" }, "Layer × head"), maps);
-  const parts = [scene, view.isOneMap ? null : heads, buildPanel(view), view.controls, buildNumbers(view)];
+  const parts = [scene, view.isOneMap ? null : heads, buildPanel(view), view.controls, buildTable(view)];
   view.root.replaceChildren(element("div", { class: "board" }, ...parts.filter(Boolean)), view.status);
 }
 
@@ -116,7 +116,7 @@ function buildMaps(view) {
 }
 
 // All maps of the grid are drawn on one sheet over the buttons: a browser takes far longer to draw sixty canvases than
-// one. `map.place` is a button's rectangle on it in device pixels.
+// one. `map.rectangle` is that of a button on it in device pixels.
 function fitSheet(view) {
   const origin = view.mapGrid.getBoundingClientRect();
   const pixel = (length) => Math.round(length * devicePixelRatio);
@@ -124,7 +124,7 @@ function fitSheet(view) {
   for (const map of view.maps) {
     const box = map.button.getBoundingClientRect();
     const [x, y] = [pixel(box.left - origin.left), pixel(box.top - origin.top)];
-    map.place = [x, y, pixel(box.right - origin.left) - x, pixel(box.bottom - origin.top) - y];
+    map.rectangle = [x, y, pixel(box.right - origin.left) - x, pixel(box.bottom - origin.top) - y];
   }
   drawSheet(view);
 }
@@ -142,9 +142,9 @@ function buildPanel(view) {
   return element("div", { class: "panel" }, view.heading, view.place, list, view.sentence, view.between);
 }
 
-function buildNumbers(view) {
+function buildTable(view) {
   const G = view.gridSize;
-  view.numbersCaption = element("caption");
+  view.tableCaption = element("caption");
   view.cells = Array.from({ length: G * G }, () => element("td"));
   const rows = Array.from({ length: G }, (_, row) => {
     const name = element("th", { scope: "row" }, `p${row * G} – p${row * G + G - 1}`);
@@ -153,10 +153,10 @@ function buildNumbers(view) {
   const head = ["patches", ...Array.from({ length: G }, (_, column) => `+${column}`)];
   const headRow = element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text)));
   const scroll = element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of the values" });
-  scroll.append(element("table", {}, view.numbersCaption, headRow, ...rows));
-  view.numbers = element("details", { class: "numbers" }, element("summary", {}, `The ${G}×${G} values`), scroll);
-  view.numbers.addEventListener("toggle", () => paint(view));
-  return view.numbers;
+  scroll.append(element("table", {}, view.tableCaption, headRow, ...rows));
+  view.table = element("details", { class: "table" }, element("summary", {}, `The ${G}×${G} values`), scroll);
+  view.table.addEventListener("toggle", () => paint(view));
+  return view.table;
 }
 
 // Rebuilt when the method or the maximum of the absolute scale changes

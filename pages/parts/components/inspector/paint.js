@@ -40,7 +40,7 @@ function paint(view) {
   paintMasking(view);
   paintPanel(view, token, values, scale);
   paintScale(view, scale, range);
-  if (view.numbers.open) paintNumbers(view, token, values);
+  if (view.table.open) paintTable(view, token, values);
 }
 
 function paintMaps(view, all, range) {
@@ -59,7 +59,7 @@ function drawSheet(view) {
   put(view.strip);
   context.imageSmoothingEnabled = false;
   context.clearRect(0, 0, view.sheet.width, view.sheet.height);
-  view.maps.forEach(({ place }, i) => place && context.drawImage(view.strip, 0, i * G, G, G, ...place));
+  view.maps.forEach(({ rectangle }, i) => rectangle && context.drawImage(view.strip, 0, i * G, G, G, ...rectangle));
 }
 
 function paintScale(view, scale, [lowest, highest]) {
@@ -67,7 +67,7 @@ function paintScale(view, scale, [lowest, highest]) {
   const own = scaleName(view) === "own";
   const above = highest > scale.high * 1.001 ? "≥ " : "";
   const below = lowest < scale.low * 1.001 && signed ? "≤ " : "";
-  const place = (value) => (value - scale.low) / (scale.high - scale.low);
+  const position = (value) => (value - scale.low) / (scale.high - scale.low);
   const each = own && !view.isOneMap;
   paintLegend(view.legend, {
     colors: scale.colors,
@@ -78,7 +78,7 @@ function paintScale(view, scale, [lowest, highest]) {
     marks: signed
       ? [[0.5, "0"]]
       : view.uniform > scale.low && view.uniform < scale.high
-        ? [[place(view.uniform), `${uniformName} = ${number(view, view.uniform)}`]]
+        ? [[position(view.uniform), `${uniformName} = ${number(view, view.uniform)}`]]
         : [],
   });
 }
@@ -92,9 +92,9 @@ function paintPicture(view, token, values, scale) {
   const corners = [...view.masked].map((token) => `M${(token - 1) % G} ${Math.floor((token - 1) / G)}`);
   view.shade.setAttribute("d", corners.map((corner) => `${corner}h1v1h-1z`).join(""));
   view.hatching.setAttribute("d", corners.map((corner) => `${corner}m0 .5l.5 -.5m-.5 1l1 -1m-.5 1l.5 -.5`).join(""));
-  place(kept, view.hovered === null ? 0 : view.picked.token, view.gridSize);
-  place(halo, token, view.gridSize);
-  place(query, token, view.gridSize);
+  moveOutline(kept, view.hovered === null ? 0 : view.picked.token, view.gridSize);
+  moveOutline(halo, token, view.gridSize);
+  moveOutline(query, token, view.gridSize);
   view.cls.setAttribute("aria-pressed", view.picked.token === 0);
   view.cls.hidden = view.isOneMap;
   view.cls.classList.toggle("is-query", token === 0);
@@ -114,7 +114,7 @@ function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-function place(outline, token, gridSize) {
+function moveOutline(outline, token, gridSize) {
   outline.style.display = token === 0 ? "none" : "";
   outline.setAttribute("x", (token - 1) % gridSize);
   outline.setAttribute("y", Math.floor((token - 1) / gridSize));
@@ -134,8 +134,8 @@ function paintPanel(view, token, values, scale) {
     setText(entry.ratio, times(view, values[listed[i]]));
   });
   setText(view.sentence, summary(view, token, values, strongest));
-  const numbers = strongest.map((other) => `${tokenName(other)} ${number(view, values[other])}`).join(", ");
-  view.spoken = `${attendsName(view, token)}${view.isOneMap ? ":" : ""} ${numbers}. ${view.sentence.textContent}`;
+  const listing = strongest.map((other) => `${tokenName(other)} ${number(view, values[other])}`).join(", ");
+  view.spoken = `${attendsName(view, token)}${view.isOneMap ? ":" : ""} ${listing}. ${view.sentence.textContent}`;
   setText(view.between, between(view));
 }
 
@@ -145,7 +145,7 @@ function strongestPatches(view, values) {
   return patches.sort((a, b) => magnitude(values[b]) - magnitude(values[a])).slice(0, NUM_STRONGEST);
 }
 
-function paintNumbers(view, token, values) {
+function paintTable(view, token, values) {
   const strong = new Set(strongestPatches(view, values));
   view.cells.forEach((cell, i) => {
     cell.textContent = number(view, values[i + 1]);
@@ -154,5 +154,5 @@ function paintNumbers(view, token, values) {
   const cls = `, ${placeName(view)}. CLS: ${number(view, values[0])}`;
   const uniform = view.uniform ? ` ${view.reading.uniform_name} = ${number(view, view.uniform)}.` : "";
   const rounded = view.isOneMap ? "" : " Each value is rounded to 1/255 of the largest in its row.";
-  view.numbersCaption.textContent = `${attendsName(view, token)}${view.isOneMap ? "" : cls}.${uniform}${rounded}`;
+  view.tableCaption.textContent = `${attendsName(view, token)}${view.isOneMap ? "" : cls}.${uniform}${rounded}`;
 }

@@ -68,7 +68,7 @@ def scrub(
     """Draws player, curves and maps; returns the image that was clicked, or None.
 
     `images` is (B, C, H, W) with C 1 or 3, `labels` their true classes, `titles` a text each. Maps share the absolute
-    `scale` (low, high): attention weights, or where there are two runs multiples of each run's uniform 1/N, since
+    `scale` (low, high): attention weights, or for two runs multiples of each run's uniform 1/N, since
     their N may differ. The curves are of `num_measured` test images. The slider starts at the checkpoint in the URL,
     else at `start`, and updates the URL.
     """

@@ -17,13 +17,13 @@ function buildChart(view, { title, help, digits, unit, numbered }, lines) {
   const finite = lines.flatMap(({ values }) => [...values].filter(Number.isFinite));
   const [low, high] = rangeOf(finite);
   const span = high - low || 1;
-  const place = (value) => 1 - (value - low) / span;
+  const height = (value) => 1 - (value - low) / span;
   const drawing = svgElement("svg", { viewBox: `0 0 ${width} 1`, preserveAspectRatio: "none", "aria-hidden": "true" });
   const firstEpoch = frames.findIndex(({ checkpoint }) => checkpoint === "1");
   const upright = (x, name) => svgElement("line", { x1: x, x2: x, y1: 0, y2: 1, class: name });
   if (firstEpoch > 1) drawing.append(upright(firstEpoch, "first-epoch"));
   for (const { color, values } of [...lines].reverse()) {
-    const points = [...values].flatMap((value, x) => (Number.isFinite(value) ? [`${x},${place(value)}`] : []));
+    const points = [...values].flatMap((value, x) => (Number.isFinite(value) ? [`${x},${height(value)}`] : []));
     const line = svgElement("polyline", { points: points.join(" ") });
     line.style.stroke = color;
     drawing.append(line);

@@ -20,7 +20,7 @@ class Tile(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Tiles that belong together; its name stands before them."""
+    """Tiles that belong together; its name is in front of them."""
 
     name: str
     tiles: Sequence[Tile]

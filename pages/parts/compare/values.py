@@ -6,7 +6,7 @@ from minivit.attention.over_training import METRICS
 from pages.parts.components.scrub import RunMaps
 
 
-def numbers(maps: RunMaps) -> None:
+def value_table(maps: RunMaps) -> None:
     """Test accuracy and the metrics of the first map, checkpoint by checkpoint."""
     over_training = maps.over_training
     accuracy = {row["epoch"]: row["test_acc"] for row in maps.run.metrics()}
