@@ -98,7 +98,7 @@ def stratified_split(images: ImageSet) -> tuple[list[int], list[int]]:
     if single := [f"{name} {count}" for name, count in images.counts.items() if count < 2]:
         counts = ", ".join(f"{name} {count}" for name, count in images.counts.items())
         raise DataError(
-            f"Each class needs at least 2 images, one to train on and one to test on: {counts}. "
+            f"Each class needs at least 2 images, one for training and one for testing. Images per class: {counts}. "
             f"Add images of {', '.join(line.rsplit(' ', 1)[0] for line in single)}."
         )
     train: list[int] = []

@@ -133,7 +133,7 @@ def _unwrap(stored: Any, path: Path) -> dict[str, Tensor]:
             break
     if isinstance(stored, Mapping) and stored and all(isinstance(value, Tensor) for value in stored.values()):
         return _without_prefix({str(name): value for name, value in stored.items()})
-    raise RunError(f"{path} is not a state dict, that is, tensors by name. Save the model's state_dict().")
+    raise RunError(f"{path} is not a state dict (tensors by name). Save the model's state_dict().")
 
 
 def _inner(stored: Mapping[Any, Any]) -> Iterator[Any]:

@@ -138,7 +138,9 @@ class Run:
                 "new run with its settings."
             )
         if epochs <= self.config.epochs:
-            raise ConfigError(f"The run {self.id} has {self.config.epochs} epochs already. Choose more than {epochs}.")
+            raise ConfigError(
+                f"The run {self.id} has {self.config.epochs} epochs already. Choose more than {self.config.epochs}."
+            )
         self.config = self.config.changed(epochs=epochs)
         self._write_config()
 

@@ -32,7 +32,7 @@ def pick_picture(run: Run) -> str | None:
         script = (PARTS / "paste.js").read_text(encoding="utf-8")
         st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
     if current and may_change():
-        _keep_or_remove(run, current, pictures[current])
+        _save_or_remove(run, current, pictures[current])
     elif param("picture") and not current:
         st.info("The picture in this link was not saved in the run's folder. Add it again to see it.")
     return current
@@ -77,10 +77,10 @@ def _gallery(run: Run, pictures: dict[str, Picture], current: str | None) -> Non
         st.rerun()
 
 
-def _keep_or_remove(run: Run, current: str, picture: Picture) -> None:
+def _save_or_remove(run: Run, current: str, picture: Picture) -> None:
     with st.container(horizontal=True):
         if current not in kept_pictures(run) and st.button(
-            "Keep in the run's folder", help="Links to this picture then work in any browser, also later."
+            "Save in the run's folder", help="Links to this picture then work in any browser, also later."
         ):
             with show_errors():
                 keep_picture(run, picture.content, Path(picture.name).suffix)

@@ -12,19 +12,17 @@ RESULTS = {"correct": True, "incorrect": False}
 ORDERS: tuple[Order, ...] = get_args(Order)
 
 
-def pick_filter(
-    container: DeltaGenerator, label: str, name: str, options: Sequence[str], placeholder: str
-) -> str | None:
+def pick_filter(column: DeltaGenerator, label: str, name: str, options: Sequence[str], placeholder: str) -> str | None:
     """The selected option, or None for no filter. A change starts at the first page."""
     option = param(name) if param(name) in options else None
 
     def selectbox(**how: Any) -> str | None:
-        return container.selectbox(label, options, index=None, placeholder=placeholder, **how)
+        return column.selectbox(label, options, index=None, placeholder=placeholder, **how)
 
     return bind_to_url(name, option, selectbox, write=lambda value: value, page=None)
 
 
-def pick_order(container: DeltaGenerator) -> Order:
+def pick_order(column: DeltaGenerator) -> Order:
     """The selected order, by index by default. A change starts at the first page."""
     order = next((order for order in ORDERS if order == param("order")), ORDERS[0])
-    return bind_to_url("order", order, lambda **how: container.selectbox("Sort by", ORDERS, **how), page=None)
+    return bind_to_url("order", order, lambda **how: column.selectbox("Sort by", ORDERS, **how), page=None)

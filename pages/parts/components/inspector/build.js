@@ -131,7 +131,7 @@ function fitSheet(view) {
 
 function buildPanel(view) {
   view.heading = element("div", { class: "heading" });
-  view.place = element("p", { class: "muted place" });
+  view.subheading = element("p", { class: "muted subheading" });
   view.sentence = element("p", { class: "sentence" });
   view.between = element("p", { class: "muted between" });
   view.entries = Array.from({ length: Math.min(NUM_STRONGEST, view.numTokens - 1) + 1 }, () => {
@@ -139,7 +139,7 @@ function buildPanel(view) {
     return { swatch, name, value, ratio, root: element("li", {}, swatch, name, value, ratio) };
   });
   const list = element("ul", { class: "entries" }, ...view.entries.map((entry) => entry.root));
-  return element("div", { class: "panel" }, view.heading, view.place, list, view.sentence, view.between);
+  return element("div", { class: "panel" }, view.heading, view.subheading, list, view.sentence, view.between);
 }
 
 function buildTable(view) {

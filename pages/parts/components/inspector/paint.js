@@ -123,7 +123,7 @@ function moveOutline(outline, token, gridSize) {
 function paintPanel(view, token, values, scale) {
   const strongest = strongestPatches(view, values);
   setText(view.heading, attendsName(view, token));
-  setText(view.place, view.isOneMap ? view.reading.unit : `${placeName(view)}: ${view.reading.unit}`);
+  setText(view.subheading, view.isOneMap ? view.reading.unit : `${placeName(view)}: ${view.reading.unit}`);
   const listed = [...strongest, ...(view.isOneMap ? [] : [0])];
   view.entries.forEach((entry, i) => {
     entry.root.hidden = i >= listed.length;
