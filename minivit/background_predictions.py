@@ -35,7 +35,7 @@ CHUNK_SECONDS = 1  # between two writes
 WATCH_SECONDS = 30  # after the last call of `watch`, when the process ends
 
 
-def take_long(config: ViTConfig, num_images: int) -> bool:
+def is_slow_to_predict(config: ViTConfig, num_images: int) -> bool:
     """Whether predicting so many images takes too long for a page to wait."""
     return num_images * multiplications(config) > MAX_MULTIPLICATIONS
 
@@ -48,7 +48,7 @@ def predictions_so_far(run: Run, epoch: int, test_set: ImageSet) -> Predictions:
     return Predictions(test_set.labels[:num_rows].numpy(), predicted, confidence, loss, len(run.config.classes))
 
 
-def predict_and_keep(run: Run, epoch: int, test_set: ImageSet, go_on: Callable[[], bool] = lambda: True) -> Predictions:
+def predict_and_save(run: Run, epoch: int, test_set: ImageSet, go_on: Callable[[], bool] = lambda: True) -> Predictions:
     """Predicts and saves the missing images, chunk by chunk while `go_on()`; nothing if another process does."""
     path, source = prediction_path(run, epoch), _source(run, epoch, test_set)
     path.parent.mkdir(exist_ok=True)

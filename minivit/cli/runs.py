@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import numpy as np
 
 from minivit.attention import read_head
-from minivit.background_predictions import is_watched, predict_and_keep
+from minivit.background_predictions import is_watched, predict_and_save
 from minivit.cli.faithfulness import NUM_IMAGES, faithfulness_report
 from minivit.cli.options import Commands, add_epoch, add_run_dir, add_runs_dir
 from minivit.config import TrainConfig
@@ -126,7 +126,7 @@ def _predict(args: argparse.Namespace) -> None:
     if args.while_watched:
         if hasattr(os, "nice"):  # not on Windows
             os.nice(10)  # runs that train and pages come first
-        predict_and_keep(run, args.epoch, load_split(run.config)[1], lambda: is_watched(run, args.epoch))
+        predict_and_save(run, args.epoch, load_split(run.config)[1], lambda: is_watched(run, args.epoch))
     elif args.images:
         _predict_files(run, args.epoch, args.images)
     else:

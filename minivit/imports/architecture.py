@@ -55,7 +55,7 @@ def read_architecture(
         raise RunError(f"{name} reads images with {in_chans} channels; MiniViT supports 1 or 3. Choose another model.")
     if head is not None and (len(head) < 2 or head.shape[1] not in (embed_dim, 2 * embed_dim)):
         raise RunError(
-            f"The head of {name} maps {head.shape[1]} values to {len(head)} logits, and a token has {embed_dim} values. "
+            f"The head of {name} maps {head.shape[1]} values to {len(head)} logits, and a token has {embed_dim}. "
             "Choose a classifier of at least 2 classes that reads the CLS token, the mean of the patches, or both."
         )
     if global_pool not in POOLS:

@@ -17,9 +17,9 @@ def picture_id(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:ID_LENGTH]
 
 
-def keep_picture(run: Run, content: bytes, suffix: str) -> None:
+def save_picture(run: Run, content: bytes, suffix: str) -> None:
     """Saves a picture in the run's folder; RunError if it cannot be written or there are too many."""
-    if len(kept_pictures(run)) >= MAX_PICTURES:
+    if len(saved_pictures(run)) >= MAX_PICTURES:
         raise RunError(f"The run {run.id} already has {MAX_PICTURES} saved pictures, the maximum. Remove one first.")
     try:
         _folder(run).mkdir(exist_ok=True)
@@ -28,7 +28,7 @@ def keep_picture(run: Run, content: bytes, suffix: str) -> None:
     replace_file(_folder(run) / f"{picture_id(content)}{suffix.lower()}", content)
 
 
-def kept_pictures(run: Run) -> dict[str, Path]:
+def saved_pictures(run: Run) -> dict[str, Path]:
     """The files of the saved pictures by id, sorted by id."""
     paths = sorted(_folder(run).glob("*")) if _folder(run).is_dir() else []
     return {path.stem: path for path in paths if re.fullmatch(rf"[0-9a-f]{{{ID_LENGTH}}}\.\w+", path.name)}
@@ -36,7 +36,7 @@ def kept_pictures(run: Run) -> dict[str, Path]:
 
 def remove_picture(run: Run, picture: str) -> None:
     """Removes a saved picture, if there is one with this id."""
-    if path := kept_pictures(run).get(picture):
+    if path := saved_pictures(run).get(picture):
         path.unlink(missing_ok=True)
 
 

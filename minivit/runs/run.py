@@ -138,9 +138,7 @@ class Run:
                 "new run with its settings."
             )
         if epochs <= self.config.epochs:
-            raise ConfigError(
-                f"The run {self.id} has {self.config.epochs} epochs already. Choose more than {self.config.epochs}."
-            )
+            raise ConfigError(f"The run {self.id} already has {self.config.epochs} epochs. Choose a larger number.")
         self.config = self.config.changed(epochs=epochs)
         self._write_config()
 

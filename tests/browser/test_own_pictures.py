@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from minivit.data.decode import form_of, read_picture
 from minivit.inference import logits
 from minivit.runs import Run
-from minivit.runs.pictures import kept_pictures
+from minivit.runs.pictures import saved_pictures
 from tests.browser.conftest import Server, drawn, settle
 
 # A drop or a paste of one file, as a browser reports it
@@ -69,7 +69,7 @@ def test_a_picture_is_chosen_with_the_keyboard_at_phone_width_and_a_kept_one_ope
     expect(page.get_by_text(title(trained_run, picture, picture.name)).first).to_be_visible()
     page.get_by_role("button", name="Save in the run's folder").press("Enter")
     expect(page.get_by_role("button", name="Save in the run's folder")).to_have_count(0)
-    (kept,) = kept_pictures(trained_run).values()
+    (kept,) = saved_pictures(trained_run).values()
     elsewhere = browser.new_context()
     other = elsewhere.new_page()
     other.goto(page.url)
@@ -77,7 +77,7 @@ def test_a_picture_is_chosen_with_the_keyboard_at_phone_width_and_a_kept_one_ope
     other.get_by_role("button", name="Remove this picture").click()
     expect(other.get_by_text("Image 0. Predicted")).to_be_visible()
     elsewhere.close()
-    assert not kept_pictures(trained_run)
+    assert not saved_pictures(trained_run)
 
 
 def test_what_is_no_picture_is_refused_by_name_and_the_page_stays(page: Page, server: Server, trained_run: Run) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minivit import background_predictions
-from minivit.background_predictions import predict_and_keep, predictions_so_far, take_long
+from minivit.background_predictions import predict_and_save, predictions_so_far, is_slow_to_predict
 from minivit.config import ViTConfig
 from minivit.data import load_split
 from minivit.engine import SILENT, train
@@ -27,10 +27,10 @@ def split_images(run):
 
 def test_kept_predictions_are_those_of_the_library_and_continue_after_an_interruption(run, split_images):
     chunks = iter([True, True, False])
-    first = predict_and_keep(run, 1, split_images, lambda: next(chunks))
+    first = predict_and_save(run, 1, split_images, lambda: next(chunks))
     assert 0 < len(first) < len(split_images)
     lines = prediction_path(run, 1).read_text(encoding="utf-8").splitlines()
-    kept, expected = predict_and_keep(run, 1, split_images), predict_run(run, 1)
+    kept, expected = predict_and_save(run, 1, split_images), predict_run(run, 1)
     assert prediction_path(run, 1).read_text(encoding="utf-8").splitlines()[: len(lines)] == lines
     assert np.array_equal(kept.labels, expected.labels) and np.array_equal(kept.predicted, expected.predicted)
     np.testing.assert_allclose(kept.confidence, expected.confidence, rtol=1e-4)
@@ -38,7 +38,7 @@ def test_kept_predictions_are_those_of_the_library_and_continue_after_an_interru
 
 
 def test_predictions_of_other_weights_or_other_images_do_not_count(run, split_images):
-    predict_and_keep(run, 1, split_images)
+    predict_and_save(run, 1, split_images)
     path = prediction_path(run, 2)
     path.write_bytes(prediction_path(run, 1).read_bytes())
     assert not len(predictions_so_far(run, 2, split_images))
@@ -49,25 +49,25 @@ def test_predictions_of_other_weights_or_other_images_do_not_count(run, split_im
 
 @pytest.mark.parametrize("content", [b"", b"\xff\x00", b"# x\n", b"{source}predicted,confidence,loss\n1,2\n", b"0,0.5"])
 def test_a_damaged_file_is_computed_again(run, split_images, content):
-    predict_and_keep(run, 1, split_images)
+    predict_and_save(run, 1, split_images)
     path = prediction_path(run, 1)
     first = path.read_bytes().splitlines(keepends=True)[0]
     path.write_bytes(content.replace(b"{source}", first))
-    assert len(predict_and_keep(run, 1, split_images)) == len(split_images)
+    assert len(predict_and_save(run, 1, split_images)) == len(split_images)
 
 
 def test_an_incomplete_last_line_is_left_out(run, split_images):
-    predict_and_keep(run, 1, split_images)
+    predict_and_save(run, 1, split_images)
     path = prediction_path(run, 1)
     path.write_bytes(path.read_bytes()[:-3])
     assert len(predictions_so_far(run, 1, split_images)) == len(split_images) - 1
-    assert len(predict_and_keep(run, 1, split_images)) == len(split_images)
+    assert len(predict_and_save(run, 1, split_images)) == len(split_images)
 
 
 def test_only_large_models_and_sets_take_long():
     base = ViTConfig(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12, norm="pre")
-    assert take_long(base, 48) and not take_long(base, 4)
-    assert not take_long(ViTConfig(), 10_000)
+    assert is_slow_to_predict(base, 48) and not is_slow_to_predict(base, 4)
+    assert not is_slow_to_predict(ViTConfig(), 10_000)
 
 
 def test_a_process_that_nobody_watches_ends(run, monkeypatch):

@@ -7,7 +7,7 @@ import streamlit as st
 
 from minivit.data.decode import SUFFIXES, decode_picture, form_of
 from minivit.runs import Run
-from minivit.runs.pictures import keep_picture, kept_pictures, picture_id, remove_picture
+from minivit.runs.pictures import save_picture, saved_pictures, picture_id, remove_picture
 from pages.parts.components.gallery import Title, gallery
 from pages.parts.shell import cache
 from pages.parts.shell.access import may_change
@@ -79,11 +79,11 @@ def _gallery(run: Run, pictures: dict[str, Picture], current: str | None) -> Non
 
 def _save_or_remove(run: Run, current: str, picture: Picture) -> None:
     with st.container(horizontal=True):
-        if current not in kept_pictures(run) and st.button(
+        if current not in saved_pictures(run) and st.button(
             "Save in the run's folder", help="Links to this picture then work in any browser, also later."
         ):
             with show_errors():
-                keep_picture(run, picture.content, Path(picture.name).suffix)
+                save_picture(run, picture.content, Path(picture.name).suffix)
                 st.rerun()
         if st.button("Remove this picture"):
             session_pictures().pop(current, None)

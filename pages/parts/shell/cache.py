@@ -16,7 +16,7 @@ from minivit import data
 from minivit.attention import METHODS, Head, attend, cls_map
 from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix, token_rows
 from minivit.attention.maps import attend_masked, without_registers
-from minivit.background_predictions import predictions_so_far, take_long
+from minivit.background_predictions import predictions_so_far, is_slow_to_predict
 from minivit.config import Dataset, TrainConfig
 from minivit.data import ImageSet, load_images, load_split
 from minivit.errors import RunError
@@ -119,9 +119,9 @@ def newest_readable(run: Run) -> Checkpoint:
 
 def predictions(run: Run, epoch: int) -> Predictions:
     """Predictions for the run's test images after `epoch`: all of them, or those so far if they take long."""
-    if not take_long(run.config.model, len(split(run.config)[1])):
+    if not is_slow_to_predict(run.config.model, len(split(run.config)[1])):
         return _predictions(run, epoch)
-    return _kept_predictions(run, epoch)
+    return _saved_predictions(run, epoch)
 
 
 @memoize("Predicting the test images")
@@ -136,7 +136,7 @@ def _file_key(run: Run, epoch: int) -> Hashable:
 
 
 @memoize(key=_file_key)
-def _kept_predictions(run: Run, epoch: int) -> Predictions:
+def _saved_predictions(run: Run, epoch: int) -> Predictions:
     return predictions_so_far(run, epoch, split(run.config)[1])
 
 

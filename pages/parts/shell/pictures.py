@@ -8,7 +8,7 @@ from torch import Tensor
 from minivit.data.decode import decode_picture, form_of
 from minivit.errors import DataError
 from minivit.runs import Run
-from minivit.runs.pictures import kept_pictures
+from minivit.runs.pictures import saved_pictures
 from pages.parts.shell.memoize import memoize
 
 
@@ -26,7 +26,7 @@ def session_pictures() -> dict[str, Picture]:
 
 def all_pictures(run: Run) -> dict[str, Picture]:
     """The session's pictures by their ids, then those in the run's folder."""
-    kept = {picture: Picture(path.name, path.read_bytes()) for picture, path in kept_pictures(run).items()}
+    kept = {picture: Picture(path.name, path.read_bytes()) for picture, path in saved_pictures(run).items()}
     return session_pictures() | {picture: kept[picture] for picture in kept.keys() - session_pictures().keys()}
 
 

@@ -13,7 +13,7 @@ from minivit.engine import SILENT, train
 from minivit.errors import RunError
 from minivit.runs import Run, archive, list_runs
 from minivit.runs.archive import pack, unpack
-from minivit.runs.pictures import keep_picture, kept_pictures
+from minivit.runs.pictures import save_picture, saved_pictures
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def run(tiny) -> Run:
     run = Run.create(tiny.changed(epochs=1))
     train(run.config, run, SILENT)
     run.rename("My <b>first</b>")
-    keep_picture(run, b"a picture", ".png")
+    save_picture(run, b"a picture", ".png")
     return run
 
 
@@ -55,7 +55,7 @@ def test_a_run_comes_back_from_its_zip_next_to_itself(run):
     assert (back.state.phase, back.state.epoch, back.environment) == ("done", 1, run.environment)
     for name, value in run.load_model().state_dict().items():
         assert torch.equal(value, back.load_model().state_dict()[name])
-    assert [path.read_bytes() for path in kept_pictures(back).values()] == [b"a picture"]
+    assert [path.read_bytes() for path in saved_pictures(back).values()] == [b"a picture"]
     assert back.requested_command() is None  # commands belong to the machine
 
 

@@ -4,26 +4,26 @@ import pytest
 
 from minivit.errors import RunError
 from minivit.runs import pictures
-from minivit.runs.pictures import keep_picture, kept_pictures, picture_id, remove_picture
+from minivit.runs.pictures import save_picture, saved_pictures, picture_id, remove_picture
 
 
 def test_a_kept_picture_is_the_uploaded_file_under_the_id_of_its_content(run):
-    keep_picture(run, b"content", ".PNG")
-    keep_picture(run, b"content", ".png")
-    (path,) = kept_pictures(run).values()
+    save_picture(run, b"content", ".PNG")
+    save_picture(run, b"content", ".png")
+    (path,) = saved_pictures(run).values()
     assert (path.read_bytes(), path.name) == (b"content", f"{picture_id(b'content')}.png")
     remove_picture(run, picture_id(b"content"))
-    assert not kept_pictures(run)
+    assert not saved_pictures(run)
 
 
 def test_other_files_in_the_folder_are_no_pictures(run):
-    keep_picture(run, b"content", ".png")
+    save_picture(run, b"content", ".png")
     (run.path / "pictures" / "notes.txt").write_text("x", encoding="utf-8")
-    assert list(kept_pictures(run)) == [picture_id(b"content")]
+    assert list(saved_pictures(run)) == [picture_id(b"content")]
 
 
 def test_a_run_keeps_a_limited_number_of_pictures(run, monkeypatch):
     monkeypatch.setattr(pictures, "MAX_PICTURES", 1)
-    keep_picture(run, b"one", ".png")
+    save_picture(run, b"one", ".png")
     with pytest.raises(RunError, match="keeps 1 pictures"):
-        keep_picture(run, b"two", ".png")
+        save_picture(run, b"two", ".png")
