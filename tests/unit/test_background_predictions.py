@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minivit import background_predictions
-from minivit.background_predictions import predict_and_save, predictions_so_far, is_slow_to_predict
+from minivit.background_predictions import is_slow_to_predict, predict_and_save, predictions_so_far
 from minivit.config import ViTConfig
 from minivit.data import load_split
 from minivit.engine import SILENT, train

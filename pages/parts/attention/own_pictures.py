@@ -7,7 +7,7 @@ import streamlit as st
 
 from minivit.data.decode import SUFFIXES, decode_picture, form_of
 from minivit.runs import Run
-from minivit.runs.pictures import save_picture, saved_pictures, picture_id, remove_picture
+from minivit.runs.pictures import picture_id, remove_picture, save_picture, saved_pictures
 from pages.parts.components.gallery import Title, gallery
 from pages.parts.shell import cache
 from pages.parts.shell.access import may_change

@@ -16,7 +16,7 @@ from minivit import data
 from minivit.attention import METHODS, Head, attend, cls_map
 from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix, token_rows
 from minivit.attention.maps import attend_masked, without_registers
-from minivit.background_predictions import predictions_so_far, is_slow_to_predict
+from minivit.background_predictions import is_slow_to_predict, predictions_so_far
 from minivit.config import Dataset, TrainConfig
 from minivit.data import ImageSet, load_images, load_split
 from minivit.errors import RunError

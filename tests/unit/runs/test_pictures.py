@@ -4,7 +4,7 @@ import pytest
 
 from minivit.errors import RunError
 from minivit.runs import pictures
-from minivit.runs.pictures import save_picture, saved_pictures, picture_id, remove_picture
+from minivit.runs.pictures import picture_id, remove_picture, save_picture, saved_pictures
 
 
 def test_a_kept_picture_is_the_uploaded_file_under_the_id_of_its_content(run):
