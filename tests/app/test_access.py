@@ -25,7 +25,7 @@ def only_view(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("only_view")
 @pytest.mark.parametrize("name", PAGES)
-def test_who_may_only_look_is_offered_nothing_that_changes_anything(open_page: Open, trained: Run, name: str) -> None:
+def test_view_mode_offers_nothing_that_changes_anything(open_page: Open, trained: Run, name: str) -> None:
     trained.set_state("stopped", 2)
     page = open_page(name, run=trained.id, trust="true")
     assert not errors(page)
@@ -40,7 +40,7 @@ def test_who_may_only_look_is_offered_nothing_that_changes_anything(open_page: O
 
 
 @pytest.mark.usefixtures("only_view")
-def test_a_file_that_is_sent_without_being_asked_for_is_refused(tmp_path: Path) -> None:
+def test_view_mode_rejects_uploaded_files(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("import streamlit as st", encoding="utf-8")
     with TestClient(App(str(tmp_path / "app.py"), middleware=[Middleware(NoUploads)])) as client:
         answer = client.put("/_stcore/upload_file/session/file", files={"file": b"x"})
@@ -49,7 +49,7 @@ def test_a_file_that_is_sent_without_being_asked_for_is_refused(tmp_path: Path) 
         require_change()
 
 
-def test_typed_paths_lie_inside_the_roots_links_resolved_and_say_nothing_of_what_is_outside(
+def test_typed_paths_must_be_inside_the_roots_after_resolving_links_and_reveal_nothing_outside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"

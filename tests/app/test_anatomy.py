@@ -85,7 +85,7 @@ def test_one_slider_moves_all_of_the_page(open_page: Open, trained: Run) -> None
     assert not errors(page)
 
 
-def test_filters_are_the_components_of_the_moments_patch_embedding(open_page: Open, trained: Run) -> None:
+def test_filters_are_the_components_of_the_checkpoints_patch_embedding(open_page: Open, trained: Run) -> None:
     tiles = sent(open_page("anatomy", run=trained.id, epoch="0.1"), "Patch filters")["rows"][0]["tiles"]
     components, shares = filter_components(trained.load_model(Checkpoint(0, 1)).patch_embed.proj.weight)
     expected = filter_images(components.numpy()).transpose(0, 2, 3, 1)
@@ -113,7 +113,7 @@ def test_filters_of_channels_that_no_screen_has_are_mentioned(open_page: Open, t
     assert errors(page) == ["Images have 1 channel (grayscale) or 3 (RGB), not 5. Choose 1 or 3."]
 
 
-def test_the_rollout_lies_over_images_spread_over_the_held_out_part(open_page: Open, trained: Run) -> None:
+def test_the_rollout_is_drawn_over_evenly_spaced_test_images(open_page: Open, trained: Run) -> None:
     data = sent(open_page("anatomy", run=trained.id, epoch=2), "anatomy_overlays")
     test_set = load_split(trained.config)[1]
     chosen = evenly_spaced(len(test_set), 8)
@@ -127,7 +127,7 @@ def test_the_rollout_lies_over_images_spread_over_the_held_out_part(open_page: O
     assert data["uniform"] == pytest.approx(0.75 / 17)
 
 
-def test_with_one_layer_the_page_says_why_there_is_no_rollout_and_shows_the_cls_map(
+def test_with_one_layer_the_page_explains_why_there_is_no_rollout_and_shows_the_cls_map(
     open_page: Open, trained: Run
 ) -> None:
     page = open_page("anatomy", run=one_epoch(trained, depth=1).id)
@@ -164,7 +164,7 @@ def test_weights_that_cannot_be_read_do_not_hide_those_of_other_checkpoints(open
     assert len(broken) == 1 and "does not hold the weights" in broken[0]
 
 
-def test_heads_are_silenced_when_a_person_asks(open_page: Open, trained: Run) -> None:
+def test_heads_are_ablated_on_request(open_page: Open, trained: Run) -> None:
     model, test_set = trained.load_model(3), load_split(trained.config)[1]
     torch.manual_seed(0)
     with torch.no_grad():  # weights with which every head matters, and differently, and all classes are said
@@ -220,7 +220,7 @@ def test_a_run_of_nothing_but_its_untrained_model_is_shown_without_a_slider(open
 
 
 @pytest.mark.parametrize("knows", [True, False], ids=["its classes", "other classes"])
-def test_an_imported_model_is_taken_apart_too(
+def test_an_imported_model_is_decomposed_too(
     open_page: Open, trained: Run, image_folder: Path, tmp_path: Path, knows: bool
 ) -> None:
     theirs = VisionTransformer(**TINY, num_classes=3)

@@ -77,7 +77,7 @@ def test_every_method_is_explained_and_comes_back_from_the_link(open_page: Open,
         assert not errors(page)
 
 
-def test_rollout_is_not_offered_for_one_layer_and_the_help_says_why(open_page: Open, trained: Run) -> None:
+def test_rollout_is_not_offered_for_one_layer_and_the_help_explains_why(open_page: Open, trained: Run) -> None:
     shutil.rmtree(trained.path)
     config = trained.config.changed(depth=1, epochs=1)
     flat = Run.create(config)
@@ -89,7 +89,7 @@ def test_rollout_is_not_offered_for_one_layer_and_the_help_says_why(open_page: O
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_patches_that_are_off_are_dropped_by_the_model_and_move_the_probabilities(
+def test_masked_patches_are_dropped_by_the_model_and_change_the_probabilities(
     open_page: Open, trained: Run, method: str
 ) -> None:
     page = open_page("attention", run=trained.id, image=5, off="p3,p4,p99,nonsense", method=method)
@@ -124,7 +124,7 @@ def test_the_next_mistake_is_one_click_away_and_keeps_to_the_cell_it_came_from(o
     assert (said.labels[image], said.predicted[image]) == (true, predicted)
 
 
-def test_trust_is_measured_for_one_image_and_for_many_once_it_is_asked_for(open_page: Open, trained: Run) -> None:
+def test_faithfulness_is_measured_for_one_image_and_for_many_on_request(open_page: Open, trained: Run) -> None:
     page = open_page("attention", run=trained.id, method="relevance")
     assert not page.get("plotly_chart")
     page = open_page("attention", run=trained.id, method="relevance", trust="true")
@@ -202,7 +202,7 @@ def test_a_share_is_written_with_its_interval() -> None:
     assert format_share(Share(0.8049, 0.789, 0.82)) == "80.5% (78.9 to 82.0)"
 
 
-def test_a_logit_is_taken_apart_and_its_parts_add_up(open_page: Open, trained: Run) -> None:
+def test_a_logit_is_decomposed_and_its_parts_add_up(open_page: Open, trained: Run) -> None:
     config = trained.config.changed(norm="pre", epochs=1)
     run = Run.create(config)
     train(config, run, SILENT)

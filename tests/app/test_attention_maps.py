@@ -52,7 +52,7 @@ def test_layer_head_and_token_of_the_link_are_shown(open_page: Open, trained: Ru
     assert data["requested"] == {"layer": 1, "head": "mean", "token": 0}  # the last layer
 
 
-def test_patches_that_are_off_get_no_attention_and_the_others_share_it(open_page: Open, trained: Run) -> None:
+def test_masked_patches_get_no_attention_and_the_others_share_it(open_page: Open, trained: Run) -> None:
     page = open_page("attention", run=trained.id, off="p3,p4", **ASKED)
     on = [place for place in range(17) if place not in (4, 5)]
     keep = torch.tensor([[place - 1 for place in on[1:]]])
@@ -87,7 +87,7 @@ def test_the_absolute_scale_is_the_same_at_every_epoch_and_made_for_the_newest(
     )
 
 
-def test_signed_methods_are_read_round_0_and_named_by_what_is_asked(open_page: Open, trained: Run) -> None:
+def test_signed_methods_are_centered_at_0_and_titled_by_their_classes(open_page: Open, trained: Run) -> None:
     for method in METHODS:
         reading = sent(open_page("attention", run=trained.id, method=method, **ASKED))["reading"]
         assert reading["signed"] == METHODS[method].signed

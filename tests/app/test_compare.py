@@ -161,7 +161,7 @@ def test_two_runs_share_the_larger_scale_in_multiples_of_each_one_s_uniform(
     assert common_scale([other]) == (0, 0.9)
 
 
-def test_runs_on_other_images_are_told_apart_in_a_sentence(open_page: Open, trained: Run) -> None:
+def test_runs_on_other_images_are_rejected_with_the_difference(open_page: Open, trained: Run) -> None:
     other = trained.path.with_name("20200101-000000-star-cross")
     shutil.copytree(trained.path, other)
     stored = json.loads((other / "config.json").read_text())

@@ -34,7 +34,7 @@ def test_one_click_trains_the_article_s_experiment_where_cifar_10_is(
     assert [run.config for run in started] == [preset("article")]
 
 
-def test_a_download_that_fails_says_what_else_there_is(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_lists_the_alternatives(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     def download(*_: object, **__: object) -> None:
         raise DataError("CIFAR-10 cannot be downloaded. Choose 'shapes'.")
 
@@ -77,7 +77,7 @@ def test_a_sweep_stands_as_one_card_with_its_best_accuracy(open_page: Open, swep
     assert links == {"Sweep": sweep, "Its runs": sweep, "Best run": f"run={swept_runs[1].id}"}
 
 
-def test_a_sweep_that_still_trains_says_so(
+def test_a_running_sweep_is_shown_as_running(
     open_page: Open, swept_runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Run, "is_worker_alive", lambda run: run.id == swept_runs[2].id)

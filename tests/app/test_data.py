@@ -34,7 +34,7 @@ def test_each_augmentation_is_shown_on_the_samples_as_it_looks(open_page: Open) 
         assert not errors(page) and said in [caption.value for caption in page.caption]
 
 
-def test_a_folder_is_asked_for_before_anything_is_read(open_page: Open) -> None:
+def test_a_folder_is_requested_before_anything_is_read(open_page: Open) -> None:
     page = open_page("data")
     widget(page, "selectbox", "Data set").select("folder").run()
     assert [info.value for info in page.info] == [
@@ -43,7 +43,7 @@ def test_a_folder_is_asked_for_before_anything_is_read(open_page: Open) -> None:
     assert not page.dataframe and not errors(page)
 
 
-def test_folders_that_cannot_be_are_told_and_can_be_mended_right_there(
+def test_invalid_folders_are_reported_and_can_be_corrected_in_place(
     open_page: Open, image_folder: Path, tmp_path: Path
 ) -> None:
     good = image_folder / "train"

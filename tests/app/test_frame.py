@@ -28,7 +28,7 @@ def test_a_page_opens_under_its_title_with_links_to_all(open_page: Open, trained
 
 
 @pytest.mark.parametrize("name", NEXT)
-def test_a_page_without_a_run_says_what_to_do_next(open_page: Open, name: str) -> None:
+def test_a_page_without_a_run_offers_the_next_step(open_page: Open, name: str) -> None:
     page = open_page(name)
     assert NEXT[name] in " ".join(info.value for info in page.info)
     assert name == "train" or page.main.get("page_link")[0].proto.label == "Train a model"
@@ -43,7 +43,7 @@ def test_a_page_without_a_run_says_what_to_do_next(open_page: Open, name: str) -
         *(("attention", wanted) for wanted in ("../..", "..", ".", "/etc", "a/../b", "x\0y", "x" * 5000)),
     ],
 )
-def test_a_link_to_a_run_that_is_not_there_says_so_and_shows_no_other(
+def test_a_link_to_a_missing_run_reports_it_and_shows_no_other(
     open_page: Open, trained: Run, name: str, wanted: str
 ) -> None:
     root = default_runs_dir()
@@ -127,7 +127,7 @@ def test_nonsense_in_a_link_falls_back_to_what_the_run_has(
 
 
 @pytest.mark.parametrize("name", OF_A_RUN)
-def test_a_run_without_checkpoints_says_so(open_page: Open, trained: Run, name: str) -> None:
+def test_a_run_without_checkpoints_is_reported(open_page: Open, trained: Run, name: str) -> None:
     shutil.rmtree(trained.path / "checkpoints")
     page = open_page(name, run=trained.id)
     assert errors(page) == [f"The run {trained.id} has no checkpoints yet. Wait for epoch 0, or choose another run."]
@@ -135,7 +135,7 @@ def test_a_run_without_checkpoints_says_so(open_page: Open, trained: Run, name: 
 
 
 @pytest.mark.parametrize("name", [*OF_A_RUN[:3], "train"])
-def test_a_run_whose_images_are_gone_says_so_once(
+def test_missing_images_of_a_run_are_reported_once(
     open_page: Open, trained: Run, name: str, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = trained.config.changed(data_dir=str(tmp_path / "moved away"))
@@ -144,7 +144,7 @@ def test_a_run_whose_images_are_gone_says_so_once(
     assert errors(page) == [f"There is no folder {tmp_path / 'moved away'}. Check the path of the data folder."]
 
 
-def test_a_broken_checkpoint_is_told_in_a_sentence(open_page: Open, trained: Run) -> None:
+def test_a_broken_checkpoint_is_reported_in_a_sentence(open_page: Open, trained: Run) -> None:
     newest = trained.path / "checkpoints" / "epoch-0003.safetensors"
     newest.write_bytes(newest.read_bytes()[:1000])
     page = open_page("attention", run=trained.id)

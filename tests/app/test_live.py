@@ -51,7 +51,7 @@ def test_whoever_opens_the_page_sees_the_run_as_it_is_now(trained: Run, clock: S
     assert poller.poll().state.phase == "paused"  # and all others from then on
 
 
-def test_nobody_waits_while_another_looks(
+def test_viewers_do_not_wait_for_each_other(
     trained: Run, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poller, begun, go_on = StatusPoller(trained), Event(), Event()

@@ -50,7 +50,7 @@ def test_a_filter_that_nothing_fits_shows_no_image_and_no_error(open_page: Open,
     assert not errors(page)
 
 
-def test_a_cell_of_mistakes_is_set_against_the_right_answers_of_its_class(
+def test_a_cell_of_mistakes_is_compared_with_correct_predictions_of_its_class(
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classes, found = trained.config.classes, predict_run(trained, 1)

@@ -69,7 +69,7 @@ def test_a_run_in_training_is_not_deleted(open_page: Open, trained: Run, monkeyp
     assert trained.path.exists()
 
 
-def test_a_ticked_run_is_renamed_and_taken_along(open_page: Open, trained: Run) -> None:
+def test_a_selected_run_is_renamed_and_exported(open_page: Open, trained: Run) -> None:
     page = tick(open_page("runs"), 0, deleting=False)
     files = [element.label for element in page.get("download_button")]
     assert files == ["Run as .zip", "Report (one HTML page)", "Model as ONNX, with attention"]

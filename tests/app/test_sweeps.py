@@ -64,7 +64,7 @@ def test_the_page_offers_a_grid_of_nine_different_models(open_page: Open, begun:
     assert len(configs) == 9 == len(sweep.trials())
 
 
-def test_what_cannot_be_is_told_and_starts_nothing(open_page: Open, begun: list[Sweep]) -> None:
+def test_invalid_settings_are_reported_and_start_nothing(open_page: Open, begun: list[Sweep]) -> None:
     page = open_page("sweeps")
     widget(page, "selectbox", "Data set").select("shapes").run()
     widget(page, "text_input", "Values of learning rate").set_value("1..99").run()
@@ -75,7 +75,7 @@ def test_what_cannot_be_is_told_and_starts_nothing(open_page: Open, begun: list[
     assert not begun and not list_sweeps()
 
 
-def test_a_finished_sweep_shows_its_trials_both_figures_and_its_best_run(open_page: Open, swept: Sweep) -> None:
+def test_a_finished_sweep_shows_its_trials_both_charts_and_its_best_run(open_page: Open, swept: Sweep) -> None:
     page = open_page("sweeps", sweep=swept.id)
     assert "4 trials: 2 done, 2 pruned" in [text.value for text in page.text]
     best = swept.best()
@@ -109,6 +109,6 @@ def test_a_sweep_can_be_stopped_gone_on_with_and_tried_again(
     assert [tried.phase for tried in sweep.trials()] == ["failed", "waiting", "waiting"]
 
 
-def test_a_link_to_a_sweep_that_is_not_there_says_so(open_page: Open, swept: Sweep, trained: Run) -> None:
+def test_a_link_to_a_missing_sweep_reports_it(open_page: Open, swept: Sweep, trained: Run) -> None:
     page = open_page("sweeps", sweep="../gone", run=trained.id)
     assert errors(page) == [f"The sweep '../gone' is not in {swept.path.parent}. Choose another one."]

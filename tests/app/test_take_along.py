@@ -13,7 +13,7 @@ def downloads(page: AppTest) -> list[str]:
     return [element.label for element in page.get("download_button")]
 
 
-def test_every_file_has_its_button_and_nothing_is_drawn_before_it_is_asked_for(
+def test_every_file_has_its_button_and_nothing_is_drawn_before_it_is_requested(
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for made in ("json", "npz", "picture", "bertviz", "bertviz_model"):

@@ -103,7 +103,7 @@ def test_a_preset_sets_all_widgets(open_page: Open, started: list[Run], image_fo
     assert PRESETS[name] in [caption.value for caption in page.caption]
 
 
-def test_size_and_time_are_told_before_the_start(open_page: Open, started: list[Run], image_folder: Path) -> None:
+def test_size_and_time_are_shown_before_the_start(open_page: Open, started: list[Run], image_folder: Path) -> None:
     page = on_folder(open_page("train"), image_folder)
 
     for depth in (1, 4):
@@ -115,7 +115,7 @@ def test_size_and_time_are_told_before_the_start(open_page: Open, started: list[
     assert not started and not list_runs()
 
 
-def test_the_page_does_not_wait_for_the_time_that_a_training_takes(
+def test_the_page_does_not_wait_for_the_time_estimate(
     open_page: Open, monkeypatch: pytest.MonkeyPatch, image_folder: Path
 ) -> None:
     known, asked = Event(), []
@@ -139,7 +139,7 @@ def test_the_page_does_not_wait_for_the_time_that_a_training_takes(
     assert asked.count((5, 72, 18)) == 1
 
 
-def test_what_cannot_be_timed_is_told_each_time(
+def test_an_estimate_that_fails_is_reported_each_time(
     open_page: Open, monkeypatch: pytest.MonkeyPatch, image_folder: Path
 ) -> None:
     def full(*_: object) -> float:
@@ -181,7 +181,7 @@ def test_what_cannot_be_timed_is_told_each_time(
         ),
     ],
 )
-def test_settings_that_cannot_be_are_told_and_can_be_mended_right_there(
+def test_invalid_settings_are_reported_and_can_be_corrected_in_place(
     open_page: Open, started: list[Run], image_folder: Path, name: str, value: Any, sentence: str
 ) -> None:
     folder = image_folder / "train"

@@ -24,7 +24,7 @@ def expect_sentence(page: Page, sentence: str) -> None:
     expect(page.get_by_role("button", name="Start training")).to_have_count(0)
 
 
-def test_a_wrong_folder_is_named_and_mended_right_there(
+def test_an_invalid_folder_is_reported_and_corrected_in_place(
     page: Page, server: Server, pictures: Path, tmp_path: Path
 ) -> None:
     runs = [run.id for run in server.all_runs()]
@@ -53,7 +53,7 @@ def test_a_wrong_folder_is_named_and_mended_right_there(
     assert [run.id for run in server.all_runs()] == runs  # looking for a folder starts nothing
 
 
-def test_settings_that_cannot_be_are_refused_by_value_and_mended_right_there(page: Page, server: Server) -> None:
+def test_invalid_settings_are_reported_with_their_values_and_corrected_in_place(page: Page, server: Server) -> None:
     runs = [run.id for run in server.all_runs()]
     server.open(page, "train")
     choose(page, "Data set", "Synthetic shapes")

@@ -155,7 +155,7 @@ def test_zoom_and_hidden_legend_entries_survive_a_refresh(page: Page, address: s
     assert look(chart(page, "accuracy"))["visible"] == [True, True, True]
 
 
-def test_axes_nobody_zoomed_follow_new_epochs(page: Page, address: str) -> None:
+def test_axes_without_zoom_follow_new_epochs(page: Page, address: str) -> None:
     loss = chart(opened(page, address, "curves"), "loss")
     assert next_epoch(page, loss)["x"][1] >= 6
     drag_in(loss, (0.2, 0.2), (0.5, 0.7))
@@ -257,7 +257,7 @@ def test_markup_in_a_class_name_is_shown_as_text(page: Page, address: str) -> No
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nobody_is_shut_out_in_either_theme(page: Page, address: str, theme: str) -> None:
+def test_components_are_accessible_in_both_themes(page: Page, address: str, theme: str) -> None:
     page.emulate_media(color_scheme="dark" if theme == "light" else "light")
     opened(page, address, "curves", "images", "cells")
     page.emulate_media(color_scheme=theme)  # charts and cells follow without a reload

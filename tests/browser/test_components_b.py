@@ -209,7 +209,7 @@ def test_own_settings_survive_new_data(page: Page, inspector_app: str) -> None:
     assert tuple(painted(overlay(picture)).reshape(-1, 4).min(0)[:3]) != (0, 0, 0)  # viridis knows no black
 
 
-def test_a_click_switches_patches_off_and_on_again_where_that_is_wanted(page: Page, inspector_app: str) -> None:
+def test_a_click_masks_and_unmasks_patches_in_masking_mode(page: Page, inspector_app: str) -> None:
     picture = open_inspector(page, inspector_app)
     page.get_by_label("Mask patches").check()
     for number in (3, 4, 10):
@@ -254,7 +254,7 @@ def test_a_scale_that_the_page_shares_runs_from_its_lowest_to_its_highest_value(
     assert darkest.min() == 4 and (darkest > 4).any()
 
 
-def test_hovering_repaints_all_heads_at_once_and_asks_no_server(page: Page, inspector_app: str) -> None:
+def test_hovering_repaints_all_heads_without_the_server(page: Page, inspector_app: str) -> None:
     picture = open_inspector(page, inspector_app, "layers=6&heads=8")
     maps = page.get_by_role("toolbar", name="Layer and head").get_by_role("button")
     expect(maps).to_have_count(60)
@@ -285,7 +285,7 @@ def test_a_click_on_a_row_of_maps_opens_its_image(page: Page, maps_app: str) -> 
     expect(page.get_by_text("run 3, opened 1")).to_be_visible()
 
 
-def test_maps_share_one_scale_until_a_person_wants_their_own(page: Page, maps_app: str) -> None:
+def test_maps_share_one_scale_until_the_user_selects_their_own(page: Page, maps_app: str) -> None:
     page.goto(maps_app)
     canvases = page.get_by_role("button", name="image 1, frog").locator("canvas")
     untrained = canvases.nth(2)

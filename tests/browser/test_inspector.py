@@ -83,7 +83,7 @@ def test_the_other_direction_shows_the_column(page: Page, draw: Draw) -> None:
     expect(page.get_by_text(f"This token receives {received:.2f} from all 17 tokens")).to_be_visible()
 
 
-def test_a_hovered_patch_is_itself_and_said_in_numbers(page: Page, draw: Draw) -> None:
+def test_a_hovered_patch_shows_its_own_map_and_values(page: Page, draw: Draw) -> None:
     draw(layer=1, head="max", token=0)
     picture = page.get_by_role("application")
     box = picture.bounding_box()
@@ -160,7 +160,7 @@ def expect_sent(page: Page, wanted: list[object]) -> None:
     page.wait_for_function("wanted => JSON.stringify(window.sent?.at(-1)) === JSON.stringify(wanted)", arg=wanted)
 
 
-def test_a_signed_map_tells_how_many_patches_increase_and_decrease_the_logit(page: Page, mount: Mount) -> None:
+def test_a_signed_map_counts_the_patches_that_increase_and_decrease_the_logit(page: Page, mount: Mount) -> None:
     values = np.linspace(-1, 0.5, 16, dtype=np.float32)
     with mount("inspector"):
         inspector(

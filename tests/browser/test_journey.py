@@ -81,7 +81,7 @@ def points(plot: Locator) -> list[int]:
     return plot.evaluate_all("(plots) => [...(plots[0]?._fullData?.[1].x ?? [])]")
 
 
-def test_a_person_trains_a_model_by_clicking(journey_run: Run) -> None:
+def test_a_user_trains_a_model_by_clicking(journey_run: Run) -> None:
     assert journey_run.state.phase == "done"
     assert journey_run.config.classes == ("star", "circle", "cross")
     assert (journey_run.config.epochs, journey_run.config.model.num_heads) == (NUM_EPOCHS, 2)

@@ -74,7 +74,7 @@ def test_a_link_brings_back_the_epoch_the_image_the_layer_the_head_and_the_token
     expect(page.get_by_text("p5 attends to", exact=True)).to_have_count(0)
 
 
-def test_the_back_button_undoes_one_choice_after_the_other_and_holds_nobody(
+def test_the_back_button_undoes_one_choice_after_another_and_traps_no_one(
     page: Page, server: Server, trained_run: Run
 ) -> None:
     server.open(page, "predictions", run=trained_run.id, epoch=4)
@@ -163,9 +163,7 @@ def test_nonsense_in_a_link_falls_back_to_what_the_run_has(page: Page, server: S
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
-def test_a_link_to_a_run_that_is_gone_says_so_and_offers_the_others(
-    page: Page, server: Server, trained_run: Run
-) -> None:
+def test_a_link_to_a_deleted_run_reports_it_and_offers_the_others(page: Page, server: Server, trained_run: Run) -> None:
     server.open(page, "predictions", run="../../etc")
     expect(page.get_by_role("alert")).to_contain_text("The run '../../etc' is not in ")
     expect(page.get_by_role("alert")).to_contain_text("It may have been deleted; choose another run.")
@@ -176,9 +174,7 @@ def test_a_link_to_a_run_that_is_gone_says_so_and_offers_the_others(
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
-def test_the_back_button_goes_through_the_moments_of_training_one_by_one(
-    page: Page, server: Server, trained_run: Run
-) -> None:
+def test_the_back_button_goes_through_the_checkpoints_one_by_one(page: Page, server: Server, trained_run: Run) -> None:
     server.open(page, "anatomy", run=trained_run.id, epoch=4, image=0)
     checkpoint = page.get_by_role("slider", name="Checkpoint")
     for earlier in (3, 2):

@@ -110,7 +110,7 @@ def test_two_runs_that_cut_images_differently_are_subtracted_on_a_common_grid(pa
     ).to_be_visible()
 
 
-def test_a_click_tells_the_image_and_the_frame(page: Page, draw: Draw) -> None:
+def test_a_click_sends_the_image_and_the_frame(page: Page, draw: Draw) -> None:
     draw([over_training(4, seed=0)], [Column("now")], None)
     to_frame(page, 1)
     page.get_by_role("button", name="image 2, ").click()

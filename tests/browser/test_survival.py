@@ -132,7 +132,7 @@ def it_is_paused_and_resumed(page: Page, run: Run) -> None:
     until(lambda: len(epochs_of(run)) > len(paused), "it goes on")
 
 
-def test_trainings_queue_and_finish_without_a_browser_and_without_the_server(
+def test_runs_queue_and_finish_without_a_browser_and_without_the_server(
     page: Page, browser: Browser, new_server: Callable[..., Server], pictures: Path
 ) -> None:
     server = new_server()

@@ -32,7 +32,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-def test_tiles_share_a_scale_with_numbers_until_a_person_wants_that_of_what_is_shown(page: Page, app: str) -> None:
+def test_tiles_share_a_labeled_scale_until_the_user_selects_their_own(page: Page, app: str) -> None:
     page.goto(app)
     for text in ("uniform 1/50", "≥ 0.080", "<img src=x onerror=alert(1)>"):
         expect(page.get_by_text(text, exact=True)).to_be_visible()

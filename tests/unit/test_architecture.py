@@ -91,7 +91,7 @@ def test_imports_go_one_way(path):
     assert ours(path) <= {*ALONE.get(module, ORDER[: ORDER.index(module)]), module}
 
 
-def test_the_library_and_figures_do_not_name_what_they_must_not_know():
+def test_the_library_and_figures_do_not_import_what_they_must_not_know():
     for path in sources(LIBRARY):
         assert not {name.split(".")[0] for name in imports(path)} & {"streamlit", "pages", "dashboard", "tests"}, path
     for path in sources(LIBRARY / "figures"):
@@ -112,7 +112,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed():
 
 
 @pytest.mark.parametrize("path", sources(LIBRARY), ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_file_of_the_library_passes_320_lines_and_each_says_its_job(path):
+def test_no_file_of_the_library_exceeds_320_lines_and_each_has_a_docstring(path):
     text = path.read_text()
     assert text.count("\n") <= 320 or path.name in {"charts.py", "run.py", "study.py"}
     assert ast.get_docstring(ast.parse(text))

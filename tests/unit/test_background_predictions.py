@@ -70,7 +70,7 @@ def test_only_large_models_and_sets_take_long():
     assert not is_slow_to_predict(ViTConfig(), 10_000)
 
 
-def test_a_process_that_nobody_watches_ends(run, monkeypatch):
+def test_a_process_without_viewers_ends(run, monkeypatch):
     assert not background_predictions.is_watched(run, 1)
     background_predictions.watch(run, 1)
     assert background_predictions.is_watched(run, 1)

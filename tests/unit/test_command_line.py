@@ -152,7 +152,7 @@ def test_every_setting_is_an_option_with_its_help(call):
         assert setting.help.split(".")[0][:20] in words
 
 
-def test_without_classes_all_that_the_folder_has_are_taken_and_a_relative_folder_is_found_later(
+def test_without_classes_all_of_the_folder_are_used_and_a_relative_folder_is_found_later(
     call, image_folder, tmp_path, monkeypatch
 ):
     (tmp_path / "images").symlink_to(image_folder)
@@ -205,7 +205,7 @@ def test_prediction_of_files_prints_path_class_and_probability_and_names_what_ca
 # Resume
 
 
-def test_a_run_that_was_cut_off_is_finished_and_named_last(call, tiny):
+def test_an_interrupted_run_is_finished_and_printed_last(call, tiny):
     run = Run.create(tiny)
 
     def progress(what, done, total):
@@ -374,7 +374,7 @@ def test_an_empty_class_is_named_and_left_out(call, image_folder, tmp_path):
         ("export", ["--output", "/nowhere/attention.json"], ["/nowhere/attention.json"]),
     ],
 )
-def test_a_wrong_question_to_a_run_is_refused_in_one_sentence_and_changes_nothing(
+def test_an_invalid_command_on_a_run_is_rejected_in_one_sentence_and_changes_nothing(
     call, trained, command, options, values
 ):
     before = fingerprint(trained)
@@ -412,7 +412,7 @@ def test_a_run_that_another_worker_has_is_not_resumed(call, copy, monkeypatch):
         assert_one_sentence(*call("resume", copy.path), copy.id, "Another worker")
 
 
-def test_no_command_or_a_wrong_one_is_refused_in_one_sentence(call):
+def test_a_missing_or_unknown_command_is_rejected_in_one_sentence(call):
     assert_one_sentence(*call(), "COMMAND")
     assert_one_sentence(*call("dance"), "'dance'")
     assert_one_sentence(*call("download", "shapes"), "'shapes'")

@@ -37,7 +37,7 @@ def test_the_chosen_order_of_classes_changes_labels_but_not_the_order_of_images(
     assert back.classes == ("cow", "ant") and back.counts == {"cow": 2, "ant": 2}
 
 
-def test_files_are_sorted_as_a_person_counts_and_the_limit_takes_the_first(pets: Path) -> None:
+def test_files_are_sorted_in_natural_order_and_the_limit_keeps_the_first(pets: Path) -> None:
     fill(pets, cat=11, dog=1)
     images = load_images("folder", data_dir=pets, images_per_class=3).images
     for number in range(3):
@@ -65,7 +65,7 @@ def test_class_names_may_be_any_text(pets: Path) -> None:
     assert data.list_classes("folder", str(pets)) == tuple(sorted(names))
 
 
-def test_a_photograph_is_turned_upright_and_its_middle_is_taken(pets: Path) -> None:
+def test_a_photo_is_rotated_upright_and_center_cropped(pets: Path) -> None:
     wide = Image.new("RGB", (300, 100), "black")
     wide.paste("white", (100, 0, 200, 100))  # the middle square
     wide.paste("red", (100, 0, 200, 50))  # its upper half

@@ -202,7 +202,7 @@ def test_classes_of_a_published_set_keep_its_order_and_the_limit_takes_the_first
 
 
 @only_cifar10
-def test_a_transfer_that_breaks_off_is_never_taken_for_whole(published: Published, site: Site, own_data: Path) -> None:
+def test_an_interrupted_download_is_never_taken_for_complete(published: Published, site: Site, own_data: Path) -> None:
     site.cut = True
     with pytest.raises(DataError, match=r"download of CIFAR-10 .* is incomplete or was changed.*--dataset shapes"):
         data.download("cifar10")

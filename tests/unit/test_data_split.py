@@ -55,7 +55,7 @@ def test_the_article_split_numbers_images_in_data_set_order_whatever_the_choice(
     assert (len(train), len(test_set)) == (8, 2)
 
 
-def test_the_official_test_part_is_held_out_and_never_trained_on(pets: Path) -> None:
+def test_the_official_test_split_is_used_for_testing_and_never_trained_on(pets: Path) -> None:
     fill(pets / "train", cat=4, dog=4)
     fill(pets / "test", seed=100, cat=2, dog=2)
     config = TrainConfig(
@@ -101,7 +101,7 @@ def test_settings_take_all_classes_of_a_set_that_lacks_theirs(pets: Path) -> Non
 # Image sets
 
 
-def test_a_fingerprint_tells_pixels_labels_and_classes_apart() -> None:
+def test_a_fingerprint_depends_on_pixels_labels_and_classes() -> None:
     images = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).view(2, 3, 4, 4)
     image_set = ImageSet(images, torch.tensor([0, 1]), ("a", "b"))
     same = ImageSet(images.clone().mT.contiguous().mT, torch.tensor([0, 1]), ("a", "b"))

@@ -55,7 +55,7 @@ def test_mapped_images_give_what_a_tensor_gives(lengths: list[int], data: st.Dat
         assert torch.equal(ours, theirs)
 
 
-def test_a_quarter_of_the_memory_is_for_images_unless_a_person_says_otherwise(
+def test_a_quarter_of_the_memory_is_for_images_unless_it_is_set(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("MINIVIT_MEMORY", raising=False)
@@ -111,7 +111,7 @@ def test_training_from_disk_is_training_from_memory(tiny: TrainConfig, monkeypat
     assert predict_run(mapped).accuracy == mapped.metrics()[-1]["test_acc"]
 
 
-def test_a_batch_is_the_one_asked_for_whatever_was_expected(tiny: TrainConfig, on_disk: None) -> None:
+def test_a_batch_is_the_requested_one_whatever_was_prefetched(tiny: TrainConfig, on_disk: None) -> None:
     images, _ = load_split(tiny)
     batches = BatchSource(images, CPU)
     first, second = torch.tensor([3, 0, 7]), torch.tensor([1, 1, 2, 9])
@@ -161,7 +161,7 @@ def test_only_a_few_images_are_decoded_ahead_of_the_disk(
     assert len(decoded) < len(paths) / 2
 
 
-def test_what_a_writer_left_half_done_is_never_taken_for_whole(own_data: Path) -> None:
+def test_a_partly_written_file_is_never_taken_for_complete(own_data: Path) -> None:
     images = torch.arange(60).to(torch.uint8).reshape(5, 3, 2, 2)
 
     def half() -> Any:

@@ -37,7 +37,7 @@ def taken(four_cores: None) -> Iterator[ExitStack]:
         yield stack
 
 
-def test_as_many_trainings_of_one_thread_as_there_are_cores_run_side_by_side(taken):
+def test_as_many_one_thread_runs_as_there_are_cores_train_in_parallel(taken):
     for _ in range(4):
         taken.enter_context(acquire_device(CPU, give_up, 1))
     with pytest.raises(Busy), acquire_device(CPU, give_up, 1):
@@ -52,7 +52,7 @@ def test_a_training_of_several_threads_takes_as_many_slots(taken):
         pass
 
 
-def test_without_a_number_a_training_has_the_device_alone(taken):
+def test_without_a_number_of_slots_a_run_has_the_device_alone(taken):
     with acquire_device(CPU, give_up), pytest.raises(Busy), acquire_device(CPU, give_up, 1):
         pass
     taken.enter_context(acquire_device(CPU, give_up, 1))
@@ -73,7 +73,7 @@ def test_who_gives_up_while_collecting_slots_gives_back_those_it_had(taken):
         pass
 
 
-def test_a_large_training_that_collects_slots_is_not_overtaken_by_small_ones(taken, monkeypatch):
+def test_a_large_run_that_collects_slots_is_not_overtaken_by_small_ones(taken, monkeypatch):
     monkeypatch.setattr(machine, "POLL_SECONDS", 0)
     first = ExitStack()
     first.enter_context(acquire_device(CPU, give_up, 1))

@@ -15,7 +15,7 @@ def test_a_score_below_those_of_all_test_images_belongs_to_no_class_if_other_ima
     assert verdict.is_other
 
 
-def test_a_model_that_cannot_tell_other_classes_apart_calls_no_picture_foreign():
+def test_a_model_that_cannot_separate_other_classes_rejects_no_picture():
     calibration = Calibration(KNOWN, KNOWN, ("a",))
     assert calibration.auroc == 0.5
     assert not any(calibration.judge(score).is_other for score in (5.0, 10.0, 12.0, 60.0, 200.0))

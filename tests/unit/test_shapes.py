@@ -52,7 +52,7 @@ def test_choosing_other_classes_leaves_the_images_of_a_class_as_they_were(drawn)
 
 
 @pytest.mark.parametrize("img_size", [8, 28, 64])
-def test_images_come_in_the_size_asked_for(img_size):
+def test_images_have_the_requested_size(img_size):
     images, _, masks = draw(2, img_size=img_size)
     assert images.shape == (20, 3, img_size, img_size) and masks.shape == (20, img_size, img_size)
     assert masks.flatten(1).any(1).all()
@@ -89,7 +89,7 @@ def test_rings_have_their_hole_left_out_of_the_mask():
         assert not mask[rows[mask].float().mean().round().long(), columns[mask].float().mean().round().long()]
 
 
-def test_color_and_brightness_do_not_tell_the_class():
+def test_color_and_brightness_do_not_reveal_the_class():
     images, labels, _ = draw(300, seed=1)
     images = images.float() / 255
     features = torch.cat([images.mean((2, 3)), images.std((2, 3)), images.mean((1, 2, 3))[:, None] ** 2], 1)

@@ -125,7 +125,7 @@ def test_a_killed_worker_shows_as_failed_and_resuming_gives_the_run_that_went_th
     [("minivit.worker", signal.SIGTERM), ("minivit resume", signal.SIGHUP)],
     ids=["worker", "command line"],
 )
-def test_a_signal_to_end_stops_a_training_in_order(tiny, command, sent):
+def test_a_termination_signal_stops_a_run_in_order(tiny, command, sent):
     run = Run.create(tiny.changed(epochs=10_000, compile="off"))
     process = subprocess.Popen([sys.executable, "-m", *command.split(), str(run.path)], cwd=PROJECT)
     try:
@@ -138,7 +138,7 @@ def test_a_signal_to_end_stops_a_training_in_order(tiny, command, sent):
     assert run.state.phase == "stopped" and "Resume continues" in run.state.message
 
 
-def test_a_worker_that_cannot_start_is_reported_with_the_reason_at_once(run, monkeypatch):
+def test_a_worker_that_cannot_start_is_reported_immediately_with_the_reason(run, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     start_worker(run)
     wait_for(lambda: run.state.phase == "failed")
@@ -155,13 +155,13 @@ def test_a_second_worker_on_the_same_run_refuses_and_leaves_it_alone(run, monkey
     assert run.id in said and "Another worker" in said and said.count("\n") == 1
 
 
-def test_a_worker_of_a_run_that_is_gone_says_so(tmp_path, capsys):
+def test_a_worker_of_a_deleted_run_reports_it(tmp_path, capsys):
     assert main(str(tmp_path / "gone")) == 2
     assert str(tmp_path / "gone") in capsys.readouterr().out
     assert not (tmp_path / "gone").exists()
 
 
-def test_what_a_person_can_mend_is_a_sentence_in_the_log_without_a_traceback(tiny, tmp_path, capsys):
+def test_a_user_error_is_a_sentence_in_the_log_without_a_traceback(tiny, tmp_path, capsys):
     run = Run.create(tiny.changed(dataset="folder", data_dir=str(tmp_path / "nowhere")))
     assert main(str(run.path)) == 2
     said = capsys.readouterr()

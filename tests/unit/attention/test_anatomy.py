@@ -97,7 +97,7 @@ def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
         assert found.peak[head] == pytest.approx(np.mean([row.max() / row.mean() for row in attn]), rel=1e-4)
 
 
-def test_a_look_takes_all_images_of_a_small_model_and_few_of_a_large_one():
+def test_a_small_model_is_analyzed_on_all_images_and_a_large_one_on_few():
     large = ViTConfig(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12, mlp_ratio=4)
     assert maps.affordable(ViTConfig(), 64) == 64
     assert maps.affordable(large, 64) == 8

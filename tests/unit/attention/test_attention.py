@@ -116,7 +116,7 @@ def test_distance_agrees_with_an_independent_implementation():
         np.testing.assert_allclose(ours[image], article_yardstick.distance(attn[image].numpy(), 8), rtol=1e-5)
 
 
-def test_distance_of_a_head_that_looks_at_itself_is_zero():
+def test_the_distance_of_a_head_that_attends_to_itself_is_zero():
     assert attention.distance(torch.eye(17).expand(1, 1, 17, 17), 8).item() == 0
 
 
@@ -213,7 +213,7 @@ def test_shares_of_the_terms_add_up_to_one_and_ignore_what_every_key_has():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_effect_of_a_head_is_which_answers_are_right_without_it(kind):
+def test_the_effect_of_a_head_is_which_predictions_are_correct_without_it(kind):
     model, images = random_model(**kind), random_images(100)
     with torch.no_grad():
         model.head.bias -= model(images).mean(0)  # so that all classes are predicted

@@ -73,7 +73,7 @@ def test_dropped_patches_leave_the_sequence_and_the_others_keep_their_positions(
     assert seen.attn[0].shape == (HEADS, 1 + len(keep), 1 + len(keep))
 
 
-def test_a_silenced_head_is_one_whose_columns_of_the_projection_are_zero(vit, image):
+def test_an_ablated_head_is_one_whose_columns_of_the_projection_are_zero(vit, image):
     silent = run(vit, image, silenced={(0, 3), (2, 1)}).logits
     assert np.abs(silent - run(vit, image).logits).max() > 1e-3
     d = WIDTH // HEADS
@@ -184,7 +184,7 @@ def test_jensen_shannon_is_the_square_of_scipys_distance_in_bits(rng):
 
 
 @pytest.mark.parametrize(("grid", "patch_size", "pixels"), [(8, 4, 16.5459), (4, 8, 16.0641), (16, 2, 16.6522)])
-def test_uniform_attention_looks_as_far_as_two_random_patches_lie_apart(grid, patch_size, pixels):
+def test_the_distance_of_uniform_attention_is_that_of_two_random_patches(grid, patch_size, pixels):
     uniform = np.full((2, grid * grid + 1, grid * grid + 1), 1 / (grid * grid + 1))
     assert yardstick.attention_distance(uniform, grid, patch_size) == pytest.approx([pixels] * 2, abs=5e-5)
 

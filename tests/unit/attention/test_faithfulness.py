@@ -238,7 +238,7 @@ def test_a_corner_is_all_ring_and_the_centre_all_middle():
     assert found.ring.tolist() == [1, 0, 0] and found.middle.tolist() == [0, 1, 0]
 
 
-def test_mistakes_minus_right_compares_images_of_one_class():
+def test_mistakes_minus_correct_compares_images_of_one_class():
     maps = torch.arange(10.0).view(5, 2)
     labels, predicted = torch.tensor([0, 0, 0, 1, 0]), torch.tensor([0, 1, 1, 1, 2])
     found = mistakes.mistakes_minus_correct(maps, labels, predicted, true=0, mistaken=1)

@@ -27,7 +27,7 @@ def image() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("masked", [None, MASKED], ids=["all patches", "some masked"])
-def test_rows_and_matrices_are_those_of_all_layers_at_once(model, image, masked):
+def test_rows_and_matrices_equal_those_computed_for_all_layers(model, image, masked):
     probs, attn = attend(model, image) if masked is None else attend_masked(model, image, masked)
     attn = without_registers(attn, model.config)
     assert attn.shape[-2:] == (17, 17)

@@ -62,9 +62,7 @@ def by_name(scored: list) -> dict[str, Localization]:
     return {result.name: result for result in scored}
 
 
-def test_a_trained_model_is_found_to_look_at_what_tells_the_class_and_an_untrained_one_is_not(
-    trained, untrained, known_images
-):
+def test_a_trained_model_attends_to_the_object_and_an_untrained_one_does_not(trained, untrained, known_images):
     now, before = by_name(localize_methods(trained, *known_images)), by_name(localize_methods(untrained, *known_images))
     for name in ("Attention rollout", *OCCLUSIONS):
         assert now[name].pointing.value > 0.9 and now[name].words == "on the object", name
@@ -89,7 +87,7 @@ def test_images_without_masks_have_no_known_answers(trained, known_images):
         localize_methods(trained, images, None, labels)
 
 
-def test_the_words_say_on_which_side_of_a_uniform_map_the_interval_lies():
+def test_the_verdict_depends_on_which_side_of_a_uniform_map_the_interval_is():
     share = Share(0.5, 0.4, 0.6)
     words = [
         Localization("x", share, share, Share(middle, middle - 0.1, middle + 0.1)).words for middle in (0.2, 0, -1)

@@ -10,7 +10,7 @@ from minivit.errors import ConfigError
 from minivit.model import MiniViT
 
 
-def test_methods_stand_in_the_agreed_order_and_each_says_what_it_is():
+def test_methods_are_in_the_agreed_order_and_described():
     assert list(METHODS) == [
         *("cls_map", "rollout", "relevance", "logit_shares", "value_weighted", "occlusion", "leave_one_out")
     ]

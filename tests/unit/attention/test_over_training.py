@@ -25,7 +25,7 @@ def images() -> torch.Tensor:
     return torch.randint(0, 256, (19, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
 
 
-def test_a_look_holds_the_cls_maps_of_the_whole_attention(model: MiniViT, images: torch.Tensor) -> None:
+def test_a_snapshot_has_the_cls_maps_of_the_full_attention(model: MiniViT, images: torch.Tensor) -> None:
     probs, attn = attend(model, images)
     seen = take_snapshot(model, images)
     assert HEADS == [0, 1, "mean", "max"]
@@ -37,7 +37,7 @@ def test_a_look_holds_the_cls_maps_of_the_whole_attention(model: MiniViT, images
     np.testing.assert_allclose(seen.probs, probs, atol=1e-6)
 
 
-def test_figures_are_those_of_each_layer_and_head(model: MiniViT, images: torch.Tensor) -> None:
+def test_metrics_are_those_of_each_layer_and_head(model: MiniViT, images: torch.Tensor) -> None:
     now, before = take_snapshot(model, images), take_snapshot(model, images.flip(0))
     measured = map_metrics(now, before)
     maps, untrained = torch.from_numpy(now.maps[:, 1, 3]), torch.from_numpy(before.maps[:, 1, 3])
@@ -65,7 +65,7 @@ def test_uniform_maps_are_even_and_the_same_for_every_image() -> None:
     assert figures["image-specific share"] == pytest.approx(0.8)  # a fifth of the average map lies on each patch
 
 
-def test_moments_are_gathered_in_order_for_one_layer_and_the_heads_asked_for(
+def test_checkpoints_are_stacked_in_order_for_one_layer_and_the_requested_heads(
     model: MiniViT, images: torch.Tensor
 ) -> None:
     snapshots = [take_snapshot(model, images), take_snapshot(model, images.flip(3))]

@@ -62,7 +62,7 @@ def seen(monkeypatch) -> list[bytes]:
     return images
 
 
-def test_each_training_image_is_learned_from_once_an_epoch_and_no_held_out_image_ever(tiny, seen):
+def test_each_training_image_is_used_once_per_epoch_and_no_test_image_ever(tiny, seen):
     for split in ("article", "official"):
         config = tiny.changed(split=split, epochs=2, batch_size=25)
         seen.clear()
@@ -281,7 +281,7 @@ NO_MEMORY = [
 
 
 @pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
-def test_too_little_memory_is_told_with_the_settings_that_ask_for_it(tiny, monkeypatch, error):
+def test_too_little_memory_is_reported_with_the_settings_that_cause_it(tiny, monkeypatch, error):
     def forward(*_, **__):
         raise error
 
@@ -294,7 +294,7 @@ def test_too_little_memory_is_told_with_the_settings_that_ask_for_it(tiny, monke
         estimate_seconds(tiny, 96, 24)
 
 
-def test_another_mistake_is_not_taken_for_too_little_memory(tiny, monkeypatch):
+def test_another_error_is_not_reported_as_too_little_memory(tiny, monkeypatch):
     def forward(*_, **__):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -382,7 +382,7 @@ def test_a_training_is_stopped_while_it_waits_for_the_device(tiny, every_step):
     assert run.state.phase == "done"
 
 
-def test_trainings_on_different_devices_do_not_wait_for_each_other():
+def test_runs_on_different_devices_do_not_wait_for_each_other():
     waits = []
     with (
         machine.acquire_device(torch.device("cpu"), lambda: waits.append("cpu")),
@@ -413,7 +413,7 @@ def test_the_estimate_shares_batches_among_as_many_processes_as_have_a_core(tiny
     assert estimate_seconds(config, 3200, 0) == pytest.approx(batches)
 
 
-def test_progress_says_how_far_the_epoch_is(tiny, every_step):
+def test_progress_is_that_of_the_epoch(tiny, every_step):
     told, states = [], []
     run = Run.create(tiny)
 

@@ -147,7 +147,7 @@ def test_a_finished_run_trains_on_and_with_a_constant_rate_is_the_run_that_went_
     assert [row["lr"] for row in run.metrics()[3:]] == rates
 
 
-def test_only_a_larger_number_of_epochs_extends_a_run_that_nobody_trains(tiny):
+def test_only_a_larger_number_of_epochs_extends_a_run_without_a_worker(tiny):
     run = trained(tiny.changed(epochs=1))
     with pytest.raises(ConfigError, match="already has 1 epochs"):
         run.extend(1)

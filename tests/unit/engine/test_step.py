@@ -102,7 +102,7 @@ def test_compilation_is_decided_once_and_after_the_first_epoch(tiny):
     assert step.compiled is None
 
 
-def test_nothing_is_compiled_or_logged_where_the_settings_say_off(tiny):
+def test_nothing_is_compiled_or_logged_if_the_setting_is_off(tiny):
     lines = []
     step = TrainStep(tiny.changed(compile="off"), MiniViT(tiny.model))
     step.maybe_compile(10_000, lines.append)

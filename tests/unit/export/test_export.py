@@ -221,7 +221,7 @@ def test_every_layer_can_be_shown_first(attn):
 
 
 @pytest.mark.parametrize("view", [bertviz_html, bertviz_model_html])
-def test_only_the_chosen_layers_are_taken_under_their_own_numbers(attn, view):
+def test_only_the_selected_layers_are_exported_with_their_own_indices(attn, view):
     params = params_of(view(attn, layers=[2, 0]))
     assert params["include_layers"] == [0, 2]
     weights = torch.tensor(params["attention"][0]["attn"])
@@ -232,7 +232,7 @@ def test_only_the_chosen_layers_are_taken_under_their_own_numbers(attn, view):
         view(attn, layers=[])
 
 
-def test_a_first_layer_that_was_not_taken_gives_way_to_one_that_was(attn):
+def test_a_first_layer_that_is_not_selected_is_replaced_by_one_that_is(attn):
     assert params_of(bertviz_html(attn, 1, layers=[2, 0]))["layer"] == 0
     assert params_of(bertviz_html(attn, 2, layers=[2, 0]))["layer"] == 2
 
@@ -252,7 +252,7 @@ def run(tiny) -> Run:
     return run
 
 
-def test_files_of_one_image_hold_what_the_run_s_model_says_of_it(run):
+def test_files_of_one_image_have_the_predictions_of_the_runs_model(run):
     test_set = load_split(run.config)[1]
     probs, attn = attend(run.load_model(0), test_set.images[5:6])
     with np.load(io.BytesIO(export(run, "npz", Selection(0, 5))), allow_pickle=False) as arrays:

@@ -153,7 +153,7 @@ def test_a_map_that_is_no_number_does_not_spoil_the_scale():
         (360_000, "100 h"),
     ],
 )
-def test_a_time_is_said_as_people_say_it(seconds, words):
+def test_durations_are_written_as_people_write_them(seconds, words):
     assert duration(seconds) == words
 
 
@@ -293,7 +293,7 @@ def test_a_grid_of_signed_maps_has_each_in_its_place_on_one_scale_round_0():
 # Held against chance
 
 
-def test_a_removal_curve_stands_over_the_mean_and_deviation_of_its_own_random_orders():
+def test_a_removal_curve_is_drawn_over_mean_and_deviation_of_its_own_random_rankings():
     random = np.random.default_rng(0).random((6, 5)).astype(np.float32)
     panels = {
         "dropped\nfirst": (np.arange(5, dtype=np.float32), random),

@@ -144,7 +144,7 @@ def test_a_torchvision_vit_gives_its_own_logits(image_folder, tmp_path):
     ],
     ids=["compiled", "several prefixes", "epoch beside", "arguments beside", "averaged weights", "nested twice"],
 )
-def test_wrappers_and_prefixes_are_taken_off(hugging_face_vit, tmp_path, wrap, prefix):
+def test_wrappers_and_prefixes_are_removed(hugging_face_vit, tmp_path, wrap, prefix):
     whole, _ = read_state_dict(hugging_face_vit[1])
     torch.save(wrap({prefix + name: value for name, value in whole.items()}), tmp_path / "model.pth")
     tensors, _ = read_state_dict(tmp_path / "model.pth")

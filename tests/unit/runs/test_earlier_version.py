@@ -23,7 +23,7 @@ def earlier_run() -> Run:
     return run
 
 
-def test_a_run_of_an_earlier_version_opens_with_its_figures_and_weights(earlier_run):
+def test_a_run_of_an_earlier_version_opens_with_its_metrics_and_weights(earlier_run):
     run = earlier_run
     assert (run.name, run.sweep, run.state.phase, run.state.epoch) == ("before", "seeds", "done", 2)
     assert [str(checkpoint) for checkpoint in run.checkpoints()] == ["0", "0.1", "1", "2"]

@@ -85,7 +85,7 @@ def test_the_environment_names_versions_device_data_and_command(run):
     assert isinstance(facts["command"], list) and facts["python"]
 
 
-def test_metrics_rows_have_the_columns_of_the_contract_and_epoch_0_has_no_train_figures(run):
+def test_metrics_rows_have_the_columns_of_the_contract_and_epoch_0_has_no_train_metrics(run):
     train(run.config, run)
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
@@ -197,7 +197,7 @@ def test_weights_that_are_no_numbers_are_named_and_give_no_predictions(run):
         run.load_model(0)
 
 
-def test_two_who_delete_a_run_at_once_leave_nothing_and_raise_nothing(run, monkeypatch):
+def test_two_concurrent_deletions_of_a_run_leave_nothing_and_raise_nothing(run, monkeypatch):
     run.set_state("done")
     rename = Path.rename
 
@@ -316,7 +316,7 @@ def test_a_checkpoint_without_this_runs_weights_raises_an_error_with_its_path(ru
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100])
-def test_a_damaged_resume_file_raises_an_error_that_says_what_to_do(run, content):
+def test_a_damaged_resume_file_raises_an_error_with_advice(run, content):
     assert run.load_resume() is None
     (run.path / "resume.safetensors").write_bytes(content)
     with pytest.raises(RunError, match=r"resume\.safetensors cannot be read.*Delete it"):

@@ -32,7 +32,7 @@ def test_the_command_prints_a_line_per_trial_and_the_best_settings_last(capsys):
         (["--name", "gone", "--epochs", "3"], "A sweep keeps its settings. Leave out epochs,"),
     ],
 )
-def test_a_user_error_is_one_line_that_says_what_to_do(capsys, arguments, message):
+def test_a_user_error_is_one_line_with_advice(capsys, arguments, message):
     dataset = [] if "--name" in arguments else ["--dataset", "shapes"]
     assert main(["sweep", *dataset, *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
