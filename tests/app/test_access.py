@@ -45,7 +45,7 @@ def test_view_mode_rejects_uploaded_files(tmp_path: Path) -> None:
     with TestClient(App(str(tmp_path / "app.py"), middleware=[Middleware(NoUploads)])) as client:
         answer = client.put("/_stcore/upload_file/session/file", files={"file": b"x"})
     assert answer.status_code == 403
-    with pytest.raises(AccessError, match="only shows runs"):
+    with pytest.raises(AccessError, match="read-only"):
         require_change()
 
 

@@ -161,7 +161,7 @@ def test_weights_that_cannot_be_read_do_not_hide_those_of_other_checkpoints(open
     page = open_page("anatomy", run=trained.id, epoch=2)
     assert [part.value for part in page.header] == HEADINGS and not errors(page)
     broken = errors(open_page("anatomy", run=trained.id, epoch=3))
-    assert len(broken) == 1 and "does not hold the weights" in broken[0]
+    assert len(broken) == 1 and "does not contain the weights" in broken[0]
 
 
 def test_heads_are_ablated_on_request(open_page: Open, trained: Run) -> None:
@@ -231,7 +231,7 @@ def test_an_imported_model_is_decomposed_too(
     page = open_page("anatomy", run=run.id, heads_silence="true")
     assert [part.value for part in page.header] == HEADINGS and not errors(page)
     assert ("All heads: " in said(page)) is knows
-    assert ("These images belong to no class of this model" in said(page)) is not knows
+    assert ("None of these images belongs to a class of this model" in said(page)) is not knows
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_faithfulness_is_measured_for_one_image_and_for_many_on_request(open_pag
     target = attend(model, images)[0].argmax(1)
     going = area(deletion(model, images, target, METHODS["relevance"].attribute(model, images, target)))
     assert any(
-        caption.value.startswith(f"Deletion area {going.item():.3f}; random orders ") for caption in page.caption
+        caption.value.startswith(f"Deletion area {going.item():.3f}; random rankings ") for caption in page.caption
     )
     assert any("Only the synthetic shapes have object masks" in caption.value for caption in page.caption)
     assert not errors(page)
@@ -148,7 +148,7 @@ def test_set_against_another_class_curves_and_agreement_follow_the_same_score(op
     shown = METHODS["occlusion"].attribute(model, images, target, contrast=against)
     coming = area(insertion(model, images, target, shown, against))
     assert any(
-        caption.value.startswith(f"Insertion area {coming.item():.3f}; random orders ") for caption in page.caption
+        caption.value.startswith(f"Insertion area {coming.item():.3f}; random rankings ") for caption in page.caption
     )
     reference = METHODS["leave_one_out"].attribute(model, images, target, contrast=against)
     agrees = f"Rank correlation with leave-one-out: {rank_correlation(shown, reference).item():.2f} "

@@ -187,7 +187,7 @@ def test_an_unreadable_untrained_model_is_an_error_and_no_other_takes_its_place(
     broken = trained.path / "checkpoints" / "epoch-0000.safetensors"
     broken.write_bytes(broken.read_bytes()[:100])
     page = open_page("compare", run=trained.id, before=1)
-    assert errors(page)[0].startswith(f"{broken} does not hold the weights")
+    assert errors(page)[0].startswith(f"{broken} does not contain the weights")
     assert not page.get("bidi_component")
 
 

@@ -74,7 +74,7 @@ def test_a_sweep_stands_as_one_card_with_its_best_accuracy(open_page: Open, swep
     assert "3 runs" in [caption.value for caption in page.caption]
     links = {link.proto.label: link.proto.query_string for link in page.main.get("page_link")[4:]}
     sweep = "sweep=20200101-000000-lr-num_heads"
-    assert links == {"Sweep": sweep, "Its runs": sweep, "Best run": f"run={swept_runs[1].id}"}
+    assert links == {"Sweep": sweep, "Runs": sweep, "Best run": f"run={swept_runs[1].id}"}
 
 
 def test_a_running_sweep_is_shown_as_running(

@@ -21,9 +21,9 @@ def test_counts_samples_and_patches_follow_what_was_chosen(open_page: Open) -> N
     def caption() -> str:
         return page.image[1].captions[0]
 
-    assert caption().startswith("64 patches, p0 to p63 row by row; each is 48 numbers (3 × 4 × 4).")
+    assert caption().startswith("64 patches, p0 to p63 row by row; each has 48 values (3 × 4 × 4).")
     widget(page, "select_slider", "Patch size").set_value(8).run()
-    assert caption().startswith("16 patches, p0 to p15 row by row; each is 192 numbers (3 × 8 × 8).")
+    assert caption().startswith("16 patches, p0 to p15 row by row; each has 192 values (3 × 8 × 8).")
     assert not errors(page)
 
 
@@ -60,7 +60,7 @@ def test_invalid_folders_are_reported_and_can_be_corrected_in_place(
         empty_class: f"{empty_class} contains 1 class folder, 'star'; a classifier needs at least 2. "
         "Add one folder per class. These contain no images: nothing.",
         tmp_path / "bare": f"{tmp_path / 'bare'} contains no class folders with images. Add at least 2, one per class.",
-        file: f"{file} is a file. Name the folder that contains one folder of images per class.",
+        file: f"{file} is a file. Choose the folder that contains one folder of images per class.",
         "x" * 5000: None,
         "a\0b": None,
     }

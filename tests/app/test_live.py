@@ -78,7 +78,7 @@ def test_curves_stay_where_images_or_weights_are_gone(trained: Run, clock: Simpl
     newest = trained.path / "checkpoints" / "epoch-0003.safetensors"
     newest.write_bytes(newest.read_bytes()[:1000])
     status = StatusPoller(trained).poll()
-    assert f"{newest} does not hold the weights" in str(status.error)
+    assert f"{newest} does not contain the weights" in str(status.error)
     payload = json.loads(status.payload)
     assert payload["maps"] is None and payload["curves"]["loss"]["test"]["shape"] == [2, 4]
     assert StatusPoller(trained).poll().error is not None

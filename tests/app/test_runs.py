@@ -110,10 +110,10 @@ def test_a_sweep_is_one_line_that_opens_and_folds(open_page: Open, trained: Run,
     table = page.dataframe[0].value
     assert table["run"].tolist()[1] == "sweep of lr, num_heads, 01 Jan 00:00:00 · 3 runs"
     assert table["test accuracy"].tolist()[1] == 0.9 and len(table) == 2
-    button(page, "List its 3 runs").click().run()
+    button(page, "Show 3 runs").click().run()
     assert page.query_params["sweep"] == swept_runs[0].sweep
     assert page.dataframe[0].value["folder"].tolist() == [str(run.path) for run in (trained, *swept_runs)]
-    button(tick(page, 2, deleting=False), "Group its runs").click().run()
+    button(tick(page, 2, deleting=False), "Collapse").click().run()
     assert len(page.dataframe[0].value) == 2
 
 
@@ -153,7 +153,7 @@ def test_runs_that_cannot_be_read_are_named_and_deleted(open_page: Open, trained
     with (trained.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"epoch": 1}\n')
     page = open_page("runs")
-    assert any("were left out: 1." in caption.value.replace("\\", "") for caption in page.caption)
+    assert any("which are left out: 1." in caption.value.replace("\\", "") for caption in page.caption)
     assert any(text.value.startswith("20200101-000000-broken: The settings") for text in page.text)
     button(page, "Delete permanently").click().run()
     assert not broken.exists() and trained.path.exists() and not errors(page)

@@ -38,7 +38,7 @@ def test_an_invalid_folder_is_reported_and_corrected_in_place(
     expect(page.get_by_text("Enter the path of a folder that contains one folder of images per class.")).to_be_visible()
     for path, sentence in {
         tmp_path / "missing": f"There is no folder {tmp_path / 'missing'}. Check the path of the data folder.",
-        a_file: f"{a_file} is a file. Name the folder that contains one folder of images per class.",
+        a_file: f"{a_file} is a file. Choose the folder that contains one folder of images per class.",
         tmp_path / "lonely": f"{tmp_path / 'lonely'} contains 1 class folder, 'cat'; a classifier needs at least 2.",
         tmp_path
         / "empty": f"{tmp_path / 'empty'} contains no class folders with images. Add at least 2, one per class. "

@@ -261,7 +261,7 @@ def test_export_writes_the_articles_json_of_that_image_layer_and_head(
 
 def test_export_writes_binary_kinds_into_a_file_alone(call, trained, tmp_path):
     code, out, err = call("export", trained.path, "--what", "npz")
-    assert (code, out) == (2, "") and "Name a file to write: --output FILE." in err
+    assert (code, out) == (2, "") and "Pass a file to write: --output FILE." in err
     assert call("export", trained.path, "--what", "npz", "--image", 3, "--output", tmp_path / "a.npz") == (0, "", "")
     with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
         assert arrays["attn"].shape == (2, 2, 17, 17) and arrays["number"] == 3
@@ -296,7 +296,7 @@ FOLDER = ["--dataset", "folder", "--data-dir", "{images}"]
         (["--dataset", "folder"], ["--data-dir"]),
         (["--dataset", "folder", "--data-dir", "{tmp}/nowhere"], ["{tmp}/nowhere"]),
         (["--dataset", "folder", "--data-dir", "{tmp}/one"], ["{tmp}/one", "'only'", "at least 2"]),
-        (["--dataset", "folder", "--data-dir", "{tmp}/flat", "--split", "official"], ["{tmp}/flat", "test part"]),
+        (["--dataset", "folder", "--data-dir", "{tmp}/flat", "--split", "official"], ["{tmp}/flat", "test split"]),
         (["--dataset", "cifar10"], ["CIFAR-10", "shapes"]),
         (["--dataset", "mnist"], ["'mnist'"]),
         (["--preset", "huge"], ["'huge'"]),

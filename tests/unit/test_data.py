@@ -211,7 +211,7 @@ def test_stopping_while_images_are_read_leaves_no_cache_and_ends_soon(
         ({f"c{n:02}": 1 for n in range(30)}, {"classes": ["x"]}, "c08, c09 … \\(30 in all\\)"),
         ({"cat": 2, "dog": 2}, {"classes": ["cat", "cat"]}, "'cat' is selected twice"),
         ({"cat": 2, "dog": 2}, {"classes": []}, "No class is selected"),
-        ({"cat": 2, "dog": 2}, {"part": "test"}, "has no test part. Choose the split 'article'"),
+        ({"cat": 2, "dog": 2}, {"part": "test"}, "has no test split. Choose the split 'article'"),
         ({"cat": 2, "dog": 2}, {"part": "val"}, "no part 'val'"),
         ({"cat": 2, "dog": 2}, {"in_chans": 4}, "1 channel .* or 3 .*, not 4"),
         ({"cat": 2, "dog": 2}, {"img_size": 0}, "size of 0 px"),
@@ -229,7 +229,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for data_dir, said in (
-        ("", "Name it"),
+        ("", "Specify it"),
         (tmp_path / "nowhere", "no folder .*nowhere"),
         (tmp_path / "file", "is a file"),
         (tmp_path / ("x" * 300), "cannot be read \\(File name too long\\)"),

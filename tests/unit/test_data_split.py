@@ -69,7 +69,7 @@ def test_the_official_test_split_is_used_for_testing_and_never_trained_on(pets: 
     article = [*load_split(config.changed(split="article"))]
     assert [len(part) for part in article] == [4, 2]  # of the train part alone
     shutil.rmtree(pets / "test/dog")
-    with pytest.raises(DataError, match=r"test part .* has no folder for the class 'dog'"):
+    with pytest.raises(DataError, match=r"test split .* has no folder for the class 'dog'"):
         load_split(config)
 
 

@@ -183,7 +183,7 @@ def test_images_without_room_in_memory_and_on_disk_are_refused(
     own_data: Path, image_folder: Path, on_disk: None
 ) -> None:
     own_data.write_text("a file where the data folder should be", encoding="utf-8")
-    with pytest.raises(DataError, match="too many for the memory"):
+    with pytest.raises(DataError, match="exceed the memory limit"):
         load_images("folder", data_dir=image_folder)
 
 

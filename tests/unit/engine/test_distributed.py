@@ -130,9 +130,7 @@ def test_what_two_processes_began_goes_on_after_a_stop_and_after_a_death_also_in
     os.kill(child_of_rank(process, 1), signal.SIGKILL)
     assert process.wait(DEADLINE) != 0
     assert run.state.phase == "failed"
-    assert run.state.message.startswith(
-        "Another of the 2 processes of this training ended without an error message. Resume"
-    )
+    assert run.state.message.startswith("Another of the 2 processes of this run ended without an error message. Resume")
     assert run.state.epoch > stopped + 1
 
     last = run.state.epoch + 3

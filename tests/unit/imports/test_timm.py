@@ -160,7 +160,7 @@ def test_a_base_model_at_224_pixels_fits():
         ({"pos_embed": "none"}, "no learned positions"),
         (
             {"num_heads": 4, "embed_dim": 100},
-            r"64 dimensions per head do not divide its embedding dimension of 100\. Give the",
+            r"64 dimensions per head do not divide its embedding dimension of 100\. Specify the",
         ),
     ],
 )
@@ -228,7 +228,7 @@ def test_a_file_without_a_state_dict_is_refused_with_its_path(tmp_path, content,
 def test_there_must_be_as_many_class_names_as_classes(image_folder, tmp_path):
     path = save(timm_model(), tmp_path / "vit.safetensors")
     (tmp_path / "names.txt").write_text("a\nb\n")
-    with pytest.raises(RunError, match="names 2 classes, and the model has 5"):
+    with pytest.raises(RunError, match="lists 2 classes, but the model has 5"):
         import_model(path, image_folder, ImportOptions(class_names=tmp_path / "names.txt"))
     with pytest.raises(RunError, match="cannot be read"):
         import_model(path, image_folder, ImportOptions(class_names=tmp_path / "nowhere.txt"))

@@ -99,7 +99,7 @@ def test_a_run_packed_before_its_training_was_complete_is_stopped(run):
 def test_a_zip_with_any_other_file_is_refused_and_nothing_is_written(run, tmp_path, name):
     content = changed(pack(run), **{name.format(run=run.id): b"{}"})
     before = everything_under(tmp_path)
-    with pytest.raises(RunError, match=r"not a file of a run|2 files config\.json"):
+    with pytest.raises(RunError, match=r"not a file of a run|2 config\.json files"):
         unpack(content)
     assert everything_under(tmp_path) == before
 
@@ -166,7 +166,7 @@ def test_a_file_that_is_compressed_beyond_reason_is_refused_before_it_is_unpacke
     with ZipFile(content, "a", ZIP_DEFLATED) as bomb:
         bomb.writestr(f"{run.id}/checkpoints/epoch-0005.safetensors", bytes(32 * 2**20))
     before = everything_under(run.path.parent)
-    with pytest.raises(RunError, match="compressed too much"):
+    with pytest.raises(RunError, match="compression ratio"):
         unpack(content)
     assert everything_under(run.path.parent) == before
 
@@ -176,5 +176,5 @@ def test_many_files_that_are_each_just_small_enough_are_no_way_around_that(run):
     with ZipFile(content, "a", ZIP_DEFLATED) as bomb:
         for epoch in range(10, 30):
             bomb.writestr(f"{run.id}/checkpoints/epoch-{epoch:04}.safetensors", bytes(15 * 2**20))
-    with pytest.raises(RunError, match="compressed too much for a run"):
+    with pytest.raises(RunError, match="ratio of this .zip is too high"):
         unpack(content)

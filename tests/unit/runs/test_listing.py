@@ -103,7 +103,7 @@ def test_a_run_outside_the_runs_folder_is_not_found(run, tiny, tmp_path, name):
         (None, "no run"),
         ("{", "cannot be read"),
         ("[]", "version None"),
-        ('{"schema_version": 2}', "version 2, and this MiniViT reads version 1"),
+        ('{"schema_version": 2}', "version 2, but this MiniViT reads version 1"),
         ('{"schema_version": 1, "epochs": 0}', "Epochs (epochs) is 0"),
         ('{"schema_version": 1, "color": 1}', "'color'"),
     ],

@@ -165,7 +165,7 @@ def test_lines_that_are_not_rows_are_skipped_and_counted(run):
     lines += [json.dumps(row(1, lr=value)) for value in (float("nan"), float("inf"))] + ["[" * 200_000, "\x00"]
     write(run, "metrics.jsonl", "\n".join(lines) + "\n")
     assert run.metrics() == [row(0), row(2)]
-    assert run.damage == [f"Lines of metrics.jsonl that are no valid rows and were left out: {len(wrong) + 4}."]
+    assert run.damage == [f"Invalid lines of metrics.jsonl, which are left out: {len(wrong) + 4}."]
 
 
 @pytest.mark.parametrize("name", ["state.json", "environment.json"])
@@ -311,7 +311,9 @@ def test_a_checkpoint_without_this_runs_weights_raises_an_error_with_its_path(ru
             path.write_bytes(b"")
         case "another format":
             path.write_text("these are no weights, and there are more than eight bytes of them")
-    with pytest.raises(RunError, match=rf"{path} does not hold the weights of this run's model\. Choose another epoch"):
+    with pytest.raises(
+        RunError, match=rf"{path} does not contain the weights of this run's model\. Choose another epoch"
+    ):
         run.load_model(0)
 
 
@@ -327,7 +329,7 @@ def test_training_does_not_continue_from_another_runs_weights(run, tiny):
     train(run.config, run)
     other = Run.create(tiny.changed(embed_dim=32))
     (run.path / "resume.safetensors").rename(other.path / "resume.safetensors")
-    with pytest.raises(RunError, match=f"{other.id} does not fit its settings"):
+    with pytest.raises(RunError, match=f"{other.id} does not match its settings"):
         train(other.config, other)
     assert other.state.phase == "failed" and other.id in other.state.message
     assert other.epochs() == []

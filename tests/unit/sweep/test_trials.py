@@ -94,4 +94,4 @@ def test_a_trial_whose_loss_diverges_is_pruned_and_the_sweep_continues(small):
     assert main(str(sweep.path), 0) == 0
     diverged, fine = sweep.trials()
     assert (diverged.phase, fine.phase) == ("pruned", "done")
-    assert diverged.message.startswith("The loss is no longer a number in epoch ")
+    assert diverged.message.startswith("The loss became NaN or infinite in epoch ")
