@@ -211,7 +211,7 @@ def test_a_logit_is_decomposed_and_its_parts_add_up(open_page: Open, trained: Ru
     logit = float(model(image / 255)[0, config.classes.index("circle")].detach())
     (bar,) = (figure.data[0] for figure in charts(page) if figure.data[0].type == "waterfall")
     assert bar.x[-1] == pytest.approx(logit, abs=1e-5) and sum(bar.x[:-1]) == pytest.approx(logit, abs=1e-5)
-    assert f"in all {logit:.2f}" in " ".join(caption.value for caption in page.caption)
+    assert f"in total {logit:.2f}" in " ".join(caption.value for caption in page.caption)
     assert any("Shares of the logit of circle" in part.value for part in page.markdown)
     shown = open_page("attention", run=trained.id, logit="true")
     assert any("need LayerNorm 'pre'" in info.value for info in shown.info)

@@ -60,7 +60,7 @@ def test_masked_patches_get_no_attention_and_the_others_share_it(open_page: Open
     values = shown(page)
     np.testing.assert_allclose(values[:, :, on][..., on], expected, atol=float(expected.max()) / 500)
     assert not values[:, :, [4, 5]].any() and not values[..., [4, 5]].any()
-    assert sent(page)["off"] == [4, 5]
+    assert sent(page)["masked"] == [4, 5]
     assert sent(page)["reading"]["uniform"] == pytest.approx(1 / 15)
     assert sent(page)["reading"]["uniform_name"] == "uniform 1/15"
 

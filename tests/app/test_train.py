@@ -177,7 +177,7 @@ def test_an_estimate_that_fails_is_reported_each_time(
             "split",
             "official",
             "{folder} has no test split. Choose the split 'article', which holds out a share of the "
-            "train part, or sort the images into train/<class> and test/<class>.",
+            "training split, or sort the images into train/<class> and test/<class>.",
         ),
     ],
 )

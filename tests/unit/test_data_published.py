@@ -81,7 +81,7 @@ def md5(content: bytes) -> str:
 
 
 def publish_cifar(site: Site, patch: pytest.MonkeyPatch, dataset: str, images: np.ndarray, labels: list[int]) -> None:
-    """CIFAR's archive: pickles of rows of 3072 bytes, in a tar.gz; the last sixth is the test part."""
+    """CIFAR's archive: pickles of rows of 3072 bytes, in a tar.gz; the last sixth is the test split."""
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[dataset]
     names = [name for name, _ in kind.train_list + kind.test_list]
     names_of_classes = data.list_classes(dataset)  # type: ignore[arg-type]

@@ -67,7 +67,7 @@ def test_the_official_test_split_is_used_for_testing_and_never_trained_on(pets: 
     seen = {image.numpy().tobytes() for image in train.images}
     assert not any(image.numpy().tobytes() in seen for image in test_set.images)
     article = [*load_split(config.changed(split="article"))]
-    assert [len(part) for part in article] == [4, 2]  # of the train part alone
+    assert [len(part) for part in article] == [4, 2]  # of the training split alone
     shutil.rmtree(pets / "test/dog")
     with pytest.raises(DataError, match=r"test split .* has no folder for the class 'dog'"):
         load_split(config)

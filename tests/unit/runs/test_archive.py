@@ -176,5 +176,5 @@ def test_many_files_that_are_each_just_small_enough_are_no_way_around_that(run):
     with ZipFile(content, "a", ZIP_DEFLATED) as bomb:
         for epoch in range(10, 30):
             bomb.writestr(f"{run.id}/checkpoints/epoch-{epoch:04}.safetensors", bytes(15 * 2**20))
-    with pytest.raises(RunError, match="ratio of this .zip is too high"):
+    with pytest.raises(RunError, match=r"ratio of this \.zip is too high"):
         unpack(content)
