@@ -82,12 +82,12 @@ def add_commands(commands: Commands) -> None:
         "file", type=Path, metavar="PATH", help="a weights file, or a directory written by save_pretrained"
     )
     parser.add_argument("--data-dir", required=True, help="folder that contains one folder of images per class")
-    parser.add_argument("--heads", type=int, help="attention heads (default: the model's own, or dimension / 64)")
-    parser.add_argument("--act", choices=ACTIVATIONS, help="activation (default: the model's own, or gelu)")
+    parser.add_argument("--heads", type=int, help="attention heads (default: from the metadata, else dimension / 64)")
+    parser.add_argument("--act", choices=ACTIVATIONS, help="activation (default: from the metadata, else gelu)")
     parser.add_argument(
         "--normalization",
         choices=NORMALIZATIONS,
-        help="mean and standard deviation of its training images (default: the model's own, or half)",
+        help="mean and std of its training images (default: from the metadata, else half)",
     )
     parser.add_argument("--class-names", type=Path, help="text file with one class name per line, as in the head")
     parser.add_argument("--images-per-class", type=int, default=0, help="at most this many of each folder (0: all)")

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from urllib.request import urlopen
 
-from minivit.bench.result import Figure
+from minivit.bench.result import Measurement
 from minivit.config import TrainConfig, preset
 from minivit.data import default_data_dir
 from minivit.errors import ConfigError
@@ -53,45 +53,47 @@ class Server(NamedTuple):
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(log: Callable[[str], None] = print) -> list[Figure]:
-    """All figures of the dashboard, one after another on a machine that should do nothing else meanwhile."""
+def measure(log: Callable[[str], None] = print) -> list[Measurement]:
+    """All measurements of the dashboard, one after another on a machine that should do nothing else meanwhile."""
     if not Path("/proc/self/stat").exists():
         raise ConfigError("What a server uses of the machine is read from /proc, which only Linux has.")
-    figures: list[Figure] = []
+    measurements: list[Measurement] = []
     with TemporaryDirectory(prefix="minivit-bench-") as folder, browsing() as browser:
         os.environ.update(MINIVIT_RUNS=f"{folder}/runs", MINIVIT_LOCKS=folder)
         os.environ.setdefault("MINIVIT_DATA", str(default_data_dir()))
         log("Pages in a browser")
         run = finished_run()
         with serving() as server:
-            figures += [*page_figures(server, browser, run)]
+            measurements += [*measure_pages(server, browser, run)]
         log(f"{NUM_VIEWERS} viewers of a live run with {NUM_EPOCHS:,} epochs")
         with serving() as server:
-            figures += viewer_figures(server)
+            measurements += measure_viewers(server)
         log("Training with and without a viewer")
         with serving() as server:
-            figures.append(viewed_figure(server, browser))
-    return figures
+            measurements.append(measure_viewed_run(server, browser))
+    return measurements
 
 
-def page_figures(server: Server, browser: Any, run: Run) -> Iterator[Figure]:
+def measure_pages(server: Server, browser: Any, run: Run) -> Iterator[Measurement]:
     """Milliseconds until pages of `run` are there, from a browser that knows nothing, and the inspector's answers."""
     first, later = open_page(browser, server.address), [open_page(browser, server.address) for _ in range(3)]
-    yield Figure("first page of a fresh server", 1000 * first, "ms", note="browser without a cache; torch is imported")
-    yield Figure("first page, server warm", 1000 * statistics.median(later), "ms", note="browser without a cache")
+    yield Measurement(
+        "first page of a fresh server", 1000 * first, "ms", note="browser without a cache; torch is imported"
+    )
+    yield Measurement("first page, server warm", 1000 * statistics.median(later), "ms", note="browser without a cache")
     predictions = f"{server.address}/predictions?run={run.id}"
     open_page(browser, predictions, "() => bench.gallery(96)")  # predicts
     galleries = [open_page(browser, predictions, "() => bench.gallery(96)", warm=True) for _ in range(3)]
-    yield Figure("gallery of 96, page load to last image", 1000 * statistics.median(galleries), "ms", "≤ 1500")
+    yield Measurement("gallery of 96, page load to last image", 1000 * statistics.median(galleries), "ms", "≤ 1500")
     for name, shown in ((f"{run.config.model.depth} layer", run), ("6 layers of 8 heads", large_run())):
         page = open_inspector(server, browser, shown)
         hovers = hover_times(browser, page)
         p90 = statistics.quantiles(hovers, n=10)[-1]
         note = f"{name}; event to frame on the screen, its wait for it included; p90 {p90:.0f}"
-        yield Figure("patch hover → painted", statistics.median(hovers), "ms", "≤ 20", note)
+        yield Measurement("patch hover → painted", statistics.median(hovers), "ms", "≤ 20", note)
         if shown is run:
             clicks = [page.evaluate("patch => bench.click(patch)", patch) for patch in (9, 18, 27, 36, 45, 54, 12, 21)]
-            yield Figure("patch click → page updated", statistics.median(clicks), "ms", "≤ 150")
+            yield Measurement("patch click → page updated", statistics.median(clicks), "ms", "≤ 150")
         page.close()
 
 
@@ -124,7 +126,7 @@ def hover_times(browser: Any, page: Any, count: int = 60) -> list[float]:
     return [(min(frame for frame in frames if frame > move) - move) / 1000 for move in moves]
 
 
-def viewer_figures(server: Server) -> list[Figure]:
+def measure_viewers(server: Server) -> list[Measurement]:
     """What many viewers of one run that goes on cost the server, and how long it lets them wait."""
     with feeding(live_run()) as run:
         command = [sys.executable, "-m", "tests.bench.viewers", server.address, "train", f"run={run.id}"]
@@ -141,12 +143,12 @@ def viewer_figures(server: Server) -> list[Figure]:
     p95 = statistics.quantiles(refreshes, n=20)[-1]
     note = f"{NUM_VIEWERS} sessions, {len(refreshes)} refreshes, {NUM_EPOCHS:,} epochs"
     return [
-        Figure("refresh with 50 viewers, server", 100 * share, "% of a core", "≤ 20", note),
-        Figure("refresh with 50 viewers, p95", 1000 * p95, "ms", "≤ 50", note),
+        Measurement("refresh with 50 viewers, server", 100 * share, "% of a core", "≤ 20", note),
+        Measurement("refresh with 50 viewers, p95", 1000 * p95, "ms", "≤ 50", note),
     ]
 
 
-def viewed_figure(server: Server, browser: Any, rounds: int = 3) -> Figure:
+def measure_viewed_run(server: Server, browser: Any, rounds: int = 3) -> Measurement:
     """The training time of one run with its live page open over that without, in turns."""
     config = preset("article").changed(dataset="shapes", classes=("circle", "star", "cross", "heart"), epochs=20)
     seconds: dict[bool, list[float]] = {False: [], True: []}
@@ -162,7 +164,7 @@ def viewed_figure(server: Server, browser: Any, rounds: int = 3) -> Figure:
         context.close()
     ratios = [with_page / without for without, with_page in zip(seconds[False], seconds[True], strict=True)]
     said = ", ".join(f"{ratio:.3f}" for ratio in ratios)
-    return Figure(
+    return Measurement(
         "live page open ÷ headless", statistics.median(ratios), "×", "≤ 1.03", f"training time; rounds {said}"
     )
 

@@ -38,18 +38,20 @@ def import_forms() -> None:
         upload = st.file_uploader(
             "Weights file", type=["safetensors", "pth", "pt", "bin"], max_upload_size=MAX_MODEL_MB
         )
-        file = st.text_input("Weights", placeholder="or /path/to/vit.safetensors, or a model's directory")
+        file = st.text_input("Weights", placeholder="or /path/to/vit.safetensors, or a model directory")
         folder = st.text_input("Image folder", placeholder="/path/to/images, with one folder per class")
         names = st.text_input("Class names (optional)", placeholder="/path/to/names.txt, one per line")
         boxes = st.columns(4)
-        num_heads = boxes[0].number_input(
-            "Heads", 0, 64, 0, help="0: as in the model's metadata, else 64 dimensions per head."
-        )
+        num_heads = boxes[0].number_input("Heads", 0, 64, 0, help="0: from the metadata, else 64 dimensions per head.")
         limit = boxes[1].number_input("Images per class", 0, 1_000_000, 20, help="0 uses all.")
         normalization = boxes[2].selectbox(
-            "Normalization", NORMALIZATIONS, None, NORMALIZATION_TITLES.__getitem__, placeholder="the model's own"
+            "Normalization",
+            NORMALIZATIONS,
+            None,
+            NORMALIZATION_TITLES.__getitem__,
+            placeholder="from the metadata, else half",
         )
-        act = boxes[3].selectbox("Activation", ACTIVATIONS, None, placeholder="the model's own, or gelu")
+        act = boxes[3].selectbox("Activation", ACTIVATIONS, None, placeholder="from the metadata, else gelu")
         if st.form_submit_button("Import this model"):
             options = ImportOptions(num_heads or None, normalization, _path(names) or None, limit, act)
             with TemporaryDirectory() as temporary:
