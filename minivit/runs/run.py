@@ -125,8 +125,8 @@ class Run:
     def extend(self, epochs: int) -> None:
         """Sets a larger number of epochs, so that training can be resumed; the schedule then spans all of them.
 
-        RunError while a worker is training the run, for an imported model and for a run with a time limit, ConfigError if
-        the number is not larger.
+        RunError while a worker is training the run, for an imported model and for one with a time limit, ConfigError
+        if the number is not larger.
         """
         if self.state.active or self.is_worker_alive():
             raise RunError(f"A worker is training the run {self.id}. Stop it before you change its number of epochs.")

@@ -285,7 +285,7 @@ def photographs(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (lambda: ViTForImageClassification(ViTConfig(**SMALL, num_channels=4)), "images of 4 channels"),
+        (lambda: ViTForImageClassification(ViTConfig(**SMALL, num_channels=4)), "images with 4 channels"),
         (lambda: Dinov2Model(Dinov2Config(**SMALL, use_swiglu_ffn=True)), "SwiGLU"),
     ],
     ids=["four channels", "SwiGLU"],
@@ -302,7 +302,7 @@ def test_what_minivit_lacks_is_named_before_a_run_is_created(image_folder, tmp_p
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
         (b"\n<!DOCTYPE html><html>", "is a web page"),
-        (b"{}", "holds no weights|cannot be read"),
+        (b"{}", "contains no weights|cannot be read"),
     ],
 )
 @pytest.mark.parametrize("name", ["x.safetensors", "x.pth"])

@@ -138,7 +138,7 @@ def test_a_class_folder_added_after_the_import_raises_an_error(image_folder, tmp
     folder = shutil.copytree(image_folder, tmp_path / "images")
     run = import_model(save(timm_model(), tmp_path / "vit.safetensors"), folder)
     shutil.copytree(folder / "train" / "star", folder / "train" / "moon")
-    with pytest.raises(DataError, match=r"'moon' came to .* Import the model again"):
+    with pytest.raises(DataError, match=r"'moon' was added to .* Import the model again"):
         load_split(run.config)
 
 
@@ -156,7 +156,7 @@ def test_a_base_model_at_224_pixels_fits():
         ({"class_token": False, "global_pool": "avg"}, "no class token"),
         ({"class_token": False, "global_pool": "avg", "fc_norm": False}, "no class token"),
         ({"global_pool": "map"}, "an attention-pool head"),
-        ({"num_classes": 1}, "gives 1"),
+        ({"num_classes": 1}, "to 1 logits"),
         ({"pos_embed": "none"}, "no learned positions"),
         (
             {"num_heads": 4, "embed_dim": 100},

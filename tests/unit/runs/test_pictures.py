@@ -25,5 +25,5 @@ def test_other_files_in_the_folder_are_no_pictures(run):
 def test_a_run_keeps_a_limited_number_of_pictures(run, monkeypatch):
     monkeypatch.setattr(pictures, "MAX_PICTURES", 1)
     save_picture(run, b"one", ".png")
-    with pytest.raises(RunError, match="keeps 1 pictures"):
+    with pytest.raises(RunError, match="already has 1 saved pictures"):
         save_picture(run, b"two", ".png")

@@ -40,7 +40,7 @@ def test_a_missing_study_raises_an_error_without_its_password(small, tmp_path):
         assert message in str(error.value) and "secret" not in str(error.value)
         assert not list_sweeps()
     url = f"journal://{tmp_path}/file"
-    with pytest.raises(SweepError, match="There is no study 'shared' there"):
+    with pytest.raises(SweepError, match="There is no study 'shared' in this storage"):
         Sweep.join("shared", url)
     Sweep.create(config, name="shared", storage=url)
     with pytest.raises(SweepError, match="There is a study 'shared' there already"):

@@ -56,7 +56,7 @@ def test_invalid_values_and_ranges_raise_an_error(text: str, message: str) -> No
     ("vary", "settings", "message"),
     [
         ([], {}, "A sweep varies at least one setting."),
-        (["lr=0.1,0.2", "lr=0.3,0.4"], {}, "lr is given twice. List all its values at once."),
+        (["lr=0.1,0.2", "lr=0.3,0.4"], {}, "lr is specified twice. List all its values together."),
         (["lr=0.1..0.2"], {"sampler": "grid"}, "A grid needs values, and lr has a range, 0.1..0.2."),
         (["lr=0.1,0.2"], {"trials": 0}, "Trials (trials) is 0; it should be greater than or equal to 1."),
         (
