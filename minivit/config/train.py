@@ -105,8 +105,8 @@ class TrainConfig(Settings):
     minutes: float = setting(
         0.0,
         "Minutes",
-        "Train for so long instead of a number of epochs: the schedule then follows the clock and ends with it, in the "
-        "middle of an epoch if need be. 0 for no limit.",
+        "Training time instead of a number of epochs; the schedule then follows the clock and may end within an epoch. "
+        "0 for no limit.",
         group="training",
         unit="minutes",
         ge=0,
@@ -238,7 +238,7 @@ class TrainConfig(Settings):
         return self
 
     def epoch_title(self, epoch: int) -> str:
-        """'epoch 3 of 100', or 'epoch 3' where the clock ends the run."""
+        """'epoch 3 of 100', or 'epoch 3' if time limits the run."""
         return f"epoch {epoch}" if self.minutes else f"epoch {epoch} of {self.epochs}"
 
     def changed(self, **updates: Any) -> Self:

@@ -1,4 +1,4 @@
-"""The clock of a training that is given a time instead of a number of epochs."""
+"""The clock of a run that is limited by time instead of a number of epochs."""
 
 import time
 
@@ -6,9 +6,9 @@ from minivit.engine.distributed import SINGLE_PROCESS, Group
 
 
 class Clock:
-    """How much of a run's time is over, with start-up, loading, evaluation and saving; waiting for a device is free.
+    """The elapsed share of a run's time, including start-up, loading, evaluation and saving, but not the device queue.
 
-    `startup_seconds` count up to half of the time, so that the other half is left for training. All processes of a
+    At most half of the time is counted as `startup_seconds`, so that half is left for training. All processes of a
     group read the main process's clock.
     """
 
@@ -16,16 +16,16 @@ class Clock:
         self.seconds, self.group = 60 * minutes, group
         self.spent_before = min(startup_seconds, self.seconds / 2)
         self.started = time.perf_counter()
-        self.epoch_end_seconds = 0.0  # for evaluating and saving after an epoch's last step, as last measured
+        self.epoch_end_seconds = 0.0  # last measured time for evaluation and saving after an epoch's last step
         self.share = 0.0  # at the last reading, 0..1
 
     def spent(self) -> float:
-        """Seconds of the run's time that are over, those of earlier sessions included."""
+        """Elapsed seconds of the run's time, including earlier sessions."""
         spent = self.spent_before + time.perf_counter() - self.started
         return max(spent, self.seconds) if self.share == 1 else spent
 
     def read(self, num_epoch_ends: int = 1) -> float:
-        """The share of the time that is over, 0..1, where so many more evaluations have to fit in."""
+        """The elapsed share of the time, 0..1, with time reserved for `num_epoch_ends` evaluations."""
         left = self.seconds - self.spent() - num_epoch_ends * self.epoch_end_seconds
         share = 1.0 if left <= 0 else 1 - left / (self.seconds - self.epoch_end_seconds)
         (parts,) = self.group.broadcast(int(1e9 * share))

@@ -73,7 +73,7 @@ def learning_rate(config: TrainConfig, step: float, steps_per_epoch: int) -> flo
 
 
 def learning_rate_by_clock(config: TrainConfig, share: float, steps_per_epoch: int) -> float:
-    """The learning rate when `share` (0..1) of the run's minutes is over: the schedule of `epochs`, by the clock."""
+    """The learning rate after a `share` (0..1) of the run's minutes: the schedule of `epochs`, by the clock."""
     return learning_rate(config, share * (config.epochs * steps_per_epoch - 1), steps_per_epoch)
 
 

@@ -68,13 +68,13 @@ class Training:
         self.seconds = 0.0  # spent on these steps before the run was interrupted
         self.started = time.perf_counter()  # when the epoch began, less `seconds`
         self.seconds_left: float | None = None  # to the end of the run; known after an epoch
-        self.lr = 0.0  # of the last step, where the schedule follows the clock
+        self.lr = 0.0  # of the last step, if the schedule follows the clock
 
     def epochs(self) -> Iterator[int]:
-        """The epochs that are left, the untrained model's included, to the last one or until the time is up."""
+        """The remaining epochs, including that of the untrained model, until the last one or until the time is up."""
         first = self.epoch + 1 if self.recorded else 0
         if self.config.minutes and first > 1:
-            self.clock.read()  # a run that is resumed may have no time left
+            self.clock.read()  # a resumed run may have no time left
         for epoch in count(first) if self.config.minutes else range(first, self.config.epochs + 1):
             if self.clock.share == 1:
                 return

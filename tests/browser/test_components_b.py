@@ -224,7 +224,7 @@ def test_a_click_masks_and_unmasks_patches_in_masking_mode(page: Page, inspector
     picture.press("Space")
     expect(page.get_by_text("pick (0, 0, 1), masked [1, 4, 11]")).to_be_visible()
     page.get_by_role("button", name="Unmask all").click()
-    expect(page.get_by_text("off []")).to_be_visible()
+    expect(page.get_by_text("masked []")).to_be_visible()
     assert (painted(overlay(picture))[..., 3] == 255).all()
     page.get_by_label("Mask patches").uncheck()
     picture.click(position=patch(picture, 7))

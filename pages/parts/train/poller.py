@@ -113,7 +113,7 @@ def probe_maps(run: Run, checkpoint: Checkpoint) -> MapsData:
 
 
 def share_done(run: Run, state: State, rows: list[dict]) -> float:
-    """The share of the training that is done, 0..1: of its epochs, or of its minutes."""
+    """The fraction of the run that is done, 0..1: of its epochs, or of its minutes."""
     if not run.config.minutes:
         return min(1.0, (state.epoch + state.progress) / run.config.epochs)
     seconds = [row["train_seconds"] + row["eval_seconds"] for row in rows if row["train_seconds"]]
