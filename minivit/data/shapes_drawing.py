@@ -121,16 +121,16 @@ def draw(
 
 def _check(num_per_class: int, seed: int, classes: Sequence[str]) -> None:
     if num_per_class < 1:
-        raise DataError(f"num_per_class is {num_per_class}; ask for at least 1 image per class.")
+        raise DataError(f"num_per_class is {num_per_class}. Request at least 1 image per class.")
     if seed < 0:
-        raise DataError(f"seed is {seed}; choose 0 or a larger whole number.")
+        raise DataError(f"seed is {seed}. Choose 0 or a larger integer.")
     if not classes:
-        raise DataError(f"No shape class was chosen; choose some of {', '.join(SHAPES_CLASSES)}.")
+        raise DataError(f"No shape class is selected. Choose from {', '.join(SHAPES_CLASSES)}.")
     for name in classes:
         if name not in OUTLINES:
-            raise DataError(f"There is no shape class {name!r}; choose from {', '.join(SHAPES_CLASSES)}.")
+            raise DataError(f"There is no shape class {name!r}. Choose from {', '.join(SHAPES_CLASSES)}.")
         if list(classes).count(name) > 1:
-            raise DataError(f"The shape class {name!r} was chosen twice; name every class once.")
+            raise DataError(f"The shape class {name!r} is selected twice. Select each class once.")
 
 
 def _draw_chunk(name: str, B: int, img_size: int, rng: np.random.Generator) -> tuple[Array, Array]:

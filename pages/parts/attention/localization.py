@@ -55,7 +55,7 @@ def localization(run: Run, epoch: int, name: str, layer: int, head: Head) -> Non
     )
     saved = run.epochs()
     epochs = [saved[index] for index in evenly_spaced(len(saved), NUM_EPOCHS)]
-    by_epoch = [_localize(run, one, name, layer, head) for one in epochs]
+    by_epoch = [_localize(run, saved_epoch, name, layer, head) for saved_epoch in epochs]
     shares = {
         "energy inside the object": [result.energy for result in by_epoch],
         "highest patch touches the object": [result.pointing for result in by_epoch],

@@ -43,7 +43,7 @@ def test_a_missing_study_raises_an_error_without_its_password(small, tmp_path):
     with pytest.raises(SweepError, match="There is no study 'shared' in this storage"):
         Sweep.join("shared", url)
     Sweep.create(config, name="shared", storage=url)
-    with pytest.raises(SweepError, match="There is a study 'shared' there already"):
+    with pytest.raises(SweepError, match="There is already a study 'shared' in this storage"):
         Sweep.create(config, tmp_path / "elsewhere", "shared", url)
     with pytest.raises(SweepError, match="There is a sweep 'shared' in"):
         Sweep.create(config, name="shared")
