@@ -142,7 +142,7 @@ def test_runs_queue_and_finish_without_a_browser_and_without_the_server(
         first = start(theirs, server, pictures, epochs=ENDLESS, threads=num_cores())
         until(lambda: first.state.phase == "training", "the first one trains")
         second = start(theirs, server, pictures, epochs=5)
-        expect(theirs.get_by_text(re.compile("Waiting for another training on the cpu"))).to_be_visible()
+        expect(theirs.get_by_text(re.compile("Waiting for another run to release the cpu"))).to_be_visible()
         expect(theirs.get_by_text("queued")).to_be_visible()
     assert first.state.phase == "training" and epochs_of(second) == []
     theirs.close()

@@ -108,11 +108,11 @@ def test_progress_rises_to_the_number_of_images():
 @pytest.mark.parametrize(
     ("num_per_class", "options", "message"),
     [
-        (0, {}, "num_per_class is 0; Request at least 1"),
-        (1, {"seed": -1}, "seed is -1; choose 0"),
-        (1, {"classes": ()}, "No shape class was chosen; choose some of circle"),
-        (1, {"classes": ("star", "dodo")}, "no shape class 'dodo'; choose from circle"),
-        (1, {"classes": ("star", "star")}, "'star' is selected twice; name every class once"),
+        (0, {}, "num_per_class is 0. Request at least 1"),
+        (1, {"seed": -1}, "seed is -1. Choose 0"),
+        (1, {"classes": ()}, "No shape class is selected. Choose from circle"),
+        (1, {"classes": ("star", "dodo")}, "no shape class 'dodo'. Choose from circle"),
+        (1, {"classes": ("star", "star")}, "'star' is selected twice. Select each class once"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_with_a_sentence(num_per_class, options, message):

@@ -81,7 +81,7 @@ def test_a_worker_outlives_its_starter_waits_its_turn_and_trains_to_the_end(run,
     )
     with acquire_device(torch.device("cpu"), lambda: None):
         subprocess.run([sys.executable, "-c", starter], cwd=tmp_path / "elsewhere", check=True, timeout=DEADLINE)
-        wait_for(lambda: "Waiting for another training on the cpu" in run.state.message)
+        wait_for(lambda: "Waiting for another run to release the cpu" in run.state.message)
         assert run.state.phase == "queued" and run.is_worker_alive()
         worker, *its_own = sorted(processes_of(run), key=is_leader, reverse=True)
         assert is_leader(worker)

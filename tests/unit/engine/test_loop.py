@@ -253,7 +253,7 @@ def test_dropout_and_augmentation_do_not_touch_evaluation(tiny):
 def test_a_diverging_loss_ends_the_run_with_the_learning_rate_and_keeps_what_was_good(tiny):
     config = tiny.changed(optimizer="sgd", lr=10.0, epochs=30)
     run = Run.create(config)
-    with pytest.raises(TrainingError, match=r"no longer a number in epoch \d+.*learning rate \(now 10\)"):
+    with pytest.raises(TrainingError, match=r"became NaN or infinite in epoch \d+.*learning rate \(now 10\)"):
         train(config, run, SILENT)
     assert run.state.phase == "failed" and "now 10" in run.state.message
     assert run.epochs() == list(range(run.state.epoch + 1))
