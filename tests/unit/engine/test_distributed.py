@@ -192,14 +192,14 @@ def test_images_that_changed_since_the_run_was_begun_are_refused_with_what_chang
 
     train(tiny, run, Events(log=stop))
     before = (run.path / "metrics.jsonl").read_bytes()
-    for changes, said in (
+    for changes, message in (
         ({"images_per_class": 59}, "it had 96 training and 24 test"),
         ({"seed": 1}, "there are still 96 training and 24 test"),
     ):
         other = Run(run.path, tiny.changed(**changes))
         if "seed" in changes:
             run.set_environment(run.environment | {"data_fingerprint": "of images as many, but others"})
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             train(other.config, other, SILENT)
         assert run.state.phase == "failed" and "environment.json" in run.state.message
         assert (run.path / "metrics.jsonl").read_bytes() == before
