@@ -104,13 +104,13 @@ class Vary(Settings):
 
     @property
     def num_values(self) -> int | None:
-        """How many values there are; None for a range of fractions."""
+        """The number of values; None for a range of floats."""
         if self.values:
             return len(self.values)
         return int(self.high or 0) - int(self.low or 0) + 1 if self.kind is int else None
 
     def candidates(self) -> Sequence[Any]:
-        """All values, or the middle of a range of fractions."""
+        """All values, or the middle of a range of floats."""
         if self.values:
             return self.values
         assert self.low is not None and self.high is not None
@@ -184,20 +184,20 @@ class SweepConfig(Settings):
 
     @property
     def num_combinations(self) -> int | None:
-        """How many different trials there can be; None if a setting has a range of fractions."""
+        """The number of different trials; None if a setting has a range of floats."""
         if any(vary.num_values is None for vary in self.vary):
             return None
         return math.prod(vary.num_values or 0 for vary in self.vary)
 
     @property
     def num_trials(self) -> int:
-        """Models to train: no two are alike."""
+        """Models to train, all different."""
         if self.sampler == "grid":
             return self.num_combinations or 0
         return min(self.trials, self.num_combinations or self.trials)
 
     def combinations(self) -> Iterator[dict[str, Any]]:
-        """All combinations of the values; of a range of fractions, its middle."""
+        """All combinations of the values, with the middle of each range of floats."""
         names = [vary.name for vary in self.vary]
         for values in itertools.product(*(vary.candidates() for vary in self.vary)):
             yield dict(zip(names, values, strict=True))

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 JOURNAL = "journal://"  # before the path of a file
 CONFIG = "sweep"  # an attribute of the study
 MESSAGE, RUN, WORKER, RETRY = "message", "run", "worker", "retry_of"  # attributes of a trial
-FIXED_PARAMS = "fixed_params"  # Optuna's own attribute for the values of an enqueued trial
+FIXED_PARAMS = "fixed_params"  # Optuna's attribute for the values of an enqueued trial
 STARTUP_TRIALS = 4  # trials that end before any is pruned
-NUM_SUGGESTIONS = 20  # of a sampler before a combination is picked that no trial has
+NUM_SUGGESTIONS = 20  # of the sampler before an unused combination is chosen
 
 
 def open_storage(url: str) -> "optuna.storages.BaseStorage":
@@ -106,7 +106,7 @@ def unused_params(config: SweepConfig, study: "optuna.Study", trial_number: int)
         return {}
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number != trial_number]
     used = [*(trial.params for trial in trials), *(trial.system_attrs.get(FIXED_PARAMS, {}) for trial in trials)]
-    copy = optuna.create_study(sampler=study.sampler, direction="maximize")  # in memory, to try suggestions
+    copy = optuna.create_study(sampler=study.sampler, direction="maximize")  # in memory, to draw suggestions
     copy.add_trials([trial for trial in trials if trial.state.is_finished()])
     for _ in range(NUM_SUGGESTIONS):
         suggested = copy.ask()

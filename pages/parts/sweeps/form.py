@@ -13,8 +13,8 @@ from pages.parts.settings.form import Plan
 from pages.parts.shell.access import allowed_path, require_change
 from pages.parts.shell.url import go
 
-NUM_TIMED = 9  # trials whose time is estimated; the others take as long on average
-SEARCH = {"sampler": "grid"}  # where the page starts with something else than the command line
+NUM_TIMED = 9  # trials whose time is estimated, as a sample of all
+SEARCH = {"sampler": "grid"}  # defaults of the page that differ from the command line
 VALUES_HELP = "Values separated by commas, or a range such as 1e-4..1e-2; append :log for a logarithmic scale."
 
 
