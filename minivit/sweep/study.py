@@ -96,9 +96,9 @@ def load_study(
 
 
 def unused_params(config: SweepConfig, study: "optuna.Study", trial_number: int) -> dict[str, Any]:
-    """Values for a trial that no other trial has, as the study's sampler suggests them.
+    """Unused values for a trial, as suggested by the study's sampler.
 
-    Empty where a setting has a range of fractions: the sampler then never suggests the same values twice.
+    Empty if a setting has a range of floats: the sampler then never suggests the same values twice.
     """
     import optuna
 
