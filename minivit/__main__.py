@@ -3,7 +3,7 @@
 import sys
 import time
 
-started = time.monotonic()  # a training that is given a time counts from here
+started = time.monotonic()  # the start of a run's time limit
 
 from minivit.cli import main  # noqa: E402, importing torch takes seconds
 
