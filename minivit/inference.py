@@ -20,6 +20,9 @@ from minivit.errors import ConfigError
 from minivit.fused import FusedViT
 from minivit.model import MiniViT
 from minivit.runs import Run
+from minivit.stats import wilson
+
+Interval = tuple[float, float]
 
 EVAL_BATCH = {"cpu": 64, "mps": 512, "cuda": 2048}  # larger batches exceed the cache of a CPU
 
@@ -166,6 +169,16 @@ def precision_recall(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64],
     correct = confusion.diagonal().astype(float)
     with np.errstate(invalid="ignore"):
         return correct / confusion.sum(0), correct / confusion.sum(1)
+
+
+def precision_recall_intervals(confusion: NDArray[np.int64]) -> tuple[list[Interval | None], list[Interval | None]]:
+    """95% intervals (Wilson) of the precision and recall of each class; None where there is no value."""
+    correct = confusion.diagonal()
+    precision, recall = (
+        [wilson(int(hits), int(total)) if total else None for hits, total in zip(correct, totals, strict=True)]
+        for totals in (confusion.sum(0), confusion.sum(1))
+    )
+    return precision, recall
 
 
 def num_parameters(config: ViTConfig) -> int:

@@ -16,11 +16,13 @@ from minivit.inference import (
     calibration,
     logits,
     precision_recall,
+    precision_recall_intervals,
     predict,
     predict_run,
 )
 from minivit.model import MiniViT
 from minivit.runs import Run
+from minivit.stats import wilson
 
 # Hypothesis must not fail on a busy machine.
 any_pace = settings(suppress_health_check=[HealthCheck.too_slow])
@@ -50,6 +52,12 @@ def test_precision_and_recall_are_nan_where_there_is_nothing_to_count(prediction
     precision, recall = precision_recall(predictions.confusion)
     assert precision.tolist() == pytest.approx([3 / 4, math.nan, 0], nan_ok=True)
     assert recall.tolist() == pytest.approx([3 / 4, 0, math.nan], nan_ok=True)
+
+
+def test_precision_and_recall_have_the_intervals_of_their_counts_and_none_where_there_is_nothing(predictions):
+    precision, recall = precision_recall_intervals(predictions.confusion)
+    assert precision == [wilson(3, 4), None, wilson(0, 2)]
+    assert recall == [wilson(3, 4), wilson(0, 2), None]
 
 
 @any_pace

@@ -5,7 +5,7 @@ import streamlit as st
 
 from minivit.data import ImageSet
 from minivit.imports import num_head_classes
-from minivit.inference import Predictions, precision_recall
+from minivit.inference import Predictions, precision_recall, precision_recall_intervals
 from minivit.runs import Run
 from minivit.stats import wilson
 
@@ -30,13 +30,25 @@ def accuracy(predictions: Predictions, run: Run, test_set: ImageSet) -> None:
 
 
 def class_table(predictions: Predictions, classes: tuple[str, ...]) -> None:
-    """Precision and recall of every class."""
+    """Precision and recall of every class with their intervals."""
     precision, recall = precision_recall(predictions.confusion)
+    intervals = precision_recall_intervals(predictions.confusion)
+    of_precision, of_recall = ([_percent_range(interval) for interval in column] for column in intervals)
     st.dataframe(
-        {"class": classes, "precision": precision, "recall": recall},
+        {
+            "class": classes,
+            "precision": precision,
+            "95% interval of precision": of_precision,
+            "recall": recall,
+            "95% interval of recall": of_recall,
+        },
         column_config={
             name: st.column_config.ProgressColumn(name, format="percent", min_value=0, max_value=1, width=110)
             for name in ("precision", "recall")
         },
         hide_index=True,
     )
+
+
+def _percent_range(interval: tuple[float, float] | None) -> str:
+    return "–" if interval is None else f"{100 * interval[0]:.1f} to {interval[1]:.1%}"
