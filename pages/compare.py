@@ -4,7 +4,7 @@ import streamlit as st
 
 from minivit.attention import write_head
 from minivit.runs import Checkpoint
-from pages.parts.compare.agreement import agreement, compared_predictions
+from pages.parts.compare.agreement import agreement, agreement_of_maps, compared_predictions
 from pages.parts.compare.columns import columns, common_scale, notes
 from pages.parts.compare.over_training import attention_over_training, num_metric_images
 from pages.parts.compare.pickers import pick_layers_and_heads, pick_second_run
@@ -63,6 +63,7 @@ with frame(
         )
         if second:
             agreement(run, after, second)
+            agreement_of_maps(run, after, second)
         st.caption(notes(run_maps, num_measured))
         with st.expander("Values of the curves"):
             value_table(run_maps[0])

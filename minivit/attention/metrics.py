@@ -46,6 +46,15 @@ def divergence(maps_a: Tensor, maps_b: Tensor) -> Tensor:
     return (nats / math.log(2)).clamp(0, 1).to(maps_a.dtype)
 
 
+def map_agreement(maps: Tensor, others: Tensor) -> Tensor:
+    """Pearson correlation of each image's map with the same image's other map, (B, n) twice -> (B,) in -1..1.
+
+    1: the same pattern, 0: unrelated. 0 for a map without any pattern.
+    """
+    centered = (F.normalize(each.double() - each.double().mean(-1, keepdim=True), dim=-1) for each in (maps, others))
+    return torch.stack(list(centered)).prod(0).sum(-1)
+
+
 def between_image_variation(maps: Tensor) -> float:
     """1 − mean Pearson correlation between the maps (B, n) of every two images: 0 if all have the same pattern.
 

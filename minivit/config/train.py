@@ -60,6 +60,13 @@ class TrainConfig(Settings):
         "Leave out training images that are identical to a test image.",
         group="data",
     )
+    shuffle_labels: bool = setting(
+        False,
+        "Shuffle labels",
+        "Train on labels in random order: a control whose model cannot learn anything that holds for test images, so "
+        "neither can its maps.",
+        group="data",
+    )
     augment: Literal["none", "flip", "flip-crop", "rand"] = setting(
         "none",
         "Augmentation",

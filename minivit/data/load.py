@@ -80,6 +80,9 @@ def load_split(config: TrainConfig, progress: Progress | None = None) -> tuple[I
         train_set = train_set.select((~duplicates(train_set, test_set)).nonzero().flatten())
         if missing := [name for name, count in train_set.counts.items() if not count]:
             raise DataError(f"All images of the class {missing[0]!r} duplicate test images. Turn drop_duplicates off.")
+    if config.shuffle_labels:  # as in Adebayo's data randomization test (1810.03292)
+        order = torch.randperm(len(train_set), generator=torch.Generator().manual_seed(config.seed))
+        train_set = replace(train_set, labels=train_set.labels[order])
     return train_set, test_set
 
 

@@ -1,6 +1,6 @@
 """The run folder, which contains everything about one training run."""
 
 from minivit.runs.checkpoint import Checkpoint
-from minivit.runs.listing import delete_unreadable, find_run, group_by_sweep, list_runs, unreadable_runs
+from minivit.runs.listing import delete_unreadable, find_run, group_by_sweep, list_runs, unreadable_runs, unused_seeds
 from minivit.runs.run import Run, default_runs_dir
 from minivit.runs.schema import Command, Phase, State

@@ -1,10 +1,12 @@
 """The runs in a folder: all of them, one by its name, and grouped by sweep."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from minivit.config import TrainConfig
 from minivit.errors import RunError
 from minivit.runs.files import delete_folder, is_locked
 from minivit.runs.run import Run, default_runs_dir
@@ -17,6 +19,13 @@ def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
         with suppress(RunError):
             runs.append(Run.open(path))
     return runs
+
+
+def unused_seeds(config: TrainConfig, count: int, runs_dir: str | Path | None = None) -> list[int]:
+    """The smallest seeds that no run with otherwise the same settings has."""
+    same = [run.config for run in list_runs(runs_dir) if run.config.changed(seed=config.seed) == config]
+    used = {other.seed for other in same} | {config.seed}
+    return list(itertools.islice((seed for seed in itertools.count() if seed not in used), count))
 
 
 def unreadable_runs(runs_dir: str | Path | None = None) -> dict[str, str]:

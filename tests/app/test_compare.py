@@ -213,5 +213,11 @@ def test_two_runs_are_counted_against_each_other_and_their_differences_drawn(ope
     assert f"**{len(only_first)}** only in the first" in words and f"**{len(only_second)}** only in the second" in words
     assert {int(title.split(":")[0]) for title in sent(page)["titles"]} <= set(only_second.tolist())
     assert widget(page, "selectbox", "Images").value == "second"
+    (words,) = [part.value for part in page.markdown if "CLS maps" in part.value]
+    images = load_split(trained.config)[1].images[:] / 255
+    maps = [cls_map(run.load_model()(images, return_attn=True)[1][-1]) for run in (trained, second)]
+    pairs = zip(*(each.detach().numpy() for each in maps), strict=True)
+    mean = np.mean([np.corrcoef(*pair)[0, 1] for pair in pairs])
+    assert f"{len(images)} test images correlate by **{mean:.2f}** on average" in words
     alone = open_page("compare", run=trained.id, images="second")
     assert widget(alone, "selectbox", "Images").value == "all" and not errors(alone)

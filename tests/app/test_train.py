@@ -22,6 +22,7 @@ CHANGED: dict[str, Any] = {
     "split": "official",
     "stratify": False,
     "drop_duplicates": True,
+    "shuffle_labels": True,
     "augment": "flip",
     "normalize": True,
     "img_size": 16,
@@ -306,3 +307,17 @@ def test_a_broken_row_of_metrics_does_not_stop_the_page(open_page: Open, trained
     page = open_page("train", run=trained.id)
     assert live(page)["headline"].startswith("epoch 3 of 3 · test accuracy ")
     assert not errors(page)
+
+
+def test_other_seeds_and_shuffled_labels_are_trained_as_controls_of_a_finished_run(
+    open_page: Open, trained: Run, started: list[Run]
+) -> None:
+    page = open_page("train", run=trained.id)
+    button(page, "Two other seeds").click().run()
+    button(page, "Shuffled labels").click().run()
+    assert not errors(page)
+    seeds = [seed for seed in range(3) if seed != trained.config.seed][:2]
+    controls = [{"seed": seed} for seed in seeds] + [{"shuffle_labels": True}]
+    assert [run.config for run in started] == [trained.config.changed(**control) for control in controls]
+    button(page, "Two other seeds").click().run()
+    assert {run.config.seed for run in started[3:]}.isdisjoint({trained.config.seed, *seeds})

@@ -101,6 +101,15 @@ def test_settings_take_all_classes_of_a_set_that_lacks_theirs(pets: Path) -> Non
 # Image sets
 
 
+def test_shuffled_labels_are_those_of_the_training_images_in_another_order(pets: Path) -> None:
+    fill(pets, cat=20, dog=20)
+    config = TrainConfig(dataset="folder", data_dir=str(pets), classes=("cat", "dog"))
+    (train, test), (shuffled, same) = load_split(config), load_split(config.changed(shuffle_labels=True))
+    assert torch.equal(shuffled.images[:], train.images[:]) and torch.equal(same.labels, test.labels)
+    assert shuffled.counts == train.counts and not torch.equal(shuffled.labels, train.labels)
+    assert torch.equal(load_split(config.changed(shuffle_labels=True))[0].labels, shuffled.labels)
+
+
 def test_a_fingerprint_depends_on_pixels_labels_and_classes() -> None:
     images = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).view(2, 3, 4, 4)
     image_set = ImageSet(images, torch.tensor([0, 1]), ("a", "b"))

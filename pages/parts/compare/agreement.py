@@ -1,10 +1,13 @@
-"""Two runs on the same test images: how many only one of them predicts correctly."""
+"""Two runs on the same test images: how many only one of them predicts correctly, and whether they attend alike."""
 
 import streamlit as st
+import torch
 
+from minivit.attention.metrics import map_agreement
 from minivit.inference import Predictions
 from minivit.runs import Run
-from minivit.stats import mcnemar, paired_change
+from minivit.stats import bootstrap, mcnemar, paired_change
+from pages.parts.compare.over_training import metric_images
 from pages.parts.shell import cache
 
 
@@ -35,4 +38,21 @@ def agreement(run: Run, epoch: int, second: Run) -> None:
         f"The second run's accuracy differs by {100 * change:+.1f} points from that of the first (95% "
         f"{100 * low:+.1f} to {100 * high:+.1f}); McNemar's exact test: p = {mcnemar(only_first, only_second):.2g}. "
         "The images are the same, but each run has one seed: other seeds give other differences."
+    )
+
+
+def agreement_of_maps(run: Run, epoch: int, second: Run) -> None:
+    """How much the last layers' CLS maps of both runs have in common, image by image."""
+    if run.config.model.num_patches != second.config.model.num_patches:
+        return
+    images = metric_images(run)
+    maps, others = (
+        torch.from_numpy(cache.cls_maps(each, at, images, each.config.model.depth - 1, "mean"))
+        for each, at in ((run, epoch), (second, second.epochs()[-1]))
+    )
+    correlations = map_agreement(maps, others)
+    low, high = bootstrap(correlations)
+    st.markdown(
+        f"Their CLS maps (last layer, mean over heads) of {len(images):,} test images correlate by "
+        f"**{correlations.mean():.2f}** on average (95% {low:.2f} to {high:.2f}; 1: the same pattern, 0: unrelated)."
     )

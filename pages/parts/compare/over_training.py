@@ -72,15 +72,15 @@ def _metrics(run: Run, checkpoint: Checkpoint) -> MapMetrics:
     untrained = _untrained(run)
     if checkpoint == Checkpoint(0):
         return map_metrics(untrained, untrained)
-    return map_metrics(_take_snapshot(run, checkpoint, _metric_images(run)), untrained)
+    return map_metrics(_take_snapshot(run, checkpoint, metric_images(run)), untrained)
 
 
 @memoize()
 def _untrained(run: Run) -> Snapshot:
-    return _take_snapshot(run, Checkpoint(0), _metric_images(run))
+    return _take_snapshot(run, Checkpoint(0), metric_images(run))
 
 
-def _metric_images(run: Run) -> tuple[int, ...]:
+def metric_images(run: Run) -> tuple[int, ...]:
     return tuple(evenly_spaced(len(cache.split(run.config)[1]), num_metric_images(run)))
 
 

@@ -1,5 +1,6 @@
 """A run's phase as a badge, its buttons, its links, and how a new one is started."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import streamlit as st
@@ -7,7 +8,7 @@ import streamlit as st
 from minivit import data
 from minivit.config import TrainConfig
 from minivit.machine import pick_device
-from minivit.runs import Run, State
+from minivit.runs import Run, State, unused_seeds
 from minivit.worker import start_worker
 from pages.parts.shell.access import allowed_path, may_change, require_change
 from pages.parts.shell.frame import show_errors
@@ -58,8 +59,10 @@ def run_buttons(run: Run, state: State) -> None:
             if st.button("Stop", key="runs_stop", icon=":material/stop:"):
                 run.request("stop")
         elif state.phase == "done":
-            if not run.config.imported and not run.config.minutes:
-                _more_epochs(run)
+            if not run.config.imported:
+                if not run.config.minutes:
+                    _more_epochs(run)
+                _controls(run)
         elif st.button("Resume", key="runs_resume", icon=":material/play_arrow:", type="primary"):
             start_worker(run)
             st.rerun()
@@ -78,3 +81,21 @@ def _more_epochs(run: Run) -> None:
             run.extend(run.config.epochs + num_epochs)
             start_worker(run)
             st.rerun()
+
+
+def _controls(run: Run) -> None:
+    """Buttons that train what a finished run should be compared with."""
+    with st.popover("Train controls", icon=":material/compare_arrows:"), show_errors():
+        st.caption("The same settings with another seed: do accuracy and maps depend on chance?")
+        if st.button("Two other seeds", key="runs_other_seeds"):
+            _start_controls([run.config.changed(seed=seed) for seed in unused_seeds(run.config, 2)])
+        st.caption("The same images with training labels in random order: what do maps look like that explain nothing?")
+        if st.button("Shuffled labels", key="runs_shuffled_labels", disabled=run.config.shuffle_labels):
+            _start_controls([run.config.changed(shuffle_labels=True)])
+
+
+def _start_controls(configs: Sequence[TrainConfig]) -> None:
+    require_change()
+    for config in configs:
+        start_worker(Run.create(config))
+    st.toast(f"Started: {len(configs)}. Select one as the second run on Compare when it is done.")
