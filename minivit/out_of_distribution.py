@@ -85,5 +85,6 @@ def load_other_classes(config: TrainConfig) -> ImageSet | None:
                 img_size=config.model.img_size,
                 in_chans=config.model.in_chans,
                 images_per_class=max(1, MAX_IMAGES // len(others)),
+                drawing=config.drawing,
             )
     return None

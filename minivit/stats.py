@@ -14,8 +14,11 @@ from torch import Tensor
 Z_95 = 1.959963984540054  # 97.5% quantile of the normal distribution
 
 
-def wilson(correct: int, total: int) -> tuple[float, float]:
-    """95% interval of the share correct / total, total > 0: Wilson's score (1927, doi 10.2307/2276774)."""
+def wilson(correct: float, total: int) -> tuple[float, float]:
+    """95% interval of the share correct / total, total > 0: Wilson's score (1927, doi 10.2307/2276774).
+
+    A sum of shares may stand for the count: it varies less than a count with the same mean.
+    """
     share, z = correct / total, Z_95
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * sqrt(share * (1 - share) / total + z * z / (4 * total * total))

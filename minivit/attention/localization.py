@@ -1,11 +1,11 @@
 """Localization: does a map lie on the object, where the data set has masks of the objects?
 
-B images, P patches. A map that does not use the model at all, the brightness of the patches, serves as a baseline: an
-object brighter than its background can be found without a model.
+B images, P patches. Maps that use no model serve as controls: an object that lies in the middle, or is brighter than
+its background, can be found without one.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +13,13 @@ from torch import Tensor
 
 from minivit.attention.maps import Head, write_head
 from minivit.attention.methods import available_methods
+from minivit.attention.verdicts import ALPHA, MIN_EFFECT
 from minivit.errors import DataError
 from minivit.model import MiniViT
-from minivit.stats import bootstrap, wilson
+from minivit.stats import holm, paired_t, wilson
 
 CONTROL = "{} (control, no model)"
+ON = "on the object"
 
 
 def object_coverage(masks: Tensor, patch_size: int) -> Tensor:
@@ -42,9 +44,12 @@ def uniform_energy(masks: Tensor) -> Tensor:
 
 
 def pointing(maps: Tensor, masks: Tensor, patch_size: int) -> Tensor:
-    """Whether a map's highest patch touches the object, bool (B,): the pointing game (1608.00507)."""
-    highest = maps.argmax(1, keepdim=True)
-    return object_coverage(masks, patch_size).to(maps.device).gather(1, highest)[:, 0] > 0
+    """Whether a map's highest patch touches the object, 0 or 1, (B,): the pointing game (1608.00507).
+
+    Of several highest patches it is the share that does.
+    """
+    touching, highest = object_coverage(masks, patch_size).to(maps.device) > 0, maps == maps.amax(1, keepdim=True)
+    return (touching & highest).sum(1) / highest.sum(1).clamp(min=1)
 
 
 def uniform_pointing(masks: Tensor, patch_size: int) -> Tensor:
@@ -72,49 +77,62 @@ class Localization:
     energy: Share
     pointing: Share
     gain: Share  # of the energy over a uniform map, image by image
+    p: float = 0.0  # two-sided, that there is no gain; corrected where many maps are tested
 
     @property
     def words(self) -> str:
-        """The verdict: does the map find the object better than a uniform one?"""
-        if self.gain.low > 0:
-            return "on the object"
-        return "off the object" if self.gain.high < 0 else "no more on the object than a uniform map"
+        """The verdict: does the map find the object better than a uniform one, by enough to matter?"""
+        if self.p < ALPHA and self.gain.low > 0 and self.gain.value >= MIN_EFFECT:
+            return ON
+        if self.p < ALPHA and self.gain.high < 0 and self.gain.value <= -MIN_EFFECT:
+            return "off the object"
+        return f"no more {ON} than a uniform map"
 
 
 def localize(name: str, maps: Tensor, masks: Tensor, patch_size: int) -> Localization:
     """The localization of maps (B, P), given the masks of the objects, bool (B, H, W)."""
     maps = maps.cpu()
-    inside, hits = energy_inside(maps, masks, patch_size), pointing(maps, masks, patch_size)
-    return Localization(
-        name,
-        energy=_mean(inside),
-        pointing=Share(hits.float().mean().item(), *wilson(int(hits.sum()), len(hits))),
-        gain=_mean(inside - uniform_energy(masks)),
-    )
+    inside, uniform = energy_inside(maps, masks, patch_size), uniform_energy(masks)
+    hits = pointing(maps, masks, patch_size)
+    gain, p = _gain(inside, uniform)
+    return Localization(name, _mean(inside), Share(hits.mean().item(), *_wilson(hits)), gain, p)
 
 
 def localize_methods(model: MiniViT, images: Tensor, masks: Tensor | None, labels: Tensor) -> list[Localization]:
     """The localization of every method, layer and head, for the true class; DataError without masks.
 
-    The mean over the heads of a layer comes before its heads.
+    The mean over the heads of a layer comes before its heads; maps that use no model come first. p is corrected by
+    Holm's method.
     """
     if masks is None:
         raise DataError("These images have no object masks. Localization needs the data set 'shapes'.")
     size = model.config.patch_size
-    return [localize(name, maps, masks, size) for name, maps in _named_maps(model, images, labels)]
+    results = [localize(name, maps, masks, size) for name, maps in _named_maps(model, images, labels)]
+    return [replace(one, p=p) for one, p in zip(results, holm([one.p for one in results]), strict=True)]
+
+
+def revealing_controls(results: list[Localization]) -> str:
+    """A sentence if maps that use no model lie on the object, so that a verdict on others proves little; else empty."""
+    names = [one.name for one in results if one.name.endswith(CONTROL.format("")) and one.words == ON]
+    if not names:
+        return ""
+    return f"Here these lie {ON} too: {', '.join(names)}. A verdict on other maps therefore proves little."
 
 
 def control_maps(images: Tensor, patch_size: int) -> dict[str, Tensor]:
-    """Maps (B, P) of images (B, C, H, W) that use no model: constant, brightness of a patch, nearness to the centre."""
+    """Maps (B, P) >= 0 of images (B, C, H, W) that use no model: constant, brightness, nearness to the centre."""
     bright = F.avg_pool2d(images.float().mean(1, keepdim=True), patch_size).flatten(1)
     along = torch.arange(images.shape[-1] // patch_size, dtype=torch.float32, device=images.device)
     from_middle = torch.cartesian_prod(along, along).sub((len(along) - 1) / 2).norm(dim=1)
-    return {"constant": torch.zeros_like(bright), "brightness": bright, "centre": (-from_middle).expand_as(bright)}
+    centre = (from_middle.max() - from_middle).expand_as(bright)
+    return {"constant": torch.ones_like(bright), "brightness": bright, "centre": centre}
 
 
 def _named_maps(model: MiniViT, images: Tensor, labels: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Titles and maps (B, P) of every method, layer and head."""
-    for name, maps in control_maps(images, model.config.patch_size).items():
+    controls = control_maps(images, model.config.patch_size)
+    controls["random"] = torch.rand(controls["constant"].shape, generator=torch.Generator().manual_seed(0))
+    for name, maps in controls.items():
         yield CONTROL.format(name), maps
     heads: list[Head] = ["mean", *range(model.config.num_heads)] if model.config.num_heads > 1 else [0]
     choices = [(layer, head) for layer in range(model.config.depth) for head in heads]
@@ -127,4 +145,21 @@ def _named_maps(model: MiniViT, images: Tensor, labels: Tensor) -> Iterator[tupl
 
 
 def _mean(values: Tensor) -> Share:
-    return Share(values.mean().item(), *bootstrap(values))
+    """The mean of shares (B,). Where they do not vary, as those of maps that miss every object, Wilson's interval."""
+    low, high = paired_t(values)[:2] if len(values) > 1 and values.std() else _wilson(values)
+    return Share(values.mean().item(), max(0, low), min(1, high))
+
+
+def _gain(inside: Tensor, uniform: Tensor) -> tuple[Share, float]:
+    """The mean of inside - uniform (B,), and the p that it is 0. One image says nothing about others.
+
+    The interval is Student's, and reaches at least as high as Wilson's for the energy inside: a few images whose
+    objects a map misses, all by as much, leave open how often it does.
+    """
+    gain = inside - uniform
+    low, high, p = paired_t(gain) if len(gain) > 1 else (-1.0, 1.0, 1.0)
+    return Share(gain.mean().item(), low, max(high, _wilson(inside)[1] - uniform.mean().item())), p
+
+
+def _wilson(values: Tensor) -> tuple[float, float]:
+    return wilson(float(values.sum()), len(values))

@@ -89,6 +89,13 @@ class TrainConfig(Settings):
         ge=0,
         le=10,
     )
+    drawing: Literal[1, 2] = setting(
+        2,
+        "Drawing",
+        "Of synthetic shapes: 2, or 1 for runs of before there was another. Shapes of 1 are lighter than all around "
+        "them and often in the middle, so that maps which use no model find them.",
+        group="derived",
+    )
     normalize: bool = setting(
         False,
         "Normalize",
@@ -251,12 +258,12 @@ class TrainConfig(Settings):
     def changed(self, **updates: Any) -> Self:
         """A copy with some settings replaced; those of `ViTConfig` are passed by name like the others.
 
-        Another data set sets its own image size and channels unless they are passed too. Raises ConfigError for an
-        invalid result.
+        Another data set sets its own image size and channels, and the newest drawing, unless they are passed too.
+        Raises ConfigError for an invalid result.
         """
         dataset = updates.get("dataset", self.dataset)
         if dataset != self.dataset and (info := DATASETS.get(dataset)):
-            updates = {"img_size": info.img_size, "in_chans": info.in_chans, **updates}
+            updates = {"img_size": info.img_size, "in_chans": info.in_chans, "drawing": 2, **updates}
         values = self.model_dump()
         for name, value in updates.items():
             (values["model"] if name in ViTConfig.model_fields else values)[name] = value

@@ -29,6 +29,7 @@ class ImageRequest:
     images_per_class: int = 0  # the first n of each class, 0 all
     data_dir: str | Path = ""
     preprocessing: Preprocessing | None = None
+    drawing: int = 2  # of synthetic shapes
 
 
 @dataclass(frozen=True, eq=False)

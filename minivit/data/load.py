@@ -35,12 +35,13 @@ def load_images(
     in_chans: int | None = None,
     images_per_class: int = 0,
     preprocessing: Preprocessing | None = None,
+    drawing: int = 2,
     progress: Progress | None = None,
 ) -> ImageSet:
     """The images of one split, "train" or "test"; `classes` None: all; `img_size` and `in_chans` None: the set's own.
 
-    `images_per_class` keeps the first n of each class, 0 all. Nothing is downloaded. DataError if the set is
-    missing or unreadable, for an unknown class, and for a class without images.
+    `images_per_class` keeps the first n of each class, 0 all; `drawing` is that of `TrainConfig`. Nothing is
+    downloaded. DataError if the set is missing or unreadable, for an unknown class, and for a class without images.
     """
     reader, info = find_reader(dataset), DATASETS[dataset]
     request = ImageRequest(
@@ -51,6 +52,7 @@ def load_images(
         images_per_class=images_per_class,
         data_dir=data_dir,
         preprocessing=preprocessing,
+        drawing=drawing,
     )
     _check(request)
     images = reader.read(request, progress)
@@ -152,6 +154,7 @@ def _load_part(config: TrainConfig, part: Part, classes: Sequence[str], progress
         in_chans=config.model.in_chans,
         images_per_class=config.images_per_class,
         preprocessing=config.preprocessing,
+        drawing=config.drawing,
         progress=progress,
     )
 

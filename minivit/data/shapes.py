@@ -33,6 +33,7 @@ def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
     names = [name for name in SHAPES_CLASSES if name in request.classes]
     available = NUM_PER_CLASS[request.part]
     num_images = min(request.images_per_class or available, available)
+    title = "shapes" if request.drawing == 2 else f"shapes-{request.drawing}"
     key = digest(Path(shapes_drawing.__file__).read_text(encoding="utf-8"))
 
     def read_class(index: int, name: str) -> ClassImages:
@@ -42,11 +43,16 @@ def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
 
         def draw() -> Iterator[ClassImages]:
             images, _, masks = shapes_drawing.draw(
-                num_images, seed=SEED[request.part], img_size=request.img_size, classes=[name], progress=report
+                num_images,
+                seed=SEED[request.part],
+                img_size=request.img_size,
+                classes=[name],
+                drawing=request.drawing,
+                progress=report,
             )
             yield ClassImages(images, masks)
 
-        return cached(f"shapes-{request.part}-{name}-{request.img_size}px-{num_images}", key, draw)
+        return cached(f"{title}-{request.part}-{name}-{request.img_size}px-{num_images}", key, draw)
 
     by_class = join({name: read_class(index, name) for index, name in enumerate(names)}, request.classes)
     return by_class.select(torch.arange(num_images).repeat(len(names)).argsort(stable=True))

@@ -1,14 +1,19 @@
 """A data set drawn in code: ten shapes on cluttered backgrounds, and a mask of where each shape is.
 
 Size, place, colour, rotation and clutter are drawn at random and in the same way for every class, so that only
-the outline tells the class. Outlines are signed distance functions (https://iquilezles.org/articles/distfunctions2d),
-computed for a chunk of images at a time; distance over pixel pitch gives antialiased edges.
+the outline tells the class. Neither the centre of the picture nor the brightness of a patch tells where the shape is,
+only its colour, which is redder than all around it. (Were it lighter or darker, a small ViT would hardly learn it in
+20 epochs.) `DRAWINGS` has a former drawing too, for the runs that were trained on it.
+
+Outlines are signed distance functions (https://iquilezles.org/articles/distfunctions2d), computed for a chunk of images
+at a time; distance over pixel pitch gives antialiased edges.
 
 Letters: B images, H = W = img_size. The picture is the square -1..1, y up; x, y are coordinates and d a signed
 distance (negative inside), float32 (B, H, W). Parameters of an image are (B, 1, 1), colours (B, 3, 1, 1) in 0..1.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -20,13 +25,47 @@ from minivit.errors import DataError
 
 Array = np.ndarray
 Outline = Callable[[Array, Array], Array]
+Range = tuple[float, float]
 
-AREA = (0.11, 0.27)  # of the picture, the same for every class: a thin shape is drawn larger
 STRETCH = 1.08  # at most this much longer and that much narrower
-# Shapes are lighter than all around them: with lighter and darker ones, a small ViT hardly learns in 20 epochs.
-GROUND, LIGHT = (0.1, 0.4), (0.6, 0.85)  # mean of the three channels
 NUM_CLUTTER = 7
+# Towards red, changing neither the mean of the channels nor the luminance of a grayscale image (ITU-R BT.601)
+RED = np.array([0.473, -0.185, -0.288], np.float32)[:, None, None]
 CHUNK_PIXELS = 2**16  # what the processor's cache likes
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Where colours are drawn from, uniformly."""
+
+    brightness: Range  # mean of the three channels
+    tint: float  # of each channel, at most, before the three are centred
+    red: Range | None = None  # along RED
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What tells a shape from all around it, and where it lies."""
+
+    area: Range  # of the picture, the same for every class: a thin shape is drawn larger
+    ground: Palette
+    shape: Palette
+    relative: bool = False  # the brightness of the shape is added to that of the background
+    # Power of the place across, -1..1: near 0 shapes lie near the corners, where a map of the centre does not find
+    # them, and only tips may be outside. None: anywhere, all of the shape inside.
+    outwards: float | None = None
+
+
+DRAWINGS = {
+    1: Drawing((0.11, 0.27), Palette((0.1, 0.4), tint=0.4), Palette((0.6, 0.85), tint=0.4)),
+    2: Drawing(
+        (0.08, 0.11),
+        Palette((0.22, 0.7), tint=0.1, red=(-0.7, -0.15)),
+        Palette((-0.08, 0.085), tint=0.1, red=(0.7, 1)),
+        relative=True,
+        outwards=0.1,
+    ),
+}
 
 
 def _circle(x: Array, y: Array) -> Array:
@@ -93,14 +132,16 @@ def draw(
     seed: int = 0,
     img_size: int = 32,
     classes: Sequence[str] = SHAPES_CLASSES,
+    drawing: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images uint8 (N, 3, H, W), labels int64 (N,) = index into `classes`, masks bool (N, H, W) of the shape.
 
     N = num_per_class · len(classes). Classes alternate: image i is number i // len(classes) of its class, so every
     beginning is balanced and more images only append. An image depends on `seed`, the name of its class, its number
-    within the class and `img_size`, on nothing else. `progress(done, N)` is called after every chunk. Raises
-    `DataError` for classes that are not in `SHAPES_CLASSES` or named twice, and for counts or seeds that cannot be.
+    within the class, `img_size` and `drawing`, a key of `DRAWINGS`, on nothing else. `progress(done, N)` is called
+    after every chunk. Raises `DataError` for classes that are not in `SHAPES_CLASSES` or named twice, and for counts or
+    seeds that cannot be.
     """
     _check(num_per_class, seed, classes)
     images = np.empty((num_per_class, len(classes), 3, img_size, img_size), np.uint8)
@@ -111,7 +152,7 @@ def draw(
             last = min(first + chunk, num_per_class)
             rng = np.random.default_rng([seed, first, *name.encode()])
             # Always a whole chunk: the last one then starts with the images that it has when more are asked for.
-            drawn, inside = _draw_chunk(name, chunk, img_size, rng)
+            drawn, inside = _draw_chunk(DRAWINGS[drawing], name, chunk, img_size, rng)
             images[first:last, label], masks[first:last, label] = drawn[: last - first], inside[: last - first]
             if progress:
                 progress(label * num_per_class + last, num_per_class * len(classes))
@@ -133,7 +174,7 @@ def _check(num_per_class: int, seed: int, classes: Sequence[str]) -> None:
             raise DataError(f"The shape class {name!r} is selected twice. Select each class once.")
 
 
-def _draw_chunk(name: str, B: int, img_size: int, rng: np.random.Generator) -> tuple[Array, Array]:
+def _draw_chunk(drawing: Drawing, name: str, B: int, img_size: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Images uint8 (B, 3, H, W) of one class, and masks bool (B, H, W)."""
     pitch = 2 / img_size
     row = np.linspace(-1 + pitch / 2, 1 - pitch / 2, img_size, dtype=np.float32)
@@ -143,9 +184,10 @@ def _draw_chunk(name: str, B: int, img_size: int, rng: np.random.Generator) -> t
         shape = (B, 1, 1) if channels is None else (B, channels, 1, 1)
         return rng.uniform(low, high, shape).astype(np.float32)
 
-    def colours(brightness: tuple[float, float]) -> Array:
-        tint = uniform(-0.4, 0.4, 3)
-        return np.clip(tint - tint.mean(1, keepdims=True) + uniform(*brightness, 1), 0, 1)
+    def colours(palette: Palette, base: Array | float = 0) -> Array:
+        tint = uniform(-palette.tint, palette.tint, 3)
+        colour = tint - tint.mean(1, keepdims=True) + (uniform(*palette.brightness, 1) + base)
+        return np.clip(colour + uniform(*palette.red, 1) * RED if palette.red else colour, 0, 1)
 
     def paint(d: Array, colour: Array) -> None:
         images[:] += np.clip(0.5 - d / pitch, 0, 1)[:, None] * (colour - images)
@@ -156,7 +198,7 @@ def _draw_chunk(name: str, B: int, img_size: int, rng: np.random.Generator) -> t
         return cos * (x - cx) + sin * (y - cy), cos * (y - cy) - sin * (x - cx)
 
     # Background: a gradient between two colours, stripes, smooth texture.
-    ground, other = colours(GROUND), colours(GROUND)
+    ground, other = colours(drawing.ground), colours(drawing.ground)
     images = ground + (other - ground) * (0.5 + 0.35 * placed(0, 0)[0])[:, None]
     stripes = np.abs(placed(0, 0)[0] * uniform(1, 5) % 1 - 0.5) - 0.25
     images += uniform(-0.5, 0.5, 3) * stripes[:, None]
@@ -167,16 +209,28 @@ def _draw_chunk(name: str, B: int, img_size: int, rng: np.random.Generator) -> t
         u, v = placed(uniform(-1, 1), uniform(-1, 1))
         long, bend, thickness = uniform(0.25, 0.7), uniform(-1, 1), uniform(0.1, 0.25)
         d = _arc(u, v, long, bend) if number % 2 else _corner(u, v, long, bend)
-        paint(d - thickness * long, colours(GROUND))
+        paint(d - thickness * long, colours(drawing.ground))
 
-    # Shape: of the same areas in every class, inside the picture but for the tips of the largest.
+    # Shape: of the same areas in every class, inside the picture but for its tips.
     unit_area, unit_radius = _measure(name)
-    scale = np.sqrt(uniform(*AREA) * 4 / unit_area)
+    area = uniform(*drawing.area)
+    scale = np.sqrt(area * 4 / unit_area)
     stretch = uniform(1 / STRETCH, STRETCH)
-    room = np.maximum(1 - pitch - scale * unit_radius * np.maximum(stretch, 1 / stretch), 0)
-    u, v = placed(uniform(-1, 1) * room, uniform(-1, 1) * room)
+    if drawing.outwards is None:
+        room = np.maximum(1 - pitch - scale * unit_radius * np.maximum(stretch, 1 / stretch), 0)
+    else:
+        room = 1 - 2 * np.sqrt(area / np.pi)  # a disk of that area just stays inside
+
+    def place() -> Array:
+        across = uniform(-1, 1)
+        if drawing.outwards is not None:
+            across = np.sign(across) * np.abs(across) ** drawing.outwards
+        return across * room
+
+    u, v = placed(place(), place())
     d = OUTLINES[name](u / (scale * stretch), v * stretch / scale) * scale
-    paint(d, colours(LIGHT) + uniform(-0.1, 0.1, 3) * (u / scale)[:, None])
+    base = (ground + other).mean(1, keepdims=True) / 2 if drawing.relative else 0
+    paint(d, colours(drawing.shape, base) + uniform(-0.1, 0.1, 3) * (u / scale)[:, None])
 
     images += uniform(0.02, 0.12, 1) * (rng.random(images.shape, np.float32) - 0.5)
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8), d < 0

@@ -94,9 +94,17 @@ def parse_config(data: bytes) -> tuple[Any, TrainConfig | None]:
     """The schema version of a `config.json`, and its settings if the version is ours."""
     stored = json.loads(data)
     version = stored.pop("schema_version", None) if isinstance(stored, dict) else None
-    if isinstance(stored, dict):
-        stored.setdefault("stratify", False)  # runs of earlier versions, which split folders as the article does
-    return version, TrainConfig.model_validate(stored) if version == SCHEMA_VERSION else None
+    return version, TrainConfig.model_validate(with_earlier_settings(stored)) if version == SCHEMA_VERSION else None
+
+
+def with_earlier_settings(stored: Any) -> Any:
+    """Stored settings of a training with those that earlier versions did not have, as they were then."""
+    if not isinstance(stored, dict):
+        return stored
+    earlier: dict[str, Any] = {"stratify": False}  # folders were split as the article does
+    if stored.get("dataset") == "shapes":
+        earlier["drawing"] = 1
+    return earlier | stored
 
 
 def parse_line(data: bytes) -> str:

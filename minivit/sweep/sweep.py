@@ -15,6 +15,7 @@ from minivit.machine import num_slots, pick_device
 from minivit.runs import Run
 from minivit.runs.file_cache import read_json
 from minivit.runs.files import replace_file
+from minivit.runs.schema import with_earlier_settings
 from minivit.sweep.folder import SweepFolder, make_sweep_folder, sweeps_dir
 from minivit.sweep.space import SweepConfig
 from minivit.sweep.study import (
@@ -110,7 +111,8 @@ class Sweep(SweepFolder):
         with storage_errors(storage):
             stored = read_config(name, open_storage(storage))
         workers = {"workers": local.pop("workers", 0)}
-        config = SweepConfig.model_validate({**stored, **workers, "base": {**stored["base"], **local}})
+        base = with_earlier_settings({**stored["base"], **local})
+        config = SweepConfig.model_validate({**stored, **workers, "base": base})
         return cls._create_folder(config, runs_dir, name, storage)
 
     @classmethod
@@ -122,7 +124,8 @@ class Sweep(SweepFolder):
             raise SweepError(f"There is no sweep in {path} that this MiniViT can read. Choose another one.")
         try:
             url, machine = str(stored.pop("storage")), str(stored.pop("machine"))
-            return cls(path, SweepConfig.model_validate(stored), url, machine)
+            base = with_earlier_settings(stored.pop("base"))
+            return cls(path, SweepConfig.model_validate({**stored, "base": base}), url, machine)
         except (ConfigError, KeyError) as error:
             raise SweepError(f"The settings of the sweep in {path} are invalid: {error}") from None
 

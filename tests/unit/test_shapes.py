@@ -1,10 +1,16 @@
+import hashlib
+
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
+from minivit.attention.localization import control_maps, localize
 from minivit.config import SHAPES_CLASSES
-from minivit.data.shapes_drawing import AREA, draw
+from minivit.data.shapes_drawing import DRAWINGS, draw
 from minivit.errors import DataError
+
+AREA = DRAWINGS[2].area
 
 
 @pytest.fixture(scope="module")
@@ -61,25 +67,78 @@ def test_images_have_the_requested_size(img_size):
 def test_areas_are_within_bounds_and_alike_in_every_class(drawn):
     _, labels, masks = drawn
     area = masks.float().mean((1, 2))
-    assert area.min() > AREA[0] - 0.015 and area.max() < AREA[1] + 0.015
+    assert area.min() > 0.7 * AREA[0] and area.max() < AREA[1] + 0.01  # only tips are outside
     for label in range(len(SHAPES_CLASSES)):
         assert area[labels == label].mean() == pytest.approx(sum(AREA) / 2, abs=0.015)
 
 
-def test_no_more_than_the_tip_of_a_shape_reaches_the_edge_of_the_picture(drawn):
-    masks = drawn[2]
-    rim = torch.ones(32, 32, dtype=torch.bool)
-    rim[1:-1, 1:-1] = False
-    assert (masks & rim).sum((1, 2)).max() <= 4
-
-
-def test_shapes_are_lighter_than_what_surrounds_them(drawn):
-    gray, mask = drawn[0].float().mean(1) / 255, drawn[2].float()
+def outside_minus_inside(channel: Tensor, masks: Tensor) -> Tensor:
+    """The mean of (N, H, W) around each object minus that on it, (N,), without the antialiased edge."""
+    mask = masks.float()
     grown = F.max_pool2d(mask[:, None], 7, 1, 3)[:, 0]
-    around = grown - F.max_pool2d(mask[:, None], 3, 1, 1)[:, 0]  # without the antialiased edge
-    inside = (gray * mask).sum((1, 2)) / mask.sum((1, 2))
-    outside = (gray * around).sum((1, 2)) / around.sum((1, 2))
-    assert (inside - outside).min() > 0.1
+    around = grown - F.max_pool2d(mask[:, None], 3, 1, 1)[:, 0]
+    inside = (channel * mask).sum((1, 2)) / mask.sum((1, 2))
+    return (channel * around).sum((1, 2)) / around.sum((1, 2)) - inside
+
+
+def test_shapes_are_redder_than_what_surrounds_them_and_about_as_often_lighter_as_darker(drawn):
+    images, _, masks = drawn
+    red, others = images[:, 0].float() / 255, images[:, 1:].float().mean(1) / 255
+    assert outside_minus_inside(red - others, masks).max() < -0.1
+    assert 0.4 < (outside_minus_inside(images.float().mean(1), masks) > 0).float().mean() < 0.6
+
+
+def controls(images: Tensor, patch_size: int) -> dict[str, Tensor]:
+    """Maps that use no model: of the centre, brightness and darkness, and of the one patch that has most of each."""
+    maps = control_maps(images, patch_size)
+    bright, centre = maps["brightness"], maps["centre"]
+    distance = centre.amax(1, keepdim=True) - centre
+    maps["gaussian"] = torch.exp(-0.5 * (distance / distance.amax(1, keepdim=True) * 3) ** 2)
+    maps["darkness"] = bright.amax(1, keepdim=True) - bright
+    for name in ("brightness", "centre", "darkness"):
+        maps[f"one patch of {name}"] = F.one_hot(maps[name].argmax(1), bright.shape[1]).float()
+    return maps
+
+
+def controls_that_beat_random(num_per_class: int, img_size: int, patch_size: int, seed: int, drawing: int) -> set[str]:
+    """Controls whose energy or pointing game is above the inner 95% of random maps."""
+    images, _, masks = draw(num_per_class, seed=seed, img_size=img_size, drawing=drawing)
+
+    def scores(maps: Tensor) -> Tensor:
+        found = localize("", maps, masks, patch_size)
+        return torch.tensor([found.energy.value, found.pointing.value])
+
+    generator = torch.Generator().manual_seed(seed)
+    shape = len(images), (img_size // patch_size) ** 2
+    random = torch.stack([scores(torch.rand(shape, generator=generator)) for _ in range(100)])
+    limits = random.quantile(0.975, dim=0)
+    return {name for name, maps in controls(images, patch_size).items() if (scores(maps) > limits).any()}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("img_size", "patch_size", "num_per_class"),
+    [(8, 2, 100), (12, 4, 100), (16, 4, 100), (24, 8, 60), (28, 4, 100), (32, 4, 100), (32, 8, 30), (64, 8, 20)],
+)
+def test_neither_the_centre_nor_brightness_finds_the_object_more_often_than_a_random_map(
+    img_size, patch_size, num_per_class, seed
+):
+    assert controls_that_beat_random(num_per_class, img_size, patch_size, seed, drawing=2) == set()
+
+
+def test_of_the_former_drawing_the_centre_and_brightness_find_the_object():
+    assert {"centre", "gaussian", "brightness", "one patch of brightness"} <= controls_that_beat_random(20, 32, 4, 0, 1)
+
+
+def test_the_former_drawing_is_as_it_was_to_the_byte():
+    digests = {
+        (3, 32, 1): "0cdec8c8dade35d1",
+        (2, 8, 5): "e4dcda7abb12f6bc",
+        (2, 64, 3): "f2f9e5f84b48e522",
+    }
+    for (num_per_class, img_size, seed), digest in digests.items():
+        parts = draw(num_per_class, seed=seed, img_size=img_size, drawing=1)
+        assert hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()[:16] == digest
 
 
 def test_rings_have_their_hole_left_out_of_the_mask():

@@ -9,6 +9,7 @@ from minivit.attention.localization import (
     Share,
     localize,
     localize_methods,
+    revealing_controls,
     uniform_energy,
     uniform_pointing,
 )
@@ -35,9 +36,12 @@ def localization(run: Run, epoch: int, name: str, layer: int, head: Head) -> Non
     st.caption(
         f"{len(images)} test images, true class, with 95% intervals. Energy inside the object: the share of the map "
         f"on the object; {uniform[0]:.1%} for a uniform map. Pointing game: how often the highest patch touches the "
-        f"object; {uniform[1]:.1%} of all patches do. Brightness does not use the model: it is a baseline."
+        f"object; {uniform[1]:.1%} of all patches do. The verdict compares the energy with that of a uniform map, by a "
+        "paired t test corrected for the number of maps. Controls do not use the model."
     )
     results = [_localize_methods(run, one) for one in (epoch, 0)]
+    if line := revealing_controls(results[0]):
+        st.caption(line)
     st.dataframe(
         [
             {

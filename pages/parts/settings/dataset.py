@@ -63,6 +63,8 @@ def pick_data(base: TrainConfig) -> TrainConfig:
         offer_download(dataset)
         raise NextStep
     config = base.changed(dataset=dataset, data_dir=data_dir)
+    if dataset == "shapes" and config.drawing == 1:
+        st.caption("Drawn as in this run of an earlier version: lighter than all around, often in the middle.")
     num_default = max(NUM_DEFAULT_CLASSES_FOLDER if dataset == "folder" else NUM_DEFAULT_CLASSES, len(base.classes))
     classes = st.multiselect(
         "Classes",

@@ -40,6 +40,7 @@ SAME_IMAGES = (
     "dataset",
     "data_dir",
     "classes",
+    "drawing",
     "images_per_class",
     "split",
     "stratify",

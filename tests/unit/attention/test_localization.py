@@ -7,7 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minivit.attention.localization import Localization, Share, localize_methods
+from minivit.attention.localization import (
+    Localization,
+    Share,
+    localize,
+    localize_methods,
+    pointing,
+    revealing_controls,
+)
 from minivit.attention.methods import METHODS
 from minivit.cli.faithfulness import corrected_verdicts, faithfulness_of_methods, faithfulness_report
 from minivit.config import TrainConfig, ViTConfig
@@ -74,7 +81,7 @@ def test_every_layer_and_head_has_its_row(trained, known_images):
     names = list(by_name(localize_methods(trained, *known_images)))
     heads = [f"layer {layer}, head {head}" for layer in (1, 2) for head in ("mean", 1, 2)]
     assert names == [
-        *(f"{name} (control, no model)" for name in ("constant", "brightness", "centre")),
+        *(f"{name} (control, no model)" for name in ("constant", "brightness", "centre", "random")),
         *(f"{METHODS['cls_map'].title}, {head}" for head in heads),
         "Attention rollout", "Class relevance", "Logit shares",
         *(f"Value-weighted attention, {head}" for head in heads), *OCCLUSIONS,
@@ -93,6 +100,47 @@ def test_the_verdict_depends_on_which_side_of_a_uniform_map_the_interval_is():
         Localization("x", share, share, Share(middle, middle - 0.1, middle + 0.1)).words for middle in (0.2, 0, -1)
     ]
     assert words == ["on the object", "no more on the object than a uniform map", "off the object"]
+
+
+def test_random_maps_of_few_images_are_rarely_on_the_object(known_images):
+    masks = known_images[1]
+    generator = torch.Generator().manual_seed(0)
+    for num_images in (2, 5):
+        words = []
+        for _ in range(400):
+            some = torch.randint(len(masks), (num_images,), generator=generator)
+            words.append(localize("x", torch.rand(num_images, 16, generator=generator), masks[some], 8).words)
+        assert 0 < words.count("on the object") < 0.05 * len(words)  # 2.5% are expected
+
+
+def test_a_few_images_that_a_map_misses_are_no_proof_that_it_avoids_the_objects(known_images):
+    masks = known_images[1]
+    missing = F.one_hot((masks[:, ::8, ::8].flatten(1).float().argmax(1) + 1) % 16, 16).float()
+    assert localize("x", missing[:5], masks[:5], 8).words == "no more on the object than a uniform map"
+    assert localize("x", missing[:1], masks[:1], 8).energy.high > 0.5
+    all_of_them = localize("x", missing.repeat(3, 1), masks.repeat(3, 1, 1), 8)
+    assert all_of_them.words == "off the object" and all_of_them.energy.value == 0
+
+
+def test_one_image_is_not_enough_for_a_verdict(known_images):
+    masks = known_images[1][:1]
+    found = localize("x", masks[:, ::8, ::8].flatten(1).float(), masks, 8)
+    assert (found.energy.value, found.pointing.value) == (1, 1)
+    assert found.words == "no more on the object than a uniform map"
+
+
+def test_of_several_highest_patches_the_share_counts_that_touches_the_object(known_images):
+    masks = known_images[1][:2]
+    touching = masks[:, ::8, ::8].flatten(1).float()
+    assert pointing(torch.ones(2, 16), masks, 8).tolist() == [1 / 16] * 2
+    assert pointing(touching.maximum(touching.roll(1, 1)), masks, 8).tolist() == [0.5] * 2
+
+
+def test_controls_that_lie_on_the_object_are_named(trained, known_images):
+    images, masks, labels = known_images
+    assert revealing_controls(localize_methods(trained, images, masks, labels)) == ""
+    lit = (images // 4).where(~masks[:, None], 255)
+    assert "brightness (control, no model)." in revealing_controls(localize_methods(trained, lit, masks, labels))
 
 
 def test_leave_one_out_beats_random_rankings_in_both_tests_and_brightness_not_in_both(trained, known_images):
