@@ -91,9 +91,8 @@ class TrainConfig(Settings):
     )
     drawing: Literal[1, 2] = setting(
         2,
-        "Drawing",
-        "Of synthetic shapes: 2, or 1 for runs of before there was another. Shapes of 1 are lighter than all around "
-        "them and often in the middle, so that maps which use no model find them.",
+        "Drawing of shapes",
+        "2, or 1 in earlier runs: there, shapes are lighter than all around them, and often in the middle.",
         group="derived",
     )
     normalize: bool = setting(

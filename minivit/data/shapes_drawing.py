@@ -61,7 +61,7 @@ DRAWINGS = {
     2: Drawing(
         (0.08, 0.11),
         Palette((0.22, 0.7), tint=0.1, red=(-0.7, -0.15)),
-        Palette((-0.08, 0.085), tint=0.1, red=(0.7, 1)),
+        Palette((-0.08, 0.09), tint=0.1, red=(0.7, 1)),
         relative=True,
         outwards=0.1,
     ),

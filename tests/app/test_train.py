@@ -301,6 +301,21 @@ def test_the_settings_of_a_run_are_copied_to_the_form_whatever_it_showed(
     assert started[-1].config == run.config.changed(epochs=12)
 
 
+def test_a_copy_of_a_run_with_the_former_drawing_of_shapes_keeps_and_names_it(
+    open_page: Open, started: list[Run], tiny: TrainConfig
+) -> None:
+    run = Run.create(tiny.changed(drawing=1))
+    run.set_state("done")
+    page = open_page("train", run=run.id)
+    assert not [caption for caption in page.caption if "earlier version" in caption.value]
+    button(page, "Copy to the Train form").click().run()
+    assert [caption for caption in page.caption if "earlier version" in caption.value]
+    button(page, START).click().run()
+    assert started[-1].config == run.config
+    widget(page, "selectbox", "Preset").select("article").run()
+    assert not [caption for caption in page.caption if "earlier version" in caption.value]
+
+
 def test_a_broken_row_of_metrics_does_not_stop_the_page(open_page: Open, trained: Run) -> None:
     with (trained.path / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"epoch": 4})[:-3] + "\n")

@@ -82,6 +82,12 @@ def test_another_data_set_brings_its_own_image_size_unless_one_is_named():
     assert preset("article").changed(img_size=64).changed(epochs=2).model.img_size == 64
 
 
+def test_another_data_set_brings_the_newest_drawing():
+    former = preset("article").changed(dataset="shapes", drawing=1)
+    assert former.changed(epochs=2, dataset="shapes").drawing == 1
+    assert former.changed(dataset="cifar10").drawing == 2
+
+
 @given(patch=st.integers(1, 40), size=st.integers(8, 128))
 def test_only_patch_sizes_that_divide_the_image_are_accepted(patch, size):
     if size % patch == 0:

@@ -41,7 +41,8 @@ def _rows(configs: dict[str, TrainConfig]) -> list[dict[str, str]]:
     return [
         {"setting": setting.title, "name": setting.name}
         | {title: _text(setting.value(config)) for title, config in configs.items()}
-        for setting in settings()
+        for setting in (*settings(), *settings("derived"))
+        if setting.group != "derived" or setting.name == "drawing"  # which decides the images, too
     ]
 
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from trainings import keep, write
 
+from minivit.data import load_split
 from minivit.engine import train
 from minivit.errors import RunError
 from minivit.model import MiniViT
@@ -73,6 +74,20 @@ def test_the_settings_are_written_once_and_are_the_runs_settings(run):
     assert stored.pop("schema_version") == 1
     assert stored == json.loads(run.config.model_dump_json())
     assert Run.open(run.path).config == run.config
+
+
+def test_a_run_of_before_there_was_a_second_drawing_of_shapes_keeps_the_first(run):
+    stored = json.loads((run.path / "config.json").read_text())
+    assert stored.pop("drawing") == 2
+    write(run, "config.json", json.dumps(stored))
+    earlier = Run.open(run.path)
+    assert earlier.config == run.config.changed(drawing=1)
+    assert not (load_split(earlier.config)[1].images[:] == load_split(run.config)[1].images[:]).all((1, 2, 3)).any()
+    earlier.set_state("done")
+    earlier.extend(run.config.epochs + 1)
+    assert Run.open(run.path).config.drawing == 1
+    write(run, "config.json", json.dumps(stored | {"dataset": "cifar10"}))  # no other data set has changed
+    assert Run.open(run.path).config.drawing == 2
 
 
 def test_the_environment_names_versions_device_data_and_command(run):

@@ -1,11 +1,14 @@
 """Studies that several machines share by URL, and folders that cannot be read."""
 
+import json
+
 import pytest
 from sweeps import DEADLINE, start, sweep_of
 
 from minivit.errors import SweepError
 from minivit.runs import list_runs
 from minivit.sweep import Sweep, find_sweep, list_sweeps
+from minivit.sweep.study import CONFIG
 
 pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
 
@@ -50,6 +53,17 @@ def test_a_missing_study_raises_an_error_without_its_password(small, tmp_path):
     for name in ("../up", "a/b", ".hidden", "x" * 100):
         with pytest.raises(SweepError, match="is not a valid name for a sweep"):
             Sweep.create(config, name=name)
+
+
+def test_a_sweep_of_before_there_was_a_second_drawing_of_shapes_keeps_the_first(small, tmp_path):
+    url = f"journal://{tmp_path}/file"
+    sweep = Sweep.create(sweep_of(small, "seed=0,1"), name="earlier", storage=url)
+    stored = json.loads((sweep.path / "sweep.json").read_text())
+    assert stored["base"].pop("drawing") == 2
+    (sweep.path / "sweep.json").write_text(json.dumps(stored))
+    sweep.study().set_user_attr(CONFIG, {name: stored[name] for name in type(sweep.config).model_fields})
+    assert Sweep.open(sweep.path).config.base == small.changed(drawing=1, stratify=True)
+    assert Sweep.join("earlier", url, tmp_path / "elsewhere").config.base.drawing == 1
 
 
 def test_a_damaged_sweep_folder_raises_an_error_and_is_not_listed(small):
