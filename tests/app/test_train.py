@@ -307,6 +307,8 @@ def test_a_copy_of_a_run_with_the_former_drawing_of_shapes_keeps_and_names_it(
     run = Run.create(tiny.changed(drawing=1))
     run.set_state("done")
     page = open_page("train", run=run.id)
+    table = next(table.value for table in page.dataframe if "in the article" in table.value)
+    assert table.set_index("name").loc["drawing", ["value", "in the article"]].tolist() == ["1", "2"]
     assert not [caption for caption in page.caption if "earlier version" in caption.value]
     button(page, "Copy to the Train form").click().run()
     assert [caption for caption in page.caption if "earlier version" in caption.value]
