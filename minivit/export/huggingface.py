@@ -12,14 +12,19 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from minivit.config import Preprocessing, TrainConfig
 from minivit.export.model_files import timm_arguments, timm_checkpoint
 from minivit.runs import Run
 
 ARCHITECTURE = "vit_tiny_patch16_224"  # a name that timm knows; all that differs stands in model_args
-_templates = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True)
+_templates = Environment(  # Markdown is not escaped: names of classes stand in it as JSON inside a code block
+    loader=FileSystemLoader(Path(__file__).parent),
+    undefined=StrictUndefined,
+    autoescape=select_autoescape(),
+    trim_blocks=True,
+)
 
 
 def hub_folder(run: Run, epoch: int | None = None) -> dict[str, bytes]:

@@ -44,6 +44,7 @@ TRACKED = {
     "minivit",
     "pages",
     "pyproject.toml",
+    "requirements.lock",
     "requirements.txt",
     "tests",
 }
