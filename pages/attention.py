@@ -21,6 +21,7 @@ from pages.parts.attention.next_match import next_match
 from pages.parts.attention.other_images import other_images
 from pages.parts.attention.own_pictures import membership, pick_picture
 from pages.parts.attention.probabilities import prediction, probabilities
+from pages.parts.attention.weight import weight_section
 from pages.parts.components.inspector import inspector
 from pages.parts.shell import cache
 from pages.parts.shell.frame import controls_above, frame
@@ -87,6 +88,7 @@ with frame(
         probabilities(classes, probs, label, masked_probs, len(view.masked))
         if picture and config.num_classes:
             membership(run, epoch, picture)
+    weight_section(run, epoch, image, view)
     others = st.expander("Other images", key="attention_others_open", on_change="rerun")
     if others.open:
         with others:

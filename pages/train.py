@@ -2,6 +2,7 @@
 
 from pages.parts.settings.form import start_form
 from pages.parts.shell.frame import frame, show_errors, side_by_side
+from pages.parts.tour.training import adjust_for_tour, fill_in_form
 from pages.parts.train.live import live_run, pick_live_run
 from pages.parts.train.plan import pick_training
 
@@ -11,6 +12,7 @@ with frame(
 ):
     form, live = side_by_side(pictures=2.6)
     with form:
-        start_form("Start training", pick_training)
+        fill_in_form()
+        start_form("Start training", pick_training, adjust_for_tour)
     with live, show_errors():
         live_run(pick_live_run())

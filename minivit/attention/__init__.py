@@ -11,6 +11,7 @@ localization     maps against object masks: pointing game, energy inside the obj
 mistakes         maps of incorrect predictions compared with correct ones
 decomposition    patch filters, position embeddings, position and content in the scores of layer 1
 heads            statistics and ablation of heads
+scores           one row of softmax with its query, keys and values
 over_training    CLS maps and their metrics at every checkpoint
 """
 

@@ -1,6 +1,14 @@
 """The run folder, which contains everything about one training run."""
 
 from minivit.runs.checkpoint import Checkpoint
-from minivit.runs.listing import delete_unreadable, find_run, group_by_sweep, list_runs, unreadable_runs, unused_seeds
-from minivit.runs.run import Run, default_runs_dir
+from minivit.runs.listing import (
+    delete_unreadable,
+    find_run,
+    group_by_sweep,
+    list_runs,
+    runs_to_open,
+    unreadable_runs,
+    unused_seeds,
+)
+from minivit.runs.run import EXAMPLE, Run, default_runs_dir
 from minivit.runs.schema import Command, Phase, State

@@ -10,7 +10,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from minivit.errors import RunError
 from minivit.runs.files import make_unique_folder, write_error
-from minivit.runs.run import Run, default_runs_dir
+from minivit.runs.run import EXAMPLE, Run, default_runs_dir
 
 # The files of a run folder in an archive, and the maximum size of each. Locks and commands are local to a machine.
 MEGABYTE = 2**20
@@ -124,7 +124,7 @@ def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:
             raise RunError(f"The compression ratio of {info.filename!r} is too high for a run. Choose another file.")
         members[name] = info
     folder = re.sub(r"[^A-Za-z0-9._-]+", "-", prefix.rstrip("/").rsplit("/", 1)[-1])[:80].strip(".-")
-    return folder or "imported", members
+    return folder if folder not in ("", EXAMPLE.name) else "imported", members  # the example keeps its link
 
 
 def _is_left_out(name: str) -> bool:

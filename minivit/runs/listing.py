@@ -9,7 +9,7 @@ from pathlib import Path
 from minivit.config import TrainConfig
 from minivit.errors import RunError
 from minivit.runs.files import delete_folder, is_locked
-from minivit.runs.run import Run, default_runs_dir
+from minivit.runs.run import EXAMPLE, Run, default_runs_dir
 
 
 def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
@@ -26,6 +26,12 @@ def unused_seeds(config: TrainConfig, count: int, runs_dir: str | Path | None = 
     same = [run.config for run in list_runs(runs_dir) if run.config.changed(seed=config.seed) == config]
     used = {other.seed for other in same} | {config.seed}
     return list(itertools.islice((seed for seed in itertools.count() if seed not in used), count))
+
+
+def runs_to_open(runs_dir: str | Path | None = None) -> list[Run]:
+    """The readable runs of a folder, newest first, and last the example run, which is in no list of the user's."""
+    own = list_runs(runs_dir)
+    return own if EXAMPLE.name in [run.id for run in own] else [*own, Run.open(EXAMPLE)]
 
 
 def unreadable_runs(runs_dir: str | Path | None = None) -> dict[str, str]:
@@ -62,13 +68,15 @@ def _folders(runs_dir: str | Path | None) -> list[Path]:
 
 
 def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:
-    """The run of that id directly inside the runs folder; RunError if there is none."""
+    """The run of that id directly inside the runs folder, or the example run; RunError if there is none."""
     root = Path(runs_dir) if runs_dir else default_runs_dir()
     try:
         path = (root / run_id).resolve()
         is_inside = path.parent == root.resolve() and path.name == run_id and path.is_dir()
     except (OSError, ValueError, RuntimeError):  # name too long, null character, cycle of links
         is_inside = False
+    if not is_inside and run_id == EXAMPLE.name:
+        return Run.open(EXAMPLE)
     if not is_inside:
         raise RunError(f"The run {run_id!r} is not in {root}. It may have been deleted; choose another run.")
     return Run.open(root / run_id)

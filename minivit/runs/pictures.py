@@ -19,6 +19,7 @@ def picture_id(content: bytes) -> str:
 
 def save_picture(run: Run, content: bytes, suffix: str) -> None:
     """Saves a picture in the run's folder; RunError if it cannot be written or there are too many."""
+    run.require_own()
     if len(saved_pictures(run)) >= MAX_PICTURES:
         raise RunError(f"The run {run.id} already has {MAX_PICTURES} saved pictures, the maximum. Remove one first.")
     try:

@@ -43,6 +43,7 @@ from minivit.runs.files import (
 )
 from minivit.runs.schema import Command, Phase, State
 
+EXAMPLE = Path(__file__).parents[1] / "tour" / "example"  # the run that ships with MiniViT, which nothing changes
 STARTUP_SECONDS = 60  # a new process may need this long to import torch and to lock its run
 
 
@@ -118,8 +119,19 @@ class Run:
         """The sweep that the run is a trial of, or an empty string."""
         return self._read_line("sweep.txt")
 
+    @property
+    def is_example(self) -> bool:
+        """Whether this is the run that ships with MiniViT."""
+        return self._resolved == EXAMPLE.resolve()
+
+    def require_own(self) -> None:
+        """RunError for the example run, which is read-only."""
+        if self.is_example:
+            raise RunError("The example run ships with MiniViT and stays as it is. Train your own run to change it.")
+
     def rename(self, name: str) -> None:
         """Sets the displayed name; an empty one removes it. The folder keeps its own, so links stay valid."""
+        self.require_own()
         replace_file(self.path / "name.txt", name.strip()[: schema.MAX_NAME_LENGTH].encode(errors="replace"))
 
     def extend(self, epochs: int) -> None:
@@ -128,6 +140,7 @@ class Run:
         RunError while a worker is training the run, for an imported model and for one with a time limit, ConfigError
         if the number is not larger.
         """
+        self.require_own()
         if self.state.active or self.is_worker_alive():
             raise RunError(f"A worker is training the run {self.id}. Stop it before you change its number of epochs.")
         if self.config.imported:
@@ -273,6 +286,7 @@ class Run:
 
     def request(self, command: Command) -> None:
         """Requests a command from the worker."""
+        self.require_own()
         replace_file(self.path / "control.json", {"command": command, "time": time.time()})
 
     def requested_command(self) -> Command | None:
@@ -283,6 +297,7 @@ class Run:
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Holds `worker.lock` and removes temporary files of a killed worker; RunError if another worker holds it."""
+        self.require_own()
         refusal = RunError(f"Another worker is training the run {self.id}. Stop it first.")
         with hold_lock(self.path / "worker.lock", refusal):
             for folder in (self.path, self.path / "checkpoints"):
@@ -295,6 +310,7 @@ class Run:
 
     def delete(self) -> None:
         """Deletes the folder; RunError while a worker is training the run."""
+        self.require_own()
         if self.state.active or self.is_worker_alive():
             raise RunError(f"A worker is training the run {self.id}. Stop it before you delete the run.")
         delete_folder(self.path)

@@ -143,6 +143,11 @@ def errors(app: AppTest) -> list[str]:
     return [re.sub(r"\\(.)", r"\1", element.value) for element in app.error]
 
 
+def captions(app: AppTest) -> list[str]:
+    """The small texts of a page."""
+    return [caption.value for caption in app.caption]
+
+
 def tick(page: AppTest, *rows: int, deleting: bool = True) -> AppTest:
     """The page with some rows of the table ticked."""
     key = page.dataframe[0].proto.id.split("-", 2)[-1]  # after "$$ID" and a hash

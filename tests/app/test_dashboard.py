@@ -1,14 +1,43 @@
 """Home: one click starts a first run; the runs there are stand as cards."""
 
 import shutil
+from typing import Any
 
+import numpy as np
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from minivit import data
 from minivit.config import preset
+from minivit.data import load_split
 from minivit.errors import DataError
 from minivit.runs import Run
-from tests.app.conftest import Open, button, errors, labels
+from minivit.tour import example_run, read_sights
+from tests.app.conftest import Open, button, errors, labels, sent, unpacked
+
+
+def card_links(page: AppTest) -> list[Any]:
+    """The links below the ways on: those of the cards."""
+    links = [link.proto for link in page.main.get("page_link")]
+    assert [link.label for link in links[:3]] == ["Take the tour", "Open your newest run", "Open the example run"]
+    return links[3:]
+
+
+def test_home_opens_with_an_image_its_patches_and_attention_before_and_after_training(open_page: Open) -> None:
+    page, run = open_page(), example_run()
+    data = sent(page)
+    maps, image = unpacked(data["maps"]), read_sights().image
+    assert data["checkpoints"] == ["untrained", *(f"epoch {epoch}" for epoch in run.epochs()[1:])]
+    assert maps.shape == (len(run.epochs()), 64)
+    assert maps[0].max() < 3 / 65 < 8 / 65 < maps[-1].max()  # nearly uniform, then not
+    test_set = load_split(run.config)[1]
+    assert np.array_equal(unpacked(data["image"]), test_set.images[image].permute(1, 2, 0).numpy())
+    (sentence,) = [text.value for text in page.markdown if text.value.startswith("Untrained,")]
+    assert test_set.classes[test_set.labels[image]] in sentence
+    links = {link.proto.label: link.proto for link in page.main.get("page_link")}
+    assert list(links) == ["Take the tour", "Open the example run"]
+    assert "tour=1" in links["Take the tour"].query_string
+    assert links["Open the example run"].query_string == "run=example"
 
 
 def test_one_click_trains_the_article_s_model_on_drawn_shapes(open_page: Open, started: list[Run]) -> None:
@@ -50,7 +79,7 @@ def test_a_run_stands_as_a_card_with_its_state_accuracy_and_links(open_page: Ope
     accuracy = trained.metrics()[-1]["test_acc"]
     assert [metric.value for metric in page.metric] == [f"{accuracy:.1%}"]
     assert "epoch 3 of 3" in [caption.value for caption in page.caption]
-    cards = [link.proto for link in page.main.get("page_link")]
+    cards = card_links(page)
     assert [link.label for link in cards] == ["Curves", "Predictions", "Attention", "Compare"]
     assert {link.query_string for link in cards} == {f"run={trained.id}"}
     assert not any(text.value.startswith("None yet.") for text in page.markdown)
@@ -61,7 +90,7 @@ def test_the_newest_twelve_of_many_runs_are_shown(open_page: Open, trained: Run)
         shutil.copytree(trained.path, trained.path.with_name(f"20200101-0000{number:02}-star"))
     page = open_page()
     assert len(page.metric) == 12
-    links = [link.proto for link in page.main.get("page_link")]
+    links = card_links(page)
     assert links[0].query_string == f"run={trained.id}"
     assert links[-1].label == "All 14 runs"
     assert "run=20200101-000000-star" not in [link.query_string for link in links]
@@ -72,7 +101,7 @@ def test_a_sweep_stands_as_one_card_with_its_best_accuracy(open_page: Open, swep
     assert [text.value for text in page.text][1] == "sweep of lr, num_heads, 01 Jan 00:00:00"
     assert [metric.value for metric in page.metric][1:] == ["90.0%"]
     assert "3 runs" in [caption.value for caption in page.caption]
-    links = {link.proto.label: link.proto.query_string for link in page.main.get("page_link")[4:]}
+    links = {link.label: link.query_string for link in card_links(page)[4:]}
     sweep = "sweep=20200101-000000-lr-num_heads"
     assert links == {"Sweep": sweep, "Runs": sweep, "Best run": f"run={swept_runs[1].id}"}
 

@@ -5,11 +5,12 @@ import shutil
 import pytest
 
 from minivit.runs import Run, default_runs_dir
-from tests.app.conftest import Open, errors, labels, widget
+from tests.app.conftest import Open, captions, errors, labels, widget
 
 OF_A_RUN = ("predictions", "attention", "compare", "anatomy")
-NEXT = dict.fromkeys((*OF_A_RUN, "runs"), "There are no runs yet.") | {
-    "train": "The curves of the run appear here once you train a model."
+NEXT = {
+    "runs": "There are no runs yet.",
+    "train": "The curves of the run appear here once you train a model.",
 }
 TITLES = {"dashboard": "MiniViT"} | {
     name: name.capitalize()
@@ -34,6 +35,26 @@ def test_a_page_without_a_run_offers_the_next_step(open_page: Open, name: str) -
     assert name == "train" or page.main.get("page_link")[0].proto.label == "Train a model"
     assert not errors(page)
     assert not {"Pause", "Stop", "Resume"} & set(labels(page))
+
+
+@pytest.mark.parametrize("name", OF_A_RUN)
+def test_a_page_of_a_run_opens_with_the_example_where_there_is_no_other(open_page: Open, name: str) -> None:
+    page = open_page(name)
+    assert not errors(page) and page.query_params["run"] == "example"
+    assert widget(page, "selectbox", "Run").options == ["Example run"]
+    assert "This run ships with MiniViT and stays as it is. You have no runs of your own yet." in captions(page)
+    assert page.get("bidi_component") or page.get("plotly_chart")
+
+
+@pytest.mark.parametrize("name", OF_A_RUN)
+def test_the_user_s_newest_run_comes_before_the_example(open_page: Open, trained: Run, name: str) -> None:
+    page = open_page(name)
+    assert page.query_params["run"] == trained.id
+    picker = widget(page, "selectbox", "Run")
+    assert picker.options[1:] == ["Example run"]
+    picker.select("example").run()
+    assert not errors(page) and page.query_params["run"] == "example"
+    assert "This run ships with MiniViT and stays as it is." in captions(page)
 
 
 @pytest.mark.parametrize(
@@ -80,20 +101,20 @@ def test_a_picker_shows_a_sweep_as_one_line_that_opens_at_its_newest_run(
 ) -> None:
     page = open_page("predictions", run=trained.id)
     picker = page.selectbox[0]
-    assert picker.options[1:] == ["sweep of lr, num_heads, 01 Jan 00:00:00 · 3 runs"]
+    assert picker.options[1:] == ["sweep of lr, num_heads, 01 Jan 00:00:00 · 3 runs", "Example run"]
     picker.select(swept_runs[0].id).run()
     assert page.query_params["run"] == swept_runs[0].id
-    assert len(page.selectbox[0].options) == 4
+    assert len(page.selectbox[0].options) == 5
     page.selectbox[0].select(swept_runs[2].id).run()
     assert page.query_params["run"] == swept_runs[2].id
     page.selectbox[0].select(trained.id).run()
-    assert len(page.selectbox[0].options) == 2
+    assert len(page.selectbox[0].options) == 3
     assert not errors(page)
 
 
 def test_a_link_to_a_trial_opens_its_sweep(open_page: Open, swept_runs: list[Run]) -> None:
     page = open_page("attention", run=swept_runs[1].id)
-    assert page.selectbox[0].value == swept_runs[1].id and len(page.selectbox[0].options) == 4
+    assert page.selectbox[0].value == swept_runs[1].id and len(page.selectbox[0].options) == 5
     second = open_page("compare", run=swept_runs[1].id, run2=swept_runs[2].id)
     assert not errors(second)
 

@@ -27,6 +27,7 @@ ORDER = [
     "engine",
     "worker",
     "attention",
+    "tour",
     "out_of_distribution",
     "background_predictions",
     "figures",

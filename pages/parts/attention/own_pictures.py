@@ -79,8 +79,12 @@ def _gallery(run: Run, pictures: dict[str, Picture], current: str | None) -> Non
 
 def _save_or_remove(run: Run, current: str, picture: Picture) -> None:
     with st.container(horizontal=True):
-        if current not in saved_pictures(run) and st.button(
-            "Save in the run's folder", help="Links to this picture then work in any browser, also later."
+        if (
+            not run.is_example
+            and current not in saved_pictures(run)
+            and st.button(
+                "Save in the run's folder", help="Links to this picture then work in any browser, also later."
+            )
         ):
             with show_errors():
                 save_picture(run, picture.content, Path(picture.name).suffix)

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from minivit.attention import Head
-from minivit.runs import Run, find_run, list_runs
+from minivit.runs import Run, find_run, runs_to_open
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep
 from pages.parts.shell.pickers import pick_heads, pick_layer
@@ -19,7 +19,7 @@ def pick_second_run(run: Run) -> Run | None:
 
     Raises NextStep if it was trained on other images, RunError if it does not exist.
     """
-    others = {other.id: other for other in list_runs() if other.id != run.id}
+    others = {other.id: other for other in runs_to_open() if other.id != run.id}
     requested = param("run2")
     current = requested if requested in others else None
     titles = run_options(list(others.values()), run.sweep, others[current].sweep if current else "")

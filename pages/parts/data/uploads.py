@@ -27,7 +27,7 @@ def uploads() -> None:
     """Forms that create, extend and delete uploaded sets; a set is selected once it can be trained on."""
     if not may_change():
         return
-    with st.expander("Upload your photos", icon=":material/upload:"):
+    with st.expander("Upload your photos", icon=":material/upload:", key="data_uploads"):
         from_zip, by_class, manage = st.tabs(["A .zip of class folders", "Class by class", "Uploaded sets"])
         with from_zip, show_errors():
             _zip_form()

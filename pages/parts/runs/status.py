@@ -50,7 +50,7 @@ def run_links(run: Run) -> None:
 
 def run_buttons(run: Run, state: State) -> None:
     """The commands that a run in this state accepts."""
-    if not may_change():
+    if run.is_example or not may_change():
         return
     with st.container(horizontal=True):
         if state.active:

@@ -78,11 +78,14 @@ def pick_data(base: TrainConfig) -> TrainConfig:
     return config.changed(classes=tuple(classes))
 
 
-def offer_download(dataset: Dataset) -> None:
-    """A message that the data set is missing, and a button that downloads it."""
+def offer_download(dataset: Dataset, *, aside: bool = False) -> None:
+    """A message that the data set is missing, and a button that downloads it; in few words where it stands `aside`."""
     require_change()
     title, megabytes = DATASETS[dataset].title, DATASETS[dataset].download_bytes / 1e6
-    st.info(f"{title} is not on this machine yet. Download it, or choose synthetic shapes or your own images.")
+    if aside:
+        st.caption(f"Or on photos: {title} is not on this machine yet.")
+    else:
+        st.info(f"{title} is not on this machine yet. Download it, or choose synthetic shapes or your own images.")
     if st.button(
         f"Download {title} ({megabytes:.0f} MB)", key=f"settings_download_{dataset}", icon=":material/download:"
     ):

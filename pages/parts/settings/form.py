@@ -24,18 +24,27 @@ class Plan:
     num_runs: float = 1  # one after another
 
 
-def start_form(button: str, pick_plan: Callable[[TrainConfig], Plan]) -> None:
-    """The form; `pick_plan` draws its own widgets below the button, given the settings of preset and data set."""
+def start_form(
+    button: str,
+    pick_plan: Callable[[TrainConfig], Plan],
+    adjust: Callable[[TrainConfig], TrainConfig] = lambda config: config,
+) -> None:
+    """The form; `pick_plan` draws its own widgets below the button, given the settings of preset and data set.
+
+    `adjust` changes the settings of a preset.
+    """
     if not may_change():
         st.info("This server is read-only. Train on your own computer.")
         return
     with show_errors():
-        base = pick_data(pick_preset())
+        base = pick_data(adjust(pick_preset()))
         summary = st.container()
         with show_errors(summary):
             plan = pick_plan(base)
             train_set, test_set = cache.split(plan.configs[0])
             with summary:
                 size_and_time(plan.size, plan.configs, len(train_set), len(test_set), plan.num_runs)
-            if summary.button(button, type="primary", icon=":material/play_arrow:", width="stretch"):
+            with summary.container(key="settings_start"):
+                is_started = st.button(button, type="primary", icon=":material/play_arrow:", width="stretch")
+            if is_started:
                 plan.start()

@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from minivit.errors import MiniViTError
 from pages.parts.shell.url import param
 from pages.parts.shell.wording import escape_markdown
+from pages.parts.tour.bar import resume_link, tour_bar
 
 SHELL = Path(__file__).parent
 SIDEBAR_PX = 200
@@ -40,8 +41,11 @@ def frame(title: str, lead: str) -> Iterator[None]:
     run = param("run")
     for path, name in PAGES.items():
         st.sidebar.page_link(path, label=name, icon="", query_params={"run": run} if run else None)
+    with st.sidebar:
+        resume_link()
     st.title(title, anchor=False)
     st.markdown(lead)
+    tour_bar(title)
     try:
         with show_errors():
             yield

@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from minivit.attention import Head, write_head
-from minivit.runs import Checkpoint, Run, find_run, list_runs
+from minivit.runs import EXAMPLE, Checkpoint, Run, find_run, list_runs, runs_to_open
 from pages.parts.shell.url import bind_to_url, int_param, param, set_params
 from pages.parts.shell.wording import run_options
 
@@ -13,11 +13,8 @@ EACH_HEAD = "each"  # in links of pages that can show all heads of a layer
 
 
 def pick_run(label: str = "Run", name: str = "run") -> Run:
-    """The URL's run, or the newest; stops the page with the next step if there are no runs."""
-    runs = {run.id: run for run in list_runs()}
-    if not runs:
-        no_runs()
-        st.stop()
+    """The URL's run, or the newest; the example run, with a line that says so, if there are no others."""
+    runs = {run.id: run for run in runs_to_open()}
     requested = param(name)
     current = (requested if requested in runs else None) if requested else next(iter(runs))
     titles = run_options(list(runs.values()), runs[current].sweep if current else "")
@@ -35,13 +32,21 @@ def pick_run(label: str = "Run", name: str = "run") -> Run:
     if not requested:
         set_params(**{name: selected})
         st.rerun()  # so that the links to other pages open the same run
-    return find_run(selected)
+    run = runs[selected]
+    if run.is_example:
+        own = "" if list_runs() else " You have no runs of your own yet."
+        st.caption(f"This run ships with MiniViT and stays as it is.{own}")
+    return run
 
 
 def no_runs() -> None:
-    """What a page shows if there are no runs."""
+    """What a page shows if the user has no runs."""
     st.info("There are no runs yet. Train a model first; the article baseline takes about 90 seconds.")
     st.page_link("pages/train.py", label="Train a model", icon=":material/arrow_forward:")
+    example = {"run": EXAMPLE.name}
+    st.page_link(
+        "pages/attention.py", label="Open the example run", icon=":material/arrow_forward:", query_params=example
+    )
 
 
 def pick_epoch(run: Run, label: str = "Epoch", name: str = "epoch", *, first: bool = False) -> int:

@@ -16,11 +16,11 @@ if (!window.scrollPositions) {
     if (!isPushedUp) [scrolled, height] = [scrollTop, scrollHeight]; // else the next page's content replaces this one's
   };
 
-  const scrollTo = (top) => {
+  const scrollTo = (place, patience = PATIENCE_MS) => {
     stop();
-    const apply = () => main()?.scrollTo({ top, behavior: "instant" });
+    const apply = () => main()?.scrollTo({ top: place(), behavior: "instant" });
     const whileGrowing = new ResizeObserver(apply);
-    const timer = setTimeout(() => stop(), PATIENCE_MS);
+    const timer = setTimeout(() => stop(), patience);
     stop = () => {
       whileGrowing.disconnect();
       clearTimeout(timer);
@@ -35,7 +35,7 @@ if (!window.scrollPositions) {
     here = location.href;
     if (samePage) return;
     [scrolled, height] = [top, 0];
-    scrollTo(top);
+    scrollTo(() => top);
   };
   const wrapped = { pushState: history.pushState, replaceState: history.replaceState };
   history.pushState = (...entry) => {
@@ -48,6 +48,16 @@ if (!window.scrollPositions) {
     wrapped.replaceState.apply(history, entry);
     here = location.href;
   };
+  // An element that may still be to come, just below the bar where that stays in view; until the user scrolls
+  window.scrollBelow = (find, findBar) =>
+    scrollTo(() => {
+      const [element, bar] = [find(), findBar()];
+      if (!bar) return main().scrollTop;
+      if (!element) return 0;
+      const { bottom } = bar.getBoundingClientRect();
+      const isAbove = bottom < innerHeight / 2;
+      return main().scrollTop + element.getBoundingClientRect().top - (isAbove ? bar.offsetHeight + 40 : 64);
+    }, 4 * PATIENCE_MS);
   addEventListener("scroll", onScroll, { capture: true, passive: true });
   for (const event of ["wheel", "touchstart", "pointerdown", "keydown"]) {
     const userActs = () => {

@@ -38,7 +38,12 @@ def int_param(name: str, options: range | list[int], default: int) -> int:
 
 def token_param(num_tokens: int) -> int:
     """The index of the URL's token, such as 'p30': 0 is CLS, 1 is p0. CLS if the URL has no valid token."""
-    return _patch_indices(num_tokens).get(param("token"), 0)
+    return patch_param("token", num_tokens, 0)
+
+
+def patch_param(name: str, num_tokens: int, default: int) -> int:
+    """The token of the patch that the URL names, such as 'p30': 1 is p0. `default` if it has no valid one."""
+    return _patch_indices(num_tokens).get(param(name), default)
 
 
 def masked_param(num_tokens: int) -> list[int]:
@@ -80,7 +85,8 @@ def bind_to_url(name: str, value: T, widget: Callable[..., T], write: Callable[[
 
 
 def go(page: str, **params: Any) -> NoReturn:
-    """Opens another page with these values in the URL; None is left out."""
+    """Opens another page with these values in the URL; None is left out. The tour goes along."""
+    values = {"tour": param("tour") or None, **params}
     st.switch_page(
-        f"pages/{page}.py", query_params={name: str(value) for name, value in params.items() if value is not None}
+        f"pages/{page}.py", query_params={name: str(value) for name, value in values.items() if value is not None}
     )

@@ -16,6 +16,8 @@ def escape_markdown(text: str) -> str:
 
 def run_title(run: Run) -> str:
     """A run's name, or its classes if it has none, and when it was created."""
+    if run.is_example:
+        return "Example run"
     name = run.name or " · ".join(run.config.classes[:4]) + (" …" if len(run.config.classes) > 4 else "")
     return f"{name}, {_created(run.id)}"
 

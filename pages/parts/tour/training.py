@@ -1,0 +1,32 @@
+"""The settings that the form on Train holds in the tour: a small model on shapes that trains in some seconds."""
+
+import streamlit as st
+
+from minivit.config import TrainConfig, preset
+from pages.parts.settings.dataset import choose_data
+from pages.parts.settings.fields import PRESET
+from pages.parts.tour.bar import tour_step
+from pages.parts.tour.steps import steps
+
+PRESET_NAME, NUM_EPOCHS = "quick", 15
+FILLED = "tour_filled"  # in the session: the form was filled in; what the user chooses afterwards stays
+
+
+def fill_in_form() -> None:
+    """Selects preset and data set, once, where the tour comes to Train; before the form is drawn."""
+    if is_tour_training() and not st.session_state.get(FILLED):
+        st.session_state[FILLED] = True
+        st.session_state[PRESET] = PRESET_NAME
+        choose_data(preset(PRESET_NAME).changed(dataset="shapes"))
+
+
+def adjust_for_tour(config: TrainConfig) -> TrainConfig:
+    """In the tour more epochs than the preset's, which on shapes are too few to see attention change."""
+    is_preset = is_tour_training() and config == preset(PRESET_NAME)
+    return config.changed(epochs=NUM_EPOCHS) if is_preset else config
+
+
+def is_tour_training() -> bool:
+    """Whether the tour is at its step on Train."""
+    number = tour_step()
+    return number > 0 and steps()[number - 1].page == "train"

@@ -1,0 +1,183 @@
+"""The tour in a browser: from Home through all steps; left, and resumed by a link; by keyboard alone; for everybody."""
+
+import re
+from collections.abc import Callable, Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from minivit.tour import example_run, read_sights
+from pages.parts.tour.steps import Step, step_params, steps
+from tests.browser.conftest import Server, drawn, settle, watched
+from tests.browser.test_layout_shift import MAX_SHIFT, OBSERVE, TWO_FRAMES
+from tests.browser.test_looks import CUT, background, ours_broken, still
+
+NUM_STEPS = len(steps())
+
+
+@pytest.fixture(scope="module")
+def newcomer(new_server: Callable[..., Server]) -> Iterator[Server]:
+    """A server on which nobody has trained anything."""
+    server = new_server()
+    server.start()
+    yield server
+
+
+def bar(page: Page) -> Locator:
+    return page.locator(".st-key-tour_bar")
+
+
+def link(page: Page, name: str) -> Locator:
+    return bar(page).get_by_role("link", name=name, exact=True)
+
+
+def expect_step(page: Page, number: int) -> Step:
+    """Waits for a step: its page, its bar, and its target in view, not hidden by the bar."""
+    step = steps()[number - 1]
+    expect(bar(page)).to_contain_text(f"{step.title} · step {number} of {NUM_STEPS}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(step.page.capitalize())
+    target = page.locator(f".st-key-{step.target}")
+    expect(target).to_be_in_viewport()
+    settle(page)
+    page.wait_for_function(
+        """([target, bar]) => {
+            const [below, above] = [target, bar].map((key) => document.querySelector(key).getBoundingClientRect());
+            return below.top >= above.bottom && below.top < innerHeight / 2;
+        }""",
+        arg=[f".st-key-{step.target}", ".st-key-tour_bar"],
+    )
+    values = parse_qs(urlsplit(page.url).query)
+    assert {name: values[name][0] for name in step_params(number)} == step_params(number)
+    return step
+
+
+def test_the_tour_leads_from_home_through_all_steps_is_left_and_resumed_by_a_link(
+    page: Page, newcomer: Server, browser: Browser
+) -> None:
+    newcomer.open(page)
+    expect(page.get_by_role("img", name="Attention at epoch")).to_be_visible()
+    page.get_by_role("link", name="Take the tour").click()
+    sights = read_sights()
+    for number in range(1, NUM_STEPS + 1):
+        step = expect_step(page, number)
+        if step.action:
+            link(page, step.action[0]).click()
+            expect(bar(page)).to_contain_text(f"to {sights.probability_masked:.1%}")
+            expect(page.get_by_text("With 1 patch masked: Predicted:")).to_be_visible()
+        if number < NUM_STEPS:
+            link(page, "Next").click()
+    link(page, "Back").click()
+    expect_step(page, NUM_STEPS - 1)
+    link(page, "Leave the tour").click()
+    expect(bar(page)).to_have_count(0)
+    expect(page).not_to_have_url(re.compile("tour="))
+    page.get_by_role("link", name=f"Resume the tour: step {NUM_STEPS - 1}").click()
+    expect_step(page, NUM_STEPS - 1)
+    elsewhere = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    with watched(elsewhere):
+        elsewhere.goto(f"{newcomer.address}/?tour=3")
+        expect_step(elsewhere, 3)
+        elsewhere.reload()
+        expect_step(elsewhere, 3)
+    elsewhere.context.close()
+
+
+def test_every_patch_s_multiplication_is_shown_where_the_pointer_is_and_by_keys(page: Page, newcomer: Server) -> None:
+    page.goto(f"{newcomer.address}/?tour=3")
+    expect_step(page, 3)
+    patch = read_sights().patch
+    picture = page.get_by_role("application", name="The patches of the image. Arrow keys move over them.")
+    region = page.get_by_role("region", name="Query, key and their products")
+    keys = region.get_by_role("rowheader")
+    expect(keys).to_have_text(["query of CLS", f"key of p{patch}", "product"])
+    query, key, product = (numbers(region.locator("tr").nth(row)) for row in range(3))
+    assert len(product) == 8
+    assert product == pytest.approx([q * k for q, k in zip(query, key, strict=True)], abs=0.05)
+    box = picture.bounding_box()
+    assert box
+    picture.hover(position={"x": box["width"] * 0.5 / 8, "y": box["height"] * 0.5 / 8})
+    expect(keys.nth(1)).to_have_text("key of p0")
+    page.mouse.move(0, 0)
+    expect(keys.nth(1)).to_have_text(f"key of p{patch}")
+    picture.focus()
+    picture.press("ArrowLeft")
+    expect(keys.nth(1)).to_have_text(f"key of p{patch - 1}")
+    expect(page).to_have_url(re.compile(rf"[?&]patch=p{patch - 1}(&|$)"))
+    expect(page.get_by_role("status").filter(has_text=f"p{patch - 1}: score")).to_have_count(1)
+
+
+def numbers(row: Locator) -> list[float]:
+    return [float(text.replace("−", "-")) for text in row.locator("td").all_inner_texts()]
+
+
+def test_the_tour_is_taken_by_keys_alone(page: Page, newcomer: Server) -> None:
+    newcomer.open(page)
+    page.get_by_role("link", name="Take the tour").focus()
+    page.keyboard.press("Enter")
+    expect_step(page, 1)
+    link(page, "Next").focus()
+    page.keyboard.press("Enter")
+    expect_step(page, 2)
+    link(page, "Next").focus()
+    page.keyboard.press("Shift+Tab")
+    expect(link(page, "Back")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect_step(page, 1)
+
+
+@pytest.mark.parametrize("number", [1, 3, 5, 7])
+def test_a_step_is_for_everybody_in_light_and_dark_and_whole_on_a_phone(
+    page: Page, newcomer: Server, number: int
+) -> None:
+    page.goto(f"{newcomer.address}/?tour={number}")
+    expect_step(page, number)
+    still(page)
+    assert ours_broken(page) == []
+    light = background(page)
+    page.emulate_media(color_scheme="dark")
+    expect(page.get_by_test_id("stApp")).not_to_have_css("background-color", light)
+    still(page)
+    assert ours_broken(page) == []
+    page.set_viewport_size({"width": 390, "height": 800})
+    still(page)
+    main = page.get_by_role("main")
+    assert main.evaluate("(main) => main.scrollWidth <= main.clientWidth")
+    assert main.evaluate(CUT) == []
+    expect(link(page, "Next")).to_be_in_viewport()
+    assert ours_broken(page) == []
+
+
+def test_training_plays_again_on_request_and_not_where_less_motion_is_wanted(
+    browser: Browser, newcomer: Server
+) -> None:
+    ends = f"attention, epoch {example_run().epochs()[-1]}"
+    for motion in ("no-preference", "reduce"):
+        with browser.new_context(reduced_motion=motion, viewport={"width": 1280, "height": 800}) as visitor:
+            page = visitor.new_page()
+            newcomer.open(page)
+            expect(page.get_by_text(ends, exact=True)).to_be_visible()  # after it has played once
+            again = page.get_by_role("button", name="Play again")
+            if motion == "reduce":
+                expect(again).to_be_hidden()
+            else:
+                again.click()
+                expect(page.get_by_text("attention, untrained", exact=True)).to_have_count(2)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_moves_while_home_and_the_tour_load_without_any_run(
+    browser: Browser, newcomer: Server, width: int
+) -> None:
+    shifts = {}
+    with browser.new_context(viewport={"width": width, "height": 800}) as visitor:
+        visitor.add_init_script(OBSERVE)
+        for visit in ("first", "second"):
+            page = visitor.new_page()
+            for name in ("", "?tour=3", "?tour=5", "attention"):
+                page.goto(f"{newcomer.address}/{name}")
+                expect(page.get_by_role("heading", level=1)).to_be_visible()
+                drawn(page)
+                shifts[visit, name] = page.evaluate(TWO_FRAMES)
+            page.close()
+    assert max(shifts.values()) <= MAX_SHIFT, shifts
