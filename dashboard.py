@@ -12,7 +12,7 @@ if __name__ == "__main__":  # the page; the server imports only `app`, so that i
 
     from minivit.runs import list_runs
     from pages.parts.home.opening import opening
-    from pages.parts.home.ways import ways_on
+    from pages.parts.home.start import start_options
     from pages.parts.runs.cards import run_cards
     from pages.parts.shell.frame import fragment, frame, show_errors
 
@@ -23,6 +23,6 @@ if __name__ == "__main__":  # the page; the server imports only `app`, so that i
     ):
         with show_errors():
             opening()
-        ways_on()
+        start_options()
         st.header("Runs", anchor=False)
         fragment(run_cards, every=3 if any(run.state.active for run in list_runs()) else None)

@@ -1,4 +1,4 @@
-"""How one head of one layer comes to one row of its attention: query times key, scale, softmax.
+"""How one head of one layer computes one row of its attention: query times key, scale, softmax.
 
 N tokens, D dimensions of a head. The row is that of one query; it says what the query's token attends to.
 """

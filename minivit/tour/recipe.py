@@ -11,7 +11,7 @@ from minivit.config import preset
 from minivit.data import load_split
 from minivit.engine import Events, train
 from minivit.runs import EXAMPLE, Run
-from minivit.tour.sights import find_sights, write_sights
+from minivit.tour.highlights import find_highlights, write_highlights
 
 # Two layers of four heads, so that there is something to compare, and eight dimensions a head, which fit on a page
 CONFIG = preset("article").changed(
@@ -49,4 +49,4 @@ def make_example(folder: Path = EXAMPLE) -> None:
             shutil.copyfile(path, folder / path.relative_to(run.path))
         example = Run(folder, CONFIG)
         example.set_environment({name: run.environment[name] for name in FACTS if name in run.environment})
-        write_sights(folder, find_sights(example.load_model(), load_split(CONFIG)[1]))
+        write_highlights(folder, find_highlights(example.load_model(), load_split(CONFIG)[1]))

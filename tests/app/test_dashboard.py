@@ -12,7 +12,7 @@ from minivit.config import preset
 from minivit.data import load_split
 from minivit.errors import DataError
 from minivit.runs import Run
-from minivit.tour import example_run, read_sights
+from minivit.tour import example_run, read_highlights
 from tests.app.conftest import Open, button, errors, labels, sent, unpacked
 
 
@@ -26,7 +26,7 @@ def card_links(page: AppTest) -> list[Any]:
 def test_home_opens_with_an_image_its_patches_and_attention_before_and_after_training(open_page: Open) -> None:
     page, run = open_page(), example_run()
     data = sent(page)
-    maps, image = unpacked(data["maps"]), read_sights().image
+    maps, image = unpacked(data["maps"]), read_highlights().image
     assert data["checkpoints"] == ["untrained", *(f"epoch {epoch}" for epoch in run.epochs()[1:])]
     assert maps.shape == (len(run.epochs()), 64)
     assert maps[0].max() < 3 / 65 < 8 / 65 < maps[-1].max()  # nearly uniform, then not

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from minivit.config import preset
 from minivit.runs import EXAMPLE, Run
-from minivit.tour import example_run, read_sights
+from minivit.tour import example_run, read_highlights
 from pages.parts.tour.steps import step_params, steps
 from tests.app.conftest import Open, button, errors, labels, unpacked, widget
 
@@ -67,7 +67,7 @@ def test_a_step_that_there_is_not_is_no_tour(open_page: Open, number: str) -> No
 
 
 def test_one_row_of_softmax_is_that_of_the_image_of_the_tour(open_page: Open) -> None:
-    page, sights = open_page(tour=3), read_sights()
+    page, highlights = open_page(tour=3), read_highlights()
     (data,) = [one for one in components(page) if "keys" in one]
     model = example_run().load_model()
     query, keys = unpacked(data["query"]), unpacked(data["keys"])
@@ -75,8 +75,8 @@ def test_one_row_of_softmax_is_that_of_the_image_of_the_tour(open_page: Open) ->
     assert unpacked(data["scores"]) == pytest.approx(scores, abs=1e-4)
     assert unpacked(data["weights"]).sum() == pytest.approx(1, abs=1e-5)
     assert unpacked(data["tokens"]).shape == (65, model.config.embed_dim)
-    assert (data["stage"], data["patch"], data["queryToken"]) == ("softmax", sights.patch, 0)
-    assert data["place"] == f"layer 2, head {sights.head + 1}"
+    assert (data["stage"], data["patch"], data["queryToken"]) == ("softmax", highlights.patch, 0)
+    assert data["place"] == f"layer 2, head {highlights.head + 1}"
 
 
 def components(page: AppTest) -> list[dict]:
@@ -94,12 +94,12 @@ def test_the_numbers_of_one_weight_are_shown_for_any_run_when_they_are_asked_for
 
 
 def test_masking_the_most_attended_patch_tells_that_the_class_becomes_more_probable(open_page: Open) -> None:
-    page, sights = open_page(tour=7), read_sights()
-    mask = links(page)[f"Mask p{sights.misleading_patch}"]
-    assert mask == {**step_params(7), "off": f"p{sights.misleading_patch}"}
+    page, highlights = open_page(tour=7), read_highlights()
+    mask = links(page)[f"Mask p{highlights.misleading_patch}"]
+    assert mask == {**step_params(7), "off": f"p{highlights.misleading_patch}"}
     page = open_page("attention", **mask)
     assert steps()[6].after in texts(page) and steps()[6].text not in texts(page)
-    assert f"{sights.probability_masked:.1%}" in "\n".join(text.value for text in page.text)
+    assert f"{highlights.probability_masked:.1%}" in "\n".join(text.value for text in page.text)
     assert links(page)["Show the whole image again"] == step_params(7)
 
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from minivit.tour import example_run, read_sights
+from minivit.tour import example_run, read_highlights
 from pages.parts.tour.steps import Step, step_params, steps
 from tests.browser.conftest import Server, drawn, settle, watched
 from tests.browser.test_layout_shift import MAX_SHIFT, OBSERVE, TWO_FRAMES
@@ -58,12 +58,12 @@ def test_the_tour_leads_from_home_through_all_steps_is_left_and_resumed_by_a_lin
     newcomer.open(page)
     expect(page.get_by_role("img", name="Attention at epoch")).to_be_visible()
     page.get_by_role("link", name="Take the tour").click()
-    sights = read_sights()
+    highlights = read_highlights()
     for number in range(1, NUM_STEPS + 1):
         step = expect_step(page, number)
         if step.action:
             link(page, step.action[0]).click()
-            expect(bar(page)).to_contain_text(f"to {sights.probability_masked:.1%}")
+            expect(bar(page)).to_contain_text(f"to {highlights.probability_masked:.1%}")
             expect(page.get_by_text("With 1 patch masked: Predicted:")).to_be_visible()
         if number < NUM_STEPS:
             link(page, "Next").click()
@@ -86,7 +86,7 @@ def test_the_tour_leads_from_home_through_all_steps_is_left_and_resumed_by_a_lin
 def test_every_patch_s_multiplication_is_shown_where_the_pointer_is_and_by_keys(page: Page, newcomer: Server) -> None:
     page.goto(f"{newcomer.address}/?tour=3")
     expect_step(page, 3)
-    patch = read_sights().patch
+    patch = read_highlights().patch
     picture = page.get_by_role("application", name="The patches of the image. Arrow keys move over them.")
     region = page.get_by_role("region", name="Query, key and their products")
     keys = region.get_by_role("rowheader")

@@ -16,8 +16,8 @@ from minivit.errors import DataError, RunError
 from minivit.runs import EXAMPLE, Run, find_run, list_runs, runs_to_open
 from minivit.runs.archive import pack, unpack
 from minivit.runs.pictures import save_picture
-from minivit.tour import CONFIG, example_run, find_sights, make_example, read_sights, recipe
-from minivit.tour.sights import touches_border, without_top_patch
+from minivit.tour import CONFIG, example_run, find_highlights, make_example, read_highlights, recipe
+from minivit.tour.highlights import touches_border, without_top_patch
 
 MAX_BYTES = 2_000_000
 
@@ -46,23 +46,23 @@ def test_the_example_has_learned_its_images_as_they_are_drawn_today() -> None:
 
 
 def test_the_images_of_the_tour_are_those_that_the_function_finds() -> None:
-    run, sights = example_run(), read_sights()
-    found = find_sights(run.load_model(), load_split(run.config)[1])
-    assert asdict(sights) == pytest.approx(asdict(found), abs=1e-4)
+    run, highlights = example_run(), read_highlights()
+    found = find_highlights(run.load_model(), load_split(run.config)[1])
+    assert asdict(highlights) == pytest.approx(asdict(found), abs=1e-4)
 
 
 def test_masking_the_misleading_patch_raises_the_class_that_is_predicted() -> None:
-    run, sights = example_run(), read_sights()
-    image = load_split(run.config)[1].pick(sights.misleading_image)
-    label, patch = image.labels[0], sights.misleading_patch
+    run, highlights = example_run(), read_highlights()
+    image = load_split(run.config)[1].pick(highlights.misleading_image)
+    label, patch = image.labels[0], highlights.misleading_patch
     probs, attn = attend(run.load_model(), image.images[:])
     cls = attn[0, -1].mean(0)[0, 1:]
-    assert run.config.classes[label] == sights.misleading_class and probs.argmax() == label
-    assert cls.argmax() == patch and cls[patch] * 65 == pytest.approx(sights.ratio, rel=1e-4)
+    assert run.config.classes[label] == highlights.misleading_class and probs.argmax() == label
+    assert cls.argmax() == patch and cls[patch] * 65 == pytest.approx(highlights.ratio, rel=1e-4)
     others = torch.tensor([[other for other in range(64) if other != patch]])
     masked, _ = attend(run.load_model(), image.images[:], others)
-    assert probs[0, label] == pytest.approx(sights.probability, abs=1e-4)
-    assert masked[0, label] == pytest.approx(sights.probability_masked, abs=1e-4)
+    assert probs[0, label] == pytest.approx(highlights.probability, abs=1e-4)
+    assert masked[0, label] == pytest.approx(highlights.probability_masked, abs=1e-4)
     assert masked[0, label] > probs[0, label] + 0.1
 
 
@@ -72,15 +72,15 @@ def test_a_model_whose_attention_is_uniform_misleads_nobody() -> None:
     for block in model.blocks:
         torch.nn.init.zeros_(block.attn.qkv.weight)
     with pytest.raises(DataError, match="Choose another seed"):
-        find_sights(model, images)
+        find_highlights(model, images)
 
 
 def test_a_shape_that_the_border_cuts_touches_it() -> None:
     masks = torch.zeros(5, 8, 8, dtype=torch.bool)
     masks[0, 1:7, 1:7] = masks[1, 0, 3] = masks[2, 7, 3] = masks[3, 3, 0] = masks[4, 3, 7] = True
     assert touches_border(masks).tolist() == [False, True, True, True, True]
-    test_set, sights = load_split(CONFIG)[1], read_sights()
-    assert not touches_border(test_set.masks[[sights.image, sights.misleading_image]]).any()
+    test_set, highlights = load_split(CONFIG)[1], read_highlights()
+    assert not touches_border(test_set.masks[[highlights.image, highlights.misleading_image]]).any()
 
 
 def test_the_top_patch_of_each_image_is_its_own() -> None:
@@ -142,8 +142,8 @@ def test_the_command_line_lists_own_runs_alone_and_trains_the_example_no_further
 def test_the_recipe_writes_a_run_that_opens(tmp_path: Path, tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "CONFIG", tiny)
     monkeypatch.setattr(recipe, "KEPT_EPOCHS", (0, 3))
-    sights = read_sights()
-    monkeypatch.setattr(recipe, "find_sights", lambda model, test_set: sights)
+    highlights = read_highlights()
+    monkeypatch.setattr(recipe, "find_highlights", lambda model, test_set: highlights)
     (tmp_path / "example" / "checkpoints").mkdir(parents=True)
     (tmp_path / "example" / "checkpoints" / "epoch-0099.safetensors").write_bytes(b"of an earlier recipe")
     make_example(tmp_path / "example")

@@ -1,4 +1,4 @@
-"""How one attention weight comes about, in the real numbers of this image."""
+"""How one attention weight is computed, in the real numbers of this image."""
 
 import numpy as np
 import streamlit as st
@@ -17,7 +17,7 @@ from pages.parts.tour.bar import tour_stage
 def weight_section(run: Run, epoch: int, image: ImageId, view: View) -> None:
     """The section; nothing is computed before the user turns it on. The tour frames a part of it."""
     with st.container(key="attention_weight_section"):
-        st.header("How does one weight come about?", anchor=False)
+        st.header("How is one attention weight computed?", anchor=False)
         st.caption("A patch as numbers, its token, the query times its key, and softmax.")
         if st.toggle("Show the numbers", key="weight", bind="query-params"):
             _numbers(run, epoch, image, view)
@@ -27,12 +27,12 @@ def _numbers(run: Run, epoch: int, image: ImageId, view: View) -> None:
     config = run.config.model
     head = view.head if isinstance(view.head, int) else 0
     row = _row(run, epoch, image, view.layer, head, view.token)
-    shown = np.r_[0, np.arange(config.num_prefix_tokens, config.num_tokens)]
-    weights = row.weights.numpy()[shown[1:]]
+    tokens = np.r_[0, np.arange(config.num_prefix_tokens, config.num_tokens)]
+    weights = row.weights.numpy()[tokens[1:]]
     softmax(
         cache.image_pixels(run, image)[0].numpy(),
         row,
-        shown,
+        tokens,
         patch_size=config.patch_size,
         query=view.token,
         patch=patch_param("patch", config.num_patches + 1, 1 + int(weights.argmax())) - 1,

@@ -6,7 +6,7 @@ import torch
 
 from minivit.attention.localization import energy_inside, uniform_energy
 from minivit.runs import Run
-from minivit.tour import example_run, read_sights
+from minivit.tour import example_run, read_highlights
 from pages.parts.components.hero import hero
 from pages.parts.shell import cache
 from pages.parts.shell.memoize import memoize
@@ -14,7 +14,7 @@ from pages.parts.shell.memoize import memoize
 
 def opening() -> None:
     """The pictures, and what they show as a sentence."""
-    run, image = example_run(), read_sights().image
+    run, image = example_run(), read_highlights().image
     maps = _maps(run, image)
     test_set, checkpoints = cache.split(run.config)[1], run.checkpoints()
     name = test_set.classes[test_set.labels[image]]
@@ -46,8 +46,8 @@ def _maps(run: Run, image: int) -> np.ndarray:
 @memoize()
 def _shares_on_object(run: Run, image: int) -> tuple[float, float, float]:
     """The share of the attention to patches that is on the object, untrained and trained; the object's of the image."""
-    one = cache.split(run.config)[1].select([image])
-    assert one.masks is not None  # the data set 'shapes' has them
-    masks, maps = one.masks[:], torch.from_numpy(_maps(run, image)[[0, -1]])
+    selected = cache.split(run.config)[1].select([image])
+    assert selected.masks is not None  # the data set 'shapes' has them
+    masks, maps = selected.masks[:], torch.from_numpy(_maps(run, image)[[0, -1]])
     before, after = energy_inside(maps, masks, run.config.model.patch_size).tolist()
     return before, after, float(uniform_energy(masks)[0])

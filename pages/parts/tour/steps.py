@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from minivit.runs import EXAMPLE
-from minivit.tour import read_sights
+from minivit.tour import read_highlights
 from pages.parts.components.softmax import Stage
 
 Params = Mapping[str, str | int]  # names and values in the URL
@@ -23,7 +23,7 @@ class Step:
     page: str
     target: str
     params: Params
-    stage: Stage | None = None  # of the section "How does one weight come about?"
+    stage: Stage | None = None  # of the section "How is one attention weight computed?"
     outlined: str = ""
     action: tuple[str, Mapping[str, str]] | None = None  # a link to the same view with other params
     after: str = ""  # Markdown, instead of the text once the action was taken
@@ -33,11 +33,11 @@ class Step:
 @cache
 def steps() -> tuple[Step, ...]:
     """All steps in order, with the images and figures of the example run."""
-    sights = read_sights()
-    one_image: Params = {"image": sights.image, "layer": 2, "head": sights.head + 1, "token": "cls"}
-    numbers: Params = {**one_image, "weight": "true", "patch": f"p{sights.patch}"}
-    misleading, name = f"p{sights.misleading_patch}", sights.misleading_class
-    other_image: Params = {"image": sights.misleading_image, "layer": 2, "head": "mean", "token": "cls"}
+    highlights = read_highlights()
+    one_image: Params = {"image": highlights.image, "layer": 2, "head": highlights.head + 1, "token": "cls"}
+    numbers: Params = {**one_image, "weight": "true", "patch": f"p{highlights.patch}"}
+    misleading, name = f"p{highlights.misleading_patch}", highlights.misleading_class
+    other_image: Params = {"image": highlights.misleading_image, "layer": 2, "head": "mean", "token": "cls"}
     return (
         Step(
             "An image becomes numbers",
@@ -101,24 +101,24 @@ def steps() -> tuple[Step, ...]:
         ),
         Step(
             "Attention is not explanation",
-            f"The model says {name} ({sights.probability:.1%}), and it is right. CLS attends most to **{misleading}**, "
-            f"{sights.ratio:.0f} × uniform. Is this patch the reason? Take it away and see.",
+            f"The model predicts {name} ({highlights.probability:.1%}), and it is right. CLS attends most to "
+            f"**{misleading}**, {highlights.ratio:.0f} × uniform. Is this patch the reason? Mask it and see.",
             "attention",
             "attention_inspector",
             other_image,
             action=(f"Mask {misleading}", {"off": misleading}),
-            after=f"Without {misleading}, the most attended patch, {name} **rises from {sights.probability:.1%} to "
-            f"{sights.probability_masked:.1%}**: it spoke against the class. Attention says where the model takes "
+            after=f"Without {misleading}, the most attended patch, {name} **rises from {highlights.probability:.1%} to "
+            f"{highlights.probability_masked:.1%}**: it spoke against the class. Attention says where the model takes "
             "from, not what it does with it. *Can this map be trusted?* below checks this for any map.",
         ),
         Step(
             "Your turn",
-            "That is all of it. Choose a data set here or upload your own photos, train on them under **Train**, and "
+            "That was the tour. Choose a data set here or upload your own photos, train on them under **Train**, and "
             "look at what your model attends to. Or stay with the example: every page shows it.",
             "data",
             "data_uploads",
             {},
-            for_viewers="That is all of it. Choose a data set here to see what a model is trained on, or stay with the "
+            for_viewers="That was the tour. Choose a data set here to see what a model is trained on, or stay with the "
             "example: every page shows it. On your own computer, MiniViT trains on your own photos too.",
         ),
     )

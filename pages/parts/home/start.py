@@ -1,4 +1,4 @@
-"""The ways on from Home: the tour, a first run in one click, the runs that there are."""
+"""What to do next on Home: the tour, a first run in one click, the runs that there are."""
 
 import streamlit as st
 
@@ -12,9 +12,9 @@ from pages.parts.shell.frame import show_errors
 from pages.parts.tour.steps import step_params, steps
 
 
-def ways_on() -> None:
-    """Three ways on, side by side."""
-    tour, train, runs = st.container(key="home_ways").columns([1, 1.35, 1.1], gap="medium")
+def start_options() -> None:
+    """Three next steps side by side."""
+    tour, train, runs = st.container(key="home_start").columns([1, 1.35, 1.1], gap="medium")
     with tour.container(border=True, height="stretch"):
         with st.container(key="home_tour"):
             page = f"pages/{steps()[0].page}.py"

@@ -21,13 +21,13 @@ from minivit.inference import eval_mode
 from minivit.model import MiniViT
 from minivit.runs import EXAMPLE, Run
 
-FILE = "sights.json"  # in the folder of the run
+FILE = "highlights.json"  # in the folder of the run
 MIN_CONFIDENCE = 0.5
 MIN_RATIO = 2  # of the most attended patch to uniform attention
 
 
 @dataclass(frozen=True)
-class Sights:
+class Highlights:
     """Two test images by their indices, the most attended patch of each and a head, all from 0.
 
     Both are classified correctly, and their shapes are not cut by the border of the image.
@@ -44,7 +44,7 @@ class Sights:
     probability_masked: float  # the same without the patch
 
 
-def find_sights(model: MiniViT, test_set: ImageSet) -> Sights:
+def find_highlights(model: MiniViT, test_set: ImageSet) -> Highlights:
     """The images that show best what the tour explains; DataError if no image has a misleading patch."""
     assert isinstance(test_set.masks, Tensor)  # the data set 'shapes' has them
     probs, maps = attend_all(model, test_set.images)
@@ -60,7 +60,7 @@ def find_sights(model: MiniViT, test_set: ImageSet) -> Sights:
         raise DataError("No image of the example has a most attended patch that misleads. Choose another seed.")
     patch = int(maps[image].argmax())
     _, attn = attend(model, test_set.images[image : image + 1])
-    return Sights(
+    return Highlights(
         image,
         patch,
         int(attn[0, -1, :, 0, patch + model.config.num_prefix_tokens].argmax()),
@@ -96,14 +96,14 @@ def without_top_patch(model: MiniViT, images: Images, maps: Tensor) -> Tensor:
     return attend_all(model, images, patches[patches != maps.argmax(1, keepdim=True)].view(B, P - 1))[0]
 
 
-def write_sights(folder: Path, sights: Sights) -> None:
-    """Writes the file that `read_sights` reads."""
-    (folder / FILE).write_text(json.dumps(asdict(sights), indent=2) + "\n", encoding="utf-8")
+def write_highlights(folder: Path, highlights: Highlights) -> None:
+    """Writes the file that `read_highlights` reads."""
+    (folder / FILE).write_text(json.dumps(asdict(highlights), indent=2) + "\n", encoding="utf-8")
 
 
-def read_sights() -> Sights:
+def read_highlights() -> Highlights:
     """The images of the example run, as they were found when it was made."""
-    return Sights(**json.loads((EXAMPLE / FILE).read_text(encoding="utf-8")))
+    return Highlights(**json.loads((EXAMPLE / FILE).read_text(encoding="utf-8")))
 
 
 def example_run() -> Run:
