@@ -3,11 +3,13 @@
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
+
+from filelock import FileLock
 
 from minivit.config import SCHEMA_VERSION
 from minivit.errors import ConfigError, RunError, SweepError
@@ -28,6 +30,7 @@ from minivit.sweep.study import (
     load_study,
     open_storage,
     read_config,
+    sqlite_path,
     storage_errors,
 )
 
@@ -139,6 +142,17 @@ class Sweep(SweepFolder):
         """Converts errors of the study's storage in the block to SweepError."""
         with storage_errors(self.storage_url or str(self.path)):
             yield
+
+    @contextmanager
+    def queue_lock(self) -> Iterator[None]:
+        """As of the folder, and for a study in an SQLite file also for the other machines that use the file.
+
+        Two processes could otherwise claim the same trial: what Optuna locks in a database, SQLite does not.
+        """
+        with super().queue_lock():
+            path = sqlite_path(self.storage_url)
+            with FileLock(f"{path}.lock") if path else nullcontext():
+                yield
 
     def study(self, trial_number: int = 0) -> "optuna.Study":
         """The study, to read it or to suggest the values of a trial."""

@@ -7,6 +7,7 @@ from sweeps import DEADLINE, start, sweep_of
 
 from minivit.errors import SweepError
 from minivit.runs import list_runs
+from minivit.runs.files import is_locked
 from minivit.sweep import Sweep, find_sweep, list_sweeps
 from minivit.sweep.study import CONFIG
 
@@ -28,6 +29,13 @@ def test_two_machines_share_one_study_by_its_url(small, tmp_path, processes, url
     assert [trial.is_local for trial in second.trials()] == [not trial.is_local for trial in trials]
     assert len(list_runs()) + len(list_runs(tmp_path / "elsewhere")) == 4
     assert first.best().number == second.best().number
+
+
+def test_machines_that_share_an_sqlite_file_claim_trials_one_after_the_other(small, tmp_path):
+    sweep = Sweep.create(sweep_of(small, "seed=0,1"), name="both", storage=f"sqlite:///{tmp_path}/shared.db")
+    with sweep.queue_lock():
+        assert is_locked(tmp_path / "shared.db.lock")
+    assert not is_locked(tmp_path / "shared.db.lock")
 
 
 def test_a_missing_study_raises_an_error_without_its_password(small, tmp_path):
