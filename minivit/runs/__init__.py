@@ -1,6 +1,7 @@
 """The run folder, which contains everything about one training run."""
 
 from minivit.runs.checkpoint import Checkpoint
+from minivit.runs.damage import find_damage
 from minivit.runs.listing import (
     delete_unreadable,
     find_run,
@@ -10,5 +11,6 @@ from minivit.runs.listing import (
     unreadable_runs,
     unused_seeds,
 )
-from minivit.runs.run import EXAMPLE, Run, default_runs_dir
+from minivit.runs.locations import EXAMPLE, default_runs_dir
+from minivit.runs.run import Run
 from minivit.runs.schema import Command, Phase, State

@@ -10,7 +10,8 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from minivit.errors import RunError
 from minivit.runs.files import make_unique_folder, write_error
-from minivit.runs.run import EXAMPLE, Run, default_runs_dir
+from minivit.runs.locations import EXAMPLE, default_runs_dir
+from minivit.runs.run import Run
 
 # The files of a run folder in an archive, and the maximum size of each. Locks and commands are local to a machine.
 MEGABYTE = 2**20

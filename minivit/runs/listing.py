@@ -9,7 +9,8 @@ from pathlib import Path
 from minivit.config import TrainConfig
 from minivit.errors import RunError
 from minivit.runs.files import delete_folder, is_locked
-from minivit.runs.run import EXAMPLE, Run, default_runs_dir
+from minivit.runs.locations import EXAMPLE, default_runs_dir
+from minivit.runs.run import Run
 
 
 def list_runs(runs_dir: str | Path | None = None) -> list[Run]:

@@ -41,9 +41,9 @@ from minivit.runs.files import (
     replace_file,
     tail,
 )
+from minivit.runs.locations import EXAMPLE, default_runs_dir
 from minivit.runs.schema import Command, Phase, State
 
-EXAMPLE = Path(__file__).parents[1] / "tour" / "example"  # the run that ships with MiniViT, which nothing changes
 STARTUP_SECONDS = 60  # a new process may need this long to import torch and to lock its run
 
 
@@ -164,19 +164,20 @@ class Run:
     @property
     def state(self) -> State:
         """The phase; a run whose worker has died is reported as failed."""
-        state = self._stored_state()
+        state = self.stored_state()
         if state is None:
             return State("failed", message="The run's state.json cannot be read.")
         seconds = abs(time.time() - state.updated)  # the clock may have been set back
         is_starting = state.phase == "queued" and seconds < STARTUP_SECONDS
         if not state.active or is_starting or self.is_worker_alive():
             return state
-        if self._stored_state() != state:  # the worker has ended properly since the first read
+        if self.stored_state() != state:  # the worker has ended properly since the first read
             return self.state
         message = f"The worker stopped unexpectedly after epoch {state.epoch}. Resume continues from there."
         return State("failed", state.epoch, message, updated=state.updated)
 
-    def _stored_state(self) -> State | None:
+    def stored_state(self) -> State | None:
+        """What `state.json` says; None if it cannot be read."""
         try:
             return read_cached(self.path / "state.json", schema.parse_state)
         except OSError:
@@ -207,15 +208,6 @@ class Run:
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Appends a row to `metrics.jsonl`."""
         append_line(self.path / "metrics.jsonl", json.dumps(row))
-
-    @property
-    def damage(self) -> list[str]:
-        """Files and lines that cannot be read and are left out, a sentence each."""
-        _, num_invalid = read_rows(self.path / "metrics.jsonl", schema.parse_row)
-        lines = [f"Invalid lines of metrics.jsonl, which are left out: {num_invalid}."] if num_invalid else []
-        lines += ["state.json cannot be read."] if self._stored_state() is None else []
-        is_there = (self.path / "environment.json").exists()
-        return lines + (["environment.json cannot be read."] if is_there and not self.environment else [])
 
     def log(self, num_lines: int = 200) -> str:
         """The last lines of the worker's output."""
@@ -325,9 +317,3 @@ class Run:
     def checkpoint_path(self, checkpoint: int | Checkpoint) -> Path:
         """The file of the weights at a checkpoint or after an epoch."""
         return self.path / "checkpoints" / Checkpoint.of(checkpoint).file_name
-
-
-def default_runs_dir() -> Path:
-    """`MINIVIT_RUNS` from the environment, or `runs/` next to the package."""
-    named = os.environ.get("MINIVIT_RUNS")
-    return Path(os.path.expanduser(named)) if named else Path(__file__).parents[2] / "runs"  # noqa: PTH111, never raises

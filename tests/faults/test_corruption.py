@@ -12,7 +12,7 @@ from minivit.config import preset
 from minivit.engine import SILENT, train
 from minivit.errors import MiniViTError
 from minivit.inference import predict_run
-from minivit.runs import Run, delete_unreadable, find_run, list_runs, unreadable_runs
+from minivit.runs import Run, delete_unreadable, find_damage, find_run, list_runs, unreadable_runs
 from pages.parts.runs.table import table_columns
 from pages.parts.train.poller import headline
 from tests.faults.corruption import damage
@@ -77,7 +77,7 @@ def look_at_everything(name: str) -> None:
         columns = table_columns([[run]])
         assert all(accuracy is None or 0 <= accuracy <= 1 for accuracy in columns["test accuracy"])
         assert not any(word in headline(run, run.state, run.metrics()).lower() for word in ("nan", "inf", "-100"))
-        assert all(isinstance(line, str) for line in run.damage)
+        assert all(isinstance(line, str) for line in find_damage(run))
         assert run.log() is not None and run.requested_command() in (None, "pause", "resume", "stop")
     unreadable = unreadable_runs()
     with suppress(MiniViTError):

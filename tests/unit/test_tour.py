@@ -13,7 +13,7 @@ from minivit.cli.commands import main
 from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.errors import DataError, RunError
-from minivit.runs import EXAMPLE, Run, find_run, list_runs, runs_to_open
+from minivit.runs import EXAMPLE, Run, find_damage, find_run, list_runs, runs_to_open
 from minivit.runs.archive import pack, unpack
 from minivit.runs.pictures import save_picture
 from minivit.tour import CONFIG, example_run, find_highlights, make_example, read_highlights, recipe
@@ -29,7 +29,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_the_example_is_small_complete_and_made_by_the_recipe() -> None:
     run = example_run()
     assert sum(map(len, content(EXAMPLE).values())) < MAX_BYTES
-    assert run.config == CONFIG and run.state.phase == "done" and not run.damage
+    assert run.config == CONFIG and run.state.phase == "done" and not find_damage(run)
     assert run.epochs() == list(recipe.KEPT_EPOCHS)
     assert [row["epoch"] for row in run.metrics()] == list(range(CONFIG.epochs + 1))
     assert not is_slow_to_predict(run.config.model, 10_000)  # predictions that do are kept in a run's folder

@@ -7,7 +7,7 @@ import streamlit as st
 from minivit.errors import ConfigError
 from minivit.export import export, timm_arguments
 from minivit.figures import EpochCurve, accuracy_curves
-from minivit.runs import Run, delete_unreadable, unreadable_runs
+from minivit.runs import Run, delete_unreadable, find_damage, unreadable_runs
 from minivit.runs.archive import pack
 from pages.parts.shell.access import may_change
 from pages.parts.shell.wording import escape_markdown, run_title
@@ -71,7 +71,7 @@ def delete_runs(selected: Sequence[Run], num_runs: int) -> None:
 def damaged_runs(runs: Sequence[Run]) -> None:
     """Damaged parts of runs, and unreadable run folders with buttons that delete them."""
     for run in runs:
-        if damage := run.damage:
+        if damage := find_damage(run):
             st.caption(escape_markdown(f"{run_title(run)} ({run.id}): {' '.join(damage)}"))
     unreadable = unreadable_runs()
     if not unreadable:

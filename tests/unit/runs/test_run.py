@@ -15,7 +15,7 @@ from minivit.data import load_split
 from minivit.engine import train
 from minivit.errors import RunError
 from minivit.model import MiniViT
-from minivit.runs import Checkpoint, Run, find_run
+from minivit.runs import Checkpoint, Run, find_damage, find_run
 from minivit.runs import checkpoint as checkpoint_module
 from minivit.runs import run as run_module
 
@@ -180,7 +180,7 @@ def test_lines_that_are_not_rows_are_skipped_and_counted(run):
     lines += [json.dumps(row(1, lr=value)) for value in (float("nan"), float("inf"))] + ["[" * 200_000, "\x00"]
     write(run, "metrics.jsonl", "\n".join(lines) + "\n")
     assert run.metrics() == [row(0), row(2)]
-    assert run.damage == [f"Invalid lines of metrics.jsonl, which are left out: {len(wrong) + 4}."]
+    assert find_damage(run) == [f"Invalid lines of metrics.jsonl, which are left out: {len(wrong) + 4}."]
 
 
 @pytest.mark.parametrize("name", ["state.json", "environment.json"])
@@ -193,7 +193,7 @@ def test_a_file_that_cannot_be_read_is_named(run, name, content):
         (run.path / name).mkdir()
     else:
         write(run, name, content)
-    assert run.damage == [f"{name} cannot be read."]
+    assert find_damage(run) == [f"{name} cannot be read."]
     assert run.environment == {} and run.state.phase in ("queued", "failed")
 
 
