@@ -2,10 +2,15 @@
 
 import os
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from zipfile import BadZipFile
+
+# What zipfile raises for a damaged, truncated or encrypted file, an unknown compression and an impossible name
+ZIP_ERRORS = (BadZipFile, EOFError, RuntimeError, ValueError, zlib.error)
 
 
 @contextmanager

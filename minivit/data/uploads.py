@@ -7,18 +7,18 @@ import re
 import shutil
 import stat
 import tempfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZipFile, ZipInfo
 
 from minivit.data.cache import default_data_dir
 from minivit.data.decode import SUFFIXES
 from minivit.data.folder import JUNK_FILES, JUNK_FOLDERS, class_folders
 from minivit.data.image_set import Progress
 from minivit.errors import DataError
+from minivit.files import ZIP_ERRORS
 
 MAX_FILES = 50_000
 MAX_FILE_BYTES = 64 * 2**20
@@ -68,7 +68,7 @@ def unpack_upload(file: BinaryIO, name: str, progress: Progress | None = None) -
             except DataError as error:
                 raise DataError(str(error).replace(f"{unpacked}", "The .zip")) from None
             unpacked.replace(target)
-    except (BadZipFile, EOFError, RuntimeError, NotImplementedError, ValueError, zlib.error) as error:
+    except ZIP_ERRORS as error:
         raise DataError(f"This is not a readable .zip file: {error}. Choose another file.") from None
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error.strerror}. Free some disk space.") from None

@@ -3,12 +3,12 @@
 import io
 import re
 import tempfile
-import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from minivit.errors import RunError
+from minivit.files import ZIP_ERRORS
 from minivit.runs.files import make_unique_folder, write_error
 from minivit.runs.locations import EXAMPLE, default_runs_dir
 from minivit.runs.run import Run
@@ -67,7 +67,7 @@ def unpack(file: BinaryIO, runs_dir: str | Path | None = None) -> Run:
             _validate(Run.open(folder))
             path = make_unique_folder(root, name)
             folder.replace(path)
-    except (BadZipFile, EOFError, RuntimeError, ValueError, zlib.error) as error:  # or for an unknown compression
+    except ZIP_ERRORS as error:
         raise RunError(f"This is not a readable .zip file: {error}. Export the run again.") from None
     except OSError as error:
         raise write_error(root, error) from None

@@ -9,10 +9,10 @@ from starlette.testclient import TestClient
 from streamlit.starlette import App
 
 from minivit.errors import AccessError
-from minivit.runs import Run
+from minivit.runs import Phase, Run
 from pages.parts.shell.access import allowed_path, mode, require_change
 from pages.parts.shell.server import NoUploads, page_routes
-from tests.app.conftest import Open, errors, labels, widget
+from tests.app.conftest import Open, button, errors, labels, widget
 
 CHANGES = ("Start", "Train", "Pause", "Stop", "Resume", "Retry", "Rename", "Delete", "Import", "Unpack", "Keep")
 PAGES = ["dashboard", "data", "train", "sweeps", "predictions", "attention", "compare", "anatomy", "runs"]
@@ -78,6 +78,20 @@ def test_a_run_whose_images_lie_elsewhere_reads_none_of_them(
     assert errors(page)[0].startswith(f"{image_folder} is not in a folder")
     widget(page, "text_input", "Folder").set_value(str(tmp_path / "mine")).run()
     assert not errors(page)
+
+
+@pytest.mark.parametrize(
+    ("phase", "label"),
+    [("stopped", "Resume"), ("done", "Continue training"), ("done", "Two other seeds"), ("done", "Shuffled labels")],
+)
+def test_a_run_whose_images_lie_elsewhere_is_not_trained(
+    open_page: Open, trained: Run, started: list[Run], monkeypatch: pytest.MonkeyPatch, phase: Phase, label: str
+) -> None:
+    trained.set_state(phase, 3)
+    monkeypatch.setenv("MINIVIT_MODE", "share")
+    page = button(open_page("train", run=trained.id), label).click().run()
+    assert any("is not in a folder that this server may read" in error for error in errors(page))
+    assert not started and Run.open(trained.path).config == trained.config
 
 
 def test_an_unknown_mode_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

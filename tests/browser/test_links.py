@@ -35,17 +35,17 @@ def test_the_first_request_that_a_server_gets_may_be_any_link(
 ) -> None:
     cold = new_server(runs=server.runs)
     cold.start()
-    shows_its_link(page, cold, trained_run, first)
+    expect_link_works(page, cold, trained_run, first)
     page.goto("about:blank")  # scripts that are still loading would fail with the server
     cold.kill()
 
 
 @pytest.mark.parametrize("name", [name for name in CONTENT if name not in ("Home", "Attention")])
 def test_every_page_has_a_link_that_shows_the_run(page: Page, server: Server, trained_run: Run, name: str) -> None:
-    shows_its_link(page, server, trained_run, name)
+    expect_link_works(page, server, trained_run, name)
 
 
-def shows_its_link(page: Page, server: Server, run: Run, name: str) -> None:
+def expect_link_works(page: Page, server: Server, run: Run, name: str) -> None:
     """Opens the link to a page of a run: the page, its title and its sidebar appear."""
     path = "" if name == "Home" else name.lower()
     page.goto(f"{server.address}/{path}?{urlencode({'run': run.id, **VIEW})}", wait_until="commit")

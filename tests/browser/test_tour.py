@@ -9,9 +9,9 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from minivit.tour import example_run, read_highlights
 from pages.parts.tour.steps import Step, step_params, steps
-from tests.browser.conftest import Server, drawn, settle, watched
-from tests.browser.test_layout_shift import MAX_SHIFT, OBSERVE, TWO_FRAMES
-from tests.browser.test_looks import CUT, background, ours_broken, still
+from tests.browser.conftest import Server, settle, watched
+from tests.browser.test_layout_shift import MAX_SHIFT, shifts_of_two_visits
+from tests.browser.test_looks import expect_for_everybody
 
 NUM_STEPS = len(steps())
 
@@ -132,20 +132,8 @@ def test_a_step_is_for_everybody_in_light_and_dark_and_whole_on_a_phone(
 ) -> None:
     page.goto(f"{newcomer.address}/?tour={number}")
     expect_step(page, number)
-    still(page)
-    assert ours_broken(page) == []
-    light = background(page)
-    page.emulate_media(color_scheme="dark")
-    expect(page.get_by_test_id("stApp")).not_to_have_css("background-color", light)
-    still(page)
-    assert ours_broken(page) == []
-    page.set_viewport_size({"width": 390, "height": 800})
-    still(page)
-    main = page.get_by_role("main")
-    assert main.evaluate("(main) => main.scrollWidth <= main.clientWidth")
-    assert main.evaluate(CUT) == []
+    expect_for_everybody(page)
     expect(link(page, "Next")).to_be_in_viewport()
-    assert ours_broken(page) == []
 
 
 def test_training_plays_again_on_request_and_not_where_less_motion_is_wanted(
@@ -169,15 +157,5 @@ def test_training_plays_again_on_request_and_not_where_less_motion_is_wanted(
 def test_nothing_moves_while_home_and_the_tour_load_without_any_run(
     browser: Browser, newcomer: Server, width: int
 ) -> None:
-    shifts = {}
-    with browser.new_context(viewport={"width": width, "height": 800}) as visitor:
-        visitor.add_init_script(OBSERVE)
-        for visit in ("first", "second"):
-            page = visitor.new_page()
-            for name in ("", "?tour=3", "?tour=5", "attention"):
-                page.goto(f"{newcomer.address}/{name}")
-                expect(page.get_by_role("heading", level=1)).to_be_visible()
-                drawn(page)
-                shifts[visit, name] = page.evaluate(TWO_FRAMES)
-            page.close()
+    shifts = shifts_of_two_visits(browser, newcomer, ("", "?tour=3", "?tour=5", "attention"), width)
     assert max(shifts.values()) <= MAX_SHIFT, shifts

@@ -45,7 +45,6 @@ TRACKED = {
     "minivit",
     "pages",
     "pyproject.toml",
-    "requirements.lock",
     "requirements.txt",
     "tests",
 }

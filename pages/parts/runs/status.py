@@ -26,13 +26,31 @@ LINKS = {"train": "Curves", "predictions": "Predictions", "attention": "Attentio
 
 def start_run(config: TrainConfig) -> None:
     """Starts a worker for a new run of `config` and opens its live page."""
-    require_change()
-    allowed_path(config.data_dir)
+    go("train", run=_create_and_start(config).id)
+
+
+def _create_and_start(config: TrainConfig) -> Run:
+    _require_permission(config)
     data.check(config)
     pick_device(config.device, local_world_size=config.devices)
     run = Run.create(config)
     start_worker(run)
-    go("train", run=run.id)
+    return run
+
+
+def _continue_run(run: Run, epochs: int | None = None) -> None:
+    """Starts a worker for a run, to train up to `epochs` if given."""
+    _require_permission(run.config)
+    if epochs is not None:
+        run.extend(epochs)
+    start_worker(run)
+    st.rerun()
+
+
+def _require_permission(config: TrainConfig) -> None:
+    """AccessError if visitors may not train, or not on these images, which an imported run may name."""
+    require_change()
+    allowed_path(config.data_dir)
 
 
 def state_badge(state: State) -> None:
@@ -64,8 +82,7 @@ def run_buttons(run: Run, state: State) -> None:
                     _more_epochs(run)
                 _controls(run)
         elif st.button("Resume", key="runs_resume", icon=":material/play_arrow:", type="primary"):
-            start_worker(run)
-            st.rerun()
+            _continue_run(run)
 
 
 def _more_epochs(run: Run) -> None:
@@ -78,9 +95,7 @@ def _more_epochs(run: Run) -> None:
                 "continues from there."
             )
         if st.button("Continue training", key="runs_train_on", icon=":material/play_arrow:", type="primary"):
-            run.extend(run.config.epochs + num_epochs)
-            start_worker(run)
-            st.rerun()
+            _continue_run(run, run.config.epochs + num_epochs)
 
 
 def _controls(run: Run) -> None:
@@ -95,7 +110,6 @@ def _controls(run: Run) -> None:
 
 
 def _start_controls(configs: Sequence[TrainConfig]) -> None:
-    require_change()
     for config in configs:
-        start_worker(Run.create(config))
-    st.toast(f"Started: {len(configs)}. Select one as the second run on Compare when it is done.")
+        _create_and_start(config)
+    st.toast(f"Runs started: {len(configs)}. When one is done, select it as the second run on Compare.")

@@ -35,17 +35,7 @@ UNTRAINED = {"train_loss", "train_acc", "train_seconds", "images_per_second"}  #
 
 def row(epoch, **values):
     """A row of metrics.jsonl."""
-    names = (
-        "train_loss",
-        "train_acc",
-        "test_loss",
-        "test_acc",
-        "lr",
-        "train_seconds",
-        "eval_seconds",
-        "images_per_second",
-    )
-    return {"epoch": epoch, **dict.fromkeys(names, 0.25), **values}
+    return {**dict.fromkeys(COLUMNS, 0.25), "epoch": epoch, **values}
 
 
 # The folder
