@@ -1,12 +1,10 @@
 """What the dashboard costs: pages in a real browser, 50 viewers of one live run, and a training with a viewer.
 
-The real server is started in folders of its own; nothing of a person's runs is read or written. A browser is driven by
-Playwright, which comes with the tests' requirements: ConfigError where it, or the browser, is missing.
+The real server is started in folders of its own; nothing of a person's runs is read or written.
 """
 
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -16,8 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
-from urllib.request import urlopen
+from typing import Any
 
 from minivit.bench.result import Measurement
 from minivit.config import TrainConfig, preset
@@ -26,10 +23,9 @@ from minivit.errors import ConfigError
 from minivit.model import MiniViT
 from minivit.runs import Run
 from minivit.worker import start_worker
+from tests.browser.browsing import launched
+from tests.browser.server import ROOT, Server, until
 
-PROJECT = Path(__file__).parents[2]
-BROWSER = os.environ.get("MINIVIT_BROWSER", "/usr/bin/chromium")
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 VIEW = {"width": 1280, "height": 900}
 SECONDS = 120  # for anything that is waited for
 NUM_EPOCHS = 10_000  # of the live run
@@ -41,35 +37,23 @@ PROBES = Path(__file__).with_name("probes.js")
 DRAWN = "() => bench.drawn()"
 
 
-class Server(NamedTuple):
-    """A running dashboard."""
-
-    address: str
-    pid: int
-
-    def cpu_seconds(self) -> float:
-        """What it has used of all cores since it started."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def measure(log: Callable[[str], None] = print) -> list[Measurement]:
     """All measurements of the dashboard, one after another on a machine that should do nothing else meanwhile."""
     if not Path("/proc/self/stat").exists():
         raise ConfigError("What a server uses of the machine is read from /proc, which only Linux has.")
     measurements: list[Measurement] = []
-    with TemporaryDirectory(prefix="minivit-bench-") as folder, browsing() as browser:
+    with TemporaryDirectory(prefix="minivit-bench-") as folder, launched() as browser:
         os.environ.update(MINIVIT_RUNS=f"{folder}/runs", MINIVIT_LOCKS=folder)
         os.environ.setdefault("MINIVIT_DATA", str(default_data_dir()))
         log("Pages in a browser")
         run = finished_run()
-        with serving() as server:
+        with serving(folder) as server:
             measurements += [*measure_pages(server, browser, run)]
         log(f"{NUM_VIEWERS} viewers of a live run with {NUM_EPOCHS:,} epochs")
-        with serving() as server:
+        with serving(folder) as server:
             measurements += measure_viewers(server)
         log("Training with and without a viewer")
-        with serving() as server:
+        with serving(folder) as server:
             measurements.append(measure_viewed_run(server, browser))
     return measurements
 
@@ -130,14 +114,14 @@ def measure_viewers(server: Server) -> list[Measurement]:
     """What many viewers of one run that goes on cost the server, and how long it lets them wait."""
     with feeding(live_run()) as run:
         command = [sys.executable, "-m", "tests.bench.viewers", server.address, "train", f"run={run.id}"]
-        subprocess.run([*command, "1", "1"], cwd=PROJECT, check=True, capture_output=True)  # the first pays for imports
+        subprocess.run([*command, "1", "1"], cwd=ROOT, check=True, capture_output=True)  # the first pays for imports
         viewers = subprocess.Popen(
-            [*command, str(NUM_VIEWERS), str(VIEW_SECONDS + 15)], cwd=PROJECT, stdout=subprocess.PIPE
+            [*command, str(NUM_VIEWERS), str(VIEW_SECONDS + 15)], cwd=ROOT, stdout=subprocess.PIPE
         )
         time.sleep(15)  # until all have their page
-        begun, used = time.monotonic(), server.cpu_seconds()
+        begun, used = time.monotonic(), cpu_seconds(server)
         time.sleep(VIEW_SECONDS - 5)
-        share = (server.cpu_seconds() - used) / (time.monotonic() - begun)
+        share = (cpu_seconds(server) - used) / (time.monotonic() - begun)
         said, _ = viewers.communicate(timeout=SECONDS)
     refreshes = [seconds for session in json.loads(said) for seconds in session[len(session) // 3 :]]
     p95 = statistics.quantiles(refreshes, n=20)[-1]
@@ -255,43 +239,21 @@ def made_up(epoch: int) -> dict[str, float | int | None]:
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    """The dashboard on a free port, in the folders that the environment names."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.headless=true"]
-    server = subprocess.Popen(
-        [*command, f"--server.port={port}"], cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    address = f"http://127.0.0.1:{port}"
+def serving(folder: str) -> Iterator[Server]:
+    """The dashboard on a free port, with runs and locks in `folder`."""
+    server = Server(Path(folder), default_data_dir(), Path(folder) / "runs")
+    server.start()
     try:
-        until(lambda: answers(f"{address}/_stcore/health"), "the dashboard answers")
-        yield Server(address, server.pid)
+        yield server
     finally:
-        server.terminate()
-        server.wait()
+        server.kill()
 
 
-@contextmanager
-def browsing() -> Iterator[Any]:
-    """A browser without a window."""
-    try:
-        from playwright.sync_api import Error, sync_playwright
-    except ImportError:
-        raise ConfigError(
-            "The dashboard is measured with Playwright, which is not here. Install it: "
-            "pip install -r tests/requirements.txt"
-        ) from None
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=BROWSER, args=list(QUIET))
-        except Error:
-            raise ConfigError(
-                f"There is no browser {BROWSER}. Install Chromium, or name another with MINIVIT_BROWSER."
-            ) from None
-        yield browser
-        browser.close()
+def cpu_seconds(server: Server) -> float:
+    """What a server has used of all cores since it started."""
+    assert server.process
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def open_page(browser: Any, address: str, there: str = DRAWN, *, warm: bool = False) -> float:
@@ -308,20 +270,3 @@ def open_page(browser: Any, address: str, there: str = DRAWN, *, warm: bool = Fa
     took = time.perf_counter() - begun
     context.close()
     return took
-
-
-def until(come: Callable[[], object], what: str) -> None:
-    """Waits for something outside the browser."""
-    deadline = time.monotonic() + SECONDS
-    while not come():
-        if time.monotonic() > deadline:
-            raise ConfigError(f"Waited {SECONDS} s in vain: {what}. Measure again on a machine that is not busy.")
-        time.sleep(0.1)
-
-
-def answers(address: str) -> bool:
-    """Whether a server answers there."""
-    try:
-        return urlopen(address).status == 200
-    except OSError:
-        return False

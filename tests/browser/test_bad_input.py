@@ -7,7 +7,9 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from minivit.runs import Run
-from tests.browser.conftest import HOSTILE, Server, choose, settle
+from tests.browser.browsing import choose, settle
+from tests.browser.conftest import HOSTILE
+from tests.browser.server import Server
 
 
 def fill(page: Page, kind: str, name: str, value: object) -> None:

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from pages.parts.components.plotly_script import plotly_script
-from tests.browser.conftest import broken_rules, serving
+from tests.browser.browsing import broken_rules
+from tests.browser.server import serving
 
 APP = """
 import numpy as np

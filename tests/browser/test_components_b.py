@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from pages.parts.components.inspector import quantized
+from tests.browser.browsing import broken_rules
 from tests.browser.canvases import painted, painted_maps
-from tests.browser.conftest import broken_rules, serving, until
+from tests.browser.server import serving, until
 
 MARKUP = "<img src=x onerror=alert(1)>"
 

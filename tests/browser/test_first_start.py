@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.browser.conftest import ROOT, answers, free_port, until
+from tests.browser.server import ROOT, answers, free_port, until
 
 
 def test_the_first_start_in_a_terminal_of_a_desktop_asks_for_no_email_address(tmp_path: Path) -> None:

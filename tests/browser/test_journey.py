@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from minivit.inference import predict_run
 from minivit.runs import Run
-from tests.browser.conftest import Server, choose, settle, until, watched
+from tests.browser.browsing import choose, settle, watched
+from tests.browser.server import Server, until
 
 NUM_EPOCHS = 80
 

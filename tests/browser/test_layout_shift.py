@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from minivit.runs import Run
-from tests.browser.conftest import Server, drawn
+from tests.browser.browsing import drawn
+from tests.browser.server import Server
 
 PAGES = ("", "data", "train", "sweeps", "predictions", "attention", "compare", "anatomy", "runs")
 MAX_SHIFT = 0.05

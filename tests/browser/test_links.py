@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from minivit.runs import Run
-from tests.browser.conftest import Server, choose, drawn, settle
+from tests.browser.browsing import choose, drawn, settle
+from tests.browser.server import Server
 
 # What each page shows of the trained run, by role and name.
 CONTENT = {

@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from minivit.runs import Run
-from tests.browser.conftest import Server, broken_rules, drawn
+from tests.browser.browsing import broken_rules, drawn
+from tests.browser.server import Server
 
 PAGES = ["", "data", "train", "sweeps", "predictions", "attention", "compare", "anatomy", "runs"]
 STREAMLITS = {"list", "listitem", "svg-img-alt"}  # broken in its own sidebar and in the sparkline of its metric

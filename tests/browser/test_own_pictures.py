@@ -10,7 +10,8 @@ from minivit.data.decode import form_of, read_picture
 from minivit.inference import logits
 from minivit.runs import Run
 from minivit.runs.pictures import saved_pictures
-from tests.browser.conftest import Server, drawn, settle
+from tests.browser.browsing import drawn, settle
+from tests.browser.server import Server
 
 # A drop or a paste of one file, as a browser reports it
 TRANSFER = """([kind, name, base64]) => {

@@ -12,7 +12,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from minivit.machine import num_cores
 from minivit.runs import Run
-from tests.browser.conftest import Server, choose, settle, until, watched, worker_of
+from tests.browser.browsing import choose, settle, watched
+from tests.browser.server import Server, until, worker_of
 from tests.browser.test_journey import loss_curve, points
 
 ENDLESS = 10_000  # epochs: no test waits for the last, so that none races the training

@@ -9,7 +9,8 @@ from playwright.sync_api import Browser, Page, expect
 from minivit.attention import attend
 from minivit.data import load_split
 from minivit.runs import Run
-from tests.browser.conftest import Server, settle, until, watched
+from tests.browser.browsing import settle, watched
+from tests.browser.server import Server, until
 from tests.browser.test_journey import lines
 
 

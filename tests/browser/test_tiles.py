@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.browsing import broken_rules
 from tests.browser.canvases import painted
-from tests.browser.conftest import broken_rules, serving
+from tests.browser.server import serving
 
 TILES = """
 import numpy as np

@@ -9,7 +9,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from minivit.tour import example_run, read_highlights
 from pages.parts.tour.steps import Step, step_params, steps
-from tests.browser.conftest import Server, settle, watched
+from tests.browser.browsing import settle, watched
+from tests.browser.server import Server
 from tests.browser.test_layout_shift import MAX_SHIFT, shifts_of_two_visits
 from tests.browser.test_looks import expect_for_everybody
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server, choose, draw_folder, drawn, settle, until
+from tests.browser.browsing import choose, drawn, settle
+from tests.browser.conftest import draw_folder
+from tests.browser.server import Server, until
 
 
 def test_a_zip_of_photographs_is_unpacked_trained_on_and_looked_at(

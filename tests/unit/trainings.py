@@ -11,6 +11,7 @@ from minivit.config import TrainConfig
 from minivit.engine import SILENT, Events, Interrupted, train
 from minivit.model import MiniViT
 from minivit.runs import Run
+from minivit.runs.schema import MetricsRow
 
 CLOCK = ("train_seconds", "eval_seconds", "images_per_second")  # what no two runs have in common
 
@@ -74,3 +75,8 @@ def keep(run: Run, *epochs: int) -> None:
 def write(run: Run, name: str, text: str) -> None:
     """A file of the run's folder, as somebody left it."""
     (run.path / name).write_text(text)
+
+
+def metrics_row(epoch: Any, **values: Any) -> dict[str, Any]:
+    """A row of metrics.jsonl."""
+    return {**dict.fromkeys(MetricsRow.__annotations__, 0.25), "epoch": epoch, **values}

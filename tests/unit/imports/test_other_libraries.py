@@ -4,16 +4,13 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import timm
 import torch
 import torchvision
-from PIL import Image
+from other_libraries import EAGER, NAMES, SMALL, randomized
 from safetensors.torch import save_file
 from timm.models.deit import VisionTransformerDistilled
 from transformers import (
-    BitImageProcessor,
     DeiTConfig,
     DeiTForImageClassification,
     DeiTForImageClassificationWithTeacher,
@@ -25,38 +22,18 @@ from transformers import (
     Dinov2WithRegistersModel,
     ViTConfig,
     ViTForImageClassification,
-    ViTImageProcessor,
     ViTModel,
 )
 
 from minivit.attention import attend
 from minivit.config import preset
 from minivit.data import load_split
-from minivit.data.decode import form_of, read_picture
 from minivit.errors import ConfigError, RunError
 from minivit.export.model_files import timm_checkpoint
 from minivit.imports import ImportOptions, import_model
 from minivit.imports.state_dict import read_state_dict
-from minivit.inference import logits, predict_run
+from minivit.inference import predict_run
 from minivit.model import MiniViT
-
-SMALL = {
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 96,
-    "image_size": 32,
-    "patch_size": 8,
-}
-NAMES = {0: "star", 1: "moon", 2: "circle"}
-
-
-def randomized(model: torch.nn.Module) -> torch.nn.Module:
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.15)
-    return model.eval()
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +147,6 @@ def test_our_own_export_comes_back_without_assumptions(image_folder, tmp_path, c
     assert run.environment["assumed"] == [] and run.config.classes[:3] == ("star", "moon", "circle")
 
 
-EAGER = {**SMALL, "id2label": NAMES, "attn_implementation": "eager"}
-
-
 @pytest.mark.parametrize(
     "model",
     [
@@ -227,59 +201,6 @@ def test_a_backbone_without_a_head_has_attention_and_features_and_predicts_nothi
     assert not any("class names" in line for line in run.environment["assumed"])
     with pytest.raises(ConfigError, match="no classifier head"):
         predict_run(run)
-
-
-@pytest.mark.parametrize(
-    ("size", "processor"),
-    [
-        (32, lambda: ViTImageProcessor(size={"height": 32, "width": 32}, resample=2)),
-        (32, lambda: ViTImageProcessor(size={"shortest_edge": 40}, crop_size=32, do_center_crop=True, resample=3)),
-        (48, lambda: BitImageProcessor(size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32})),
-    ],
-    ids=["both sides", "shorter side and crop", "DINOv2 for smaller images"],
-)
-def test_pictures_are_resized_cropped_and_normalized_as_by_the_models_own_processor(tmp_path, size, processor):
-    folder = photographs(tmp_path / "images")
-    config = Dinov2Config(**EAGER | {"image_size": size})
-    model = randomized(Dinov2ForImageClassification(config))
-    model.save_pretrained(tmp_path / "model")
-    processor().save_pretrained(tmp_path / "model")
-    run = import_model(tmp_path / "model", folder)
-    images = [Image.open(path) for path in sorted(folder.rglob("*.png"))]
-    with torch.no_grad():
-        theirs = model(**processor()(images, return_tensors="pt")).logits
-    torch.testing.assert_close(logits(run.load_model(), load_split(run.config)[1].images), theirs, atol=1e-4, rtol=0)
-    assert run.environment["assumed"] == []
-    picture = read_picture(sorted(folder.rglob("*.png"))[0], form_of(run.config))
-    torch.testing.assert_close(logits(run.load_model(), picture), theirs[:1], atol=1e-4, rtol=0)
-
-
-def test_timms_own_preprocessing_is_followed(tmp_path):
-    folder = photographs(tmp_path / "images")
-    model = randomized(timm.models.VisionTransformer(img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=1))
-    pretrained = {"input_size": [3, 32, 32], "crop_pct": 0.9, "interpolation": "bicubic"}
-    pretrained |= {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "crop_mode": "center"}
-    (tmp_path / "model").mkdir()
-    save_file(model.state_dict(), tmp_path / "model" / "model.safetensors")
-    written = {"architecture": "vit", "num_classes": 1000, "global_pool": "token", "pretrained_cfg": pretrained}
-    (tmp_path / "model" / "config.json").write_text(json.dumps(written), encoding="utf-8")
-    run = import_model(tmp_path / "model", folder)
-    transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained), is_training=False)
-    images = torch.stack([transform(Image.open(path).convert("RGB")) for path in sorted(folder.rglob("*.png"))])
-    with torch.no_grad():
-        theirs = model(images)
-    torch.testing.assert_close(logits(run.load_model(), load_split(run.config)[1].images), theirs, atol=1e-4, rtol=0)
-
-
-def photographs(folder: Path) -> Path:
-    """Two class folders with images of different sizes and shapes."""
-    generator = np.random.default_rng(0)
-    for index, (width, height) in enumerate([(90, 61), (50, 75), (64, 64), (47, 300)]):
-        path = folder / "ab"[index // 2] / f"{index}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        blocks = generator.integers(0, 255, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
-        Image.fromarray(blocks.repeat(8, 0).repeat(8, 1)[:height, :width]).save(path)
-    return folder
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,7 @@
 """The run folder after small trainings: its files, rows and weights."""
 
 import json
-import os
 import shutil
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +12,7 @@ from minivit.data import load_split
 from minivit.engine import train
 from minivit.errors import RunError
 from minivit.model import MiniViT
-from minivit.runs import Checkpoint, Run, find_damage, find_run
+from minivit.runs import Checkpoint, Run, find_run
 from minivit.runs import checkpoint as checkpoint_module
 from minivit.runs import run as run_module
 
@@ -31,11 +28,6 @@ COLUMNS = {
     "images_per_second",
 }
 UNTRAINED = {"train_loss", "train_acc", "train_seconds", "images_per_second"}  # columns without a value in epoch 0
-
-
-def row(epoch, **values):
-    """A row of metrics.jsonl."""
-    return {**dict.fromkeys(COLUMNS, 0.25), "epoch": epoch, **values}
 
 
 # The folder
@@ -134,99 +126,6 @@ def test_a_runs_folder_that_cannot_be_made_is_named_in_the_error(tiny, tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=f"{tmp_path}/file"):
         Run.create(tiny, tmp_path / "file")
-
-
-# Metrics and log
-
-
-def test_an_incomplete_last_row_is_skipped(run):
-    run.append_metrics(row(0))
-    run.append_metrics(row(1))
-    content = (run.path / "metrics.jsonl").read_bytes()
-    for cut in range(len(content)):
-        (run.path / "metrics.jsonl").write_bytes(content[:cut])
-        assert [values["epoch"] for values in run.metrics()] == list(range(content[:cut].count(b"\n")))
-
-
-def test_a_row_after_an_incomplete_one_is_kept(run):
-    run.append_metrics(row(0))
-    with (run.path / "metrics.jsonl").open("a") as file:
-        file.write('{"epoch": 1, "test_l')
-    run.append_metrics(row(1, test_loss=0.5))
-    run.append_metrics(row(2))
-    assert run.metrics() == [row(0), row(1, test_loss=0.5), row(2)]
-
-
-def test_the_later_of_two_rows_of_an_epoch_counts(run):
-    for values in (row(0, lr=1), row(1, lr=1), row(2, lr=1), row(1, lr=2), row(2, lr=2)):
-        run.append_metrics(values)
-    assert run.metrics() == [row(0, lr=1), row(1, lr=2), row(2, lr=2)]
-
-
-def test_lines_that_are_not_rows_are_skipped_and_counted(run):
-    wrong = [{}, {"epoch": 1}, [], 7, None, row("1"), row(1.5), row(-1), row(10**30), row(True), row(1, test_acc=1.5)]
-    wrong += [row(1, test_loss=value) for value in (None, "x", [1], {}, 1e300, -1)]
-    lines = [json.dumps(value) for value in (row(0), *wrong, row(2))]
-    lines += [json.dumps(row(1, lr=value)) for value in (float("nan"), float("inf"))] + ["[" * 200_000, "\x00"]
-    write(run, "metrics.jsonl", "\n".join(lines) + "\n")
-    assert run.metrics() == [row(0), row(2)]
-    assert find_damage(run) == [f"Invalid lines of metrics.jsonl, which are left out: {len(wrong) + 4}."]
-
-
-@pytest.mark.parametrize("name", ["state.json", "environment.json"])
-@pytest.mark.parametrize("content", ["", "{", "[" * 200_000, "[]", '{"phase": 3, "device": []}', "pipe", "folder"])
-def test_a_file_that_cannot_be_read_is_named(run, name, content):
-    (run.path / name).unlink(missing_ok=True)
-    if content == "pipe":
-        os.mkfifo(run.path / name)
-    elif content == "folder":
-        (run.path / name).mkdir()
-    else:
-        write(run, name, content)
-    assert find_damage(run) == [f"{name} cannot be read."]
-    assert run.environment == {} and run.state.phase in ("queued", "failed")
-
-
-def test_a_clock_that_is_set_back_leaves_no_run_queued_forever(run):
-    write(run, "state.json", json.dumps({"phase": "queued", "updated": time.time() + 3600}))
-    assert run.state.phase == "failed"
-    run.delete()
-    assert not run.path.exists()
-
-
-def test_weights_that_are_no_numbers_are_named_and_give_no_predictions(run):
-    model = MiniViT(run.config.model)
-    model.head.bias.data[1] = float("nan")
-    run.save_checkpoint(model, 0)
-    with pytest.raises(RunError, match=r"NaN or infinite weights, in head\.bias"):
-        run.load_model(0)
-
-
-def test_two_concurrent_deletions_of_a_run_leave_nothing_and_raise_nothing(run, monkeypatch):
-    run.set_state("done")
-    rename = Path.rename
-
-    def faster(path, target):
-        rename(path, path.with_name(".elsewhere"))
-        return rename(path, target)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", faster)
-        run.delete()
-    assert not run.path.exists()
-
-
-def test_metrics_that_cannot_be_written_raise_an_error_with_the_path(run):
-    (run.path / "metrics.jsonl").mkdir()
-    with pytest.raises(RunError, match=f"{run.path}/metrics.jsonl cannot be written"):
-        run.append_metrics(row(0))
-
-
-def test_the_log_is_its_last_complete_lines(run):
-    assert run.log() == ""
-    write(run, "log.txt", "one\ntwo\nthree\nhal")
-    assert run.log() == "one\ntwo\nthree"
-    assert run.log(2) == "two\nthree"
 
 
 # Checkpoints

@@ -1,11 +1,8 @@
 """The command line, once as a real process and then in this one; folders of real PNG files."""
 
-import hashlib
 import io
 import json
-import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,73 +13,10 @@ import torch
 from PIL import Image
 
 from minivit.cli import main
-from minivit.cli.options import ProgressBar
 from minivit.config import preset, settings
 from minivit.engine import Events, train
 from minivit.runs import Run
-from minivit.worker import PROJECT
-
-CLASSES = ("star", "circle", "cross")
-SMALL = [
-    "--patch-size",
-    "8",
-    "--embed-dim",
-    "16",
-    "--depth",
-    "2",
-    "--num-heads",
-    "2",
-    "--batch-size",
-    "32",
-    "--device",
-    "cpu",
-    "--threads",
-    "1",
-]
-
-
-@pytest.fixture
-def call(capsys):
-    """Runs the command line here; returns exit code, standard output and standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as end:  # argparse
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def process(image_folder, tmp_path_factory) -> subprocess.CompletedProcess[str]:
-    """`python -m minivit train` as a process of its own."""
-    runs, command = tmp_path_factory.mktemp("runs"), [sys.executable, "-m", "minivit", "train", *SMALL]
-    command += ["--preset", "article", "--dataset", "folder", "--data-dir", str(image_folder), "--classes", *CLASSES]
-    command += ["--split", "official", "--epochs", "3", "--runs-dir", str(runs)]
-    data, locks = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("locks")
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(data), "MINIVIT_DATA": str(data), "MINIVIT_LOCKS": str(locks)}
-    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300)
-
-
-@pytest.fixture(scope="module")
-def trained(process) -> Run:
-    """The run of that process. Tests leave it as it is."""
-    return Run.open(process.stdout.splitlines()[-1])
-
-
-@pytest.fixture
-def copy(trained, tmp_path) -> Run:
-    """A copy of the trained run, to be spoilt."""
-    return Run.open(shutil.copytree(trained.path, tmp_path / "copy"))
-
-
-def fingerprint(run: Run) -> dict[str, str]:
-    """All files of a run by content, apart from the lock that readers touch."""
-    files = (path for path in run.path.rglob("*") if path.is_file() and path.name != "worker.lock")
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+from tests.unit.cli.conftest import CLASSES, SMALL
 
 
 def files_of(folder: Path, part: str) -> list[tuple[int, torch.Tensor]]:
@@ -273,62 +207,6 @@ def test_export_writes_the_same_into_a_file(call, trained, tmp_path):
     assert json.loads((tmp_path / "attention.json").read_text()) == json.loads(printed)
 
 
-# Bad input
-
-
-def assert_one_sentence(code: int, out: str, err: str, *values: object) -> None:
-    assert code == 2, out + err
-    assert err.startswith("minivit: ") and err.endswith(".\n") and err.count("\n") == 1
-    assert "Traceback" not in err
-    for value in values:
-        assert str(value) in err
-
-
-FOLDER = ["--dataset", "folder", "--data-dir", "{images}"]
-
-
-@pytest.mark.parametrize(
-    ("options", "values"),
-    [
-        ([*FOLDER, "--classes", "circle"], ["'circle'", "at least 2"]),
-        ([*FOLDER, "--classes", "circle", "circle"], ["'circle'", "twice"]),
-        ([*FOLDER, "--classes", "circle", "dog"], ["'dog'", "circle, cross, star"]),
-        (["--dataset", "folder"], ["--data-dir"]),
-        (["--dataset", "folder", "--data-dir", "{tmp}/nowhere"], ["{tmp}/nowhere"]),
-        (["--dataset", "folder", "--data-dir", "{tmp}/one"], ["{tmp}/one", "'only'", "at least 2"]),
-        (["--dataset", "folder", "--data-dir", "{tmp}/flat", "--split", "official"], ["{tmp}/flat", "test split"]),
-        (["--dataset", "cifar10"], ["CIFAR-10", "shapes"]),
-        (["--dataset", "mnist"], ["'mnist'"]),
-        (["--preset", "huge"], ["'huge'"]),
-        ([*FOLDER, "--patch-size", "5"], ["5 px", "32 px"]),
-        ([*FOLDER, "--num-heads", "3"], ["3 heads", "16"]),
-        ([*FOLDER, "--epochs", "many"], ["--epochs", "'many'"]),
-        ([*FOLDER, "--epochs", "1.5"], ["--epochs", "'1.5'"]),
-        ([*FOLDER, "--epochs", "0"], ["epochs", "0", "greater than or equal to 1"]),
-        ([*FOLDER, "--lr", "nan"], ["lr", "nan"]),
-        ([*FOLDER, "--seed", "99999999999999999999"], ["seed", "99999999999999999999"]),
-        ([*FOLDER, "--device", "cuda"], ["cuda"]),
-        ([*FOLDER, "--color", "red"], ["--color"]),
-        ([*FOLDER, "--runs-dir", "{tmp}/file"], ["{tmp}/file"]),
-        ([*FOLDER, "--classes"], ["--classes"]),
-    ],
-    ids=lambda value: " ".join(value) if value and value[0].startswith("--") else "",
-)
-def test_bad_settings_are_refused_in_one_sentence_before_a_run_is_made(
-    call, image_folder, tmp_path, monkeypatch, options, values
-):
-    monkeypatch.setenv("MINIVIT_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for path in ("one/only", "flat/a", "flat/b"):
-        shutil.copytree(image_folder / "train" / "star", tmp_path / path)
-    (tmp_path / "file").write_text("")
-    names = {"images": image_folder, "tmp": tmp_path}
-    code, out, err = call("train", *SMALL, *(option.format(**names) for option in options))
-    assert_one_sentence(code, out, err, *(value.format(**names) for value in values))
-    assert out == ""
-    assert list((tmp_path / "runs").iterdir()) == []
-
-
 @pytest.mark.parametrize("encoding", ["cp1252", "cp932", "ascii"])
 def test_a_console_that_lacks_a_letter_prints_a_mark_in_its_place(tmp_path, tiny, monkeypatch, encoding):
     console = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
@@ -353,98 +231,3 @@ def test_an_empty_class_is_named_and_left_out(call, image_folder, tmp_path):
     (tmp_path / "images" / "empty").mkdir()
     code, out, _ = call("train", *SMALL, "--dataset", "folder", "--data-dir", tmp_path / "images", "--epochs", 1)
     assert code == 0 and "Left out: empty: no images" in out.splitlines()
-
-
-@pytest.mark.parametrize(
-    ("command", "options", "values"),
-    [
-        ("predict", ["--epoch", "77"], ["77", "0, 1, 2, 3"]),
-        ("predict", ["--epoch", "-1"], ["-1"]),
-        ("predict", ["--epoch", "last"], ["'last'"]),
-        ("export", ["--epoch", "77"], ["77", "0, 1, 2, 3"]),
-        ("export", ["--image", "99999"], ["99999", "0 to 29"]),
-        ("export", ["--image", "-1"], ["-1", "0 to 29"]),
-        ("export", ["--image", "x"], ["'x'"]),
-        ("export", ["--layer", "3"], ["layer 3", "1 to 2"]),
-        ("export", ["--layer", "0"], ["layer 0", "1 to 2"]),
-        ("export", ["--head", "9"], ["head 9", "1 to 2"]),
-        ("export", ["--head", "0"], ["0"]),
-        ("export", ["--head", "-1"], ["-1"]),
-        ("export", ["--head", "median"], ["median"]),
-        ("export", ["--output", "/nowhere/attention.json"], ["/nowhere/attention.json"]),
-    ],
-)
-def test_an_invalid_command_on_a_run_is_rejected_in_one_sentence_and_changes_nothing(
-    call, trained, command, options, values
-):
-    before = fingerprint(trained)
-    code, out, err = call(command, trained.path, *options)
-    assert_one_sentence(code, out, err, *values)
-    assert out == "" and fingerprint(trained) == before
-
-
-@pytest.mark.parametrize("command", ["predict", "export", "resume"])
-def test_a_folder_that_is_no_run_is_refused_by_its_path(call, tmp_path, command):
-    (tmp_path / "empty").mkdir()
-    for path in (tmp_path / "nowhere", tmp_path / "empty"):
-        assert_one_sentence(*call(command, path), path)
-    assert not (tmp_path / "nowhere").exists() and list((tmp_path / "empty").iterdir()) == []
-    assert_one_sentence(*call(command), "RUN_DIR")
-
-
-@pytest.mark.parametrize("command", ["predict", "export"])
-def test_a_run_without_checkpoints_is_refused_by_name(call, copy, command):
-    shutil.rmtree(copy.path / "checkpoints")
-    assert_one_sentence(*call(command, copy.path), copy.id, "no checkpoints")
-
-
-@pytest.mark.parametrize("command", ["predict", "export"])
-def test_a_damaged_checkpoint_is_refused_by_its_path(call, copy, command):
-    path = copy.path / "checkpoints" / "epoch-0003.safetensors"
-    path.write_bytes(path.read_bytes()[:1000])
-    assert_one_sentence(*call(command, copy.path), path)
-    assert call(command, copy.path, "--epoch", 2)[0] == 0
-
-
-def test_a_run_that_another_worker_has_is_not_resumed(call, copy, monkeypatch):
-    monkeypatch.setattr("minivit.runs.files.LOCK_SECONDS", 0.1)
-    with copy.hold():
-        assert_one_sentence(*call("resume", copy.path), copy.id, "Another worker")
-
-
-def test_a_missing_or_unknown_command_is_rejected_in_one_sentence(call):
-    assert_one_sentence(*call(), "COMMAND")
-    assert_one_sentence(*call("dance"), "'dance'")
-    assert_one_sentence(*call("download", "shapes"), "'shapes'")
-
-
-# The progress bar
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_one_thing_has_one_bar_from_its_beginning_to_its_end(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    bar = ProgressBar()
-    bar("Reading star", 0, 10)
-    first = bar.bar
-    bar("Reading star", 4, 10)
-    bar("Reading star", 9, 12)
-    assert bar.bar is first and (first.n, first.total) == (9, 12)
-    bar("Reading circle", 1, 12)
-    assert bar.bar is not first and bar.bar.n == 1
-    bar.close()
-    bar.close()
-    assert bar.bar is None
-    assert re.search("Reading star.*Reading circle", terminal.getvalue(), re.DOTALL)
-
-
-def test_no_bar_is_drawn_into_a_pipe(capsys):
-    bar = ProgressBar()
-    for done in range(3):
-        bar("Reading star", done, 3)
-    bar.close()
-    assert capsys.readouterr() == ("", "")
