@@ -3,9 +3,9 @@
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from pages.parts.shell.server import NoUploads, lifespan, page_routes
+from pages.parts.shell.server import Guard, lifespan, page_routes
 
-app = App(__file__, routes=page_routes(), middleware=[Middleware(NoUploads)], lifespan=lifespan)
+app = App(__file__, routes=page_routes(), middleware=[Middleware(Guard)], lifespan=lifespan)
 
 if __name__ == "__main__":  # the page; the server imports only `app`, so that it answers before torch is imported
     import streamlit as st

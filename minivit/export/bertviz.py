@@ -17,6 +17,9 @@ from minivit.errors import ConfigError
 from minivit.export.arrays import tokens
 from minivit.export.picture import png_uri, rgb
 
+# Class names and pixels come from outside: whatever they hold, the page reaches no network.
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+
 # BertViz loads jQuery and d3 through require.js; the page contains both already.
 REQUIRE_SHIM = """
 window.require = { config() {} };
@@ -92,7 +95,8 @@ def _page(title: str, view: str, image: Tensor | None, num_patches: int) -> str:
     after = [] if image is None else [_peek(image, num_patches)]
     scripts, peek = ("".join(f"<script>{code}</script>" for code in codes) for codes in (before, after))
     return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title></head>'
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{escape(title)}</title></head>'
         f'<body style="background: white; color: black; margin: 8px">{scripts}{view}{peek}</body></html>'
     )
 

@@ -1,17 +1,21 @@
 """What visitors may do: everything, what lies in some folders, or only look."""
 
 import shutil
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+from streamlit.runtime import Runtime
 from streamlit.starlette import App
 
 from minivit.errors import AccessError
 from minivit.runs import Phase, Run
 from pages.parts.shell.access import allowed_path, mode, require_change
-from pages.parts.shell.server import NoUploads, page_routes
+from pages.parts.shell.server import Guard, page_routes
 from tests.app.conftest import Open, button, errors, labels, widget
 
 CHANGES = ("Start", "Train", "Pause", "Stop", "Resume", "Retry", "Rename", "Delete", "Import", "Unpack", "Keep")
@@ -39,12 +43,18 @@ def test_view_mode_offers_nothing_that_changes_anything(open_page: Open, trained
         assert not [label for label in labels(page) if label.startswith(CHANGES)] and not page.toggle
 
 
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """Speaks to a server with the routes and the guard of ours, and an empty page."""
+    monkeypatch.setattr(Runtime, "_instance", None)  # a process has one; the next test starts another
+    (tmp_path / "app.py").write_text("", encoding="utf-8")
+    with TestClient(App(str(tmp_path / "app.py"), routes=page_routes(), middleware=[Middleware(Guard)])) as client:
+        yield client
+
+
 @pytest.mark.usefixtures("only_view")
-def test_view_mode_rejects_uploaded_files(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text("import streamlit as st", encoding="utf-8")
-    with TestClient(App(str(tmp_path / "app.py"), middleware=[Middleware(NoUploads)])) as client:
-        answer = client.put("/_stcore/upload_file/session/file", files={"file": b"x"})
-    assert answer.status_code == 403
+def test_view_mode_rejects_uploaded_files(client: TestClient) -> None:
+    assert client.put("/_stcore/upload_file/session/file", files={"file": b"x"}).status_code == 403
     with pytest.raises(AccessError, match="read-only"):
         require_change()
 
@@ -100,10 +110,16 @@ def test_an_unknown_mode_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         mode()
 
 
-def test_no_page_of_another_origin_may_show_ours_in_a_frame(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text("import streamlit as st", encoding="utf-8")
-    with TestClient(App(str(tmp_path / "app.py"), routes=page_routes())) as client:
-        for name in ("", "attention"):
-            headers = client.get(f"/{name}").headers
-            assert headers["content-security-policy"] == "frame-ancestors 'self'"
-            assert headers["x-frame-options"] == "SAMEORIGIN"
+def test_a_connection_without_an_origin_is_rejected(client: TestClient) -> None:
+    connect = partial(client.websocket_connect, "/_stcore/stream", subprotocols=["streamlit"])
+    with pytest.raises(WebSocketDisconnect), connect():
+        pass
+    with connect(headers={"Origin": "http://localhost:8501"}):
+        pass
+
+
+def test_no_page_of_another_origin_may_show_ours_in_a_frame(client: TestClient) -> None:
+    for name in ("", "attention"):
+        headers = client.get(f"/{name}").headers
+        assert headers["content-security-policy"] == "frame-ancestors 'self'"
+        assert headers["x-frame-options"] == "SAMEORIGIN"

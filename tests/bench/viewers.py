@@ -17,7 +17,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 
 
 class Viewer:
@@ -49,7 +49,12 @@ class Viewer:
 async def view(address: str, page: str, query: str, until: float) -> list[float]:
     """What one viewer waited for each refresh until that time of the monotonic clock."""
     took: list[float] = []
-    async with connect(address, subprotocols=[Subprotocol("streamlit")], max_size=None) as socket:
+    async with connect(
+        address,
+        subprotocols=[Subprotocol("streamlit")],
+        origin=Origin(address.replace("ws", "http", 1).removesuffix("/_stcore/stream")),
+        max_size=None,
+    ) as socket:
         viewer = Viewer(socket, page, query)
         await viewer.ask()
         await asyncio.sleep(random.uniform(0, max(viewer.intervals.values(), default=0)))  # people come when they like

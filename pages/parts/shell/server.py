@@ -13,10 +13,12 @@ from importlib import import_module
 from pathlib import Path
 
 import streamlit as st
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 from streamlit.starlette import App
 
 from pages.parts.shell.access import may_change
@@ -39,14 +41,19 @@ def page_routes() -> list[Route]:
     return [Route(f"/{base}/{name}".replace("//", "/"), _document) for name in names]
 
 
-class NoUploads:
-    """Middleware that rejects uploads in view mode: Streamlit would store any file that is sent to it."""
+class Guard:
+    """Middleware that rejects what Streamlit would accept: uploads in view mode, and WebSockets without an Origin.
+
+    Every browser sends an Origin, which Streamlit compares with the server's own address.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and "/_stcore/upload_file" in scope["path"] and not may_change():
+        if scope["type"] == "websocket" and "origin" not in Headers(scope=scope):
+            await WebSocketClose()(scope, receive, send)
+        elif scope["type"] == "http" and "/_stcore/upload_file" in scope["path"] and not may_change():
             await Response(status_code=403)(scope, receive, send)
         else:
             await self.app(scope, receive, send)

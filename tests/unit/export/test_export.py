@@ -168,7 +168,9 @@ def test_the_views_load_nothing_from_anywhere(html):
     for tag, attributes in page.elements:
         assert not [name for name in LOADING if attributes.get(name)], (tag, attributes)
         assert tag not in ("link", "iframe", "img", "object", "embed", "base")
-        assert "http-equiv" not in attributes
+    policies = [attributes["content"] for _, attributes in page.elements if "http-equiv" in attributes]
+    assert len(policies) == 1 and policies[0].startswith("default-src 'none'; ")  # and it allows no address
+    assert "http" not in policies[0]
     for style in page.text.get("style", []):
         assert "@import" not in style and "url(" not in style
 
