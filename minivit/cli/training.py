@@ -7,7 +7,7 @@ from minivit.config import settings
 from minivit.engine import Events, train
 from minivit.engine.distributed import SINGLE_PROCESS
 from minivit.machine import pick_device
-from minivit.runs import Run
+from minivit.runs import Run, extend, request_learning_rate
 from minivit.worker import launch, stop_on_signal
 
 
@@ -26,6 +26,7 @@ def add_commands(commands: Commands) -> None:
     add_run_dir(parser)
     parser.add_argument("--devices", type=int, metavar="INT", help="processes that train together (default: as before)")
     parser.add_argument("--epochs", type=int, metavar="INT", help="new total number of epochs, also for a finished run")
+    parser.add_argument("--lr", type=float, metavar="FLOAT", help="new peak learning rate from the next epoch on")
     parser.set_defaults(command=_resume)
 
 
@@ -42,7 +43,9 @@ def _create(args: argparse.Namespace) -> None:
 def _resume(args: argparse.Namespace) -> int:
     run = Run.open(args.run_dir)
     if args.epochs is not None:
-        run.extend(args.epochs)
+        extend(run, args.epochs)
+    if args.lr is not None and not run.is_worker_alive():
+        request_learning_rate(run, args.lr)
     if args.devices is not None:
         run.config = run.config.changed(devices=args.devices)
     return _train_run(run, args.startup_seconds)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, create_model, field_validator, model_validator
 
@@ -125,6 +125,24 @@ class TrainConfig(Settings):
         ge=0,
         le=100_000,
     )
+    target_acc: float = setting(
+        0.0,
+        "Target accuracy",
+        "Training ends after the first epoch with this test accuracy; 0 for no target.",
+        group="training",
+        ge=0,
+        le=1,
+    )
+    patience: int = setting(
+        0,
+        "Patience",
+        "Training ends after this many epochs without a better test accuracy; 0 for all epochs. As the test images "
+        "decide, the accuracy is slightly optimistic.",
+        group="training",
+        unit="epochs",
+        ge=0,
+        le=10_000,
+    )
     batch_size: int = setting(64, "Batch size", "Images per step.", group="training", unit="images", ge=1, le=16_384)
     whiten: bool = setting(
         False,
@@ -139,6 +157,12 @@ class TrainConfig(Settings):
         group="training",
     )
     lr: float = setting(1e-3, "Learning rate", "The peak value if there is a schedule.", group="training", gt=0, le=10)
+    lr_changes: tuple[tuple[Annotated[int, Field(ge=0)], Annotated[float, Field(gt=0, le=10)]], ...] = setting(
+        (),
+        "Changes of the learning rate",
+        "Pairs of an epoch and the learning rate after it, as requested while the run was trained.",
+        group="derived",
+    )
     schedule: Literal["constant", "cosine", "one-cycle"] = setting(
         "constant", "Schedule", "How the learning rate changes from the first step to the last.", group="training"
     )

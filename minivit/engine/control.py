@@ -10,6 +10,7 @@ import torch
 from minivit.config import TrainConfig
 from minivit.engine.distributed import SINGLE_PROCESS, Group, gather_environment
 from minivit.engine.events import Events, Interrupted
+from minivit.engine.stopping import stop_reason
 from minivit.engine.training import Training
 from minivit.errors import DataError, MiniViTError, TrainingError
 from minivit.machine import acquire_device, choose_threads, environment, num_slots_needed, pick_device
@@ -118,7 +119,10 @@ def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
             leave("failed", message)
             raise
         else:
-            run.set_state("done", run.state.epoch, "Finished.")
+            reason = stop_reason(run.config, {row["epoch"]: row["test_acc"] for row in run.metrics()})
+            run.set_state("done", run.state.epoch, reason or "Finished.")
+            if reason:
+                events.log(reason)
 
 
 @contextmanager

@@ -58,6 +58,7 @@ def train(
             events.log(line)
 
         for epoch in training.epochs():
+            training.adopt_learning_rate(run)
             training.model.train()
             training.train_step.maybe_compile(training.seconds_left, events.log)
             for batch, target, scalars in training.batches(epoch):

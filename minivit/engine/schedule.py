@@ -56,20 +56,25 @@ def learning_rate(config: TrainConfig, step: float, steps_per_epoch: int) -> flo
     """The learning rate of a step, counted from 0 over the complete run.
 
     One-cycle is Smith's (1708.07120) as in torch's OneCycleLR: a cosine from lr / 25 up to lr over 30% of the steps,
-    then down to lr / 250,000. Otherwise warm-up is linear; cosine then falls to 0 at the last step.
+    then down to lr / 250,000. Otherwise warm-up is linear; cosine then falls to 0 at the last step. If the user changed
+    lr after an epoch, the later steps have the same schedule with the new lr.
     """
+    lr = config.lr
+    for epoch, changed_lr in config.lr_changes:
+        if step >= epoch * steps_per_epoch:
+            lr = changed_lr
     last_step = config.epochs * steps_per_epoch - 1
     if config.schedule == "one-cycle":
-        low, peak = config.lr / 25, 0.3 * (last_step + 1) - 1
+        low, peak = lr / 25, 0.3 * (last_step + 1) - 1
         if step <= peak:
-            return _half_cosine(low, config.lr, step / peak)
-        return _half_cosine(config.lr, low / 1e4, (step - peak) / (last_step - peak))
+            return _half_cosine(low, lr, step / peak)
+        return _half_cosine(lr, low / 1e4, (step - peak) / (last_step - peak))
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
     if step < warmup_steps:
-        return config.lr * (step + 1) / warmup_steps
+        return lr * (step + 1) / warmup_steps
     if config.schedule == "cosine":
-        return _half_cosine(config.lr, 0.0, (step - warmup_steps) / max(1, last_step - warmup_steps))
-    return config.lr
+        return _half_cosine(lr, 0.0, (step - warmup_steps) / max(1, last_step - warmup_steps))
+    return lr
 
 
 def learning_rate_by_clock(config: TrainConfig, share: float, steps_per_epoch: int) -> float:

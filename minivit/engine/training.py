@@ -19,12 +19,13 @@ from minivit.engine.clock import Clock
 from minivit.engine.distributed import SINGLE_PROCESS, Group
 from minivit.engine.schedule import epoch_scalars, learning_rate, learning_rate_by_clock
 from minivit.engine.step import TrainStep
+from minivit.engine.stopping import stop_reason
 from minivit.engine.whitening import unwhitened_state_dict, whiten
 from minivit.errors import RunError, TrainingError
 from minivit.fused import has_fused_path
 from minivit.inference import as_float, logits
 from minivit.model import MiniViT
-from minivit.runs import Run
+from minivit.runs import Run, adopt_learning_rate
 
 
 class Training:
@@ -69,16 +70,25 @@ class Training:
         self.started = time.perf_counter()  # when the epoch began, less `seconds`
         self.seconds_left: float | None = None  # to the end of the run; known after an epoch
         self.lr = 0.0  # of the last step, if the schedule follows the clock
+        self.test_accs: dict[int, float] = {}  # by finished epoch
 
     def epochs(self) -> Iterator[int]:
-        """The remaining epochs, including that of the untrained model, until the last one or until the time is up."""
+        """The remaining epochs, including that of the untrained model, until the last one or a reason to stop."""
         first = self.epoch + 1 if self.recorded else 0
         if self.config.minutes and first > 1:
             self.clock.read()  # a resumed run may have no time left
         for epoch in count(first) if self.config.minutes else range(first, self.config.epochs + 1):
-            if self.clock.share == 1:
+            if self.clock.share == 1 or stop_reason(self.config, self.test_accs):
                 return
             yield epoch
+
+    def adopt_learning_rate(self, run: Run) -> None:
+        """Adopts the learning rate that the user requested, if any, before the first step of an epoch."""
+        if self.step:
+            return
+        adopted = self.group.is_main and adopt_learning_rate(run, self.epoch)
+        if any(self.group.broadcast(int(adopted))):
+            self.config = self.config.changed(lr_changes=Run.open(run.path).config.lr_changes)
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The rest of an epoch from `step` on, or until the time is up.
@@ -214,6 +224,7 @@ class Training:
         """Saves weights, metrics row and position after an epoch, in an order that loses nothing in a crash."""
         begun = time.perf_counter()
         self.epoch, self.step, self.seconds = row["epoch"], 0, 0.0
+        self.test_accs[self.epoch] = row["test_acc"]
         self.train_step.sums.zero_()
         if not self.group.is_main:
             return
@@ -247,7 +258,8 @@ class Training:
     def load_position(self, run: Run) -> None:
         """Restores the last saved position, if there is one."""
         saved = run.load_resume()
-        self.recorded = {row["epoch"] for row in run.metrics()}
+        rows = run.metrics()
+        self.recorded = {row["epoch"] for row in rows}
         if saved is None:
             return
         tensors, position = saved
@@ -257,6 +269,7 @@ class Training:
             self.train_step.sums.mul_(self.group.is_main)  # they are the sums of all processes
             self.epoch, self.step = int(position["epoch"]), int(position["step"])
             self.seconds = float(position["seconds"])
+            self.test_accs = {row["epoch"]: row["test_acc"] for row in rows if row["epoch"] <= self.epoch}
             self.clock.spent_before += float(position.get("clock", 0))  # which earlier versions did not have
         except (KeyError, RuntimeError, ValueError):
             raise RunError(

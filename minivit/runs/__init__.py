@@ -1,6 +1,7 @@
 """The run folder, which contains everything about one training run."""
 
 from minivit.runs.checkpoint import Checkpoint
+from minivit.runs.continuing import adopt_learning_rate, extend, request_learning_rate
 from minivit.runs.damage import find_damage
 from minivit.runs.listing import (
     delete_unreadable,

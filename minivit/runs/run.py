@@ -5,6 +5,7 @@
     checkpoints/        weights                                control.json    the user's last command
     resume.safetensors  what training continues from           log.txt         the worker's output
     worker.lock         locked by the running worker           name.txt        the user's name for the run, if any
+    lr.txt              the requested learning rate, until the next epoch
     pictures/           pictures that the user saved with it   sweep.txt       the run's sweep, if it is a trial
 
 Readers never see a partial file: files are replaced atomically or appended by complete lines.
@@ -81,7 +82,7 @@ class Run:
         if sweep:
             replace_file(path / "sweep.txt", sweep.encode())
         run = cls(path, config)
-        run._write_config()
+        run.set_config(config)
         run.set_state("queued", message="Waiting for a worker.")
         return run
 
@@ -134,29 +135,10 @@ class Run:
         self.require_own()
         replace_file(self.path / "name.txt", name.strip()[: schema.MAX_NAME_LENGTH].encode(errors="replace"))
 
-    def extend(self, epochs: int) -> None:
-        """Sets a larger number of epochs, so that training can be resumed; the schedule then spans all of them.
-
-        RunError while a worker is training the run, for an imported model and for one with a time limit, ConfigError
-        if the number is not larger.
-        """
-        self.require_own()
-        if self.state.active or self.is_worker_alive():
-            raise RunError(f"A worker is training the run {self.id}. Stop it before you change its number of epochs.")
-        if self.config.imported:
-            raise RunError(f"{self.id} is an imported model, which can be analyzed but not trained.")
-        if self.config.minutes:
-            raise RunError(
-                f"The run {self.id} trains for {self.config.minutes:g} minutes, not for a number of epochs. Start a "
-                "new run with its settings."
-            )
-        if epochs <= self.config.epochs:
-            raise ConfigError(f"The run {self.id} already has {self.config.epochs} epochs. Choose a larger number.")
-        self.config = self.config.changed(epochs=epochs)
-        self._write_config()
-
-    def _write_config(self) -> None:
-        content = {"schema_version": SCHEMA_VERSION, **self.config.model_dump(mode="json")}
+    def set_config(self, config: TrainConfig) -> None:
+        """Replaces `config.json`."""
+        self.config = config
+        content = {"schema_version": SCHEMA_VERSION, **config.model_dump(mode="json")}
         replace_file(self.path / "config.json", content)
 
     # Progress

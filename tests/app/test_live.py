@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from minivit.runs import Run
+from minivit.runs import Phase, Run, adopt_learning_rate
 from pages.parts.train import poller as poller_module
 from pages.parts.train.poller import MAX_AGE_SECONDS, StatusPoller
-from tests.app.conftest import Open
+from tests.app.conftest import Open, button, errors, widget
 
 
 @pytest.fixture
@@ -92,3 +92,18 @@ def test_a_click_on_a_curve_opens_predictions_at_the_nearest_saved_epoch(
     page = open_page("train", run=trained.id)
     assert page.title[0].value == "Predictions"
     assert (page.query_params["run"], page.query_params["epoch"]) == (trained.id, "1")
+
+
+@pytest.mark.parametrize("phase", ["training", "paused"])
+def test_the_learning_rate_of_a_run_is_changed_from_the_next_epoch_on(
+    open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch, phase: Phase
+) -> None:
+    monkeypatch.setattr(Run, "is_worker_alive", lambda run: phase == "training")
+    trained.set_state(phase, 2)
+    page = open_page("train", run=trained.id)
+    page = widget(page, "number_input", "New learning rate").set_value(0.0123).run()
+    page = button(page, "Change from the next epoch").click().run()
+    assert not errors(page) and adopt_learning_rate(trained, 2)
+    assert Run.open(trained.path).config.lr_changes == ((2, 0.0123),)
+    page = widget(open_page("train", run=trained.id), "number_input", "New learning rate").set_value(0.0).run()
+    assert "Learning rate (lr) is 0.0" in errors(button(page, "Change from the next epoch").click().run())[0]

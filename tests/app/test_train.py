@@ -39,6 +39,8 @@ CHANGED: dict[str, Any] = {
     "act": "gelu",
     "drop_rate": 0.25,
     "minutes": 2.5,
+    "target_acc": 0.9,
+    "patience": 5,
     "epochs": 7,
     "batch_size": 33,
     "optimizer": "adamw",

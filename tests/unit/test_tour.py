@@ -13,7 +13,7 @@ from minivit.cli.commands import main
 from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.errors import DataError, RunError
-from minivit.runs import EXAMPLE, Run, find_damage, find_run, list_runs, runs_to_open
+from minivit.runs import EXAMPLE, Run, extend, find_damage, find_run, list_runs, runs_to_open
 from minivit.runs.archive import pack, unpack
 from minivit.runs.pictures import save_picture
 from minivit.tour import CONFIG, example_run, find_highlights, make_example, read_highlights, recipe
@@ -114,7 +114,7 @@ def test_a_copy_of_the_example_among_the_user_s_runs_is_the_user_s(run: Run) -> 
     "change",
     [
         lambda run: run.rename("mine"),
-        lambda run: run.extend(99),
+        lambda run: extend(run, 99),
         lambda run: run.request("pause"),
         lambda run: run.delete(),
         lambda run: run.hold().__enter__(),

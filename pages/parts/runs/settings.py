@@ -38,12 +38,15 @@ def different_settings(runs: Sequence[Run]) -> None:
 
 def _rows(configs: dict[str, TrainConfig]) -> list[dict[str, str]]:
     """A row for each setting: its title, its name on the command line, and its value in each configuration."""
-    on_shapes = any(config.dataset == "shapes" for config in configs.values())
+    derived = {
+        "drawing": any(config.dataset == "shapes" for config in configs.values()),
+        "lr_changes": any(config.lr_changes for config in configs.values()),
+    }
     return [
         {"setting": setting.title, "name": setting.name}
         | {title: _text(setting.value(config)) for title, config in configs.items()}
         for setting in (*settings(), *settings("derived"))
-        if setting.group != "derived" or (setting.name == "drawing" and on_shapes)
+        if setting.group != "derived" or derived.get(setting.name)
     ]
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 from minivit import data
 from minivit.config import TrainConfig
 from minivit.machine import pick_device
-from minivit.runs import Run, State, unused_seeds
+from minivit.runs import Run, State, extend, request_learning_rate, unused_seeds
 from minivit.worker import start_worker
 from pages.parts.shell.access import allowed_path, may_change, require_change
 from pages.parts.shell.frame import show_errors
@@ -42,7 +42,7 @@ def _continue_run(run: Run, epochs: int | None = None) -> None:
     """Starts a worker for a run, to train up to `epochs` if given."""
     _require_permission(run.config)
     if epochs is not None:
-        run.extend(epochs)
+        extend(run, epochs)
     start_worker(run)
     st.rerun()
 
@@ -76,13 +76,16 @@ def run_buttons(run: Run, state: State) -> None:
                 run.request("pause")
             if st.button("Stop", key="runs_stop", icon=":material/stop:"):
                 run.request("stop")
+            _learning_rate(run)
         elif state.phase == "done":
             if not run.config.imported:
                 if not run.config.minutes:
                     _more_epochs(run)
                 _controls(run)
-        elif st.button("Resume", key="runs_resume", icon=":material/play_arrow:", type="primary"):
-            _continue_run(run)
+        else:
+            if st.button("Resume", key="runs_resume", icon=":material/play_arrow:", type="primary"):
+                _continue_run(run)
+            _learning_rate(run)
 
 
 def _more_epochs(run: Run) -> None:
@@ -96,6 +99,21 @@ def _more_epochs(run: Run) -> None:
             )
         if st.button("Continue training", key="runs_train_on", icon=":material/play_arrow:", type="primary"):
             _continue_run(run, run.config.epochs + num_epochs)
+
+
+def _learning_rate(run: Run) -> None:
+    """A form that changes the learning rate from the next epoch on."""
+    if run.config.minutes or run.config.imported:
+        return
+    with st.popover("Learning rate", icon=":material/speed:"), show_errors():
+        current = run.config.lr_changes[-1][1] if run.config.lr_changes else run.config.lr
+        lr = st.number_input("New learning rate", value=current, format="%g", key=f"runs_lr_{run.id}")
+        if run.config.schedule != "constant":
+            st.caption(f"The schedule ({run.config.schedule}) goes on with this as its peak.")
+        if st.button("Change from the next epoch", key="runs_change_lr", type="primary"):
+            require_change()
+            request_learning_rate(run, lr)
+            st.toast(f"The learning rate is {lr:g} from the next epoch on.")
 
 
 def _controls(run: Run) -> None:

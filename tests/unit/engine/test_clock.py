@@ -9,7 +9,7 @@ from trainings import stop_after, trained
 from minivit.engine import SILENT, Group, train
 from minivit.engine.clock import Clock
 from minivit.errors import RunError
-from minivit.runs import Run
+from minivit.runs import Run, extend
 
 STEP = 0.25  # seconds from one reading of the clock to the next
 
@@ -38,7 +38,7 @@ def test_a_finished_run_does_not_train_again_and_cannot_be_given_epochs(tiny):
     train(run.config, run, SILENT)
     assert run.metrics() == rows and run.state.phase == "done"
     with pytest.raises(RunError, match=r"trains for 0\.05 minutes"):
-        run.extend(100)
+        extend(run, 100)
 
 
 def test_a_resumed_run_keeps_to_the_minutes_that_it_was_given(tiny):

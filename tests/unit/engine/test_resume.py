@@ -7,7 +7,6 @@ import torch
 from trainings import assert_same, quiet, trained
 
 from minivit.engine import SILENT, Events, train
-from minivit.errors import ConfigError, RunError
 from minivit.runs import Run
 
 # The same again
@@ -129,29 +128,3 @@ def test_a_crash_at_any_place_between_two_epochs_loses_nothing(tiny, monkeypatch
     train(config, run, SILENT)
     assert run.state.phase == "done"
     assert_same(through, run)
-
-
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_a_finished_run_trains_on_and_with_a_constant_rate_is_the_run_that_went_through(tiny, schedule):
-    config = tiny.changed(epochs=2, schedule=schedule)
-    run = trained(config)
-    run.extend(4)
-    run = Run.open(run.path)
-    train(run.config, run, SILENT)
-    assert (run.state.phase, run.state.epoch, run.config.epochs) == ("done", 4, 4)
-    assert [row["epoch"] for row in run.metrics()] == [0, 1, 2, 3, 4]
-    through = trained(config.changed(epochs=4))
-    if schedule == "constant":
-        assert_same(through, run)
-    rates = [row["lr"] for row in through.metrics()[3:]]
-    assert [row["lr"] for row in run.metrics()[3:]] == rates
-
-
-def test_only_a_larger_number_of_epochs_extends_a_run_without_a_worker(tiny):
-    run = trained(tiny.changed(epochs=1))
-    with pytest.raises(ConfigError, match="already has 1 epochs"):
-        run.extend(1)
-    run.set_state("queued")
-    with pytest.raises(RunError, match="A worker is training"):
-        run.extend(5)
-    assert Run.open(run.path).config.epochs == 1

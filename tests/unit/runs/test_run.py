@@ -12,7 +12,7 @@ from minivit.data import load_split
 from minivit.engine import train
 from minivit.errors import RunError
 from minivit.model import MiniViT
-from minivit.runs import Checkpoint, Run, find_run
+from minivit.runs import Checkpoint, Run, extend, find_run
 from minivit.runs import checkpoint as checkpoint_module
 from minivit.runs import run as run_module
 
@@ -66,7 +66,7 @@ def test_a_run_of_before_there_was_a_second_drawing_of_shapes_keeps_the_first(ru
     assert earlier.config == run.config.changed(drawing=1)
     assert not (load_split(earlier.config)[1].images[:] == load_split(run.config)[1].images[:]).all((1, 2, 3)).any()
     earlier.set_state("done")
-    earlier.extend(run.config.epochs + 1)
+    extend(earlier, run.config.epochs + 1)
     assert Run.open(run.path).config.drawing == 1
     write(run, "config.json", json.dumps(stored | {"dataset": "cifar10"}))  # no other data set has changed
     assert Run.open(run.path).config.drawing == 2

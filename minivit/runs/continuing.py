@@ -1,0 +1,64 @@
+"""What the user changes in the settings of an existing run: more epochs, another learning rate."""
+
+from minivit.config import validate
+from minivit.errors import ConfigError, RunError
+from minivit.runs import schema
+from minivit.runs.file_cache import read_cached
+from minivit.runs.files import replace_file
+from minivit.runs.run import Run
+
+LR_FILE = "lr.txt"  # the requested learning rate, until a worker adopts it
+
+
+def extend(run: Run, epochs: int) -> None:
+    """Sets a larger number of epochs, so that training can be resumed; the schedule then spans all of them.
+
+    A target accuracy and a patience, which may have ended the run, are removed. RunError while a worker is training the
+    run, for an imported model and for one with a time limit, ConfigError if the number is not larger.
+    """
+    _require_epochs(run)
+    if run.state.active or run.is_worker_alive():
+        raise RunError(f"A worker is training the run {run.id}. Stop it before you change its number of epochs.")
+    if epochs <= run.config.epochs:
+        raise ConfigError(f"The run {run.id} already has {run.config.epochs} epochs. Choose a larger number.")
+    run.set_config(run.config.changed(epochs=epochs, target_acc=0.0, patience=0))
+
+
+def request_learning_rate(run: Run, lr: float) -> None:
+    """Requests another learning rate from the next epoch on, of the running worker or of the next one.
+
+    ConfigError if it is out of bounds; RunError for an imported model and for a run with a time limit.
+    """
+    _require_epochs(run)
+    replace_file(run.path / LR_FILE, repr(validate("lr", lr)).encode())
+
+
+def adopt_learning_rate(run: Run, epoch: int) -> bool:
+    """Writes the requested learning rate into the settings as that after `epoch`; False if none is requested.
+
+    The worker alone calls this, between two epochs, so that the settings say what it did.
+    """
+    path = run.path / LR_FILE
+    try:
+        lr = validate("lr", read_cached(path, schema.parse_line))
+    except FileNotFoundError:
+        return False
+    except (OSError, ConfigError):
+        path.unlink(missing_ok=True)  # somebody wrote it by hand
+        return False
+    stored = Run.open(run.path)  # `run.config` may have been changed for this session alone
+    stored.set_config(stored.config.changed(lr_changes=(*stored.config.lr_changes, (epoch, lr))))
+    path.unlink()
+    return True
+
+
+def _require_epochs(run: Run) -> None:
+    """RunError for a run that cannot be trained on, or is limited by time."""
+    run.require_own()
+    if run.config.imported:
+        raise RunError(f"{run.id} is an imported model, which can be analyzed but not trained.")
+    if run.config.minutes:
+        raise RunError(
+            f"The run {run.id} trains for {run.config.minutes:g} minutes, not for a number of epochs. Start a "
+            "new run with its settings."
+        )
