@@ -6,6 +6,7 @@ attribution      class relevance, attention × norm of the values, occlusion and
 logit_shares     the parts of a logit: of each patch, of CLS and of the biases
 methods          the registry of attribution methods
 faithfulness     deletion, insertion and SaCo
+cascade          do maps change when layers are re-initialized?
 verdicts         is a map better than random rankings and than maps of other images?
 localization     maps against object masks: pointing game, energy inside the object
 mistakes         maps of incorrect predictions compared with correct ones

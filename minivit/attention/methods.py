@@ -43,6 +43,7 @@ class Method:
     weighting: Weighting | None = None  # the factor of each key token, if the matrices are not attention itself
     needs_class: bool = False
     signed: bool = False  # values below 0 decrease the class's logit
+    removes_patches: bool = False  # one forward pass for each patch
     is_attention: bool = False  # the matrices are attention weights: each row sums to 1
     verbs: tuple[str, str] = ("attends to", "attended by")  # of a row and of a column
     unavailable: Callable[[ViTConfig], str | None] = lambda config: None  # the reason, or None
@@ -215,6 +216,7 @@ METHODS: dict[str, Method] = {
         maps=occlusion,
         needs_class=True,
         signed=True,
+        removes_patches=True,
     ),
     "leave_one_out": Method(
         title="Leave-one-out (token dropped)",
@@ -226,5 +228,6 @@ METHODS: dict[str, Method] = {
         maps=leave_one_out,
         needs_class=True,
         signed=True,
+        removes_patches=True,
     ),
 }

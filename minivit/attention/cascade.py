@@ -1,0 +1,129 @@
+"""Adebayo's cascade (1810.03292): does a map change when the model loses what it learned?
+
+Layers are re-initialized from the top, cumulatively: the head, the last block, and so on down to the embedding. At each
+step every method explains the same class of the same images again. A method whose maps stay the same shows something
+else than what the model learned: the image, or the architecture. B images, P patches, S steps.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from minivit.attention.methods import Head, Method
+from minivit.config import ViTConfig
+from minivit.data import Images
+from minivit.model import MiniViT
+from minivit.stats import bootstrap, rank_correlation
+
+SEED = 181003292  # of the new weights; different from the seeds of runs, whose initial weights are not independent
+KEPT = 0.5  # a map with a higher rank correlation is still mostly the same ranking of the patches
+CHUNK = 8  # images of one method between two reports of progress
+
+HEAD = ("norm.", "fc_norm.", "head.", "head_dist.")
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Mean rank correlation over the images, with a 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Spearman's correlation of each method's maps with those of the intact model."""
+
+    steps: list[str]  # what was re-initialized last: "head", "block 2", "block 1", "embedding"
+    correlations: dict[str, Tensor]  # (S, B) by name; NaN where a map is constant
+
+    def at_steps(self, name: str) -> list[Correlation | None]:
+        """The mean at each step over the images whose map is not constant; None if there are none."""
+        return [_mean(values[~values.isnan()]) for values in self.correlations[name]]
+
+    def changed_at(self, name: str) -> str | None:
+        """The first step from which on the mean is at most `KEPT`, or None if the map is kept to the end."""
+        step = None
+        for title, correlation in zip(self.steps, self.at_steps(name), strict=True):
+            if correlation and correlation.mean > KEPT:
+                step = None
+            else:
+                step = step or title
+        return step
+
+
+def _mean(values: Tensor) -> Correlation | None:
+    return Correlation(values.mean().item(), *bootstrap(values)) if len(values) else None
+
+
+def cascade(
+    model: MiniViT,
+    images: Images,
+    classes: Tensor,
+    methods: Mapping[str, Method],
+    *,
+    layer: int = -1,
+    head: Head = "mean",
+    seed: int = SEED,
+    report: Callable[[float], None] = lambda share: None,
+) -> Cascade:
+    """The cascade of methods for images (B, …) and one class for each, (B,), with new weights by `seed`.
+
+    `layer` and `head` are as in `Method.attribute`; `report` is called with the fraction done, 0..1. The model is not
+    changed. Methods must be available for its config.
+    """
+    total = (1 + len(layer_groups(model))) * sum(num_passes(method, model.config) for method in methods.values())
+    done = 0.0
+
+    def maps(current: MiniViT, method: Method) -> Tensor:
+        nonlocal done
+        parts = []
+        for rows in torch.arange(len(images)).split(CHUNK):
+            report(done / total)
+            parts.append(method.attribute(current, images[rows], classes[rows], layer=layer, head=head).cpu())
+            done += num_passes(method, model.config) * len(rows) / len(images)
+        return torch.cat(parts)
+
+    intact = {name: maps(model, method) for name, method in methods.items()}
+    steps: list[str] = []
+    correlations: dict[str, list[Tensor]] = {name: [] for name in methods}
+    for step, randomized in reinitialized(model, seed):
+        steps.append(step)
+        for name, method in methods.items():
+            correlations[name].append(rank_correlation(intact[name], maps(randomized, method)))
+    return Cascade(steps, {name: torch.stack(values) for name, values in correlations.items()})
+
+
+def reinitialized(model: MiniViT, seed: int) -> Iterator[tuple[str, MiniViT]]:
+    """Each step and a copy of the model whose layers down to it are as initialized by `seed`.
+
+    The copy is the same object in all steps. Normalization and fixed positions, which are not learned, stay.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        initial = MiniViT(model.config).state_dict()
+    current = copy.deepcopy(model)
+    for step, names in layer_groups(model):
+        with torch.no_grad():
+            for name in names:
+                current.get_parameter(name).copy_(initial[name])
+        yield step, current
+
+
+def layer_groups(model: MiniViT) -> list[tuple[str, list[str]]]:
+    """The names of all parameters by step, from the top: head, blocks, embedding."""
+    names = [name for name, _ in model.named_parameters()]
+    blocks = {f"block {index + 1}": f"blocks.{index}." for index in reversed(range(model.config.depth))}
+    groups: dict[str, Sequence[str]] = {"head": [name for name in names if name.startswith(HEAD)]}
+    groups |= {step: [name for name in names if name.startswith(prefix)] for step, prefix in blocks.items()}
+    groups["embedding"] = [name for name in names if not name.startswith((*HEAD, "blocks."))]
+    return [(step, list(group)) for step, group in groups.items() if group]
+
+
+def num_passes(method: Method, config: ViTConfig) -> int:
+    """Forward passes for one image, roughly: a backward pass counts as two."""
+    return config.num_patches + 1 if method.removes_patches else 3 if method.needs_class else 1
