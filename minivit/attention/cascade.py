@@ -49,10 +49,7 @@ class Cascade:
         """The first step from which on the mean is at most `KEPT`, or None if the map is kept to the end."""
         step = None
         for title, correlation in zip(self.steps, self.at_steps(name), strict=True):
-            if correlation and correlation.mean > KEPT:
-                step = None
-            else:
-                step = step or title
+            step = None if correlation and correlation.mean > KEPT else step or title
         return step
 
 

@@ -12,12 +12,17 @@ from minivit.model import MiniViT
 
 CLASSES = torch.tensor([3, 0, 2])
 IGNORES_WEIGHTS = Method(
-    title="", formula="", source="", limitations="", unit="", maps=lambda model, images, *_: images[:, 0, ::8, ::8].flatten(1)
-)  # fmt: skip
+    title="Red of each patch",
+    formula="",
+    source="",
+    limitations="",
+    unit="",
+    maps=lambda model, images, *_: images[:, 0, ::8, ::8].flatten(1),
+)
 
 
 def written_out(model: MiniViT) -> list[MiniViT]:
-    """Five models, each with one more part of a new model, from the head of a model of three blocks to the embedding."""
+    """A model of three blocks with one more part of a new model each time, from the head to the embedding."""
     torch.manual_seed(SEED)
     new, models = MiniViT(model.config).eval(), []
     for part in ("head", 2, 1, 0, "embedding"):
