@@ -1,11 +1,13 @@
-"""The report of `trust`: localization and faithfulness of every method on a run's test images, as Markdown or JSON."""
+"""The report of `trust`: localization, faithfulness and cascade of every method on a run's test images."""
 
 import json
+import time
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from minivit.attention.cascade import KEPT, Cascade, cascade
 from minivit.attention.faithfulness import (
     NUM_OTHERS,
     REFERENCE,
@@ -23,7 +25,7 @@ from minivit.attention.localization import (
     uniform_energy,
     uniform_pointing,
 )
-from minivit.attention.methods import METHODS, available_methods
+from minivit.attention.methods import METHODS, Method, available_methods
 from minivit.attention.verdicts import ALPHA, MIN_EFFECT, Comparison, Verdict, corrected
 from minivit.data import load_split
 from minivit.data.image_set import evenly_by_class
@@ -34,12 +36,20 @@ from minivit.runs import Run
 from minivit.stats import bootstrap
 
 NUM_IMAGES, NUM_RANKINGS = 200, 10
+NUM_TIMED = 16  # images whose maps are timed
 
 
-def faithfulness_report(run: Run, epoch: int | None = None, num_images: int = NUM_IMAGES, as_json: bool = False) -> str:
-    """Both tables for a run's model after `epoch` (default: the newest), on as many test images of each class.
+def faithfulness_report(
+    run: Run,
+    epoch: int | None = None,
+    num_images: int = NUM_IMAGES,
+    as_json: bool = False,
+    with_cascade: bool = False,
+) -> str:
+    """The tables for a run's model after `epoch` (default: the newest), on as many test images of each class.
 
-    Localization only if the data set has masks, with that of the untrained model. ConfigError for fewer than 2 images.
+    Localization only if the data set has masks, with that of the untrained model; the cascade of re-initialized layers
+    and the time per map only if it is requested. ConfigError for fewer than 2 images.
     """
     if num_images < 2:
         raise ConfigError(f"{num_images} images are too few to compare methods. Use at least 2.")
@@ -51,9 +61,12 @@ def faithfulness_report(run: Run, epoch: int | None = None, num_images: int = NU
     accuracy = (logits(model, images).argmax(1).cpu() == labels).float().mean().item()
     epoch = run.epochs()[-1] if epoch is None else epoch
     results = faithfulness_of_methods(model, images)
+    classes, methods = logits(model, images).argmax(1), available_methods(model.config)
+    changes = cascade(model, images, classes, methods) if with_cascade else None
+    seconds = {name: _seconds_per_map(method, model, images, classes) for name, method in methods.items()}
     if as_json:
         report = {"run": run.id, "epoch": epoch, "num_images": len(test_set), "accuracy": accuracy}
-        return json.dumps(report | {"methods": _report(results)}, indent=2)
+        return json.dumps(report | {"methods": _report(results, changes, seconds)}, indent=2)
     lines = [f"{len(test_set)} test images, accuracy {accuracy:.1%}, epoch {epoch}", ""]
     if masks is None:
         lines += [f"Localization needs masks of the objects; the data set {run.config.dataset!r} has none."]
@@ -63,7 +76,18 @@ def faithfulness_report(run: Run, epoch: int | None = None, num_images: int = NU
         energy = uniform_energy(masks).mean().item()
         touching = uniform_pointing(masks, model.config.patch_size).mean().item()
         lines += _localization_table(trained_maps, untrained_maps, energy, touching)
-    return "\n".join([*lines, "", *_faithfulness_table(results)])
+    lines += ["", *_faithfulness_table(results)]
+    if changes:
+        lines += ["", *_cascade_table(changes, seconds)]
+    return "\n".join(lines)
+
+
+def _seconds_per_map(method: Method, model: MiniViT, images: Tensor, classes: Tensor) -> float:
+    timed = images[:NUM_TIMED], classes[:NUM_TIMED]
+    method.attribute(model, *timed)  # the first call allocates
+    begun = time.perf_counter()
+    method.attribute(model, *timed).sum().item()  # waits for the device
+    return (time.perf_counter() - begun) / len(timed[0])
 
 
 def faithfulness_of_methods(
@@ -94,14 +118,27 @@ def corrected_verdicts(results: dict[str, Faithfulness]) -> dict[str, tuple[Verd
     return {name: (next(adjusted), next(adjusted)) for name in results}
 
 
-def _report(results: dict[str, Faithfulness]) -> dict[str, Any]:
+def _report(results: dict[str, Faithfulness], changes: Cascade | None, seconds: dict[str, float]) -> dict[str, Any]:
     report: dict[str, Any] = {}
     for name, verdicts in corrected_verdicts(results).items():
         saco = results[name].saco
         report[name] = {verdict.curve: _verdict_values(verdict) for verdict in verdicts}
         report[name]["saco"] = {"mean": saco.mean().item(), "interval": list(bootstrap(saco))}
         report[name]["rank_correlation_with_leave_one_out"] = _finite(results[name].mean_correlation)
+        if name in seconds:  # not a control, which needs no model
+            report[name]["seconds_per_map"] = seconds[name]
+            if changes:
+                report[name]["cascade"] = _cascade_values(changes, name)
     return report
+
+
+def _cascade_values(changes: Cascade, name: str) -> dict[str, Any]:
+    steps = dict(zip(changes.steps, changes.at_steps(name), strict=True))
+    values = {
+        step: correlation and {"mean": correlation.mean, "interval": [correlation.low, correlation.high]}
+        for step, correlation in steps.items()
+    }
+    return {"steps": values, "changed_at": changes.changed_at(name)}
 
 
 def _verdict_values(verdict: Verdict) -> dict[str, Any]:
@@ -164,6 +201,29 @@ def _faithfulness_table(results: dict[str, Faithfulness]) -> list[str]:
         f"{baseline:.3f}. A map is better than its controls if it differs from random rankings and from the same "
         f"method's maps of {NUM_OTHERS} other images by at least {MIN_EFFECT} and p < {ALPHA} (paired t, corrected by "
         "Holm). Then it is faithful to this model. This does not mean that the model itself is right.",
+        "",
+        *_markdown(header, rows),
+    ]
+
+
+def _cascade_table(changes: Cascade, seconds: dict[str, float]) -> list[str]:
+    header = ["Map", *changes.steps, f"At most {KEPT} from", "Time per map"]
+    rows = [
+        [
+            METHODS[name].title,
+            *(
+                f"{step.mean:.2f} ({step.low:.2f} to {step.high:.2f})" if step else "–"
+                for step in changes.at_steps(name)
+            ),
+            changes.changed_at(name) or "never",
+            f"{1000 * seconds[name]:.2g} ms",
+        ]
+        for name in changes.correlations
+    ]
+    return [
+        "Layers re-initialized from the top, cumulatively: mean rank correlation of the maps with those of the intact "
+        "model, with 95% intervals. A map that keeps its ranking does not show what the model learned. The map of a "
+        "layer cannot change before that layer or one below it is re-initialized.",
         "",
         *_markdown(header, rows),
     ]

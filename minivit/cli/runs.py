@@ -56,6 +56,9 @@ def add_commands(commands: Commands) -> None:
     add_run_dir(parser)
     add_epoch(parser)
     parser.add_argument("--images", type=int, default=NUM_IMAGES, help=f"test images (default: {NUM_IMAGES})")
+    parser.add_argument(
+        "--cascade", action="store_true", help="also: do the maps change when layers are re-initialized?"
+    )
     parser.add_argument("--json", action="store_true", help="all results as JSON")
     parser.set_defaults(command=_trust)
 
@@ -191,7 +194,7 @@ def _share(share: float) -> str:
 
 
 def _trust(args: argparse.Namespace) -> None:
-    print(faithfulness_report(Run.open(args.run_dir), args.epoch, args.images, args.json))
+    print(faithfulness_report(Run.open(args.run_dir), args.epoch, args.images, args.json, args.cascade))
 
 
 def _export(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""A map over its image for print: PNG, SVG and PDF by matplotlib, with a labeled color scale.
+"""A map beside its image for print: PNG, SVG and PDF by matplotlib, with a labeled color scale.
 
 C channels, h × w pixels, G patches along a side.
 """
@@ -24,7 +24,7 @@ PictureFormat = Literal["png", "svg", "pdf"]
 
 @dataclass(frozen=True, eq=False)
 class MapPicture:
-    """An image, and beside it its map over it, with a color bar on which 1/N is marked.
+    """An image, and beside it its map, with a color bar on which 1/N is marked.
 
     `image` is uint8 (C, h, w) with C 1 or 3; `values` (G·G,) are drawn on the absolute `scale` (low, high); `uniform`
     is 1/N. `title` may be any text.
@@ -35,7 +35,6 @@ class MapPicture:
     scale: tuple[float, float]
     uniform: float
     title: str = ""
-    alpha: float = 0.6
 
     def figure(self) -> "Figure":
         """The picture as a matplotlib figure."""
@@ -46,7 +45,7 @@ class MapPicture:
         left, right, bar = figure.subplot_mosaic(
             [["image", "map"], ["bar", "bar"]], height_ratios=[12, 0.5], gridspec_kw={"hspace": 0.12}
         ).values()
-        pixels = {"image": rgb(self.image), "map": overlay(self.image, self.values, self.scale, self.alpha)}
+        pixels = {"image": rgb(self.image), "map": map_pixels(self.values, self.scale, self.image.shape[-1])}
         for axes, name in ((left, "image"), (right, "map")):
             axes.imshow(pixels[name], interpolation="nearest", gid=name)
             axes.set_axis_off()
@@ -58,15 +57,11 @@ class MapPicture:
         return render(self.figure(), fmt)
 
 
-def overlay(
-    image: NDArray[np.uint8], values: NDArray[np.float32], scale: tuple[float, float], alpha: float = 0.6
-) -> NDArray[np.uint8]:
-    """A map (G·G,) over its image (C, h, w): uint8 (h, w, 3). The image is gray, so that all color is the map's."""
+def map_pixels(values: NDArray[np.float32], scale: tuple[float, float], size: int) -> NDArray[np.uint8]:
+    """A map (G·G,) in the colors of its scale, as large as its image: uint8 (size, size, 3)."""
     grid = round(len(values) ** 0.5)
     colors = colormap("magma")[color_indices(values, scale)].reshape(grid, grid, 3)
-    colors = colors.repeat(image.shape[1] // grid, 0).repeat(image.shape[2] // grid, 1)
-    gray = np.asarray(Image.fromarray(rgb(image)).convert("L"))[:, :, None]
-    return (alpha * colors + (1 - alpha) * gray).round().astype(np.uint8)
+    return colors.repeat(size // grid, 0).repeat(size // grid, 1)
 
 
 def draw_color_bar(axes: "Axes", scale: tuple[float, float], uniform: float, values: NDArray[np.float32]) -> None:

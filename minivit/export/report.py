@@ -15,7 +15,7 @@ from minivit.config import settings
 from minivit.data import ImageSet, load_split
 from minivit.data.image_set import evenly_spaced
 from minivit.export.image_export import model_scale
-from minivit.export.picture import data_uri, draw_color_bar, overlay, png_uri, render, rgb
+from minivit.export.picture import data_uri, draw_color_bar, map_pixels, png_uri, render, rgb
 from minivit.figures import GRAY, SPLIT_COLORS, downsample
 from minivit.inference import num_parameters, predict
 from minivit.runs import Checkpoint, Run
@@ -112,7 +112,10 @@ def _examples(run: Run, checkpoints: Sequence[Checkpoint], test_set: ImageSet) -
             }
             for checkpoint, (confidence, predicted) in zip(checkpoints, predictions, strict=True)
         ]
-        pictures = [png_uri(rgb(image)), *(png_uri(overlay(image, values, scale)) for values in maps[:, row])]
+        pictures = [
+            png_uri(rgb(image)),
+            *(png_uri(map_pixels(values, scale, image.shape[-1])) for values in maps[:, row]),
+        ]
         true_class = test_set.classes[label]
         examples.append({"index": index, "true_class": true_class, "pictures": pictures, "captions": captions})
     figure = Figure(figsize=(4.4, 0.9), layout="constrained")

@@ -1,8 +1,10 @@
 """What the browser painted on canvases, as arrays, and what values its colors stand for."""
 
 import base64
+import io
 
 import numpy as np
+from PIL import Image
 from playwright.sync_api import Locator, Page
 
 from minivit.figures import colormap
@@ -32,6 +34,17 @@ def painted_maps(page: Page) -> list[np.ndarray]:
     return [
         sheet[top + 1 : top + size - 1, left + 1 : left + size - 1] for left, top, size in zip(x, y, sizes, strict=True)
     ]
+
+
+def read_off(picture: Locator, legend: Locator, grid: int, within: float) -> np.ndarray:
+    """What a person reads off the screen: for each patch of a picture the position 0..1 of its color on the legend.
+
+    Each patch is looked at `within` of its side from its upper left corner.
+    """
+    screen = np.asarray(Image.open(io.BytesIO(picture.screenshot())).convert("RGB"))
+    at = ((np.arange(grid) + within) * len(screen) / grid).astype(int)
+    colors, bar = screen[at][:, at].reshape(-1, 1, 3).astype(int), painted(legend)[0, :, :3].astype(int)
+    return np.abs(colors - bar).sum(-1).argmin(1) / (len(bar) - 1)
 
 
 def expect_colors(found: np.ndarray, values: np.ndarray, low: float, name: str, high: float) -> None:

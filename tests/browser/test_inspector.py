@@ -4,11 +4,17 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
+from minivit.attention import attend
+from minivit.config import preset
+from minivit.figures import attention_scale
+from minivit.model import MiniViT
+from minivit.stats import rank_correlation
 from pages.parts.components.inspector import Head, HeadInView, Reading, inspector
-from tests.browser.canvases import expect_colors, painted, painted_maps
+from tests.browser.canvases import expect_colors, painted, painted_maps, read_off
 from tests.browser.conftest import Mount
 
 TOP = 0.25
@@ -183,3 +189,33 @@ def test_a_signed_map_counts_the_patches_that_increase_and_decrease_the_logit(pa
             f"{len(down)} patches decrease the logit, −{-down.sum():.2f} in total."
         )
     ).to_be_visible()
+
+
+def cls_attention(sharpness: float, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The attention (1, 1, 65, 65) of an untrained model of the article, its scores times `sharpness`."""
+    torch.manual_seed(0)
+    model = MiniViT(preset("article").model)
+    with torch.no_grad():
+        model.blocks[0].attn.qkv.weight[:64] *= sharpness
+    return attend(model, torch.from_numpy(image)[None])[1][0].numpy()
+
+
+@pytest.mark.parametrize("sharpness", [1, 20], ids=["untrained", "as peaked as trained"])
+def test_the_values_can_be_read_off_the_legend_from_the_pixels_of_the_overlay(
+    page: Page, mount: Mount, sharpness: float
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    values = cls_attention(sharpness, image)
+    _, high = attention_scale(cls_attention(20, image)[:, :, 0, 1:], 65)
+    with mount("inspector"):
+        inspector(
+            image, values, patch_size=4, layer=0, head=0, token=0, absolute_max=high, key="inspector", title="image 1"
+        )
+    picture, legend = page.get_by_role("application"), page.locator(".legend-bar")
+    for overlay, within in ((None, 0.5), (None, 0.1), ("60", 0.1)):
+        if overlay:
+            page.get_by_label("Overlay").fill(overlay)
+        values_read = high * read_off(picture, legend, 8, within)
+        assert np.abs(values_read - values[0, 0, 0, 1:]).mean() <= 0.02 * high
+        correlation = rank_correlation(torch.tensor(values_read)[None], torch.tensor(values[0, 0, 0, 1:])[None])
+        assert correlation.item() >= 0.98, (overlay, within)

@@ -118,5 +118,6 @@ function signedScale(colors, maximum) {
 // A legend of such colors; `low` and `high` are the labels at its ends.
 function paintSignedLegend(legend, { colors, title, own, low, high }) {
   const ends = own ? { low: "maximum less", high: "maximum more" } : { low, high };
-  paintLegend(legend, { colors, title, ...ends, marks: [[0.5, "0"]] });
+  const warning = own ? `${PER_MAP_SCALE} ${EXAGGERATED}` : "";
+  paintLegend(legend, { colors, title, warning, ...ends, marks: [[0.5, "0"]] });
 }

@@ -84,13 +84,19 @@ function paintMap(canvas, values, scale) {
   put(canvas);
 }
 
-// A map over an image: the image turns gray as the overlay gets stronger, so that all colors are the map's. The pixels
-// are painted in gray, because a CSS filter would be recomputed in every frame.
+// A map over an image covers a share `strength` of each patch: its edge, and with 1 all of it. Nothing is mixed, so every
+// color is either the map's, as in the legend, or the image's gray. The pixels are painted in gray, because a CSS filter
+// would be recomputed in every frame.
 function layOver(image, map, strength) {
   const { bytes, channels, gray } = image.painted;
   const target = Math.min(1, 2 * strength);
   if (gray !== target) paintImage(image, bytes, channels, target);
-  map.style.opacity = strength;
+  if (map.strength === strength) return;
+  map.strength = strength;
+  const edge = 50 - 50 * Math.sqrt(1 - strength); // % of the patch's side
+  const bars = (angle) => `linear-gradient(${angle}deg, #000 ${edge}%, #0000 0 ${100 - edge}%, #000 0)`;
+  map.style.maskImage = strength < 1 ? `${bars(0)}, ${bars(90)}` : "";
+  map.style.maskSize = `${100 / map.width}% ${100 / map.height}%`;
 }
 
 function paintSwatch(swatch, value, scale) {
@@ -144,6 +150,9 @@ function paintLegend(legend, { colors, title, warning = "", low, high, marks = [
   );
 }
 
+const PER_MAP_SCALE = "Per-map scale:";
+const EXAGGERATED = "contrast exaggerated, colors are not comparable between maps";
+
 // low..high of one scale for all maps; with per-map scales, a warning that they exaggerate
 function paintAttentionLegend(legend, texts) {
   const { colors, own, low, high, lowText, highText, uniform, uniformText, quantity = "Attention", uniformName } = texts;
@@ -151,8 +160,8 @@ function paintAttentionLegend(legend, texts) {
   const mark = [(uniform - low) / (high - low), `${name} = ${uniformText}`];
   paintLegend(legend, {
     colors,
-    title: own ? "Per-map scale:" : `${quantity}, one scale for all maps.`,
-    warning: own ? "contrast exaggerated, colors are not comparable between maps" : "",
+    title: own ? PER_MAP_SCALE : `${quantity}, one scale for all maps.`,
+    warning: own ? EXAGGERATED : "",
     low: lowText,
     high: highText,
     marks: uniform > low && uniform < high ? [mark] : [],

@@ -29,7 +29,7 @@ from minivit.export import (
     export,
     tokens,
 )
-from minivit.export.picture import overlay
+from minivit.export.picture import map_pixels
 from minivit.figures import colormap
 from minivit.model import MiniViT
 from minivit.runs import Run
@@ -95,7 +95,7 @@ def test_the_arrays_are_read_back_without_pickle_as_they_were(attn):
 def a_map(values: list[float], *, title: str = "", high: float = 0.4, channels: int = 3) -> MapPicture:
     """A map of 2 × 2 patches over an image of one gray, 8 × 8 px."""
     image = np.full((channels, 8, 8), 100, np.uint8)
-    return MapPicture(image, np.array(values, np.float32), (0, high), 1 / 5, title, alpha=1)
+    return MapPicture(image, np.array(values, np.float32), (0, high), 1 / 5, title)
 
 
 def texts(picture: MapPicture) -> list[str]:
@@ -107,19 +107,12 @@ def texts(picture: MapPicture) -> list[str]:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_each_patch_of_the_picture_has_the_color_of_its_weight_at_its_position(channels):
     picture = a_map([0, 0.1, 0.2, 0.4], channels=channels)
-    pixels = overlay(picture.image, picture.values, picture.scale, alpha=1)
+    pixels = map_pixels(picture.values, picture.scale, 8)
     colors = colormap("magma")[[0, 64, 128, 255]].reshape(2, 2, 3)
     assert np.array_equal(pixels, colors.repeat(4, 0).repeat(4, 1))
     drawn = np.asarray(Image.open(io.BytesIO(picture.render("png"))).convert("RGB"))
     for color in (*colors.reshape(-1, 3), np.array([100, 100, 100])):  # the image stands beside the map
         assert (drawn == color).all(-1).sum() > 10_000
-
-
-def test_half_of_an_overlay_is_the_image_in_gray():
-    image = np.array([200, 100, 0], np.uint8).reshape(3, 1, 1).repeat(8, 1).repeat(8, 2)
-    gray = 0.299 * 200 + 0.587 * 100
-    pixels = overlay(image, np.full(4, 0.4, np.float32), (0, 0.4), alpha=0.5)
-    np.testing.assert_allclose(pixels[0, 0], (colormap("magma")[255] + gray) / 2, atol=1)
 
 
 def test_the_scale_stands_in_numbers_with_the_uniform_value_marked():

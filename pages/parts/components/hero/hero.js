@@ -4,7 +4,6 @@ const ZOOM = 8; // canvas pixels for a pixel of the image, so that patches can m
 const GAP = 1; // between patches in the end, pixels of the image
 const CUT_MS = 900;
 const TRAIN_MS = 3200;
-const OVERLAY = 0.75;
 
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".hero");
@@ -25,10 +24,9 @@ function build(view) {
   const [height, width, channels] = view.image.shape;
   view.source = pixelCanvas(width, height);
   view.patches = pixelCanvas(ZOOM * width, ZOOM * height);
-  view.untrained = stack(view);
-  view.trained = stack(view);
+  [view.untrained, view.trained] = [pixelCanvas(grid, grid), pixelCanvas(grid, grid)];
   view.when = element("span", {});
-  for (const canvas of [view.source, view.untrained.image, view.trained.image]) paintImage(canvas, view.image, channels);
+  paintImage(view.source, view.image, channels);
   const panel = (picture, label, ...caption) =>
     element("figure", { class: "panel", role: "img", "aria-label": label }, picture, element("figcaption", {}, ...caption));
   const last = data.checkpoints.at(-1);
@@ -37,8 +35,8 @@ function build(view) {
     { class: "panels" },
     panel(element("span", { class: "stack" }, view.source), data.title, `${width} × ${height} pixels`),
     panel(element("span", { class: "stack clear" }, view.patches), "The image cut into patches", `as ${grid ** 2} patches`),
-    panel(view.untrained.root, "Attention of the untrained model", "attention, untrained"),
-    panel(view.trained.root, `Attention at ${last}`, "attention, ", view.when),
+    panel(element("span", { class: "stack" }, view.untrained), "Attention of the untrained model", "attention, untrained"),
+    panel(element("span", { class: "stack" }, view.trained), `Attention at ${last}`, "attention, ", view.when),
   );
   view.legend = makeLegend();
   view.again = element("button", { type: "button", class: "again", onclick: () => play(view) }, "Play again");
@@ -49,12 +47,6 @@ function build(view) {
   const uniform = { uniform: data.uniform, uniformText: text(data.uniform) };
   const ends = { low, high, lowText: "0", highText: `≥ ${text(high)}` };
   paintAttentionLegend(view.legend, { colors: view.colors, own: false, ...uniform, ...ends, quantity: "Attention of CLS" });
-}
-
-function stack({ image, grid }) {
-  const [height, width] = image.shape;
-  const [picture, map] = [pixelCanvas(width, height), pixelCanvas(grid, grid)];
-  return { image: picture, map, root: element("span", { class: "stack" }, picture, map) };
 }
 
 // cut and trained: 0..1, how far the patches have come apart and the training has gone
@@ -72,9 +64,8 @@ function show(view, cut, trained) {
   if (view.when.textContent !== name) view.when.textContent = name;
 }
 
-function paint({ colors, data }, { image, map }, values) {
+function paint({ colors, data }, map, values) {
   paintMap(map, values, { colors, low: data.scale[0], high: data.scale[1] });
-  layOver(image, map, OVERLAY);
 }
 
 function paintPatches({ source, patches, grid }, cut) {

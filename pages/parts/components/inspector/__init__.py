@@ -96,7 +96,7 @@ def inspector(
     scale: Literal["absolute", "shared", "own"] = "absolute",
     absolute_max: float | None = None,
     colormap: str = "magma",
-    overlay: float = 0.6,
+    overlay: float = 1,
     masked: Collection[int] = (),
     on_pick: Callable[[Picked], None] = lambda picked: None,
     on_mask: Callable[[list[int]], None] = lambda masked: None,
@@ -111,7 +111,8 @@ def inspector(
     `title` names the image.
 
     The absolute scale runs from 0 to `absolute_max`, by default that of this image's CLS attention. `scale`, `colormap`
-    and `overlay` (0..1) are initial values of controls; later the user's own settings apply.
+    and `overlay` (0..1, the share of each patch that the map covers) are initial values; later the user's own settings
+    apply.
     """
     requested, in_view = Picked(layer, head, token), None
     rows = values.rows if isinstance(values, HeadInView) else values

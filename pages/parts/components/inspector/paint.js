@@ -71,16 +71,27 @@ function paintScale(view, scale, [lowest, highest]) {
   const each = own && !view.isOneMap;
   paintLegend(view.legend, {
     colors: scale.colors,
-    title: each ? "Per-map scale:" : view.isOneMap ? `${title}: ${meaning}` : `${title}, one scale for all maps.`,
-    warning: each ? "contrast exaggerated, colors are not comparable between maps" : own ? "Per-map scale: contrast exaggerated." : "",
+    title: `${each ? PER_MAP_SCALE : view.isOneMap ? `${title}: ${meaning}` : `${title}, one scale for all maps.`}${uniformOf(view, scale)}`,
+    warning: [each ? `${EXAGGERATED}.` : own ? "Per-map scale: contrast exaggerated." : "", startOf(view, scale)].join(" ").trim(),
     low: `${own ? "" : below}${number(view, scale.low)}`,
     high: `${own ? "" : above}${number(view, scale.high)}`,
     marks: signed
       ? [[0.5, "0"]]
-      : view.uniform > scale.low && view.uniform < scale.high
+      : isOnScale(view, scale)
         ? [[position(view.uniform), `${uniformName} = ${number(view, view.uniform)}`]]
         : [],
   });
+}
+
+const isOnScale = ({ uniform }, { low, high }) => uniform !== null && uniform > low && uniform < high;
+
+const startOf = (view, { low }) => (low > 0 ? `The scale starts at ${number(view, low)}, not at 0.` : "");
+
+// What the legend says where it has no mark of the uniform value
+function uniformOf(view, scale) {
+  const { signed, uniform_name: name } = view.reading;
+  if (signed || isOnScale(view, scale)) return "";
+  return view.uniform === null ? " It has no uniform value." : ` ${name} = ${number(view, view.uniform)} is outside the scale.`;
 }
 
 function paintPicture(view, token, values, scale) {

@@ -73,7 +73,7 @@ def maps_data(
     layout: Literal["rows", "strip"] = "rows",
     size: int = 96,
     colormap: str = "magma",
-    overlay: float = 0.6,
+    overlay: float = 1,
     controls: bool = True,
     clickable: bool = True,
 ) -> MapsData:
@@ -86,8 +86,8 @@ def maps_data(
     "trained")` adds trained − untrained, from −`difference_max` to it: by default its own largest value.
 
     `rows` places an image beside its maps, `strip` above them, for a compact live row. `size` is in pixels. `colormap`
-    and `overlay` (0..1) are initial values of controls; later the user's own settings apply. New data of the same shape
-    is painted in place.
+    and `overlay` (0..1, the share of each patch that the map covers) are initial values; later the user's own settings
+    apply. New data of the same shape is painted in place.
     """
     assert colormap in COLORMAPS, colormap
     drawn = {name: np.asarray(values, np.float32) for name, values in columns.items()}

@@ -90,7 +90,7 @@ def scrub(
             "legend": key_of(run_maps),
             "scale": list(scale),
             "numMeasured": num_measured,
-            "settings": {"view": "map", "scale": "absolute", "colormap": "magma", "overlay": 0.6, "speed": "30"},
+            "settings": {"view": "map", "scale": "absolute", "colormap": "magma", "overlay": 1, "speed": "30"},
             "palettes": palettes(),
         },
         on_opened_change=lambda: None,
