@@ -8,11 +8,13 @@ else than what the model learned: the image, or the architecture. B images, P pa
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from minivit.attention.methods import Head, Method
+from minivit.attention.maps import Head
+from minivit.attention.methods import METHODS, Method
 from minivit.config import ViTConfig
 from minivit.data import Images
 from minivit.model import MiniViT
@@ -25,8 +27,7 @@ CHUNK = 8  # images of one method between two reports of progress
 HEAD = ("norm.", "fc_norm.", "head.", "head_dist.")
 
 
-@dataclass(frozen=True)
-class Correlation:
+class Correlation(NamedTuple):
     """Mean rank correlation over the images, with a 95% interval."""
 
     mean: float
@@ -51,6 +52,16 @@ class Cascade:
         for title, correlation in zip(self.steps, self.at_steps(name), strict=True):
             step = None if correlation and correlation.mean > KEPT else step or title
         return step
+
+
+def summary(result: Cascade) -> str:
+    """Which methods' maps do not change, as a sentence."""
+    kept = [METHODS[name].title for name in result.correlations if result.changed_at(name) is None]
+    everything = "when all layers are re-initialized"
+    if not kept:
+        return f"All maps change: none keeps a rank correlation above {KEPT} with the intact model's {everything}."
+    verb = "does not show" if len(kept) == 1 else "do not show"
+    return f"{', '.join(kept)} {verb} what the model learned: above {KEPT} in rank correlation {everything}."
 
 
 def _mean(values: Tensor) -> Correlation | None:

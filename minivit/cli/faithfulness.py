@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minivit.attention.cascade import KEPT, Cascade, cascade
+from minivit.attention.cascade import KEPT, Cascade, cascade, summary
 from minivit.attention.faithfulness import (
     NUM_OTHERS,
     REFERENCE,
@@ -221,9 +221,9 @@ def _cascade_table(changes: Cascade, seconds: dict[str, float]) -> list[str]:
         for name in changes.correlations
     ]
     return [
-        "Layers re-initialized from the top, cumulatively: mean rank correlation of the maps with those of the intact "
-        "model, with 95% intervals. A map that keeps its ranking does not show what the model learned. The map of a "
-        "layer cannot change before that layer or one below it is re-initialized.",
+        f"{summary(changes)} Layers are re-initialized from the top, cumulatively; mean rank correlation of the maps "
+        "with those of the intact model, with 95% intervals. The map of a layer cannot change before that layer or one "
+        "below it is re-initialized.",
         "",
         *_markdown(header, rows),
     ]

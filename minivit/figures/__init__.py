@@ -20,6 +20,7 @@ from minivit.figures.colors import (
 from minivit.figures.curves import (
     EpochCurve,
     accuracy_curves,
+    cascade_curves,
     downsample,
     reliability_diagram,
     removal_curves,

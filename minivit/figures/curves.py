@@ -134,6 +134,36 @@ def removal_curves(
     return figure
 
 
+def cascade_curves(
+    steps: Sequence[str], curves: Mapping[str, Sequence[tuple[float, float, float] | None]], selected: str
+) -> go.Figure:
+    """Named rank correlations, (mean, low, high) or None at each step after the intact model; one is emphasized."""
+    figure = go.Figure()
+    for name, correlations in curves.items():
+        missing = (np.nan, np.nan, np.nan)
+        values, lows, highs = np.array([(1, 1, 1), *(point or missing for point in correlations)]).T
+        is_selected = name == selected
+        figure.add_scatter(
+            x=["intact", *steps],
+            y=values,
+            name=escape(name),
+            mode="lines+markers",
+            line={"width": 4 if is_selected else 1.5},
+            error_y={"array": highs - values, "arrayminus": values - lows, "thickness": 1, "visible": is_selected},
+            customdata=np.stack([lows, highs], 1),
+            hovertemplate="%{y:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})",
+        )
+    figure.add_hline(y=0, line_dash="dot", line_color=GRAY)
+    figure.update_layout(
+        xaxis={"title": "re-initialized down to", "type": "category"},
+        yaxis={"title": "rank correlation with the intact model's map", "range": [-1.02, 1.02]},
+        height=380,
+        margin={"l": 60, "r": 10, "t": 10, "b": 90},
+        legend=LEGEND_BELOW,
+    )
+    return figure
+
+
 def reliability_diagram(
     confidence: NDArray[np.float64],
     accuracy: NDArray[np.float64],

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from minivit.attention import attend
+from minivit.attention.cascade import cascade, summary
 from minivit.attention.faithfulness import area, deletion, insertion
 from minivit.attention.localization import Share, localize_methods
-from minivit.attention.methods import METHODS
+from minivit.attention.methods import METHODS, available_methods
 from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.data.image_set import evenly_spaced
@@ -127,8 +128,9 @@ def test_the_next_mistake_is_one_click_away_and_keeps_to_the_cell_it_came_from(o
 def test_faithfulness_is_measured_for_one_image_and_for_many_on_request(open_page: Open, trained: Run) -> None:
     page = open_page("attention", run=trained.id, method="relevance")
     assert not page.get("plotly_chart")
+    subheaders = [part.value for part in page.subheader]
     page = open_page("attention", run=trained.id, method="relevance", trust="true")
-    assert [part.value for part in page.subheader] == ["This image", "Many images", "Localization"]
+    assert [part.value for part in page.subheader] == ["This image", "Many images", "Localization", *subheaders]
     assert len(page.get("plotly_chart")) == 2
     model, images = trained.load_model(), load_split(trained.config)[1].images[:1]
     target = attend(model, images)[0].argmax(1)
@@ -137,6 +139,24 @@ def test_faithfulness_is_measured_for_one_image_and_for_many_on_request(open_pag
         caption.value.startswith(f"Deletion area {going.item():.3f}; random rankings ") for caption in page.caption
     )
     assert any("Only the synthetic shapes have object masks" in caption.value for caption in page.caption)
+    assert not errors(page)
+
+
+def test_the_cascade_starts_with_what_it_found_and_draws_all_methods_at_the_layer_that_is_shown(
+    open_page: Open, trained: Run
+) -> None:
+    page = open_page("attention", run=trained.id, layer=1, head=2)
+    page = widget(page, "toggle", "Re-initialize the layers").set_value(True).run()
+    model, test_set = trained.load_model(), load_split(trained.config)[1]
+    images = test_set.images[evenly_spaced(len(test_set), 32)]
+    predicted, methods = attend(model, images)[0].argmax(1), available_methods(model.config)
+    result = cascade(model, images, predicted, methods, layer=0, head=1)
+    assert f"**{summary(result)}**" in [element.value for element in page.markdown]
+    (figure,) = charts(page)
+    assert [line.name for line in figure.data] == [method.title for method in methods.values()]
+    for name, line in zip(methods, figure.data, strict=True):
+        wanted = [1, *(step.mean if step else np.nan for step in result.at_steps(name))]
+        np.testing.assert_allclose(np.array(line.y, float), wanted, atol=1e-5)
     assert not errors(page)
 
 

@@ -1,4 +1,4 @@
-"""Can this map be trusted? Deletion and insertion of its patches for one image and for many."""
+"""Can this map be trusted? Deletion and insertion of its patches for one image and for many, and the cascade."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,6 +22,7 @@ from minivit.figures import removal_curves
 from minivit.machine import threads_for
 from minivit.model import MiniViT
 from minivit.runs import Run
+from pages.parts.attention.cascade import cascade_section
 from pages.parts.attention.localization import localization
 from pages.parts.attention.methods import Selection
 from pages.parts.shell import cache
@@ -42,9 +43,14 @@ def faithfulness_section(run: Run, epoch: int, image: ImageId, selection: Select
         "with the same method's maps of other images. A faithful map shows what this model depends on. This does "
         "not mean that the model itself is right."
     )
-    if not st.toggle("Run the check", key="trust", bind="query-params"):
+    if st.toggle("Run the check", key="trust", bind="query-params"):
+        _check(run, epoch, image, selection, layer, head)
+    else:
         st.caption(estimate(num_multiplications(run.config.model, SIZES[0], NUM_RANKINGS_PER_IMAGE)))
-        return
+    cascade_section(run, epoch, selection.name, layer, head)
+
+
+def _check(run: Run, epoch: int, image: ImageId, selection: Selection, layer: int, head: Head) -> None:
     test_set = cache.split(run.config)[1]
     st.subheader("This image", anchor=False)
     _show(_check_image(run, epoch, image, selection, layer, head), selection, axis_title(selection, test_set.classes))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_models import KINDS, random_images, random_model
 
-from minivit.attention.cascade import SEED, Cascade, cascade, layer_groups
+from minivit.attention.cascade import SEED, Cascade, cascade, layer_groups, summary
 from minivit.attention.methods import METHODS, Method, available_methods
 from minivit.model import MiniViT
 
@@ -88,3 +88,10 @@ def test_a_map_has_changed_at_the_step_from_which_on_its_correlation_stays_low()
     changed = {name: result.changed_at(name) for name in correlations}
     assert changed == {"late": "embedding", "never": None, "first": "head", "constant": "embedding"}
     assert result.at_steps("constant")[0] is None
+
+
+def test_the_summary_names_the_methods_whose_maps_do_not_change():
+    correlations = {"occlusion": torch.full((1, 2), 0.9), "relevance": torch.zeros(1, 2)}
+    assert summary(Cascade(["head"], correlations)).startswith("Occlusion (mean-filled) does not show what the model")
+    del correlations["occlusion"]
+    assert summary(Cascade(["head"], correlations)).startswith("All maps change")

@@ -170,7 +170,13 @@ def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny
         == 1
     )
     assert len(re.findall(r"^\| Class relevance \| 0\.\d+ \| .*(better|worse|difference) \(p = ", text, re.M)) == 1
-    numbers = json.loads(faithfulness_report(run, num_images=8, as_json=True))
+    assert "re-initialized" not in text
+    numbers = json.loads(faithfulness_report(run, num_images=8, as_json=True, with_cascade=True))
+    cls_cascade = numbers["methods"]["cls_map"]["cascade"]
+    assert list(cls_cascade["steps"]) == ["head", "block 2", "block 1", "embedding"]
+    assert cls_cascade["steps"]["head"]["mean"] == pytest.approx(1)  # CLS attends to patches below the head
+    assert cls_cascade["steps"]["embedding"]["mean"] < 0.999 and "cascade" not in numbers["methods"]["centre"]
+    assert numbers["methods"]["cls_map"]["seconds_per_map"] > 0
     assert numbers["num_images"] == 8 and {"relevance", "constant", "brightness", "centre"} <= set(numbers["methods"])
     for curve in ("deletion", "insertion"):
         entry = numbers["methods"]["relevance"][curve]

@@ -1,0 +1,67 @@
+"""Do maps change when the model loses what it learned? The cascade of re-initialized layers."""
+
+import streamlit as st
+
+from minivit.attention import METHODS, Head
+from minivit.attention.cascade import Cascade, cascade, num_passes, summary
+from minivit.attention.maps import affordable, multiplications
+from minivit.attention.methods import available_methods
+from minivit.config import ViTConfig
+from minivit.data.image_set import evenly_spaced
+from minivit.figures import cascade_curves
+from minivit.machine import threads_for
+from minivit.runs import Run
+from pages.parts.shell import cache
+from pages.parts.shell.memoize import memoize
+from pages.parts.shell.progress import estimate, progress
+
+NUM_IMAGES = 32
+MAX_MULTIPLICATIONS = 1e13  # of methods with a forward pass per patch, which are left out above it
+
+
+def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> None:
+    """The section; nothing is computed until the user turns it on."""
+    st.subheader("Do the maps change when layers are re-initialized?", anchor=False)
+    st.caption(
+        "Layers get new random weights one after the other, the head first and the embedding last. A map of what the "
+        "model learned changes; a map that stays the same shows the image or the architecture instead."
+    )
+    names, num_images = _choice(run.config.model)
+    if not st.toggle("Re-initialize the layers", key="cascade", bind="query-params"):
+        st.caption(estimate(_multiplications(run.config.model, names, num_images)))
+        return
+    result = _cascade(run, epoch, layer, head)
+    st.markdown(f"**{summary(result)}**")
+    curves = {METHODS[method].title: result.at_steps(method) for method in result.correlations}
+    st.plotly_chart(cascade_curves(result.steps, curves, METHODS[name].title), key="trust_cascade")
+    left_out = [method.title for key, method in available_methods(run.config.model).items() if key not in names]
+    st.caption(
+        f"{num_images} test images, the class that the intact model predicts, mean with 95% intervals. The map of a "
+        "layer cannot change before that layer or one below it is re-initialized. Adebayo et al., arXiv 1810.03292."
+        + (f" Left out, as they take too long for this model: {', '.join(left_out)}." if left_out else "")
+    )
+
+
+@memoize()
+def _cascade(run: Run, epoch: int, layer: int, head: Head) -> Cascade:
+    test_set = cache.split(run.config)[1]
+    names, num_images = _choice(run.config.model)
+    indices = evenly_spaced(len(test_set), num_images)
+    classes = cache.predicted_classes(run, epoch, tuple(indices))
+    methods = {name: METHODS[name] for name in names}
+    with threads_for(run.config), progress("Re-initializing layers", cancel="cascade") as report:
+        model = cache.model_of(run, epoch)
+        return cascade(model, test_set.images[indices], classes, methods, layer=layer, head=head, report=report)
+
+
+def _choice(config: ViTConfig) -> tuple[list[str], int]:
+    """The methods and the number of images that do not take too long."""
+    names, num_images = list(available_methods(config)), affordable(config, NUM_IMAGES)
+    if _multiplications(config, names, num_images) <= MAX_MULTIPLICATIONS:
+        return names, num_images
+    return [name for name in names if not METHODS[name].removes_patches], num_images
+
+
+def _multiplications(config: ViTConfig, names: list[str], num_images: int) -> float:
+    passes = sum(num_passes(METHODS[name], config) for name in names)
+    return (config.depth + 3) * num_images * passes * multiplications(config)
