@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minivit.attention.cascade import KEPT, Cascade, cascade, summary
+from minivit.attention.cascade import KEPT, SEED, Cascade, cascade, summary
 from minivit.attention.faithfulness import (
     NUM_OTHERS,
     REFERENCE,
@@ -62,7 +62,7 @@ def faithfulness_report(
     epoch = run.epochs()[-1] if epoch is None else epoch
     results = faithfulness_of_methods(model, images)
     classes, methods = logits(model, images).argmax(1), available_methods(model.config)
-    changes = cascade(model, images, classes, methods) if with_cascade else None
+    changes = cascade(model, images, classes, methods, seed=SEED + run.config.seed) if with_cascade else None
     seconds = {name: _seconds_per_map(method, model, images, classes) for name, method in methods.items()}
     if as_json:
         report = {"run": run.id, "epoch": epoch, "num_images": len(test_set), "accuracy": accuracy}

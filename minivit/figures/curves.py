@@ -156,7 +156,7 @@ def cascade_curves(
     figure.add_hline(y=0, line_dash="dot", line_color=GRAY)
     figure.update_layout(
         xaxis={"title": "re-initialized down to", "type": "category"},
-        yaxis={"title": "rank correlation with the intact model's map", "range": [-1.02, 1.02]},
+        yaxis={"title": "rank correlation with intact", "range": [-1.02, 1.02]},
         height=380,
         margin={"l": 60, "r": 10, "t": 10, "b": 90},
         legend=LEGEND_BELOW,

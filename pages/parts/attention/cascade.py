@@ -3,7 +3,7 @@
 import streamlit as st
 
 from minivit.attention import METHODS, Head
-from minivit.attention.cascade import Cascade, cascade, num_passes, summary
+from minivit.attention.cascade import SEED, Cascade, cascade, num_passes, summary
 from minivit.attention.maps import affordable, multiplications
 from minivit.attention.methods import available_methods
 from minivit.config import ViTConfig
@@ -36,8 +36,8 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
     st.plotly_chart(cascade_curves(result.steps, curves, METHODS[name].title), key="trust_cascade")
     left_out = [method.title for key, method in available_methods(run.config.model).items() if key not in names]
     st.caption(
-        f"{num_images} test images, the class that the intact model predicts, mean with 95% intervals. The map of a "
-        "layer cannot change before that layer or one below it is re-initialized. Adebayo et al., arXiv 1810.03292."
+        f"{num_images} test images, the class that the intact model predicts, mean with 95% intervals, one draw of new "
+        "weights. The map of a layer cannot change before that layer or one below it is re-initialized. Adebayo et al., arXiv 1810.03292."
         + (f" Left out, as they take too long for this model: {', '.join(left_out)}." if left_out else "")
     )
 
@@ -50,8 +50,16 @@ def _cascade(run: Run, epoch: int, layer: int, head: Head) -> Cascade:
     classes = cache.predicted_classes(run, epoch, tuple(indices))
     methods = {name: METHODS[name] for name in names}
     with threads_for(run.config), progress("Re-initializing layers", cancel="cascade") as report:
-        model = cache.model_of(run, epoch)
-        return cascade(model, test_set.images[indices], classes, methods, layer=layer, head=head, report=report)
+        return cascade(
+            cache.model_of(run, epoch),
+            test_set.images[indices],
+            classes,
+            methods,
+            layer=layer,
+            head=head,
+            seed=SEED + run.config.seed,
+            report=report,
+        )
 
 
 def _choice(config: ViTConfig) -> tuple[list[str], int]:
