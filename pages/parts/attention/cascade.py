@@ -36,7 +36,7 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
     st.plotly_chart(cascade_curves(result.steps, curves, METHODS[name].title), key="trust_cascade")
     left_out = [method.title for key, method in available_methods(run.config.model).items() if key not in names]
     st.caption(
-        f"{num_images} test images, the class that the intact model predicts, mean with 95% intervals, one draw of new "
+        f"{min(num_images, len(cache.split(run.config)[1]))} test images, the class that the intact model predicts, mean with 95% intervals, one draw of new "
         "weights. The map of a layer cannot change before that layer or one below it is re-initialized. Adebayo et "
         "al., arXiv 1810.03292."
         + (f" Left out, as they take too long for this model: {', '.join(left_out)}." if left_out else "")

@@ -85,7 +85,7 @@ function paintScale(view, scale, [lowest, highest]) {
 
 const isOnScale = ({ uniform }, { low, high }) => uniform !== null && uniform > low && uniform < high;
 
-const startOf = (view, { low }) => (low > 0 ? `The scale starts at ${number(view, low)}, not at 0.` : "");
+const startOf = (view, { low, high }) => (low > 0.005 * high ? `The scale starts at ${number(view, low)}, not at 0.` : "");
 
 // What the legend says where it has no mark of the uniform value
 function uniformOf(view, scale) {
