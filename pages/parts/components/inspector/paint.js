@@ -62,6 +62,17 @@ function drawSheet(view) {
   view.maps.forEach(({ rectangle }, i) => rectangle && context.drawImage(view.strip, 0, i * G, G, G, ...rectangle));
 }
 
+const isOnScale = ({ uniform }, { low, high }) => uniform !== null && uniform > low && uniform < high;
+
+const startOf = (view, { low, high }) => (low > 0.005 * high ? `The scale starts at ${number(view, low)}, not at 0.` : "");
+
+// What the legend says where it has no mark of the uniform value
+function uniformOf(view, scale) {
+  const { signed, uniform_name: name } = view.reading;
+  if (signed || isOnScale(view, scale)) return "";
+  return view.uniform === null ? " It has no uniform value." : ` ${name} = ${number(view, view.uniform)} is outside the scale.`;
+}
+
 function paintScale(view, scale, [lowest, highest]) {
   const { title, signed, uniform_name: uniformName, meaning } = view.reading;
   const own = scaleName(view) === "own";
@@ -81,17 +92,6 @@ function paintScale(view, scale, [lowest, highest]) {
         ? [[position(view.uniform), `${uniformName} = ${number(view, view.uniform)}`]]
         : [],
   });
-}
-
-const isOnScale = ({ uniform }, { low, high }) => uniform !== null && uniform > low && uniform < high;
-
-const startOf = (view, { low, high }) => (low > 0.005 * high ? `The scale starts at ${number(view, low)}, not at 0.` : "");
-
-// What the legend says where it has no mark of the uniform value
-function uniformOf(view, scale) {
-  const { signed, uniform_name: name } = view.reading;
-  if (signed || isOnScale(view, scale)) return "";
-  return view.uniform === null ? " It has no uniform value." : ` ${name} = ${number(view, view.uniform)} is outside the scale.`;
 }
 
 function paintPicture(view, token, values, scale) {
