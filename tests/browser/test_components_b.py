@@ -295,6 +295,7 @@ def test_maps_share_one_scale_until_the_user_selects_their_own(page: Page, maps_
     expect(page.get_by_text("≥ 0.08")).to_be_visible()
     assert len(np.unique(painted(untrained).reshape(-1, 4), axis=0)) == 1
     expect(page.get_by_text("contrast exaggerated")).not_to_be_visible()
+    expect(page.get_by_label("Overlay")).to_have_value("100")  # colors as in the legend, not mixed with the image
     trained = painted(canvases.nth(4))
     page.get_by_label("Scale").select_option("per-map scale")
     expect(page.get_by_text("contrast exaggerated")).to_be_visible()

@@ -94,6 +94,9 @@ def test_what_a_map_has_beyond_the_average_is_signed(page: Page, draw: Draw) -> 
     to_frame(page, 1)
     expect_colors(shown(page, 1, 0), snapshots.maps[1, 1, 0] - snapshots.mean_map[1, 0], -HIGH / 17, "RdBu", HIGH / 17)
     expect(page.get_by_text("Map − average map of 2 test images. Blue is less, red is more.")).to_be_visible()
+    expect(page.get_by_label("Overlay")).to_have_value("100")  # colors as in the legend, not mixed with the image
+    page.get_by_label("Scale").select_option("per-map scale")
+    expect(page.get_by_text("Per-map scale: contrast exaggerated")).to_be_visible()
 
 
 def test_two_runs_that_cut_images_differently_are_subtracted_on_a_common_grid(page: Page, draw: Draw) -> None:
