@@ -26,7 +26,7 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
         "Layers get new random weights one after the other, the head first and the embedding last. A map of what the "
         "model learned changes; a map that stays the same shows the image or the architecture instead."
     )
-    names, num_images = _choice(run.config.model)
+    names, num_images = _choice(run)
     if not st.toggle("Re-initialize the layers", key="cascade", bind="query-params"):
         st.caption(estimate(_multiplications(run.config.model, names, num_images)))
         return
@@ -36,7 +36,7 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
     st.plotly_chart(cascade_curves(result.steps, curves, METHODS[name].title), key="trust_cascade")
     left_out = [method.title for key, method in available_methods(run.config.model).items() if key not in names]
     st.caption(
-        f"{min(num_images, len(cache.split(run.config)[1]))} test images, the class that the intact model predicts, mean with 95% intervals, one draw of new "
+        f"{num_images} test images, the class that the intact model predicts, mean with 95% intervals, one draw of new "
         "weights. The map of a layer cannot change before that layer or one below it is re-initialized. Adebayo et "
         "al., arXiv 1810.03292."
         + (f" Left out, as they take too long for this model: {', '.join(left_out)}." if left_out else "")
@@ -46,7 +46,7 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
 @memoize()
 def _cascade(run: Run, epoch: int, layer: int, head: Head) -> Cascade:
     test_set = cache.split(run.config)[1]
-    names, num_images = _choice(run.config.model)
+    names, num_images = _choice(run)
     indices = evenly_spaced(len(test_set), num_images)
     classes = cache.predicted_classes(run, epoch, tuple(indices))
     methods = {name: METHODS[name] for name in names}
@@ -63,9 +63,10 @@ def _cascade(run: Run, epoch: int, layer: int, head: Head) -> Cascade:
         )
 
 
-def _choice(config: ViTConfig) -> tuple[list[str], int]:
+def _choice(run: Run) -> tuple[list[str], int]:
     """The methods and the number of images that do not take too long."""
-    names, num_images = list(available_methods(config)), affordable(config, NUM_IMAGES)
+    config, num_test_images = run.config.model, len(cache.split(run.config)[1])
+    names, num_images = list(available_methods(config)), min(affordable(config, NUM_IMAGES), num_test_images)
     if _multiplications(config, names, num_images) <= MAX_MULTIPLICATIONS:
         return names, num_images
     return [name for name in names if not METHODS[name].removes_patches], num_images
