@@ -112,7 +112,7 @@ def reinitialized(model: MiniViT, seed: int) -> Iterator[tuple[str, MiniViT]]:
     The copy is the same object in all steps. Normalization and fixed positions, which are not learned, stay.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # not those of other devices, which are not restored
         initial = MiniViT(model.config).state_dict()
     current = copy.deepcopy(model)
     for step, names in layer_groups(model):
