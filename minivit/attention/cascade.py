@@ -21,7 +21,7 @@ from minivit.model import MiniViT
 from minivit.stats import bootstrap, rank_correlation
 
 SEED = 181003292  # added to a run's seed for the new weights, as those of the seed itself are what training began with
-KEPT = 0.5  # a map with a higher rank correlation is still mostly the same ranking of the patches
+KEPT = 0.5  # a map with a rank correlation beyond ±this is still mostly the same ranking, or the same inverted
 CHUNK = 8  # images of one method between two reports of progress
 
 HEAD = ("norm.", "fc_norm.", "head.", "head_dist.")
@@ -47,10 +47,10 @@ class Cascade:
         return [_mean(values[~values.isnan()]) for values in self.correlations[name]]
 
     def changed_at(self, name: str) -> str | None:
-        """The first step from which on the mean is at most `KEPT`, or None if the map is kept to the end."""
+        """The first step from which on the mean is within ±`KEPT`, or None if the map is kept to the end."""
         step = None
         for title, correlation in zip(self.steps, self.at_steps(name), strict=True):
-            step = None if correlation and correlation.mean > KEPT else step or title
+            step = None if correlation and abs(correlation.mean) > KEPT else step or title
         return step
 
 
@@ -59,9 +59,9 @@ def summary(result: Cascade) -> str:
     kept = [METHODS[name].title for name in result.correlations if result.changed_at(name) is None]
     everything = "when all layers are re-initialized"
     if not kept:
-        return f"All maps change: none keeps a rank correlation above {KEPT} with the intact model's {everything}."
+        return f"All maps change: none keeps a rank correlation beyond ±{KEPT} with the intact model's {everything}."
     verb = "does not show" if len(kept) == 1 else "do not show"
-    return f"{', '.join(kept)} {verb} what the model learned: above {KEPT} in rank correlation {everything}."
+    return f"{', '.join(kept)} {verb} what the model learned: its ranking stays beyond ±{KEPT} {everything}."
 
 
 def _mean(values: Tensor) -> Correlation | None:

@@ -207,7 +207,7 @@ def _faithfulness_table(results: dict[str, Faithfulness]) -> list[str]:
 
 
 def _cascade_table(changes: Cascade, seconds: dict[str, float]) -> list[str]:
-    header = ["Map", *changes.steps, f"At most {KEPT} from", "Time per map"]
+    header = ["Map", *changes.steps, f"Within ±{KEPT} from", "Time per map"]
     rows = [
         [
             METHODS[name].title,

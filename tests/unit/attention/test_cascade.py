@@ -82,11 +82,18 @@ def test_a_map_has_changed_at_the_step_from_which_on_its_correlation_stays_low()
     steps = ["head", "block 2", "block 1", "embedding"]
     constant = torch.full((2,), torch.nan)
     rows = {"late": [0.9, 0.2, 0.9, 0.1], "never": [0.1, 0.2, 0.3, 0.9], "first": [0.1, 0.2, 0.3, 0.4]}
+    rows["inverted"] = [-0.9, -0.8, 0.1, 0.2]
     correlations = {name: torch.tensor(row)[:, None].expand(4, 2) for name, row in rows.items()}
     correlations["constant"] = torch.stack([constant + 1, *torch.ones(2, 2), constant])
     result = Cascade(steps, correlations)
     changed = {name: result.changed_at(name) for name in correlations}
-    assert changed == {"late": "embedding", "never": None, "first": "head", "constant": "embedding"}
+    assert changed == {
+        "late": "embedding",
+        "never": None,
+        "first": "head",
+        "inverted": "block 1",
+        "constant": "embedding",
+    }
     assert result.at_steps("constant")[0] is None
 
 
