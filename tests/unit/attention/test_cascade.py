@@ -71,7 +71,12 @@ def test_the_model_that_is_passed_stays_as_it_is():
 
 
 def test_each_parameter_belongs_to_one_step_and_a_model_without_a_head_has_none_for_it():
-    for settings in ({"num_registers": 2, "stem": "conv"}, {"pool": "mean, then norm"}, {"num_classes": 0}):
+    for settings in (
+        {"num_registers": 2, "stem": "conv"},
+        {"pool": "cls and distillation", "num_registers": 1},
+        {"pool": "mean, then norm"},
+        {"num_classes": 0},
+    ):
         model = random_model(**settings)
         names = [name for _, group in layer_groups(model) for name in group]
         assert sorted(names) == sorted(name for name, _ in model.named_parameters())
