@@ -9,19 +9,20 @@ from pages.parts.attention.faithfulness import faithfulness_section
 from pages.parts.attention.logit import logit_section
 from pages.parts.attention.methods import (
     View,
+    about,
     absolute_max,
-    caveats,
-    explain,
     pick_method,
     probabilities_of,
     reading,
+    untrained_values,
     values,
 )
 from pages.parts.attention.next_match import next_match
 from pages.parts.attention.other_images import other_images
 from pages.parts.attention.own_pictures import membership, pick_picture
-from pages.parts.attention.probabilities import prediction, probabilities
+from pages.parts.attention.probabilities import probabilities
 from pages.parts.attention.weight import weight_section
+from pages.parts.attention.what_if import what_if
 from pages.parts.components.inspector import inspector
 from pages.parts.shell import cache
 from pages.parts.shell.frame import controls_above, frame
@@ -37,6 +38,7 @@ with frame(
     controls, pictures = controls_above()
     with controls:
         run_column, epoch_column, image_column = st.columns([2, 2, 1.4], gap="medium")
+        method_column, picture_column = st.columns([4, 1.4], gap="medium", vertical_alignment="bottom")
     with run_column:
         run = pick_run()
     with epoch_column:
@@ -44,7 +46,7 @@ with frame(
     test_set = cache.split(run.config)[1]
     with image_column:
         index = pick_image(len(test_set))
-    with controls:
+    with picture_column:
         picture = pick_picture(run)
     image = picture or index
     classes, label, config = test_set.classes, cache.image_label(run, image), run.config.model
@@ -52,24 +54,22 @@ with frame(
     layer = int_param("layer", range(1, config.depth + 1), config.depth) - 1
     view = View(layer, head_param(config.num_heads), token_param(shown_tokens), tuple(masked_param(shown_tokens)))
     probs = probabilities_of(run, epoch, image)
-    with controls:
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            selection = pick_method(config, classes[: config.num_classes], probs)
-            predictions = cache.predictions(run, epoch) if config.num_classes else None
-            if predictions:
-                next_match(predictions, classes, image)
+    with method_column, st.container(horizontal=True, vertical_alignment="bottom"):
+        selection = pick_method(config, classes[: config.num_classes], probs)
+        predictions = cache.predictions(run, epoch) if config.num_classes else None
         if predictions:
+            next_match(predictions, classes, image)
+    if predictions:
+        with controls:
             prediction_progress(run, epoch, predictions)
-        explain(selection.method)
-        if assumed := assumptions(run):
-            st.caption(escape_markdown(" ".join(assumed)))
     masked_probs = probabilities_of(run, epoch, image, view.masked) if view.masked else None
-    scale_max = absolute_max(run, selection)
+    scale_max, untrained = absolute_max(run, selection), untrained_values(run, image, selection, view)
 
     with pictures:
         inspector(
             cache.image_pixels(run, image)[0].numpy(),
             values(run, epoch, image, selection, view),
+            untrained=untrained,
             patch_size=config.patch_size,
             layer=view.layer,
             head=view.head,
@@ -78,16 +78,22 @@ with frame(
             key="attention_inspector",
             absolute_max=scale_max,
             reading=reading(selection, classes, config, len(view.masked), scale_max),
-            title=f"{cache.image_title(run, image)}. {prediction(classes, probs, label)}",
+            title=cache.image_title(run, image),
+            name="imported model" if run.config.imported else f"epoch {epoch}",
+            prediction=probabilities(classes, probs, label, masked_probs, len(view.masked)),
             on_pick=lambda picked: set_params(
                 layer=picked.layer + 1, head=write_head(picked.head), token=token_name(picked.token)
             ),
             on_mask=lambda tokens: set_params(off=",".join(map(token_name, tokens)) or None),
         )
-        caveats(selection.method, view, config)
-        probabilities(classes, probs, label, masked_probs, len(view.masked))
         if picture and config.num_classes:
             membership(run, epoch, picture)
+        missing = [] if untrained is not None else ["This model has no untrained checkpoint to compare with."]
+        if notes := [*missing, *assumptions(run)]:
+            st.caption(escape_markdown(" ".join(notes)))
+        if config.num_classes:
+            what_if(run, epoch, image, selection, view, classes)
+        about(selection.method, view, config)
     weight_section(run, epoch, image, view)
     others = st.expander("Other images", key="attention_others_open", on_change="rerun")
     if others.open:

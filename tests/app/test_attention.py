@@ -19,17 +19,21 @@ from minivit.inference import predict_run
 from minivit.runs import Run
 from minivit.stats import rank_correlation
 from pages.parts.attention.localization import format_share
-from tests.app.conftest import Open, button, charts, errors, widget
+from tests.app.conftest import Open, button, captions, charts, errors, sent, widget
 
 
 def test_the_probabilities_are_those_of_the_image_and_the_epoch(open_page: Open, trained: Run) -> None:
     page = open_page("attention", run=trained.id, epoch=1, image=5)
     test_set = load_split(trained.config)[1]
     probs, _ = attend(trained.load_model(1), test_set.images[5:6])
-    table = page.dataframe[0].value
-    np.testing.assert_allclose(table["probability"], sorted(probs[0].numpy(), reverse=True), rtol=1e-5)
-    true = test_set.classes[test_set.labels[5]]
-    assert [name for name in table["class"] if name.endswith(" (true)")] == [f"{true} (true)"]
+    verdict, shares = (sent(page)["prediction"][name] for name in ("verdicts", "classes"))
+    np.testing.assert_allclose(
+        [share for (share,) in shares.values()], sorted(probs[0].numpy(), reverse=True), rtol=1e-5
+    )
+    true, predicted = test_set.classes[test_set.labels[5]], test_set.classes[probs.argmax()]
+    assert [name for name in shares if name.endswith(" (true)")] == [f"{true} (true)"]
+    text = f"Predicted: {predicted} ({probs.max():.1%}). True class: {true}."
+    assert verdict == [{"text": text, "correct": predicted == true}]
 
 
 def test_neighbors_and_numbers_lead_to_other_images(open_page: Open, trained: Run) -> None:
@@ -97,17 +101,39 @@ def test_masked_patches_are_dropped_by_the_model_and_change_the_probabilities(
     test_set = load_split(trained.config)[1]
     keep = torch.tensor([[patch for patch in range(16) if patch not in (3, 4)]])
     probs, _ = attend(trained.load_model(), test_set.images[5:6], keep)
-    table = page.dataframe[0].value
-    names = [name.removesuffix(" (true)") for name in table["class"]]
-    expected = [probs[0, test_set.classes.index(name)] for name in names]
-    np.testing.assert_allclose(table["2 patches masked"], expected, rtol=1e-5)
-    assert (table["2 patches masked"] - table["all patches"]).abs().max() > 1e-6
+    shares = sent(page)["prediction"]["classes"]
+    expected = [probs[0, test_set.classes.index(name.removesuffix(" (true)"))] for name in shares]
+    complete, masked = np.array(list(shares.values())).T
+    np.testing.assert_allclose(masked, expected, rtol=1e-5)
+    assert np.abs(masked - complete).max() > 1e-6
     assert not errors(page)
 
 
 def test_all_patches_may_be_off(open_page: Open, trained: Run) -> None:
     page = open_page("attention", run=trained.id, off=",".join(f"p{patch}" for patch in range(16)))
-    assert "16 patches masked" in page.dataframe[0].value
+    assert sent(page)["prediction"]["verdicts"][1]["text"].startswith("With 16 patches masked: Predicted: ")
+    assert any(caption.value == "All patches are masked." for caption in page.caption)
+
+
+@pytest.mark.parametrize(("method", "importance"), [("cls_map", "leave_one_out"), ("occlusion", "occlusion")])
+def test_the_card_masks_the_most_attended_and_the_most_important_patch_among_those_left(
+    open_page: Open, trained: Run, method: str, importance: str
+) -> None:
+    model, image, masked = trained.load_model(), load_split(trained.config)[1].images[2:3], 6
+    left = torch.tensor([[patch for patch in range(16) if patch != masked]])
+    before, attn = attend(model, image, left)
+    target = attend(model, image)[0].argmax(1)
+    attended = left[0, attn[0, 1, :, 0, 1:].mean(0).argmax()]
+    important = left[0, METHODS[importance].attribute(model, image, target)[0, left[0]].argmax()]
+    page = open_page("attention", run=trained.id, image=2, method=method, off=f"p{masked}")
+    for patch in {int(attended), int(important)}:
+        after = attend(model, image, left[left != patch][None])[0]
+        change = f"{before[0, target].item():.1%} → **{after[0, target].item():.1%}**"
+        assert any(
+            part.value.startswith(f"Without p{patch}, the most ") and change in part.value for part in page.markdown
+        )
+    button(page, f"Mask p{important}").click().run()
+    assert page.query_params["off"] == ",".join(f"p{patch}" for patch in sorted((masked, int(important))))
 
 
 def test_the_next_mistake_is_one_click_away_and_keeps_to_the_cell_it_came_from(open_page: Open, trained: Run) -> None:

@@ -16,9 +16,9 @@ CROSS, CIRCLE = 1, 2  # of star, cross, circle
 ASKED = {"image": IMAGE, "epoch": EPOCH, "class": "cross", "against": "circle"}
 
 
-def shown(page: AppTest) -> np.ndarray:
+def shown(page: AppTest, name: str = "trained") -> np.ndarray:
     """The values (L, H, N, N), or (N-1,), that the inspector has."""
-    data = sent(page)
+    data = sent(page)[name]
     values = unpacked(data["values"])
     return values / 255 * unpacked(data["rowScales"])[..., None] if values.dtype == np.uint8 else values
 
@@ -43,6 +43,23 @@ def test_each_method_s_values_are_those_of_the_image_the_epoch_and_the_classes(
     assert np.array_equal(unpacked(sent(page)["image"]), image[0].permute(1, 2, 0))
     alone = open_page("attention", run=trained.id, method=method, **{**ASKED, "against": ""})
     assert np.array_equal(shown(alone), shown(page)) != METHODS[method].needs_class
+
+
+@pytest.mark.parametrize("method", ["cls_map", "relevance"])
+def test_the_untrained_map_is_the_same_of_epoch_0(open_page: Open, trained: Run, method: str) -> None:
+    page = open_page("attention", run=trained.id, method=method, off="p3", **ASKED)
+    untrained = open_page("attention", run=trained.id, method=method, off="p3", **{**ASKED, "epoch": 0})
+    assert np.array_equal(shown(page, "untrained"), shown(untrained))
+    assert not np.array_equal(shown(page, "untrained"), shown(page))
+
+
+def test_without_an_untrained_checkpoint_its_map_is_left_out_and_the_page_says_so(
+    open_page: Open, trained: Run
+) -> None:
+    trained.checkpoint_path(0).unlink()
+    page = open_page("attention", run=trained.id)
+    assert sent(page)["untrained"] is None
+    assert any("no untrained checkpoint" in caption.value for caption in page.caption)
 
 
 def test_layer_head_and_token_of_the_link_are_shown(open_page: Open, trained: Run) -> None:

@@ -23,7 +23,7 @@ from pages.parts.shell.wording import escape_markdown
 
 DEFAULT = "cls_map"
 NUM_SCALE_IMAGES = 32
-WIDTH_PX = 220  # of a widget
+WIDTH_PX = 190  # of a widget
 MAX_VALUES = 1_000_000  # of attention sent to the browser in one message, a byte each
 
 
@@ -92,13 +92,6 @@ def _pick_classes(selection: Selection, classes: Sequence[str]) -> Selection:
     return Selection(selection.name, classes.index(target), None if contrast is None else classes.index(contrast))
 
 
-def explain(method: Method) -> None:
-    """Formula, source and limitations of the method."""
-    st.caption(
-        f"{method.title}: {'. '.join(map(escape_markdown, (method.formula, method.source, method.limitations)))}"
-    )
-
-
 def reading(
     selection: Selection, classes: Sequence[str], config: ViTConfig, num_masked: int, absolute_max: float
 ) -> Reading:
@@ -159,6 +152,15 @@ def values(run: Run, epoch: int, image: ImageId, selection: Selection, view: Vie
     return _values(run, epoch, image, selection)
 
 
+def untrained_values(
+    run: Run, image: ImageId, selection: Selection, view: View
+) -> NDArray[np.float32] | HeadInView | None:
+    """The values of the untrained model; None if the run has no such checkpoint, as imported models."""
+    if run.config.imported or 0 not in run.epochs():
+        return None
+    return values(run, 0, image, selection, view)
+
+
 @memoize()
 def _values(run: Run, epoch: int, image: ImageId, selection: Selection) -> NDArray[np.float32]:
     images = cache.image_pixels(run, image)
@@ -180,24 +182,30 @@ def _absolute_max(run: Run, epoch: int, name: str) -> float:
     return METHODS[name].scale_max(cache.model_of(run, epoch), test_set.images[indices], predicted)
 
 
-def caveats(method: Method, view: View, config: ViTConfig) -> None:
-    """Notes on how to read the map."""
+def about(method: Method, view: View, config: ViTConfig) -> None:
+    """Formula, source and limitations of the method, and notes on how to read its map; closed by default."""
     num_masked = len(view.masked)
+    notes = [f"{method.title}: {method.formula}. {method.source}.", method.limitations]
     if method.is_attention and view.layer == view.token == 0:
-        st.caption("In layer 1 the query of CLS is the same for all images: their maps differ only by the keys.")
+        notes.append("In layer 1 the query of CLS is the same for all images: their maps differ only by the keys.")
     if num_masked and config.stem == "conv":
-        st.caption("With a convolutional stem each patch has seen its surroundings, so traces of a masked one remain.")
+        notes.append(
+            "With a convolutional stem each patch has seen its surroundings, so traces of a masked one remain."
+        )
     if method.needs_layer and config.pool == "cls":
-        st.caption(
+        notes.append(
             "The logits are computed from CLS alone. In the last layer only what CLS attends to affects them; the "
             "attention of patches there is computed but not used."
         )
     elif method.needs_layer:
-        st.caption(f"The head of this model reads more than CLS: {config.pool}.")
+        notes.append(f"The head of this model reads more than CLS: {config.pool}.")
     if config.num_registers and method.is_attention:
-        st.caption(
+        notes.append(
             f"The {config.num_registers} register tokens have no position in the image and are not drawn; the "
             "attention to them is missing from each row."
         )
     if num_masked and not method.is_attention:
-        st.caption("This map is computed from the complete image, the probabilities without the masked patches.")
+        notes.append("This map is computed from the complete image, the probabilities without the masked patches.")
+    with st.expander("About this method"):
+        for note in notes:
+            st.caption(escape_markdown(note))

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-import streamlit as st
 from numpy.typing import NDArray
 
-MAX_CLASSES = 10  # in the table
+from pages.parts.components.inspector import Probabilities, Verdict
+
+MAX_CLASSES = 10
 
 
 def probabilities(
@@ -15,48 +16,27 @@ def probabilities(
     true: int | None,
     masked: NDArray[np.float32] | None = None,
     num_masked: int = 0,
-) -> None:
-    """The prediction as a sentence and the probabilities (K,) as a table with bars, the most probable class first.
+) -> Probabilities:
+    """The verdict on the prediction and the probabilities (K,), the most probable classes first.
 
-    `masked` are the probabilities with `num_masked` patches masked, as a second column.
+    `masked` are the probabilities with `num_masked` patches masked: a second verdict, and a second value by class.
     """
     if not len(probs):
-        st.info("This model has no classifier head, so it predicts no class.", icon=":material/info:")
-        return
-    order = np.argsort(-probs, kind="stable")[:MAX_CLASSES]
-    _prediction(classes, probs, true)
-    columns = {"probability": probs}
+        known = "" if true is None else f" Class: {classes[true]}."
+        return Probabilities([Verdict(text=f"This model has no classifier head.{known}", correct=None)], {})
+    parts = {"": probs}
     if masked is not None:
-        patches = f"{num_masked} patch{'es' if num_masked > 1 else ''} masked"
-        _prediction(classes, masked, true, f"With {patches}: ")
-        columns = {"all patches": probs, patches: masked}
-    width = None if masked is None else 125  # both columns fit on a phone
-    st.dataframe(
-        {
-            "class": [classes[k] + (" (true)" if k == true else "") for k in order],
-            **{name: values[order].astype(float) for name, values in columns.items()},
-        },
-        column_config={
-            name: st.column_config.ProgressColumn(name, format="percent", min_value=0, max_value=1, width=width)
-            for name in columns
-        },
-        hide_index=True,
+        parts[f"With {num_masked} patch{'es' if num_masked > 1 else ''} masked: "] = masked
+    order = np.argsort(-probs, kind="stable")[:MAX_CLASSES]
+    return Probabilities(
+        [_verdict(classes, values, true, prefix) for prefix, values in parts.items()],
+        {classes[k] + (" (true)" if k == true else ""): [float(values[k]) for values in parts.values()] for k in order},
     )
 
 
-def prediction(classes: Sequence[str], probs: NDArray[np.float32], true: int | None) -> str:
-    """The prediction as a sentence, followed by the true class if it is known."""
-    if not len(probs):
-        return "" if true is None else f"Class: {classes[true]}."
+def _verdict(classes: Sequence[str], probs: NDArray[np.float32], true: int | None, prefix: str) -> Verdict:
     predicted = int(np.argmax(probs))
-    sentence = f"Predicted: {classes[predicted]} ({probs[predicted]:.1%})."
-    return sentence if true is None else f"{sentence} True class: {classes[true]}."
-
-
-def _prediction(classes: Sequence[str], probs: NDArray[np.float32], true: int | None, prefix: str = "") -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if true is not None and np.argmax(probs) == true:
-            st.badge("correct", color="green", icon=":material/check:")
-        elif true is not None:
-            st.badge("incorrect", color="red", icon=":material/close:")
-        st.text(prefix + prediction(classes, probs, true))
+    sentence = f"{prefix}Predicted: {classes[predicted]} ({probs[predicted]:.1%})."
+    if true is None:
+        return Verdict(text=sentence, correct=None)
+    return Verdict(text=f"{sentence} True class: {classes[true]}.", correct=predicted == true)

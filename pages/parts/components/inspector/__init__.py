@@ -1,4 +1,6 @@
-"""One image with the maps of a method: every layer, head and token, or one map; repainted in the browser.
+"""One image, its prediction and the maps of a method: every layer, head and token, or one map.
+
+Repainted in the browser.
 
 Letters: L layers, H heads, N tokens with CLS first, C channels.
 """
@@ -49,6 +51,21 @@ class HeadInView:
     matrix: NDArray[np.float32]  # (N, N)
 
 
+class Verdict(TypedDict):
+    """A sentence about the prediction, and whether it is correct if the true class is known."""
+
+    text: str
+    correct: bool | None
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """What the model predicts: a verdict, or two with patches masked, and by class a probability for each."""
+
+    verdicts: list[Verdict]
+    classes: dict[str, list[float]]  # the most probable first
+
+
 class MatrixData(TypedDict):
     """The matrix of the head in view, for the token whose rows are sent."""
 
@@ -59,15 +76,24 @@ class MatrixData(TypedDict):
     token: int
 
 
+class ValuesData(TypedDict):
+    """The values of one checkpoint."""
+
+    values: PackedArray  # uint8 (L, H, N, N) or (L, H, N) of `rowScales`, or one map, float32 (N-1,)
+    rowScales: PackedArray | None  # float32 (L, H, N) or (L, H)
+    inView: MatrixData | None
+
+
 class InspectorData(TypedDict):
     """What `inspector.js` draws."""
 
     key: str
     title: str
+    name: str  # above the map
     image: PackedArray  # uint8 (h, w, C)
-    values: PackedArray  # uint8 (L, H, N, N) or (L, H, N) of `rowScales`, or one map, float32 (N-1,)
-    rowScales: PackedArray | None  # float32 (L, H, N) or (L, H)
-    inView: MatrixData | None
+    trained: ValuesData
+    untrained: ValuesData | None
+    prediction: dict[str, Any] | None
     reading: dict[str, Any]
     requested: dict[str, Any]
     masked: list[int]
@@ -91,7 +117,10 @@ def inspector(
     head: Head,
     token: int,
     key: str,
+    untrained: NDArray[np.float32] | HeadInView | None = None,
     title: str = "",
+    name: str = "map",
+    prediction: Probabilities | None = None,
     reading: Reading | None = None,
     scale: Literal["absolute", "shared", "own"] = "absolute",
     absolute_max: float | None = None,
@@ -108,34 +137,22 @@ def inspector(
 
     `image` is (C, H, W) with H = W and C 1 or 3. `values` are attention (L, H, N, N), one row per query token, or one
     map of the image, (N-1,), or the part in view for a large model. An index outside of (L, H, N, N) is clipped.
-    `title` names the image.
+    `untrained` are the same of another checkpoint, drawn beside them on the same scale. `title` names the image, `name`
+    the checkpoint; `prediction` stands above and beside the pictures.
 
     The absolute scale runs from 0 to `absolute_max`, by default that of this image's CLS attention. `scale`, `colormap`
     and `overlay` (0..1, the share of each patch that the map covers) are initial values; later the user's own settings
     apply.
     """
-    requested, in_view = Picked(layer, head, token), None
+    requested = Picked(layer, head, token)
     rows = values.rows if isinstance(values, HeadInView) else values
     is_one_map = rows.ndim == 1
     num_tokens = len(rows) + 1 if is_one_map else rows.shape[-1]
     grid = image.shape[-1] // patch_size
     assert image.shape[-1] == image.shape[-2] and grid * grid + 1 == num_tokens, (image.shape, patch_size, rows.shape)
     assert colormap in COLORMAPS, colormap
-    if is_one_map:
-        packed_values, packed_scales = packed(rows.astype(np.float32)), None
-    else:
-        lines, line_scales = quantized(rows)
-        packed_values, packed_scales = packed(lines), packed(line_scales)
+    if not is_one_map:
         requested = _within(requested, rows.shape[0], rows.shape[1], num_tokens)
-    if isinstance(values, HeadInView):
-        matrix, row_scales = quantized(values.matrix)
-        in_view = MatrixData(
-            values=packed(matrix),
-            rowScales=packed(row_scales),
-            layer=requested.layer,
-            head=requested.head,
-            token=requested.token,
-        )
     if absolute_max is None:
         cls_rows = rows[:, :, 0] if rows.ndim == 4 else rows
         _, absolute_max = attention_scale(cls_rows if is_one_map else cls_rows[..., 1:], num_tokens)
@@ -144,10 +161,11 @@ def inspector(
         data=InspectorData(
             key=key,
             title=title,
+            name=name,
             image=packed(image.transpose(1, 2, 0)),
-            values=packed_values,
-            rowScales=packed_scales,
-            inView=in_view,
+            trained=_values_data(values, requested),
+            untrained=None if untrained is None else _values_data(untrained, requested),
+            prediction=prediction and asdict(prediction),
             reading=asdict(reading or reading_of_attention(num_tokens)),
             requested=requested._asdict(),
             masked=sorted(masked),
@@ -159,6 +177,17 @@ def inspector(
         on_masked_change=lambda: on_mask(sorted(st.session_state[key].masked)),
     )
     return Picked(**result.picked) if result.picked else None
+
+
+def _values_data(values: NDArray[np.float32] | HeadInView, requested: Picked) -> ValuesData:
+    if isinstance(values, HeadInView):
+        matrix, row_scales = quantized(values.matrix)
+        in_view = MatrixData(values=packed(matrix), rowScales=packed(row_scales), **requested._asdict())
+        return {**_values_data(values.rows, requested), "inView": in_view}
+    if values.ndim == 1:
+        return ValuesData(values=packed(values.astype(np.float32)), rowScales=None, inView=None)
+    lines, row_scales = quantized(values)
+    return ValuesData(values=packed(lines), rowScales=packed(row_scales), inView=None)
 
 
 def quantized(attn: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -4,42 +4,40 @@ function build(view) {
   view.legend = makeLegend();
   view.status = element("p", { class: "hidden-text", role: "status" });
   view.controls = element("div", { class: "controls" });
-  const picture = buildPicture(view);
-  const foot = element("div", { class: "scene-foot" }, view.legend.root, view.plain);
-  const scene = element("div", { class: "scene" }, picture, buildMasking(view), foot);
+  view.verdicts = element("div", { class: "verdicts" });
+  view.pictures = [buildPicture(view, null), view.untrained && buildPicture(view, view.untrained), buildPicture(view, view)].filter(Boolean);
+  const pictures = element("div", { class: "pictures" }, ...view.pictures.map(({ root }) => root));
+  const foot = element("div", { class: "scene-foot" }, buildMasking(view), view.legend.root);
+  const scene = element("div", { class: "scene" }, view.verdicts, pictures, foot);
   const maps = buildMaps(view);
   const heads = element("div", { class: "heads" }, element("div", { class: "heading" }, "Layer × head"), maps);
-  const parts = [scene, view.isOneMap ? null : heads, buildPanel(view), view.controls, buildTable(view)];
+  const parts = [scene, buildPanel(view), view.maps.length > 1 ? heads : null, view.controls, buildTable(view)];
   view.root.replaceChildren(element("div", { class: "board" }, ...parts.filter(Boolean)), view.status);
 }
 
-function buildPicture(view) {
+// The image, alone or below the map of `source`: the view, or its untrained values. The view's own has the focus.
+function buildPicture(view, source) {
   const [height, width] = view.image.shape;
   const G = view.gridSize;
-  const zoom = Math.max(1, Math.round(384 / width));
-  view.scene = pixelCanvas(width, height);
-  view.plain = pixelCanvas(width, height, "plain");
-  view.overlay = pixelCanvas(G, G);
-  view.lines = buildLines(view);
-  view.picture = element(
+  const picture = { source, scene: pixelCanvas(width, height), overlay: source && pixelCanvas(G, G) };
+  const keys = { tabindex: 0, role: "application", onkeydown: (event) => pictureKey(view, event), onfocus: () => readOut(view) };
+  picture.stack = element(
     "div",
     {
       class: "stack picture",
-      tabindex: 0,
-      role: "application",
+      ...(source === view ? keys : { role: "img" }),
       onpointermove: (event) => hover(view, tokenAt(view, event)),
       onpointerleave: () => hover(view, null),
       onclick: (event) => clickPatch(view, tokenAt(view, event)),
-      onkeydown: (event) => pictureKey(view, event),
-      onfocus: () => readOut(view),
     },
-    view.scene,
-    view.overlay,
-    view.lines,
+    picture.scene,
+    picture.overlay,
+    buildLines(view, picture),
   );
-  view.picture.style.cssText = `--side: ${width}px; --wide: ${width * zoom}px`;
-  view.sceneTitle = element("span", { class: "scene-title" });
-  return element("div", {}, element("div", { class: "scene-head" }, buildCls(view), view.sceneTitle), view.picture);
+  picture.stack.style.setProperty("--side", `${width > 96 ? G : width}px`); // whole pixels, or patches of large images
+  picture.name = element("div", { class: "picture-name" });
+  picture.root = element("div", {}, picture.name, picture.stack);
+  return picture;
 }
 
 function buildMasking(view) {
@@ -50,7 +48,7 @@ function buildMasking(view) {
   view.masking = masking.firstChild;
   view.unmaskButton = element("button", { type: "button", class: "unmask", onclick: () => unmaskAll(view) }, "Unmask all");
   view.maskedNames = element("span", { class: "muted" });
-  return element("div", { class: "masking" }, masking, view.unmaskButton, view.maskedNames);
+  return element("div", { class: "masking" }, buildCls(view), masking, view.unmaskButton, view.maskedNames);
 }
 
 function buildCls(view) {
@@ -74,14 +72,14 @@ function buildCls(view) {
 }
 
 // Hairlines between the patches, hatching over the masked ones, and the outlines of the selected and the hovered patch
-function buildLines(view) {
+function buildLines(view, picture) {
   const G = view.gridSize;
   const lines = svgElement("svg", { viewBox: `0 0 ${G} ${G}`, class: "lines", "aria-hidden": "true" });
   const path = Array.from({ length: G - 1 }, (_, i) => `M${i + 1} 0V${G}M0 ${i + 1}H${G}`).join("");
-  view.hairlines = svgElement("path", { d: path, class: "hairlines" });
-  view.outlines = ["kept", "halo", "query"].map((name) => svgElement("rect", { width: 1, height: 1, class: name }));
-  [view.shade, view.hatching] = ["shade", "hatching"].map((name) => svgElement("path", { class: name }));
-  lines.append(view.hairlines, view.shade, view.hatching, ...view.outlines);
+  picture.hairlines = svgElement("path", { d: path, class: "hairlines" });
+  picture.outlines = ["kept", "halo", "query"].map((name) => svgElement("rect", { width: 1, height: 1, class: name }));
+  [picture.shade, picture.hatching] = ["shade", "hatching"].map((name) => svgElement("path", { class: name }));
+  lines.append(picture.hairlines, picture.shade, picture.hatching, ...picture.outlines);
   return lines;
 }
 
@@ -130,6 +128,7 @@ function fitSheet(view) {
 }
 
 function buildPanel(view) {
+  view.probabilities = element("ul", { class: "probabilities", "aria-label": "Class probabilities" });
   view.heading = element("div", { class: "heading" });
   view.subheading = element("p", { class: "muted subheading" });
   view.sentence = element("p", { class: "sentence" });
@@ -139,7 +138,7 @@ function buildPanel(view) {
     return { swatch, name, value, ratio, root: element("li", {}, swatch, name, value, ratio) };
   });
   const list = element("ul", { class: "entries" }, ...view.entries.map((entry) => entry.root));
-  return element("div", { class: "panel" }, view.heading, view.subheading, list, view.sentence, view.between);
+  return element("div", { class: "panel" }, view.probabilities, view.heading, view.subheading, list, view.sentence, view.between);
 }
 
 function buildTable(view) {

@@ -12,10 +12,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const view = (root.view ??= { root, hovered: null, sent: {}, requested: {}, timers: {} });
   view.send = setTriggerValue;
   read(view, data);
-  const shape = [...view.values.shape, ...view.image.shape].join();
+  const shape = [...view.values.shape, ...view.image.shape, view.untrained !== null].join();
   if (shape !== view.shape) build(Object.assign(view, { shape, hovered: null }));
   follow(view, data);
-  paintScene(view, data.title);
+  paintScene(view, data);
   paint(view);
   return onRemoval(root, () => {
     Object.values(view.timers).forEach(clearTimeout);
@@ -27,11 +27,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
 function read(view, data) {
   view.image = unpack(data.image);
-  view.values = unpack(data.values); // uint8 (L, H, N, N) or (L, H, N) of row scales, or one map, float32 (N - 1)
+  Object.assign(view, unpackValues(data.trained));
   view.isOneMap = view.values.shape.length === 1;
-  view.rowScales = view.isOneMap ? null : unpack(data.rowScales);
-  const { inView } = data;
-  view.inView = inView && { ...inView, values: unpack(inView.values), rowScales: unpack(inView.rowScales) };
+  // All of the view except its values
+  view.untrained = data.untrained && Object.assign(Object.create(view), unpackValues(data.untrained));
   view.rows = null;
   view.colors ??= unpackColors(data.palettes);
   Object.assign(view, { reading: data.reading, absoluteMax: data.absoluteMax, uniform: data.reading.uniform });
@@ -41,6 +40,15 @@ function read(view, data) {
   view.gridSize = Math.round(Math.sqrt(view.numTokens - 1));
   const heads = Array.from({ length: view.numHeads }, (_, head) => head);
   view.heads = view.numHeads > 1 ? [...heads, "mean", "max"] : heads;
+}
+
+// values: uint8 (L, H, N, N) or (L, H, N) of row scales, or one map, float32 (N - 1)
+function unpackValues({ values, rowScales, inView }) {
+  return {
+    values: unpack(values),
+    rowScales: rowScales && unpack(rowScales),
+    inView: inView && { ...inView, values: unpack(inView.values), rowScales: unpack(inView.rowScales) },
+  };
 }
 
 // A request from Python is news unless it echoes a selection that was sent from here.
@@ -170,7 +178,7 @@ function clickPatch(view, token) {
 }
 
 function tokenAt(view, event) {
-  const box = view.picture.getBoundingClientRect();
+  const box = event.currentTarget.getBoundingClientRect();
   const G = view.gridSize;
   const cell = (share) => Math.max(0, Math.min(G - 1, Math.floor(share * G)));
   return 1 + cell((event.clientY - box.top) / box.height) * G + cell((event.clientX - box.left) / box.width);

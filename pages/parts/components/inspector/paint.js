@@ -1,15 +1,39 @@
 // Painting: everything after each change, so that nothing is out of date.
 
 // Only changes with the data
-function paintScene(view, title) {
-  for (const canvas of [view.scene, view.plain]) paintImage(canvas, view.image, view.image.shape[2]);
-  view.sceneTitle.textContent = title;
+function paintScene(view, { title, name, prediction }) {
   const G = view.gridSize;
   const keys = "Arrow keys move over the patches, Home or Escape selects CLS.";
-  view.picture.setAttribute("aria-label", `${title || "Image"}, ${G} by ${G} patches. ${keys}`);
+  for (const { source, scene, stack, name: heading } of view.pictures) {
+    paintImage(scene, view.image, view.image.shape[2]);
+    setText(heading, source === view ? name : source ? "untrained" : title || "original");
+    const about = source === view ? `${title || "Image"}, ${name}, ${G} by ${G} patches. ${keys}` : source ? "untrained" : "original";
+    stack.setAttribute("aria-label", about);
+  }
+  paintPrediction(view, prediction ?? { verdicts: [], classes: {} });
   const content = JSON.stringify([view.absoluteMax, view.reading]);
   if (content !== view.controlsContent || !view.controls.firstChild) buildControls(view);
   view.controlsContent = content;
+}
+
+// Each class has its probability, and if patches are masked a second one
+function paintPrediction(view, { verdicts, classes }) {
+  const sentences = verdicts.map(({ text, correct }) => {
+    const sign = correct === null ? "" : correct ? "✓" : "✗";
+    return element("p", {}, element("span", { class: correct ? "correct" : "incorrect" }, sign), " ", element("span", {}, text));
+  });
+  view.verdicts.replaceChildren(...sentences);
+  const share = (value) => `${(100 * value).toFixed(1)}%`;
+  const bar = (value) => {
+    const filled = element("span", { class: "bar" });
+    filled.style.setProperty("--share", value);
+    return filled;
+  };
+  const rows = Object.entries(classes).map(([name, values]) =>
+    element("li", {}, element("span", { class: "class-name", title: name }, name), element("span", {}, values.map(share).join(" → ")), ...values.map(bar)),
+  );
+  view.probabilities.hidden = !rows.length;
+  view.probabilities.replaceChildren(...rows);
 }
 
 // A single map has no page-wide scale.
@@ -32,11 +56,16 @@ function paint(view) {
   if (view.inView) view.rows = all; // those of the selected token, regardless of hovering
   const index = layer * view.heads.length + view.heads.indexOf(head);
   const values = view.isOneMap ? all[0] : view.inView && !isWaiting ? valuesOf(view, layer, head, token) : all[index];
-  const ranges = all.map((values) => rangeOf(values.subarray(1)));
+  const before = view.untrained && (view.isOneMap ? headValues(view.untrained, 0, 0, token) : valuesOf(view.untrained, layer, head, token));
+  const ranges = [...all, ...(before ? [before] : [])].map((values) => rangeOf(values.subarray(1)));
   const range = [Math.min(...ranges.map(([low]) => low)), Math.max(...ranges.map(([, high]) => high))];
   if (!view.inView || view.hovered === null) paintMaps(view, all, range);
   const scale = scaleOf(view, values, range);
-  paintPicture(view, token, values, scale);
+  for (const picture of view.pictures) {
+    const map = picture.source === view ? values : picture.source && before;
+    paintPicture(view, picture, token, map, map && scaleOf(view, map, range));
+  }
+  paintCls(view, token, values, scale);
   paintMasking(view);
   paintPanel(view, token, values, scale);
   paintScale(view, scale, range);
@@ -94,18 +123,24 @@ function paintScale(view, scale, [lowest, highest]) {
   });
 }
 
-function paintPicture(view, token, values, scale) {
-  paintMap(view.overlay, values.subarray(1), scale);
-  layOver(view.scene, view.overlay, view.settings.overlay);
-  view.hairlines.style.display = view.settings.grid ? "" : "none";
-  const [kept, halo, query] = view.outlines;
+function paintPicture(view, picture, token, map, scale) {
+  if (map) {
+    paintMap(picture.overlay, map.subarray(1), scale);
+    layOver(picture.scene, picture.overlay, view.settings.overlay);
+  }
+  picture.hairlines.style.display = view.settings.grid ? "" : "none";
+  const [kept, halo, query] = picture.outlines;
   const G = view.gridSize;
   const corners = [...view.masked].map((token) => `M${(token - 1) % G} ${Math.floor((token - 1) / G)}`);
-  view.shade.setAttribute("d", corners.map((corner) => `${corner}h1v1h-1z`).join(""));
-  view.hatching.setAttribute("d", corners.map((corner) => `${corner}m0 .5l.5 -.5m-.5 1l1 -1m-.5 1l.5 -.5`).join(""));
-  moveOutline(kept, view.hovered === null ? 0 : view.picked.token, view.gridSize);
-  moveOutline(halo, token, view.gridSize);
-  moveOutline(query, token, view.gridSize);
+  picture.shade.setAttribute("d", corners.map((corner) => `${corner}h1v1h-1z`).join(""));
+  picture.hatching.setAttribute("d", corners.map((corner) => `${corner}m0 .5l.5 -.5m-.5 1l1 -1m-.5 1l.5 -.5`).join(""));
+  moveOutline(kept, view.hovered === null ? 0 : view.picked.token, G);
+  moveOutline(halo, token, G);
+  moveOutline(query, token, G);
+  picture.stack.classList.toggle("masking", view.settings.masking);
+}
+
+function paintCls(view, token, values, scale) {
   view.cls.setAttribute("aria-pressed", view.picked.token === 0);
   view.cls.hidden = view.isOneMap;
   view.cls.classList.toggle("is-query", token === 0);
@@ -117,7 +152,6 @@ function paintMasking(view) {
   view.masking.checked = view.settings.masking;
   view.unmaskButton.hidden = !view.masked.size;
   setText(view.maskedNames, maskedPatches(view));
-  view.picture.classList.toggle("masking", view.settings.masking);
   view.mapGrid.classList.toggle("some-masked", view.masked.size > 0);
 }
 

@@ -1,0 +1,70 @@
+"""What if a patch were missing? The most attended and the most important one can be masked with a click."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from minivit.attention import write_head
+from minivit.runs import Run
+from pages.parts.attention.methods import Selection, View, is_large, probabilities_of, values
+from pages.parts.components.inspector import HeadInView
+from pages.parts.shell.cache import ImageId
+from pages.parts.shell.url import set_params, token_name
+from pages.parts.shell.wording import escape_markdown
+
+
+def what_if(run: Run, epoch: int, image: ImageId, selection: Selection, view: View, classes: Sequence[str]) -> None:
+    """The card; for a large model nothing is computed until the user turns it on."""
+    config, name = run.config.model, classes[selection.target]
+    with st.container(border=True, gap="small"):
+        st.markdown("**What if a patch were missing?**")
+        if is_large(config) and not st.toggle("Mask what stands out", key="what_if", bind="query-params"):
+            return
+        if len(view.masked) == config.num_patches:
+            st.caption("All patches are masked.")
+            return
+        attention, importance = _sources(selection, is_large(config))
+        reasons: dict[int, list[str]] = {}
+        for reason, source in (("the most attended", attention), ("the most important", importance)):
+            patches = _patches(values(run, epoch, image, source, view), view)
+            patches[[token - 1 for token in view.masked]] = -np.inf
+            reasons.setdefault(1 + int(patches.argmax()), []).append(reason)
+        before = probabilities_of(run, epoch, image, view.masked)[selection.target]
+        for token, words in reasons.items():
+            masked = tuple(sorted((*view.masked, token)))
+            after = probabilities_of(run, epoch, image, masked)[selection.target]
+            patch, reason = token_name(token), " and ".join(words)
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.button(
+                    f"Mask {patch}",
+                    key=f"attention_mask_{reason}",
+                    icon=":material/visibility_off:",
+                    on_click=set_params,
+                    kwargs={"off": ",".join(map(token_name, masked))},
+                )
+                change = f"{escape_markdown(name)} {before:.1%} → **{after:.1%}**"
+                st.markdown(f"Without {patch}, {reason}: {change}", width="content")
+        place = f", layer {view.layer + 1}, head {write_head(view.head)}" if attention.method.needs_layer else ""
+        st.caption(
+            f"Most attended: {attention.method.title}{place}. Most important for {escape_markdown(name)}: "
+            f"{importance.method.title}."
+        )
+
+
+def _sources(selection: Selection, large: bool) -> tuple[Selection, Selection]:
+    """The methods that say which patch is the most attended and which the most important one."""
+    if selection.method.needs_class:
+        return selection._replace(name="cls_map"), selection
+    return selection, selection._replace(name="relevance" if large else "leave_one_out")
+
+
+def _patches(values: NDArray[np.float32] | HeadInView, view: View) -> NDArray[np.float32]:
+    """The values (N-1,) of the patches for the token in view."""
+    if isinstance(values, HeadInView):
+        return values.matrix[view.token, 1:].copy()
+    if values.ndim == 1:
+        return values.copy()
+    heads = values[view.layer, :, view.token, 1:]
+    return heads[view.head].copy() if isinstance(view.head, int) else getattr(heads, view.head)(axis=0)
