@@ -19,7 +19,7 @@ from minivit.inference import predict_run
 from minivit.runs import Run
 from minivit.stats import rank_correlation
 from pages.parts.attention.localization import format_share
-from tests.app.conftest import Open, button, captions, charts, errors, sent, widget
+from tests.app.conftest import Open, button, charts, errors, sent, widget
 
 
 def test_the_probabilities_are_those_of_the_image_and_the_epoch(open_page: Open, trained: Run) -> None:

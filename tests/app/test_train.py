@@ -12,7 +12,8 @@ from minivit.config import PRESETS, TrainConfig, preset, settings
 from minivit.errors import TrainingError
 from minivit.inference import num_parameters
 from minivit.runs import Run, list_runs
-from tests.app.conftest import Open, button, errors, labels, live, tick, widget
+from minivit.stats import wilson
+from tests.app.conftest import Open, button, captions, errors, labels, live, tick, widget
 
 START = "Start training"
 
@@ -194,6 +195,7 @@ def test_invalid_settings_are_reported_and_can_be_corrected_in_place(
     page.run()
     assert errors(page) == [sentence.format(folder=folder)]
     assert START not in labels(page)
+    button(page, "Reset")  # the form is still there
     set_to(page, name, before)
     button(page.run(), START).click().run()
     assert not errors(page)
@@ -209,8 +211,49 @@ def test_fewer_than_two_classes_start_nothing(
     chosen = f"only {classes[0]!r} is selected" if classes else "none is selected"
     assert errors(page) == [f"A classifier needs at least 2 classes, and {chosen}. Select at least two classes."]
     assert START not in labels(page)
+    set_to(page, "epochs", 7)
     widget(page, "multiselect", "Classes").set_value(["star", "cross"]).run()
     assert not errors(page)
+    assert widget(page, "number_input", "Epochs").value == 7
+
+
+def test_changed_settings_are_named_and_reset(open_page: Open, image_folder: Path) -> None:
+    page = on_folder(open_page("train"), image_folder)
+    assert "Reset" not in labels(page)
+    set_to(page, "batch_size", 33)
+    set_to(page, "depth", 3)
+    page.run()
+    assert "2 changed: Layers, Batch size." in captions(page)
+    button(page, "Reset").click().run()
+    assert widget(page, "number_input", "Batch size").value == preset("article").batch_size
+    assert "Reset" not in labels(page)
+
+
+def test_a_new_session_starts_with_data_set_and_folder_of_the_newest_run(open_page: Open, trained: Run) -> None:
+    page = open_page("train")
+    assert widget(page, "selectbox", "Data set").value == "folder"
+    assert widget(page, "text_input", "Folder").value == trained.config.data_dir
+    widget(page, "selectbox", "Data set").select("shapes").run()
+    assert widget(page, "selectbox", "Data set").value == "shapes"
+
+
+def test_a_finished_run_says_how_good_it_is_and_offers_what_to_do_next(
+    open_page: Open, trained: Run, started: list[Run]
+) -> None:
+    page = open_page("train", run=trained.id)
+    accuracies = [row["test_acc"] for row in trained.metrics()]
+    low, high = wilson(round(18 * accuracies[-1]), 18)
+    best = accuracies.index(max(accuracies))
+    found = (
+        f"**{accuracies[-1]:.1%}** test accuracy, 95% interval {low:.1%} to {high:.1%} (Wilson) · best epoch {best}: "
+    )
+    assert any(part.value.startswith(found) for part in page.markdown)
+    links = {link.proto.label: link.proto.query_string for link in page.main.get("page_link")}
+    assert links["See mistakes"] == f"run={trained.id}&result=incorrect"
+    assert {"See attention", "Compare with untrained"} <= set(links)
+    button(page, "Train 10 more epochs").click().run()
+    assert [run.id for run in started] == [trained.id]
+    assert Run.open(trained.path).config.epochs == trained.config.epochs + 10
 
 
 def test_a_set_that_is_not_here_is_offered_and_starts_nothing(

@@ -59,7 +59,7 @@ def test_invalid_settings_are_reported_with_their_values_and_corrected_in_place(
     runs = [run.id for run in server.all_runs()]
     server.open(page, "train")
     choose(page, "Data set", "Synthetic shapes")
-    page.get_by_text("Model", exact=True).click()
+    page.get_by_text("More settings", exact=True).click()
     fill(page, "spinbutton", "Patch size", 5)
     expect_sentence(page, "A patch size of 5 px does not divide the image size of 32 px. Choose one of 2, 4, 8, 16.")
     fill(page, "spinbutton", "Patch size", 8)
@@ -75,7 +75,6 @@ def test_invalid_settings_are_reported_with_their_values_and_corrected_in_place(
     choose(page, "Classes", "heart")
     page.keyboard.press("Escape")  # the list of classes stays open for more
     expect(page.get_by_role("button", name="Start training")).to_be_visible()
-    page.get_by_text("Model", exact=True).click()  # drawn anew, and so folded
     expect(page.get_by_role("spinbutton", name="Heads")).to_have_value("4")  # the rest is kept
     assert [run.id for run in server.all_runs()] == runs
 

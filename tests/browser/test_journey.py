@@ -59,11 +59,9 @@ def fill_in_the_form(page: Page, pictures: Path) -> None:
     expect(page.get_by_role("alert")).to_contain_text("A classifier needs at least 2 classes, and none is selected.")
     for name in ("star", "circle", "cross"):  # not the folder's order
         choose(page, "Classes", name)
-    page.get_by_text("Training", exact=True).click()
     epochs = page.get_by_role("spinbutton", name="Epochs").first
     epochs.fill(str(NUM_EPOCHS))
     epochs.press("Enter")
-    page.get_by_text("Model", exact=True).click()
     heads = page.get_by_role("spinbutton", name="Heads")
     heads.fill("2")
     heads.press("Enter")

@@ -39,9 +39,8 @@ def start(page: Page, server: Server, pictures: Path, epochs: int, threads: int 
         settle(page)
 
     fill("textbox", "Folder", pictures)
-    page.get_by_text("Training", exact=True).click()
     fill("spinbutton", "Epochs", epochs)
-    page.get_by_text("Machine", exact=True).click()
+    page.get_by_text("More settings", exact=True).click()
     fill("combobox", "torch.compile", "off")  # compiling takes as long as thousands of these epochs
     if threads:
         fill("spinbutton", "CPU threads", threads)

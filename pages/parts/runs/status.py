@@ -38,7 +38,7 @@ def _create_and_start(config: TrainConfig) -> Run:
     return run
 
 
-def _continue_run(run: Run, epochs: int | None = None) -> None:
+def continue_run(run: Run, epochs: int | None = None) -> None:
     """Starts a worker for a run, to train up to `epochs` if given."""
     _require_permission(run.config)
     if epochs is not None:
@@ -84,7 +84,7 @@ def run_buttons(run: Run, state: State) -> None:
                 _controls(run)
         else:
             if st.button("Resume", key="runs_resume", icon=":material/play_arrow:", type="primary"):
-                _continue_run(run)
+                continue_run(run)
             _learning_rate(run)
 
 
@@ -98,7 +98,7 @@ def _more_epochs(run: Run) -> None:
                 "continues from there."
             )
         if st.button("Continue training", key="runs_train_on", icon=":material/play_arrow:", type="primary"):
-            _continue_run(run, run.config.epochs + num_epochs)
+            continue_run(run, run.config.epochs + num_epochs)
 
 
 def _learning_rate(run: Run) -> None:

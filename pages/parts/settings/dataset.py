@@ -1,5 +1,7 @@
 """Widgets for the data set, its folder and its classes, and the download of a data set."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import cast
 
 import streamlit as st
@@ -8,6 +10,8 @@ from minivit import data
 from minivit.config import DATASETS, Dataset, TrainConfig
 from minivit.data import folder
 from minivit.data.uploads import list_uploads
+from minivit.errors import MiniViTError
+from minivit.runs import list_runs
 from pages.parts.shell import cache
 from pages.parts.shell.access import allowed_path, require_change
 from pages.parts.shell.frame import NextStep
@@ -17,6 +21,7 @@ NUM_DEFAULT_CLASSES = 4  # as many as in the article
 NUM_DEFAULT_CLASSES_FOLDER = 10  # all classes of the user's own folder, if there are no more
 
 KEY, NEXT_VALUE = "settings_dataset", "settings_dataset_wanted"  # in the session: the widget, and its next value
+RECALLED = "settings_recalled"  # in the session
 UPLOADED = "uploads/"  # before the names of uploaded sets
 
 
@@ -36,11 +41,13 @@ def choose_data(config: TrainConfig) -> None:
 
 
 def pick_data(base: TrainConfig) -> TrainConfig:
-    """`base` with the data set, folder and classes of the widgets.
+    """`base` with the data set, folder and classes of the widgets; raises like `pick_images`."""
+    return pick_images(pick_dataset(base))
 
-    Offers the download of a data set that is missing. Raises NextStep if an input is missing, a MiniViTError for an
-    invalid one.
-    """
+
+def pick_dataset(base: TrainConfig) -> TrainConfig:
+    """`base` with the data set of the widget, or the folder of an uploaded one; at first those of the newest run."""
+    _recall_data()
     titles = {name: info.title for name, info in DATASETS.items()}
     uploads = {UPLOADED + name: path for name, path in list_uploads().items()}
     options = [*titles, *uploads]
@@ -58,14 +65,41 @@ def pick_data(base: TrainConfig) -> TrainConfig:
         index=options.index("cifar10" if data.is_present("cifar10") else "shapes"),
     )
     dataset = "folder" if selected in uploads else cast(Dataset, selected)
-    data_dir = str(uploads[selected]) if selected in uploads else _pick_folder() if dataset == "folder" else ""
+    return base.changed(dataset=dataset, data_dir=str(uploads[selected]) if selected in uploads else "")
+
+
+def _recall_data() -> None:
+    """Selects data set and folder of the newest run, once in a session, if nothing is selected yet and they exist."""
+    state = st.session_state
+    if state.setdefault(RECALLED, False):
+        return
+    state[RECALLED] = True
+    run = next((run for run in list_runs() if not run.config.imported), None)
+    if run is None or KEY in state or NEXT_VALUE in state:
+        return
+    config = run.config
+    with suppress(MiniViTError):
+        is_folder = config.dataset == "folder"
+        if Path(allowed_path(config.data_dir)).is_dir() if is_folder else data.is_present(config.dataset):
+            choose_data(config)
+
+
+def pick_images(config: TrainConfig) -> TrainConfig:
+    """`config` with the folder, unless it has one, and the classes of the widgets.
+
+    Offers the download of a data set that is missing. Raises NextStep if an input is missing, a MiniViTError for an
+    invalid one.
+    """
+    dataset, data_dir = config.dataset, config.data_dir
+    if dataset == "folder" and not data_dir:
+        data_dir = _pick_folder()
     if dataset != "folder" and not data.is_present(dataset):
         offer_download(dataset)
         raise NextStep
-    config = base.changed(dataset=dataset, data_dir=data_dir)
+    config = config.changed(data_dir=data_dir)
     if dataset == "shapes" and config.drawing == 1:
         st.caption("Drawn as in this run of an earlier version: lighter than all around, often in the middle.")
-    num_default = max(NUM_DEFAULT_CLASSES_FOLDER if dataset == "folder" else NUM_DEFAULT_CLASSES, len(base.classes))
+    num_default = max(NUM_DEFAULT_CLASSES_FOLDER if dataset == "folder" else NUM_DEFAULT_CLASSES, len(config.classes))
     classes = st.multiselect(
         "Classes",
         data.list_classes(dataset, data_dir),

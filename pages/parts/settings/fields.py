@@ -3,6 +3,7 @@
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
 from minivit.runs import Run
@@ -11,6 +12,7 @@ from pages.parts.shell.wording import escape_markdown, run_title
 
 GROUPS = {"data": "Data", "model": "Model", "training": "Training", "machine": "Machine"}
 PICKED_WITH_DATA = ("dataset", "data_dir", "classes")
+BASICS = ("epochs", "lr", "depth", "num_heads")  # always visible, two in a row
 PRESET, START_RUNS = "settings_preset", "settings_start_runs"  # in the session
 
 
@@ -32,20 +34,40 @@ def start_from(run: Run) -> None:
     state[START_RUNS] = {run.id: run}
     state[PRESET] = run.id
     choose_data(config)
-    for key in [key for key in state if str(key).endswith(f"_{run.id}_{config.dataset}")]:
-        del state[key]  # changes since an earlier call
+    _reset(f"{run.id}_{config.dataset}")  # changes since an earlier call
 
 
-def pick_settings(base: TrainConfig) -> TrainConfig:
-    """`base` with the values of the widgets, one for each setting except data set, folder and classes."""
+def pick_settings(base: TrainConfig, basics: DeltaGenerator | None = None) -> TrainConfig:
+    """`base` with the values of the widgets, one for each setting except data set, folder and classes.
+
+    The few that matter most are drawn in `basics`, the others below. Raises ConfigError for an invalid combination.
+    """
+    known = {setting.name: setting for setting in settings() if setting.name not in PICKED_WITH_DATA}
     values: dict[str, Any] = {}
     key = f"{st.session_state.get(PRESET)}_{base.dataset}"  # another preset resets all widgets
-    for group, title in GROUPS.items():
-        with st.expander(title):
+    with basics or st.container():
+        for name, column in zip(BASICS, (*st.columns(2), *st.columns(2)), strict=True):
+            with column:
+                values[name] = field(known[name], known[name].value(base), key)
+    changes = st.container(horizontal=True, vertical_alignment="center")
+    with st.expander("More settings"):
+        for group, title in GROUPS.items():
+            st.markdown(f"**{title}**")
             for setting in settings(group):
-                if setting.name not in PICKED_WITH_DATA:
+                if setting.name in known and setting.name not in BASICS:
                     values[setting.name] = field(setting, setting.value(base), key)
+    changed = [setting.title for name, setting in known.items() if values[name] != setting.value(base)]
+    if changed:
+        with changes:
+            st.caption(f"{len(changed)} changed: {', '.join(changed)}.", width="content")
+            st.button("Reset", key="settings_reset", on_click=_reset, args=(key,), type="tertiary")
     return base.changed(**values)
+
+
+def _reset(key: str) -> None:
+    """Sets the widgets with this key back to their defaults."""
+    for name in [name for name in st.session_state if str(name).endswith(f"_{key}")]:
+        del st.session_state[name]
 
 
 def field(setting: Setting, value: Any, key: str) -> Any:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from minivit.config import Setting, TrainConfig
 from minivit.errors import ConfigError
@@ -18,7 +19,7 @@ SEARCH = {"sampler": "grid"}  # defaults of the page that differ from the comman
 VALUES_HELP = "Values separated by commas, or a range such as 1e-4..1e-2; append :log for a logarithmic scale."
 
 
-def pick_sweep_plan(base: TrainConfig) -> Plan:
+def pick_sweep_plan(base: TrainConfig, _: DeltaGenerator) -> Plan:
     """The sweep that the widgets describe."""
     with st.expander("Fixed settings"):
         base = pick_settings(base)

@@ -9,12 +9,13 @@ from minivit.errors import MiniViTError
 from minivit.runs import Phase, Run, list_runs
 from pages.parts.components.live_curves import live_curves
 from pages.parts.runs.settings import run_settings
-from pages.parts.runs.status import run_buttons, run_links, state_badge
+from pages.parts.runs.status import run_buttons, state_badge
 from pages.parts.shell import cache
 from pages.parts.shell.frame import fragment
 from pages.parts.shell.pickers import pick_run
 from pages.parts.shell.url import go, param
 from pages.parts.train.poller import POLL_SECONDS, StatusPoller, poller_of
+from pages.parts.train.result import result_card
 
 IDLE_POLL_SECONDS = 10  # another process may resume a paused run
 
@@ -36,10 +37,10 @@ def live_run(run: Run) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             state_badge(state)
             fragment(lambda: run_buttons(run, state))
-            if state.phase == "done":
-                run_links(run)
-            elif not state.active:
+            if not state.active and state.phase != "done":
                 st.text(state.message)
+        if state.phase == "done":
+            result_card(run)
         with suppress(MiniViTError):  # reported below the curves, which do not need images
             cache.split(run.config)
     fragment(lambda: _curves(poller, state.phase), every=None if state.phase == "done" else every)
