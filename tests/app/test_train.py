@@ -104,7 +104,7 @@ def test_a_preset_sets_all_widgets(open_page: Open, started: list[Run], image_fo
     chosen = {"dataset": "folder", "data_dir": str(image_folder), "classes": ("circle", "cross", "star")}
     expected = preset(name).changed(**chosen)
     assert started[0].config == (expected.changed(epochs=3) if name == "article" else expected)
-    assert PRESETS[name] in [caption.value for caption in page.caption]
+    assert PRESETS[name] in widget(page, "selectbox", "Preset").help
 
 
 def test_size_and_time_are_shown_before_the_start(open_page: Open, started: list[Run], image_folder: Path) -> None:
@@ -244,9 +244,8 @@ def test_a_finished_run_says_how_good_it_is_and_offers_what_to_do_next(
     accuracies = [row["test_acc"] for row in trained.metrics()]
     low, high = wilson(round(18 * accuracies[-1]), 18)
     best = accuracies.index(max(accuracies))
-    found = (
-        f"**{accuracies[-1]:.1%}** test accuracy, 95% interval {low:.1%} to {high:.1%} (Wilson) · best epoch {best}: "
-    )
+    interval = f"95% interval {low:.1%} to {high:.1%} (Wilson)"
+    found = f"**{accuracies[-1]:.1%}** test accuracy, {interval} · best epoch {best}: "
     assert any(part.value.startswith(found) for part in page.markdown)
     links = {link.proto.label: link.proto.query_string for link in page.main.get("page_link")}
     assert links["See mistakes"] == f"run={trained.id}&result=incorrect"

@@ -185,7 +185,8 @@ def _absolute_max(run: Run, epoch: int, name: str) -> float:
 def about(method: Method, view: View, config: ViTConfig) -> None:
     """Formula, source and limitations of the method, and notes on how to read its map; closed by default."""
     num_masked = len(view.masked)
-    notes = [f"{method.title}: {method.formula}. {method.source}.", method.limitations]
+    description = ". ".join(map(escape_markdown, (method.formula, method.source, method.limitations)))
+    notes = [f"{method.title}: {description}"]
     if method.is_attention and view.layer == view.token == 0:
         notes.append("In layer 1 the query of CLS is the same for all images: their maps differ only by the keys.")
     if num_masked and config.stem == "conv":
@@ -208,4 +209,4 @@ def about(method: Method, view: View, config: ViTConfig) -> None:
         notes.append("This map is computed from the complete image, the probabilities without the masked patches.")
     with st.expander("About this method"):
         for note in notes:
-            st.caption(escape_markdown(note))
+            st.caption(note)

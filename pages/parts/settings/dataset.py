@@ -56,13 +56,14 @@ def pick_dataset(base: TrainConfig) -> TrainConfig:
         st.session_state[KEY] = next_value
     elif st.session_state.get(KEY, options[0]) not in options:  # an uploaded set that was deleted
         del st.session_state[KEY]
+    default = "cifar10" if data.is_present("cifar10") else "shapes"
     selected = st.selectbox(
         "Data set",
         options,
         format_func=lambda name: titles.get(name, f"{name.removeprefix(UPLOADED)} (uploaded)"),
         key=KEY,
         persist_state="session",
-        index=options.index("cifar10" if data.is_present("cifar10") else "shapes"),
+        index=0 if KEY in st.session_state else options.index(default),  # Streamlit warns of two defaults
     )
     dataset = "folder" if selected in uploads else cast(Dataset, selected)
     return base.changed(dataset=dataset, data_dir=str(uploads[selected]) if selected in uploads else "")

@@ -20,11 +20,13 @@ def pick_preset() -> TrainConfig:
     """The settings of a preset, or those of the run that `start_from` chose."""
     runs: dict[str, Run] = st.session_state.get(START_RUNS, {})
     titles = {name: name for name in PRESETS} | {run_id: run_title(run) for run_id, run in runs.items()}
-    name = st.selectbox("Preset", titles, format_func=titles.__getitem__, key=PRESET, persist_state="session")
+    help = "\n\n".join(f"**{name}**: {text}" for name, text in PRESETS.items())
+    name = st.selectbox(
+        "Preset", titles, format_func=titles.__getitem__, key=PRESET, persist_state="session", help=help
+    )
     if name in runs:
         st.caption(f"The settings of this run. Folder: {escape_markdown(name)}")
         return runs[name].config
-    st.caption(PRESETS[name])
     return preset(name)
 
 
@@ -45,7 +47,7 @@ def pick_settings(base: TrainConfig, basics: DeltaGenerator | None = None) -> Tr
     known = {setting.name: setting for setting in settings() if setting.name not in PICKED_WITH_DATA}
     values: dict[str, Any] = {}
     key = f"{st.session_state.get(PRESET)}_{base.dataset}"  # another preset resets all widgets
-    with basics or st.container():
+    with basics or st.container(), st.container(key="two_a_row"):
         for name, column in zip(BASICS, (*st.columns(2), *st.columns(2)), strict=True):
             with column:
                 values[name] = field(known[name], known[name].value(base), key)

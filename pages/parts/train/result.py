@@ -20,20 +20,27 @@ LINKS = {
 
 def result_card(run: Run) -> None:
     """Test accuracy with its interval, the best epoch and the time, and the next steps."""
-    with st.container(border=True, key="train_result", gap="small"), show_errors():
-        if rows := run.metrics():
-            num_test = len(cache.split(run.config)[1])
-            accuracy, best = rows[-1]["test_acc"], max(rows, key=lambda row: row["test_acc"])
-            low, high = wilson(round(accuracy * num_test), num_test)
-            seconds = sum((row["train_seconds"] or 0) + row["eval_seconds"] for row in rows)
-            st.markdown(
-                f"**{accuracy:.1%}** test accuracy, 95% interval {low:.1%} to {high:.1%} (Wilson) · best epoch "
-                f"{best['epoch']}: {best['test_acc']:.1%} · {duration(seconds)}"
-            )
-    with st.container(horizontal=True, gap="small", key="train_next"):
-        for label, (page, params) in LINKS.items():
-            st.page_link(f"pages/{page}.py", label=label, query_params={"run": run.id, **params})
-        help = None if run.config.schedule == "constant" else "The schedule is recomputed for the new total."
-        can_continue = may_change() and not (run.is_example or run.config.imported or run.config.minutes)
-        if can_continue and st.button(f"Train {NUM_MORE} more epochs", key="train_more", help=help):
-            continue_run(run, run.config.epochs + NUM_MORE)
+    with st.container(border=True, gap="small"):
+        with show_errors():
+            _result(run)
+        with st.container(horizontal=True, gap="small", key="train_next"), show_errors():
+            for label, (page, params) in LINKS.items():
+                st.page_link(f"pages/{page}.py", label=label, query_params={"run": run.id, **params})
+            help = None if run.config.schedule == "constant" else "The schedule is recomputed for the new total."
+            can_continue = may_change() and not (run.is_example or run.config.imported or run.config.minutes)
+            if can_continue and st.button(f"Train {NUM_MORE} more epochs", key="train_more", help=help):
+                continue_run(run, run.config.epochs + NUM_MORE)
+
+
+def _result(run: Run) -> None:
+    rows = run.metrics()
+    if not rows:
+        return
+    num_test = len(cache.split(run.config)[1])
+    accuracy, best = rows[-1]["test_acc"], max(rows, key=lambda row: row["test_acc"])
+    low, high = wilson(round(accuracy * num_test), num_test)
+    seconds = sum((row["train_seconds"] or 0) + row["eval_seconds"] for row in rows)
+    st.markdown(
+        f"**{accuracy:.1%}** test accuracy, 95% interval {low:.1%} to {high:.1%} (Wilson) · best epoch "
+        f"{best['epoch']}: {best['test_acc']:.1%} · {duration(seconds)}"
+    )
