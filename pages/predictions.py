@@ -6,7 +6,7 @@ from pages.parts.components.confusion import confusion
 from pages.parts.components.gallery import Title, gallery
 from pages.parts.predictions.accuracy import accuracy, class_table
 from pages.parts.predictions.calibration import reliability
-from pages.parts.predictions.filters import RESULTS, pick_filter, pick_order
+from pages.parts.predictions.filters import RESULTS, filter_heading, pick_filters
 from pages.parts.predictions.mistakes import mistakes
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, frame, side_by_side
@@ -31,12 +31,8 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
     indices: dict[str | None, int] = {name: index for index, name in enumerate(classes)}
 
     table, images = side_by_side(pictures=1.7)
-    with images:
-        boxes = st.container(key="two_a_row").columns(4)
-        true = pick_filter(boxes[0], "True class", "true", classes, "all")
-        predicted = pick_filter(boxes[1], "Predicted class", "predicted", classes, "all")
-        result = pick_filter(boxes[2], "Result", "result", tuple(RESULTS), "all")
-        order = pick_order(boxes[3])
+    with images, st.container(gap="xsmall"):
+        true, predicted, result, order = pick_filters(predictions, classes)
     with table:
         accuracy(predictions, run, test_set)
         st.markdown("**Confusion matrix.** Click a cell to see its images.")
@@ -62,13 +58,13 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
             order=order,
         )
         pages = range(1, (len(matches) - 1) // PER_PAGE + 2)
-        page = 1
-        if len(pages) > 1:
-            page = bind_to_url(
-                "page", int_param("page", pages, 1), lambda **how: st.selectbox("Page", pages, width=120, **how)
-            )
+        page = int_param("page", pages, 1)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            filter_heading(true, predicted, result)
+            if len(pages) > 1:
+                page = bind_to_url("page", page, lambda **how: st.selectbox("Page", pages, width=90, **how))
         on_page = matches[(page - 1) * PER_PAGE : page * PER_PAGE]
-        st.caption(f"{len(on_page)} of {len(matches)} images. T: true class, P: predicted class and its probability.")
+        st.caption(f"{len(on_page)} of {len(matches):,} images. T: true class, P: predicted class and its probability.")
         titles = [
             Title(
                 int(i),
@@ -79,6 +75,8 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
             )
             for i in on_page
         ]
-        picked = gallery(test_set.images[on_page].numpy(), titles, key="predictions_gallery", label="Test images")
+        picked = gallery(
+            test_set.images[on_page].numpy(), titles, key="predictions_gallery", label="Test images", size=96
+        )
         if picked is not None:
             go("attention", **{**st.query_params.to_dict(), "run": run.id, "epoch": epoch, "image": picked})

@@ -12,7 +12,7 @@ from minivit.data import load_split
 from minivit.inference import calibration, predict_run
 from minivit.runs import Run
 from minivit.stats import wilson
-from tests.app.conftest import Open, charts, errors, widget
+from tests.app.conftest import Open, button, charts, errors, widget
 
 
 @pytest.mark.parametrize("epoch", [0, 3])
@@ -36,12 +36,34 @@ def test_filters_choose_what_is_shown_and_come_from_the_link(open_page: Open, tr
         return next(caption.value for caption in page.caption if "T: true class" in caption.value)
 
     assert shown().startswith("18 of 18 images.")
-    widget(page, "selectbox", "True class").select("circle").run()
+    widget(page, "button_group", "True class").set_value("circle").run()
     assert shown().startswith(f"{(expected.labels == 2).sum()} of ")
-    widget(page, "selectbox", "Result").select("incorrect").run()
+    widget(page, "button_group", "Result").set_value("incorrect").run()
     assert shown().startswith(f"{((expected.labels == 2) & ~expected.correct).sum()} of ")
     again = open_page("predictions", run=trained.id, true="circle", result="incorrect")
     assert next(caption.value for caption in again.caption if "T: true class" in caption.value) == shown()
+    chips = widget(again, "button_group", "Predicted class").options
+    counts = [(expected.predicted == k).sum() for k in range(3)]
+    assert chips == [f"{name} {count}" for name, count in zip(trained.config.classes, counts, strict=True)]
+    assert [part.value for part in again.subheader] == ["Images: incorrect, true class circle"]
+    button(again, "Clear").click().run()
+    assert not {"true", "result"} & set(again.query_params)
+
+
+@pytest.mark.parametrize(
+    ("asked", "order"),
+    [
+        ({}, "index"),
+        ({"result": "incorrect"}, "most confident"),
+        ({"true": "star", "predicted": "cross"}, "most confident"),
+        ({"true": "star", "predicted": "star"}, "index"),
+        ({"result": "incorrect", "order": "index"}, "index"),
+    ],
+)
+def test_mistakes_are_shown_most_confident_first_unless_another_order_is_chosen(
+    open_page: Open, trained: Run, asked: dict[str, str], order: str
+) -> None:
+    assert widget(open_page("predictions", run=trained.id, **asked), "selectbox", "Sort by").value == order
 
 
 def test_a_filter_that_nothing_fits_shows_no_image_and_no_error(open_page: Open, trained: Run) -> None:
@@ -84,6 +106,6 @@ def test_a_cell_of_mistakes_is_compared_with_correct_predictions_of_its_class(
 
 def test_links_of_earlier_versions_filter_and_sort_as_they_did(open_page: Open, trained: Run) -> None:
     page = open_page("predictions", run=trained.id, answer="wrong", order="least sure")
-    assert widget(page, "selectbox", "Result").value == "incorrect"
+    assert widget(page, "button_group", "Result").value == "incorrect"
     assert widget(page, "selectbox", "Sort by").value == "least confident"
     assert not errors(page)

@@ -35,6 +35,27 @@ def test_a_page_is_for_everybody_in_light_and_dark_and_whole_on_a_phone(
     expect_for_everybody(page)
 
 
+def test_attention_shows_pictures_verdict_and_probabilities_above_the_fold_and_stacks_them_on_a_phone(
+    page: Page, server: Server, trained_run: Run
+) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    server.open(page, "attention", run=trained_run.id)
+    drawn(page)
+    pictures = page.locator(".inspector .picture")
+    expect(pictures).to_have_count(3)
+    shares = page.get_by_role("list", name="Class probabilities").get_by_role("listitem")
+    expect(shares).to_have_count(3)
+    for part in (page.get_by_text(re.compile("^Predicted: .* True class: ")), *pictures.all(), *shares.all()):
+        expect(part).to_be_in_viewport(ratio=1)
+    boxes = [picture.bounding_box() or {} for picture in pictures.all()]
+    assert len({(box["y"], box["width"], box["height"]) for box in boxes}) == 1
+    page.set_viewport_size({"width": 390, "height": 844})
+    drawn(page)
+    boxes = [picture.bounding_box() or {} for picture in pictures.all()]
+    assert len({(box["x"], box["width"]) for box in boxes}) == 1
+    assert boxes[0]["y"] < boxes[1]["y"] < boxes[2]["y"]
+
+
 def expect_for_everybody(page: Page) -> None:
     """The page breaks no rule of accessibility, light, dark and on a phone, where nothing is cut off."""
     still(page)

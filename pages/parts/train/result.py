@@ -23,7 +23,7 @@ def result_card(run: Run) -> None:
     with st.container(border=True, gap="small"):
         with show_errors():
             _result(run)
-        with st.container(horizontal=True, gap="small", key="train_next"), show_errors():
+        with st.container(horizontal=True, gap="small", key="train_next", vertical_alignment="center"), show_errors():
             for label, (page, params) in LINKS.items():
                 st.page_link(f"pages/{page}.py", label=label, query_params={"run": run.id, **params})
             help = None if run.config.schedule == "constant" else "The schedule is recomputed for the new total."
