@@ -48,6 +48,7 @@ def test_a_dropped_or_pasted_picture_shows_its_prediction_and_its_map(
     drawn(page)
     page.evaluate(TRANSFER, [kind, "mine.png", base64.b64encode(picture.read_bytes()).decode()])
     expect(page.get_by_text(verdict(trained_run, picture)).first).to_be_visible()
+    expect(page.get_by_text("mine.png", exact=True).first).to_be_visible()
     settle(page)
     expect(page.get_by_text("images of other classes")).to_be_visible()
     assert "head=2" in page.url and "layer=1" in page.url
@@ -74,9 +75,10 @@ def test_a_picture_is_chosen_with_the_keyboard_at_phone_width_and_a_kept_one_ope
     elsewhere = browser.new_context()
     other = elsewhere.new_page()
     other.goto(page.url)
-    expect(other.get_by_text(title(trained_run, picture, kept.name)).first).to_be_visible()
+    expect(other.get_by_text(kept.name, exact=True).first).to_be_visible()
+    expect(other.get_by_text(verdict(trained_run, picture))).to_be_visible()
     other.get_by_role("button", name="Remove this picture").click()
-    expect(other.get_by_text("Image 0. Predicted")).to_be_visible()
+    expect(other.get_by_text("Image 0", exact=True)).to_be_visible()
     elsewhere.close()
     assert not saved_pictures(trained_run)
 
