@@ -3,7 +3,6 @@
 import streamlit as st
 
 from minivit.attention import write_head
-from minivit.imports import assumptions
 from pages.parts.attention.export import export_section
 from pages.parts.attention.faithfulness import faithfulness_section
 from pages.parts.attention.logit import logit_section
@@ -11,6 +10,7 @@ from pages.parts.attention.methods import (
     View,
     about,
     absolute_max,
+    notes,
     pick_method,
     probabilities_of,
     reading,
@@ -29,7 +29,6 @@ from pages.parts.shell.frame import controls_above, frame
 from pages.parts.shell.pickers import head_param, pick_epoch, pick_image, pick_run
 from pages.parts.shell.predicting import prediction_progress
 from pages.parts.shell.url import int_param, masked_param, set_params, token_name, token_param
-from pages.parts.shell.wording import escape_markdown
 
 with frame(
     "Attention",
@@ -88,17 +87,11 @@ with frame(
         )
         if picture and config.num_classes:
             membership(run, epoch, picture)
-        missing = [] if untrained is not None else ["This model has no untrained checkpoint to compare with."]
-        if notes := [*missing, *assumptions(run)]:
-            st.caption(escape_markdown(" ".join(notes)))
-        if config.num_classes:
-            what_if(run, epoch, image, selection, view, classes)
+        notes(run, has_untrained=untrained is not None)
+        what_if(run, epoch, image, selection, view, classes)
         about(selection.method, view, config)
     weight_section(run, epoch, image, view)
-    others = st.expander("Other images", key="attention_others_open", on_change="rerun")
-    if others.open:
-        with others:
-            other_images(test_set, index)
+    other_images(test_set, index)
     if config.num_classes:
         logit_section(run, epoch, image, selection, classes)
         faithfulness_section(run, epoch, image, selection, view.layer, view.head)

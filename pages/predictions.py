@@ -59,7 +59,7 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
         )
         pages = range(1, (len(matches) - 1) // PER_PAGE + 2)
         page = int_param("page", pages, 1)
-        with st.container(horizontal=True, vertical_alignment="center"):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
             filter_heading(true, predicted, result)
             if len(pages) > 1:
                 page = bind_to_url("page", page, lambda **how: st.selectbox("Page", pages, width=90, **how))

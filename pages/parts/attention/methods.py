@@ -13,6 +13,7 @@ from minivit.attention.maps import Head, affordable
 from minivit.attention.methods import METHODS, RENAMED, Method, available_methods
 from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
+from minivit.imports import assumptions
 from minivit.runs import Run
 from pages.parts.components.inspector import HeadInView, Reading, reading_of_attention
 from pages.parts.shell import cache
@@ -180,6 +181,13 @@ def _absolute_max(run: Run, epoch: int, name: str) -> float:
     indices = evenly_spaced(len(test_set), affordable(run.config.model, NUM_SCALE_IMAGES, 1))
     predicted = cache.predicted_classes(run, epoch, tuple(indices)) if METHODS[name].needs_class else None
     return METHODS[name].scale_max(cache.model_of(run, epoch), test_set.images[indices], predicted)
+
+
+def notes(run: Run, *, has_untrained: bool) -> None:
+    """What the user should know of the pictures: that one is missing, and what was assumed of an imported model."""
+    missing = [] if has_untrained else ["This model has no untrained checkpoint to compare with."]
+    if sentences := [*missing, *assumptions(run)]:
+        st.caption(escape_markdown(" ".join(sentences)))
 
 
 def about(method: Method, view: View, config: ViTConfig) -> None:

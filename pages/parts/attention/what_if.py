@@ -16,8 +16,11 @@ from pages.parts.shell.wording import escape_markdown
 
 
 def what_if(run: Run, epoch: int, image: ImageId, selection: Selection, view: View, classes: Sequence[str]) -> None:
-    """The card; for a large model nothing is computed until the user turns it on."""
-    config, name = run.config.model, classes[selection.target]
+    """The card; for a large model nothing is computed until the user turns it on. None for a model without classes."""
+    config = run.config.model
+    if not config.num_classes:
+        return
+    name = classes[selection.target]
     with st.container(border=True, gap="small"):
         st.markdown("**What if a patch were missing?**")
         if is_large(config) and not st.toggle("Mask what stands out", key="what_if", bind="query-params"):
@@ -46,11 +49,13 @@ def what_if(run: Run, epoch: int, image: ImageId, selection: Selection, view: Vi
                 )
                 change = f"{escape_markdown(name)} {before:.1%} → **{after:.1%}**"
                 st.markdown(f"Without {patch}, {reason}: {change}", width="content")
-        place = f", layer {view.layer + 1}, head {write_head(view.head)}" if attention.method.needs_layer else ""
-        st.caption(
-            f"Most attended: {attention.method.title}{place}. Most important for {escape_markdown(name)}: "
-            f"{importance.method.title}."
-        )
+        source = [attention.method.title]
+        if attention.method.needs_layer:
+            source.append(f"layer {view.layer + 1}")
+        if attention.method.needs_layer and config.num_heads > 1:
+            source.append(f"head {write_head(view.head)}")
+        importance_of = f"Most important for {escape_markdown(name)}: {importance.method.title}."
+        st.caption(f"Most attended: {', '.join(source)}. {importance_of}")
 
 
 def _sources(selection: Selection, large: bool) -> tuple[Selection, Selection]:
