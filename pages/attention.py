@@ -78,7 +78,7 @@ with frame(
             absolute_max=scale_max,
             reading=reading(selection, classes, config, len(view.masked), scale_max),
             title=cache.image_title(run, image),
-            name="imported model" if run.config.imported else f"epoch {epoch}",
+            name=f"epoch {epoch}",
             prediction=probabilities(classes, probs, label, masked_probs, len(view.masked)),
             on_pick=lambda picked: set_params(
                 layer=picked.layer + 1, head=write_head(picked.head), token=token_name(picked.token)

@@ -142,7 +142,8 @@ def test_nonsense_in_a_link_falls_back_to_what_the_run_has(
     assert [slider.value for slider in compare.select_slider] == [0, 3]
     assert [box.value for box in compare.selectbox[1:]] == [None, "all", 2, "mean"]
     predictions = open_page("predictions", **view, true="dog", predicted="", order="?", page="x", result="7")
-    assert [box.value for box in predictions.selectbox[1:]] == [None, None, None, "index"]
+    assert [chips.value for chips in predictions.button_group] == [None, None, None]
+    assert [box.value for box in predictions.selectbox[1:]] == ["index"]
     assert open_page("anatomy", **view).select_slider[0].value == "3"
     assert not [errors(page) for page in (attention, compare, predictions) if errors(page)]
 

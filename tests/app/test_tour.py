@@ -12,7 +12,7 @@ from minivit.config import preset
 from minivit.runs import EXAMPLE, Run
 from minivit.tour import example_run, read_highlights
 from pages.parts.tour.steps import step_params, steps
-from tests.app.conftest import Open, button, errors, labels, unpacked, widget
+from tests.app.conftest import Open, button, errors, labels, sent, unpacked, widget
 
 NUMBERS = range(1, len(steps()) + 1)
 
@@ -99,7 +99,7 @@ def test_masking_the_most_attended_patch_tells_that_the_class_becomes_more_proba
     assert mask == {**step_params(7), "off": f"p{highlights.misleading_patch}"}
     page = open_page("attention", **mask)
     assert steps()[6].after in texts(page) and steps()[6].text not in texts(page)
-    assert f"{highlights.probability_masked:.1%}" in "\n".join(text.value for text in page.text)
+    assert f"{highlights.probability_masked:.1%}" in sent(page)["prediction"]["verdicts"][1]["text"]
     assert links(page)["Show the whole image again"] == step_params(7)
 
 

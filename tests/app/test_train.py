@@ -245,7 +245,7 @@ def test_a_finished_run_says_how_good_it_is_and_offers_what_to_do_next(
     low, high = wilson(round(18 * accuracies[-1]), 18)
     best = accuracies.index(max(accuracies))
     interval = f"95% interval {low:.1%} to {high:.1%} (Wilson)"
-    found = f"**{accuracies[-1]:.1%}** test accuracy, {interval} · best epoch {best}: "
+    found = f"**{accuracies[-1]:.1%}** test accuracy · {interval} · best epoch {best}: "
     assert any(part.value.startswith(found) for part in page.markdown)
     links = {link.proto.label: link.proto.query_string for link in page.main.get("page_link")}
     assert links["See mistakes"] == f"run={trained.id}&result=incorrect"

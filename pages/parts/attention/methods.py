@@ -156,8 +156,8 @@ def values(run: Run, epoch: int, image: ImageId, selection: Selection, view: Vie
 def untrained_values(
     run: Run, image: ImageId, selection: Selection, view: View
 ) -> NDArray[np.float32] | HeadInView | None:
-    """The values of the untrained model; None if the run has no such checkpoint, as imported models."""
-    if run.config.imported or 0 not in run.epochs():
+    """The values of the untrained model; None if the run has no such checkpoint, or of a large imported model."""
+    if 0 not in run.epochs() or (run.config.imported and is_large(run.config.model)):
         return None
     return values(run, 0, image, selection, view)
 
@@ -185,8 +185,12 @@ def _absolute_max(run: Run, epoch: int, name: str) -> float:
 
 def notes(run: Run, *, has_untrained: bool) -> None:
     """What the user should know of the pictures: that one is missing, and what was assumed of an imported model."""
-    missing = [] if has_untrained else ["This model has no untrained checkpoint to compare with."]
-    if sentences := [*missing, *assumptions(run)]:
+    sentences = assumptions(run)
+    if not has_untrained and 0 in run.epochs():
+        sentences.append("The untrained map is left out for this large model; Compare shows it.")
+    elif not has_untrained:
+        sentences.append("This run has no untrained checkpoint to compare with.")
+    if sentences:
         st.caption(escape_markdown(" ".join(sentences)))
 
 

@@ -13,7 +13,7 @@ from minivit.data.uploads import list_uploads
 from minivit.errors import MiniViTError
 from minivit.runs import list_runs
 from pages.parts.shell import cache
-from pages.parts.shell.access import allowed_path, require_change
+from pages.parts.shell.access import allowed_path, may_change, require_change
 from pages.parts.shell.frame import NextStep
 from pages.parts.shell.memoize import memoize
 
@@ -76,7 +76,7 @@ def _recall_data() -> None:
         return
     state[RECALLED] = True
     run = next((run for run in list_runs() if not run.config.imported), None)
-    if run is None or KEY in state or NEXT_VALUE in state:
+    if run is None or not may_change() or KEY in state or NEXT_VALUE in state:
         return
     config = run.config
     with suppress(MiniViTError):

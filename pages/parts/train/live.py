@@ -9,7 +9,7 @@ from minivit.errors import MiniViTError
 from minivit.runs import Phase, Run, list_runs
 from pages.parts.components.live_curves import live_curves
 from pages.parts.runs.settings import run_settings
-from pages.parts.runs.status import run_buttons, state_badge
+from pages.parts.runs.status import run_buttons, run_links, state_badge
 from pages.parts.shell import cache
 from pages.parts.shell.frame import fragment
 from pages.parts.shell.pickers import pick_run
@@ -39,7 +39,9 @@ def live_run(run: Run) -> None:
             fragment(lambda: run_buttons(run, state))
             if not state.active and state.phase != "done":
                 st.text(state.message)
-        if state.phase == "done":
+        if run.config.imported:
+            run_links(run)
+        elif state.phase == "done":
             result_card(run)
         with suppress(MiniViTError):  # reported below the curves, which do not need images
             cache.split(run.config)

@@ -5,7 +5,6 @@ import streamlit as st
 from minivit.runs import Run
 from minivit.stats import wilson
 from pages.parts.runs.status import continue_run
-from pages.parts.shell import cache
 from pages.parts.shell.access import may_change
 from pages.parts.shell.frame import show_errors
 from pages.parts.shell.wording import duration
@@ -21,26 +20,23 @@ LINKS = {
 def result_card(run: Run) -> None:
     """Test accuracy with its interval, the best epoch and the time, and the next steps."""
     with st.container(border=True, gap="small"):
-        with show_errors():
-            _result(run)
+        if rows := run.metrics():
+            _result(rows, run.environment.get("num_test"))
         with st.container(horizontal=True, gap="small", key="train_next", vertical_alignment="center"), show_errors():
             for label, (page, params) in LINKS.items():
                 st.page_link(f"pages/{page}.py", label=label, query_params={"run": run.id, **params})
             help = None if run.config.schedule == "constant" else "The schedule is recomputed for the new total."
-            can_continue = may_change() and not (run.is_example or run.config.imported or run.config.minutes)
+            can_continue = may_change() and not (run.is_example or run.config.minutes)
             if can_continue and st.button(f"Train {NUM_MORE} more epochs", key="train_more", help=help):
                 continue_run(run, run.config.epochs + NUM_MORE)
 
 
-def _result(run: Run) -> None:
-    rows = run.metrics()
-    if not rows:
-        return
-    num_test = len(cache.split(run.config)[1])
+def _result(rows: list[dict], num_test: int | None) -> None:
     accuracy, best = rows[-1]["test_acc"], max(rows, key=lambda row: row["test_acc"])
-    low, high = wilson(round(accuracy * num_test), num_test)
-    seconds = sum((row["train_seconds"] or 0) + row["eval_seconds"] for row in rows)
-    st.markdown(
-        f"**{accuracy:.1%}** test accuracy, 95% interval {low:.1%} to {high:.1%} (Wilson) · best epoch "
-        f"{best['epoch']}: {best['test_acc']:.1%} · {duration(seconds)}"
-    )
+    parts = [f"**{accuracy:.1%}** test accuracy"]
+    if num_test:
+        low, high = wilson(round(accuracy * num_test), num_test)
+        parts.append(f"95% interval {low:.1%} to {high:.1%} (Wilson)")
+    parts.append(f"best epoch {best['epoch']}: {best['test_acc']:.1%}")
+    parts.append(duration(sum((row["train_seconds"] or 0) + row["eval_seconds"] for row in rows)))
+    st.markdown(" · ".join(parts))
