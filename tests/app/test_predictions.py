@@ -45,7 +45,7 @@ def test_filters_choose_what_is_shown_and_come_from_the_link(open_page: Open, tr
     chips = widget(again, "button_group", "Predicted class").options
     counts = [(expected.predicted == k).sum() for k in range(3)]
     assert chips == [f"{name} {count}" for name, count in zip(trained.config.classes, counts, strict=True)]
-    assert [part.value for part in again.subheader] == ["Images: incorrect\\, true class circle"]
+    assert [part.value for part in again.header] == ["Images: incorrect\\, true class circle"]
     button(again, "Clear").click().run()
     assert not {"true", "result"} & set(again.query_params)
 

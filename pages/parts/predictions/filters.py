@@ -38,9 +38,9 @@ def filter_heading(true: str | None, predicted: str | None, result: str | None) 
     classes = f"{true} → {predicted}" if true and predicted else true and f"true class {true}"
     parts = [part for part in (result, classes or (predicted and f"predicted class {predicted}")) if part]
     if not parts:
-        st.subheader("All images", anchor=False, width="content")
+        st.header("All images", anchor=False, width="content")
         return
-    st.subheader(f"Images: {escape_markdown(', '.join(parts))}", anchor=False, width="content")
+    st.header(f"Images: {escape_markdown(', '.join(parts))}", anchor=False, width="content")
     empty = dict.fromkeys(("true", "predicted", "result", "page"))
     st.button("Clear", key="predictions_clear", icon=":material/close:", on_click=set_params, kwargs=empty)
 
