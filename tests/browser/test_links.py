@@ -18,7 +18,7 @@ CONTENT = {
     "Train": ("slider", re.compile("loss by epoch")),
     "Sweeps": ("button", re.compile("^Start")),
     "Predictions": ("group", "Test images"),
-    "Attention": ("application", re.compile("Image 3[.] .*8 by 8 patches")),
+    "Attention": ("application", re.compile("Image 3, .*8 by 8 patches")),
     "Compare": ("button", re.compile("epoch 1: .*; epoch 3: ")),
     "Anatomy": ("group", "Patch filters"),
     "Runs": ("button", "Download as CSV"),
@@ -146,7 +146,7 @@ def test_the_back_button_goes_through_images_and_heads(page: Page, server: Serve
     number = page.get_by_role("spinbutton", name="Test image")
     number.fill("9")
     number.press("Enter")
-    expect(page.get_by_role("application", name=re.compile("^Image 9[.] "))).to_be_visible()
+    expect(page.get_by_role("application", name=re.compile("^Image 9, "))).to_be_visible()
     page.get_by_role("button", name="layer 2, max of all heads").click()
     expect(page).to_have_url(re.compile("head=max"))
     settle(page)  # Streamlit loses a step back into a page that is still being drawn
