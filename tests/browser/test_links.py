@@ -199,6 +199,6 @@ def test_a_click_on_an_overlay_opens_the_rollout_of_that_image(page: Page, serve
     server.open(page, "anatomy", run=trained_run.id, epoch=2)
     page.get_by_role("button", name=re.compile("^image 2, 17: ")).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Attention")
-    expect(page.get_by_role("application", name=re.compile("^Image 17[.] "))).to_be_visible()
+    expect(page.get_by_role("application", name=re.compile("^Image 17, "))).to_be_visible()
     expect(page.get_by_role("combobox", name="Method")).to_have_value("Attention rollout")
     expect(page.get_by_role("slider", name="Epoch")).to_have_attribute("aria-valuetext", "2")
