@@ -49,13 +49,13 @@ def what_if(run: Run, epoch: int, image: ImageId, selection: Selection, view: Vi
                 )
                 change = f"{escape_markdown(name)} {before:.1%} → **{after:.1%}**"
                 st.markdown(f"Without {patch}, {reason}: {change}", width="content")
-        source = [attention.method.title]
+        place = [attention.method.title]
         if attention.method.needs_layer:
-            source.append(f"layer {view.layer + 1}")
+            place.append(f"layer {view.layer + 1}")
         if attention.method.needs_layer and config.num_heads > 1:
-            source.append(f"head {write_head(view.head)}")
+            place.append(f"head {write_head(view.head)}")
         importance_of = f"Most important for {escape_markdown(name)}: {importance.method.title}."
-        st.caption(f"Most attended: {', '.join(source)}. {importance_of}")
+        st.caption(f"Most attended: {', '.join(place)}. {importance_of}")
 
 
 def _sources(selection: Selection, large: bool) -> tuple[Selection, Selection]:

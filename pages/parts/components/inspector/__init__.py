@@ -165,7 +165,7 @@ def inspector(
             image=packed(image.transpose(1, 2, 0)),
             trained=_values_data(values, requested),
             untrained=None if untrained is None else _values_data(untrained, requested),
-            prediction=prediction and asdict(prediction),
+            prediction=None if prediction is None else asdict(prediction),
             reading=asdict(reading or reading_of_attention(num_tokens)),
             requested=requested._asdict(),
             masked=sorted(masked),
@@ -182,7 +182,13 @@ def inspector(
 def _values_data(values: NDArray[np.float32] | HeadInView, requested: Picked) -> ValuesData:
     if isinstance(values, HeadInView):
         matrix, row_scales = quantized(values.matrix)
-        in_view = MatrixData(values=packed(matrix), rowScales=packed(row_scales), **requested._asdict())
+        in_view = MatrixData(
+            values=packed(matrix),
+            rowScales=packed(row_scales),
+            layer=requested.layer,
+            head=requested.head,
+            token=requested.token,
+        )
         return {**_values_data(values.rows, requested), "inView": in_view}
     if values.ndim == 1:
         return ValuesData(values=packed(values.astype(np.float32)), rowScales=None, inView=None)
