@@ -37,6 +37,7 @@ def test_an_invalid_folder_is_reported_and_corrected_in_place(
     shutil.copy(a_file, tmp_path / "lonely" / "cat")
     server.open(page, "train")
     choose(page, "Data set", "Your own images (folder)")
+    fill(page, "textbox", "Folder", "")  # that of the newest run
     expect(page.get_by_text("Enter the path of a folder that contains one folder of images per class.")).to_be_visible()
     for path, sentence in {
         tmp_path / "missing": f"There is no folder {tmp_path / 'missing'}. Check the path of the data folder.",
