@@ -59,6 +59,7 @@ def fill_in_the_form(page: Page, pictures: Path) -> None:
     expect(page.get_by_role("alert")).to_contain_text("A classifier needs at least 2 classes, and none is selected.")
     for name in ("star", "circle", "cross"):  # not the folder's order
         choose(page, "Classes", name)
+    page.keyboard.press("Escape")  # the list of classes stays open for more
     epochs = page.get_by_role("spinbutton", name="Epochs").first
     epochs.fill(str(NUM_EPOCHS))
     epochs.press("Enter")
