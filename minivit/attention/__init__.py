@@ -13,6 +13,8 @@ mistakes         maps of incorrect predictions compared with correct ones
 decomposition    patch filters, position embeddings, position and content in the scores of layer 1
 heads            statistics and ablation of heads
 scores           one row of softmax with its query, keys and values
+sinks            tokens that receive much attention and pass little on
+features         similarity and principal components of the tokens after each layer
 over_training    CLS maps and their metrics at every checkpoint
 """
 

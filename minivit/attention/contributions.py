@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from minivit.attention.attribution import class_score
+from minivit.attention.features import token_features
 from minivit.attention.maps import to_model
 from minivit.config import ViTConfig
 from minivit.errors import ConfigError
@@ -107,11 +108,7 @@ def logit_lens(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor
     if model.config.pool != "cls" or not model.config.num_classes:
         raise ConfigError("The logit lens needs a classifier head that reads CLS alone.")
     with eval_mode(model):
-        x, layers = model.embed(to_model(model, images)), []
-        for block in model.blocks:
-            layers.append(x)
-            x, _ = block(x)
-        logits = model.head(model.norm(torch.stack([*layers, x], dim=1)))  # (B, L + 1, N, K)
+        logits = model.head(model.norm(token_features(model, images)))  # (B, L + 1, N, K)
     B, depth, N, K = logits.shape
     repeated = classes.repeat_interleave(depth * N)
     repeated_contrast = None if contrast is None else contrast.repeat_interleave(depth * N)

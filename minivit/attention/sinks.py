@@ -1,0 +1,98 @@
+"""Attention sinks: tokens that receive much attention and pass little of themselves on.
+
+L layers, H heads, N tokens (CLS first, then the registers, the last n are the patches), D embed_dim.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from minivit.attention.maps import Head, to_model
+from minivit.inference import eval_mode
+from minivit.model import Block, MiniViT
+
+# A token is called a sink if it receives at least this multiple of the median patch's attention, and the norm of its
+# value is at most this multiple of the median patch's. No paper agrees on limits; these are ours.
+SINK_ATTENTION, SINK_VALUE = 5.0, 0.5
+
+
+@dataclass(frozen=True)
+class TokenStatistics:
+    """The tokens of one image in every layer.
+
+    `received` (L, H, N) is the attention that each token receives, c_j = Σ_i A_ij over all N queries: 1 if attention is
+    uniform, and 1 on average over the tokens. `value_norms` (L, H, N) are ‖V_j‖, and `features` (L + 1, N, D) the
+    tokens as they enter each layer, then as they leave the last.
+    """
+
+    received: Tensor
+    value_norms: Tensor
+    features: Tensor
+
+
+def token_statistics(model: MiniViT, image: Tensor) -> TokenStatistics:
+    """The statistics of one image (1, C, H, W). Only one layer's attention is in memory at a time."""
+    received, value_norms, features = [], [], []
+    with eval_mode(model):
+        x = model.embed(to_model(model, image))
+        for block in model.blocks:
+            assert isinstance(block, Block)
+            features.append(x[0])
+            x, out = block(x)
+            received.append(out["attn"][0].sum(-2))
+            values = block.attn.qkv(out["attn_input"][0])[:, -x.shape[-1] :]  # (N, D)
+            value_norms.append(values.unflatten(-1, (block.attn.num_heads, -1)).norm(dim=-1).T)
+    return TokenStatistics(torch.stack(received), torch.stack(value_norms), torch.stack([*features, x[0]]))
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """The tokens of one image compared with the median patch of the same layer.
+
+    `received` (L, N) is c_j of one head, or the mean or maximum over heads. The others are multiples of the median over
+    the patches: of c_j, `attention` (L, N); of ‖x_j‖, `token_norms` (L + 1, N), the last for the output; of ‖V_j‖,
+    `value_norms` (L, N), over all heads together if no single head is selected. 'Vision Transformers Need Registers'
+    (2309.16588) describes tokens with high norms that hold global instead of local information.
+    """
+
+    received: Tensor
+    attention: Tensor
+    token_norms: Tensor
+    value_norms: Tensor
+    num_patches: int
+
+    @property
+    def is_sink(self) -> Tensor:
+        """Which tokens behave like sinks, bool (L, N)."""
+        return (self.attention >= SINK_ATTENTION) & (self.value_norms <= SINK_VALUE)
+
+    def top_patch(self, layer: int) -> int:
+        """The index, among the patches, of the one that receives most attention in a layer."""
+        return int(self.attention[layer, -self.num_patches :].argmax())
+
+    def strongest(self) -> tuple[int, int]:
+        """Layer and patch of the sink that receives most attention, or if there is no sink, of the most attended patch."""
+        attention, is_sink = (values[:, -self.num_patches :] for values in (self.attention, self.is_sink))
+        candidates = attention * is_sink if is_sink.any() else attention
+        layer, patch = divmod(int(candidates.argmax()), self.num_patches)
+        return layer, patch
+
+
+def sinks(statistics: TokenStatistics, head: Head, num_patches: int) -> Sinks:
+    """The comparison for one head, from 0, or the mean or maximum over heads."""
+    received, value_norms = statistics.received, statistics.value_norms
+    single = isinstance(head, int)
+    by_head = received[:, head] if single else received.amax(1) if head == "max" else received.mean(1)
+    return Sinks(
+        received=by_head,
+        attention=relative_to_median(by_head, num_patches),
+        token_norms=relative_to_median(statistics.features.norm(dim=-1), num_patches),
+        value_norms=relative_to_median(value_norms[:, head] if single else value_norms.norm(dim=1), num_patches),
+        num_patches=num_patches,
+    )
+
+
+def relative_to_median(values: Tensor, num_patches: int) -> Tensor:
+    """Values of tokens (…, N), the last `num_patches` of which are patches, divided by the median of the patches."""
+    return values / values[..., -num_patches:].quantile(0.5, dim=-1, keepdim=True)
