@@ -21,6 +21,7 @@ from pages.parts.attention.next_match import next_match
 from pages.parts.attention.other_images import other_images
 from pages.parts.attention.own_pictures import membership, pick_picture
 from pages.parts.attention.probabilities import probabilities
+from pages.parts.attention.tokens import tokens_section
 from pages.parts.attention.weight import weight_section
 from pages.parts.attention.what_if import what_if
 from pages.parts.components.inspector import inspector
@@ -91,6 +92,7 @@ with frame(
         what_if(run, epoch, image, selection, view, classes)
         about(selection.method, view, config)
     weight_section(run, epoch, image, view)
+    tokens_section(run, epoch, image, view)
     other_images(test_set, index)
     if config.num_classes:
         logit_section(run, epoch, image, selection, classes)

@@ -72,7 +72,7 @@ class Sinks:
         return int(self.attention[layer, -self.num_patches :].argmax())
 
     def strongest(self) -> tuple[int, int]:
-        """Layer and patch of the sink that receives most attention, or if there is no sink, of the most attended patch."""
+        """Layer and patch of the most attended sink, or of the most attended patch if none is a sink."""
         attention, is_sink = (values[:, -self.num_patches :] for values in (self.attention, self.is_sink))
         candidates = attention * is_sink if is_sink.any() else attention
         layer, patch = divmod(int(candidates.argmax()), self.num_patches)
@@ -81,14 +81,16 @@ class Sinks:
 
 def sinks(statistics: TokenStatistics, head: Head, num_patches: int) -> Sinks:
     """The comparison for one head, from 0, or the mean or maximum over heads."""
-    received, value_norms = statistics.received, statistics.value_norms
-    single = isinstance(head, int)
-    by_head = received[:, head] if single else received.amax(1) if head == "max" else received.mean(1)
+    if isinstance(head, int):
+        received, value_norms = statistics.received[:, head], statistics.value_norms[:, head]
+    else:
+        received = statistics.received.amax(1) if head == "max" else statistics.received.mean(1)
+        value_norms = statistics.value_norms.norm(dim=1)
     return Sinks(
-        received=by_head,
-        attention=relative_to_median(by_head, num_patches),
+        received=received,
+        attention=relative_to_median(received, num_patches),
         token_norms=relative_to_median(statistics.features.norm(dim=-1), num_patches),
-        value_norms=relative_to_median(value_norms[:, head] if single else value_norms.norm(dim=1), num_patches),
+        value_norms=relative_to_median(value_norms, num_patches),
         num_patches=num_patches,
     )
 

@@ -68,16 +68,19 @@ class TilesData(TypedDict):
     key: str
     label: str
     rows: list[RowData]
-    scale: ScaleData
+    scale: ScaleData | None
     size: int
     choice: bool
     palettes: dict[str, PackedArray]
 
 
-def tiles(rows: Sequence[Row], scale: Scale, *, key: str, label: str, size: int = 72, choice: bool = False) -> None:
+def tiles(
+    rows: Sequence[Row], scale: Scale | None, *, key: str, label: str, size: int = 72, choice: bool = False
+) -> None:
     """Draws the rows; `label` is for screen readers; a tile is about `size` pixels wide.
 
-    With `choice` the user may switch to the tiles' own scale, with a warning that this exaggerates contrast.
+    Pictures alone need no scale. With `choice` the user may switch to the tiles' own scale, with a warning that this
+    exaggerates contrast.
     """
     component("tiles", "board")(
         key=key,
@@ -85,17 +88,21 @@ def tiles(rows: Sequence[Row], scale: Scale, *, key: str, label: str, size: int 
             key=key,
             label=label,
             rows=[RowData(name=row.name, tiles=[_tile_data(tile) for tile in row.tiles]) for row in rows],
-            scale=ScaleData(
-                title=scale.title,
-                low=scale.low,
-                high=scale.high,
-                colors=scale.colors,
-                marks=[(value, text) for text, value in (scale.marks or {}).items()],
-            ),
+            scale=_scale_data(scale) if scale else None,
             size=size,
             choice=choice,
             palettes=palettes(),
         ),
+    )
+
+
+def _scale_data(scale: Scale) -> ScaleData:
+    return ScaleData(
+        title=scale.title,
+        low=scale.low,
+        high=scale.high,
+        colors=scale.colors,
+        marks=[(value, text) for text, value in (scale.marks or {}).items()],
     )
 
 

@@ -11,9 +11,9 @@ export default function ({ data, parentElement }) {
   root.style.setProperty("--size", `${data.size}px`);
   root.style.setProperty("--most", Math.max(...data.rows.map((row) => row.tiles.length)));
   root.classList.toggle("few", data.rows.every((row) => row.tiles.length <= NUM_FEW));
-  view.head.replaceChildren(view.legend.root, ...(data.choice ? [view.control] : []));
+  view.head.replaceChildren(...(data.scale ? [view.legend.root] : []), ...(data.choice ? [view.control] : []));
   view.rows.replaceChildren(...data.rows.map((row) => makeRow(view, row)));
-  paint(view);
+  if (data.scale) paint(view);
 }
 
 function start(root, { key, palettes }) {

@@ -1,0 +1,138 @@
+"""Features of patches: their similarity in one image, across two and over training, and their principal components."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from minivit.attention.features import PatchComponents, cosine_similarity, patch_components
+from minivit.attention.maps import affordable
+from minivit.data.image_set import evenly_spaced
+from minivit.errors import RunError
+from minivit.machine import threads_for
+from minivit.runs import Run
+from pages.parts.attention.sinks import statistics_of
+from pages.parts.components.tiles import Row, Scale, Tile, tiles
+from pages.parts.shell import cache
+from pages.parts.shell.cache import ImageId
+from pages.parts.shell.memoize import memoize
+
+MAX_EPOCHS = 8  # in the row over training
+MAX_FIT_IMAGES, MIN_FIT_IMAGES = 32, 4  # test images whose patches the components are computed from
+PICTURE_PX = 96  # larger pictures are downsampled
+
+
+def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, patch: int) -> None:
+    """Cosine similarity of one patch's features with all patches of two images, by layer and over training."""
+    query = _patches(run, epoch, image)[:, patch]  # (L + 1, D)
+    within, across = (cosine_similarity(query, _patches(run, epoch, shown)).numpy() for shown in (image, other))
+    rest = np.delete(within, patch, axis=1)
+    closest = int(np.where(np.arange(within.shape[1]) == patch, -2, within[layer + 1]).argmax())
+    best, title = int(across[layer + 1].argmax()), f"image {other}"
+    st.markdown(
+        f"**After layer {layer + 1}, p{patch} is most similar to p{closest}** "
+        f"(cosine {within[layer + 1, closest]:.2f}; mean over the other patches {rest[layer + 1].mean():.2f}), and in {title} to p{best} "
+        f"({across[layer + 1, best]:.2f})."
+    )
+    means = [f"mean {row.mean():.2f}" for row in rest]
+    matches = [f"p{row.argmax()}: {row.max():.2f}" for row in across]
+    rows = [
+        Row("this image", [_picture(run, image, patch), *_tiles(within, _depths(run), means)]),
+        Row(title, [_picture(run, other), *_tiles(across, _depths(run), matches)]),
+    ]
+    over_training = _over_training(run, image, layer, patch)
+    if len(over_training) > 1:
+        names = [f"epoch {saved}" for saved in over_training]
+        means = [f"mean {np.delete(row, patch).mean():.2f}" for row in over_training.values()]
+        rows.append(Row(f"layer {layer + 1} over training", _tiles(np.stack([*over_training.values()]), names, means)))
+    tiles(
+        rows,
+        Scale(
+            title=f"Cosine similarity to p{patch}. Below: the mean over the other patches, or the most similar patch.",
+            low=-1,
+            high=1,
+            colors="difference",
+            marks={"0": 0.0},
+        ),
+        key="tokens_similarity",
+        label="Similarity of features",
+        choice=True,
+    )
+    st.caption(
+        "Features are the tokens between the layers (the residual stream), before any further LayerNorm. A mean near 1 "
+        "says that all patches are alike. Position embeddings are part of the features, so neighbors are similar even "
+        "without common content."
+    )
+
+
+def components(run: Run, epoch: int, images: Sequence[ImageId], layer: int) -> None:
+    """The first three principal components of the patches of some images as colors."""
+    num_images = affordable(run.config.model, MAX_FIT_IMAGES, MIN_FIT_IMAGES)
+    indices = tuple(evenly_spaced(len(cache.split(run.config)[1]), num_images))
+    result = _components(run, epoch, indices)
+    explained = result.explained[layer + 1]
+    st.markdown(
+        f"**After layer {layer + 1}, three components explain {explained.sum():.0%} of the variance between patches**: "
+        f"red {explained[0]:.0%}, green {explained[1]:.0%}, blue {explained[2]:.0%}."
+    )
+    captions = [f"{shares.sum():.0%}" for shares in result.explained]
+    rows = []
+    for name, image in zip(("this image", f"image {images[-1]}"), images, strict=True):
+        colors = result.colors(_patches(run, epoch, image)).numpy()
+        rows.append(Row(name, [_picture(run, image), *_tiles(colors, _depths(run), captions)]))
+    tiles(rows, None, key="tokens_components", label="Principal components")
+    st.caption(
+        f"Computed from all patches of {len(indices)} test images, the same for every image: within a column, equal "
+        "colors are equal components. Between columns and epochs colors cannot be compared. The mean is gray; the "
+        "three components share a scale, so one that explains little changes the color little. Below: the variance "
+        "that the three explain. As in DINOv2 (arXiv 2304.07193, figure 1), there with a scale for each component."
+    )
+
+
+def _over_training(run: Run, image: ImageId, layer: int, patch: int) -> dict[int, NDArray[np.float32]]:
+    """The similarity to one patch after a layer, (n,), at evenly spaced saved epochs whose weights can be read."""
+    saved, result = run.epochs(), {}
+    for index in evenly_spaced(len(saved), affordable(run.config.model, MAX_EPOCHS, 2)):
+        with suppress(RunError):
+            patches = _patches(run, saved[index], image)[layer + 1]
+            result[saved[index]] = cosine_similarity(patches[patch], patches).numpy()
+    return result
+
+
+@memoize("Computing the components")
+def _components(run: Run, epoch: int, indices: tuple[int, ...]) -> PatchComponents:
+    with threads_for(run.config):
+        return patch_components(cache.model_of(run, epoch), cache.split(run.config)[1].images[list(indices)])
+
+
+def _patches(run: Run, epoch: int, image: ImageId) -> Tensor:
+    """The features of an image's patches, (L + 1, n, D)."""
+    return statistics_of(run, epoch, image).features[:, run.config.model.num_prefix_tokens :]
+
+
+def _depths(run: Run) -> list[str]:
+    return ["embedding", *(f"layer {layer}" for layer in range(1, run.config.model.depth + 1))]
+
+
+def _tiles(
+    values: NDArray[np.float32] | NDArray[np.uint8], names: Sequence[str], captions: Sequence[str]
+) -> list[Tile]:
+    """Values of patches, (T, n) or as colors (T, n, 3), as T maps."""
+    grid = round(values.shape[1] ** 0.5)
+    return list(map(Tile, values.reshape(len(values), grid, grid, *values.shape[2:]), names, captions))
+
+
+def _picture(run: Run, image: ImageId, patch: int | None = None) -> Tile:
+    """An image; all but one patch is dimmed if there is one to show."""
+    pixels = cache.image_pixels(run, image)[0].permute(1, 2, 0).numpy()
+    if patch is not None:
+        size, (row, column) = run.config.model.patch_size, divmod(patch, run.config.model.grid)
+        dimmed = (0.35 * pixels + 0.65 * 127.5).astype(np.uint8)
+        part = slice(row * size, (row + 1) * size), slice(column * size, (column + 1) * size)
+        dimmed[part] = pixels[part]
+        pixels = dimmed
+    step = max(1, len(pixels) // PICTURE_PX)
+    return Tile(pixels[::step, ::step], "image" if patch is None else f"p{patch}")

@@ -1,0 +1,135 @@
+"""Attention sinks: which tokens receive attention, and how much they pass on."""
+
+import numpy as np
+import streamlit as st
+from torch import Tensor
+
+from minivit.attention.sinks import SINK_ATTENTION, SINK_VALUE, Sinks, TokenStatistics, token_statistics
+from minivit.config import ViTConfig
+from minivit.figures import attention_scale, scale_limit
+from minivit.machine import threads_for
+from minivit.runs import Run
+from pages.parts.attention.methods import View
+from pages.parts.components.tiles import Row, Scale, Tile, tiles
+from pages.parts.shell import cache
+from pages.parts.shell.cache import ImageId
+from pages.parts.shell.memoize import memoize
+
+
+@memoize("Computing the features of the tokens")
+def statistics_of(run: Run, epoch: int, image: ImageId) -> TokenStatistics:
+    """Attention received, norms and features of the tokens of one image at one epoch."""
+    with threads_for(run.config):
+        return token_statistics(cache.model_of(run, epoch), cache.image_pixels(run, image))
+
+
+def attention_sinks(result: Sinks, view: View, config: ViTConfig) -> None:
+    """A finding, maps of the attention that patches receive and of their norms, and a table of the layer in view."""
+    st.subheader("Is a bright patch an attention sink?", anchor=False)
+    st.markdown(finding(result, config))
+    layers = range(1, config.depth + 1)
+    tops = [result.top_patch(layer - 1) for layer in layers]
+    received = _patches(result.received, config)
+    captions = [_numbers(result.attention[layer - 1], tops[layer - 1], config) for layer in layers]
+    names = [f"layer {layer}" for layer in layers]
+    low, high = attention_scale(received, num_tokens=1)
+    tiles(
+        [Row("attention received", list(map(Tile, received, names, captions)))],
+        Scale(
+            title="Attention that a patch receives from all tokens; 1 if attention is uniform. Below: the most "
+            "attended patch and CLS, as multiples of the median patch.",
+            low=low,
+            high=high,
+            marks={"1, uniform": 1.0},
+        ),
+        key="tokens_received",
+        label="Attention received",
+        choice=True,
+    )
+    norms = {"value norm": result.value_norms, "token norm": result.token_norms}
+    rows = []
+    for name, values in norms.items():
+        texts = [_numbers(row, top, config) for row, top in zip(values, [*tops, tops[-1]], strict=False)]
+        rows.append(Row(name, list(map(Tile, _patches(values, config) - 1, [*names, "output"], texts))))
+    limit = scale_limit([_patches(result.value_norms, config) - 1], 1.0)
+    tiles(
+        rows,
+        Scale(
+            title="Norm of a patch's value and of the patch as it enters the layer, relative to the median patch: −1 "
+            "is zero, +1 is twice the median. Below: the same tokens as above, as multiples of the median patch.",
+            low=-limit,
+            high=limit,
+            colors="difference",
+            marks={"0, median": 0.0},
+        ),
+        key="tokens_norms",
+        label="Norms",
+    )
+    _table(result, view, config)
+    equal = " LayerNorm after each sum (“post”) makes the token norms nearly equal." if config.norm == "post" else ""
+    unused = (
+        " In the last layer, only the queries that the head reads affect the logits." if config.pool == "cls" else ""
+    )
+    st.caption(
+        f"Called a sink here: at least {SINK_ATTENTION:g}× the median patch's attention with at most {SINK_VALUE:g}× "
+        "its value norm. Such a token takes up attention without passing much on, so it says little about what is at "
+        "its position. High token norms: patches that hold global information, 'Vision Transformers Need Registers', "
+        f"arXiv 2309.16588.{equal}{unused}"
+    )
+
+
+def finding(result: Sinks, config: ViTConfig) -> str:
+    """The strongest sink, or that there is none, and the CLS and register tokens that are sinks."""
+    P = config.num_prefix_tokens
+    layer, patch = result.strongest()
+    attention, value = (float(values[layer, P + patch]) for values in (result.attention, result.value_norms))
+    numbers = f"p{patch} receives {attention:.1f}× the median attention and its value is {value:.1f}× the median norm"
+    if result.is_sink[layer, P + patch]:
+        sentences = [f"**Layer {layer + 1}: {numbers}: it behaves like a sink.**"]
+        if (count := int(result.is_sink[:, P:].any(0).sum())) > 1:
+            sentences.append(f"{count} of {config.num_patches} patches do in some layer.")
+    else:
+        sentences = [f"**No patch behaves like a sink.** The most attended, in layer {layer + 1}: {numbers}."]
+    for token in range(P):
+        if layers := [str(index + 1) for index in np.flatnonzero(result.is_sink[:, token])]:
+            sentences.append(f"{_name(token)} behaves like one in layer {', '.join(layers)}.")
+    return " ".join(sentences)
+
+
+def _table(result: Sinks, view: View, config: ViTConfig) -> None:
+    """The tokens of the layer in view that a reader asks about, CLS and registers included."""
+    P, top = config.num_prefix_tokens, result.top_patch(view.layer)
+    tokens = {f"p{top} (most attended)": P + top}
+    if view.token and view.token - 1 != top:
+        tokens[f"p{view.token - 1} (selected)"] = P + view.token - 1
+    tokens |= {_name(token): token for token in range(P)}
+    rows = list(tokens.values())
+    columns = {
+        "attention": result.attention,
+        "value norm": result.value_norms,
+        "token norm": result.token_norms,
+    }
+    st.caption(f"Layer {view.layer + 1}, as multiples of the median patch:")
+    st.dataframe(
+        {
+            "token": list(tokens),
+            **{name: values[view.layer, rows].double().numpy() for name, values in columns.items()},
+        },
+        column_config={name: st.column_config.NumberColumn(name, format="%.2f×") for name in columns},
+        hide_index=True,
+        width="content",
+    )
+
+
+def _name(token: int) -> str:
+    return f"Register {token}" if token else "CLS"
+
+
+def _numbers(values: Tensor, top: int, config: ViTConfig) -> str:
+    """The values of the most attended patch and of CLS, below a map."""
+    return f"p{top}: {values[config.num_prefix_tokens + top]:.1f}×\nCLS: {values[0]:.1f}×"
+
+
+def _patches(values: Tensor, config: ViTConfig) -> np.ndarray:
+    """Values of tokens (L, N) as maps of the patches, (L, G, G)."""
+    return values[:, config.num_prefix_tokens :].unflatten(-1, (config.grid, config.grid)).numpy()
