@@ -14,7 +14,7 @@ from minivit.data.image_set import evenly_spaced
 from minivit.errors import RunError
 from minivit.machine import threads_for
 from minivit.runs import Run
-from pages.parts.attention.sinks import statistics_of
+from pages.parts.attention.sinks import statistics_of, tile_size
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
@@ -31,10 +31,10 @@ def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, pat
     within, across = (cosine_similarity(query, _patches(run, epoch, shown)).numpy() for shown in (image, other))
     rest = np.delete(within, patch, axis=1)
     closest = int(np.where(np.arange(within.shape[1]) == patch, -2, within[layer + 1]).argmax())
-    best, title = int(across[layer + 1].argmax()), f"image {other}"
+    best, title, mean = int(across[layer + 1].argmax()), f"image {other}", rest[layer + 1].mean()
     st.markdown(
         f"**After layer {layer + 1}, p{patch} is most similar to p{closest}** "
-        f"(cosine {within[layer + 1, closest]:.2f}; mean over the other patches {rest[layer + 1].mean():.2f}), and in {title} to p{best} "
+        f"(cosine {within[layer + 1, closest]:.2f}; mean over the other patches {mean:.2f}), and in {title} to p{best} "
         f"({across[layer + 1, best]:.2f})."
     )
     means = [f"mean {row.mean():.2f}" for row in rest]
@@ -59,6 +59,7 @@ def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, pat
         ),
         key="tokens_similarity",
         label="Similarity of features",
+        size=tile_size(run.config.model),
         choice=True,
     )
     st.caption(
@@ -83,7 +84,7 @@ def components(run: Run, epoch: int, images: Sequence[ImageId], layer: int) -> N
     for name, image in zip(("this image", f"image {images[-1]}"), images, strict=True):
         colors = result.colors(_patches(run, epoch, image)).numpy()
         rows.append(Row(name, [_picture(run, image), *_tiles(colors, _depths(run), captions)]))
-    tiles(rows, None, key="tokens_components", label="Principal components")
+    tiles(rows, None, key="tokens_components", label="Principal components", size=tile_size(run.config.model))
     st.caption(
         f"Computed from all patches of {len(indices)} test images, the same for every image: within a column, equal "
         "colors are equal components. Between columns and epochs colors cannot be compared. The mean is gray; the "
@@ -135,4 +136,6 @@ def _picture(run: Run, image: ImageId, patch: int | None = None) -> Tile:
         dimmed[part] = pixels[part]
         pixels = dimmed
     step = max(1, len(pixels) // PICTURE_PX)
-    return Tile(pixels[::step, ::step], "image" if patch is None else f"p{patch}")
+    label = cache.image_label(run, image)
+    caption = "" if label is None else cache.split(run.config)[1].classes[label]
+    return Tile(pixels[::step, ::step], "image" if patch is None else f"p{patch}", caption)

@@ -15,6 +15,8 @@ from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.memoize import memoize
 
+FEW_LAYERS = 4  # whose maps are drawn larger
+
 
 @memoize("Computing the features of the tokens")
 def statistics_of(run: Run, epoch: int, image: ImageId) -> TokenStatistics:
@@ -44,6 +46,7 @@ def attention_sinks(result: Sinks, view: View, config: ViTConfig) -> None:
         ),
         key="tokens_received",
         label="Attention received",
+        size=tile_size(config),
         choice=True,
     )
     norms = {"value norm": result.value_norms, "token norm": result.token_norms}
@@ -64,6 +67,7 @@ def attention_sinks(result: Sinks, view: View, config: ViTConfig) -> None:
         ),
         key="tokens_norms",
         label="Norms",
+        size=tile_size(config),
     )
     _table(result, view, config)
     equal = " LayerNorm after each sum (“post”) makes the token norms nearly equal." if config.norm == "post" else ""
@@ -119,6 +123,11 @@ def _table(result: Sinks, view: View, config: ViTConfig) -> None:
         hide_index=True,
         width="content",
     )
+
+
+def tile_size(config: ViTConfig) -> int:
+    """The width of a map in pixels: a row has one for each layer."""
+    return 96 if config.depth <= FEW_LAYERS else 72
 
 
 def _name(token: int) -> str:
