@@ -62,17 +62,22 @@ def test_sinks_and_features_are_those_of_the_image_and_the_selected_patch(open_p
         maps(over_training)[1], cosine_similarity(features[0, 1, 3], features[0, 1]).view(4, 4), atol=1e-5
     )
     components = patch_components(model, images[evenly_spaced(len(images), 32)])
-    colors = maps(tiles(page, "Principal components")["image 7"])
-    assert np.array_equal(colors, components.colors(features[1]).view(3, 4, 4, 3))
+    alone = patch_components(model, images[5:6])
+    by_name = tiles(page, "Principal components")
+    assert np.array_equal(maps(by_name["image 7"]), components.colors(features[1]).view(3, 4, 4, 3))
+    assert np.array_equal(maps(by_name["alone"]), alone.colors(features[0]).view(3, 4, 4, 3))
 
 
-def test_with_cls_selected_the_most_attended_patch_is_compared(open_page: Open, trained: Run) -> None:
-    page = open_page("attention", run=trained.id, tokens="true")
-    top = sinks(token_statistics(trained.load_model(), load_split(trained.config)[1].images[:1]), "mean", 16).top_patch(
-        1
-    )
-    assert f"CLS is selected above, so this is for p{top}, the most attended patch of layer 2." in captions(page)
-    assert widget(page, "number_input", "Compare with test image").value == 1
+def test_by_default_the_most_attended_patch_is_compared_with_the_next_image_of_the_class(
+    open_page: Open, trained: Run
+) -> None:
+    page = open_page("attention", run=trained.id, image=5, tokens="true")
+    test_set = load_split(trained.config)[1]
+    result = sinks(token_statistics(trained.load_model(), test_set.images[5:6]), "mean", 16)
+    top = f"p{result.top_patch(1)}, the most attended patch of layer 2"
+    assert f"CLS is selected above, so this is for {top}." in captions(page)
+    following = next(image for image in range(6, len(test_set)) if test_set.labels[image] == test_set.labels[5])
+    assert widget(page, "number_input", "Compare with test image").value == following
 
 
 @pytest.mark.parametrize(
@@ -80,13 +85,13 @@ def test_with_cls_selected_the_most_attended_patch_is_compared(open_page: Open, 
     [
         (
             0.1,
-            "**Layer 1: p5 receives 14.0× the median attention and its value is 0.1× the median norm: it behaves like "
-            "a sink.** 2 of 16 patches do in some layer. Register 1 behaves like one in layer 1.",
+            "**Layer 1: p5 receives 14.0× the median attention (78% of all) and its value is 0.1× the median norm: it "
+            "behaves like a sink.** 2 of 16 patches do in some layer. Register 1 behaves like one in layer 1.",
         ),
         (
             1.0,
             "**No patch behaves like a sink.** The most attended, in layer 1: p5 receives 14.0× the median attention "
-            "and its value is 1.0× the median norm.",
+            "(78% of all) and its value is 1.0× the median norm, so its content is passed on.",
         ),
     ],
 )

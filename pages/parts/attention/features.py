@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import numpy as np
 import streamlit as st
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -69,27 +70,30 @@ def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, pat
     )
 
 
-def components(run: Run, epoch: int, images: Sequence[ImageId], layer: int) -> None:
-    """The first three principal components of the patches of some images as colors."""
+def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> None:
+    """The first three principal components of the patches of two images as colors."""
     num_images = affordable(run.config.model, MAX_FIT_IMAGES, MIN_FIT_IMAGES)
     indices = tuple(evenly_spaced(len(cache.split(run.config)[1]), num_images))
-    result = _components(run, epoch, indices)
-    explained = result.explained[layer + 1]
+    common, own = _components(run, epoch, indices), _components(run, epoch, (image,))
+    explained = common.explained[layer + 1]
     st.markdown(
-        f"**After layer {layer + 1}, three components explain {explained.sum():.0%} of the variance between patches**: "
-        f"red {explained[0]:.0%}, green {explained[1]:.0%}, blue {explained[2]:.0%}."
+        f"**After layer {layer + 1}, three components explain {explained.sum():.0%} of the variance between the "
+        f"patches of {len(indices)} test images**: red {explained[0]:.0%}, green {explained[1]:.0%}, blue {explained[2]:.0%}."
     )
-    captions = [f"{shares.sum():.0%}" for shares in result.explained]
     rows = []
-    for name, image in zip(("this image", f"image {images[-1]}"), images, strict=True):
-        colors = result.colors(_patches(run, epoch, image)).numpy()
-        rows.append(Row(name, [_picture(run, image), *_tiles(colors, _depths(run), captions)]))
+    for name, shown, fit in (("this image", image, common), (f"image {other}", other, common), ("alone", image, own)):
+        colors, captions = (
+            fit.colors(_patches(run, epoch, shown)).numpy(),
+            [f"{row.sum():.0%}" for row in fit.explained],
+        )
+        rows.append(Row(name, [_picture(run, shown), *_tiles(colors, _depths(run), captions)]))
     tiles(rows, None, key="tokens_components", label="Principal components", size=tile_size(run.config.model))
     st.caption(
-        f"Computed from all patches of {len(indices)} test images, the same for every image: within a column, equal "
-        "colors are equal components. Between columns and epochs colors cannot be compared. The mean is gray; the "
-        "three components share a scale, so one that explains little changes the color little. Below: the variance "
-        "that the three explain. As in DINOv2 (arXiv 2304.07193, figure 1), there with a scale for each component."
+        f"Above: the components of the patches of {len(indices)} test images, the same for every image, so that in a "
+        "column equal colors mean equal components. “Alone”: the components of this image's patches, however little "
+        "they vary. Colors cannot be compared between columns or epochs. The mean is gray; the three components share "
+        "a scale, so one that explains little changes the color little. In percent: the variance that the three explain. "
+        "As in DINOv2 (arXiv 2304.07193, figure 1), there with a scale for each component."
     )
 
 
@@ -104,9 +108,10 @@ def _over_training(run: Run, image: ImageId, layer: int, patch: int) -> dict[int
 
 
 @memoize("Computing the components")
-def _components(run: Run, epoch: int, indices: tuple[int, ...]) -> PatchComponents:
+def _components(run: Run, epoch: int, images: tuple[ImageId, ...]) -> PatchComponents:
     with threads_for(run.config):
-        return patch_components(cache.model_of(run, epoch), cache.split(run.config)[1].images[list(indices)])
+        pixels = torch.cat([cache.image_pixels(run, image) for image in images])
+        return patch_components(cache.model_of(run, epoch), pixels)
 
 
 def _patches(run: Run, epoch: int, image: ImageId) -> Tensor:

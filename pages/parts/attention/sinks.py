@@ -86,17 +86,24 @@ def finding(result: Sinks, config: ViTConfig) -> str:
     """The strongest sink, or that there is none, and the CLS and register tokens that are sinks."""
     P = config.num_prefix_tokens
     layer, patch = result.strongest()
-    attention, value = (float(values[layer, P + patch]) for values in (result.attention, result.value_norms))
-    numbers = f"p{patch} receives {attention:.1f}× the median attention and its value is {value:.1f}× the median norm"
-    if result.is_sink[layer, P + patch]:
+    token = layer, P + patch
+    share = float(result.received[token]) / config.num_tokens
+    numbers = (
+        f"p{patch} receives {_times(result.attention[token])} the median attention ({share:.0%} of all) and its value "
+        f"is {_times(result.value_norms[token])} the median norm"
+    )
+    if result.is_sink[token]:
         sentences = [f"**Layer {layer + 1}: {numbers}: it behaves like a sink.**"]
         if (count := int(result.is_sink[:, P:].any(0).sum())) > 1:
             sentences.append(f"{count} of {config.num_patches} patches do in some layer.")
     else:
-        sentences = [f"**No patch behaves like a sink.** The most attended, in layer {layer + 1}: {numbers}."]
-    for token in range(P):
-        if layers := [str(index + 1) for index in np.flatnonzero(result.is_sink[:, token])]:
-            sentences.append(f"{_name(token)} behaves like one in layer {', '.join(layers)}.")
+        passed_on = ", so its content is passed on" if result.attention[token] >= SINK_ATTENTION else ""
+        sentences = [
+            f"**No patch behaves like a sink.** The most attended, in layer {layer + 1}: {numbers}{passed_on}."
+        ]
+    for prefix in range(P):
+        if layers := [str(index + 1) for index in np.flatnonzero(result.is_sink[:, prefix])]:
+            sentences.append(f"{_name(prefix)} behaves like one in layer {', '.join(layers)}.")
     return " ".join(sentences)
 
 
@@ -136,7 +143,11 @@ def _name(token: int) -> str:
 
 def _numbers(values: Tensor, top: int, config: ViTConfig) -> str:
     """The values of the most attended patch and of CLS, below a map."""
-    return f"p{top}: {values[config.num_prefix_tokens + top]:.1f}×\nCLS: {values[0]:.1f}×"
+    return f"p{top}: {_times(values[config.num_prefix_tokens + top])}\nCLS: {_times(values[0])}"
+
+
+def _times(value: Tensor) -> str:
+    return f"{value:.0f}×" if value >= 100 else f"{value:.1f}×"
 
 
 def _patches(values: Tensor, config: ViTConfig) -> np.ndarray:

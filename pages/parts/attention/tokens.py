@@ -1,6 +1,7 @@
 """What the tokens of an image receive and contain: attention sinks, and the features of the patches."""
 
 import streamlit as st
+import torch
 
 from minivit.attention.sinks import sinks
 from minivit.runs import Run
@@ -32,15 +33,18 @@ def tokens_section(run: Run, epoch: int, image: ImageId, view: View) -> None:
     other = _pick_other(run, image)
     similarity(run, epoch, image, other, view.layer, patch)
     st.subheader("Principal components of the patches", anchor=False)
-    components(run, epoch, (image, other), view.layer)
+    components(run, epoch, image, other, view.layer)
 
 
 def _pick_other(run: Run, image: ImageId) -> int:
-    """A second test image to compare with; by default the next one."""
-    num_images = len(cache.split(run.config)[1])
-    following = (image + 1) % num_images if isinstance(image, int) else 0
+    """A second test image to compare with; by default the next one of the same class."""
+    labels = cache.split(run.config)[1].labels
+    following = 0
+    if isinstance(image, int):
+        same = torch.roll(labels == labels[image], -image - 1)  # from the next image to this one
+        following = (image + 1 + int(same.int().argmax())) % len(labels)
     return bind_to_url(
         "other",
-        int_param("other", range(num_images), following),
-        lambda **options: st.number_input("Compare with test image", 0, num_images - 1, width=220, **options),
+        int_param("other", range(len(labels)), following),
+        lambda **options: st.number_input("Compare with test image", 0, len(labels) - 1, width=220, **options),
     )
