@@ -78,7 +78,8 @@ def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> 
     explained = common.explained[layer + 1]
     st.markdown(
         f"**After layer {layer + 1}, three components explain {explained.sum():.0%} of the variance between the "
-        f"patches of {len(indices)} test images**: red {explained[0]:.0%}, green {explained[1]:.0%}, blue {explained[2]:.0%}."
+        f"patches of {len(indices)} test images**: red {explained[0]:.0%}, green {explained[1]:.0%}, "
+        f"blue {explained[2]:.0%}."
     )
     rows = []
     for name, shown, fit in (("this image", image, common), (f"image {other}", other, common), ("alone", image, own)):
@@ -92,8 +93,8 @@ def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> 
         f"Above: the components of the patches of {len(indices)} test images, the same for every image, so that in a "
         "column equal colors mean equal components. “Alone”: the components of this image's patches, however little "
         "they vary. Colors cannot be compared between columns or epochs. The mean is gray; the three components share "
-        "a scale, so one that explains little changes the color little. In percent: the variance that the three explain. "
-        "As in DINOv2 (arXiv 2304.07193, figure 1), there with a scale for each component."
+        "a scale, so one that explains little changes the color little. In percent: the variance that the three "
+        "explain. As in DINOv2 (arXiv 2304.07193, figure 1), there with a scale for each component."
     )
 
 
