@@ -65,7 +65,7 @@ def test_sinks_and_features_are_those_of_the_image_and_the_selected_patch(open_p
     alone = patch_components(model, images[5:6])
     by_name = tiles(page, "Principal components")
     assert np.array_equal(maps(by_name["image 7"]), components.colors(features[1]).view(3, 4, 4, 3))
-    assert np.array_equal(maps(by_name["alone"]), alone.colors(features[0]).view(3, 4, 4, 3))
+    assert np.array_equal(maps(by_name["this image alone"]), alone.colors(features[0]).view(3, 4, 4, 3))
 
 
 def test_by_default_the_most_attended_patch_is_compared_with_the_next_image_of_the_class(

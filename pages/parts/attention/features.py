@@ -82,7 +82,11 @@ def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> 
         f"blue {explained[2]:.0%}."
     )
     rows = []
-    for name, shown, fit in (("this image", image, common), (f"image {other}", other, common), ("alone", image, own)):
+    for name, shown, fit in (
+        ("this image", image, common),
+        (f"image {other}", other, common),
+        ("this image alone", image, own),
+    ):
         colors, captions = (
             fit.colors(_patches(run, epoch, shown)).numpy(),
             [f"{row.sum():.0%}" for row in fit.explained],
@@ -91,7 +95,7 @@ def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> 
     tiles(rows, None, key="tokens_components", label="Principal components", size=tile_size(run.config.model))
     st.caption(
         f"Above: the components of the patches of {len(indices)} test images, the same for every image, so that in a "
-        "column equal colors mean equal components. “Alone”: the components of this image's patches, however little "
+        "column equal colors mean equal components. “Alone” means the components of this image's patches, however little "
         "they vary. Colors cannot be compared between columns or epochs. The mean is gray; the three components share "
         "a scale, so one that explains little changes the color little. In percent: the variance that the three "
         "explain. As in DINOv2 (arXiv 2304.07193, figure 1), there with a scale for each component."

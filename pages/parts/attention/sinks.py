@@ -35,11 +35,12 @@ def attention_sinks(result: Sinks, view: View, config: ViTConfig) -> None:
     captions = [_numbers(result.attention[layer - 1], tops[layer - 1], config) for layer in layers]
     names = [f"layer {layer}" for layer in layers]
     low, high = attention_scale(received, num_tokens=1)
+    heads = f"head {view.head + 1}" if isinstance(view.head, int) else f"{view.head} over heads"
     tiles(
         [Row("attention received", list(map(Tile, received, names, captions)))],
         Scale(
-            title="Attention that a patch receives from all tokens; 1 if attention is uniform. Below: the most "
-            "attended patch and CLS, as multiples of the median patch.",
+            title=f"Attention that a patch receives from all tokens, {heads}; 1 if attention is uniform. Below: the "
+            "most attended patch and CLS, as multiples of the median patch.",
             low=low,
             high=high,
             marks={"1, uniform": 1.0},
