@@ -95,10 +95,10 @@ def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> 
     tiles(rows, None, key="tokens_components", label="Principal components", size=tile_size(run.config.model))
     st.caption(
         f"Above: the components of the patches of {len(indices)} test images, the same for every image, so that in a "
-        "column equal colors mean equal components. “Alone” means the components of this image's patches, however little "
-        "they vary. Colors cannot be compared between columns or epochs. The mean is gray; the three components share "
-        "a scale, so one that explains little changes the color little. In percent: the variance that the three "
-        "explain. As in DINOv2 (arXiv 2304.07193, figure 1), there with a scale for each component."
+        "column equal colors mean equal components. “Alone” means the components of this image's patches, however "
+        "little they vary. Colors cannot be compared between columns or epochs. The mean is gray; the three "
+        "components share a scale, so one that explains little changes the color little. In percent: the variance "
+        "that the three explain. As in DINOv2 (arXiv 2304.07193, figure 1), there with a scale for each component."
     )
 
 
