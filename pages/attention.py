@@ -7,7 +7,6 @@ from pages.parts.attention.export import export_section
 from pages.parts.attention.faithfulness import faithfulness_section
 from pages.parts.attention.logit import logit_section
 from pages.parts.attention.methods import (
-    View,
     about,
     absolute_max,
     notes,
@@ -16,6 +15,7 @@ from pages.parts.attention.methods import (
     reading,
     untrained_values,
     values,
+    view_of_url,
 )
 from pages.parts.attention.next_match import next_match
 from pages.parts.attention.other_images import other_images
@@ -27,9 +27,9 @@ from pages.parts.attention.what_if import what_if
 from pages.parts.components.inspector import inspector
 from pages.parts.shell import cache
 from pages.parts.shell.frame import controls_above, frame
-from pages.parts.shell.pickers import head_param, pick_epoch, pick_image, pick_run
+from pages.parts.shell.pickers import pick_epoch, pick_image, pick_run
 from pages.parts.shell.predicting import prediction_progress
-from pages.parts.shell.url import int_param, masked_param, set_params, token_name, token_param
+from pages.parts.shell.url import set_params, token_name
 
 with frame(
     "Attention",
@@ -50,10 +50,7 @@ with frame(
         picture = pick_picture(run)
     image = picture or index
     classes, label, config = test_set.classes, cache.image_label(run, image), run.config.model
-    shown_tokens = 1 + config.num_patches
-    layer = int_param("layer", range(1, config.depth + 1), config.depth) - 1
-    view = View(layer, head_param(config.num_heads), token_param(shown_tokens), tuple(masked_param(shown_tokens)))
-    probs = probabilities_of(run, epoch, image)
+    view, probs = view_of_url(config), probabilities_of(run, epoch, image)
     with method_column, st.container(horizontal=True, vertical_alignment="bottom"):
         selection = pick_method(config, classes[: config.num_classes], probs)
         predictions = cache.predictions(run, epoch) if config.num_classes else None

@@ -19,7 +19,8 @@ from pages.parts.components.inspector import HeadInView, Reading, reading_of_att
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.memoize import memoize
-from pages.parts.shell.url import bind_to_url, param
+from pages.parts.shell.pickers import head_param
+from pages.parts.shell.url import bind_to_url, int_param, masked_param, param, token_param
 from pages.parts.shell.wording import escape_markdown
 
 DEFAULT = "cls_map"
@@ -124,6 +125,13 @@ class View(NamedTuple):
     head: Head
     token: int
     masked: tuple[int, ...] = ()
+
+
+def view_of_url(config: ViTConfig) -> View:
+    """The view that the URL selects; by default CLS in the last layer, mean over heads."""
+    num_tokens = 1 + config.num_patches
+    layer = int_param("layer", range(1, config.depth + 1), config.depth) - 1
+    return View(layer, head_param(config.num_heads), token_param(num_tokens), tuple(masked_param(num_tokens)))
 
 
 def is_large(config: ViTConfig) -> bool:
