@@ -1,12 +1,10 @@
 """Commands on runs: the list of them; predict, trust and export of one; and import of a model as a run."""
 
 import argparse
-import json
 import math
 import os
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -23,7 +21,8 @@ from minivit.export import FORMATS, Selection, export
 from minivit.imports import NORMALIZATIONS, ImportOptions, assumptions, import_model
 from minivit.inference import Predictions, logits, precision_recall, predict_run
 from minivit.layers import ACTIVATIONS
-from minivit.runs import Run, list_runs
+from minivit.runs import Run, find_run, list_runs, search, summarize
+from minivit.runs.comparison import to_csv, to_json
 from minivit.stats import wilson
 
 MAX_MATRIX = 40  # classes of a printed confusion matrix
@@ -33,7 +32,11 @@ MAX_LISTED = 20
 def add_commands(commands: Commands) -> None:
     """Adds runs, predict, trust, export and import."""
     parser = commands.add_parser("runs", help="all runs, newest first: state, epoch, test accuracy and folder")
-    parser.add_argument("--json", action="store_true", help="settings and all metrics of the last epoch, as JSON")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="only these, by the names of their folders")
+    parser.add_argument("--search", default="", metavar="QUERY", help="only runs that match, such as 'lr=0.001 #tag'")
+    formats = parser.add_mutually_exclusive_group()
+    formats.add_argument("--json", action="store_true", help="settings and all metrics of the last epoch, as JSON")
+    formats.add_argument("--csv", action="store_true", help="scores and settings, those that differ first, as CSV")
     add_runs_dir(parser)
     parser.set_defaults(command=_runs)
 
@@ -99,29 +102,15 @@ def add_commands(commands: Commands) -> None:
 
 
 def _runs(args: argparse.Namespace) -> None:
-    runs = list_runs(args.runs_dir)
-    if args.json:
-        print(json.dumps([_facts(run) for run in runs], indent=2))
+    named = [find_run(name, args.runs_dir) for name in args.runs]
+    runs = search(named or list_runs(args.runs_dir), args.search)
+    if args.json or args.csv:
+        print(to_json(runs) if args.json else to_csv(runs).rstrip("\n"))
         return
     for run in runs:
-        state, rows = run.state, run.metrics()
-        accuracy = f"{rows[-1]['test_acc']:.4f}" if rows else "–"
+        state, test_acc = run.state, summarize(run).test_acc
+        accuracy = "–" if test_acc is None else f"{test_acc:.4f}"
         print(state.phase, run.config.epoch_title(state.epoch), accuracy, run.path, sep="\t")
-
-
-def _facts(run: Run) -> dict[str, Any]:
-    """A run as JSON: the last row of its metrics (null before the first epoch) and all settings."""
-    state, rows = run.state, run.metrics()
-    return {
-        "id": run.id,
-        "name": run.name,
-        "sweep": run.sweep,
-        "path": str(run.path),
-        "state": state.phase,
-        "epoch": state.epoch,
-        "metrics": rows[-1] if rows else None,
-        "config": run.config.model_dump(mode="json"),
-    }
 
 
 def _predict(args: argparse.Namespace) -> None:

@@ -298,13 +298,13 @@ FIELDS = {
     for name, field in {**TrainConfig.model_fields, **ViTConfig.model_fields}.items()
     if name not in ("model", "preprocessing")  # which are not settings of a form
 }
+DESCRIBED = [describe(name, field) for name, field in FIELDS.items()]
 
 
 def settings(*groups: str) -> Iterator[Setting]:
     """The settings that a user chooses, group by group; only those in `groups` if any are passed."""
-    described = [describe(name, field) for name, field in FIELDS.items()]
     for group in groups or GROUPS:
-        yield from (setting for setting in described if setting.group == group)
+        yield from (setting for setting in DESCRIBED if setting.group == group)
 
 
 def validate(name: str, value: Any) -> Any:

@@ -3,7 +3,7 @@
 colors   colors of curves, maps and methods; limits of color scales
 maps     patch mosaics, grids of small maps
 heads    attention distance, decomposition of scores
-curves   accuracy by epoch, deletion and insertion, reliability
+curves   metrics of runs, deletion and insertion, reliability
 sweeps   trials across their settings
 """
 
@@ -11,6 +11,7 @@ from minivit.figures.colors import (
     COLORMAPS,
     GRAY,
     METHOD_COLOR,
+    RUN_LINES,
     SPLIT_COLORS,
     attention_scale,
     color_indices,
@@ -18,10 +19,11 @@ from minivit.figures.colors import (
     scale_limit,
 )
 from minivit.figures.curves import (
-    EpochCurve,
-    accuracy_curves,
+    Axes,
+    NamedCurve,
     cascade_curves,
     downsample,
+    metric_curves,
     reliability_diagram,
     removal_curves,
     share_curves,

@@ -10,6 +10,8 @@ COLORMAPS = ("magma", "viridis", "jet")  # of unsigned maps, for the user to cho
 
 # Color-blind safe, with a contrast of at least 3:1 on white and on Streamlit's dark background.
 SPLIT_COLORS = {"train": "#0F7AC0", "test": "#D55E00"}
+RUN_COLORS = (SPLIT_COLORS["train"], SPLIT_COLORS["test"], "#178A5B", "#7A6BF0", "#8A7A00", "#CC4C9A", "#85868F")
+RUN_LINES = [{"color": color, "dash": dash} for dash in ("solid", "dash", "dot") for color in RUN_COLORS]
 GRAY = "#85868F"  # chance, random rankings, pruned trials
 METHOD_COLOR = "#7A6BF0"  # an attribution method compared with random rankings
 SHARE_INSIDE = 0.99  # of the values are within a color scale, so that one outlier does not turn all others black

@@ -1,6 +1,7 @@
 """Curves: accuracy by epoch, probabilities as patches are dropped or inserted, and reliability diagrams."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any, NamedTuple
 
@@ -37,43 +38,84 @@ def downsample(
     return x[kept], y[kept]
 
 
-class EpochCurve(NamedTuple):
-    """Test accuracy, 0..1, of one run at some epochs."""
+def smooth(y: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+    """An exponential moving average without the bias to 0 at its beginning, as TensorBoard draws it; NaN stays NaN.
+
+    `weight`, 0 <= weight < 1, is that of the past.
+    """
+    smoothed, average, total = np.full(len(y), np.nan), 0.0, 0.0
+    for index in np.flatnonzero(~np.isnan(y)):
+        average, total = weight * average + (1 - weight) * y[index], weight * total + (1 - weight)
+        smoothed[index] = average / total
+    return smoothed
+
+
+class NamedCurve(NamedTuple):
+    """A metric of one run; None is a gap."""
 
     name: str
-    epochs: Sequence[int]
-    accuracy: Sequence[float]
+    x: Sequence[float]
+    y: Sequence[float | None]
 
 
-def accuracy_curves(
-    groups: Mapping[str, Sequence[EpochCurve]], lines: Mapping[str, Mapping[str, Any]] | None = None
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """Titles of both axes, which values are percentages, and which axes are logarithmic."""
+
+    x: str = "epoch"
+    y: str = "test accuracy"
+    percent: bool = True
+    log_x: bool = False
+    log_y: bool = False
+
+
+def metric_curves(
+    groups: Mapping[str, Sequence[NamedCurve]],
+    lines: Mapping[str, Mapping[str, Any]] | None = None,
+    axes: Axes = Axes(),
+    smoothing: float = 0.0,
 ) -> go.Figure:
-    """Test accuracy by epoch; the curves of a group share a legend entry and a line style."""
+    """A metric by epoch or another quantity; the curves of a group share a legend entry and a line style.
+
+    With smoothing, the measured values stay visible behind the curves.
+    """
     figure = go.Figure()
-    last_epoch = 0
+    largest = 0.0
     for group, curves in groups.items():
         x: list[float | None] = []
         y: list[float | None] = []
+        behind: list[float | None] = []
         names: list[str] = []
         for curve in curves:
-            epochs, accuracy = downsample(np.array(curve.epochs, float), np.array(curve.accuracy, float))
-            x += [*epochs, None]  # None is a gap between one curve and the next
-            y += [*accuracy, None]
-            names += [escape(curve.name)] * (len(epochs) + 1)
-            last_epoch = max(last_epoch, int(max(epochs, default=0)))
+            values = np.array(curve.y, float)
+            all_x = np.array(curve.x, float)
+            kept_x, kept_y = downsample(all_x, smooth(values, smoothing) if smoothing else values)
+            x += [*kept_x, None]  # None is a gap between one curve and the next
+            y += [*kept_y, None]
+            behind += [*np.interp(kept_x, all_x, values), None] if smoothing else []
+            names += [escape(curve.name)] * (len(kept_x) + 1)
+            largest = max(largest, *kept_x, 0.0)
+        line = (lines or {}).get(group)
+        common = {"x": x, "line": line, "legendgroup": group}
+        if smoothing:
+            figure.add_scatter(y=behind, mode="lines", opacity=0.25, hoverinfo="skip", showlegend=False, **common)
         figure.add_scatter(
-            x=x,
             y=y,
             text=names,
             name=escape(group),
-            line=(lines or {}).get(group),
             mode="lines+markers" if len(x) <= 30 * len(curves) else "lines",
             marker={"size": 4},
-            hovertemplate="%{text}, epoch %{x}: %{y:.1%}<extra></extra>",
+            hovertemplate=f"%{{text}}, {axes.x} %{{x:,.4~g}}: %{{y:{'.1%' if axes.percent else '.3f'}}}<extra></extra>",
+            **common,
         )
+    ticks = {"rangemode": "tozero", "tickformat": "d", "dtick": max(1, int(largest) // 10)} if axes.x == "epoch" else {}
     figure.update_layout(
-        xaxis={"title": "epoch", "rangemode": "tozero", "tickformat": "d", "dtick": max(1, last_epoch // 10)},
-        yaxis={"title": "test accuracy", "tickformat": ".0%"},
+        xaxis={"title": axes.x, **({"type": "log"} if axes.log_x else ticks)},
+        yaxis={
+            "title": axes.y,
+            "tickformat": ".0%" if axes.percent else "",
+            "type": "log" if axes.log_y else "linear",
+        },
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         margin={"l": 50, "r": 10, "t": 10, "b": 50},
         height=380,
@@ -93,14 +135,14 @@ BEST_LINE = {"color": SPLIT_COLORS["test"], "width": 3.5}
 
 def trial_curves(trials: Sequence[tuple[str, str, Mapping[int, float]]], best: str = "") -> go.Figure:
     """Accuracy curves of trials, (name, phase, accuracy by epoch) each, in groups by phase; the best one is bold."""
-    groups: dict[str, list[EpochCurve]] = {phase: [] for phase in TRIAL_LINES}
+    groups: dict[str, list[NamedCurve]] = {phase: [] for phase in TRIAL_LINES}
     groups[f"best: {best}"] = []
     for name, phase, curve in trials:
         epochs = sorted(curve)
         group = f"best: {best}" if name == best else phase
-        groups[group].append(EpochCurve(name, epochs, [curve[epoch] for epoch in epochs]))
-    drawn = {group: curves for group, curves in groups.items() if any(curve.epochs for curve in curves)}
-    return accuracy_curves(drawn, {**TRIAL_LINES, f"best: {best}": BEST_LINE})
+        groups[group].append(NamedCurve(name, epochs, [curve[epoch] for epoch in epochs]))
+    drawn = {group: curves for group, curves in groups.items() if any(curve.x for curve in curves)}
+    return metric_curves(drawn, {**TRIAL_LINES, f"best: {best}": BEST_LINE})
 
 
 def removal_curves(

@@ -1,5 +1,6 @@
 """The run folder, which contains everything about one training run."""
 
+from minivit.runs.annotations import annotate, read_annotations
 from minivit.runs.checkpoint import Checkpoint
 from minivit.runs.continuing import adopt_learning_rate, extend, request_learning_rate
 from minivit.runs.damage import find_damage
@@ -15,3 +16,5 @@ from minivit.runs.listing import (
 from minivit.runs.locations import EXAMPLE, default_runs_dir
 from minivit.runs.run import Run
 from minivit.runs.schema import Command, Phase, State
+from minivit.runs.search import search
+from minivit.runs.summary import summarize

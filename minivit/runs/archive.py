@@ -21,6 +21,7 @@ FILES = {
     r"state\.json": MEGABYTE,
     r"name\.txt": MEGABYTE,
     r"sweep\.txt": MEGABYTE,
+    r"annotations\.json": MEGABYTE,
     r"metrics\.jsonl": 64 * MEGABYTE,
     r"log\.txt": 64 * MEGABYTE,
     r"resume\.safetensors": 2048 * MEGABYTE,

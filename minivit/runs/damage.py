@@ -1,13 +1,12 @@
 """What of a run folder cannot be read."""
 
-from minivit.runs import schema
-from minivit.runs.file_cache import read_rows
 from minivit.runs.run import Run
+from minivit.runs.summary import summarize
 
 
 def find_damage(run: Run) -> list[str]:
     """What of the folder is left out because it cannot be read, a sentence each."""
-    _, num_invalid = read_rows(run.path / "metrics.jsonl", schema.parse_row)
+    num_invalid = summarize(run).num_invalid
     lines = [f"Invalid lines of metrics.jsonl, which are left out: {num_invalid}."] if num_invalid else []
     lines += ["state.json cannot be read."] if run.stored_state() is None else []
     is_there = (run.path / "environment.json").exists()

@@ -31,9 +31,14 @@ def read_cached(path: Path, parse: Callable[[bytes], T]) -> T:
     Raises OSError if the file cannot be read, and what `parse` raises.
     """
     name = str(path)
+    return _parsed(name, parse, file_version(name))
+
+
+def file_version(name: str) -> tuple[int, ...]:
+    """What changes with a regular file's content; OSError if it cannot be read."""
     status = os.stat(name)  # noqa: PTH116, called thousands of times per refresh
     check_regular(status.st_mode, name)
-    return _parsed(name, parse, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @cached(LRUCache(MAX_FILES), lock=threading.Lock())

@@ -24,7 +24,8 @@ def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
 
 def unused_seeds(config: TrainConfig, count: int, runs_dir: str | Path | None = None) -> list[int]:
     """The smallest seeds that no run with otherwise the same settings has."""
-    same = [run.config for run in list_runs(runs_dir) if run.config.changed(seed=config.seed) == config]
+    configs = (run.config for run in list_runs(runs_dir))
+    same = [other for other in configs if other.model_copy(update={"seed": config.seed}) == config]
     used = {other.seed for other in same} | {config.seed}
     return list(itertools.islice((seed for seed in itertools.count() if seed not in used), count))
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parents[1] / "tour" / "example"  # a run that nothing changes
+EXAMPLE = Path(__file__).resolve().parents[1] / "tour" / "example"  # a run that nothing changes
 
 
 def default_runs_dir() -> Path:

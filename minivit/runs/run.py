@@ -7,6 +7,7 @@
     worker.lock         locked by the running worker           name.txt        the user's name for the run, if any
     lr.txt              the requested learning rate, until the next epoch
     pictures/           pictures that the user saved with it   sweep.txt       the run's sweep, if it is a trial
+    annotations.json    tags, a note, favorite or not
 
 Readers never see a partial file: files are replaced atomically or appended by complete lines.
 """
@@ -123,7 +124,7 @@ class Run:
     @property
     def is_example(self) -> bool:
         """Whether this is the run that ships with MiniViT."""
-        return self._resolved == EXAMPLE.resolve()
+        return self._resolved == EXAMPLE
 
     def require_own(self) -> None:
         """RunError for the example run, which is read-only."""

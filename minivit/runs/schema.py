@@ -14,6 +14,7 @@ Command = Literal["pause", "resume", "stop"]
 
 MAX_EPOCHS = 1_000_000
 MAX_NAME_LENGTH = 80
+MAX_TAGS, MAX_TAG_LENGTH, MAX_NOTE_LENGTH = 20, 40, 10_000
 Epoch = Annotated[int, Field(ge=0, le=MAX_EPOCHS)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
@@ -50,6 +51,18 @@ class State:
         return self.phase in ("queued", "loading", "training")
 
 
+Tag = Annotated[str, Field(pattern=r"^[^\s#]+$", max_length=MAX_TAG_LENGTH)]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The content of `annotations.json`."""
+
+    tags: Annotated[tuple[Tag, ...], Field(max_length=MAX_TAGS)] = ()
+    note: Annotated[str, Field(max_length=MAX_NOTE_LENGTH)] = ""
+    favorite: bool = False
+
+
 @with_config(ConfigDict(extra="allow"))
 class Environment(TypedDict):
     """The part of `environment.json` that is read; the rest is shown as it is."""
@@ -64,6 +77,7 @@ class Environment(TypedDict):
 
 
 _ROW, _STATE, _ENVIRONMENT = TypeAdapter(MetricsRow), TypeAdapter(State), TypeAdapter(Environment)
+_ANNOTATIONS = TypeAdapter(Annotations)
 
 
 def parse_row(line: bytes) -> dict[str, Any] | None:
@@ -80,6 +94,14 @@ def parse_state(content: bytes) -> State | None:
         return _STATE.validate_json(content)
     except ValidationError:
         return None
+
+
+def parse_annotations(content: bytes) -> Annotations:
+    """The annotations in `annotations.json`; none if they are invalid."""
+    try:
+        return _ANNOTATIONS.validate_json(content)
+    except ValidationError:
+        return Annotations()
 
 
 def parse_environment(content: bytes) -> dict[str, Any] | None:

@@ -148,12 +148,11 @@ def captions(app: AppTest) -> list[str]:
     return [caption.value for caption in app.caption]
 
 
-def tick(page: AppTest, *rows: int, deleting: bool = True) -> AppTest:
+def tick(page: AppTest, *rows: int) -> AppTest:
     """The page with some rows of the table ticked."""
     key = page.dataframe[0].proto.id.split("-", 2)[-1]  # after "$$ID" and a hash
     page.session_state[key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
-    page.run()
-    return page.toggle[0].set_value(True).run() if deleting else page
+    return page.run()
 
 
 def button(app: AppTest, label: str) -> Any:

@@ -10,8 +10,8 @@ from timm.models.vision_transformer import VisionTransformer
 
 from minivit.config import settings
 from minivit.inference import predict_run
-from minivit.runs import Run, list_runs
-from tests.app.conftest import Open, button, errors, labels, tick, widget
+from minivit.runs import Run, list_runs, read_annotations
+from tests.app.conftest import Open, button, charts, errors, labels, tick, widget
 
 
 def test_all_runs_stand_in_the_table_newest_first(open_page: Open, trained: Run) -> None:
@@ -70,22 +70,69 @@ def test_a_run_in_training_is_not_deleted(open_page: Open, trained: Run, monkeyp
 
 
 def test_a_selected_run_is_renamed_and_exported(open_page: Open, trained: Run) -> None:
-    page = tick(open_page("runs"), 0, deleting=False)
+    page = tick(open_page("runs"), 0)
     files = [element.label for element in page.get("download_button")]
     assert files == ["Run as .zip", "Report (one HTML page)", "Model as ONNX, with attention"]
     assert "LayerNorm" in " ".join(caption.value for caption in page.caption)  # why there is no file for timm
-    page.text_input[0].set_value("My *first* model")
-    button(page, "Rename").click().run()
-    assert trained.name == "My *first* model"
+    widget(page, "text_input", "Name").set_value("My *first* model")
+    widget(page, "text_area", "Note").set_value("Too *high* a rate")
+    button(page, "Save").click().run()
+    assert (trained.name, read_annotations(trained).note) == ("My *first* model", "Too *high* a rate")
     assert page.dataframe[0].value["run"][0].startswith("My *first* model, ")
 
 
-def test_several_ticked_runs_are_compared_on_one_chart(open_page: Open, trained: Run) -> None:
-    shutil.copytree(trained.path, trained.path.with_name("20200101-000000-older"))
-    page = tick(open_page("runs"), 0, 1, deleting=False)
-    (chart,) = page.get("plotly_chart")
-    assert chart.proto.spec.count('"test accuracy"') == 1 and chart.proto.spec.count('"name"') >= 2
-    assert not page.get("download_button")
+@pytest.fixture
+def faster(trained: Run) -> Run:
+    """An older run that differs from `trained` in its learning rate."""
+    path = shutil.copytree(trained.path, trained.path.with_name("20200101-000000-older"))
+    config = json.loads((path / "config.json").read_text("utf-8"))
+    (path / "config.json").write_text(json.dumps(config | {"lr": 0.05}), "utf-8")
+    return Run.open(path)
+
+
+def test_ticked_runs_are_compared_and_the_link_restores_the_comparison(
+    open_page: Open, trained: Run, faster: Run
+) -> None:
+    page = tick(open_page("runs"), 0, 1)
+    link = {"selected": page.query_params["selected"]}
+    page = open_page("runs", **link, x="images seen", split="train", smoothing="0.5", log="log loss")
+    loss, accuracy = charts(page)
+    assert [trace.name for trace in accuracy.data if trace.showlegend is not False] == ["lr 0.01", "lr 0.05"]
+    assert (loss.layout.yaxis.type, accuracy.layout.yaxis.type) == ("log", "linear")
+    assert (accuracy.layout.xaxis.title.text, accuracy.layout.yaxis.title.text) == ("images seen", "train accuracy")
+    assert list(accuracy.data[1].x)[:-1] == pytest.approx([0, 72, 144, 216])
+    downloads = [element.label for element in page.get("download_button")]
+    assert downloads == ["Table (CSV)", "Curves (CSV)", "Everything (JSON)"]
+    page.query_params["selected"] = faster.id
+    assert "Comparison" not in " ".join(header.value for header in page.run().header)
+    assert widget(page, "text_input", "Name").placeholder.startswith("star")
+
+
+def test_tagged_runs_are_found_and_favorites_come_first(open_page: Open, trained: Run, faster: Run) -> None:
+    page = tick(open_page("runs"), 1)
+    button(page, "Add to favorites").click().run()
+    table = page.dataframe[0].value
+    assert table["folder"].tolist() == [str(faster.path), str(trained.path)] and table["★"].tolist() == ["★", ""]
+    page = tick(page, 0, 1)
+    widget(page, "multiselect", "Tags").set_value(["baseline", "no schedule"])
+    button(page, "Add to 2 runs").click().run()
+    assert [read_annotations(run).tags for run in (trained, faster)] == [("baseline", "no-schedule")] * 2
+    page = tick(page, 0)
+    widget(page, "multiselect", "Tags").set_value(["baseline"])
+    button(page, "Remove from 1 run").click().run()
+    for query, run in (("#baseline", trained), ("is:favorite", faster), ("tag:no-schedule lr>0.02", faster)):
+        table = open_page("runs", search=query).dataframe[0].value
+        assert table["folder"].tolist() == [str(run.path)]
+    assert errors(open_page("runs", search="accurcy>0.7"))[0].startswith("'accurcy' is not a score")
+
+
+def test_cloned_runs_wait_with_seeds_that_no_run_has(
+    open_page: Open, trained: Run, faster: Run, started: list[Run]
+) -> None:
+    page = tick(open_page("runs"), 0, 1)
+    button(page, "Queue 2 runs").click().run()
+    assert [(run.config.lr, run.config.seed) for run in started] == [(0.01, 1), (0.05, 1)]
+    assert len(page.dataframe[0].value) == 4
 
 
 def test_a_model_of_timms_is_opened_from_the_form_or_refused_in_words(
@@ -106,14 +153,14 @@ def test_a_model_of_timms_is_opened_from_the_form_or_refused_in_words(
 
 
 def test_a_sweep_is_one_line_that_opens_and_folds(open_page: Open, trained: Run, swept_runs: list[Run]) -> None:
-    page = tick(open_page("runs"), 1, deleting=False)
+    page = tick(open_page("runs"), 1)
     table = page.dataframe[0].value
     assert table["run"].tolist()[1] == "sweep of lr, num_heads, 01 Jan 00:00:00 · 3 runs"
     assert table["test accuracy"].tolist()[1] == 0.9 and len(table) == 2
     button(page, "Show 3 runs").click().run()
     assert page.query_params["sweep"] == swept_runs[0].sweep
     assert page.dataframe[0].value["folder"].tolist() == [str(run.path) for run in (trained, *swept_runs)]
-    button(tick(page, 2, deleting=False), "Collapse").click().run()
+    button(tick(page, 2), "Collapse").click().run()
     assert len(page.dataframe[0].value) == 2
 
 
@@ -169,6 +216,8 @@ def test_the_settings_of_a_run_stand_beside_the_articles_and_those_of_two_where_
     differs = table["value"] != table["in the article"]
     assert list(differs) == sorted(differs, reverse=True) and set(table["name"]) == {each.name for each in settings()}
     assert table.set_index("name").loc["lr", ["value", "in the article"]].tolist() == ["0.01", "0.001"]
-    page = tick(open_page("runs"), 0, 1, deleting=False)
-    table = next(element.value for element in page.dataframe if "setting" in element.value)
-    assert set(table["name"]) == {"lr", "seed"} and {"0.01", str(other.config.lr)} <= set(table.iloc[0])
+    every, compared = (element.value for element in tick(open_page("runs"), 0, 1).dataframe)
+    for table in (every, compared):
+        assert {"lr", "seed"} <= set(table) and not {"depth", "epochs"} & set(table)
+        assert table["lr"].tolist() == [other.config.lr, trained.config.lr]
+    assert compared["run"].tolist() == ["lr 0.05", "lr 0.01"]

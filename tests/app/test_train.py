@@ -333,7 +333,7 @@ def test_the_settings_of_a_run_are_copied_to_the_form_whatever_it_showed(
     for epochs in (11, 12):
         if where == "runs":
             page.switch_page("pages/runs.py").run()
-            page = tick(page, 0, deleting=False)
+            page = tick(page, 0)
         button(page, "Copy to the Train form").click().run()
         if where == "runs":
             page.switch_page("pages/train.py").run()

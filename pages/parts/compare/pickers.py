@@ -19,31 +19,36 @@ def pick_second_run(run: Run) -> Run | None:
 
     Raises NextStep if it was trained on other images, RunError if it does not exist.
     """
-    others = {other.id: other for other in runs_to_open() if other.id != run.id}
+    comparable = (other for other in runs_to_open() if not cache.image_difference(run, other))
+    others = {other.id: other for other in comparable if other.id != run.id}
     requested = param("run2")
     current = requested if requested in others else None
     titles = run_options(list(others.values()), run.sweep, others[current].sweep if current else "")
 
     def picker(**options: Any) -> str | None:
         text = "A run to compare with, on the same images. Patch sizes and numbers of layers may differ."
+        if not others:
+            text = "No other run has the same data set, classes and split."
         return st.selectbox(
-            "Second run", list(titles), None, titles.__getitem__, placeholder="none", help=text, **options
+            "Second run",
+            list(titles),
+            None,
+            titles.__getitem__,
+            placeholder="none",
+            help=text,
+            disabled=not others,
+            **options,
         )
 
     selected = bind_to_url("run2", current, picker, lambda run_id: run_id)
-    if selected is None:
-        if requested and requested != run.id:
-            find_run(requested)  # raises: there is no such run
-        return None
-    second = find_run(selected)
-    for name in cache.SAME_IMAGES:
-        first_value, second_value = getattr(run.config, name), getattr(second.config, name)
-        if first_value != second_value:
-            raise NextStep(
-                f"The two runs have different test images: {name.replace('_', ' ')} is {first_value!r} and "
-                f"{second_value!r}. Choose a second run with the same data set, classes and split, or none."
-            )
-    return second
+    if selected is not None:
+        return others[selected]
+    if requested and requested != run.id:
+        raise NextStep(
+            f"The two runs have different test images: {cache.image_difference(run, find_run(requested))}. Choose a "
+            "second run with the same data set, classes and split, or none."
+        )
+    return None
 
 
 def pick_layers_and_heads(runs: Sequence[Run]) -> tuple[list[int], list[Head]]:

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from minivit.runs import Run, group_by_sweep, list_runs
-from pages.parts.runs.groups import accuracy_curve, best_run, most_urgent, sparkline
+from minivit.runs import Run, group_by_sweep, list_runs, summarize
+from pages.parts.runs.groups import best_run, most_urgent
 from pages.parts.runs.status import run_links, state_badge
 from pages.parts.shell.wording import run_title, sweep_title
 
@@ -26,7 +26,7 @@ def run_cards() -> None:
 
 def run_card(run: Run) -> None:
     """State, accuracy with a sparkline, and links of one run."""
-    state, accuracies = run.state, accuracy_curve(run)
+    state, accuracies = run.state, summarize(run).accuracies
     with st.container(border=True):
         st.text(run_title(run))
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -35,7 +35,7 @@ def run_card(run: Run) -> None:
         st.metric(
             "test accuracy",
             f"{accuracies[-1]:.1%}" if accuracies else "–",
-            chart_data=sparkline(accuracies) if len(accuracies) > 1 else None,
+            chart_data=accuracies if len(accuracies) > 1 else None,
         )
         run_links(run)
 
@@ -43,13 +43,13 @@ def run_card(run: Run) -> None:
 def sweep_card(runs: list[Run]) -> None:
     """The state of a sweep's runs, the best accuracy, and links."""
     best = best_run(runs)
-    accuracies = accuracy_curve(best)
+    accuracy = summarize(best).test_acc
     with st.container(border=True):
         st.text(sweep_title(runs[0].sweep))
         with st.container(horizontal=True, vertical_alignment="center"):
             state_badge(most_urgent(runs))
             st.caption(f"{len(runs)} runs")
-        st.metric("best test accuracy", f"{accuracies[-1]:.1%}" if accuracies else "–")
+        st.metric("best test accuracy", "–" if accuracy is None else f"{accuracy:.1%}")
         with st.container(horizontal=True, gap="small"):
             st.page_link("pages/sweeps.py", label="Sweep", query_params={"sweep": runs[0].sweep})
             st.page_link("pages/runs.py", label="Runs", query_params={"sweep": runs[0].sweep})

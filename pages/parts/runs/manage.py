@@ -1,4 +1,4 @@
-"""What the Runs page does with selected runs: compare, rename, export and delete."""
+"""What the Runs page does with one selected run, and with runs that cannot be read."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,35 +6,28 @@ import streamlit as st
 
 from minivit.errors import ConfigError
 from minivit.export import export, timm_arguments
-from minivit.figures import EpochCurve, accuracy_curves
-from minivit.runs import Run, delete_unreadable, find_damage, unreadable_runs
+from minivit.runs import Run, annotate, delete_unreadable, find_damage, read_annotations, unreadable_runs
 from minivit.runs.archive import pack
+from minivit.runs.schema import MAX_NOTE_LENGTH
 from pages.parts.shell.access import may_change
 from pages.parts.shell.wording import escape_markdown, run_title
 
 
-def compare_curves(runs: Sequence[Run]) -> None:
-    """Test accuracy by epoch of several runs on one chart."""
-    curves: dict[str, list[EpochCurve]] = {}
-    for run in runs:
-        rows = run.metrics()
-        if rows:
-            title = run_title(run)
-            label = title if title not in curves else f"{title}, {run.id}"
-            curves[label] = [EpochCurve(label, [row["epoch"] for row in rows], [row["test_acc"] for row in rows])]
-    if curves:
-        st.plotly_chart(accuracy_curves(curves), key="runs_curves")
-
-
-def rename_run(run: Run) -> None:
-    """A form for the title of a run; links and the folder are unchanged."""
+def describe_run(run: Run) -> None:
+    """A form for the title of a run and a note on it; links and the folder are unchanged."""
+    note = read_annotations(run).note
     if not may_change():
+        st.text(note)
         return
-    form = st.form(f"runs_name_of_{run.id}", border=False).container(horizontal=True, vertical_alignment="bottom")
-    name = form.text_input("Name", run.name, max_chars=80, placeholder=run_title(run))
-    if form.form_submit_button("Rename"):
-        run.rename(name)
-        st.rerun()
+    with st.form(f"runs_name_of_{run.id}", border=False):
+        name = st.text_input("Name", run.name, max_chars=80, placeholder=run_title(run))
+        text = st.text_area(
+            "Note", note, max_chars=MAX_NOTE_LENGTH, placeholder="What this run was for, what it showed"
+        )
+        if st.form_submit_button("Save name and note"):
+            run.rename(name)
+            annotate(run, note=text)
+            st.rerun()
 
 
 def export_run(run: Run) -> None:
@@ -54,18 +47,6 @@ def export_run(run: Run) -> None:
         else:
             _download("Model for timm", lambda: export(run, "timm"), f"{run.id}.safetensors")
             _download("Hugging Face folder (.zip)", lambda: export(run, "huggingface"), f"{run.id}-huggingface.zip")
-
-
-def delete_runs(selected: Sequence[Run], num_runs: int) -> None:
-    """Deletes runs permanently, after listing them."""
-    if selected and may_change() and st.toggle("Delete…", key="runs_deleting"):
-        st.text("To delete:\n" + "\n".join(f"{run_title(run)} ({run.path})" for run in selected))
-        if st.button(
-            f"Delete {len(selected)} of {num_runs} runs permanently", key="runs_delete", icon=":material/delete:"
-        ):
-            for run in selected:
-                run.delete()
-            st.rerun()
 
 
 def damaged_runs(runs: Sequence[Run]) -> None:

@@ -1,6 +1,5 @@
-"""The settings of runs as a table: of one run compared with the article, or the differences between several."""
+"""The settings of a run as a table, compared with the article."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -10,7 +9,6 @@ from minivit.runs import Run
 from pages.parts.settings.fields import start_from
 from pages.parts.shell.access import may_change
 from pages.parts.shell.url import go
-from pages.parts.shell.wording import run_options
 
 
 def run_settings(run: Run) -> None:
@@ -22,18 +20,6 @@ def run_settings(run: Run) -> None:
                 go("train", run=run.id)
         rows = _rows({"value": run.config, "in the article": preset("article")})
         st.dataframe(sorted(rows, key=lambda row: row["value"] == row["in the article"]), hide_index=True)
-
-
-def different_settings(runs: Sequence[Run]) -> None:
-    """The settings in which several runs differ."""
-    titles = run_options(runs, *{run.sweep for run in runs})
-    with st.expander("Different settings"):
-        rows = _rows({titles[run.id]: run.config for run in runs})
-        rows = [row for row in rows if len({row[title] for title in titles.values()}) > 1]
-        if rows:
-            st.dataframe(rows, hide_index=True)
-        else:
-            st.caption("All settings are the same.")
 
 
 def _rows(configs: dict[str, TrainConfig]) -> list[dict[str, str]]:

@@ -26,10 +26,11 @@ LINKS = {"train": "Curves", "predictions": "Predictions", "attention": "Attentio
 
 def start_run(config: TrainConfig) -> None:
     """Starts a worker for a new run of `config` and opens its live page."""
-    go("train", run=_create_and_start(config).id)
+    go("train", run=create_and_start(config).id)
 
 
-def _create_and_start(config: TrainConfig) -> Run:
+def create_and_start(config: TrainConfig) -> Run:
+    """A new run of `config`, and a worker for it."""
     _require_permission(config)
     data.check(config)
     pick_device(config.device, local_world_size=config.devices)
@@ -129,5 +130,5 @@ def _controls(run: Run) -> None:
 
 def _start_controls(configs: Sequence[TrainConfig]) -> None:
     for config in configs:
-        _create_and_start(config)
+        create_and_start(config)
     st.toast(f"Runs started: {len(configs)}. When one is done, select it as the second run on Compare.")

@@ -1,17 +1,30 @@
-"""All runs as a table with one row for each run or sweep."""
+"""All runs as a table with one row for each run or sweep, a search, and the rows that are selected."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
-from minivit.config import settings
-from minivit.runs import Run, group_by_sweep
-from pages.parts.runs.groups import accuracy_curve, best_run, most_urgent, sparkline
+from minivit.config import TrainConfig
+from minivit.runs import Run, group_by_sweep, read_annotations, search, summarize
+from minivit.runs.comparison import different_settings, format_value
+from pages.parts.runs.groups import best_run, most_urgent
+from pages.parts.shell.frame import show_errors
 from pages.parts.shell.url import bind_to_url, param, set_params
-from pages.parts.shell.wording import group_title, run_title
+from pages.parts.shell.wording import group_title
+
+SEARCH_HELP = (
+    "Words of the name, folder, class, state or note; `#baseline` for a tag; `is:favorite`; a score or setting such "
+    "as `accuracy>0.7`, `loss<=0.5`, `lr=0.001` or `depth!=1`. Runs that match all of them are listed."
+)
+CELLS = {
+    float: st.column_config.NumberColumn,
+    int: st.column_config.NumberColumn,
+    bool: st.column_config.CheckboxColumn,
+}
 
 
-def search(runs: list[Run]) -> list[Run]:
+def search_field(runs: list[Run]) -> list[Run]:
     """The runs that the URL's `search` matches, with a field that sets it; all if it is empty."""
     query = param("search")
     if len(runs) < 2 and not query:
@@ -21,62 +34,87 @@ def search(runs: list[Run]) -> list[Run]:
         query,
         lambda **options: st.text_input(
             "Search",
-            placeholder="name, class, state or a setting, such as lr=0.001",
+            placeholder="name, class, state, #tag, accuracy>0.7 or a setting, such as lr=0.001",
             icon=":material/search:",
+            help=SEARCH_HELP,
             **options,
         ),
     )
-    matching = [run for run in runs if matches(run, query)] if query else runs
-    if not matching:
-        st.info("No run matches. Clear the search field to see all runs.")
-    elif len(matching) < len(runs):
-        st.caption(f"{len(matching):,} of {len(runs):,} runs")
+    matching: list[Run] = []
+    with show_errors():
+        matching = search(runs, query)
+        if not matching:
+            st.info("No run matches. Clear the search field to see all runs.")
+        elif len(matching) < len(runs):
+            st.caption(f"{len(matching):,} of {len(runs):,} runs")
     return matching
 
 
-def matches(run: Run, query: str) -> bool:
-    """Whether each word of the query is part of the run's title, folder, state or classes, or one of its settings.
-
-    A setting is written as `name=value`, with its name on the command line.
-    """
-    text = " ".join([run_title(run), run.id, run.sweep, run.state.phase, *run.config.classes]).lower()
-    values = {f"{setting.name}={setting.value(run.config)}".lower() for setting in settings()}
-    return all(word in values if "=" in word else word in text for word in query.lower().split())
-
-
 def pick_rows(runs: list[Run]) -> list[list[Run]]:
-    """The table; returns the runs of each selected row."""
+    """The table, favorites first; returns the runs of each row that the URL's `selected` or the user selected."""
     rows = [row for group in group_by_sweep(runs) for row in _expand(group)]
-    key = hash(tuple(tuple(run.id for run in row) for row in rows))
+    rows.sort(key=lambda row: not any(read_annotations(run).favorite for run in row))
+    names = [row[0].id if len(row) == 1 else row[0].sweep for row in rows]
+    key, link = f"runs_table_{hash(tuple(tuple(run.id for run in row) for row in rows))}", param("selected")
+    if key not in st.session_state or st.session_state.get("runs_link", "") != link:
+        requested = set(link.split(","))
+        indices = [index for index, name in enumerate(names) if name in requested]
+        st.session_state[key] = {"selection": {"rows": indices, "columns": [], "cells": []}}
     selected = st.dataframe(
         table_columns(rows),
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
-        key=f"runs_table_{key}",
-        column_config={
-            "test accuracy": st.column_config.NumberColumn(format="percent"),
-            "model": st.column_config.TextColumn(help="Layers × heads."),
-            "accuracy curve": st.column_config.LineChartColumn(y_min=0, y_max=1),
-        },
+        key=key,
+        column_config=column_config([best_run(row).config for row in rows]),
     ).selection.rows
-    return [rows[index] for index in selected if index < len(rows)]
+    selected = [index for index in selected if index < len(rows)]
+    set_params(selected=",".join(names[index] for index in selected) or None)
+    st.session_state["runs_link"] = param("selected")
+    return [rows[index] for index in selected]
 
 
 def table_columns(rows: list[list[Run]]) -> dict[str, list[Any]]:
-    """The columns of the table; a sweep shows the metrics of its best run."""
-    best = [row[0] if len(row) == 1 else best_run(row) for row in rows]
+    """The columns of the table; a sweep shows the metrics and settings of its best run."""
+    best = [best_run(row) for row in rows]
     states = [most_urgent(row) for row in rows]
-    curves = [accuracy_curve(run) for run in best]
-    return {
+    summaries = [summarize(run) for run in best]
+    annotations = [read_annotations(run) for run in best]
+    columns: dict[str, list[Any]] = {
+        "★": ["★" if each.favorite else "" for each in annotations],
         "run": [group_title(row) for row in rows],
+        "tags": [each.tags for each in annotations],
         "state": [state.phase for state in states],
         "epoch": [state.epoch for state in states],
-        "test accuracy": [curve[-1] if curve else None for curve in curves],
-        "accuracy curve": [sparkline(curve) for curve in curves],
-        "model": [f"{run.config.model.depth} × {run.config.model.num_heads}" for run in best],
-        "data set": [run.config.dataset for run in best],
+        "test accuracy": [summary.test_acc for summary in summaries],
+        "accuracy curve": [summary.accuracies for summary in summaries],
+        **setting_columns([run.config for run in best]),
         "folder": [str(run.path) for run in best],
+    }
+    return {name: cells for name, cells in columns.items() if any(cells) or name not in ("★", "tags")}
+
+
+def setting_columns(configs: Sequence[TrainConfig]) -> dict[str, list[Any]]:
+    """A column for each setting in which these configurations differ."""
+    return {
+        setting.name: [
+            format_value(value) if isinstance(value, tuple) else value for value in map(setting.value, configs)
+        ]
+        for setting in different_settings(configs)
+    }
+
+
+def column_config(configs: Sequence[TrainConfig]) -> dict[str, Any]:
+    """How the columns of `table_columns` and `setting_columns` are drawn."""
+    return {
+        "★": st.column_config.TextColumn(width=40, help="Favorite"),
+        "test accuracy": st.column_config.NumberColumn(format="percent"),
+        "best accuracy": st.column_config.NumberColumn(format="percent"),
+        "accuracy curve": st.column_config.LineChartColumn(y_min=0, y_max=1),
+        **{
+            setting.name: CELLS.get(setting.kind, st.column_config.TextColumn)(help=f"{setting.title}. {setting.help}")
+            for setting in different_settings(configs)
+        },
     }
 
 

@@ -51,6 +51,15 @@ SAME_IMAGES = (
 PROBE_SECONDS = 5  # maximum age of the checkpoint that a live page shows
 
 
+def image_difference(first: Run, second: Run) -> str:
+    """Why two runs cannot be compared image by image: the first setting that makes their test images differ; or ""."""
+    for name in SAME_IMAGES:
+        values = getattr(first.config, name), getattr(second.config, name)
+        if values[0] != values[1]:
+            return f"{name.replace('_', ' ')} is {values[0]!r} and {values[1]!r}"
+    return ""
+
+
 def _images_key(config: TrainConfig) -> Hashable:
     return (*(getattr(config, name) for name in SAME_IMAGES), config.model.img_size, config.model.in_chans)
 

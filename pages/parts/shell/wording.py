@@ -5,6 +5,7 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from minivit.runs import Run, group_by_sweep
 
@@ -49,6 +50,7 @@ def run_options(runs: Sequence[Run], *expanded: str) -> dict[str, str]:
     return {run_id: title if repeated[title] == 1 else f"{title} ({run_id})" for run_id, title in titles.items()}
 
 
+@lru_cache(10_000)
 def _created(folder_name: str) -> str:
     """The date in a folder's name; the name itself if the user chose it."""
     try:

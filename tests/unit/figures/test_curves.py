@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minivit.figures import (
-    EpochCurve,
-    accuracy_curves,
+    NamedCurve,
+    metric_curves,
     downsample,
     removal_curves,
     share_curves,
@@ -65,8 +65,8 @@ def test_one_peak_and_one_gap_survive_thinning():
 
 def test_accuracy_of_several_runs_stands_on_one_chart_under_names_that_stay_text():
     name = "a <b>b</b>"
-    curves = {name: [EpochCurve(name, [0, 1, 2], [0.25, 0.5, 0.75])], "c": [EpochCurve("c", [0], [0.3])]}
-    figure = accuracy_curves(curves)
+    curves = {name: [NamedCurve(name, [0, 1, 2], [0.25, 0.5, 0.75])], "c": [NamedCurve("c", [0], [0.3])]}
+    figure = metric_curves(curves)
     first, second = figure.data
     assert first.name == first.text[0] == "a &lt;b&gt;b&lt;/b&gt;" and list(first.y) == [0.25, 0.5, 0.75, None]
     assert second.mode == "lines+markers"  # a line of one point would not be seen

@@ -1,0 +1,90 @@
+"""Search in a list of runs.
+
+cat done                    each word is part of the name, folder, state, classes or note
+#baseline                   has this tag; also tag:baseline
+is:favorite                 is a favorite
+accuracy>0.7  lr=0.001      a score or a setting, by its name on the command line; =, !=, <, <=, >, >=
+"""
+
+import operator
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from minivit.config import settings
+from minivit.errors import ConfigError
+from minivit.runs.annotations import read_annotations
+from minivit.runs.run import Run
+from minivit.runs.summary import summarize
+
+Condition = Callable[[Run], bool]
+
+SCORES: dict[str, Callable[[Run], float | None]] = {
+    "accuracy": lambda run: summarize(run).test_acc,
+    "best": lambda run: summarize(run).best_acc,
+    "loss": lambda run: (summarize(run).last or {}).get("test_loss"),
+    "epoch": lambda run: run.state.epoch,
+}
+SETTINGS = {setting.name: setting for setting in (*settings(), *settings("derived"))}
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def search(runs: Iterable[Run], query: str) -> list[Run]:
+    """The runs that match every word of a query; ConfigError for a comparison that is not possible."""
+    conditions = [_condition(word) for word in query.lower().split()]
+    return [run for run in runs if all(condition(run) for condition in conditions)]
+
+
+def _condition(word: str) -> Condition:
+    if word.startswith(("#", "tag:")):
+        tag = word.removeprefix("tag:").removeprefix("#")
+        return lambda run: tag in (other.lower() for other in read_annotations(run).tags)
+    if word == "is:favorite":
+        return lambda run: read_annotations(run).favorite
+    if match := re.fullmatch(r"(\w+)(<=|>=|!=|=|<|>)(.*)", word):
+        return _comparison(*match.groups())
+    return lambda run: word in _text(run)
+
+
+def _text(run: Run) -> str:
+    words = [run.name, run.id, run.sweep, run.state.phase, *run.config.classes, read_annotations(run).note]
+    return "\n".join(words).lower()
+
+
+def _comparison(name: str, sign: str, text: str) -> Condition:
+    """A score or setting compared with a value; 70% is 0.7."""
+    if name not in SCORES and name not in SETTINGS:
+        raise ConfigError(
+            f"{name!r} is not a score ({', '.join(SCORES)}) or a setting, such as lr, so it cannot be compared."
+        )
+    number = _number(text)
+    if sign in COMPARISONS and number is None:
+        raise ConfigError(f"{text!r} is not a number, so {name} cannot be compared with it. Write {name}{sign}0.5.")
+
+    def compare(run: Run) -> bool:
+        value = SCORES[name](run) if name in SCORES else SETTINGS[name].value(run.config)
+        if sign in COMPARISONS:
+            return isinstance(value, int | float) and COMPARISONS[sign](value, number)
+        return _equals(value, text, number) == (sign == "=")
+
+    return compare
+
+
+def _equals(value: Any, text: str, number: float | None) -> bool:
+    if isinstance(value, tuple):
+        return text in (str(member).lower() for member in value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value == number
+    return str(value).lower() == text
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        return None

@@ -1,0 +1,47 @@
+"""The metrics of a run at a glance, computed once per version of its file, for lists of many runs."""
+
+import threading
+from typing import Any, NamedTuple
+
+from cachetools import LRUCache, cached
+
+from minivit.data.image_set import evenly_spaced
+from minivit.runs import schema
+from minivit.runs.file_cache import file_version, read_rows
+from minivit.runs.run import Run
+
+NUM_POINTS = 200  # of a sparkline
+MAX_SUMMARIES = 5_000  # about 20 MB
+
+
+class Summary(NamedTuple):
+    """The last row of the metrics (None before epoch 0), the best test accuracy, and the curve of it, downsampled."""
+
+    last: dict[str, Any] | None = None
+    best_acc: float | None = None
+    accuracies: tuple[float, ...] = ()
+    num_invalid: int = 0  # lines that cannot be read
+
+    @property
+    def test_acc(self) -> float | None:
+        """Test accuracy after the last epoch."""
+        return self.last["test_acc"] if self.last else None
+
+
+def summarize(run: Run) -> Summary:
+    """The summary of a run's `metrics.jsonl` as it is now."""
+    try:
+        return _summary(run, file_version(str(run.path / "metrics.jsonl")))
+    except OSError:
+        return Summary()
+
+
+@cached(LRUCache(MAX_SUMMARIES), key=lambda run, version: (str(run.path), version), lock=threading.Lock())
+def _summary(run: Run, version: tuple[int, ...]) -> Summary:
+    rows = run.metrics()
+    _, num_invalid = read_rows(run.path / "metrics.jsonl", schema.parse_row)
+    if not rows:
+        return Summary(num_invalid=num_invalid)
+    accuracies = [row["test_acc"] for row in rows]
+    points = tuple(accuracies[index] for index in evenly_spaced(len(rows), NUM_POINTS))
+    return Summary(rows[-1], max(accuracies), points, num_invalid)
