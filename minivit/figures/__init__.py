@@ -27,6 +27,7 @@ from minivit.figures.curves import (
     reliability_diagram,
     removal_curves,
     share_curves,
+    smooth,
     trial_curves,
 )
 from minivit.figures.heads import attention_distance_chart, sum_bars, term_bars

@@ -95,7 +95,7 @@ def test_ticked_runs_are_compared_and_the_link_restores_the_comparison(
 ) -> None:
     page = tick(open_page("runs"), 0, 1)
     link = {"selected": page.query_params["selected"]}
-    page = open_page("runs", **link, x="images seen", split="train", smoothing="0.5", log="log loss")
+    page = open_page("runs", **link, x="images seen", split="train", smoothing="0.5", log="loss")
     loss, accuracy = charts(page)
     assert [trace.name for trace in accuracy.data if trace.showlegend is not False] == ["lr 0.01", "lr 0.05"]
     assert (loss.layout.yaxis.type, accuracy.layout.yaxis.type) == ("log", "linear")
@@ -156,7 +156,7 @@ def test_a_sweep_is_one_line_that_opens_and_folds(open_page: Open, trained: Run,
     page = tick(open_page("runs"), 1)
     table = page.dataframe[0].value
     assert table["run"].tolist()[1] == "sweep of lr, num_heads, 01 Jan 00:00:00 · 3 runs"
-    assert table["test accuracy"].tolist()[1] == 0.9 and len(table) == 2
+    assert table["test accuracy"].tolist()[1] == 90 and len(table) == 2
     button(page, "Show 3 runs").click().run()
     assert page.query_params["sweep"] == swept_runs[0].sweep
     assert page.dataframe[0].value["folder"].tolist() == [str(run.path) for run in (trained, *swept_runs)]

@@ -3,19 +3,22 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import pandas as pd
 import streamlit as st
 
 from minivit.figures import RUN_LINES, Axes, NamedCurve, metric_curves
 from minivit.runs import Run, summarize
 from minivit.runs.comparison import Axis, curve, curves_to_csv, short_names, to_csv, to_json
-from pages.parts.runs.table import column_config, setting_columns
+from pages.parts.runs.table import column_config, percent, setting_columns
 from pages.parts.shell.cache import image_difference
 from pages.parts.shell.url import bind_to_url, param
 
 MAX_CURVES = len(RUN_LINES)
 AXES: dict[str, Axis] = {"epoch": "epoch", "training time": "time", "images seen": "images"}
 SPLITS = ("test", "train")
-LOG_AXES = ("log x", "log loss")
+LOG_AXES = ("x", "loss")
+TIME_UNITS = ((3600, "h"), (60, "min"), (1, "s"))
+DASHES = {"solid": "━━━━", "dash": "━ ━ ━", "dot": "• • • •"}  # in the table
 MAX_SMOOTHING = 0.99
 
 
@@ -36,9 +39,7 @@ def compare_runs(selected: Sequence[Run]) -> None:
         st.caption(f"The curves and settings below are of the first {len(runs)}; downloads contain all.")
     names = short_names(runs)
     view = _pick_view()
-    for column, metric in zip(st.columns(2), ("loss", "acc"), strict=True):
-        with column:
-            st.plotly_chart(_chart(runs, names, metric, view), key=f"runs_curves_{metric}")
+    _charts(runs, names, view)
     _table(runs, names)
     with st.container(horizontal=True, vertical_alignment="center"):
         _image_by_image(runs)
@@ -50,19 +51,21 @@ def compare_runs(selected: Sequence[Run]) -> None:
 def _pick_view() -> View:
     axis, split, smoothing, log = st.columns([1.6, 1, 1.4, 1], vertical_alignment="bottom")
     with axis:
-        current = param("x") if param("x") in AXES else "epoch"
-        title = bind_to_url("x", current, lambda **options: st.segmented_control("By", AXES, required=True, **options))
+        by = _pick_one("x-axis", "x", list(AXES))
     with split:
-        current = param("split") if param("split") in SPLITS else "test"
-        of_split = bind_to_url(
-            "split", current, lambda **options: st.segmented_control("Images", SPLITS, required=True, **options)
-        )
+        of_split = _pick_one("Curves", "split", SPLITS)
     with smoothing:
         weight = bind_to_url("smoothing", _smoothing(), _smoothing_slider)
     with log:
         chosen = [name for name in LOG_AXES if name in param("log").split(",")]
         chosen = bind_to_url("log", chosen, _log_pills, lambda names: ",".join(names) or None)
-    return View(AXES[title], of_split, weight, chosen)
+    return View(AXES[by], of_split, weight, chosen)
+
+
+def _pick_one(label: str, name: str, options: Sequence[str]) -> str:
+    """One of the options, as the URL's `name` says, else the first."""
+    current = param(name) if param(name) in options else options[0]
+    return bind_to_url(name, current, lambda **more: st.segmented_control(label, options, required=True, **more))
 
 
 def _smoothing() -> float:
@@ -78,39 +81,53 @@ def _smoothing_slider(**options: Any) -> float:
 
 
 def _log_pills(**options: Any) -> list[str]:
-    return st.pills("Axes", LOG_AXES, selection_mode="multi", **options)
+    return st.pills("Log scale", LOG_AXES, selection_mode="multi", **options)
 
 
-def _chart(runs: Sequence[Run], names: dict[str, str], metric: str, view: View) -> Any:
-    curves = {}
-    for run in runs:
-        x, y = curve(run.metrics(), f"{view.split}_{metric}", view.axis)
-        curves[names[run.id]] = [NamedCurve(names[run.id], x, y)]
-    title = "loss (nats)" if metric == "loss" else "accuracy"
-    axes = Axes(
-        x={"epoch": "epoch", "time": "training time (s)", "images": "images seen"}[view.axis],
-        y=f"{view.split} {title}",
-        percent=metric == "acc",
-        log_x="log x" in view.log,
-        log_y="log loss" in view.log and metric == "loss",
-    )
-    return metric_curves(curves, dict(zip(curves, RUN_LINES, strict=False)), axes, view.smoothing)
+def _charts(runs: Sequence[Run], names: dict[str, str], view: View) -> None:
+    """Loss and accuracy; the table below is their legend."""
+    rows = {run.id: run.metrics() for run in runs}
+    seconds, unit = 1, ""
+    if view.axis == "time":
+        longest = max((curve(each, "test_acc", "time").x[-1] for each in rows.values() if each), default=0)
+        seconds, unit = next(((size, name) for size, name in TIME_UNITS if longest >= 3 * size), TIME_UNITS[-1])
+    titles = {"epoch": "epoch", "time": f"training time ({unit})", "images": "images seen"}
+    for column, metric, title in zip(st.columns(2), ("loss", "acc"), ("loss (nats)", "accuracy"), strict=True):
+        curves = {}
+        for run in runs:
+            x, y = curve(rows[run.id], f"{view.split}_{metric}", view.axis)
+            curves[names[run.id]] = [NamedCurve(names[run.id], [value / seconds for value in x], y)]
+        axes = Axes(
+            x=titles[view.axis],
+            y=f"{view.split} {title}",
+            percent=metric == "acc",
+            log_x="x" in view.log,
+            log_y="loss" in view.log and metric == "loss",
+        )
+        figure = metric_curves(curves, dict(zip(curves, RUN_LINES, strict=False)), axes, view.smoothing)
+        column.plotly_chart(figure.update_layout(showlegend=False, height=320), key=f"runs_curves_{metric}")
 
 
 def _table(runs: Sequence[Run], names: dict[str, str]) -> None:
-    """A row per run: its scores, and the settings in which the runs differ."""
+    """A row per run: its line in the charts, its scores, and the settings in which the runs differ."""
     summaries = [summarize(run) for run in runs]
     configs = [run.config for run in runs]
     different = setting_columns(configs)
-    st.dataframe(
+    table = pd.DataFrame(
         {
+            "line": [DASHES[line["dash"]] for line in RUN_LINES[: len(runs)]],
             "run": [names[run.id] for run in runs],
-            "test accuracy": [summary.test_acc for summary in summaries],
-            "best accuracy": [summary.best_acc for summary in summaries],
+            "test accuracy": [percent(summary.test_acc) for summary in summaries],
+            "best accuracy": [percent(summary.best_acc) for summary in summaries],
             "epoch": [run.state.epoch for run in runs],
             **different,
-        },
+        }
+    )
+    colors = [f"color: {line['color']}" for line in RUN_LINES[: len(runs)]]
+    st.dataframe(
+        table.style.apply(lambda column: colors, subset=["line"]),
         hide_index=True,
+        height="content",
         column_config=column_config(configs),
     )
     if not different:

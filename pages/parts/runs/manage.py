@@ -20,11 +20,10 @@ def describe_run(run: Run) -> None:
         st.text(note)
         return
     with st.form(f"runs_name_of_{run.id}", border=False):
-        name = st.text_input("Name", run.name, max_chars=80, placeholder=run_title(run))
-        text = st.text_area(
-            "Note", note, max_chars=MAX_NOTE_LENGTH, placeholder="What this run was for, what it showed"
-        )
-        if st.form_submit_button("Save name and note"):
+        title, description = st.columns([1, 2])
+        name = title.text_input("Name", run.name, max_chars=80, placeholder=run_title(run))
+        text = description.text_area("Note", note, max_chars=MAX_NOTE_LENGTH, placeholder="What this run shows")
+        if title.form_submit_button("Save name and note"):
             run.rename(name)
             annotate(run, note=text)
             st.rerun()

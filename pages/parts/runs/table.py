@@ -1,6 +1,7 @@
 """All runs as a table with one row for each run or sweep, a search, and the rows that are selected."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -17,8 +18,8 @@ SEARCH_HELP = (
     "Words of the name, folder, class, state or note; `#baseline` for a tag; `is:favorite`; a score or setting such "
     "as `accuracy>0.7`, `loss<=0.5`, `lr=0.001` or `depth!=1`. Runs that match all of them are listed."
 )
-CELLS = {
-    float: st.column_config.NumberColumn,
+CELLS: dict[Any, Callable[..., Any]] = {
+    float: partial(st.column_config.NumberColumn, format="%g"),
     int: st.column_config.NumberColumn,
     bool: st.column_config.CheckboxColumn,
 }
@@ -86,12 +87,17 @@ def table_columns(rows: list[list[Run]]) -> dict[str, list[Any]]:
         "tags": [each.tags for each in annotations],
         "state": [state.phase for state in states],
         "epoch": [state.epoch for state in states],
-        "test accuracy": [summary.test_acc for summary in summaries],
+        "test accuracy": [percent(summary.test_acc) for summary in summaries],
         "accuracy curve": [summary.accuracies for summary in summaries],
         **setting_columns([run.config for run in best]),
         "folder": [str(run.path) for run in best],
     }
     return {name: cells for name, cells in columns.items() if any(cells) or name not in ("★", "tags")}
+
+
+def percent(share: float | None) -> float | None:
+    """A share, 0..1, for a column of percentages."""
+    return None if share is None else 100 * share
 
 
 def setting_columns(configs: Sequence[TrainConfig]) -> dict[str, list[Any]]:
@@ -108,8 +114,9 @@ def column_config(configs: Sequence[TrainConfig]) -> dict[str, Any]:
     """How the columns of `table_columns` and `setting_columns` are drawn."""
     return {
         "★": st.column_config.TextColumn(width=40, help="Favorite"),
-        "test accuracy": st.column_config.NumberColumn(format="percent"),
-        "best accuracy": st.column_config.NumberColumn(format="percent"),
+        "line": st.column_config.TextColumn(width=80, help="Color and dashes in the charts"),
+        "test accuracy": st.column_config.NumberColumn(format="%.1f%%"),
+        "best accuracy": st.column_config.NumberColumn(format="%.1f%%"),
         "accuracy curve": st.column_config.LineChartColumn(y_min=0, y_max=1),
         **{
             setting.name: CELLS.get(setting.kind, st.column_config.TextColumn)(help=f"{setting.title}. {setting.help}")

@@ -57,6 +57,10 @@ def test_runs_are_listed_newest_first_as_lines_or_as_json(call, trained, tmp_pat
     first, second = json.loads(call("runs", "--json", "--runs-dir", tmp_path)[1])
     assert first["id"] == waiting.id and first["metrics"] is None
     assert second["metrics"] == trained.metrics()[-1] and second["config"]["lr"] == trained.config.lr
+    (line,) = call("runs", "--search", "accuracy>=0", "--runs-dir", tmp_path)[1].splitlines()
+    assert line.endswith(trained.id)
+    header, line = call("runs", waiting.id, "--csv", "--runs-dir", tmp_path)[1].splitlines()
+    assert header.startswith("id,") and line.startswith(waiting.id)
 
 
 def test_options_become_the_settings_of_the_run(trained, image_folder):

@@ -3,6 +3,7 @@ import pytest
 
 from minivit.figures import (
     COLORMAPS,
+    RUN_LINES,
     SPLIT_COLORS,
     attention_scale,
     colormap,
@@ -44,7 +45,7 @@ def luminance(color: str) -> float:
 
 @pytest.mark.parametrize("ground", ["#FFFFFF", "#0E1117"])
 def test_curves_stand_out_from_light_and_dark_grounds(ground):
-    for color in SPLIT_COLORS.values():
+    for color in (*SPLIT_COLORS.values(), *(line["color"] for line in RUN_LINES)):
         light, dark = sorted((luminance(color) + 0.05, luminance(ground) + 0.05), reverse=True)
         assert light / dark >= 3
 

@@ -5,11 +5,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minivit.figures import (
+    Axes,
     NamedCurve,
-    metric_curves,
     downsample,
+    metric_curves,
     removal_curves,
     share_curves,
+    smooth,
     trial_curves,
 )
 
@@ -71,6 +73,17 @@ def test_accuracy_of_several_runs_stands_on_one_chart_under_names_that_stay_text
     assert first.name == first.text[0] == "a &lt;b&gt;b&lt;/b&gt;" and list(first.y) == [0.25, 0.5, 0.75, None]
     assert second.mode == "lines+markers"  # a line of one point would not be seen
     assert figure.layout.yaxis.title.text == "test accuracy"
+
+
+def test_a_smoothed_curve_is_an_average_without_a_bias_to_0_over_the_measured_one():
+    y = np.array([np.nan, 4.0, 2.0, np.nan, 6.0])
+    expected = [np.nan, 4, (0.25 * 4 + 0.5 * 2) / 0.75, np.nan, (0.125 * 4 + 0.25 * 2 + 0.5 * 6) / 0.875]
+    np.testing.assert_allclose(smooth(y, 0.5), expected)
+    np.testing.assert_array_equal(smooth(y, 0.0), y)
+    axes = Axes(x="images seen", y="test loss", percent=False, log_x=True, log_y=True)
+    behind, curve = metric_curves({"a": [NamedCurve("a", [1, 2], [4.0, 2.0])]}, axes=axes, smoothing=0.5).data
+    assert list(behind.y) == [4, 2, None] and list(curve.y) == [4, pytest.approx(8 / 3), None]
+    assert behind.showlegend is False and behind.opacity < 1
 
 
 def test_trials_of_one_phase_share_a_line_style_and_the_best_trial_is_bold():

@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 from minivit.engine import SILENT, train
 from minivit.errors import RunError
-from minivit.runs import Run, archive, list_runs
+from minivit.runs import Run, annotate, archive, list_runs, read_annotations
 from minivit.runs.archive import pack, unpack
 from minivit.runs.pictures import save_picture, saved_pictures
 
@@ -21,6 +21,7 @@ def run(tiny) -> Run:
     run = Run.create(tiny.changed(epochs=1))
     train(run.config, run, SILENT)
     run.rename("My <b>first</b>")
+    annotate(run, tags=["first"], note="A <i>note</i>", favorite=True)
     save_picture(run, b"a picture", ".png")
     return run
 
@@ -46,12 +47,8 @@ def test_a_run_comes_back_from_its_zip_next_to_itself(run):
     run.request("pause")
     back = unpack(io.BytesIO(pack(run)))
     assert back.id == f"{run.id}-2" and list_runs() == [back, run]
-    assert (back.config, back.metrics(), back.checkpoints(), back.name) == (
-        run.config,
-        run.metrics(),
-        run.checkpoints(),
-        run.name,
-    )
+    for read in (lambda run: run.config, Run.metrics, Run.checkpoints, lambda run: run.name, read_annotations):
+        assert read(back) == read(run)
     assert (back.state.phase, back.state.epoch, back.environment) == ("done", 1, run.environment)
     for name, value in run.load_model().state_dict().items():
         assert torch.equal(value, back.load_model().state_dict()[name])
