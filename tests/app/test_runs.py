@@ -132,7 +132,7 @@ def test_cloned_runs_wait_with_seeds_that_no_run_has(
     page = tick(open_page("runs"), 0, 1)
     button(page, "Queue 2 runs").click().run()
     assert [(run.config.lr, run.config.seed) for run in started] == [(0.01, 1), (0.05, 1)]
-    assert len(page.dataframe[0].value) == 4
+    assert len(page.dataframe[0].value) == 4 and page.toast[0].value == "Queued: 2 runs."
 
 
 def test_a_model_of_timms_is_opened_from_the_form_or_refused_in_words(

@@ -15,6 +15,8 @@ MAX_CLONES = 10  # each waits in a process of its own
 
 def run_actions(runs: Sequence[Run], num_runs: int) -> None:
     """Buttons for the selected runs, of `num_runs` in all."""
+    if notice := st.session_state.pop("runs_notice", ""):  # from before the rerun that lists the new runs
+        st.toast(notice)
     if not runs or not may_change():
         return
     with st.container(horizontal=True, gap="small"):
@@ -72,7 +74,7 @@ def _clone(runs: Sequence[Run]) -> None:
         for run in trained_here:
             (seed,) = unused_seeds(run.config, 1)
             create_and_start(run.config.changed(seed=seed))
-        st.toast(f"Queued: {_count(trained_here)}.")
+        st.session_state["runs_notice"] = f"Queued: {_count(trained_here)}."
         st.rerun()
 
 
