@@ -1,6 +1,7 @@
 """Curves over epochs and over removed patches."""
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
