@@ -142,7 +142,7 @@ def test_no_page_writes_into_the_folder_of_the_example(open_page: Open) -> None:
     for name in ("train", "predictions", "attention", "compare", "anatomy", "runs"):
         page = open_page(name, run="example", weight="true", logit="true")
         assert not errors(page)
-        assert not {"Pause", "Stop", "Resume", "Train on", "Rename"} & set(labels(page))
+        assert not {"Pause", "Stop", "Resume", "Train on", "Save name and note"} & set(labels(page))
     assert files() == before
 
 
