@@ -9,15 +9,15 @@ from pydantic.fields import FieldInfo
 from minivit.errors import ConfigError
 
 
-def setting(default: Any, title: str, help: str, *, group: str, unit: str = "", **bounds: Any) -> Any:
-    """A pydantic field with the metadata that a form and a parser need."""
-    return Field(default, title=title, description=help, json_schema_extra={"unit": unit, "group": group}, **bounds)
+def setting(default: Any, title: str, group: str, *, unit: str = "", **bounds: Any) -> Any:
+    """A pydantic field with the metadata that a form and a parser need; its help is the docstring below it."""
+    return Field(default, title=title, json_schema_extra={"unit": unit, "group": group}, **bounds)
 
 
 class Settings(BaseModel):
     """Base of all settings: frozen, no unknown names, and every error is a `ConfigError` sentence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -60,7 +60,7 @@ def describe(name: str, field: FieldInfo) -> Setting:
     return Setting(
         name=name,
         title=field.title or name,
-        help=field.description or "",
+        help=" ".join((field.description or "").split()),  # a docstring may be wrapped
         unit=str(extra["unit"]),
         group=str(extra["group"]),
         kind=type(choices[0]) if choices else get_origin(field.annotation) or field.annotation,

@@ -21,217 +21,91 @@ GROUPS = ("data", "model", "training", "machine")  # in the order of a form
 class TrainConfig(Settings):
     """Everything that determines a training run; `config.json` contains nothing else."""
 
-    dataset: Dataset = setting("cifar10", "Data set", "The source of the images.", group="data")
-    data_dir: str = setting(
-        "", "Data folder", "Folder that contains the images; empty for MiniViT's own data folder.", group="data"
-    )
-    classes: tuple[str, ...] = setting(
-        ARTICLE_CLASSES,
-        "Classes",
-        "At least two; their order gives the labels 0, 1 and so on.",
-        group="data",
-        max_length=25_000,
-    )
-    images_per_class: int = setting(
-        0,
-        "Images per class",
-        "At most this many of each class, in data-set order; 0 for all.",
-        group="data",
-        unit="images",
-        ge=0,
-        le=1_000_000,
-    )
-    split: Literal["article", "official"] = setting(
-        "article",
-        "Test set",
-        "'article' holds out a fixed random 20% of the training split; 'official' uses the data set's own test split.",
-        group="data",
-    )
-    stratify: bool = setting(
-        True,
-        "Split by class",
-        "In a folder without a test split, hold out 20% of each class, at least one image. Other data sets are split "
-        "as in the article.",
-        group="data",
-    )
-    drop_duplicates: bool = setting(
-        False,
-        "Drop duplicates",
-        "Leave out training images that are identical to a test image.",
-        group="data",
-    )
-    shuffle_labels: bool = setting(
-        False,
-        "Shuffle labels",
-        "Train on labels in random order: a control whose model cannot learn anything that holds for test images, so "
-        "neither can its maps.",
-        group="data",
-    )
-    augment: Literal["none", "flip", "flip-crop", "rand"] = setting(
-        "none",
-        "Augmentation",
-        "Random changes to each training image, new in every epoch: flip, flip and shift, or also RandAugment.",
-        group="data",
-    )
-    mixup: float = setting(
-        0.0,
-        "Mixup",
-        "Averages pairs of training images with a weight from Beta(α, α); this is α, 0 for no Mixup.",
-        group="data",
-        ge=0,
-        le=10,
-    )
-    cutmix: float = setting(
-        0.0,
-        "CutMix",
-        "Pastes a rectangle of one training image into another, its area from Beta(α, α); this is α, 0 for no CutMix.",
-        group="data",
-        ge=0,
-        le=10,
-    )
-    drawing: Literal[1, 2] = setting(
-        2,
-        "Drawing of shapes",
-        "2, or 1 in earlier runs: there, shapes are lighter than all around them, and often in the middle.",
-        group="derived",
-    )
-    normalize: bool = setting(
-        False,
-        "Normalize",
-        "Scale each channel to mean 0 and standard deviation 1 over the training images.",
-        group="data",
-    )
+    dataset: Dataset = setting("cifar10", "Data set", "data")
+    """The source of the images."""
+    data_dir: str = setting("", "Data folder", "data")
+    """Folder that contains the images; empty for MiniViT's own data folder."""
+    classes: tuple[str, ...] = setting(ARTICLE_CLASSES, "Classes", "data", max_length=25_000)
+    """At least two; their order gives the labels 0, 1 and so on."""
+    images_per_class: int = setting(0, "Images per class", "data", unit="images", ge=0, le=1_000_000)
+    """At most this many of each class, in data-set order; 0 for all."""
+    split: Literal["article", "official"] = setting("article", "Test set", "data")
+    """'article' holds out a fixed random 20% of the training split; 'official' uses the data set's own test split."""
+    stratify: bool = setting(True, "Split by class", "data")
+    """In a folder without a test split, hold out 20% of each class, at least one image. Other data sets are split as in
+    the article."""
+    drop_duplicates: bool = setting(False, "Drop duplicates", "data")
+    """Leave out training images that are identical to a test image."""
+    shuffle_labels: bool = setting(False, "Shuffle labels", "data")
+    """Train on labels in random order: a control whose model cannot learn anything that holds for test images, so
+    neither can its maps."""
+    augment: Literal["none", "flip", "flip-crop", "rand"] = setting("none", "Augmentation", "data")
+    """Random changes to each training image, new in every epoch: flip, flip and shift, or also RandAugment."""
+    mixup: float = setting(0.0, "Mixup", "data", ge=0, le=10)
+    """Averages pairs of training images with a weight from Beta(α, α); this is α, 0 for no Mixup."""
+    cutmix: float = setting(0.0, "CutMix", "data", ge=0, le=10)
+    """Pastes a rectangle of one training image into another, its area from Beta(α, α); this is α, 0 for no CutMix."""
+    drawing: Literal[1, 2] = setting(2, "Drawing of shapes", "derived")
+    """2, or 1 in earlier runs: there, shapes are lighter than all around them, and often in the middle."""
+    normalize: bool = setting(False, "Normalize", "data")
+    """Scale each channel to mean 0 and standard deviation 1 over the training images."""
 
-    imported: bool = setting(
-        False,
-        "Imported",
-        "A model trained elsewhere: its head determines the classes; all images of the folder are test images.",
-        group="derived",
-    )
+    imported: bool = setting(False, "Imported", "derived")
+    """A model trained elsewhere: its head determines the classes; all images of the folder are test images."""
 
     model: ViTConfig = Field(default_factory=ViTConfig)
     preprocessing: Preprocessing | None = None  # of an imported model
 
-    epochs: int = setting(
-        100, "Epochs", "Passes over the training images.", group="training", unit="epochs", ge=1, le=10_000
-    )
-    minutes: float = setting(
-        0.0,
-        "Minutes",
-        "Training time instead of a number of epochs; the schedule then follows the clock and may end within an epoch. "
-        "0 for no limit.",
-        group="training",
-        unit="minutes",
-        ge=0,
-        le=100_000,
-    )
-    target_acc: float = setting(
-        0.0,
-        "Target accuracy",
-        "Training ends after the first epoch with this test accuracy; 0 for no target.",
-        group="training",
-        ge=0,
-        le=1,
-    )
-    patience: int = setting(
-        0,
-        "Patience",
-        "Training ends after this many epochs without a better test accuracy; 0 for all epochs. As the test images "
-        "decide, the accuracy is slightly optimistic.",
-        group="training",
-        unit="epochs",
-        ge=0,
-        le=10_000,
-    )
-    batch_size: int = setting(64, "Batch size", "Images per step.", group="training", unit="images", ge=1, le=16_384)
-    whiten: bool = setting(
-        False,
-        "Patch whitening",
-        "Trains the patch embedding on decorrelated pixels; folded into its weights after training.",
-        group="training",
-    )
-    optimizer: Literal["adam", "adamw", "sgd", "muon"] = setting(
-        "adam",
-        "Optimizer",
-        "AdamW decouples weight decay from the gradient; SGD has momentum; Muon orthogonalizes the updates.",
-        group="training",
-    )
-    lr: float = setting(1e-3, "Learning rate", "The peak value if there is a schedule.", group="training", gt=0, le=10)
+    epochs: int = setting(100, "Epochs", "training", unit="epochs", ge=1, le=10_000)
+    """Passes over the training images."""
+    minutes: float = setting(0.0, "Minutes", "training", unit="minutes", ge=0, le=100_000)
+    """Training time instead of a number of epochs; the schedule then follows the clock and may end within an epoch. 0
+    for no limit."""
+    target_acc: float = setting(0.0, "Target accuracy", "training", ge=0, le=1)
+    """Training ends after the first epoch with this test accuracy; 0 for no target."""
+    patience: int = setting(0, "Patience", "training", unit="epochs", ge=0, le=10_000)
+    """Training ends after this many epochs without a better test accuracy; 0 for all epochs. As the test images decide,
+    the accuracy is slightly optimistic."""
+    batch_size: int = setting(64, "Batch size", "training", unit="images", ge=1, le=16_384)
+    """Images per step."""
+    whiten: bool = setting(False, "Patch whitening", "training")
+    """Trains the patch embedding on decorrelated pixels; folded into its weights after training."""
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = setting("adam", "Optimizer", "training")
+    """AdamW decouples weight decay from the gradient; SGD has momentum; Muon orthogonalizes the updates."""
+    lr: float = setting(1e-3, "Learning rate", "training", gt=0, le=10)
+    """The peak value if there is a schedule."""
     lr_changes: tuple[tuple[Annotated[int, Field(ge=0)], Annotated[float, Field(gt=0, le=10)]], ...] = setting(
-        (),
-        "Changes of the learning rate",
-        "Pairs of an epoch and the learning rate after it, as requested while the run was trained.",
-        group="derived",
+        (), "Changes of the learning rate", "derived"
     )
-    schedule: Literal["constant", "cosine", "one-cycle"] = setting(
-        "constant", "Schedule", "How the learning rate changes from the first step to the last.", group="training"
-    )
-    warmup_epochs: float = setting(
-        0.0,
-        "Warm-up",
-        "The learning rate rises from 0 over this many epochs; one-cycle has its own warm-up.",
-        group="training",
-        unit="epochs",
-        ge=0,
-        le=1000,
-    )
-    weight_decay: float = setting(
-        0.0, "Weight decay", "Strength of the decay of the weights towards 0.", group="training", ge=0, le=1
-    )
-    label_smoothing: float = setting(
-        0.0, "Label smoothing", "Share of the target that is spread over all classes.", group="training", ge=0, lt=1
-    )
-    class_balance: Literal["none", "weights", "sampling"] = setting(
-        "none",
-        "Class balance",
-        "For classes of different sizes: 'weights' multiplies the loss of an image by the mean class size divided by "
-        "the size of its class; 'sampling' draws equally many images of each class, with replacement.",
-        group="training",
-    )
-    grad_clip: float = setting(
-        0.0, "Gradient clipping", "Maximum norm of the gradient; 0 for no clipping.", group="training", ge=0, le=1000
-    )
-    ema: float = setting(
-        0.0,
-        "EMA decay",
-        "Decay per step of the exponential moving average of the weights, which is evaluated and saved; 0 for no "
-        "averaging.",
-        group="training",
-        ge=0,
-        lt=1,
-    )
-    seed: int = setting(
-        0, "Seed", "On the same machine, the same seed gives the same run.", group="training", ge=0, le=2**31 - 1
-    )
-    device: Literal["auto", "cpu", "cuda", "mps"] = setting(
-        "auto", "Device", "'auto' uses a GPU if there is one.", group="machine"
-    )
-    precision: Literal["auto", "fp32", "bf16"] = setting(
-        "auto", "Precision", "'auto' uses bf16 on GPUs with native support, fp32 elsewhere.", group="machine"
-    )
-    compile: Literal["auto", "on", "off"] = setting(
-        "auto",
-        "torch.compile",
-        "Compiling takes about a minute and makes each step faster; 'auto' compiles if that pays off over the run.",
-        group="machine",
-    )
-    devices: int = setting(
-        1,
-        "Devices",
-        "Processes that train together, each on its own GPU or its share of the CPU cores.",
-        group="machine",
-        ge=1,
-        le=64,
-    )
-    threads: int = setting(
-        0,
-        "CPU threads",
-        "Threads per device; 0 chooses by the size of the model: tiny models are fastest on one.",
-        group="machine",
-        unit="threads",
-        ge=0,
-        le=256,
-    )
+    """Pairs of an epoch and the learning rate after it, as requested while the run was trained."""
+    schedule: Literal["constant", "cosine", "one-cycle"] = setting("constant", "Schedule", "training")
+    """How the learning rate changes from the first step to the last."""
+    warmup_epochs: float = setting(0.0, "Warm-up", "training", unit="epochs", ge=0, le=1000)
+    """The learning rate rises from 0 over this many epochs; one-cycle has its own warm-up."""
+    weight_decay: float = setting(0.0, "Weight decay", "training", ge=0, le=1)
+    """Strength of the decay of the weights towards 0."""
+    label_smoothing: float = setting(0.0, "Label smoothing", "training", ge=0, lt=1)
+    """Share of the target that is spread over all classes."""
+    class_balance: Literal["none", "weights", "sampling"] = setting("none", "Class balance", "training")
+    """For classes of different sizes: 'weights' multiplies the loss of an image by the mean class size divided by the
+    size of its class; 'sampling' draws equally many images of each class, with replacement."""
+    grad_clip: float = setting(0.0, "Gradient clipping", "training", ge=0, le=1000)
+    """Maximum norm of the gradient; 0 for no clipping."""
+    ema: float = setting(0.0, "EMA decay", "training", ge=0, lt=1)
+    """Decay per step of the exponential moving average of the weights, which is evaluated and saved; 0 for no
+    averaging."""
+    seed: int = setting(0, "Seed", "training", ge=0, le=2**31 - 1)
+    """On the same machine, the same seed gives the same run."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "machine")
+    """'auto' uses a GPU if there is one."""
+    precision: Literal["auto", "fp32", "bf16"] = setting("auto", "Precision", "machine")
+    """'auto' uses bf16 on GPUs with native support, fp32 elsewhere."""
+    compile: Literal["auto", "on", "off"] = setting("auto", "torch.compile", "machine")
+    """Compiling takes about a minute and makes each step faster; 'auto' compiles if that pays off over the run."""
+    devices: int = setting(1, "Devices", "machine", ge=1, le=64)
+    """Processes that train together, each on its own GPU or its share of the CPU cores."""
+    threads: int = setting(0, "CPU threads", "machine", unit="threads", ge=0, le=256)
+    """Threads per device; 0 chooses by the size of the model: tiny models are fastest on one."""
 
     @field_validator("data_dir")
     @classmethod

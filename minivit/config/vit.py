@@ -15,87 +15,44 @@ Pool = Literal["cls", "mean", "mean, then norm", "cls and mean", "cls and distil
 class ViTConfig(Settings):
     """Shape of one Vision Transformer. Names are timm's."""
 
-    img_size: int = setting(
-        32, "Image size", "Images are resized to this many pixels per side.", group="data", unit="px", ge=8, le=512
-    )
-    in_chans: int = setting(
-        3, "Channels", "3 for RGB, 1 for grayscale; images are converted.", group="data", ge=1, le=16
-    )
-    num_classes: int = setting(
-        4, "Number of classes", "Set by the selected classes; 0 for no head.", group="derived", ge=0, le=25_000
-    )
-    patch_size: int = setting(
-        4,
-        "Patch size",
-        "Side of one square patch; it must divide the image size.",
-        group="model",
-        unit="px",
-        ge=1,
-        le=128,
-    )
-    stem: Literal["patch", "conv"] = setting(
-        "patch",
-        "Stem",
-        "How a patch becomes a token: by one linear layer, or by small convolutions that also see neighboring pixels.",
-        group="model",
-    )
-    embed_dim: int = setting(
-        64, "Embedding dimension", "Length of the vector of one token.", group="model", ge=4, le=1024
-    )
-    depth: int = setting(1, "Layers", "Transformer blocks in sequence.", group="model", unit="layers", ge=1, le=24)
-    num_heads: int = setting(
-        1, "Heads", "Attention heads per layer; they must divide the embedding dimension.", group="model", ge=1, le=32
-    )
-    mlp_ratio: float = setting(
-        1.0,
-        "MLP ratio",
-        "Width of the MLP's hidden layer, as a multiple of the embedding dimension.",
-        group="model",
-        ge=0.25,
-        le=8,
-    )
-    norm: Literal["post", "pre"] = setting(
-        "post",
-        "LayerNorm",
-        "'post' normalizes after each residual sum, as in the article; 'pre' before each sublayer, as in ViT.",
-        group="model",
-    )
-    pos_embed: Literal["sine", "learned"] = setting(
-        "sine", "Position embedding", "A fixed sine and cosine table, or learned with the model.", group="model"
-    )
-    num_registers: int = setting(
-        0,
-        "Register tokens",
-        "Learned tokens between CLS and the patches, without a position in the image (2309.16588).",
-        group="model",
-        unit="tokens",
-        ge=0,
-        le=8,
-    )
-    act: Literal["relu", "gelu", "gelu_tanh", "quick_gelu"] = setting(
-        "relu", "Activation", "Non-linearity of the MLP.", group="model"
-    )
-    drop_rate: float = setting(
-        0.0, "Dropout", "Share of activations that are set to 0 during training.", group="model", ge=0, le=0.9
-    )
+    img_size: int = setting(32, "Image size", "data", unit="px", ge=8, le=512)
+    """Images are resized to this many pixels per side."""
+    in_chans: int = setting(3, "Channels", "data", ge=1, le=16)
+    """3 for RGB, 1 for grayscale; images are converted."""
+    num_classes: int = setting(4, "Number of classes", "derived", ge=0, le=25_000)
+    """Set by the selected classes; 0 for no head."""
+    patch_size: int = setting(4, "Patch size", "model", unit="px", ge=1, le=128)
+    """Side of one square patch; it must divide the image size."""
+    stem: Literal["patch", "conv"] = setting("patch", "Stem", "model")
+    """How a patch becomes a token: by one linear layer, or by small convolutions that also see neighboring pixels."""
+    embed_dim: int = setting(64, "Embedding dimension", "model", ge=4, le=1024)
+    """Length of the vector of one token."""
+    depth: int = setting(1, "Layers", "model", unit="layers", ge=1, le=24)
+    """Transformer blocks in sequence."""
+    num_heads: int = setting(1, "Heads", "model", ge=1, le=32)
+    """Attention heads per layer; they must divide the embedding dimension."""
+    mlp_ratio: float = setting(1.0, "MLP ratio", "model", ge=0.25, le=8)
+    """Width of the MLP's hidden layer, as a multiple of the embedding dimension."""
+    norm: Literal["post", "pre"] = setting("post", "LayerNorm", "model")
+    """'post' normalizes after each residual sum, as in the article; 'pre' before each sublayer, as in ViT."""
+    pos_embed: Literal["sine", "learned"] = setting("sine", "Position embedding", "model")
+    """A fixed sine and cosine table, or learned with the model."""
+    num_registers: int = setting(0, "Register tokens", "model", unit="tokens", ge=0, le=8)
+    """Learned tokens between CLS and the patches, without a position in the image (2309.16588)."""
+    act: Literal["relu", "gelu", "gelu_tanh", "quick_gelu"] = setting("relu", "Activation", "model")
+    """Non-linearity of the MLP."""
+    drop_rate: float = setting(0.0, "Dropout", "model", ge=0, le=0.9)
+    """Share of activations that are set to 0 during training."""
 
     # Parts of imported models
-    pool: Pool = setting("cls", "Pooling", "The tokens that the head reads.", group="derived")
-    norm_pre: bool = setting(False, "LayerNorm before the first layer", "As in CLIP.", group="derived")
-    qk_norm: bool = setting(
-        False,
-        "Normalized queries and keys",
-        "A LayerNorm over each head's query and key (2302.05442).",
-        group="derived",
-    )
-    norm_eps: float = setting(
-        0.0,
-        "Epsilon of LayerNorm",
-        "0 for 1e-6 in a pre-norm and 1e-5 in a post-norm model.",
-        group="derived",
-        ge=0,
-        le=1,
-    )
+    pool: Pool = setting("cls", "Pooling", "derived")
+    """The tokens that the head reads."""
+    norm_pre: bool = setting(False, "LayerNorm before the first layer", "derived")
+    """As in CLIP."""
+    qk_norm: bool = setting(False, "Normalized queries and keys", "derived")
+    """A LayerNorm over each head's query and key (2302.05442)."""
+    norm_eps: float = setting(0.0, "Epsilon of LayerNorm", "derived", ge=0, le=1)
+    """0 for 1e-6 in a pre-norm and 1e-5 in a post-norm model."""
 
     @model_validator(mode="after")
     def _validate(self) -> Self:

@@ -133,35 +133,15 @@ class SweepConfig(Settings):
 
     base: TrainConfig = Field(default_factory=TrainConfig)
     vary: tuple[Vary, ...]
-    sampler: Literal["tpe", "random", "grid"] = setting(
-        "tpe",
-        "Search method",
-        "tpe prefers values near those of good trials, random samples uniformly, grid tries all combinations.",
-        group="sweep",
-    )
-    trials: int = setting(
-        20,
-        "Trials",
-        "Models to train; a grid trains one per combination, and no combination is trained twice.",
-        group="sweep",
-        ge=1,
-        le=MAX_TRIALS,
-    )
-    pruning: bool = setting(
-        True,
-        "Prune",
-        "After a third of its epochs, stops a trial whose best accuracy so far is below the median of earlier trials "
-        "at that epoch.",
-        group="sweep",
-    )
-    workers: int = setting(
-        0,
-        "Workers",
-        "Processes that train in parallel on this machine; 0: one per core or per GPU.",
-        group="sweep",
-        ge=0,
-        le=256,
-    )
+    sampler: Literal["tpe", "random", "grid"] = setting("tpe", "Search method", "sweep")
+    """tpe prefers values near those of good trials, random samples uniformly, grid tries all combinations."""
+    trials: int = setting(20, "Trials", "sweep", ge=1, le=MAX_TRIALS)
+    """Models to train; a grid trains one per combination, and no combination is trained twice."""
+    pruning: bool = setting(True, "Prune", "sweep")
+    """After a third of its epochs, stops a trial whose best accuracy so far is below the median of earlier trials at
+    that epoch."""
+    workers: int = setting(0, "Workers", "sweep", ge=0, le=256)
+    """Processes that train in parallel on this machine; 0: one per core or per GPU."""
 
     @model_validator(mode="after")
     def _validate(self) -> Self:
