@@ -34,11 +34,11 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("images")
     classes = ("circle", "star", "cross")
     for part, count, seed in (("train", 30, 0), ("test", 10, 1)):
-        images, labels, _ = shapes_drawing.draw(count, seed=seed, classes=classes)
-        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-            folder = root / part / classes[label]
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number:04}.png")
+        for name in classes:
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for number, image in enumerate(shapes_drawing.draw(name, count, seed=seed)[0]):
+                Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number:04}.png")
     return root
 
 

@@ -42,15 +42,10 @@ def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
                 progress(f"Drawing {name}", index * num_images + done, len(names) * num_images)
 
         def draw() -> Iterator[ClassImages]:
-            images, _, masks = shapes_drawing.draw(
-                num_images,
-                seed=SEED[request.part],
-                img_size=request.img_size,
-                classes=[name],
-                drawing=request.drawing,
-                progress=report,
+            seed, img_size, drawing = SEED[request.part], request.img_size, request.drawing
+            yield ClassImages(
+                *shapes_drawing.draw(name, num_images, seed=seed, img_size=img_size, drawing=drawing, progress=report)
             )
-            yield ClassImages(images, masks)
 
         return cached(f"{title}-{request.part}-{name}-{request.img_size}px-{num_images}", key, draw)
 

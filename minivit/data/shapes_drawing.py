@@ -12,7 +12,7 @@ Letters: B images, H = W = img_size. The picture is the square -1..1, y up; x, y
 distance (negative inside), float32 (B, H, W). Parameters of an image are (B, 1, 1), colours (B, 3, 1, 1) in 0..1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from minivit.config import SHAPES_CLASSES
-from minivit.errors import DataError
 
 Array = np.ndarray
 Outline = Callable[[Array, Array], Array]
@@ -127,51 +126,31 @@ assert tuple(OUTLINES) == SHAPES_CLASSES
 
 
 def draw(
-    num_per_class: int,
+    name: str,
+    num_images: int,
     *,
     seed: int = 0,
     img_size: int = 32,
-    classes: Sequence[str] = SHAPES_CLASSES,
     drawing: int = 2,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Images uint8 (N, 3, H, W), labels int64 (N,) = index into `classes`, masks bool (N, H, W) of the shape.
+) -> tuple[Tensor, Tensor]:
+    """Images uint8 (N, 3, H, W) of one class and masks bool (N, H, W) of the shape, N = num_images.
 
-    N = num_per_class · len(classes). Classes alternate: image i is number i // len(classes) of its class, so every
-    beginning is balanced and more images only append. An image depends on `seed`, the name of its class, its number
-    within the class, `img_size` and `drawing`, a key of `DRAWINGS`, on nothing else. `progress(done, N)` is called
-    after every chunk. Raises `DataError` for classes that are not in `SHAPES_CLASSES` or named twice, and for counts or
-    seeds that cannot be.
+    An image depends on nothing but `seed`, its class, its index, `img_size` and `drawing`, a key of `DRAWINGS`: more
+    images only append. `progress(done, N)` is called after every chunk.
     """
-    _check(num_per_class, seed, classes)
-    images = np.empty((num_per_class, len(classes), 3, img_size, img_size), np.uint8)
-    masks = np.empty((num_per_class, len(classes), img_size, img_size), bool)
+    images = np.empty((num_images, 3, img_size, img_size), np.uint8)
+    masks = np.empty((num_images, img_size, img_size), bool)
     chunk = max(1, CHUNK_PIXELS // img_size**2)
-    for label, name in enumerate(classes):
-        for first in range(0, num_per_class, chunk):
-            last = min(first + chunk, num_per_class)
-            rng = np.random.default_rng([seed, first, *name.encode()])
-            # Always a whole chunk: the last one then starts with the images that it has when more are asked for.
-            drawn, inside = _draw_chunk(DRAWINGS[drawing], name, chunk, img_size, rng)
-            images[first:last, label], masks[first:last, label] = drawn[: last - first], inside[: last - first]
-            if progress:
-                progress(label * num_per_class + last, num_per_class * len(classes))
-    labels = torch.arange(len(classes)).repeat(num_per_class)
-    return torch.from_numpy(images).flatten(0, 1), labels, torch.from_numpy(masks).flatten(0, 1)
-
-
-def _check(num_per_class: int, seed: int, classes: Sequence[str]) -> None:
-    if num_per_class < 1:
-        raise DataError(f"num_per_class is {num_per_class}. Request at least 1 image per class.")
-    if seed < 0:
-        raise DataError(f"seed is {seed}. Choose 0 or a larger integer.")
-    if not classes:
-        raise DataError(f"No shape class is selected. Choose from {', '.join(SHAPES_CLASSES)}.")
-    for name in classes:
-        if name not in OUTLINES:
-            raise DataError(f"There is no shape class {name!r}. Choose from {', '.join(SHAPES_CLASSES)}.")
-        if list(classes).count(name) > 1:
-            raise DataError(f"The shape class {name!r} is selected twice. Select each class once.")
+    for first in range(0, num_images, chunk):
+        last = min(first + chunk, num_images)
+        rng = np.random.default_rng([seed, first, *name.encode()])
+        # Always a whole chunk: the last one then starts with the images that it has when more are asked for.
+        chunk_images, chunk_masks = _draw_chunk(DRAWINGS[drawing], name, chunk, img_size, rng)
+        images[first:last], masks[first:last] = chunk_images[: last - first], chunk_masks[: last - first]
+        if progress:
+            progress(last, num_images)
+    return torch.from_numpy(images), torch.from_numpy(masks)
 
 
 def _draw_chunk(drawing: Drawing, name: str, B: int, img_size: int, rng: np.random.Generator) -> tuple[Array, Array]:

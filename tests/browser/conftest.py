@@ -28,12 +28,10 @@ expect.set_options(timeout=1000 * SECONDS)
 
 def draw_folder(root: Path, names: Sequence[str], num_per_class: int) -> Path:
     """A folder tree <class>/*.png of drawn shapes under names of any kind."""
-    drawn = SHAPES_CLASSES[: len(names)]
-    images, labels, _ = shapes_drawing.draw(num_per_class, classes=drawn)
-    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        folder = root / names[label]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number:04}.png")
+    for name, shape in zip(names, SHAPES_CLASSES, strict=False):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for number, image in enumerate(shapes_drawing.draw(shape, num_per_class)[0]):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(root / name / f"{number:04}.png")
     return root
 
 
