@@ -1,15 +1,15 @@
 """A data set drawn in code: ten shapes on cluttered backgrounds, and a mask of where each shape is.
 
-Size, place, colour, rotation and clutter are drawn at random and in the same way for every class, so that only
-the outline tells the class. Neither the centre of the picture nor the brightness of a patch tells where the shape is,
-only its colour, which is redder than all around it. (Were it lighter or darker, a small ViT would hardly learn it in
-20 epochs.) `DRAWINGS` has a former drawing too, for the runs that were trained on it.
+Size, position, color, rotation and clutter are sampled in the same way for every class, so that only the outline
+reveals the class. Neither the center of the picture nor the brightness of a patch reveals where the shape is, only its
+color, which is redder than its surroundings. (If it were lighter in some images and darker in others instead, a small
+ViT would hardly learn the classes in 20 epochs.) `DRAWINGS` has the former drawing too, for the runs trained on it.
 
 Outlines are signed distance functions (https://iquilezles.org/articles/distfunctions2d), computed for a chunk of images
 at a time; distance over pixel pitch gives antialiased edges.
 
 Letters: B images, H = W = img_size. The picture is the square -1..1, y up; x, y are coordinates and d a signed
-distance (negative inside), float32 (B, H, W). Parameters of an image are (B, 1, 1), colours (B, 3, 1, 1) in 0..1.
+distance (negative inside), float32 (B, H, W). Parameters of an image are (B, 1, 1), colors (B, 3, 1, 1) in 0..1.
 """
 
 from collections.abc import Callable
@@ -30,29 +30,29 @@ STRETCH = 1.08  # at most this much longer and that much narrower
 NUM_CLUTTER = 7
 # Towards red, changing neither the mean of the channels nor the luminance of a grayscale image (ITU-R BT.601)
 RED = np.array([0.473, -0.185, -0.288], np.float32)[:, None, None]
-CHUNK_PIXELS = 2**16  # what the processor's cache likes
+CHUNK_PIXELS = 2**16  # fits into the CPU cache
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Where colours are drawn from, uniformly."""
+    """The ranges that colors are sampled from, uniformly."""
 
     brightness: Range  # mean of the three channels
-    tint: float  # of each channel, at most, before the three are centred
+    tint: float  # of each channel, at most, before the three are centered
     red: Range | None = None  # along RED
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What tells a shape from all around it, and where it lies."""
+    """How a shape differs from its background, and where it lies."""
 
     area: Range  # of the picture, the same for every class: a thin shape is drawn larger
-    ground: Palette
+    background: Palette
     shape: Palette
     relative: bool = False  # the brightness of the shape is added to that of the background
-    # Power of the place across, -1..1: near 0 shapes lie near the corners, where a map of the centre does not find
-    # them, and only tips may be outside. None: anywhere, all of the shape inside.
-    outwards: float | None = None
+    # Power of both coordinates of the center, -1..1: near 0 shapes lie near the corners, where a map of the center does
+    # not find them, and only tips may be outside. None: anywhere, all of the shape inside.
+    corner_power: float | None = None
 
 
 DRAWINGS = {
@@ -62,7 +62,7 @@ DRAWINGS = {
         Palette((0.22, 0.7), tint=0.1, red=(-0.7, -0.15)),
         Palette((-0.08, 0.09), tint=0.1, red=(0.7, 1)),
         relative=True,
-        outwards=0.1,
+        corner_power=0.1,
     ),
 }
 
@@ -163,70 +163,70 @@ def _draw_chunk(drawing: Drawing, name: str, B: int, img_size: int, rng: np.rand
         shape = (B, 1, 1) if channels is None else (B, channels, 1, 1)
         return rng.uniform(low, high, shape).astype(np.float32)
 
-    def colours(palette: Palette, base: Array | float = 0) -> Array:
+    def sample_colors(palette: Palette, base: Array | float = 0) -> Array:
         tint = uniform(-palette.tint, palette.tint, 3)
-        colour = tint - tint.mean(1, keepdims=True) + (uniform(*palette.brightness, 1) + base)
-        return np.clip(colour + uniform(*palette.red, 1) * RED if palette.red else colour, 0, 1)
+        color = tint - tint.mean(1, keepdims=True) + (uniform(*palette.brightness, 1) + base)
+        return np.clip(color + uniform(*palette.red, 1) * RED if palette.red else color, 0, 1)
 
-    def paint(d: Array, colour: Array) -> None:
-        images[:] += np.clip(0.5 - d / pitch, 0, 1)[:, None] * (colour - images)
+    def paint(d: Array, color: Array) -> None:
+        images[:] += np.clip(0.5 - d / pitch, 0, 1)[:, None] * (color - images)
 
-    def placed(cx: Array | float, cy: Array | float) -> tuple[Array, Array]:
-        turn = rng.uniform(0, 2 * np.pi, (B, 1, 1))  # float64: how a processor rounds a sine is lost in float32
-        cos, sin = np.cos(turn).astype(np.float32), np.sin(turn).astype(np.float32)
+    def local_coordinates(cx: Array | float, cy: Array | float) -> tuple[Array, Array]:
+        angle = rng.uniform(0, 2 * np.pi, (B, 1, 1))  # float64: how a processor rounds a sine is lost in float32
+        cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
         return cos * (x - cx) + sin * (y - cy), cos * (y - cy) - sin * (x - cx)
 
-    # Background: a gradient between two colours, stripes, smooth texture.
-    ground, other = colours(drawing.ground), colours(drawing.ground)
-    images = ground + (other - ground) * (0.5 + 0.35 * placed(0, 0)[0])[:, None]
-    stripes = np.abs(placed(0, 0)[0] * uniform(1, 5) % 1 - 0.5) - 0.25
+    # Background: a gradient between two colors, stripes, smooth texture.
+    background, other = sample_colors(drawing.background), sample_colors(drawing.background)
+    images = background + (other - background) * (0.5 + 0.35 * local_coordinates(0, 0)[0])[:, None]
+    stripes = np.abs(local_coordinates(0, 0)[0] * uniform(1, 5) % 1 - 0.5) - 0.25
     images += uniform(-0.5, 0.5, 3) * stripes[:, None]
     images += uniform(0, 0.25, 1) * _smooth_noise(B, img_size, rng)
 
     # Clutter: lines, bars, corners and arcs, none of them a class.
     for number in range(NUM_CLUTTER):
-        u, v = placed(uniform(-1, 1), uniform(-1, 1))
-        long, bend, thickness = uniform(0.25, 0.7), uniform(-1, 1), uniform(0.1, 0.25)
-        d = _arc(u, v, long, bend) if number % 2 else _corner(u, v, long, bend)
-        paint(d - thickness * long, colours(drawing.ground))
+        u, v = local_coordinates(uniform(-1, 1), uniform(-1, 1))
+        length, bend, thickness = uniform(0.25, 0.7), uniform(-1, 1), uniform(0.1, 0.25)
+        d = _arc(u, v, length, bend) if number % 2 else _corner(u, v, length, bend)
+        paint(d - thickness * length, sample_colors(drawing.background))
 
     # Shape: of the same areas in every class, inside the picture but for its tips.
     unit_area, unit_radius = _measure(name)
     area = uniform(*drawing.area)
     scale = np.sqrt(area * 4 / unit_area)
     stretch = uniform(1 / STRETCH, STRETCH)
-    if drawing.outwards is None:
+    if drawing.corner_power is None:
         room = np.maximum(1 - pitch - scale * unit_radius * np.maximum(stretch, 1 / stretch), 0)
     else:
         room = 1 - 2 * np.sqrt(area / np.pi)  # a disk of that area just stays inside
 
-    def place() -> Array:
-        across = uniform(-1, 1)
-        if drawing.outwards is not None:
-            across = np.sign(across) * np.abs(across) ** drawing.outwards
-        return across * room
+    def sample_center() -> Array:
+        offset = uniform(-1, 1)
+        if drawing.corner_power is not None:
+            offset = np.sign(offset) * np.abs(offset) ** drawing.corner_power
+        return offset * room
 
-    u, v = placed(place(), place())
+    u, v = local_coordinates(sample_center(), sample_center())
     d = OUTLINES[name](u / (scale * stretch), v * stretch / scale) * scale
-    base = (ground + other).mean(1, keepdims=True) / 2 if drawing.relative else 0
-    paint(d, colours(drawing.shape, base) + uniform(-0.1, 0.1, 3) * (u / scale)[:, None])
+    base = (background + other).mean(1, keepdims=True) / 2 if drawing.relative else 0
+    paint(d, sample_colors(drawing.shape, base) + uniform(-0.1, 0.1, 3) * (u / scale)[:, None])
 
     images += uniform(0.02, 0.12, 1) * (rng.random(images.shape, np.float32) - 0.5)
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8), d < 0
 
 
-def _smooth_noise(B: int, img_size: int, rng: np.random.Generator, num_cells: int = 6) -> Array:
-    """Random values on a grid, linear in between: (B, 3, H, W) in -1..1."""
-    noise = rng.uniform(-1, 1, (B, 3, num_cells + 1, num_cells + 1)).astype(np.float32)
-    cell, share = np.divmod(np.arange(img_size, dtype=np.float32) * (num_cells / img_size), 1)
+def _smooth_noise(B: int, img_size: int, rng: np.random.Generator) -> Array:
+    """Random values on a grid of 7 × 7 points, linear in between: (B, 3, H, W) in -1..1."""
+    noise = rng.uniform(-1, 1, (B, 3, 7, 7)).astype(np.float32)
+    cell, share = np.divmod(np.arange(img_size, dtype=np.float32) * (6 / img_size), 1)
     at = cell.astype(int)
     noise = noise[:, :, at] + share[:, None] * (noise[:, :, at + 1] - noise[:, :, at])
     return noise[..., at] + share * (noise[..., at + 1] - noise[..., at])
 
 
-def _corner(x: Array, y: Array, long: Array, bend: Array) -> Array:
+def _corner(x: Array, y: Array, length: Array, bend: Array) -> Array:
     """Distance to two strokes that meet at 70° to 100°, or to one where `bend` is below 0."""
-    ex, ey = long, np.where(bend > 0, long * (0.7 + 0.5 * bend), 0)
+    ex, ey = length, np.where(bend > 0, length * (0.7 + 0.5 * bend), 0)
     y = np.where(bend > 0, np.abs(y), y)
     along = np.clip((x * ex + y * ey) / (ex * ex + ey * ey), 0, 1)
     return np.sqrt((x - along * ex) ** 2 + (y - along * ey) ** 2)
