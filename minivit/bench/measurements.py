@@ -3,26 +3,28 @@
 Compare the ratios: shared machines change their speed from minute to minute. Progress is printed.
 """
 
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from minivit.bench.reference import epochs as reference_epochs
-from minivit.bench.result import Measurement
 from minivit.config import TrainConfig, preset
 from minivit.data import load_split
 from minivit.engine import Events, Training, train
 from minivit.engine.events import ignore
+from minivit.errors import ConfigError
 from minivit.fused import FusedViT
-from minivit.machine import choose_threads
+from minivit.machine import choose_threads, environment, num_cores
 from minivit.model import MiniViT
 from minivit.runs import Run, list_runs
 from minivit.sweep import Sweep, SweepConfig, Vary, as_completed, start_workers
@@ -31,6 +33,16 @@ ARTICLE_ACCURACY = 0.6817  # after the article's 100 epochs
 MATRIX_SIZE = 1024  # of the matrix product whose speed is taken as this machine's peak
 EPOCHS = 3  # of a run in several processes; the first warms up
 TRIALS, TRIAL_EPOCHS = 4, 20  # of a sweep, enough to make the start of a worker negligible
+
+
+class Measurement(NamedTuple):
+    """A measured value with its unit, its target, and how it was measured."""
+
+    name: str
+    value: float
+    unit: str
+    target: str = ""
+    note: str = ""
 
 
 def training(images: dict[str, Any], num_rounds: int) -> Iterator[Measurement]:
@@ -161,3 +173,23 @@ def _timed(work: Callable[[], Any]) -> float:
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
+
+
+def table(measurements: Sequence[Measurement]) -> str:
+    """The measurements as aligned text, one per line."""
+    rows = [("name", "measured", "target", "note")]
+    rows += [(name, f"{value:,.4g} {unit}".strip(), target, note) for name, value, unit, target, note in measurements]
+    name_width, value_width, target_width = (max(map(len, column)) for column in list(zip(*rows, strict=True))[:3])
+    return "\n".join(f"{a:<{name_width}}  {b:<{value_width}}  {c:<{target_width}}  {d}" for a, b, c, d in rows)
+
+
+def write_json(measurements: Sequence[Measurement], path: Path) -> None:
+    """Writes machine and measurements to a file; ConfigError if it cannot be written."""
+    content = {
+        "machine": environment(torch.device("cpu")) | {"cores": num_cores()},
+        "figures": [measurement._asdict() for measurement in measurements],
+    }
+    try:
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}. Choose another file.") from None

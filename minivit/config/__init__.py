@@ -2,7 +2,6 @@
 
 from minivit.config.datasets import CIFAR10_CLASSES, DATASETS, SHAPES_CLASSES, Dataset, DatasetInfo
 from minivit.config.fields import Setting, Settings, describe, setting
-from minivit.config.preprocessing import Preprocessing
 from minivit.config.presets import PRESETS, preset
 from minivit.config.train import ARTICLE_CLASSES, SCHEMA_VERSION, TrainConfig, settings, validate
-from minivit.config.vit import ViTConfig
+from minivit.config.vit import Preprocessing, ViTConfig

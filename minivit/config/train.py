@@ -9,8 +9,7 @@ from pydantic import Field, create_model, field_validator, model_validator
 
 from minivit.config.datasets import DATASETS, Dataset
 from minivit.config.fields import Setting, Settings, describe, setting
-from minivit.config.preprocessing import Preprocessing
-from minivit.config.vit import ViTConfig
+from minivit.config.vit import Preprocessing, ViTConfig
 from minivit.errors import ConfigError
 
 SCHEMA_VERSION = 1

@@ -1,8 +1,8 @@
-"""The settings of the model."""
+"""The settings of the model, and how images are resized for it."""
 
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from minivit.config.fields import Settings, setting
 from minivit.errors import ConfigError
@@ -113,3 +113,16 @@ class ViTConfig(Settings):
     def num_tokens(self) -> int:
         """All tokens of one image."""
         return self.num_prefix_tokens + self.num_patches
+
+
+class Preprocessing(Settings):
+    """Resizing for an imported model, then a center crop to its image size, as the model's own library does it.
+
+    `size` is the length of the shorter side in pixels, or of both sides if `keep_aspect` is off. timm and
+    torchvision resize PIL images; Hugging Face resizes tensors (`on_tensors`), which rounds differently.
+    """
+
+    size: int = Field(ge=1, le=4096)
+    keep_aspect: bool = True
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "bicubic"
+    on_tensors: bool = False

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from minivit.bench.result import Measurement
+from minivit.bench import Measurement
 from minivit.config import TrainConfig, preset
 from minivit.data import default_data_dir
 from minivit.errors import ConfigError
