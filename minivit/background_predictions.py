@@ -1,7 +1,7 @@
 """Predictions that take long: computed by a separate process, saved in the run's folder, and resumable.
 
 A page that needs them starts `python -m minivit predict RUN_DIR --epoch N --while-watched`, reads what is there so far,
-and calls `watch` while it is open; the process ends some seconds after the last call.
+and calls `watch` while it is open; the process ends a few seconds after the last call.
 """
 
 import hashlib
@@ -9,25 +9,21 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from minivit.attention.maps import multiplications
 from minivit.config import ViTConfig
-from minivit.data import ImageSet
-from minivit.data.image_set import evenly_spaced
+from minivit.data import ImageSet, evenly_spaced
+from minivit.errors import RunError
 from minivit.inference import Predictions, logits
 from minivit.runs import Run
-from minivit.runs.files import is_locked
-from minivit.runs.prediction_file import (
-    PredictionRows,
-    append_predictions,
-    open_predictions,
-    prediction_path,
-    read_predictions,
-)
+from minivit.runs.files import is_locked, replace_file
+from minivit.runs.weights import load_tensors, serialize
 from minivit.worker import start_detached
 
 MAX_MULTIPLICATIONS = 1e11  # for a test set that a page predicts itself: about 2 s on two CPU cores
@@ -35,34 +31,60 @@ CHUNK_SECONDS = 1  # between two writes
 WATCH_SECONDS = 30  # after the last call of `watch`, when the process ends
 
 
+class PredictionRows(NamedTuple):
+    """The first test images' predictions, (n,) each."""
+
+    predicted: NDArray[Any]  # int64
+    confidence: NDArray[Any]  # float32
+    loss: NDArray[Any]  # float32
+
+
 def is_slow_to_predict(config: ViTConfig, num_images: int) -> bool:
     """Whether predicting so many images takes too long for a page to wait."""
     return num_images * multiplications(config) > MAX_MULTIPLICATIONS
 
 
+def prediction_path(run: Run, epoch: int) -> Path:
+    """The file of the predictions after an epoch."""
+    return run.path / "predictions" / f"epoch-{epoch:04}.safetensors"
+
+
 def predictions_so_far(run: Run, epoch: int, test_set: ImageSet) -> Predictions:
     """The saved predictions, for the first test images: any number from none to all."""
-    rows = read_predictions(prediction_path(run, epoch), _source(run, epoch, test_set))
-    num_rows = min(len(rows.predicted), len(test_set))
-    predicted, confidence, loss = (values[:num_rows] for values in rows)
-    return Predictions(test_set.labels[:num_rows].numpy(), predicted, confidence, loss, len(run.config.classes))
+    rows = _read(prediction_path(run, epoch), _source(run, epoch, test_set))
+    return Predictions(test_set.labels[: len(rows.predicted)].numpy(), *rows, len(run.config.classes))
 
 
-def predict_and_save(run: Run, epoch: int, test_set: ImageSet, go_on: Callable[[], bool] = lambda: True) -> Predictions:
-    """Predicts and saves the missing images, chunk by chunk while `go_on()`; nothing if another process does."""
+def predict_and_save(
+    run: Run, epoch: int, test_set: ImageSet, should_continue: Callable[[], bool] = lambda: True
+) -> Predictions:
+    """Predicts and saves the missing images, chunk by chunk while `should_continue()`; nothing if another process does.
+
+    RunError if the file cannot be written.
+    """
     path, source = prediction_path(run, epoch), _source(run, epoch, test_set)
     path.parent.mkdir(exist_ok=True)
     model, size = run.load_model(epoch), 1
     with suppress(Timeout), FileLock(_lock(path), timeout=0):
-        done = len(open_predictions(path, source).predicted)
-        while done < len(test_set) and go_on():
+        rows = _read(path, source)
+        while (done := len(rows.predicted)) < len(test_set) and should_continue():
             start, chunk = time.perf_counter(), slice(done, done + size)
             chunk_logits = logits(model, test_set.images[torch.arange(len(test_set))[chunk]])
             values = Predictions.from_logits(chunk_logits, test_set.labels[chunk])
-            append_predictions(path, PredictionRows(values.predicted, values.confidence, values.loss))
-            done += len(values)
+            rows = PredictionRows(*(np.append(rows[i], getattr(values, name)) for i, name in enumerate(rows._fields)))
+            tensors = {name: torch.from_numpy(column) for name, column in rows._asdict().items()}
+            replace_file(path, serialize(tensors, {"source": source}))
             size = max(1, int(size * min(2, CHUNK_SECONDS / (time.perf_counter() - start))))
     return predictions_so_far(run, epoch, test_set)
+
+
+def _read(path: Path, source: str) -> PredictionRows:
+    """The saved rows; none if there is no readable file, or if it was computed from another `source`."""
+    with suppress(RunError, KeyError):
+        tensors, metadata = load_tensors(path)
+        if metadata["source"] == source:
+            return PredictionRows(*(tensors[name].numpy() for name in PredictionRows._fields))
+    return PredictionRows(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
 
 
 def start_predicting(run: Run, epoch: int) -> None:

@@ -16,7 +16,7 @@ from minivit import data
 from minivit.attention import METHODS, Head, attend, cls_map
 from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix, token_rows
 from minivit.attention.maps import attend_masked, without_registers
-from minivit.background_predictions import is_slow_to_predict, predictions_so_far
+from minivit.background_predictions import is_slow_to_predict, prediction_path, predictions_so_far
 from minivit.config import Dataset, TrainConfig
 from minivit.data import ImageSet, load_images, load_split
 from minivit.errors import RunError
@@ -26,7 +26,6 @@ from minivit.inference import Predictions, logits, predict
 from minivit.model import MiniViT
 from minivit.out_of_distribution import Calibration, calibrate, load_other_classes, score
 from minivit.runs import Checkpoint, Run
-from minivit.runs.prediction_file import prediction_path
 from pages.parts.shell.access import allowed_path
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.pictures import all_pictures, pixels

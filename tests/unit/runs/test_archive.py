@@ -152,7 +152,7 @@ def test_a_missing_runs_folder_is_made(run, tmp_path):
 
 
 def test_a_folder_zipped_by_hand_is_accepted_without_what_belongs_to_a_machine(run):
-    extra = ("worker.lock", "control.json", ".DS_Store", "__MACOSX/._config.json", "predictions/epoch-0001.csv")
+    extra = ("worker.lock", "control.json", ".DS_Store", "__MACOSX/._config.json", "predictions/epoch-0001.safetensors")
     by_hand = changed(pack(run), **{f"{run.id}/{name}": b"{}" for name in extra})
     back = unpack(by_hand)
     assert back.metrics() == run.metrics() and not {*extra} & everything_under(back.path)
