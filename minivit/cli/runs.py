@@ -17,7 +17,7 @@ from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.data.decode import form_of, read_picture
 from minivit.errors import ConfigError, DataError
-from minivit.export import FORMATS, Selection, export
+from minivit.export import FORMATS, ExportRequest, export
 from minivit.imports import NORMALIZATIONS, ImportOptions, assumptions, import_model
 from minivit.inference import Predictions, logits, precision_recall, predict_run
 from minivit.layers import ACTIVATIONS
@@ -188,7 +188,7 @@ def _trust(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     run, head = Run.open(args.run_dir), read_head(args.head)
-    content = export(run, args.what, Selection(args.epoch, args.image, args.layer - 1, head))
+    content = export(run, args.what, ExportRequest(args.epoch, args.image, args.layer - 1, head))
     if not args.output:
         if isinstance(content, bytes):
             raise ConfigError(f"The format {args.what!r} is not text. Pass a file to write: --output FILE.")

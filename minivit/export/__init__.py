@@ -1,9 +1,8 @@
 """Export: attention as files, a model for other programs, a run as an HTML report.
 
-    arrays      one image's attention as the article's JSON and as NumPy arrays
     picture     a map over its image as PNG, SVG and PDF
     bertviz     BertViz's head view and model view as one self-contained page
-    image_export  all of these for one test image of a run
+    image_export  these for one test image of a run, the article's JSON, and NumPy arrays
     model_files the model as a timm checkpoint and as ONNX
     report      a run as an HTML report
     formats     every file format by its name
@@ -11,9 +10,8 @@
 Everything here returns text or bytes; the caller writes them.
 """
 
-from minivit.export.arrays import article_json, attention_npz, tokens
-from minivit.export.bertviz import bertviz_html, bertviz_model_html
-from minivit.export.formats import FORMATS, Selection, export
+from minivit.export.bertviz import bertviz_html, bertviz_model_html, tokens
+from minivit.export.formats import FORMATS, ExportRequest, export
 from minivit.export.image_export import ImageExport, model_scale
 from minivit.export.model_files import onnx_model, timm_arguments, timm_checkpoint
 from minivit.export.picture import MapPicture

@@ -14,7 +14,6 @@ from pathlib import Path
 from torch import Tensor
 
 from minivit.errors import ConfigError
-from minivit.export.arrays import tokens
 from minivit.export.picture import png_uri, rgb
 
 # Class names and pixels come from outside: whatever they hold, the page reaches no network.
@@ -25,6 +24,11 @@ REQUIRE_SHIM = """
 window.require = { config() {} };
 window.requirejs = (names, run) => run(...names.map((name) => (name === "d3" ? window.d3 : window.jQuery)));
 """
+
+
+def tokens(num_patches: int) -> list[str]:
+    """The names of the tokens, as in the article: [CLS], p0, p1, …"""
+    return ["[CLS]", *(f"p{index}" for index in range(num_patches))]
 
 
 def bertviz_html(

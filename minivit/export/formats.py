@@ -8,12 +8,13 @@ from minivit.errors import ConfigError
 from minivit.export.huggingface import hub_archive
 from minivit.export.image_export import ImageExport
 from minivit.export.model_files import onnx_model, timm_checkpoint
+from minivit.export.picture import PictureFormat
 from minivit.export.report import report_html
 from minivit.runs import Run
 
 
 @dataclass(frozen=True)
-class Selection:
+class ExportRequest:
     """What to export: an epoch (None for the newest), a test image, a layer from 0 and a head."""
 
     epoch: int | None = None
@@ -27,56 +28,52 @@ class Format:
     """A file format: its description, and the function that makes the file. A folder is made as a .zip."""
 
     description: str
-    make: Callable[[Run, Selection], str | bytes]
+    make: Callable[[Run, ExportRequest], str | bytes]
     is_folder: bool = False
 
 
-def _of_image(make: Callable[[ImageExport, Selection], str | bytes]) -> Callable[[Run, Selection], str | bytes]:
+def _of_image(make: Callable[[ImageExport, ExportRequest], str | bytes]) -> Callable[[Run, ExportRequest], str | bytes]:
     """A file of one test image."""
-    return lambda run, selection: make(ImageExport.of(run, selection.epoch, selection.image), selection)
+    return lambda run, request: make(ImageExport.of(run, request.epoch, request.image), request)
+
+
+def _picture(fmt: PictureFormat) -> Callable[[Run, ExportRequest], str | bytes]:
+    """A picture of the map of one layer and head."""
+    return _of_image(lambda image, request: image.picture(request.layer, request.head).render(fmt))
 
 
 FORMATS = {
     "json": Format(
         "the attention of one layer and head as the article's JSON",
-        _of_image(lambda image, selection: image.json(selection.layer, selection.head)),
+        _of_image(lambda image, request: image.json(request.layer, request.head)),
     ),
     "npz": Format("everything about one image as NumPy arrays", _of_image(lambda image, _: image.npz())),
-    "png": Format(
-        "the map of one layer and head over its image",
-        _of_image(lambda image, selection: image.picture(selection.layer, selection.head).render("png")),
-    ),
-    "svg": Format(
-        "the same as vector graphics",
-        _of_image(lambda image, selection: image.picture(selection.layer, selection.head).render("svg")),
-    ),
-    "pdf": Format(
-        "the same for print",
-        _of_image(lambda image, selection: image.picture(selection.layer, selection.head).render("pdf")),
-    ),
+    "png": Format("the map of one layer and head over its image", _picture("png")),
+    "svg": Format("the same as vector graphics", _picture("svg")),
+    "pdf": Format("the same for print", _picture("pdf")),
     "bertviz": Format(
-        "BertViz's head view as one HTML file", _of_image(lambda image, selection: image.bertviz(selection.layer))
+        "BertViz's head view as one HTML file", _of_image(lambda image, request: image.bertviz(request.layer))
     ),
     "bertviz-model": Format("BertViz's model view as one HTML file", _of_image(lambda image, _: image.bertviz_model())),
     "timm": Format(
         "the model as a checkpoint that timm loads",
-        lambda run, selection: timm_checkpoint(run.load_model(selection.epoch), run.config.classes),
+        lambda run, request: timm_checkpoint(run.load_model(request.epoch), run.config.classes),
     ),
     "onnx": Format(
         "the model as ONNX, with its attention as outputs",
-        lambda run, selection: onnx_model(run.load_model(selection.epoch), run.config.classes),
+        lambda run, request: onnx_model(run.load_model(request.epoch), run.config.classes),
     ),
     "huggingface": Format(
         "the model as a Hugging Face folder with a model card, which transformers and timm load",
-        lambda run, selection: hub_archive(run, selection.epoch),
+        lambda run, request: hub_archive(run, request.epoch),
         is_folder=True,
     ),
-    "report": Format("the run as one HTML page", lambda run, selection: report_html(run, selection.epoch)),
+    "report": Format("the run as one HTML page", lambda run, request: report_html(run, request.epoch)),
 }
 
 
-def export(run: Run, fmt: str, selection: Selection = Selection()) -> str | bytes:
+def export(run: Run, fmt: str, request: ExportRequest = ExportRequest()) -> str | bytes:
     """The content of a file in one of `FORMATS`; a MiniViTError if the run or its model lacks what is needed."""
     if fmt not in FORMATS:
         raise ConfigError(f"There is no file format {fmt!r}. Choose one of {', '.join(FORMATS)}.")
-    return FORMATS[fmt].make(run, selection)
+    return FORMATS[fmt].make(run, request)

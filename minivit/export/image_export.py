@@ -1,21 +1,22 @@
 """One image with its prediction and attention at one checkpoint, and its export formats."""
 
+import io
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from minivit.attention import Head, write_head
 from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix
 from minivit.attention.maps import affordable, to_model
-from minivit.data import ImageSet, load_split
-from minivit.data.image_set import evenly_spaced
+from minivit.data import ImageSet, evenly_spaced, load_split
 from minivit.errors import ConfigError
-from minivit.export.arrays import article_json, attention_npz
-from minivit.export.bertviz import bertviz_html, bertviz_model_html, check_layers
+from minivit.export.bertviz import bertviz_html, bertviz_model_html, check_layers, tokens
 from minivit.export.picture import MapPicture
 from minivit.figures import attention_scale
 from minivit.fused import forward_cls
@@ -104,21 +105,32 @@ class ImageExport:
         ]
 
     def json(self, layer: int, head: Head) -> str:
-        """The article's JSON of one layer and head."""
-        return article_json(self.matrix(layer, head))
+        """The article's JSON of one layer and head: {"tokens": ["[CLS]", "p0", …], "attentions": N × N}."""
+        attn = self.matrix(layer, head)
+        return json.dumps({"tokens": tokens(len(attn) - 1), "attentions": attn.tolist()})
 
     def npz(self) -> bytes:
-        """Attention, probabilities and image as NumPy arrays."""
-        source: dict[str, str | int] = {
-            "run": self.run_id,
-            "epoch": self.epoch,
-            "number": self.index,  # its name since the first version
-            "name": self.name,
-        }
-        label = NO_INDEX if self.label is None else self.label
-        return attention_npz(
-            torch.stack(self.attention()), self.probs, self.image, label=label, classes=self.classes, **source
+        """Everything about the image as a compressed `.npz` that `np.load(file, allow_pickle=False)` reads.
+
+        `attn` (L, H, N, N) and `probs` (K,) float32, `image` uint8 (C, H, W), `tokens` (N,) and `classes` (K,) text.
+        """
+        attn = torch.stack(self.attention())
+        file = io.BytesIO()
+        np.savez_compressed(
+            file,
+            allow_pickle=False,
+            attn=attn.numpy(),
+            probs=self.probs.numpy(),
+            image=self.image.numpy(),
+            label=np.array(NO_INDEX if self.label is None else self.label),
+            tokens=np.array(tokens(attn.shape[-1] - 1)),
+            classes=np.array(self.classes),
+            run=np.array(self.run_id),
+            epoch=np.array(self.epoch),
+            number=np.array(self.index),  # its name since the first version
+            name=np.array(self.name),
         )
+        return file.getvalue()
 
     def picture(self, layer: int, head: Head) -> MapPicture:
         """The CLS map over the image, on the run's scale."""

@@ -69,7 +69,7 @@ def draw_color_bar(axes: "Axes", scale: tuple[float, float], uniform: float, val
     low, high = scale
     axes.imshow(colormap("magma")[None], extent=(low, high, 0, 1), aspect="auto", gid="colors")
     is_clipped = np.nanmax(values, initial=low) > high * 1.001
-    axes.set_xticks([low, high], [_number(low), _number(high) + (" and more" if is_clipped else "")])
+    axes.set_xticks([low, high], [_number(low), ("≥ " if is_clipped else "") + _number(high)])
     axes.set_yticks([])
     axes.set_xlabel("attention weight", fontsize=9)
     if low <= uniform <= high:

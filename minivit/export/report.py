@@ -12,8 +12,7 @@ import torch
 
 from minivit.attention import attend, cls_map
 from minivit.config import settings
-from minivit.data import ImageSet, load_split
-from minivit.data.image_set import evenly_spaced
+from minivit.data import ImageSet, evenly_spaced, load_split
 from minivit.export.image_export import model_scale
 from minivit.export.picture import data_uri, draw_color_bar, map_pixels, png_uri, render, rgb
 from minivit.figures import GRAY, SPLIT_COLORS, downsample

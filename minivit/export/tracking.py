@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from minivit.errors import ConfigError
 from minivit.runs import Run
 
-METRICS = {  # metrics row -> name; TensorBoard draws names with the same beginning side by side
+TRACKED_METRICS = {  # metrics row -> name; TensorBoard draws names with the same beginning side by side
     "train_loss": "loss/train",
     "test_loss": "loss/test",
     "train_acc": "accuracy/train",
@@ -34,9 +34,9 @@ class Tracker(Protocol):
         """Call this at the end."""
 
 
-def values(row: Mapping[str, Any]) -> dict[str, float]:
+def metric_values(row: Mapping[str, Any]) -> dict[str, float]:
     """The metrics of a row by their names; the untrained model has no training metrics."""
-    return {name: row[key] for key, name in METRICS.items() if row.get(key) is not None}
+    return {name: row[key] for key, name in TRACKED_METRICS.items() if row.get(key) is not None}
 
 
 def parameters(run: Run) -> dict[str, Any]:
@@ -59,16 +59,16 @@ class TensorBoard:
             self.writer = SummaryWriter(folder)
         except OSError as error:
             raise ConfigError(f"{folder} cannot be written: {error.strerror}. Choose another folder.") from None
-        written = EventAccumulator(folder, {"scalars": 0}).Reload()  # 0: all of them
-        tags = written.Tags()["scalars"]
-        self.last_epoch = max((event.step for tag in tags for event in written.Scalars(tag)), default=-1)
+        accumulator = EventAccumulator(folder, {"scalars": 0}).Reload()  # 0: all of them
+        tags = accumulator.Tags()["scalars"]
+        self.last_epoch = max((event.step for tag in tags for event in accumulator.Scalars(tag)), default=-1)
         if not tags:
             self.writer.add_text("settings", f"```json\n{json.dumps(parameters(run), indent=2)}\n```")
 
     def log(self, rows: list[dict[str, Any]]) -> int:
         new = [row for row in rows if row["epoch"] > self.last_epoch]
         for row in new:
-            for name, value in values(row).items():
+            for name, value in metric_values(row).items():
                 self.writer.add_scalar(name, value, row["epoch"])
             self.last_epoch = row["epoch"]
         self.writer.flush()
@@ -101,7 +101,7 @@ class MLflow:
                 self.run_id = created.info.run_id
                 settings = [Param(name, str(value)[:6000]) for name, value in parameters(run).items()]
                 self.client.log_batch(self.run_id, params=settings)
-            history = self.client.get_metric_history(self.run_id, METRICS["test_acc"])
+            history = self.client.get_metric_history(self.run_id, TRACKED_METRICS["test_acc"])
         except MlflowException as error:
             reason = str(error).split(". ")[0]
             raise ConfigError(f"MLflow at {uri} cannot be written: {reason}.") from None
@@ -110,7 +110,7 @@ class MLflow:
     def log(self, rows: list[dict[str, Any]]) -> int:
         new = [row for row in rows if row["epoch"] > self.last_epoch]
         for row in new:
-            metrics = [self.metric(name, value, 0, row["epoch"]) for name, value in values(row).items()]
+            metrics = [self.metric(name, value, 0, row["epoch"]) for name, value in metric_values(row).items()]
             self.client.log_batch(self.run_id, metrics=metrics)
             self.last_epoch = row["epoch"]
         return len(new)

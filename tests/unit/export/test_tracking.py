@@ -7,7 +7,7 @@ from trainings import stop_after
 
 from minivit.cli import main
 from minivit.engine import SILENT, train
-from minivit.export.tracking import METRICS
+from minivit.export.tracking import TRACKED_METRICS
 from minivit.runs import Run
 
 
@@ -31,7 +31,7 @@ def test_tensorboard_reads_each_epoch_once_also_of_a_run_that_went_on(interrupte
     assert main(command) == main(command) == 0
     assert capsys.readouterr().out.splitlines() == ["TensorBoard: 2 new epochs"] * 2
     events = EventAccumulator(str(tmp_path / interrupted.id)).Reload()
-    for key, name in METRICS.items():
+    for key, name in TRACKED_METRICS.items():
         read = [(event.step, event.value) for event in events.Scalars(name)]
         written = written_values(interrupted, key).items()
         assert read == [(epoch, pytest.approx(value, 1e-6)) for epoch, value in written]
@@ -53,7 +53,7 @@ def test_mlflow_reads_each_epoch_once_with_the_settings_and_the_state(interrupte
     train(interrupted.config, interrupted, SILENT)
     assert main(command) == main(command) == 0
     assert tracked().info.status == "FINISHED" and tracked().data.params["embed_dim"] == "16"
-    for key, name in METRICS.items():
+    for key, name in TRACKED_METRICS.items():
         read = {metric.step: metric.value for metric in client.get_metric_history(tracked().info.run_id, name)}
         assert read == written_values(interrupted, key)
 
