@@ -42,25 +42,17 @@ class ProgressBar:
             self.bar = None
 
 
-def add_run_dir(parser: argparse.ArgumentParser) -> None:
-    """The argument RUN_DIR."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+def _parent(*names: str, **options: Any) -> argparse.ArgumentParser:
+    """An argument that several commands share, as a parent of their parsers."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(*names, **options)
+    return parser
 
 
-def add_epoch(parser: argparse.ArgumentParser) -> None:
-    """The option --epoch."""
-    parser.add_argument("--epoch", type=int, help="a saved epoch (default: the newest)")
-
-
-def add_preset_and_runs_dir(parser: argparse.ArgumentParser) -> None:
-    """The options --preset and --runs-dir."""
-    parser.add_argument("--preset", choices=PRESETS, default="article", help="settings to start from")
-    add_runs_dir(parser)
-
-
-def add_runs_dir(parser: argparse.ArgumentParser) -> None:
-    """The option --runs-dir."""
-    parser.add_argument("--runs-dir", type=Path, help="folder for runs (default: MINIVIT_RUNS or runs/)")
+RUN_DIR = _parent("run_dir", type=Path, metavar="RUN_DIR")
+EPOCH = _parent("--epoch", type=int, help="a saved epoch (default: the newest)")
+PRESET = _parent("--preset", choices=PRESETS, default="article", help="settings to start from")
+RUNS_DIR = _parent("--runs-dir", type=Path, help="folder for runs (default: MINIVIT_RUNS or runs/)")
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -> None:
@@ -80,16 +72,16 @@ def add_settings(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -
             parser.add_argument(flag, type=setting.kind, metavar=setting.kind.__name__.upper(), **options)
 
 
-def given_settings(args: argparse.Namespace, settings: Iterable[Setting]) -> dict[str, Any]:
+def passed_settings(args: argparse.Namespace, settings: Iterable[Setting]) -> dict[str, Any]:
     """The settings that were passed on the command line, by name."""
     return {setting.name: vars(args)[setting.name] for setting in settings if setting.name in vars(args)}
 
 
 def read_config(args: argparse.Namespace) -> TrainConfig:
     """The preset with the settings that were passed, and all classes if the data set lacks its own; checks the data."""
-    given = given_settings(args, settings())
-    config = preset(args.preset).changed(**given)
-    if "classes" not in given:
+    arguments = passed_settings(args, settings())
+    config = preset(args.preset).changed(**arguments)
+    if "classes" not in arguments:
         config = data.select_classes(config)
     data.check(config)
     return config

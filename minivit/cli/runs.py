@@ -12,7 +12,7 @@ import numpy as np
 from minivit.attention import read_head
 from minivit.background_predictions import is_watched, predict_and_save
 from minivit.cli.faithfulness import NUM_IMAGES, faithfulness_report
-from minivit.cli.options import Commands, add_epoch, add_run_dir, add_runs_dir
+from minivit.cli.options import EPOCH, RUN_DIR, RUNS_DIR, Commands
 from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.data.decode import form_of, read_picture
@@ -31,20 +31,17 @@ MAX_LISTED = 20
 
 def add_commands(commands: Commands) -> None:
     """Adds runs, predict, trust, export and import."""
-    parser = commands.add_parser("runs", help="all runs, newest first: state, epoch, test accuracy and folder")
+    help = "all runs, newest first: state, epoch, test accuracy and folder"
+    parser = commands.add_parser("runs", parents=[RUNS_DIR], help=help)
     parser.add_argument("runs", nargs="*", metavar="RUN", help="only these, by the names of their folders")
     parser.add_argument("--search", default="", metavar="QUERY", help="only runs that match, such as 'lr=0.001 #tag'")
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--json", action="store_true", help="settings and all metrics of the last epoch, as JSON")
     formats.add_argument("--csv", action="store_true", help="scores and settings, those that differ first, as CSV")
-    add_runs_dir(parser)
     parser.set_defaults(command=_runs)
 
-    parser = commands.add_parser(
-        "predict", help="accuracy and confusion matrix of a run on its test images, or its predictions for other images"
-    )
-    add_run_dir(parser)
-    add_epoch(parser)
+    help = "accuracy and confusion matrix of a run on its test images, or its predictions for other images"
+    parser = commands.add_parser("predict", parents=[RUN_DIR, EPOCH], help=help)
     parser.add_argument(
         "--images",
         type=Path,
@@ -55,9 +52,8 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--while-watched", action="store_true", help=argparse.SUPPRESS)  # as pages start it
     parser.set_defaults(command=_predict)
 
-    parser = commands.add_parser("trust", help="faithfulness of a run's maps: localization, deletion and insertion")
-    add_run_dir(parser)
-    add_epoch(parser)
+    help = "faithfulness of a run's maps: localization, deletion and insertion"
+    parser = commands.add_parser("trust", parents=[RUN_DIR, EPOCH], help=help)
     parser.add_argument("--images", type=int, default=NUM_IMAGES, help=f"test images (default: {NUM_IMAGES})")
     parser.add_argument(
         "--cascade", action="store_true", help="also: do the maps change when layers are re-initialized?"
@@ -67,13 +63,12 @@ def add_commands(commands: Commands) -> None:
 
     parser = commands.add_parser(
         "export",
+        parents=[RUN_DIR, EPOCH],
         help="the attention of one test image as a file, or the model or the run itself",
         epilog="; ".join(f"{name}: {fmt.description}" for name, fmt in FORMATS.items()),
     )
-    add_run_dir(parser)
     parser.add_argument("--what", choices=FORMATS, default="json", help="format (default: the article's JSON)")
     parser.add_argument("--image", type=int, default=0, help="index of the test image (default: 0)")
-    add_epoch(parser)
     parser.add_argument("--layer", type=int, default=1, help="layer, from 1")
     parser.add_argument("--head", default="mean", help="head, from 1, or 'mean' or 'max'")
     parser.add_argument(
@@ -81,9 +76,8 @@ def add_commands(commands: Commands) -> None:
     )
     parser.set_defaults(command=_export)
 
-    parser = commands.add_parser(
-        "import", help="import a ViT from timm, Hugging Face or torchvision, with a folder of images"
-    )
+    help = "import a ViT from timm, Hugging Face or torchvision, with a folder of images"
+    parser = commands.add_parser("import", parents=[RUNS_DIR], help=help)
     parser.add_argument(
         "file", type=Path, metavar="PATH", help="a weights file, or a directory written by save_pretrained"
     )
@@ -97,7 +91,6 @@ def add_commands(commands: Commands) -> None:
     )
     parser.add_argument("--class-names", type=Path, help="text file with one class name per line, as in the head")
     parser.add_argument("--images-per-class", type=int, default=0, help="at most this many of each folder (0: all)")
-    add_runs_dir(parser)
     parser.set_defaults(command=_import)
 
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from minivit.cli.options import Commands, add_preset_and_runs_dir, add_settings, given_settings, read_config
+from minivit.cli.options import PRESET, RUNS_DIR, Commands, add_settings, passed_settings, read_config
 from minivit.config import settings
 from minivit.errors import ConfigError, SweepError
 from minivit.sweep import (
@@ -23,8 +23,8 @@ MACHINE_SETTINGS = {"data_dir", "device", "threads", "workers"}  # which a machi
 
 def add_commands(commands: Commands) -> None:
     """Adds sweep."""
-    parser = commands.add_parser("sweep", help="train many models, as a grid or a search over the settings")
-    add_preset_and_runs_dir(parser)
+    help = "train many models, as a grid or a search over the settings"
+    parser = commands.add_parser("sweep", parents=[PRESET, RUNS_DIR], help=help)
     parser.add_argument(
         "--vary",
         action="append",
@@ -68,18 +68,18 @@ def _sweep(args: argparse.Namespace) -> None:
 
 def _open_sweep(args: argparse.Namespace) -> Sweep:
     """A new sweep if there is something to vary, else the existing one of that name, on this machine or shared."""
-    own = given_settings(args, sweep_settings())
+    own = passed_settings(args, sweep_settings())
     if args.vary:
         base = read_config(args)
         config = SweepConfig(base=base, vary=tuple(Vary.parse(text) for text in args.vary), **own)
         return Sweep.create(config, args.runs_dir, args.name, args.storage)
     if not args.name:
         raise ConfigError("Pass a setting to vary, as in --vary lr=1e-4..1e-2:log, or the name of a sweep to continue.")
-    given = given_settings(args, settings())
+    arguments = passed_settings(args, settings())
     joins = args.storage and args.name not in {sweep.id for sweep in list_sweeps(args.runs_dir)}
-    fixed = sorted({*given, *own} - (MACHINE_SETTINGS if joins else set()))
+    fixed = sorted({*arguments, *own} - (MACHINE_SETTINGS if joins else set()))
     if fixed:
         raise ConfigError(f"A sweep keeps its settings. Leave out {', '.join(fixed)}, or pass a setting to vary.")
     if joins:
-        return Sweep.join(args.name, args.storage, args.runs_dir, **given, **own)
+        return Sweep.join(args.name, args.storage, args.runs_dir, **arguments, **own)
     return find_sweep(args.name, args.runs_dir)

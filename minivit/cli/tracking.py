@@ -4,7 +4,7 @@ import argparse
 import time
 from contextlib import ExitStack, closing
 
-from minivit.cli.options import Commands, add_run_dir
+from minivit.cli.options import RUN_DIR, Commands
 from minivit.errors import ConfigError
 from minivit.export.tracking import MLflow, TensorBoard, Tracker
 from minivit.runs import Run
@@ -14,8 +14,7 @@ POLL_SECONDS = 2
 
 def add_commands(commands: Commands) -> None:
     """Adds track."""
-    parser = commands.add_parser("track", help="write a run's metrics for TensorBoard or MLflow")
-    add_run_dir(parser)
+    parser = commands.add_parser("track", parents=[RUN_DIR], help="write a run's metrics for TensorBoard or MLflow")
     parser.add_argument("--tensorboard", metavar="DIR", help="folder for event files, in which the run gets its own")
     parser.add_argument("--mlflow", metavar="URI", help="tracking server, or a store such as sqlite:///FILE")
     parser.add_argument("--follow", action="store_true", help="continue until the training ends")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from minivit.cli.options import Commands, ProgressBar, add_preset_and_runs_dir, add_run_dir, add_settings, read_config
+from minivit.cli.options import PRESET, RUN_DIR, RUNS_DIR, Commands, ProgressBar, add_settings, read_config
 from minivit.config import settings
 from minivit.engine import Events, train
 from minivit.engine.distributed import SINGLE_PROCESS
@@ -17,13 +17,12 @@ def add_commands(commands: Commands) -> None:
         ("train", _train, "train a model in the foreground"),
         ("create", _create, "create a run folder, to be trained with torchrun"),
     ):
-        parser = commands.add_parser(name, help=help)
-        add_preset_and_runs_dir(parser)
+        parser = commands.add_parser(name, parents=[PRESET, RUNS_DIR], help=help)
         add_settings(parser, settings())
         parser.set_defaults(command=command)
 
-    parser = commands.add_parser("resume", help="continue an interrupted run, or train a finished one for more epochs")
-    add_run_dir(parser)
+    help = "continue an interrupted run, or train a finished one for more epochs"
+    parser = commands.add_parser("resume", parents=[RUN_DIR], help=help)
     parser.add_argument("--devices", type=int, metavar="INT", help="processes that train together (default: as before)")
     parser.add_argument("--epochs", type=int, metavar="INT", help="new total number of epochs, also for a finished run")
     parser.add_argument("--lr", type=float, metavar="FLOAT", help="new peak learning rate from the next epoch on")
