@@ -64,9 +64,9 @@ class ReferenceViT(nn.Module):
         return self.head(x[:, 0]), attn
 
 
-def epochs(train_set: ImageSet, test_set: ImageSet, seed: int = 0) -> Iterator[tuple[float, float]]:
+def epochs(train_set: ImageSet, test_set: ImageSet) -> Iterator[tuple[float, float]]:
     """Trains indefinitely; yields the seconds of each epoch, evaluation included, and the test accuracy."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     model = ReferenceViT(len(train_set.classes))
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
     criterion = nn.CrossEntropyLoss()

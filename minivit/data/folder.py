@@ -24,6 +24,7 @@ TEST_NAMES = ("test", "testing", "val", "valid", "validation", "eval", "dev")  #
 JUNK_FOLDERS = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "__pycache__"}
 JUNK_FILES = {"thumbs.db", "desktop.ini", "icon\r"}
 MAX_DEPTH = 32  # of folders below a class folder
+MAX_MEASURED = 50  # images of a class whose original size is read
 
 
 class ImageFile(NamedTuple):
@@ -215,12 +216,12 @@ def image_files(folder: Path) -> list[ImageFile]:
     return files
 
 
-def original_sizes(data_dir: str | Path, classes: Sequence[str], max_images: int = 50) -> dict[str, tuple[int, int]]:
+def original_sizes(data_dir: str | Path, classes: Sequence[str]) -> dict[str, tuple[int, int]]:
     """The median width and height of each class's first images, in pixels; (0, 0) for a class without readable ones."""
     sizes = {}
     for name, folder in class_folders(data_dir).items():
         if name in classes:
-            first = sorted(image_files(folder), key=natural_order)[:max_images]
+            first = sorted(image_files(folder), key=natural_order)[:MAX_MEASURED]
             known = [size for file in first if (size := original_size(folder / file.path))]
             sizes[name] = (int(median(w for w, _ in known)), int(median(h for _, h in known))) if known else (0, 0)
     return sizes

@@ -54,7 +54,8 @@ def load_images(
         preprocessing=preprocessing,
         drawing=drawing,
     )
-    _check(request)
+    if request.in_chans not in (1, 3):
+        raise DataError(f"Images have 1 channel (grayscale) or 3 (RGB), not {request.in_chans}. Choose 1 or 3.")
     images = reader.read(request, progress)
     for name, count in images.counts.items():
         if not count:
@@ -209,17 +210,6 @@ def download(dataset: Dataset, data_dir: str | Path = "", progress: Progress | N
     if dataset not in DOWNLOADS:
         raise DataError(f"The data set {dataset!r} needs no download.")
     DOWNLOADS[dataset].download(data_dir, progress)
-
-
-def _check(request: ImageRequest) -> None:
-    if request.part not in ("train", "test"):
-        raise DataError(f"Unknown split {request.part!r}. Choose 'train' or 'test'.")
-    if request.img_size < 1:
-        raise DataError(f"An image size of {request.img_size} px is invalid. Choose 1 px or more.")
-    if request.in_chans not in (1, 3):
-        raise DataError(f"Images have 1 channel (grayscale) or 3 (RGB), not {request.in_chans}. Choose 1 or 3.")
-    if request.images_per_class < 0:
-        raise DataError(f"{request.images_per_class} images per class is invalid. Choose 0 for all, or more.")
 
 
 def _check_classes(dataset: str, known: tuple[str, ...], classes: Sequence[str] | None) -> tuple[str, ...]:

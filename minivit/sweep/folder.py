@@ -13,8 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock
-
 from minivit.errors import SweepError
 from minivit.runs import default_runs_dir
 from minivit.runs.file_cache import read_json
@@ -91,12 +89,6 @@ class SweepFolder:
         started = control.get("time", 0) if control.get("command") == "start" else 0
         failed = read_json(self.path / "problem.json").get("time", 0)
         return failed < started and time.time() - started < STARTUP_SECONDS
-
-    @contextmanager
-    def queue_lock(self) -> Iterator[None]:
-        """Keeps other processes of this machine from claiming trials or marking them as failed in the block."""
-        with FileLock(self.path / "queue.lock"):
-            yield
 
     def _worker_lock(self, worker: int) -> Path:
         return self.path / "workers" / f"{worker}.lock"

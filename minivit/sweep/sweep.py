@@ -145,14 +145,14 @@ class Sweep(SweepFolder):
 
     @contextmanager
     def queue_lock(self) -> Iterator[None]:
-        """As of the folder, and for a study in an SQLite file also for the other machines that use the file.
+        """Keeps other processes of this machine from claiming trials or marking them as failed in the block.
 
-        Two processes could otherwise claim the same trial: what Optuna locks in a database, SQLite does not.
+        For a study in an SQLite file also those of the other machines that use the file: two processes could otherwise
+        claim the same trial, as what Optuna locks in a database, SQLite does not.
         """
-        with super().queue_lock():
-            path = sqlite_path(self.storage_url)
-            with FileLock(f"{path}.lock") if path else nullcontext():
-                yield
+        path = sqlite_path(self.storage_url)
+        with FileLock(self.path / "queue.lock"), FileLock(f"{path}.lock") if path else nullcontext():
+            yield
 
     def study(self, trial_number: int = 0) -> "optuna.Study":
         """The study, to read it or to suggest the values of a trial."""
