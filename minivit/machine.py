@@ -98,11 +98,11 @@ def acquire_device(
     stem = f"minivit-{getattr(os, 'getuid', lambda: 0)()}-{device.type}"
     slots = [FileLock(folder / f"{stem}-{index}.lock") for index in range(num_slots(device))]
     free = list(slots)
-    with ExitStack() as held:
+    with ExitStack() as stack:
         with _acquire_any([FileLock(folder / f"{stem}.lock")], on_wait):
             for _ in range(min(slots_needed or len(slots), len(slots))):
                 slot = _acquire_any(free, on_wait)
-                held.callback(slot.release)
+                stack.callback(slot.release)
                 free.remove(slot)
         index = next(index for index, slot in enumerate(slots) if slot.is_locked)
         yield torch.device("cuda", index) if device.type == "cuda" else device

@@ -23,7 +23,7 @@ MIN_SHARE = 0.8  # of other classes among images with a score this low, both gro
 
 
 @dataclass(frozen=True)
-class Verdict:
+class MembershipVerdict:
     """How a picture's score compares with those of the calibration images."""
 
     p_value: float  # of "it belongs to a class": the share of test images whose score is as low or lower
@@ -36,17 +36,17 @@ class Verdict:
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class ScoreCalibration:
     """Scores of test images (n,) and of images of classes that the model was not trained on (m,)."""
 
     known: NDArray[np.float32]
     other: NDArray[np.float32]
     other_classes: tuple[str, ...]
 
-    def judge(self, score: float) -> Verdict:
+    def judge(self, score: float) -> MembershipVerdict:
         """The verdict on a picture with this score."""
         low = int((self.known <= score).sum())
-        return Verdict((low + 1) / (len(self.known) + 1), float((self.other <= score).mean()))
+        return MembershipVerdict((low + 1) / (len(self.known) + 1), float((self.other <= score).mean()))
 
     @property
     def auroc(self) -> float:
@@ -60,14 +60,14 @@ def score(model: MiniViT, images: Images) -> Tensor:
     return logits(model, images).amax(1).cpu()
 
 
-def calibrate(model: MiniViT, test_set: ImageSet, other: ImageSet) -> Calibration:
+def calibrate(model: MiniViT, test_set: ImageSet, other: ImageSet) -> ScoreCalibration:
     """Scores of the test images and of `other`, as many of each as a page can compute without a noticeable wait."""
     count = affordable(model.config, MAX_IMAGES)
     known, unknown = (
         score(model, images.images[torch.tensor(evenly_spaced(len(images), count))]).numpy()
         for images in (test_set, other)
     )
-    return Calibration(known, unknown, other.classes)
+    return ScoreCalibration(known, unknown, other.classes)
 
 
 def load_other_classes(config: TrainConfig) -> ImageSet | None:

@@ -1,6 +1,6 @@
 """Confidence intervals and tests for values that are computed from a sample of images.
 
-`wilson` and `paired_change` do without scipy.stats, as pages call them and its import takes a second or two. The other
+`wilson` and `paired_change` avoid scipy.stats, as pages call them and its import takes a second or two. The other
 functions import it when they are first called. B images, n patches.
 """
 

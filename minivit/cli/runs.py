@@ -15,7 +15,7 @@ from minivit.cli.faithfulness import NUM_IMAGES, faithfulness_report
 from minivit.cli.options import EPOCH, RUN_DIR, RUNS_DIR, Commands
 from minivit.config import TrainConfig
 from minivit.data import load_split
-from minivit.data.decode import form_of, read_picture
+from minivit.data.decode import image_format, read_picture
 from minivit.errors import ConfigError, DataError
 from minivit.export import FORMATS, ExportRequest, export
 from minivit.imports import NORMALIZATIONS, ImportOptions, assumptions, import_model
@@ -142,7 +142,7 @@ def _predict_files(run: Run, epoch: int | None, paths: list[Path]) -> None:
     model, errors = run.load_model(epoch), []
     for path in paths:
         try:
-            image = read_picture(path, form_of(run.config))
+            image = read_picture(path, image_format(run.config))
         except DataError as error:
             errors.append(str(error))
             continue

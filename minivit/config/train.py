@@ -44,8 +44,8 @@ class TrainConfig(Settings):
     """Averages pairs of training images with a weight from Beta(α, α); this is α, 0 for no Mixup."""
     cutmix: float = setting(0.0, "CutMix", "data", ge=0, le=10)
     """Pastes a rectangle of one training image into another, its area from Beta(α, α); this is α, 0 for no CutMix."""
-    drawing: Literal[1, 2] = setting(2, "Drawing of shapes", "derived")
-    """2, or 1 in earlier runs: there, shapes are lighter than all around them, and often in the middle."""
+    drawing: Literal[1, 2] = setting(2, "Shape generator", "derived")
+    """2; runs of earlier versions have 1, whose shapes are brighter than the background and often centered."""
     normalize: bool = setting(False, "Normalize", "data")
     """Scale each channel to mean 0 and standard deviation 1 over the training images."""
 

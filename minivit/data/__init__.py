@@ -22,12 +22,12 @@ from minivit.data.image_set import ImageSet, Progress, evenly_spaced
 from minivit.data.load import (
     article_split,
     check,
+    data_warnings,
     download,
     is_present,
     list_classes,
     load_images,
     load_split,
-    remarks,
     select_classes,
 )
 from minivit.data.memmap import Images

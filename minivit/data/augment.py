@@ -53,10 +53,10 @@ def rand_augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     operations = _operations(images.shape[-1])
     for _ in range(NUM_OPS):
-        drawn = torch.randint(len(operations), (len(images),), generator=generator, device=generator.device)
+        choices = torch.randint(len(operations), (len(images),), generator=generator, device=generator.device)
         changed = images.clone()
         for index, operation in enumerate(operations):
-            where = (drawn == index).nonzero().flatten().to(images.device)
+            where = (choices == index).nonzero().flatten().to(images.device)
             if len(where):
                 changed[where] = operation(images[where])
         images = changed

@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minivit.data.memmap import Images, chunks
+from minivit.data.memmap import Images, row_chunks
 
 
 def resize(images: Images, img_size: int, in_chans: int) -> Images:
     """uint8 (N, C, H, W) -> uint8 (N, in_chans, img_size, img_size), antialiased; unchanged if they fit."""
     if images.shape[1:] == (in_chans, img_size, img_size):
         return images
-    return torch.cat([resize_chunk(chunk, img_size, in_chans) for chunk in chunks(images)])
+    return torch.cat([resize_chunk(chunk, img_size, in_chans) for chunk in row_chunks(images)])
 
 
 def resize_chunk(images: Tensor, img_size: int, in_chans: int) -> Tensor:
@@ -39,7 +39,7 @@ def patches(images: Tensor, patch_size: int) -> Tensor:
 def channel_stats(images: Images) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel, float32 (C,) each, in 0..1, of uint8 (N, C, H, W)."""
     histogram = torch.zeros(images.shape[1], 256, dtype=torch.int64, device=images.device)
-    for chunk in chunks(images):
+    for chunk in row_chunks(images):
         for channel, counts in zip(chunk.unbind(1), histogram, strict=True):
             counts += torch.bincount(channel.flatten(), minlength=256)
     share = histogram.cpu().double() / histogram.sum(1, keepdim=True).cpu()

@@ -105,10 +105,10 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 
 def _in_memory(path: Path, chunks: Iterable[ClassImages]) -> ClassImages:
-    kept: list[ClassImages] = []
+    parts: list[ClassImages] = []
     num_bytes = 0
     for chunk in chunks:
-        kept.append(chunk)
+        parts.append(chunk)
         num_bytes += chunk.images.nbytes
         if num_bytes > memory_limit():
             raise DataError(
@@ -116,9 +116,9 @@ def _in_memory(path: Path, chunks: Iterable[ClassImages]) -> ClassImages:
                 f"{path.parent} is not writable or is full. Fix its permissions, free disk space, or set MINIVIT_DATA "
                 "to another folder."
             )
-    masks = [chunk.masks for chunk in kept if chunk.masks is not None]
+    masks = [chunk.masks for chunk in parts if chunk.masks is not None]
     return ClassImages(
-        torch.cat([chunk.images for chunk in kept]),
+        torch.cat([chunk.images for chunk in parts]),
         torch.cat(masks) if masks else None,
-        tuple(line for chunk in kept for line in chunk.skipped),
+        tuple(line for chunk in parts for line in chunk.skipped),
     )

@@ -22,7 +22,7 @@ from minivit.errors import DataError
 SUFFIXES = tuple(
     [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif"]
 )
-FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF"]  # by content; no other decoder is run
+IMAGE_FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF"]  # by content; no other decoder is run
 FORMAT_NAMES = "PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF or HEIC"
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of the values that cameras and scanners store in 16 bits
 CHUNK_PIXELS = 2**16  # decoded by a thread between two reports: 64 images of 32 px
@@ -32,27 +32,27 @@ register_heif_opener()
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-Form = tuple[int, int, Preprocessing | None]  # img_size, in_chans, and the resizing if it is not ours
+ImageFormat = tuple[int, int, Preprocessing | None]  # img_size, in_chans, and the resizing if it is not ours
 
 
-def form_of(config: TrainConfig) -> Form:
+def image_format(config: TrainConfig) -> ImageFormat:
     """The form in which a model reads images."""
     return config.model.img_size, config.model.in_chans, config.preprocessing
 
 
-def decode_files(paths: Sequence[Path], form: Form, report: Callable[[int], None]) -> Iterator[ClassImages]:
+def decode_files(paths: Sequence[Path], fmt: ImageFormat, report: Callable[[int], None]) -> Iterator[ClassImages]:
     """The images in these files, in their order, chunk by chunk; only a few chunks are decoded ahead.
 
     `report` is called with the number of files that are done.
     """
-    size = max(1, CHUNK_PIXELS // form[0] ** 2)
+    size = max(1, CHUNK_PIXELS // fmt[0] ** 2)
     chunks = iter([paths[start : start + size] for start in range(0, len(paths), size)])
     num_threads = os.cpu_count() or 1
     done = 0
     with ThreadPoolExecutor(num_threads) as pool:
 
         def submit(num_chunks: int) -> list[Future[ClassImages]]:
-            return [pool.submit(_decode_chunk, chunk, form) for chunk in islice(chunks, num_chunks)]
+            return [pool.submit(_decode_chunk, chunk, fmt) for chunk in islice(chunks, num_chunks)]
 
         pending = deque(submit(4 * num_threads))
         while pending:
@@ -63,14 +63,14 @@ def decode_files(paths: Sequence[Path], form: Form, report: Callable[[int], None
             yield decoded
 
 
-def _decode_chunk(paths: Sequence[Path], form: Form) -> ClassImages:
-    img_size, in_chans, _ = form
+def _decode_chunk(paths: Sequence[Path], fmt: ImageFormat) -> ClassImages:
+    img_size, in_chans, _ = fmt
     images = np.empty((len(paths), in_chans, img_size, img_size), np.uint8)
     skipped: list[str] = []
     num_images = 0
     for path in paths:
         try:
-            images[num_images] = decode_image(path, *form)
+            images[num_images] = decode_image(path, *fmt)
             num_images += 1
         except Exception as error:  # PIL's decoders raise exceptions of any type for a damaged file
             skipped.append(f"{path}: {describe_error(error)}".encode(errors="replace").decode())
@@ -81,7 +81,7 @@ def decode_image(
     path: Path | BinaryIO, img_size: int, in_chans: int, preprocessing: Preprocessing | None = None
 ) -> np.ndarray:
     """One file -> uint8 (C, H, W): upright by its EXIF tag, resized, cropped to the central square."""
-    with Image.open(path, formats=FORMATS) as file:
+    with Image.open(path, formats=IMAGE_FORMATS) as file:
         if preprocessing is None:
             file.draft(None, (2 * img_size, 2 * img_size))  # a large JPEG is decoded at a fraction of its size
         ImageOps.exif_transpose(file, in_place=True)
@@ -104,7 +104,7 @@ def decode_image(
 def original_size(path: Path) -> tuple[int, int] | None:
     """Width and height in pixels that a file states, without decoding it; None if it is not a readable image."""
     try:
-        with Image.open(path, formats=FORMATS) as file:
+        with Image.open(path, formats=IMAGE_FORMATS) as file:
             return file.size
     except Exception:  # PIL's decoders raise exceptions of any type for a damaged file
         return None
@@ -131,7 +131,7 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
     return (values.clip(0) * (255 / limit)).astype(np.uint8)
 
 
-def read_picture(path: Path, form: Form) -> torch.Tensor:
+def read_picture(path: Path, fmt: ImageFormat) -> torch.Tensor:
     """The image in one file, uint8 (1, C, H, W); DataError if it is not a regular file or not a readable image."""
     try:
         if not path.is_file():
@@ -139,13 +139,13 @@ def read_picture(path: Path, form: Form) -> torch.Tensor:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. Choose another image.") from None
-    return decode_picture(content, str(path), form)
+    return decode_picture(content, str(path), fmt)
 
 
-def decode_picture(content: bytes, name: str, form: Form) -> torch.Tensor:
+def decode_picture(content: bytes, name: str, fmt: ImageFormat) -> torch.Tensor:
     """The content of an image file, uint8 (1, C, H, W), as `decode_image`; DataError with `name` if it is not one."""
     try:
-        return torch.tensor(decode_image(io.BytesIO(content), *form))[None]
+        return torch.tensor(decode_image(io.BytesIO(content), *fmt))[None]
     except Exception as error:  # PIL's decoders raise exceptions of any type for a damaged file
         raise DataError(f"{name} cannot be read: {describe_error(error)}. Choose another image.") from None
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from minivit.config import TrainConfig
 from minivit.data.cache import cached, digest, resolve_data_dir
 from minivit.data.decode import SUFFIXES, decode_files, describe_error, original_size
-from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, join
+from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, concatenate_classes
 from minivit.errors import DataError
 
 # Names of the splits, letters only, without a final "set", "data" or "images"
@@ -83,9 +83,9 @@ def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:
 def part_folders(root: Path) -> dict[str, Path]:
     """The folders of the splits "train" and "test", if both or train alone contain class folders."""
     folders = _subfolders(root)
-    named = {part: _part_named(folders, names) for part, names in (("train", TRAIN_NAMES), ("test", TEST_NAMES))}
-    parts = {part: path for part, path in named.items() if path and any(map(_has_images, _subfolders(path).values()))}
-    without_classes = [path for path in named.values() if path and path not in parts.values() and _has_images(path)]
+    splits = {part: _part_named(folders, names) for part, names in (("train", TRAIN_NAMES), ("test", TEST_NAMES))}
+    parts = {part: path for part, path in splits.items() if path and any(map(_has_images, _subfolders(path).values()))}
+    without_classes = [path for path in splits.values() if path and path not in parts.values() and _has_images(path)]
     if len(without_classes) == 2 and len(folders) == 2:
         names = " and ".join(path.name for path in without_classes)
         raise DataError(
@@ -123,8 +123,8 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def left_out(data_dir: str | Path, split: str) -> list[str]:
-    """What training on this folder does not use, a sentence each: empty folders, a test split, other files."""
+def ignored_files(data_dir: str | Path, split: str) -> list[str]:
+    """What training on this folder does not use, one sentence each: empty folders, a test split, other files."""
     root = resolve_data_dir(data_dir)
     with _os_errors_as_data_errors(root):
         parts = part_folders(root)
@@ -177,7 +177,7 @@ def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
         parts[name] = _read_class(folders[name], files[name], request, report)
         report(counts[name])
         done += counts[name]
-    return join(parts, request.classes)
+    return concatenate_classes(parts, request.classes)
 
 
 def _read_class(

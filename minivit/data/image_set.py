@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from minivit.config import Preprocessing
-from minivit.data.memmap import Images, MappedImages, chunks, memory_limit
+from minivit.data.memmap import Images, MappedImages, memory_limit, row_chunks
 from minivit.errors import DataError
 
 Progress = Callable[[str, int, int], None]  # activity, done, total
@@ -70,7 +70,7 @@ class ImageSet:
         """SHA-256 of images, labels and classes, in hex; equal data have equal fingerprints on every machine."""
         digest = hashlib.sha256(json.dumps([list(self.images.shape), self.classes]).encode())
         for values in (self.images, self.labels):
-            for chunk in chunks(values):
+            for chunk in row_chunks(values):
                 digest.update(chunk.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
@@ -83,7 +83,7 @@ class ClassImages(NamedTuple):
     skipped: tuple[str, ...] = ()
 
 
-def join(parts: Mapping[str, ClassImages], classes: Sequence[str]) -> ImageSet:
+def concatenate_classes(parts: Mapping[str, ClassImages], classes: Sequence[str]) -> ImageSet:
     """The classes in `parts` one after another, labeled by their index in `classes`.
 
     Images that take more than `memory_limit()` stay in the files that they are mapped from.

@@ -15,8 +15,8 @@ from minivit.config import DATASETS, Dataset, Preprocessing, TrainConfig
 from minivit.data import folder
 from minivit.data.batches import resize, resize_chunk
 from minivit.data.cache import cached, digest, resolve_data_dir
-from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, join
-from minivit.data.memmap import CHUNK_BYTES, chunks, memory_limit
+from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, concatenate_classes
+from minivit.data.memmap import CHUNK_BYTES, memory_limit, row_chunks
 from minivit.data.registry import DOWNLOADS, find_reader
 from minivit.errors import DataError
 
@@ -125,13 +125,13 @@ def duplicates(train_set: ImageSet, test_set: ImageSet) -> Tensor:
 
 
 def _digests(image_set: ImageSet) -> Iterator[bytes]:
-    for chunk in chunks(image_set.images):
+    for chunk in row_chunks(image_set.images):
         for image in chunk.contiguous().numpy():
             yield hashlib.blake2b(image.data, digest_size=16).digest()
 
 
-def remarks(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) -> list[str]:
-    """Warnings about these images, a sentence each: too few or duplicate ones, and files that were left out."""
+def data_warnings(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) -> list[str]:
+    """Warnings about these images, one sentence each: too few or duplicate ones, and files that were left out."""
     lines = []
     if not config.imported:
         if len(test_set) < MIN_TEST_IMAGES:
@@ -139,7 +139,7 @@ def remarks(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) -> lis
         if config.dataset == "folder" and (count := int(duplicates(train_set, test_set).sum())):
             lines.append(f"{count} training images are identical to a test image. Remove them with --drop-duplicates.")
     if config.dataset == "folder":
-        lines += [f"Left out: {line}" for line in folder.left_out(config.data_dir, config.split)]
+        lines += [f"Left out: {line}" for line in folder.ignored_files(config.data_dir, config.split)]
     skipped = train_set.skipped[:MAX_LISTED]
     lines += [f"Cannot be decoded: {line}" for line in skipped]
     return lines + [f"{len(train_set.skipped) - MAX_LISTED} more cannot be decoded."] * (train_set.skipped > skipped)
@@ -238,7 +238,7 @@ def _resized(image_set: ImageSet, img_size: int, in_chans: int) -> ImageSet:
         key = digest(of_class.fingerprint(), img_size, in_chans)
         parts[name] = cached(f"resized-{key}", key, partial(_resize_chunks, of_class, img_size, in_chans))
     row = image_set.labels.argsort(stable=True).argsort()  # the row of each image when sorted by class
-    return replace(image_set, images=join(parts, image_set.classes).select(row).images)
+    return replace(image_set, images=concatenate_classes(parts, image_set.classes).select(row).images)
 
 
 def _resize_chunks(image_set: ImageSet, img_size: int, in_chans: int) -> Iterator[ClassImages]:

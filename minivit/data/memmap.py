@@ -78,6 +78,6 @@ class MappedImages:
 Images = Tensor | MappedImages  # uint8 (N, C, H, W); both can be indexed and split and have a shape
 
 
-def chunks(images: Images) -> Iterator[Tensor]:
+def row_chunks(images: Images) -> Iterator[Tensor]:
     """All images, a few megabytes at a time, to bound the memory for copies in a wider dtype."""
     yield from images.split(max(1, CHUNK_BYTES // max(1, images.shape[1:].numel())))

@@ -8,7 +8,7 @@ import torch
 from minivit.config import SHAPES_CLASSES, TrainConfig
 from minivit.data import shapes_drawing
 from minivit.data.cache import cached, digest
-from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, join
+from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, concatenate_classes
 
 NUM_PER_CLASS = {"train": 1500, "test": 300}
 SEED = {"train": 0, "test": 1}
@@ -49,5 +49,5 @@ def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
 
         return cached(f"{title}-{request.part}-{name}-{request.img_size}px-{num_images}", key, draw)
 
-    by_class = join({name: read_class(index, name) for index, name in enumerate(names)}, request.classes)
+    by_class = concatenate_classes({name: read_class(index, name) for index, name in enumerate(names)}, request.classes)
     return by_class.select(torch.arange(num_images).repeat(len(names)).argsort(stable=True))

@@ -48,9 +48,9 @@ class TorchvisionReader:
         """The arguments by which torchvision's class selects the training or test split."""
         return {"train": part == "train"}
 
-    def labels(self, opened: Any) -> torch.Tensor:
+    def labels(self, split: Any) -> torch.Tensor:
         """The labels (N,) of an opened split."""
-        return torch.as_tensor(opened.targets)
+        return torch.as_tensor(split.targets)
 
     def list_classes(self, data_dir: str | Path = "") -> tuple[str, ...]:
         """The classes in data-set order, known before the download."""
@@ -73,19 +73,19 @@ class TorchvisionReader:
         if progress:
             progress(f"Reading {self.info.title}", 0, 1)
         try:
-            opened = self._open(root, request.part)
+            split = self._open(root, request.part)
         except DAMAGE_ERRORS as error:
             raise DataError(
                 f"{self.info.title} in {root} is damaged ({error}). {self._how_to_download('Download it again')}"
             ) from error
         label_of = torch.full((len(self.info.classes),), -1)
         label_of[[self.info.classes.index(name) for name in request.classes]] = torch.arange(len(request.classes))
-        labels = label_of[self.labels(opened)]
+        labels = label_of[self.labels(split)]
         if request.images_per_class:
             for label in range(len(request.classes)):
                 labels[(labels == label).nonzero()[request.images_per_class :]] = -1
         rows = (labels >= 0).nonzero().flatten()
-        images = torch.as_tensor(opened.data)
+        images = torch.as_tensor(split.data)
         if images.ndim == 3:  # grayscale, (N, H, W)
             images = images[:, None]
         elif images.shape[3] == 3:  # (N, H, W, C)
@@ -214,6 +214,6 @@ class SVHNReader(TorchvisionReader):
         """SVHN selects the split by its name."""
         return {"split": part}
 
-    def labels(self, opened: Any) -> torch.Tensor:
+    def labels(self, split: Any) -> torch.Tensor:
         """The labels (N,) of an opened split."""
-        return torch.as_tensor(opened.labels)
+        return torch.as_tensor(split.labels)

@@ -28,7 +28,7 @@ MAX_NAME_LENGTH = 60
 
 @dataclass(frozen=True)
 class UploadReport:
-    """How many images were added, and what was left out, a line each."""
+    """How many images were added, and what was left out, one line each."""
 
     num_added: int
     left_out: list[str]

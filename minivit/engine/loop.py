@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from minivit.config import TrainConfig
-from minivit.data import load_split, remarks
+from minivit.data import data_warnings, load_split
 from minivit.engine.clock import Clock
 from minivit.engine.control import (
     StatusPoller,
@@ -54,7 +54,7 @@ def train(
         training = Training(config, device, train_set, test_set, group, clock)
         training.load_position(run)
         record_environment(run, training, group)
-        for line in (training.describe(), *remarks(config, train_set, test_set)):
+        for line in (training.describe(), *data_warnings(config, train_set, test_set)):
             events.log(line)
 
         for epoch in training.epochs():
@@ -71,11 +71,11 @@ def train(
                     training.save_early(run)
             row = training.metrics(epoch)
             training.save_epoch(run, row)
-            events.log(describe(row))
+            events.log(format_row(row))
             events.epoch_done(row)
 
 
-def describe(row: dict[str, Any]) -> str:
+def format_row(row: dict[str, Any]) -> str:
     """A metrics row as one line of text."""
     test_metrics = f"test loss {row['test_loss']:.4f}, accuracy {row['test_acc']:.4f}"
     if row["train_loss"] is None:

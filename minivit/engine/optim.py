@@ -29,15 +29,15 @@ class FlatParameters:
     """
 
     def __init__(self, model: MiniViT) -> None:
-        named = dict(sorted(model.named_parameters(), key=lambda item: not has_weight_decay(*item)))
-        self.parameters = list(named.values())
-        self.shapes = {name: parameter.shape for name, parameter in named.items()}
+        parameters = dict(sorted(model.named_parameters(), key=lambda item: not has_weight_decay(*item)))
+        self.parameters = list(parameters.values())
+        self.shapes = {name: parameter.shape for name, parameter in parameters.items()}
         self.num_decayed = sum(
-            parameter.numel() for name, parameter in named.items() if has_weight_decay(name, parameter)
+            parameter.numel() for name, parameter in parameters.items() if has_weight_decay(name, parameter)
         )
         self.values = self.flatten(parameter.detach() for parameter in self.parameters)
         for name, view in self.views(self.values).items():
-            named[name].data = view
+            parameters[name].data = view
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """The part of `flat` (P,) of each parameter, in its shape, by its name."""

@@ -126,13 +126,13 @@ class TrainStep:
     @torch.no_grad()
     def _update(self, gradient: Tensor, sums: Tensor, scalars: Tensor) -> None:
         """Updates all state of the step from this process's part of the gradient (P,)."""
-        named = StepScalars(*scalars.unbind())
+        step_scalars = StepScalars(*scalars.unbind())
         self.group.all_reduce(gradient)
         if self.config.grad_clip:
             gradient = gradient * (self.config.grad_clip / (gradient.norm() + 1e-6)).clamp(max=1)
-        self.optimizer.update(gradient, named)
+        self.optimizer.update(gradient, step_scalars)
         if self.ema is not None:
-            self.ema.lerp_(self.flat.values, 1 - named.ema_decay)
+            self.ema.lerp_(self.flat.values, 1 - step_scalars.ema_decay)
         self.sums.add_(sums)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from minivit.data import patches
-from minivit.data.memmap import Images, chunks
+from minivit.data.memmap import Images, row_chunks
 from minivit.model import MiniViT
 
 MIN_VARIANCE = 1e-3  # of the mean variance; directions with less are noise and are not amplified further
@@ -38,7 +38,7 @@ def whiten(model: MiniViT, images: Images) -> None:
 def pca_whitening(images: Images, patch_size: int, mean: Tensor, std: Tensor) -> Tensor:
     """(P, P) such that `matrix @ (patch - mean patch)` has unit covariance over the images' normalized patches."""
     num_patches, total, products = 0, torch.zeros(()), torch.zeros(())
-    for chunk in chunks(images):
+    for chunk in row_chunks(images):
         flat = patches((chunk.float() / 255 - mean) / std, patch_size).flatten(2).flatten(0, 1).double()
         num_patches, total, products = num_patches + len(flat), total + flat.sum(0), products + flat.T @ flat
     mean_patch = total / num_patches

@@ -108,7 +108,7 @@ def import_model(
 
 
 def assumptions(run: Run) -> list[str]:
-    """The assumptions that were made when the run's model was imported, a sentence each."""
+    """The assumptions that were made when the run's model was imported, one sentence each."""
     stored = run.environment.get("assumed")
     return [line for line in stored if isinstance(line, str)] if isinstance(stored, list) else []
 

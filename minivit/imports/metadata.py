@@ -9,7 +9,7 @@ from typing import Any
 from minivit.config import Preprocessing
 
 Stats = tuple[tuple[float, ...], tuple[float, ...]]
-ACTIVATIONS = {
+HUB_ACTIVATIONS = {
     "gelu": "gelu",
     "relu": "relu",
     "gelu_tanh": "gelu_tanh",
@@ -41,7 +41,7 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
         channels = _number(arguments.get("in_chans")) or 3
         return Facts(
             _number(arguments.get("num_heads")),
-            ACTIVATIONS.get(str(arguments.get("act_layer"))),
+            HUB_ACTIVATIONS.get(str(arguments.get("act_layer"))),
             ((0.0,) * channels, (1.0,) * channels),
             _names(_parsed(metadata.get("classes"))),
             norm_eps=_parsed(metadata.get("norm_eps")) or 0.0,
@@ -56,7 +56,7 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
     timm_args = model_args if isinstance(model_args, dict) else {}
     return Facts(
         _number(metadata.get("num_attention_heads") or timm_args.get("num_heads")),
-        ACTIVATIONS.get(str(metadata.get("hidden_act") or timm_args.get("act_layer"))),
+        HUB_ACTIVATIONS.get(str(metadata.get("hidden_act") or timm_args.get("act_layer"))),
         _stats(preprocessor.get("image_mean") or timm.get("mean"), preprocessor.get("image_std") or timm.get("std")),
         _names(names or metadata.get("label_names") or timm.get("label_names")),
         norm_eps=eps if isinstance(eps := metadata.get("layer_norm_eps"), float) else 0.0,

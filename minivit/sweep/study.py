@@ -124,7 +124,7 @@ def unused_params(config: SweepConfig, study: "optuna.Study", trial_number: int)
     return unused[derive_seed(config.base.seed, trial_number) % len(unused)] if unused else {}
 
 
-def read_config(name: str, storage: "optuna.storages.BaseStorage") -> dict[str, Any]:
+def stored_config(name: str, storage: "optuna.storages.BaseStorage") -> dict[str, Any]:
     """The settings that the study was created with; SweepError if there is no such study."""
     import optuna
 

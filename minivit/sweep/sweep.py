@@ -29,9 +29,9 @@ from minivit.sweep.study import (
     create_study,
     load_study,
     open_storage,
-    read_config,
     sqlite_path,
     storage_errors,
+    stored_config,
 )
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Sweep(SweepFolder):
         `local` replaces settings of this machine: workers, and data_dir and device of the base.
         """
         with storage_errors(storage):
-            stored = read_config(name, open_storage(storage))
+            stored = stored_config(name, open_storage(storage))
         workers = {"workers": local.pop("workers", 0)}
         base = with_earlier_settings({**stored["base"], **local})
         config = SweepConfig.model_validate({**stored, **workers, "base": base})

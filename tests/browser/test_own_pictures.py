@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from minivit.data.decode import form_of, read_picture
+from minivit.data.decode import image_format, read_picture
 from minivit.inference import logits
 from minivit.runs import Run
 from minivit.runs.pictures import saved_pictures
@@ -36,7 +36,7 @@ def picture(pictures: Path) -> Path:
 def verdict(run: Run, path: Path) -> str:
     """What the page says of the picture, computed by the library from the file."""
     model = run.load_model()
-    probs = logits(model, read_picture(path, form_of(run.config))).softmax(1)[0]
+    probs = logits(model, read_picture(path, image_format(run.config))).softmax(1)[0]
     return f"Predicted: {run.config.classes[int(probs.argmax())]} ({probs.max():.1%})."
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from minivit.config import TrainConfig, preset
-from minivit.data import load_images, load_split, remarks
+from minivit.data import data_warnings, load_images, load_split
 from minivit.data.folder import class_folders, part_folders
 from minivit.data.image_set import ImageSet
 from minivit.data.load import duplicates, stratified_split
@@ -75,9 +75,9 @@ def test_a_test_part_that_the_split_does_not_use_is_named(root: Path) -> None:
     pair(root / "train", 30)
     pair(root / "val")
     config = config_for(root)
-    assert any(line.startswith("Left out: val: not used") for line in remarks(config, *load_split(config)))
+    assert any(line.startswith("Left out: val: not used") for line in data_warnings(config, *load_split(config)))
     official = config.changed(split="official")
-    assert not any("val" in line for line in remarks(official, *load_split(official)))
+    assert not any("val" in line for line in data_warnings(official, *load_split(official)))
 
 
 def test_parts_without_class_folders_are_refused_with_advice(root: Path) -> None:
@@ -109,7 +109,7 @@ def test_folders_of_systems_and_empty_ones_are_no_classes(root: Path) -> None:
     (root / "empty").mkdir()
     assert list(class_folders(root)) == ["cat", "frog"]
     config = config_for(root)
-    assert "Left out: empty: no images" in remarks(config, *load_split(config))
+    assert "Left out: empty: no images" in data_warnings(config, *load_split(config))
 
 
 def test_files_that_are_no_images_are_counted_and_named(root: Path) -> None:
@@ -119,7 +119,7 @@ def test_files_that_are_no_images_are_counted_and_named(root: Path) -> None:
     (root / "cat" / "Thumbs.db").touch()
     os.mkfifo(root / "frog" / "pipe.png")
     config = config_for(root)
-    lines = [line for line in remarks(config, *load_split(config)) if line.startswith("Left out")]
+    lines = [line for line in data_warnings(config, *load_split(config)) if line.startswith("Left out")]
     assert lines[0].startswith("Left out: cat: 12 .txt left out, such as ")
     assert lines[1:] == ["Left out: frog: 1 not a regular file left out, such as pipe.png"]
 
@@ -189,7 +189,7 @@ def test_a_folder_is_split_by_class_and_a_run_of_an_earlier_version_as_it_was(ro
 def test_few_test_images_are_pointed_out(root: Path) -> None:
     pair(root, 20)
     config = config_for(root)
-    assert "There are only 8 test images" in remarks(config, *load_split(config))[0]
+    assert "There are only 8 test images" in data_warnings(config, *load_split(config))[0]
 
 
 def test_duplicates_across_train_and_test_are_reported_and_left_out_on_request(root: Path) -> None:
@@ -200,6 +200,6 @@ def test_duplicates_across_train_and_test_are_reported_and_left_out_on_request(r
     assert duplicates(train_set, test_set).all()  # the same seeds
     fill(root / "train" / "cat", 5, first=100)
     fill(root / "train" / "frog", 4, first=100)
-    assert "20 training images are identical" in " ".join(remarks(config, *load_split(config)))
+    assert "20 training images are identical" in " ".join(data_warnings(config, *load_split(config)))
     kept = load_split(config.changed(drop_duplicates=True))[0]
     assert kept.counts == {"cat": 5, "frog": 4}

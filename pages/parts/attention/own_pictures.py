@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from minivit.data.decode import SUFFIXES, decode_picture, form_of
+from minivit.data.decode import SUFFIXES, decode_picture, image_format
 from minivit.runs import Run
 from minivit.runs.pictures import picture_id, remove_picture, save_picture, saved_pictures
 from pages.parts.components.gallery import Title, gallery
@@ -59,7 +59,7 @@ def _add(run: Run, name: str, content: bytes) -> str | None:
     if picture in handled:
         return None
     with show_errors():
-        decode_picture(content, name, form_of(run.config))
+        decode_picture(content, name, image_format(run.config))
         handled.add(picture)
         session_pictures()[picture] = Picture(name, content)
         return picture

@@ -24,7 +24,7 @@ from minivit.export import ImageExport, model_scale
 from minivit.export.image_export import NO_INDEX
 from minivit.inference import Predictions, logits, predict
 from minivit.model import MiniViT
-from minivit.out_of_distribution import Calibration, calibrate, load_other_classes, score
+from minivit.out_of_distribution import ScoreCalibration, calibrate, load_other_classes, score
 from minivit.runs import Checkpoint, Run
 from pages.parts.shell.access import allowed_path
 from pages.parts.shell.memoize import memoize
@@ -81,7 +81,7 @@ def _split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
 @memoize(key=_images_key)
 def remarks(config: TrainConfig) -> list[str]:
     """Warnings about the images of these settings."""
-    return data.remarks(config, *split(config))
+    return data.data_warnings(config, *split(config))
 
 
 def show_progress(bar: DeltaGenerator, text: str, done: int, total: int) -> None:
@@ -280,7 +280,7 @@ def bertviz_model(run: Run, epoch: int, image: ImageId, layers: tuple[int, ...])
 
 
 @memoize("Comparing with images of other classes")
-def calibration(run: Run, epoch: int) -> Calibration | None:
+def calibration(run: Run, epoch: int) -> ScoreCalibration | None:
     """Scores to judge whether a picture belongs to any class; None without images of other classes."""
     other = load_other_classes(run.config)
     return None if other is None else calibrate(model_of(run, epoch), split(run.config)[1], other)

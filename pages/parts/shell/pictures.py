@@ -5,7 +5,7 @@ from typing import NamedTuple
 import streamlit as st
 from torch import Tensor
 
-from minivit.data.decode import decode_picture, form_of
+from minivit.data.decode import decode_picture, image_format
 from minivit.errors import DataError
 from minivit.runs import Run
 from minivit.runs.pictures import saved_pictures
@@ -30,10 +30,10 @@ def all_pictures(run: Run) -> dict[str, Picture]:
     return session_pictures() | {picture: kept[picture] for picture in kept.keys() - session_pictures().keys()}
 
 
-@memoize(key=lambda run, picture: (form_of(run.config), picture))
+@memoize(key=lambda run, picture: (image_format(run.config), picture))
 def pixels(run: Run, picture: str) -> Tensor:
     """The picture as the run's model sees it, uint8 (1, C, H, W)."""
     pictures = all_pictures(run)
     if picture not in pictures:
         raise DataError("This picture is no longer in the browser session or in the run's folder. Add it again.")
-    return decode_picture(pictures[picture].content, pictures[picture].name, form_of(run.config))
+    return decode_picture(pictures[picture].content, pictures[picture].name, image_format(run.config))

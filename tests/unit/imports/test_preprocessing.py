@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from minivit.data import load_split
-from minivit.data.decode import form_of, read_picture
+from minivit.data.decode import image_format, read_picture
 from minivit.imports import import_model
 from minivit.inference import logits
 
@@ -44,7 +44,7 @@ def test_pictures_are_resized_cropped_and_normalized_as_by_the_models_own_proces
         theirs = model(**processor()(images, return_tensors="pt")).logits
     torch.testing.assert_close(logits(run.load_model(), load_split(run.config)[1].images), theirs, atol=1e-4, rtol=0)
     assert run.environment["assumed"] == []
-    picture = read_picture(sorted(folder.rglob("*.png"))[0], form_of(run.config))
+    picture = read_picture(sorted(folder.rglob("*.png"))[0], image_format(run.config))
     torch.testing.assert_close(logits(run.load_model(), picture), theirs[:1], atol=1e-4, rtol=0)
 
 
