@@ -44,7 +44,6 @@ class ScoreCalibration:
     other_classes: tuple[str, ...]
 
     def judge(self, score: float) -> MembershipVerdict:
-        """The verdict on a picture with this score."""
         low = int((self.known <= score).sum())
         return MembershipVerdict((low + 1) / (len(self.known) + 1), float((self.other <= score).mean()))
 

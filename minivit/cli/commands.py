@@ -42,7 +42,6 @@ def _run(arguments: Sequence[str] | None, startup_seconds: float) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
     parser = Parser(prog="python -m minivit", description="Train a small ViT and see what it attends to.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in (training, sweeps, runs, tracking, machine):

@@ -13,7 +13,6 @@ BENCH_PARTS = ("training", "together")
 
 
 def add_commands(commands: Commands) -> None:
-    """Adds bench and download."""
     parser = commands.add_parser("bench", help="training speed of this machine compared to the notebook's operations")
     parser.add_argument("--dataset", choices=DATASETS, default="cifar10", help="data set (default: cifar10)")
     parser.add_argument("--data-dir", default="", help="folder that contains the images")

@@ -36,7 +36,6 @@ class ProgressBar:
         self.bar.update(done - self.bar.n)
 
     def close(self) -> None:
-        """Removes the bar."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None

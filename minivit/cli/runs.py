@@ -30,7 +30,6 @@ MAX_LISTED = 20
 
 
 def add_commands(commands: Commands) -> None:
-    """Adds runs, predict, trust, export and import."""
     help = "all runs, newest first: state, epoch, test accuracy and folder"
     parser = commands.add_parser("runs", parents=[RUNS_DIR], help=help)
     parser.add_argument("runs", nargs="*", metavar="RUN", help="only these, by the names of their folders")

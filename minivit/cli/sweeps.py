@@ -22,7 +22,6 @@ MACHINE_SETTINGS = {"data_dir", "device", "threads", "workers"}  # which a machi
 
 
 def add_commands(commands: Commands) -> None:
-    """Adds sweep."""
     help = "train many models, as a grid or a search over the settings"
     parser = commands.add_parser("sweep", parents=[PRESET, RUNS_DIR], help=help)
     parser.add_argument(

@@ -13,7 +13,6 @@ POLL_SECONDS = 2
 
 
 def add_commands(commands: Commands) -> None:
-    """Adds track."""
     parser = commands.add_parser("track", parents=[RUN_DIR], help="write a run's metrics for TensorBoard or MLflow")
     parser.add_argument("--tensorboard", metavar="DIR", help="folder for event files, in which the run gets its own")
     parser.add_argument("--mlflow", metavar="URI", help="tracking server, or a store such as sqlite:///FILE")

@@ -12,7 +12,6 @@ from minivit.worker import launch, stop_on_signal
 
 
 def add_commands(commands: Commands) -> None:
-    """Adds train, create and resume."""
     for name, command, help in (
         ("train", _train, "train a model in the foreground"),
         ("create", _create, "create a run folder, to be trained with torchrun"),

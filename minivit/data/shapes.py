@@ -15,7 +15,6 @@ SEED = {"train": 0, "test": 1}
 
 
 def list_classes(data_dir: str | Path = "") -> tuple[str, ...]:
-    """All shapes."""
     return SHAPES_CLASSES
 
 

@@ -198,7 +198,6 @@ class FashionMNISTReader(TorchvisionReader):
     """Fashion-MNIST: four gz files."""
 
     def archives(self) -> list[tuple[str, str, str]]:
-        """URL, path and MD5 of the four files."""
         mnist = self.torchvision_class
         return [(mnist.mirrors[0] + name, f"FashionMNIST/raw/{name}", md5) for name, md5 in mnist.resources]
 
@@ -207,13 +206,10 @@ class SVHNReader(TorchvisionReader):
     """SVHN: a MATLAB file for each split."""
 
     def archives(self) -> list[tuple[str, str, str]]:
-        """URL, path and MD5 of both files."""
         return [tuple(self.torchvision_class.split_list[part]) for part in ("train", "test")]
 
     def part_arguments(self, part: str) -> dict[str, Any]:
-        """SVHN selects the split by its name."""
         return {"split": part}
 
     def labels(self, split: Any) -> torch.Tensor:
-        """The labels (N,) of an opened split."""
         return torch.as_tensor(split.labels)

@@ -80,7 +80,6 @@ class Adam:
         self.state = {name: torch.zeros_like(flat.values) for name in ("exp_avg", "exp_avg_sq")}
 
     def update(self, gradient: Tensor, scalars: StepScalars) -> None:
-        """As `SGD.update`."""
         values = self.flat.values
         if self.weight_decay and self.decoupled:
             values[: self.flat.num_decayed].mul_(1 - scalars.lr * self.weight_decay)
@@ -110,7 +109,6 @@ class Muon(Adam):
         self.hidden = [name for name, shape in flat.shapes.items() if is_hidden(name, len(shape))]
 
     def direction(self, gradient: Tensor, scalars: StepScalars) -> Tensor:
-        """As `Adam.direction`, replaced for hidden matrices."""
         momentum = self.state["momentum"].lerp_(gradient, 1 - MUON_MOMENTUM)
         nesterov = self.flat.views(gradient.lerp(momentum, MUON_MOMENTUM))
         direction = self.flat.views(super().direction(gradient, scalars))
@@ -143,7 +141,6 @@ Optimizer = SGD | Adam
 
 
 def make_optimizer(config: TrainConfig, flat: FlatParameters) -> Optimizer:
-    """The optimizer in the settings."""
     match config.optimizer:
         case "sgd":
             return SGD(config, flat)

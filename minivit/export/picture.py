@@ -37,7 +37,6 @@ class MapPicture:
     title: str = ""
 
     def figure(self) -> "Figure":
-        """The picture as a matplotlib figure."""
         from matplotlib.figure import Figure  # takes a second to import
 
         figure = Figure(figsize=(8.8, 5.6), dpi=100, layout="constrained")
@@ -53,7 +52,6 @@ class MapPicture:
         return figure
 
     def render(self, fmt: PictureFormat) -> bytes:
-        """The picture as a file."""
         return render(self.figure(), fmt)
 
 

@@ -107,5 +107,4 @@ def read_highlights() -> Highlights:
 
 
 def example_run() -> Run:
-    """The run that ships with MiniViT."""
     return Run.open(EXAMPLE)
