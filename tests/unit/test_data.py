@@ -213,8 +213,6 @@ def test_stopping_while_images_are_read_leaves_no_cache_and_ends_soon(
         ({"cat": 2, "dog": 2}, {"classes": []}, "No class is selected"),
         ({"cat": 2, "dog": 2}, {"part": "test"}, "has no test split. Choose the split 'article'"),
         ({"cat": 2, "dog": 2}, {"in_chans": 4}, "1 channel .* or 3 .*, not 4"),
-        ({"cat": 2, "dog": 2}, {"img_size": 0}, "size of 0 px"),
-        ({"cat": 2, "dog": 2}, {"images_per_class": -1}, "-1 images per class"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(
