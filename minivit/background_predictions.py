@@ -83,7 +83,9 @@ def _read(path: Path, source: str) -> PredictionRows:
     with suppress(RunError, KeyError):
         tensors, metadata = load_tensors(path)
         if metadata["source"] == source:
-            return PredictionRows(*(np.array(tensors[name]) for name in PredictionRows._fields))  # not mapped files
+            return PredictionRows(
+                *(tensors[name].numpy().copy() for name in PredictionRows._fields)
+            )  # not a mapped file
     return PredictionRows(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
 
 
