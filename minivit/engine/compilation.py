@@ -1,5 +1,6 @@
 """torch.compile with a fallback to eager execution, and the reason for it in one sentence."""
 
+import inspect
 import logging
 import os
 import re
@@ -8,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryFile
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -66,13 +67,15 @@ def compile_or_fall_back(
     `state` are the tensors that the function changes in place: after a failure they are restored, and so is
     the random state. `report` gets the cause of the failure, or None.
 
-    All calls have tensors of the same shapes, so guards are skipped: checking them took half as long as the step.
+    All calls have tensors of the same shapes, so guards are skipped: checking them took half as long as the step. An
+    older torch, which cannot keep the graphs of two runs in one process apart without guards, checks them.
     """
-    options = {
-        "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
-        "triton.cudagraphs": state[0].is_cuda,
-    }
-    graph = torch.compile(function, fullgraph=True, dynamic=False, options=options, isolate_recompiles=True)  # type: ignore[call-overload]
+    options: dict[str, Any] = {"triton.cudagraphs": state[0].is_cuda}
+    isolation: dict[str, Any] = {}
+    if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
+        options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
+        isolation = {"isolate_recompiles": True}
+    graph = torch.compile(function, fullgraph=True, dynamic=False, options=options, **isolation)
     call: Callable[..., Result] | None = None
 
     def first_call(*arguments: Tensor) -> Result:

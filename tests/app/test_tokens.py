@@ -45,7 +45,7 @@ def test_sinks_and_features_are_those_of_the_image_and_the_selected_patch(open_p
     assert finding(expected, config.model) in [part.value for part in page.markdown]
     received = maps(tiles(page, "Attention received")["attention received"])
     np.testing.assert_allclose(received, expected.received[:, 3:].view(2, 4, 4), atol=1e-6)
-    table = page.dataframe[1].value
+    table = page.dataframe[0].value
     top = expected.top_patch(0)
     rows = [3 + top, *([6] if top != 3 else []), 0, 1, 2]
     assert list(table["token"])[-3:] == ["CLS", "Register 1", "Register 2"]
