@@ -239,4 +239,4 @@ def test_training_takes_less_memory_than_its_images(own_data: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     few, streamed, in_memory = json.loads(done.stdout.splitlines()[-1])
     size = 2 * count * 3 * side**2
-    assert streamed - few < size / 3 < 0.9 * size < in_memory - few, (few, streamed, in_memory, size)
+    assert streamed - few < size / 2 < 0.9 * size < in_memory - few, (few, streamed, in_memory, size)
