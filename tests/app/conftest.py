@@ -129,7 +129,7 @@ def live(app: AppTest) -> dict[str, Any]:
 def sent(page: AppTest) -> dict[str, Any]:
     """What a page's one component besides galleries is given."""
     every = [json.loads(element.proto.mixed.json or element.proto.json) for element in page.get("bidi_component")]
-    (data,) = (data for data in every if "palettes" in data)
+    (data,) = (data for data in every if "sheet" not in data)
     return data
 
 

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
-from minivit.attention import attend
+from minivit.attention import Head, attend
 from minivit.config import preset
 from minivit.figures import attention_scale
 from minivit.model import MiniViT
 from minivit.stats import rank_correlation
-from pages.parts.components.inspector import Head, HeadInView, Reading, inspector
+from pages.parts.components.inspector import HeadInView, Reading, inspector, reading_of_attention
 from tests.browser.canvases import expect_colors, painted, painted_maps, read_off
 from tests.browser.conftest import Mount
 
@@ -49,6 +49,7 @@ def draw(mount: Mount) -> Draw:
                 token=token,
                 masked=masked,
                 absolute_max=TOP,
+                reading=reading_of_attention(17),
                 key="inspector",
                 title="image 1",
             )
@@ -121,6 +122,7 @@ def test_of_a_large_model_the_picture_follows_the_head_in_view_and_the_maps_the_
             head="mean",
             token=3,
             absolute_max=TOP,
+            reading=reading_of_attention(17),
             key="inspector",
         )
     for number, (layer, head) in enumerate(PLACES):
@@ -209,7 +211,16 @@ def test_the_values_can_be_read_off_the_legend_from_the_pixels_of_the_overlay(
     _, high = attention_scale(cls_attention(20, image)[:, :, 0, 1:], 65)
     with mount("inspector"):
         inspector(
-            image, values, patch_size=4, layer=0, head=0, token=0, absolute_max=high, key="inspector", title="image 1"
+            image,
+            values,
+            patch_size=4,
+            layer=0,
+            head=0,
+            token=0,
+            absolute_max=high,
+            reading=reading_of_attention(65),
+            key="inspector",
+            title="image 1",
         )
     picture, legend = page.get_by_role("application"), page.locator(".legend-bar")
     for overlay, within in ((None, 0.5), (None, 0.1), ("60", 0.1)):

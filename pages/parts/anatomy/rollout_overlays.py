@@ -51,7 +51,6 @@ def overlays(run: Run, checkpoint: Checkpoint) -> None:
         uniform_name="" if reason else "uniform attention",
         titles=[f"{image}: {test_set.classes[label]}" for image, label in zip(indices, labels, strict=True)],
         captions={title: captions} if captions else {},
-        layout="strip",
     )
     if opened is not None:
         head = write_head("mean")

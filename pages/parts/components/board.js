@@ -54,6 +54,15 @@ function arrangeBoard(board, width) {
   if (across !== board.across || !board.nameRows.length) insertNames(board, across);
 }
 
+// Now and whenever the width of `container` changes; returns the observer.
+function arrangeAlways(board, container) {
+  const arrange = () => arrangeBoard(board, container.clientWidth);
+  const observer = new ResizeObserver(arrange);
+  observer.observe(container);
+  arrange();
+  return observer;
+}
+
 function insertNames(board, across) {
   const { layout, lines } = board;
   for (const row of board.nameRows) row.remove();
@@ -71,8 +80,8 @@ function insertNames(board, across) {
 // The names are in front of the board, or above each picture if it is narrow.
 function paintNames(board, names) {
   board.names = names;
-  for (const row of board.nameRows) names.forEach((name, i) => setText(row.children[i], name));
-  for (const line of board.lines) names.forEach((name, i) => setText(line.root.children[i].firstChild, name));
+  for (const row of board.nameRows) names.forEach((name, i) => setText(row.children[i], name, true));
+  for (const line of board.lines) names.forEach((name, i) => setText(line.root.children[i].firstChild, name, true));
 }
 
 function paintImages(board, images) {
@@ -87,11 +96,11 @@ function paintImages(board, images) {
 // captions: for each column of one line [text, correct]: true, false, or null if neither;
 // names: of the columns; screen readers get both
 function paintCaptions(line, n, title, names, captions) {
-  setText(line.image.caption, title);
+  setText(line.image.caption, title, true);
   const label = [`image ${n + 1}${title ? `, ${title}` : ""}`];
   line.cells.forEach(({ caption }, i) => {
     const [text, correct] = captions[i] ?? ["", null];
-    setText(caption, correct === null ? text : `${correct ? "✓" : "✗"} ${text}`);
+    setText(caption, correct === null ? text : `${correct ? "✓" : "✗"} ${text}`, true);
     caption.classList.toggle("correct", correct === true);
     caption.classList.toggle("incorrect", correct === false);
     if (text) label.push(`${names[i]}: ${text}${correct === null ? "" : correct ? ", correct" : ", incorrect"}`);
@@ -99,25 +108,21 @@ function paintCaptions(line, n, title, names, captions) {
   line.root.setAttribute("aria-label", label.join("; "));
 }
 
-function setText(node, text) {
-  if (node.textContent !== text) Object.assign(node, { textContent: text, title: text });
-}
-
 const signedNumber = (value) => (value > 0 ? "+" : value < 0 ? "−" : "") + shortNumber(Math.abs(value));
-const shortNumber = (value) => (value === 0 ? "0" : value.toFixed(value < 0.1 ? 4 : 3).replace(/0$/, ""));
 
-const scaleControl = (value, changed) =>
-  selectControl("Scale", [["absolute", "absolute"], ["own", "per-map scale"]], value, changed);
-
-// Colors from −maximum to +maximum around 0; `maximum` is a number, or values whose largest magnitude is used.
-function signedScale(colors, maximum) {
-  if (typeof maximum !== "number") maximum = Math.max(...rangeOf(maximum).map(Math.abs));
-  return { colors, low: maximum ? -maximum : -1, high: maximum || 1 };
-}
-
-// A legend of such colors; `low` and `high` are the labels at its ends.
-function paintSignedLegend(legend, { colors, title, own, low, high }) {
-  const ends = own ? { low: "maximum less", high: "maximum more" } : { low, high };
-  const warning = own ? `${PER_MAP_SCALE} ${EXAGGERATED}` : "";
-  paintLegend(legend, { colors, title, warning, ...ends, marks: [[0.5, "0"]] });
+// Overlay, scale and colors, after `first`; `repaint` is called after a change.
+function mapControls({ settings }, repaint, ...first) {
+  const set = (name) => (value) => {
+    settings[name] = value;
+    repaint();
+  };
+  const scales = [["absolute", "absolute"], ["own", "per-map scale"]];
+  return element(
+    "div",
+    { class: "controls" },
+    ...first.map((control) => control(set)),
+    sliderControl("Overlay", settings.overlay, set("overlay")),
+    selectControl("Scale", scales, settings.scale, set("scale")),
+    colorsControl(settings.colormap, set("colormap")),
+  );
 }

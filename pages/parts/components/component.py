@@ -1,12 +1,15 @@
 """Registers the browser components: the .js and .css files in `<name>/`, after the shared ones."""
 
 import base64
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 import streamlit as st
+
+from minivit.figures import COLORMAPS, colormap
 
 PARTS = Path(__file__).parent
 # Until a component is drawn, `frame.css` hides what is below it.
@@ -41,7 +44,8 @@ def joined(name: str, also: tuple[str, ...], kind: str) -> str:
     common = [PARTS / f"{file}.{kind}" for file in ("shared", *also)]
     own = sorted((PARTS / name).glob(f"*.{kind}"))
     shared = [path.read_text(encoding="utf-8").replace("export default function", "function") for path in common]
-    return "\n".join([*shared, *(path.read_text(encoding="utf-8") for path in own)])
+    tables = [_palettes()] if kind == "js" else []
+    return "\n".join([*tables, *shared, *(path.read_text(encoding="utf-8") for path in own)])
 
 
 class PackedArray(TypedDict):
@@ -58,3 +62,10 @@ def packed(array: np.ndarray) -> PackedArray:
     return PackedArray(
         dtype=array.dtype.name, shape=list(array.shape), base64=base64.b64encode(array.tobytes()).decode()
     )
+
+
+@cache
+def _palettes() -> str:
+    """JavaScript with the tables of `COLORMAPS`, and `difference`: blue (less) over white (0) to red (more)."""
+    tables = {name: packed(colormap(name)) for name in COLORMAPS} | {"difference": packed(colormap("RdBu")[::-1])}
+    return f"const PALETTES = {json.dumps(tables)};"

@@ -22,6 +22,10 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+function setText(node, text, titled = false) {
+  if (node.textContent !== text) Object.assign(node, { textContent: text }, titled ? { title: text } : {});
+}
+
 // ---- Attention maps, their legends and their controls: inspector, maps ----------------------------------
 
 function svgElement(tag, attributes) {
@@ -30,12 +34,14 @@ function svgElement(tag, attributes) {
   return node;
 }
 
-// {name: packed (256, 3)} -> {name: 256 RGBA pixels}
-function unpackColors(tables) {
-  const pixel = (red, green, blue) => (255 << 24) | (blue << 16) | (green << 8) | red;
-  const pixels = (rgb) => Uint32Array.from({ length: 256 }, (_, i) => pixel(...rgb.subarray(3 * i, 3 * i + 3)));
-  return Object.fromEntries(Object.entries(tables).map(([name, packed]) => [name, pixels(unpack(packed))]));
-}
+// {name: 256 RGBA pixels} of PALETTES, which component.py puts before this script: {name: packed (256, 3)}
+const COLORS = Object.fromEntries(
+  Object.entries(PALETTES).map(([name, packed]) => {
+    const pixel = (red, green, blue) => (255 << 24) | (blue << 16) | (green << 8) | red;
+    const rgb = unpack(packed);
+    return [name, Uint32Array.from({ length: 256 }, (_, i) => pixel(...rgb.subarray(3 * i, 3 * i + 3)))];
+  }),
+);
 
 function pixelCanvas(width, height, name) {
   return element("canvas", { width, height, class: name, "aria-hidden": "true" });
@@ -153,20 +159,21 @@ function paintLegend(legend, { colors, title, warning = "", low, high, marks = [
 const PER_MAP_SCALE = "Per-map scale:";
 const EXAGGERATED = "contrast exaggerated, colors are not comparable between maps";
 
-// low..high of one scale for all maps; with per-map scales, a warning that they exaggerate
+// One scale for all maps, or with `own` per-map scales and a warning that they exaggerate; `highest` is the largest value.
 function paintAttentionLegend(legend, texts) {
-  const { colors, own, low, high, lowText, highText, uniform, uniformText, quantity = "Attention", uniformName } = texts;
+  const { colors, own, scale: [low, high], highest = low, uniform, uniformName, quantity = "Attention", text = shortNumber } = texts;
   const name = uniformName || `uniform 1/${Math.round(1 / uniform)}`;
-  const mark = [(uniform - low) / (high - low), `${name} = ${uniformText}`];
   paintLegend(legend, {
     colors,
     title: own ? PER_MAP_SCALE : `${quantity}, one scale for all maps.`,
     warning: own ? EXAGGERATED : "",
-    low: lowText,
-    high: highText,
-    marks: uniform > low && uniform < high ? [mark] : [],
+    low: own ? "lowest in the map" : text(low),
+    high: own ? "highest in the map" : `${highest > high * 1.001 ? "≥ " : ""}${text(high)}`,
+    marks: !own && uniform > low && uniform < high ? [[(uniform - low) / (high - low), `${name} = ${text(uniform)}`]] : [],
   });
 }
+
+const shortNumber = (value) => (value === 0 ? "0" : value.toFixed(value < 0.1 ? 4 : 3).replace(/0$/, ""));
 
 // The user's settings by component key: they survive reruns, other images and page changes.
 const SETTINGS = new Map();
@@ -176,9 +183,9 @@ function settingsOf(key, start) {
   return SETTINGS.get(key);
 }
 
-// colors: of `unpackColors`; the user chooses among all but the diverging map of signed values
-function colorsControl(colors, value, changed) {
-  const names = Object.keys(colors).filter((name) => name !== "difference");
+// The user chooses among all but the diverging map of signed values.
+function colorsControl(value, changed) {
+  const names = Object.keys(COLORS).filter((name) => name !== "difference");
   return selectControl("Colors", names.map((name) => [name, name]), value, changed);
 }
 
@@ -233,6 +240,31 @@ function rgba(root, color) {
   return [red, green, blue, alpha / 255];
 }
 
+// Of sRGB, 0..255 each. At 0.179, black and white text have the same contrast.
+function luminance([red, green, blue]) {
+  const linear = (value) => (value <= 10.3 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
+}
+
+const tokenName = (token) => (token === 0 ? "CLS" : `p${token - 1}`);
+
+const withinGrid = (index, grid) => Math.max(0, Math.min(grid - 1, index));
+
+// The patch under the pointer, of `grid` × `grid` over the element that has the listener
+function patchAt({ currentTarget, clientX, clientY }, grid) {
+  const box = currentTarget.getBoundingClientRect();
+  const cell = (share) => withinGrid(Math.floor(share * grid), grid);
+  return cell((clientY - box.top) / box.height) * grid + cell((clientX - box.left) / box.width);
+}
+
+// The patch beside `patch` in the direction of an arrow key; null for other keys
+function patchByKey({ key }, patch, grid) {
+  const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[key];
+  return step ? withinGrid(Math.floor(patch / grid) + step[0], grid) * grid + withinGrid((patch % grid) + step[1], grid) : null;
+}
+
+const hasModifier = (event) => event.altKey || event.ctrlKey || event.metaKey;
+
 // One tab stop for many buttons in rows of `columns()`: arrow keys, Home and End move the focus among them.
 function roveFocus(container, buttons, columns) {
   container.addEventListener("focusin", (event) => {
@@ -244,7 +276,7 @@ function roveFocus(container, buttons, columns) {
   container.addEventListener("keydown", (event) => {
     const all = buttons();
     const at = all.indexOf(event.target.closest("button"));
-    if (at < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (at < 0 || hasModifier(event)) return;
     const width = columns();
     const last = all.length - 1;
     const below = Math.floor(at / width) < Math.floor(last / width) ? Math.min(at + width, last) : at;

@@ -103,7 +103,6 @@ def probe_maps(run: Run, checkpoint: Checkpoint) -> MapsData:
         test_set.images[list(indices)].numpy(),
         columns,
         key=f"live_{run.id}",
-        layout="strip",
         controls=False,
         clickable=False,
         size=72,

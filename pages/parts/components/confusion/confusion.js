@@ -94,8 +94,3 @@ function shade(root, background) {
     else button.style.color = luminance(color) > 0.179 ? "#000" : "#fff";
   }
 }
-
-function luminance(color) {
-  const [red, green, blue] = color.map((part) => (part <= 10.3 ? part / 3294.6 : ((part / 255 + 0.055) / 1.055) ** 2.4));
-  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-}

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pages.parts.components.color_maps import palettes
 from pages.parts.components.component import component, packed
 
 
@@ -37,6 +36,5 @@ def hero(
             "checkpoints": list(checkpoints),
             "scale": list(scale),
             "uniform": uniform,
-            "palettes": palettes(),
         },
     )

@@ -12,7 +12,6 @@ export default function ({ data, parentElement }) {
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const view = (root.view = { root, data, drawn, still, image: unpack(data.image), maps: unpack(data.maps) });
   view.grid = Math.round(Math.sqrt(view.maps.shape[1]));
-  view.colors = unpackColors(data.palettes).magma;
   build(view);
   if (still.matches) show(view, 1, 1);
   else play(view);
@@ -42,11 +41,10 @@ function build(view) {
   view.again = element("button", { type: "button", class: "again", onclick: () => play(view) }, "Play again");
   view.again.hidden = view.still.matches;
   view.root.replaceChildren(panels, element("div", { class: "foot" }, view.legend.root, view.again));
-  const [low, high] = data.scale;
-  const text = (value) => `${(100 * value).toFixed(1)}%`;
-  const uniform = { uniform: data.uniform, uniformText: text(data.uniform) };
-  const ends = { low, high, lowText: "0", highText: `≥ ${text(high)}` };
-  paintAttentionLegend(view.legend, { colors: view.colors, own: false, ...uniform, ...ends, quantity: "Attention of CLS" });
+  const text = (value) => (value ? `${(100 * value).toFixed(1)}%` : "0");
+  const { scale, uniform } = data;
+  const quantity = "Attention of CLS";
+  paintAttentionLegend(view.legend, { colors: COLORS.magma, scale, highest: Infinity, uniform, quantity, text });
 }
 
 // cut and trained: 0..1, how far the patches have come apart and the training has gone
@@ -64,8 +62,8 @@ function show(view, cut, trained) {
   if (view.when.textContent !== name) view.when.textContent = name;
 }
 
-function paint({ colors, data }, map, values) {
-  paintMap(map, values, { colors, low: data.scale[0], high: data.scale[1] });
+function paint({ data }, map, values) {
+  paintMap(map, values, { colors: COLORS.magma, low: data.scale[0], high: data.scale[1] });
 }
 
 function paintPatches({ source, patches, grid }, cut) {

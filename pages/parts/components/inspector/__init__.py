@@ -13,11 +13,8 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from minivit.figures import COLORMAPS, attention_scale
-from pages.parts.components.color_maps import palettes
+from minivit.attention import Head
 from pages.parts.components.component import PackedArray, component, packed
-
-Head = int | Literal["mean", "max"]
 
 
 class Picked(NamedTuple):
@@ -97,9 +94,7 @@ class InspectorData(TypedDict):
     reading: dict[str, Any]
     requested: dict[str, Any]
     masked: list[int]
-    start: dict[str, Any]
     absoluteMax: float
-    palettes: dict[str, PackedArray]
 
 
 def reading_of_attention(num_tokens: int) -> Reading:
@@ -117,15 +112,12 @@ def inspector(
     head: Head,
     token: int,
     key: str,
+    reading: Reading,
+    absolute_max: float,
     untrained: NDArray[np.float32] | HeadInView | None = None,
     title: str = "",
     name: str = "map",
     prediction: Probabilities | None = None,
-    reading: Reading | None = None,
-    scale: Literal["absolute", "shared", "own"] = "absolute",
-    absolute_max: float | None = None,
-    colormap: str = "magma",
-    overlay: float = 1,
     masked: Collection[int] = (),
     on_pick: Callable[[Picked], None] = lambda picked: None,
     on_mask: Callable[[list[int]], None] = lambda masked: None,
@@ -140,9 +132,7 @@ def inspector(
     `untrained` are the same of another checkpoint, drawn beside them on the same scale. `title` names the image, `name`
     the checkpoint; `prediction` stands above and beside the pictures.
 
-    The absolute scale runs from 0 to `absolute_max`, by default that of this image's CLS attention. `scale`, `colormap`
-    and `overlay` (0..1, the share of each patch that the map covers) are initial values; later the user's own settings
-    apply.
+    The absolute scale runs from 0 to `absolute_max`.
     """
     requested = Picked(layer, head, token)
     rows = values.rows if isinstance(values, HeadInView) else values
@@ -150,12 +140,8 @@ def inspector(
     num_tokens = len(rows) + 1 if is_one_map else rows.shape[-1]
     grid = image.shape[-1] // patch_size
     assert image.shape[-1] == image.shape[-2] and grid * grid + 1 == num_tokens, (image.shape, patch_size, rows.shape)
-    assert colormap in COLORMAPS, colormap
     if not is_one_map:
         requested = _within(requested, rows.shape[0], rows.shape[1], num_tokens)
-    if absolute_max is None:
-        cls_rows = rows[:, :, 0] if rows.ndim == 4 else rows
-        _, absolute_max = attention_scale(cls_rows if is_one_map else cls_rows[..., 1:], num_tokens)
     result = component("inspector")(
         key=key,
         data=InspectorData(
@@ -166,12 +152,10 @@ def inspector(
             trained=_values_data(values, requested),
             untrained=None if untrained is None else _values_data(untrained, requested),
             prediction=None if prediction is None else asdict(prediction),
-            reading=asdict(reading or reading_of_attention(num_tokens)),
+            reading=asdict(reading),
             requested=requested._asdict(),
             masked=sorted(masked),
-            start={"scale": scale, "colormap": colormap, "overlay": overlay},
             absoluteMax=absolute_max,
-            palettes=palettes(),
         ),
         on_picked_change=lambda: on_pick(Picked(**st.session_state[key].picked)),
         on_masked_change=lambda: on_mask(sorted(st.session_state[key].masked)),

@@ -26,9 +26,9 @@ function buildPicture(view, source) {
     {
       class: "stack picture",
       ...(source === view ? keys : { role: "img" }),
-      onpointermove: (event) => hover(view, tokenAt(view, event)),
+      onpointermove: (event) => hover(view, 1 + patchAt(event, view.gridSize)),
       onpointerleave: () => hover(view, null),
-      onclick: (event) => clickPatch(view, tokenAt(view, event)),
+      onclick: (event) => clickPatch(view, 1 + patchAt(event, view.gridSize)),
     },
     picture.scene,
     picture.overlay,
@@ -175,7 +175,7 @@ function buildControls(view) {
   const controls = [
     view.isOneMap ? null : selectControl("Direction", view.reading.verbs.map((verb, i) => [["row", "column"][i], verb]), direction, set("direction")),
     selectControl("Scale", scales, scaleName(view), set("scale")),
-    signed ? null : colorsControl(view.colors, colormap, set("colormap")),
+    signed ? null : colorsControl(colormap, set("colormap")),
     sliderControl("Overlay", overlay, set("overlay")),
     checkControl("Grid", grid, set("grid")),
   ];

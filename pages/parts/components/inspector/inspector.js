@@ -32,9 +32,9 @@ function read(view, data) {
   // All of the view except its values
   view.untrained = data.untrained && Object.assign(Object.create(view), unpackValues(data.untrained));
   view.rows = null;
-  view.colors ??= unpackColors(data.palettes);
   Object.assign(view, { reading: data.reading, absoluteMax: data.absoluteMax, uniform: data.reading.uniform });
-  view.settings = settingsOf(data.key, { ...data.start, grid: true, direction: "row", masking: false });
+  const start = { scale: "absolute", colormap: "magma", overlay: 1, grid: true, direction: "row", masking: false };
+  view.settings = settingsOf(data.key, start);
   const [length] = view.values.shape;
   [view.numLayers, view.numHeads, view.numTokens] = view.isOneMap ? [1, 1, length + 1] : view.values.shape;
   view.gridSize = Math.round(Math.sqrt(view.numTokens - 1));
@@ -177,25 +177,14 @@ function clickPatch(view, token) {
   else pick(view, { token });
 }
 
-function tokenAt(view, event) {
-  const box = event.currentTarget.getBoundingClientRect();
-  const G = view.gridSize;
-  const cell = (share) => Math.max(0, Math.min(G - 1, Math.floor(share * G)));
-  return 1 + cell((event.clientY - box.top) / box.height) * G + cell((event.clientX - box.left) / box.width);
-}
-
 function pictureKey(view, event) {
-  const G = view.gridSize;
   const token = view.picked.token;
-  const [row, column] = [Math.floor((token - 1) / G), (token - 1) % G];
-  const inside = (index) => Math.max(0, Math.min(G - 1, index));
-  const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+  const patch = patchByKey(event, token - 1, view.gridSize);
   const home = event.key === "Home" || event.key === "Escape";
   const togglesMask = event.key === " " && view.settings.masking && token > 0;
-  if (!(step || home || togglesMask) || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!(patch !== null || home || togglesMask) || hasModifier(event)) return;
   event.preventDefault();
   view.hovered = null;
   if (togglesMask) return toggleMask(view, token);
-  const next = home ? 0 : token === 0 ? 1 : 1 + inside(row + step[0]) * G + inside(column + step[1]);
-  pick(view, { token: next }, KEYS_DELAY_MS);
+  pick(view, { token: home ? 0 : token === 0 ? 1 : patch + 1 }, KEYS_DELAY_MS);
 }

@@ -43,9 +43,9 @@ const scaleName = (view) => (view.isOneMap && view.settings.scale === "shared" ?
 function scaleOf(view, values, range) {
   const name = scaleName(view);
   const [low, high] = { own: () => rangeOf(values.subarray(1)), shared: () => range, absolute: () => [0, view.absoluteMax] }[name]();
-  if (!view.reading.signed) return { colors: view.colors[view.settings.colormap], low, high };
+  if (!view.reading.signed) return { colors: COLORS[view.settings.colormap], low, high };
   const maximum = Math.max(Math.abs(low), Math.abs(high)) || 1;
-  return { colors: view.colors.difference, low: -maximum, high: maximum };
+  return { colors: COLORS.difference, low: -maximum, high: maximum };
 }
 
 function paint(view) {
@@ -153,10 +153,6 @@ function paintMasking(view) {
   view.unmaskButton.hidden = !view.masked.size;
   setText(view.maskedNames, maskedPatches(view));
   view.mapGrid.classList.toggle("some-masked", view.masked.size > 0);
-}
-
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }
 
 function moveOutline(outline, token, gridSize) {

@@ -1,6 +1,5 @@
 // The inspector's texts: names, values and sentences.
 
-const tokenName = (token) => (token === 0 ? "CLS" : `p${token - 1}`);
 const headName = (head) => (typeof head === "number" ? `head ${head + 1}` : `${head} of all heads`);
 const layerHeadName = ({ layer, head }) => `layer ${layer + 1}, ${headName(head)}`;
 const placeName = (view) => (view.isOneMap ? view.reading.title : layerHeadName(view.picked));

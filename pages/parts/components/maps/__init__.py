@@ -4,13 +4,11 @@ Letters: N images, C channels, G patches along a side.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minivit.figures import COLORMAPS
-from pages.parts.components.color_maps import palettes
 from pages.parts.components.component import PackedArray, component, packed
 
 
@@ -36,18 +34,13 @@ class MapsData(TypedDict):
     images: PackedArray  # uint8 (N, h, w, C)
     titles: list[str]
     columns: list[ColumnData]
-    difference: list[str] | None
-    differenceMax: float | None
     scale: list[float]
     uniform: float
     quantity: str
     uniformName: str
-    start: dict[str, Any]
-    layout: Literal["rows", "strip"]
     size: int
     controls: bool
     clickable: bool
-    palettes: dict[str, PackedArray]
 
 
 def maps(images: NDArray[np.uint8], columns: Mapping[str, NDArray[np.float32]], *, key: str, **how: Any) -> int | None:
@@ -68,12 +61,7 @@ def maps_data(
     uniform_name: str = "",
     titles: Sequence[str] = (),
     captions: Mapping[str, Sequence[Caption]] | None = None,
-    difference: tuple[str, str] | None = None,
-    difference_max: float | None = None,
-    layout: Literal["rows", "strip"] = "rows",
     size: int = 96,
-    colormap: str = "magma",
-    overlay: float = 1,
     controls: bool = True,
     clickable: bool = True,
 ) -> MapsData:
@@ -82,20 +70,9 @@ def maps_data(
     `images` is (N, C, H, W) with C 1 or 3; `columns` names the maps, each (N, G·G), in the order of the
     columns. They share the absolute `scale` (low, high), on which `uniform`, 1 over the number of tokens, is marked;
     `uniform_name` labels it for maps of another `quantity`.
-    `titles` has one text per image, `captions` one line per image for some columns. `difference=("untrained",
-    "trained")` adds trained − untrained, from −`difference_max` to it: by default its own largest value.
-
-    `rows` places an image beside its maps, `strip` above them, for a compact live row. `size` is in pixels. `colormap`
-    and `overlay` (0..1, the share of each patch that the map covers) are initial values; later the user's own settings
-    apply. New data of the same shape is painted in place.
+    `titles` has one text per image, `captions` one line per image for some columns. `size` is in pixels. New data of
+    the same shape is painted in place.
     """
-    assert colormap in COLORMAPS, colormap
-    drawn = {name: np.asarray(values, np.float32) for name, values in columns.items()}
-    if difference:
-        before, after = difference
-        drawn["difference"] = drawn[after] - drawn[before]
-        if difference_max is None:
-            difference_max = float(np.abs(np.nan_to_num(drawn["difference"])).max(initial=0))
     return MapsData(
         key=key,
         images=packed(images.transpose(0, 2, 3, 1)),
@@ -103,21 +80,16 @@ def maps_data(
         columns=[
             ColumnData(
                 name=name,
-                values=packed(values),
+                values=packed(np.asarray(values, np.float32)),
                 captions=[list(caption) for caption in (captions or {}).get(name, ())],
             )
-            for name, values in drawn.items()
+            for name, values in columns.items()
         ],
-        difference=list(difference) if difference else None,
-        differenceMax=difference_max,
         scale=list(scale),
         uniform=uniform,
         quantity=quantity,
         uniformName=uniform_name,
-        start={"scale": "absolute", "colormap": colormap, "overlay": overlay},
-        layout=layout,
         size=size,
         controls=controls,
         clickable=clickable,
-        palettes=palettes(),
     )

@@ -15,7 +15,6 @@ from minivit.attention.maps import cell_share, patch_of_cell
 from minivit.attention.over_training import METRICS, AttentionOverTraining
 from minivit.figures import SPLIT_COLORS
 from minivit.runs import Checkpoint, Run
-from pages.parts.components.color_maps import palettes
 from pages.parts.components.component import component, packed
 from pages.parts.components.inspector import quantized
 
@@ -91,7 +90,6 @@ def scrub(
             "scale": list(scale),
             "numMeasured": num_measured,
             "settings": {"view": "map", "scale": "absolute", "colormap": "magma", "overlay": 1, "speed": "30"},
-            "palettes": palettes(),
         },
         on_opened_change=lambda: None,
     )

@@ -26,7 +26,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
 function read(view, data) {
   view.data = data;
   view.images = unpack(data.images);
-  view.colors ??= unpackColors(data.palettes);
   const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
   view.settings = settingsOf(data.key, reducedMotion ? { ...data.settings, speed: "2" } : data.settings);
   view.runs = data.runs.map((run) => {
@@ -140,9 +139,7 @@ function build(view) {
   const above = element("div", { class: "above" }, legends, buildControls(view));
   view.board.root.classList.toggle("two-lines", data.classes.some((name) => name.length > ONE_LINE));
   root.replaceChildren(buildPlayer(view), view.charts, view.key, above, view.board.root);
-  view.resizeObserver = new ResizeObserver(() => arrangeBoard(view.board, root.clientWidth));
-  view.resizeObserver.observe(root);
-  arrangeBoard(view.board, root.clientWidth);
+  view.resizeObserver = arrangeAlways(view.board, root);
   view.onPopState = () => jump(view, frameOfUrl(view));
   addEventListener("popstate", view.onPopState);
 }
@@ -161,19 +158,10 @@ function buildPlayer(view) {
 }
 
 function buildControls(view) {
-  const set = (name) => (value) => {
-    view.settings[name] = value;
+  const views = [["map", "attention"], ["specific", "minus the average map"]];
+  const repaint = () => {
     paintLegends(view);
     paintMaps(view);
   };
-  const { view: what, scale, colormap, overlay } = view.settings;
-  const views = [["map", "attention"], ["specific", "minus the average map"]];
-  return element(
-    "div",
-    { class: "controls" },
-    selectControl("Show", views, what, set("view")),
-    sliderControl("Overlay", overlay, set("overlay")),
-    scaleControl(scale, set("scale")),
-    colorsControl(view.colors, colormap, set("colormap")),
-  );
+  return mapControls(view, repaint, (set) => selectControl("Show", views, view.settings.view, set("view")));
 }

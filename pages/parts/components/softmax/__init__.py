@@ -11,7 +11,6 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from minivit.attention.scores import SoftmaxRow
-from pages.parts.components.color_maps import palettes
 from pages.parts.components.component import component, packed
 
 Stage = Literal["patch", "token", "softmax"]  # the parts, from left to right
@@ -55,7 +54,6 @@ def softmax(
             "place": place,
             "scale": list(scale),
             "stage": stage,
-            "palettes": palettes(),
         },
         on_picked_change=lambda: on_pick(int(st.session_state[key].picked)),
     )

@@ -3,8 +3,6 @@
 
 const MAX_NUMBERED = 4; // pixels along a patch whose numbers are written; those of a larger patch are only painted
 
-const tokenName = (token) => (token === 0 ? "CLS" : `p${token - 1}`);
-
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".softmax");
   const view = (root.view ??= { root });
@@ -21,7 +19,6 @@ function read(view, data) {
   const { image, tokens, query, keys, scores, weights } = data;
   Object.assign(view, { data, image: unpack(image), tokens: unpack(tokens), query: unpack(query), keys: unpack(keys) });
   Object.assign(view, { scores: unpack(scores), weights: unpack(weights), size: data.patchSize, hovered: null });
-  view.colors ??= unpackColors(data.palettes);
   view.grid = view.image.shape[1] / view.size;
   if (view.requested !== data.patch) view.picked = view.requested = data.patch;
 }
@@ -53,9 +50,9 @@ function buildPatch(view) {
       tabindex: 0,
       role: "application",
       "aria-label": "The patches of the image. Arrow keys move over them.",
-      onpointermove: (event) => hover(view, patchAt(view, event)),
+      onpointermove: (event) => hover(view, patchAt(event, view.grid)),
       onpointerleave: () => hover(view, null),
-      onclick: (event) => pick(view, patchAt(view, event)),
+      onclick: (event) => pick(view, patchAt(event, view.grid)),
       onkeydown: (event) => onKey(view, event),
     },
     view.scene,
@@ -108,11 +105,11 @@ function paintOnce(view) {
   const { data, weights } = view;
   paintImage(view.scene, view.image, view.image.shape[2]);
   const [low, high] = data.scale;
-  paintMap(view.map, weights.subarray(1), { colors: view.colors.magma, low, high });
+  paintMap(view.map, weights.subarray(1), { colors: COLORS.magma, low, high });
   layOver(view.scene, view.map, 0.5);
   view.limit = Math.max(...rangeOf(view.tokens).map(Math.abs));
   const ends = { low: `−${view.limit.toFixed(1)}`, high: `+${view.limit.toFixed(1)}`, marks: [[0.5, "0"]] };
-  paintLegend(view.tokenLegend, { colors: view.colors.difference, title: "", ...ends });
+  paintLegend(view.tokenLegend, { colors: COLORS.difference, title: "", ...ends });
   const largest = Math.max(...weights);
   view.bars.forEach((bar, token) => bar.style.setProperty("--share", weights[token] / largest));
   const sum = weights.reduce((total, weight) => total + weight, 0);
@@ -145,21 +142,18 @@ function paintPixels({ pixels, size, image }, row, column) {
     const [y, x] = [row * size + Math.floor(i / size), column * size + (i % size)];
     const start = channels * (y * width + x);
     const values = [...image.subarray(start, start + channels)];
-    const [red, green, blue] = channels === 3 ? values : [values[0], values[0], values[0]];
-    cell.style.backgroundColor = `rgb(${red} ${green} ${blue})`;
-    cell.style.color = luminance(red, green, blue) > 0.179 ? "#000" : "#fff"; // where both have the same contrast
+    const color = channels === 3 ? values : [values[0], values[0], values[0]];
+    cell.style.backgroundColor = `rgb(${color})`;
+    cell.style.color = luminance(color) > 0.179 ? "#000" : "#fff";
     cell.textContent = size <= MAX_NUMBERED ? values.join("\n") : "";
   });
 }
 
-const linear = (value) => (value <= 10 ? value / 3294 : ((value / 255 + 0.055) / 1.055) ** 2.4); // sRGB, 0..255 -> 0..1
-const luminance = (red, green, blue) => 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
-
-function paintToken({ tokens, colors, limit }, { canvas }, token) {
+function paintToken({ tokens, limit }, { canvas }, token) {
   const length = tokens.shape[1];
   const values = new Float32Array(canvas.width * canvas.height).fill(NaN);
   values.set(tokens.subarray(token * length, (token + 1) * length));
-  paintMap(canvas, values, { colors: colors.difference, low: -limit, high: limit });
+  paintMap(canvas, values, { colors: COLORS.difference, low: -limit, high: limit });
 }
 
 function paintScore(view, token) {
@@ -208,17 +202,9 @@ function pick(view, patch) {
   view.send(patch);
 }
 
-function patchAt({ picture, grid }, event) {
-  const box = picture.getBoundingClientRect();
-  const cell = (share) => Math.max(0, Math.min(grid - 1, Math.floor(share * grid)));
-  return cell((event.clientY - box.top) / box.height) * grid + cell((event.clientX - box.left) / box.width);
-}
-
 function onKey(view, event) {
-  const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-  if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+  const patch = patchByKey(event, view.picked, view.grid);
+  if (patch === null || hasModifier(event)) return;
   event.preventDefault();
-  const inside = (place) => Math.max(0, Math.min(view.grid - 1, place));
-  const [row, column] = [Math.floor(view.picked / view.grid), view.picked % view.grid];
-  pick(view, inside(row + step[0]) * view.grid + inside(column + step[1]));
+  pick(view, patch);
 }

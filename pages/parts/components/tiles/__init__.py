@@ -1,14 +1,13 @@
 """Small maps and pictures in named rows, on one labeled scale; rows wrap on narrow pages."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypedDict
+from dataclasses import asdict, dataclass, field
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pages.parts.components.color_maps import palettes
-from pages.parts.components.component import PackedArray, component, packed
+from pages.parts.components.component import component, packed
 
 
 class Tile(NamedTuple):
@@ -34,44 +33,7 @@ class Scale:
     low: float
     high: float
     colors: Literal["magma", "difference", "gray"] = "magma"
-    marks: Mapping[str, float] | None = None
-
-
-class TileData(TypedDict):
-    """One tile."""
-
-    name: str
-    caption: str
-    pixels: PackedArray
-
-
-class RowData(TypedDict):
-    """One row of tiles."""
-
-    name: str
-    tiles: list[TileData]
-
-
-class ScaleData(TypedDict):
-    """The color scale; `marks` are (value, text)."""
-
-    title: str
-    low: float
-    high: float
-    colors: str
-    marks: list[tuple[float, str]]
-
-
-class TilesData(TypedDict):
-    """What `tiles.js` draws."""
-
-    key: str
-    label: str
-    rows: list[RowData]
-    scale: ScaleData | None
-    size: int
-    choice: bool
-    palettes: dict[str, PackedArray]
+    marks: Mapping[str, float] = field(default_factory=dict)
 
 
 def tiles(
@@ -84,27 +46,15 @@ def tiles(
     """
     component("tiles", "board")(
         key=key,
-        data=TilesData(
-            key=key,
-            label=label,
-            rows=[RowData(name=row.name, tiles=[_tile_data(tile) for tile in row.tiles]) for row in rows],
-            scale=_scale_data(scale) if scale else None,
-            size=size,
-            choice=choice,
-            palettes=palettes(),
-        ),
+        data={
+            "key": key,
+            "label": label,
+            "rows": [
+                {"name": row.name, "tiles": [{**tile._asdict(), "pixels": packed(tile.pixels)} for tile in row.tiles]}
+                for row in rows
+            ],
+            "scale": asdict(scale) if scale else None,
+            "size": size,
+            "choice": choice,
+        },
     )
-
-
-def _scale_data(scale: Scale) -> ScaleData:
-    return ScaleData(
-        title=scale.title,
-        low=scale.low,
-        high=scale.high,
-        colors=scale.colors,
-        marks=[(value, text) for text, value in (scale.marks or {}).items()],
-    )
-
-
-def _tile_data(tile: Tile) -> TileData:
-    return TileData(name=tile.name, caption=tile.caption, pixels=packed(tile.pixels))

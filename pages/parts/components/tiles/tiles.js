@@ -16,9 +16,9 @@ export default function ({ data, parentElement }) {
   if (data.scale) paint(view);
 }
 
-function start(root, { key, palettes }) {
+function start(root, { key }) {
   const settings = settingsOf(key, { scale: "absolute" });
-  const colors = { ...unpackColors(palettes), gray: Uint32Array.from({ length: 256 }, (_, i) => 0xff000000 + 0x10101 * i) };
+  const colors = { ...COLORS, gray: Uint32Array.from({ length: 256 }, (_, i) => 0xff000000 + 0x10101 * i) };
   const legend = makeLegend();
   const rows = element("div", { class: "rows" });
   const scales = [["absolute", "absolute"], ["own", "scale of these maps"]];
@@ -74,7 +74,7 @@ function paint({ data, settings, colors, legend, maps }) {
     warning: own ? "Scaled to these maps: contrast exaggerated." : "",
     low: past("≤ ", range[0] < low - 1e-9) + format(low),
     high: past("≥ ", range[1] > high * 1.001) + format(high),
-    marks: marks.map(([value, text]) => [(value - low) / (high - low), text]),
+    marks: Object.entries(marks).map(([text, value]) => [(value - low) / (high - low), text]),
   });
 }
 

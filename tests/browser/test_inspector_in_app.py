@@ -1,4 +1,4 @@
-"""inspector and maps in a real browser, on small apps of their own."""
+"""The inspector on a small app of its own: what it sends, and what a rerun leaves as it is."""
 
 import re
 from collections.abc import Iterator
@@ -10,14 +10,15 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from pages.parts.components.inspector import quantized
 from tests.browser.browsing import broken_rules
 from tests.browser.canvases import painted, painted_maps
-from tests.browser.server import serving, until
+from tests.browser.server import serving
 
 MARKUP = "<img src=x onerror=alert(1)>"
 
 INSPECTOR = """
 import numpy as np
 import streamlit as st
-from pages.parts.components.inspector import Reading, inspector
+from minivit.figures import attention_scale
+from pages.parts.components.inspector import Reading, inspector, reading_of_attention
 
 layers, heads, size = (int(st.query_params.get(name, 1)) for name in ("layers", "heads", "size"))
 even = "even" in st.query_params
@@ -37,7 +38,8 @@ def part():
         image, attn if signed is None else signed, patch_size=4, layer=layer, head=head, token=token, key="inspector",
         title="<img src=x onerror=alert(1)>", masked=masked,
         on_mask=lambda masked: st.session_state.update(masked=masked),
-        **({} if signed is None else {"reading": Reading(title="Occlusion", signed=True), "absolute_max": 1}),
+        reading=reading_of_attention(65) if signed is None else Reading(title="Occlusion", signed=True),
+        absolute_max=1 if signed is not None else attention_scale(attn[:, :, 0, 1:], 65)[1],
     )
     if picked:
         st.session_state.pick = tuple(picked)
@@ -46,42 +48,10 @@ def part():
 part()
 """
 
-MAPS = """
-import numpy as np
-import streamlit as st
-from pages.parts.components.maps import Caption, maps
-
-layout = st.query_params.get("layout", "rows")
-
-@st.fragment(run_every=1 if layout == "strip" else None)
-def part():
-    number = st.session_state.setdefault("number", 0) + 1
-    st.session_state.number = number
-    rng = np.random.default_rng(number)
-    images = np.random.default_rng(0).integers(0, 256, (3, 1, 28, 28), dtype=np.uint8)
-    columns = {"untrained": np.full((3, 49), 1 / 50), "trained": rng.uniform(0, 0.1, (3, 49))}
-    opened = maps(
-        images, columns, key="maps", scale=(0, 0.08), uniform=1 / 50, layout=layout,
-        difference=("untrained", "trained"), titles=["frog", "truck", "<img src=x onerror=alert(1)>"],
-        captions={"trained": [Caption("frog 91%", True), Caption("<b>cat</b> 31%", False), Caption("frog 40%")]},
-    )
-    if opened is not None:
-        st.session_state.opened = opened
-    st.text(f"run {number}, opened {st.session_state.get('opened')}")
-
-part()
-"""
-
 
 @pytest.fixture(scope="module")
 def inspector_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving(INSPECTOR, tmp_path_factory.mktemp("inspector")) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def maps_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(MAPS, tmp_path_factory.mktemp("maps")) as address:
         yield address
 
 
@@ -269,68 +239,22 @@ def test_hovering_repaints_all_heads_without_the_server(page: Page, inspector_ap
     assert len(changed) == 60 and all(changed) and sent == []
 
 
-def test_names_from_outside_are_text(page: Page, inspector_app: str, maps_app: str) -> None:
+def test_a_title_from_outside_is_text(page: Page, inspector_app: str) -> None:
     open_inspector(page, inspector_app)
     expect(page.get_by_text(MARKUP)).to_be_visible()
-    page.goto(maps_app)
-    expect(page.get_by_text(MARKUP)).to_be_visible()
-    expect(page.get_by_text("✗ <b>cat</b> 31%")).to_be_visible()
     expect(page.locator("img[src=x]")).to_have_count(0)
-
-
-def test_a_click_on_a_row_of_maps_opens_its_image(page: Page, maps_app: str) -> None:
-    page.goto(maps_app)
-    row = page.get_by_role("button", name="image 2, truck; trained: <b>cat</b> 31%, incorrect")
-    row.click()
-    expect(page.get_by_text("run 2, opened 1")).to_be_visible()
-    row.press("Enter")
-    expect(page.get_by_text("run 3, opened 1")).to_be_visible()
-
-
-def test_maps_share_one_scale_until_the_user_selects_their_own(page: Page, maps_app: str) -> None:
-    page.goto(maps_app)
-    canvases = page.get_by_role("button", name="image 1, frog").locator("canvas")
-    untrained = canvases.nth(2)
-    expect(page.get_by_text("uniform 1/50 = 0.02")).to_be_visible()
-    expect(page.get_by_text("≥ 0.08")).to_be_visible()
-    assert len(np.unique(painted(untrained).reshape(-1, 4), axis=0)) == 1
-    expect(page.get_by_text("contrast exaggerated")).not_to_be_visible()
-    expect(page.get_by_label("Overlay")).to_have_value("100")  # colors as in the legend, not mixed with the image
-    trained = painted(canvases.nth(4))
-    page.get_by_label("Scale").select_option("per-map scale")
-    expect(page.get_by_text("contrast exaggerated")).to_have_count(2)  # of the maps and of their difference
-    assert (painted(canvases.nth(4)) != trained).any()
-    page.get_by_label("Overlay").fill("0")
-    expect(untrained).to_have_css("mask-image", re.compile("^linear-gradient"))
-
-
-def test_a_live_strip_is_painted_in_place(page: Page, maps_app: str) -> None:
-    page.goto(f"{maps_app}?layout=strip")
-    now = page.get_by_role("button", name="image 1, frog").locator("canvas").nth(4)
-    before = painted(now)
-    now.evaluate("canvas => { canvas.same = true }")
-    status = page.get_by_text(re.compile(r"^run \d+, opened"))
-
-    def number() -> int:
-        return int(status.inner_text().split(",")[0].removeprefix("run "))
-
-    seen = number()
-    until(lambda: number() >= seen + 2, "it is drawn twice more")
-    assert now.evaluate("canvas => canvas.same")
-    assert (painted(now) != before).any()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_both_are_accessible_and_stay_inside_the_page(
-    browser: Browser, inspector_app: str, maps_app: str, width: int, scheme: str
+def test_it_is_accessible_and_stays_inside_the_page(
+    browser: Browser, inspector_app: str, width: int, scheme: str
 ) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-    for address in (f"{inspector_app}?layers=6&heads=8", maps_app, f"{maps_app}?layout=strip"):
-        page.goto(address)
-        expect(page.get_by_label("Overlay")).to_be_visible()
-        assert broken_rules(page, ".stBidiComponent") == []
-        assert page.locator(".stBidiComponent").evaluate("e => e.scrollWidth <= e.clientWidth")
+    page.goto(f"{inspector_app}?layers=6&heads=8")
+    expect(page.get_by_label("Overlay")).to_be_visible()
+    assert broken_rules(page, ".stBidiComponent") == []
+    assert page.locator(".stBidiComponent").evaluate("e => e.scrollWidth <= e.clientWidth")
     page.close()
 
 
