@@ -43,7 +43,7 @@ with frame(
         run = pick_run()
     with epoch_column:
         epoch = pick_epoch(run)
-    test_set = cache.split(run.config)[1]
+    test_set = cache.test_set(run)
     with image_column:
         index = pick_image(len(test_set))
     with picture_column:

@@ -6,7 +6,7 @@ from minivit.attention import write_head
 from minivit.runs import Checkpoint
 from pages.parts.compare.agreement import agreement, agreement_of_maps, compared_predictions
 from pages.parts.compare.columns import columns, common_scale, notes
-from pages.parts.compare.over_training import attention_over_training, num_metric_images
+from pages.parts.compare.over_training import attention_over_training, metric_images
 from pages.parts.compare.pickers import pick_layers_and_heads, pick_second_run
 from pages.parts.compare.selection import OF_TWO, pick_selection, select_images
 from pages.parts.compare.values import value_table
@@ -36,7 +36,7 @@ with frame(
         runs = [run, second] if second else [run]
         layers, heads = pick_layers_and_heads(runs)
 
-    test_set = cache.split(run.config)[1]
+    test_set = cache.test_set(run)
     other_run = second if selection in OF_TWO else None
     images = select_images(selection, len(test_set), lambda: compared_predictions(run, before, after, other_run))
     if not images:
@@ -48,7 +48,7 @@ with frame(
         always = ends if each_run == run else []
         over_training = attention_over_training(each_run, images, layer - 1, heads, always)
         run_maps.append(RunMaps(each_run, over_training, head_names))
-    num_measured = num_metric_images(run)
+    num_measured = len(metric_images(run))
     with pictures:
         opened = scrub(
             test_set.images[images].numpy(),

@@ -64,12 +64,6 @@ class HeadAblation:
     ablated: NDArray[np.bool_]
     complete: NDArray[np.bool_]
 
-    @classmethod
-    def concat(cls, parts: list[tuple[Tensor, Tensor]]) -> "HeadAblation":
-        """Of the results of `head_effects` for several parts of the images."""
-        ablated, complete = zip(*parts, strict=True)
-        return cls(torch.cat(ablated, -1).cpu().numpy(), torch.cat(complete).cpu().numpy())
-
     def effect(self, layer: int, head: int) -> HeadEffect:
         """The effect of ablating one head."""
         ablated, total = self.ablated[layer, head], len(self.complete)
@@ -83,8 +77,8 @@ class HeadAblation:
 
 def head_effects(
     model: MiniViT, images: Tensor, labels: Tensor, report: Callable[[float], None] = lambda share: None
-) -> tuple[Tensor, Tensor]:
-    """Whether predictions for images (B, C, H, W) are correct: bool (L, H, B) with each head ablated, (B,) with all.
+) -> HeadAblation:
+    """Whether predictions for images (B, C, H, W) are correct with each head ablated, and with all heads.
 
     An ablated head's output is set to zero before `attn.proj`, one head at a time. Michel et al. (1905.10650). The
     layers before it are computed once. `report` is called with the fraction done, 0..1.
@@ -104,4 +98,4 @@ def head_effects(
                 correct.append(outputs.argmax(1) == target)
                 report((len(ablated) + index / (L * H)) * size / len(images))
             ablated.append(torch.stack(correct).view(L, H, -1))
-    return torch.cat(ablated, dim=-1), torch.cat(complete)
+    return HeadAblation(torch.cat(ablated, dim=-1).cpu().numpy(), torch.cat(complete).cpu().numpy())

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from minivit.runs import schema
-from minivit.runs.file_cache import read_cached
 from minivit.runs.files import replace_file
 from minivit.runs.run import Run
 from minivit.runs.schema import Annotations
@@ -13,10 +12,7 @@ from minivit.runs.schema import Annotations
 
 def read_annotations(run: Run) -> Annotations:
     """A run's annotations; none if it has no such file or its content is invalid."""
-    try:
-        return read_cached(run.path / "annotations.json", schema.parse_annotations)
-    except OSError:
-        return Annotations()
+    return run.read("annotations.json", schema.parse_annotations, Annotations())
 
 
 def annotate(run: Run, **changes: Any) -> None:

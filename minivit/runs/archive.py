@@ -2,10 +2,11 @@
 
 import io
 import re
+import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from minivit.errors import RunError
 from minivit.files import ZIP_ERRORS
@@ -49,14 +50,14 @@ def pack(run: Run) -> bytes:
     return file.getvalue()
 
 
-def unpack(file: BinaryIO, runs_dir: str | Path | None = None) -> Run:
-    """The run in a .zip as a new folder in `runs_dir`, with its old name, plus a number if that exists.
+def unpack(file: BinaryIO) -> Run:
+    """The run in a .zip as a new folder of the runs folder, with its old name, plus a number if that exists.
 
     Accepts only the files of a run folder, writes none outside it, and reads the settings and all weights before the
-    run appears in `runs_dir`. Files that are local to a machine, such as locks, are left out. A run that was not
+    run appears there. Files that are local to a machine, such as locks, are left out. A run that was not
     complete is marked as stopped. Raises RunError for a file that is not a run, is damaged, or is too large.
     """
-    root = Path(runs_dir) if runs_dir else default_runs_dir()
+    root = default_runs_dir()
     try:
         root.mkdir(parents=True, exist_ok=True)
         with ZipFile(file) as archive, tempfile.TemporaryDirectory(dir=root, prefix=".import-") as temporary:
@@ -64,7 +65,8 @@ def unpack(file: BinaryIO, runs_dir: str | Path | None = None) -> Run:
             folder = Path(temporary) / "run"  # one level down, so that it is not listed as a run
             for target, member in members.items():
                 (folder / target).parent.mkdir(parents=True, exist_ok=True)
-                _extract(archive, member, folder / target)
+                with archive.open(member) as source, (folder / target).open("wb") as unpacked:
+                    shutil.copyfileobj(source, unpacked)
             _validate(Run.open(folder))
             path = make_unique_folder(root, name)
             folder.replace(path)
@@ -85,15 +87,6 @@ def _validate(run: Run) -> None:
     state = run.state
     if state.phase == "failed" or state.active:  # no worker of this machine is training it
         run.set_state("stopped", state.epoch, "Exported before its training was complete.")
-
-
-def _extract(archive: ZipFile, member: ZipInfo, target: Path) -> None:
-    """Writes a file in chunks; BadZipFile if it is larger than its header says."""
-    with archive.open(member) as source, target.open("wb") as file:
-        while chunk := source.read(MEGABYTE):
-            file.write(chunk)
-            if file.tell() > member.file_size:
-                raise BadZipFile(f"{member.filename!r} is larger than its header says")
 
 
 def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:

@@ -22,24 +22,24 @@ def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
     return runs
 
 
-def unused_seeds(config: TrainConfig, count: int, runs_dir: str | Path | None = None) -> list[int]:
+def unused_seeds(config: TrainConfig, count: int) -> list[int]:
     """The smallest seeds that no run with otherwise the same settings has."""
-    configs = (run.config for run in list_runs(runs_dir))
+    configs = (run.config for run in list_runs())
     same = [other for other in configs if other.model_copy(update={"seed": config.seed}) == config]
     used = {other.seed for other in same} | {config.seed}
     return list(itertools.islice((seed for seed in itertools.count() if seed not in used), count))
 
 
-def runs_to_open(runs_dir: str | Path | None = None) -> list[Run]:
-    """The readable runs of a folder, newest first, and last the example run, which is in no list of the user's."""
-    own = list_runs(runs_dir)
+def runs_to_open() -> list[Run]:
+    """The readable runs, newest first, and last the example run, which is in no list of the user's."""
+    own = list_runs()
     return own if EXAMPLE.name in [run.id for run in own] else [*own, Run.open(EXAMPLE)]
 
 
-def unreadable_runs(runs_dir: str | Path | None = None) -> dict[str, str]:
+def unreadable_runs() -> dict[str, str]:
     """The folders of runs whose settings cannot be read, newest first, with the reason."""
     reasons = {}
-    for path in _folders(runs_dir):
+    for path in _folders(None):
         if any((path / name).exists() for name in ("config.json", "state.json", "checkpoints")):
             try:
                 Run.open(path)
@@ -48,11 +48,11 @@ def unreadable_runs(runs_dir: str | Path | None = None) -> dict[str, str]:
     return reasons
 
 
-def delete_unreadable(name: str, runs_dir: str | Path | None = None) -> None:
+def delete_unreadable(name: str) -> None:
     """Deletes one of `unreadable_runs`; RunError for any other folder, and while a worker holds it."""
-    if name not in unreadable_runs(runs_dir):
+    if name not in unreadable_runs():
         raise RunError(f"{name!r} is not an unreadable run. Choose another one.")
-    path = next(path for path in _folders(runs_dir) if path.name == name)
+    path = next(path for path in _folders(None) if path.name == name)
     if is_locked(path / "worker.lock"):
         raise RunError(f"A worker is training the run {name}. Stop it before you delete the run.")
     delete_folder(path)

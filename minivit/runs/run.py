@@ -16,13 +16,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,8 @@ from minivit.runs.files import (
 )
 from minivit.runs.locations import EXAMPLE, default_runs_dir
 from minivit.runs.schema import Command, Phase, State
+
+T = TypeVar("T")
 
 STARTUP_SECONDS = 60  # a new process may need this long to import torch and to lock its run
 
@@ -114,12 +116,12 @@ class Run:
     @property
     def name(self) -> str:
         """The name that the user gave the run, or an empty string."""
-        return self._read_line("name.txt")
+        return self.read("name.txt", schema.parse_line, "")
 
     @property
     def sweep(self) -> str:
         """The sweep that the run is a trial of, or an empty string."""
-        return self._read_line("sweep.txt")
+        return self.read("sweep.txt", schema.parse_line, "")
 
     @property
     def is_example(self) -> bool:
@@ -129,7 +131,7 @@ class Run:
     def require_own(self) -> None:
         """RunError for the example run, which is read-only."""
         if self.is_example:
-            raise RunError("The example run ships with MiniViT and stays as it is. Train your own run to change it.")
+            raise RunError("The example run ships with MiniViT and is read-only. Train your own run to change it.")
 
     def rename(self, name: str) -> None:
         """Sets the displayed name; an empty one removes it. The folder keeps its own, so links stay valid."""
@@ -161,10 +163,7 @@ class Run:
 
     def stored_state(self) -> State | None:
         """What `state.json` says; None if it cannot be read."""
-        try:
-            return read_cached(self.path / "state.json", schema.parse_state)
-        except OSError:
-            return None
+        return self.read("state.json", schema.parse_state, None)
 
     def set_state(self, phase: Phase, epoch: int = 0, message: str = "", progress: float = 0.0) -> None:
         """Replaces `state.json`."""
@@ -173,10 +172,7 @@ class Run:
     @property
     def environment(self) -> dict[str, Any]:
         """Machine, versions and data of the run; empty until a worker has started, and if it cannot be read."""
-        try:
-            return read_cached(self.path / "environment.json", schema.parse_environment) or {}
-        except OSError:
-            return {}
+        return self.read("environment.json", schema.parse_environment, None) or {}
 
     def set_environment(self, facts: Mapping[str, Any]) -> None:
         """Replaces `environment.json`."""
@@ -290,12 +286,12 @@ class Run:
             raise RunError(f"A worker is training the run {self.id}. Stop it before you delete the run.")
         delete_folder(self.path)
 
-    def _read_line(self, name: str) -> str:
-        """The printable text of a small file; empty if there is none."""
+    def read(self, name: str, parse: Callable[[bytes], T], default: T) -> T:
+        """What `parse` makes of a small file; `default` if it cannot be read."""
         try:
-            return read_cached(self.path / name, schema.parse_line)
+            return read_cached(self.path / name, parse)
         except OSError:
-            return ""
+            return default
 
     def checkpoint_path(self, checkpoint: int | Checkpoint) -> Path:
         """The file of the weights at a checkpoint or after an epoch."""

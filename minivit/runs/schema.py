@@ -1,6 +1,7 @@
 """Schemas of the files in a run folder. Invalid content is dropped on reading."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -76,40 +77,21 @@ class Environment(TypedDict):
     head_classes: NotRequired[int]
 
 
-_ROW, _STATE, _ENVIRONMENT = TypeAdapter(MetricsRow), TypeAdapter(State), TypeAdapter(Environment)
-_ANNOTATIONS = TypeAdapter(Annotations)
+def _parser(kind: Any, default: Any = None) -> Callable[[bytes], Any]:
+    """A function that reads JSON as `kind`; it returns `default` for invalid content."""
+    adapter = TypeAdapter(kind)
+
+    def parse(content: bytes) -> Any:
+        try:
+            return adapter.validate_json(content)
+        except ValidationError:
+            return default
+
+    return parse
 
 
-def parse_row(line: bytes) -> dict[str, Any] | None:
-    """The row in a line of `metrics.jsonl`; None if it is invalid."""
-    try:
-        return dict(_ROW.validate_json(line))
-    except ValidationError:
-        return None
-
-
-def parse_state(content: bytes) -> State | None:
-    """The state in `state.json`; None if it is invalid."""
-    try:
-        return _STATE.validate_json(content)
-    except ValidationError:
-        return None
-
-
-def parse_annotations(content: bytes) -> Annotations:
-    """The annotations in `annotations.json`; none if they are invalid."""
-    try:
-        return _ANNOTATIONS.validate_json(content)
-    except ValidationError:
-        return Annotations()
-
-
-def parse_environment(content: bytes) -> dict[str, Any] | None:
-    """The facts in `environment.json`; None if they are invalid."""
-    try:
-        return dict(_ENVIRONMENT.validate_json(content))
-    except ValidationError:
-        return None
+parse_row, parse_state, parse_environment = _parser(MetricsRow), _parser(State), _parser(Environment)
+parse_annotations = _parser(Annotations, Annotations())
 
 
 def parse_config(data: bytes) -> tuple[Any, TrainConfig | None]:

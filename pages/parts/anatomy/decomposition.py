@@ -26,7 +26,7 @@ def decomposition(run: Run, checkpoint: Checkpoint) -> None:
     if reason := why_no_terms(run.config.model):
         st.info(reason, icon=":material/info:")
         return
-    test_set = cache.split(run.config)[1]
+    test_set = cache.test_set(run)
     indices = tuple(evenly_spaced(len(test_set), affordable(run.config.model, NUM_IMAGES)))
     terms = _terms(run, checkpoint, indices)
     st.markdown(finding(terms))
@@ -90,4 +90,4 @@ def _range(values: np.ndarray, fmt: str) -> str:
 @memoize("Decomposing the scores of layer 1")
 def _terms(run: Run, checkpoint: Checkpoint, indices: tuple[int, ...]) -> ClsTerms:
     with threads_for(run.config):
-        return cls_terms(cache.model_of(run, checkpoint), cache.split(run.config)[1].images[list(indices)])
+        return cls_terms(cache.model_of(run, checkpoint), cache.test_set(run).images[list(indices)])

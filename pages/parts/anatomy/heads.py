@@ -15,12 +15,13 @@ from minivit.stats import wilson
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.memoize import memoize
+from pages.parts.shell.pickers import pick_num_images
 from pages.parts.shell.progress import estimate, progress
 
 NUM_IMAGES = 64
 SIZES = (16, 64, 256, 1024, 4096)
 DEFAULT_SIZE = 256  # images for head ablation; fewer if the model is large
-ABLATE = "heads_silence"  # the toggle's key, by which existing links turn it on
+ABLATE_KEY = "heads_silence"  # the toggle's key, by which existing links turn it on
 
 
 def distance_chart(run: Run, checkpoint: Checkpoint) -> None:
@@ -75,7 +76,7 @@ def heads(run: Run, checkpoint: Checkpoint) -> None:
 
 def _ablation(run: Run, checkpoint: Checkpoint) -> HeadAblation | None:
     """The widgets, and the result if the user turned it on."""
-    test_set = cache.split(run.config)[1]
+    test_set = cache.test_set(run)
     known = np.flatnonzero(test_set.labels.numpy() < num_head_classes(run))
     if not len(known):
         st.info(
@@ -84,23 +85,14 @@ def _ablation(run: Run, checkpoint: Checkpoint) -> HeadAblation | None:
         )
         return None
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        sizes = sorted({min(size, len(known)) for size in SIZES})
-        affordable_sizes = [size for size in sizes if size <= affordable(run.config.model, DEFAULT_SIZE)]
-        num_images = st.selectbox(
-            "Test images",
-            sizes,
-            max(0, len(affordable_sizes) - 1),
-            key="heads_images",
-            bind="query-params",
-            width=140,
-            help="Evenly spaced over the test set. More images give narrower intervals and take longer.",
-        )
-        is_on = st.toggle("Ablate each head", key=ABLATE, bind="query-params")
+        default = affordable(run.config.model, DEFAULT_SIZE)
+        text = "Evenly spaced over the test set. More images give narrower intervals and take longer."
+        num_images = pick_num_images(SIZES, len(known), default, key="heads_images", help=text)
+        is_on = st.toggle("Ablate each head", key=ABLATE_KEY, bind="query-params")
     if not is_on:
         config = run.config.model
         num_heads = config.depth * config.num_heads
         st.caption(estimate(num_images * num_heads * multiplications(config) / 2))  # the layers from the head's on
-    if not is_on:
         return None
     return _ablate(run, checkpoint, tuple(known[evenly_spaced(len(known), num_images)].tolist()))
 
@@ -136,12 +128,12 @@ def points(effect: HeadEffect) -> str:
 
 
 def _num_images(run: Run) -> int:
-    return min(len(cache.split(run.config)[1]), affordable(run.config.model, NUM_IMAGES))
+    return min(len(cache.test_set(run)), affordable(run.config.model, NUM_IMAGES))
 
 
 @memoize("Computing the statistics of every head")
 def _statistics(run: Run, checkpoint: Checkpoint) -> HeadStatistics:
-    test_set = cache.split(run.config)[1]
+    test_set = cache.test_set(run)
     images = test_set.images[evenly_spaced(len(test_set), _num_images(run))]
     with threads_for(run.config):
         return head_statistics(cache.model_of(run, checkpoint), images)
@@ -149,7 +141,7 @@ def _statistics(run: Run, checkpoint: Checkpoint) -> HeadStatistics:
 
 @memoize()
 def _ablate(run: Run, checkpoint: Checkpoint, indices: tuple[int, ...]) -> HeadAblation:
-    test_set, model = cache.split(run.config)[1], cache.model_of(run, checkpoint)
+    test_set, model = cache.test_set(run), cache.model_of(run, checkpoint)
     images, labels = test_set.images[list(indices)], test_set.labels[list(indices)]
-    with threads_for(run.config), progress("Ablating each head", cancel=ABLATE) as report:
-        return HeadAblation.concat([head_effects(model, images, labels, report)])
+    with threads_for(run.config), progress("Ablating each head", cancel=ABLATE_KEY) as report:
+        return head_effects(model, images, labels, report)

@@ -45,7 +45,7 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
 
 @memoize()
 def _cascade(run: Run, epoch: int, layer: int, head: Head) -> Cascade:
-    test_set = cache.split(run.config)[1]
+    test_set = cache.test_set(run)
     names, num_images = _choice(run)
     indices = evenly_spaced(len(test_set), num_images)
     classes = cache.predicted_classes(run, epoch, tuple(indices))
@@ -65,7 +65,7 @@ def _cascade(run: Run, epoch: int, layer: int, head: Head) -> Cascade:
 
 def _choice(run: Run) -> tuple[list[str], int]:
     """The methods and the number of images that do not take too long."""
-    config, num_test_images = run.config.model, len(cache.split(run.config)[1])
+    config, num_test_images = run.config.model, len(cache.test_set(run))
     names, num_images = list(available_methods(config)), min(affordable(config, NUM_IMAGES), num_test_images)
     if _multiplications(config, names, num_images) <= MAX_MULTIPLICATIONS:
         return names, num_images

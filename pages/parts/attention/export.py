@@ -1,7 +1,5 @@
 """Export of one image: its attention as arrays, its map as a picture, and BertViz's views on the page and as files."""
 
-from collections.abc import Callable
-
 import streamlit as st
 
 from minivit.attention import Head, write_head
@@ -12,6 +10,7 @@ from minivit.runs import Run
 from pages.parts.attention.methods import is_large
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
+from pages.parts.shell.frame import download
 
 TOKEN_PX = 23  # height of a token in BertViz's head view
 MODEL_VIEW_PX = 900  # height of the model view, which scrolls
@@ -25,14 +24,15 @@ def export_section(run: Run, epoch: int, image: ImageId, layer: int, head: Head)
     st.caption(
         f"Layer {layer + 1}, {head_title}; the arrays hold all layers and heads. The pictures include the scale."
     )
+    name = export.file_name
     with st.container(horizontal=True):
-        _file(
-            "Attention as JSON (the article's format)", lambda: export.json(layer, head), export, "attention", ".json"
+        download(
+            "Attention as JSON (the article's format)", lambda: export.json(layer, head), name("attention", ".json")
         )
-        _file("Arrays (.npz)", export.npz, export, "attention", ".npz")
-        _file("Map as PNG", lambda: export.picture(layer, head).render("png"), export, "map", ".png")
-        _file("Map as SVG", lambda: export.picture(layer, head).render("svg"), export, "map", ".svg")
-        _file("Map as PDF", lambda: export.picture(layer, head).render("pdf"), export, "map", ".pdf")
+        download("Arrays (.npz)", export.npz, name("attention", ".npz"))
+        download("Map as PNG", lambda: export.picture(layer, head).render("png"), name("map", ".png"))
+        download("Map as SVG", lambda: export.picture(layer, head).render("svg"), name("map", ".svg"))
+        download("Map as PDF", lambda: export.picture(layer, head).render("pdf"), name("map", ".pdf"))
     _bertviz(run, image, export, layer)
 
 
@@ -56,8 +56,8 @@ def _bertviz(run: Run, image: ImageId, export: ImageExport, layer: int) -> None:
         )
         return
     with st.container(horizontal=True):
-        _file("Head view as HTML", lambda: export.bertviz(layer, layers), export, "bertviz", ".html")
-        _file("Model view as HTML", lambda: export.bertviz_model(layers), export, "bertviz-model", ".html")
+        download("Head view as HTML", lambda: export.bertviz(layer, layers), export.file_name("bertviz", ".html"))
+        download("Model view as HTML", lambda: export.bertviz_model(layers), export.file_name("bertviz-model", ".html"))
     if st.toggle("Show BertViz", key="bertviz", bind="query-params"):
         html = cache.bertviz(run, export.epoch, image, layer, tuple(layers))
         st.iframe(html, height=80 + TOKEN_PX * num_tokens)
@@ -73,15 +73,3 @@ def _pick_layers(config: ViTConfig, layer: int) -> list[int]:
     default = [layer + 1] if is_large(config) else layers
     selected = st.multiselect("Layers in BertViz", layers, default, key=f"bertviz_layers_of_{config.depth}")
     return [layer - 1 for layer in sorted(selected)]
-
-
-def _file(label: str, make: Callable[[], str | bytes], export: ImageExport, content: str, suffix: str) -> None:
-    """A button that makes a file when it is clicked, and downloads it."""
-    st.download_button(
-        label,
-        make,
-        file_name=export.file_name(content, suffix),
-        on_click="ignore",
-        icon=":material/download:",
-        key=f"export_{export.file_name(content, suffix)}_{label}",
-    )

@@ -28,6 +28,7 @@ from pages.parts.attention.methods import Selection
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.memoize import memoize
+from pages.parts.shell.pickers import pick_num_images
 from pages.parts.shell.progress import estimate, progress
 
 SIZES = (16, 64, 256)
@@ -51,22 +52,14 @@ def faithfulness_section(run: Run, epoch: int, image: ImageId, selection: Select
 
 
 def _check(run: Run, epoch: int, image: ImageId, selection: Selection, layer: int, head: Head) -> None:
-    test_set = cache.split(run.config)[1]
+    test_set = cache.test_set(run)
     st.subheader("This image", anchor=False)
     _show(_check_image(run, epoch, image, selection, layer, head), selection, axis_title(selection, test_set.classes))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader("Many images", anchor=False, width="content")
-        sizes = sorted({min(size, len(test_set)) for size in SIZES})
         is_slow = estimate(num_multiplications(run.config.model, SIZES[1], NUM_RANKINGS_PER_IMAGE)) != ""
-        num_images = st.selectbox(
-            "Test images",
-            sizes,
-            0 if is_slow else min(1, len(sizes) - 1),
-            key="trust_images",
-            bind="query-params",
-            width=140,
-            help="Evenly spaced over the test set; the map of each explains its predicted class.",
-        )
+        text = "Evenly spaced over the test set; the map of each explains its predicted class."
+        num_images = pick_num_images(SIZES, len(test_set), SIZES[not is_slow], key="trust_images", help=text)
     result = _check_images(run, epoch, num_images, selection.name, layer, head)
     _show(result, selection, "probability of the predicted class")
     localization(run, epoch, selection.name, layer, head)
@@ -100,7 +93,7 @@ def _show(result: Faithfulness, selection: Selection, axis: str) -> None:
 @memoize()
 def _check_image(run: Run, epoch: int, image: ImageId, selection: Selection, layer: int, head: Head) -> Faithfulness:
     """For one image; the controls include the maps of other test images, each for its own predicted class."""
-    test_set, model, images = cache.split(run.config)[1], cache.model_of(run, epoch), cache.image_pixels(run, image)
+    test_set, model, images = cache.test_set(run), cache.model_of(run, epoch), cache.image_pixels(run, image)
     indices = [index for index in evenly_spaced(len(test_set), NUM_OTHERS + 1) if index != image][:NUM_OTHERS]
     target, contrast = selection.tensors()
     with threads_for(run.config), progress("Dropping patches of this image", cancel="trust") as report:
@@ -114,7 +107,7 @@ def _check_image(run: Run, epoch: int, image: ImageId, selection: Selection, lay
 
 @memoize()
 def _check_images(run: Run, epoch: int, num_images: int, name: str, layer: int, head: Head) -> Faithfulness:
-    test_set, model = cache.split(run.config)[1], cache.model_of(run, epoch)
+    test_set, model = cache.test_set(run), cache.model_of(run, epoch)
     indices = evenly_spaced(len(test_set), num_images)
     with threads_for(run.config), progress("Dropping patches of the test images", cancel="trust") as report:
         images, classes = test_set.images[indices], cache.predicted_classes(run, epoch, tuple(indices))

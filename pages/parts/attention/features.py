@@ -73,7 +73,7 @@ def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, pat
 def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> None:
     """The first three principal components of the patches of two images as colors."""
     num_images = affordable(run.config.model, MAX_FIT_IMAGES, MIN_FIT_IMAGES)
-    indices = tuple(evenly_spaced(len(cache.split(run.config)[1]), num_images))
+    indices = tuple(evenly_spaced(len(cache.test_set(run)), num_images))
     common, own = _components(run, epoch, indices), _components(run, epoch, (image,))
     explained = common.explained[layer + 1]
     st.markdown(
@@ -147,5 +147,5 @@ def _picture(run: Run, image: ImageId, patch: int | None = None) -> Tile:
         pixels = dimmed
     step = max(1, len(pixels) // PICTURE_PX)
     label = cache.image_label(run, image)
-    caption = "" if label is None else cache.split(run.config)[1].classes[label]
+    caption = "" if label is None else cache.test_set(run).classes[label]
     return Tile(pixels[::step, ::step], "image" if patch is None else f"p{patch}", caption)

@@ -26,7 +26,7 @@ NUM_IMAGES, NUM_EPOCHS = 64, 17
 def localization(run: Run, epoch: int, name: str, layer: int, head: Head) -> None:
     """Every map at this epoch and untrained as a table, and the selected one over all saved epochs."""
     st.subheader("Localization", anchor=False)
-    if cache.split(run.config)[1].masks is None:
+    if cache.test_set(run).masks is None:
         st.caption(
             "Only the synthetic shapes have object masks. Train on them to see how much of each map lies on the object."
         )
@@ -80,7 +80,7 @@ def format_share(share: Share) -> str:
 
 def _masked_images(run: Run) -> tuple[Tensor, Tensor, Tensor]:
     """Some test images with their labels and masks, in memory."""
-    test_set = cache.split(run.config)[1]
+    test_set = cache.test_set(run)
     assert test_set.masks is not None
     indices = evenly_spaced(len(test_set), NUM_IMAGES)
     return test_set.images[indices], test_set.labels[indices], test_set.masks[indices]

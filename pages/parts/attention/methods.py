@@ -185,7 +185,7 @@ def absolute_max(run: Run, selection: Selection) -> float:
 
 @memoize()
 def _absolute_max(run: Run, epoch: int, name: str) -> float:
-    test_set = cache.split(run.config)[1]
+    test_set = cache.test_set(run)
     indices = evenly_spaced(len(test_set), affordable(run.config.model, NUM_SCALE_IMAGES, 1))
     predicted = cache.predicted_classes(run, epoch, tuple(indices)) if METHODS[name].needs_class else None
     return METHODS[name].scale_max(cache.model_of(run, epoch), test_set.images[indices], predicted)

@@ -38,7 +38,7 @@ def tokens_section(run: Run, epoch: int, image: ImageId, view: View) -> None:
 
 def _pick_other(run: Run, image: ImageId) -> int:
     """A second test image to compare with; by default the next one of the same class."""
-    labels = cache.split(run.config)[1].labels
+    labels = cache.test_set(run).labels
     following = 0
     if isinstance(image, int):
         same = torch.roll(labels == labels[image], -image - 1)  # from the next image to this one

@@ -25,9 +25,9 @@ MAX_CHECKPOINTS = 200
 MAX_VALUES = 2_000_000  # map values sent to the browser in one message, a byte each
 
 
-def num_metric_images(run: Run) -> int:
-    """How many test images the metrics over training are computed from: fewer if the model is large."""
-    return min(len(cache.split(run.config)[1]), affordable(run.config.model, MAX_METRIC_IMAGES))
+def metric_images(run: Run) -> tuple[int, ...]:
+    """The test images that the metrics over training are computed from, evenly spaced: fewer if the model is large."""
+    return tuple(evenly_spaced(len(cache.test_set(run)), affordable(run.config.model, MAX_METRIC_IMAGES)))
 
 
 def attention_over_training(
@@ -35,7 +35,7 @@ def attention_over_training(
 ) -> AttentionOverTraining:
     """Maps of some test images at the saved checkpoints, evenly spaced ones if there are too many.
 
-    Those in `always` are included. Metrics are of `num_metric_images` evenly spaced test images.
+    Those in `always` are included. Metrics are of the `metric_images`.
     """
     checkpoints = run.checkpoints()
     limit = MAX_VALUES // (len(images) * len(heads) * run.config.model.num_patches)
@@ -52,7 +52,7 @@ def _attention_over_training(
     results: dict[Checkpoint, tuple[Snapshot, MapMetrics]] = {}
     unreadable = []
     with threads_for(run.config), progress("Computing attention at every saved checkpoint") as report:
-        _untrained(run)
+        _snapshot(run, Checkpoint(0), metric_images(run))
         for index, checkpoint in enumerate(checkpoints):
             report(index / len(checkpoints))
             try:
@@ -64,25 +64,10 @@ def _attention_over_training(
 
 @memoize()
 def _snapshot(run: Run, checkpoint: Checkpoint, images: tuple[int, ...]) -> Snapshot:
-    return _take_snapshot(run, checkpoint, images)
+    return take_snapshot(run.load_model(checkpoint), cache.test_set(run).images[list(images)])
 
 
 @memoize()
 def _metrics(run: Run, checkpoint: Checkpoint) -> MapMetrics:
-    untrained = _untrained(run)
-    if checkpoint == Checkpoint(0):
-        return map_metrics(untrained, untrained)
-    return map_metrics(_take_snapshot(run, checkpoint, metric_images(run)), untrained)
-
-
-@memoize()
-def _untrained(run: Run) -> Snapshot:
-    return _take_snapshot(run, Checkpoint(0), metric_images(run))
-
-
-def metric_images(run: Run) -> tuple[int, ...]:
-    return tuple(evenly_spaced(len(cache.split(run.config)[1]), num_metric_images(run)))
-
-
-def _take_snapshot(run: Run, checkpoint: Checkpoint, images: Sequence[int]) -> Snapshot:
-    return take_snapshot(run.load_model(checkpoint), cache.split(run.config)[1].images[list(images)])
+    images = metric_images(run)
+    return map_metrics(_snapshot(run, checkpoint, images), _snapshot(run, Checkpoint(0), images))

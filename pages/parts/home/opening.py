@@ -16,7 +16,7 @@ def opening() -> None:
     """The pictures, and what they show as a sentence."""
     run, image = example_run(), read_highlights().image
     maps = _maps(run, image)
-    test_set, checkpoints = cache.split(run.config)[1], run.checkpoints()
+    test_set, checkpoints = cache.test_set(run), run.checkpoints()
     name = test_set.classes[test_set.labels[image]]
     num_tokens = run.config.model.num_tokens
     hero(
@@ -46,7 +46,7 @@ def _maps(run: Run, image: int) -> np.ndarray:
 @memoize()
 def _shares_on_object(run: Run, image: int) -> tuple[float, float, float]:
     """The share of the attention to patches that is on the object, untrained and trained; the object's of the image."""
-    selected = cache.split(run.config)[1].select([image])
+    selected = cache.test_set(run).select([image])
     assert selected.masks is not None  # the data set 'shapes' has them
     masks, maps = selected.masks[:], torch.from_numpy(_maps(run, image)[[0, -1]])
     before, after = energy_inside(maps, masks, run.config.model.patch_size).tolist()

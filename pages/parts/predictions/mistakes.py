@@ -59,5 +59,5 @@ def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
 def _maps(run: Run, epoch: int) -> Tensor:
     """CLS maps (N, n) of all test images: last layer, mean over heads."""
     with threads_for(run.config):
-        images = cache.split(run.config)[1].images
+        images = cache.test_set(run).images
         return METHODS["cls_map"].attribute(cache.model_of(run, epoch), images).cpu()

@@ -11,6 +11,7 @@ from minivit.runs import Run, summarize
 from minivit.runs.comparison import Axis, curve, curves_to_csv, short_names, to_csv, to_json
 from pages.parts.runs.table import column_config, percent, setting_columns
 from pages.parts.shell.cache import image_difference
+from pages.parts.shell.frame import download
 from pages.parts.shell.url import bind_to_url, param
 
 MAX_CURVES = len(RUN_LINES)
@@ -43,9 +44,9 @@ def compare_runs(selected: Sequence[Run]) -> None:
     _table(runs, names)
     with st.container(horizontal=True, vertical_alignment="center"):
         _image_by_image(runs)
-        _download("Table (CSV)", lambda: to_csv(selected), "runs.csv")
-        _download("Curves (CSV)", lambda: curves_to_csv(selected), "curves.csv")
-        _download("Everything (JSON)", lambda: to_json(selected, with_rows=True), "runs.json")
+        download("Table (CSV)", lambda: to_csv(selected), "runs.csv")
+        download("Curves (CSV)", lambda: curves_to_csv(selected), "curves.csv")
+        download("Everything (JSON)", lambda: to_json(selected, with_rows=True), "runs.json")
 
 
 def _pick_view() -> View:
@@ -70,7 +71,7 @@ def _pick_one(label: str, name: str, options: Sequence[str]) -> str:
 
 def _smoothing() -> float:
     try:
-        return min(max(float(param("smoothing", "0")), 0.0), MAX_SMOOTHING)
+        return min(max(float(param("smoothing") or 0), 0.0), MAX_SMOOTHING)
     except ValueError:
         return 0.0
 
@@ -142,9 +143,3 @@ def _image_by_image(runs: Sequence[Run]) -> None:
     query = {"run": pair[0].id, "run2": pair[1].id} if pair else None
     label = "Compare two runs image by image"
     st.page_link("pages/compare.py", label=label, disabled=not pair, help=reason, query_params=query)
-
-
-def _download(label: str, content: Any, name: str) -> None:
-    st.download_button(
-        label, content, file_name=name, on_click="ignore", icon=":material/download:", key=f"runs_{name}_{label}"
-    )

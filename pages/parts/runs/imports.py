@@ -35,9 +35,7 @@ def import_forms() -> None:
             "written by `save_pretrained`. Its architecture is read from the weights and their metadata; nothing in "
             "the file is executed. Epoch 0 of the run is the same architecture with random weights."
         )
-        upload = st.file_uploader(
-            "Weights file", type=["safetensors", "pth", "pt", "bin"], max_upload_size=MAX_MODEL_MB
-        )
+        upload = st.file_uploader("Weights file", type=WEIGHT_TYPES, max_upload_size=MAX_MODEL_MB)
         file = st.text_input("Weights", placeholder="or /path/to/vit.safetensors, or a model directory")
         folder = st.text_input("Image folder", placeholder="/path/to/images, with one folder per class")
         names = st.text_input("Class names (optional)", placeholder="/path/to/names.txt, one per line")

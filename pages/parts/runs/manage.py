@@ -1,6 +1,6 @@
 """What the Runs page does with one selected run, and with runs that cannot be read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -10,6 +10,7 @@ from minivit.runs import Run, annotate, delete_unreadable, find_damage, read_ann
 from minivit.runs.archive import pack
 from minivit.runs.schema import MAX_NOTE_LENGTH
 from pages.parts.shell.access import may_change
+from pages.parts.shell.frame import download
 from pages.parts.shell.wording import escape_markdown, run_title
 
 
@@ -36,16 +37,16 @@ def export_run(run: Run) -> None:
         st.caption("Available once this run has weights and no worker is training it.")
         return
     with st.container(horizontal=True):
-        _download("Run as .zip", lambda: pack(run), f"{run.id}.zip")
-        _download("Report (one HTML page)", lambda: export(run, "report"), f"{run.id}.html")
-        _download("Model as ONNX, with attention", lambda: export(run, "onnx"), f"{run.id}.onnx")
+        download("Run as .zip", lambda: pack(run), f"{run.id}.zip")
+        download("Report (one HTML page)", lambda: export(run, "report"), f"{run.id}.html")
+        download("Model as ONNX, with attention", lambda: export(run, "onnx"), f"{run.id}.onnx")
         try:
             timm_arguments(run.config.model)
         except ConfigError as error:
             st.caption(escape_markdown(str(error)))
         else:
-            _download("Model for timm", lambda: export(run, "timm"), f"{run.id}.safetensors")
-            _download("Hugging Face folder (.zip)", lambda: export(run, "huggingface"), f"{run.id}-huggingface.zip")
+            download("Model for timm", lambda: export(run, "timm"), f"{run.id}.safetensors")
+            download("Hugging Face folder (.zip)", lambda: export(run, "huggingface"), f"{run.id}-huggingface.zip")
 
 
 def damaged_runs(runs: Sequence[Run]) -> None:
@@ -64,9 +65,3 @@ def damaged_runs(runs: Sequence[Run]) -> None:
             ):
                 delete_unreadable(name)
                 st.rerun()
-
-
-def _download(label: str, content: Callable[[], str | bytes], name: str) -> None:
-    st.download_button(
-        label, content, file_name=name, on_click="ignore", icon=":material/download:", key=f"runs_{label}_{name}"
-    )

@@ -69,6 +69,11 @@ def split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     return _split(config)
 
 
+def test_set(run: Run) -> ImageSet:
+    """The test images of a run."""
+    return split(run.config)[1]
+
+
 @memoize(key=_images_key)
 def _split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     bar = st.progress(0.0, "Loading the images")
@@ -128,15 +133,14 @@ def newest_readable(run: Run) -> Checkpoint:
 
 def predictions(run: Run, epoch: int) -> Predictions:
     """Predictions for the run's test images after `epoch`: all of them, or those so far if they take long."""
-    if not is_slow_to_predict(run.config.model, len(split(run.config)[1])):
+    if not is_slow_to_predict(run.config.model, len(test_set(run))):
         return _predictions(run, epoch)
     return _saved_predictions(run, epoch)
 
 
 @memoize("Predicting the test images")
 def _predictions(run: Run, epoch: int) -> Predictions:
-    test_set = split(run.config)[1]
-    return predict(model_of(run, epoch), test_set)
+    return predict(model_of(run, epoch), test_set(run))
 
 
 def _file_key(run: Run, epoch: int) -> Hashable:
@@ -146,23 +150,23 @@ def _file_key(run: Run, epoch: int) -> Hashable:
 
 @memoize(key=_file_key)
 def _saved_predictions(run: Run, epoch: int) -> Predictions:
-    return predictions_so_far(run, epoch, split(run.config)[1])
+    return predictions_so_far(run, epoch, test_set(run))
 
 
 @memoize()
 def predicted_classes(run: Run, epoch: int, indices: tuple[int, ...]) -> torch.Tensor:
     """The predicted class of some test images, (n,), without predicting the others."""
-    return logits(model_of(run, epoch), split(run.config)[1].images[list(indices)]).argmax(1).cpu()
+    return logits(model_of(run, epoch), test_set(run).images[list(indices)]).argmax(1).cpu()
 
 
 def image_pixels(run: Run, image: ImageId) -> torch.Tensor:
     """One image as the run's model sees it, uint8 (1, C, H, W)."""
-    return pixels(run, image) if isinstance(image, str) else split(run.config)[1].images[image : image + 1]
+    return pixels(run, image) if isinstance(image, str) else test_set(run).images[image : image + 1]
 
 
 def image_label(run: Run, image: ImageId) -> int | None:
     """The true class of a test image, by its index; None for a picture of the user's."""
-    return None if isinstance(image, str) else int(split(run.config)[1].labels[image])
+    return None if isinstance(image, str) else int(test_set(run).labels[image])
 
 
 def image_title(run: Run, image: ImageId) -> str:
@@ -215,7 +219,7 @@ def cls_maps(
     run: Run, checkpoint: int | Checkpoint, images: tuple[int, ...], layer: int, head: Head
 ) -> NDArray[np.float32]:
     """CLS maps (B, N-1) of some test images in one layer: the mean, the maximum or one of its heads."""
-    _, attn = attend(model_of(run, checkpoint), split(run.config)[1].images[list(images)])
+    _, attn = attend(model_of(run, checkpoint), test_set(run).images[list(images)])
     return cls_map(attn[:, layer], head, run.config.model.num_prefix_tokens).numpy()
 
 
@@ -224,17 +228,13 @@ def recent_checkpoint(run: Run, active: bool) -> Checkpoint | None:
 
     All viewers get the same one, so a run that finishes an epoch per second is not evaluated every second.
     """
-    return _recent_checkpoint(run) if active else _newest_checkpoint(run)
+    checkpoints = _recent_checkpoints(run) if active else run.checkpoints()
+    return checkpoints[-1] if checkpoints else None
 
 
 @cached(TTLCache(32, PROBE_SECONDS), lock=threading.Lock())
-def _recent_checkpoint(run: Run) -> Checkpoint | None:
-    return _newest_checkpoint(run)
-
-
-def _newest_checkpoint(run: Run) -> Checkpoint | None:
-    checkpoints = run.checkpoints()
-    return checkpoints[-1] if checkpoints else None
+def _recent_checkpoints(run: Run) -> list[Checkpoint]:
+    return run.checkpoints()
 
 
 def run_scale(run: Run) -> tuple[float, float]:
@@ -248,7 +248,7 @@ def run_scale(run: Run) -> tuple[float, float]:
 @memoize()
 def checkpoint_scale(run: Run, checkpoint: Checkpoint) -> tuple[float, float]:
     """The absolute color scale of the attention of one checkpoint."""
-    return model_scale(model_of(run, checkpoint), split(run.config)[1])
+    return model_scale(model_of(run, checkpoint), test_set(run))
 
 
 def one_image(run: Run, epoch: int, image: ImageId) -> ImageExport:
@@ -283,7 +283,7 @@ def bertviz_model(run: Run, epoch: int, image: ImageId, layers: tuple[int, ...])
 def calibration(run: Run, epoch: int) -> ScoreCalibration | None:
     """Scores to judge whether a picture belongs to any class; None without images of other classes."""
     other = load_other_classes(run.config)
-    return None if other is None else calibrate(model_of(run, epoch), split(run.config)[1], other)
+    return None if other is None else calibrate(model_of(run, epoch), test_set(run), other)
 
 
 @memoize()

@@ -88,3 +88,9 @@ def fragment(draw: Callable[[], None], *, every: float | None = None) -> None:
             draw()
 
     st.fragment(draw_with_errors, run_every=every)()
+
+
+def download(label: str, make: Callable[[], str | bytes], file_name: str) -> None:
+    """A button that makes a file when it is clicked, and downloads it."""
+    key = f"download_{file_name}_{label}"
+    st.download_button(label, make, file_name, on_click="ignore", icon=":material/download:", key=key)

@@ -1,5 +1,6 @@
 """Widgets that choose a run, a checkpoint, a layer, heads or an image; each is bound to a name in the URL."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -12,30 +13,30 @@ from pages.parts.shell.wording import run_options
 EACH_HEAD = "each"  # in links of pages that can show all heads of a layer
 
 
-def pick_run(label: str = "Run", name: str = "run") -> Run:
+def pick_run() -> Run:
     """The URL's run, or the newest; the example run, with a line that says so, if there are no others."""
     runs = {run.id: run for run in runs_to_open()}
-    requested = param(name)
+    requested = param("run")
     current = (requested if requested in runs else None) if requested else next(iter(runs))
     titles = run_options(list(runs.values()), runs[current].sweep if current else "")
 
     def picker(**options: Any) -> str | None:
         index = 0 if current else None  # with None the user could clear it
         return st.selectbox(
-            label, list(titles), index, lambda run_id: titles.get(run_id, run_id), placeholder="Choose a run", **options
+            "Run", list(titles), index, lambda run_id: titles.get(run_id, run_id), placeholder="Choose a run", **options
         )
 
-    selected = bind_to_url(name, current, picker, epoch=None, checkpoint=None)  # another run opens at its newest epoch
+    selected = bind_to_url("run", current, picker, epoch=None, checkpoint=None)  # another run opens at its newest epoch
     if selected is None:
         find_run(requested)  # raises: there is no such run
         st.stop()
     if not requested:
-        set_params(**{name: selected})
+        set_params(run=selected)
         st.rerun()  # so that the links to other pages open the same run
     run = runs[selected]
     if run.is_example:
         own = "" if list_runs() else " You have no runs of your own yet."
-        st.caption(f"This run ships with MiniViT and stays as it is.{own}")
+        st.caption(f"This run ships with MiniViT and is read-only.{own}")
     return run
 
 
@@ -140,3 +141,10 @@ def pick_image(num_images: int) -> int:
         )
     set_params(image=image)
     return image
+
+
+def pick_num_images(sizes: Sequence[int], num_images: int, default: int, *, key: str, help: str) -> int:
+    """One of the `sizes`, at most `num_images`; at first the largest that does not exceed `default`."""
+    options = sorted({min(size, num_images) for size in sizes})
+    index = max(0, sum(size <= default for size in options) - 1)
+    return st.selectbox("Test images", options, index, key=key, bind="query-params", width=140, help=help)

@@ -17,7 +17,7 @@ GROWTH = 1.5  # the page is redrawn when the number of predictions has grown by 
 
 def prediction_progress(run: Run, epoch: int, predictions: Predictions) -> None:
     """A progress bar until all test images are predicted; redraws the page as `predictions` grow."""
-    total, num_draws = len(cache.split(run.config)[1]), 0
+    total, num_draws = len(cache.test_set(run)), 0
 
     def draw() -> None:
         nonlocal num_draws

@@ -24,9 +24,9 @@ FORMER_VALUES = {
 }
 
 
-def param(name: str, default: str = "") -> str:
-    """The value of a name in the URL."""
-    text = st.query_params.get(name) or st.query_params.get(FORMER_NAMES.get(name, "")) or default
+def param(name: str) -> str:
+    """The value of a name in the URL; empty if it has none."""
+    text = st.query_params.get(name) or st.query_params.get(FORMER_NAMES.get(name, "")) or ""
     return FORMER_VALUES.get(name, {}).get(text, text)
 
 

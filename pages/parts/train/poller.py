@@ -92,7 +92,7 @@ def poller_of(run: Run) -> StatusPoller:
 
 def probe_maps(run: Run, checkpoint: Checkpoint) -> MapsData:
     """Eight test images with their maps, untrained and at a checkpoint, on one scale."""
-    test_set = cache.split(run.config)[1]
+    test_set = cache.test_set(run)
     indices = tuple(evenly_spaced(len(test_set), NUM_PROBES))
     last = run.config.model.depth - 1
     columns = {
