@@ -17,8 +17,7 @@ from pages.parts.attention.methods import (
     values,
     view_of_url,
 )
-from pages.parts.attention.next_match import next_match
-from pages.parts.attention.other_images import other_images
+from pages.parts.attention.other_images import next_match, other_images
 from pages.parts.attention.own_pictures import membership, pick_picture
 from pages.parts.attention.probabilities import probabilities
 from pages.parts.attention.tokens import tokens_section
@@ -28,7 +27,7 @@ from pages.parts.components.inspector import inspector
 from pages.parts.shell import cache
 from pages.parts.shell.frame import controls_above, frame
 from pages.parts.shell.pickers import pick_epoch, pick_image, pick_run
-from pages.parts.shell.predicting import prediction_progress
+from pages.parts.shell.progress import prediction_progress
 from pages.parts.shell.url import set_params, token_name
 
 with frame(

@@ -7,8 +7,7 @@ from minivit.runs import Checkpoint
 from pages.parts.compare.agreement import agreement, agreement_of_maps, compared_predictions
 from pages.parts.compare.columns import columns, common_scale, notes
 from pages.parts.compare.over_training import attention_over_training, metric_images
-from pages.parts.compare.pickers import pick_layers_and_heads, pick_second_run
-from pages.parts.compare.selection import OF_TWO, pick_selection, select_images
+from pages.parts.compare.pickers import OF_TWO, pick_layers_and_heads, pick_second_run, pick_selection, select_images
 from pages.parts.compare.values import value_table
 from pages.parts.components.scrub import RunMaps, scrub
 from pages.parts.shell import cache

@@ -4,8 +4,7 @@ import streamlit as st
 
 from minivit.config import preset
 from pages.parts.components.gallery import Title, gallery
-from pages.parts.data.augmented import augmented_samples
-from pages.parts.data.patches import image_and_patches
+from pages.parts.data.samples import augmented_samples, image_and_patches
 from pages.parts.data.uploads import uploads
 from pages.parts.settings.dataset import original_size_column, pick_data
 from pages.parts.shell import cache

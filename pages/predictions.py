@@ -4,14 +4,13 @@ import streamlit as st
 
 from pages.parts.components.confusion import confusion
 from pages.parts.components.gallery import Title, gallery
-from pages.parts.predictions.accuracy import accuracy, class_table
-from pages.parts.predictions.calibration import reliability
+from pages.parts.predictions.accuracy import accuracy, class_table, reliability
 from pages.parts.predictions.filters import RESULTS, filter_heading, pick_filters
 from pages.parts.predictions.mistakes import mistakes
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, frame, side_by_side
 from pages.parts.shell.pickers import pick_epoch, pick_run
-from pages.parts.shell.predicting import prediction_progress
+from pages.parts.shell.progress import prediction_progress
 from pages.parts.shell.url import bind_to_url, go, int_param, set_params
 
 PER_PAGE = 96

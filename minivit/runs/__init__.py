@@ -3,9 +3,9 @@
 from minivit.runs.annotations import annotate, read_annotations
 from minivit.runs.checkpoint import Checkpoint
 from minivit.runs.continuing import adopt_learning_rate, extend, request_learning_rate
-from minivit.runs.damage import find_damage
 from minivit.runs.listing import (
     delete_unreadable,
+    find_damage,
     find_run,
     group_by_sweep,
     list_runs,

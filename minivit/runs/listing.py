@@ -1,4 +1,4 @@
-"""The runs in a folder: all of them, one by its name, and grouped by sweep."""
+"""The runs in a folder: all of them, one by its name, grouped by sweep, and what cannot be read."""
 
 import itertools
 import os
@@ -11,6 +11,7 @@ from minivit.errors import RunError
 from minivit.runs.files import delete_folder, is_locked
 from minivit.runs.locations import EXAMPLE, default_runs_dir
 from minivit.runs.run import Run
+from minivit.runs.summary import summarize
 
 
 def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
@@ -90,3 +91,12 @@ def group_by_sweep(runs: Sequence[Run]) -> list[list[Run]]:
     for run in runs:
         groups.setdefault((run.sweep, "" if run.sweep else run.id), []).append(run)
     return list(groups.values())
+
+
+def find_damage(run: Run) -> list[str]:
+    """The unreadable parts of a run folder, one sentence each."""
+    num_invalid = summarize(run).num_invalid
+    lines = [f"Invalid lines of metrics.jsonl, which are left out: {num_invalid}."] if num_invalid else []
+    lines += ["state.json cannot be read."] if run.stored_state() is None else []
+    has_environment = (run.path / "environment.json").exists()
+    return lines + (["environment.json cannot be read."] if has_environment and not run.environment else [])

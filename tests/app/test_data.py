@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pages.parts.data.augmented import AUGMENTATIONS
+from pages.parts.data.samples import AUGMENTATIONS
 from tests.app.conftest import Open, errors, widget
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from pages.parts.components.plotly_script import plotly_script
+from pages.parts.components.live_curves.__init__ import plotly_script
 from tests.browser.browsing import broken_rules
 from tests.browser.server import serving
 
@@ -39,7 +39,7 @@ def curves():
         for epoch, x in enumerate(loss)
     ]
     rows[0] |= dict(train_loss=None, train_acc=None)
-    sent = to_send(rows, num_classes=4, key="curves", marker_epoch=state.get("marker"))
+    sent = to_send(rows, num_classes=4, key="curves")
     picked = live_curves(sent, key="curves")
     if picked is not None:
         state.marker = picked

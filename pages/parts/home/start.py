@@ -1,4 +1,4 @@
-"""What to do next on Home: the tour, a first run in one click, the runs that there are."""
+"""What to do next on Home: the tour, a first run in one click, existing runs."""
 
 import streamlit as st
 

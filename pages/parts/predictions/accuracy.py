@@ -1,11 +1,12 @@
-"""Accuracy with its interval, and precision and recall by class."""
+"""Accuracy with its interval, precision and recall by class, and calibration of the probabilities."""
 
 import numpy as np
 import streamlit as st
 
 from minivit.data import ImageSet
+from minivit.figures import reliability_diagram
 from minivit.imports import num_head_classes
-from minivit.inference import Predictions, precision_recall, precision_recall_intervals
+from minivit.inference import Predictions, calibration, precision_recall, precision_recall_intervals
 from minivit.runs import Run
 from minivit.stats import wilson
 
@@ -52,3 +53,21 @@ def class_table(predictions: Predictions, classes: tuple[str, ...]) -> None:
 
 def _percent_range(interval: tuple[float, float] | None) -> str:
     return "–" if interval is None else f"{100 * interval[0]:.1f} to {interval[1]:.1%}"
+
+
+def reliability(predictions: Predictions) -> None:
+    """Accuracy by confidence, and the expected calibration error."""
+    with st.expander("Are the probabilities calibrated?"):
+        result = calibration(predictions)
+        intervals = [
+            wilson(round(share * count), int(count))
+            for share, count in zip(result.accuracy, result.counts, strict=True)
+        ]
+        st.plotly_chart(
+            reliability_diagram(result.confidence, result.accuracy, intervals, result.counts),
+            key="predictions_reliability",
+        )
+        st.caption(
+            f"Of predictions with 80% confidence, 80% should be correct (dotted). Expected calibration error: "
+            f"{result.error:.1%}, over 10 bins (arXiv 1706.04599); 95% intervals (Wilson)."
+        )

@@ -2,12 +2,22 @@
 
 import streamlit as st
 
-from minivit.runs import Run, group_by_sweep, list_runs, summarize
-from pages.parts.runs.groups import best_run, most_urgent
+from minivit.runs import Run, State, group_by_sweep, list_runs, summarize
 from pages.parts.runs.status import run_links, state_badge
 from pages.parts.shell.wording import run_title, sweep_title
 
+PHASES = ("training", "loading", "queued", "failed", "paused", "stopped", "done")  # most urgent first
 NUM_CARDS = 12
+
+
+def best_run(runs: list[Run]) -> Run:
+    """The run with the highest test accuracy at its last epoch; the newest if no run has one."""
+    return max(runs, key=lambda run: (summarize(run).test_acc or -1, run.id))
+
+
+def most_urgent(runs: list[Run]) -> State:
+    """The state to show for several runs: training, waiting and failed runs come before finished ones."""
+    return min((run.state for run in runs), key=lambda state: PHASES.index(state.phase))
 
 
 def run_cards() -> None:

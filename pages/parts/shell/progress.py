@@ -4,17 +4,26 @@ Streamlit ends a superseded script when it next writes to the page. So every rep
 click, or a closed page, ends the computation.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import streamlit as st
+from cachetools import TTLCache, cached
 
+from minivit.background_predictions import start_predicting, watch
+from minivit.inference import Predictions
 from minivit.machine import num_cores
+from minivit.runs import Run
+from pages.parts.shell import cache
+from pages.parts.shell.frame import fragment
 from pages.parts.shell.wording import duration, escape_markdown
 
 MULTIPLICATIONS_PER_SECOND = 2.5e10  # of one CPU core
 NOTICEABLE = 5  # seconds; a shorter computation needs no estimate
+START_SECONDS = 20  # between two starts of the process for the same predictions
+GROWTH = 1.5  # the page is redrawn when the number of predictions has grown by this factor
 
 
 def estimate(multiplications: float) -> str:
@@ -50,3 +59,27 @@ def progress(label: str, cancel: str | None = None) -> Iterator[Callable[[float]
 
 def _turn_off(toggle: str) -> None:
     st.session_state[toggle] = False
+
+
+def prediction_progress(run: Run, epoch: int, predictions: Predictions) -> None:
+    """A progress bar until all test images are predicted; redraws the page as `predictions` grow."""
+    total, num_draws = len(cache.test_set(run)), 0
+
+    def draw() -> None:
+        nonlocal num_draws
+        if num_draws:  # the page is drawn first
+            watch(run, epoch)
+            _start(run, epoch)
+        num_draws += 1
+        done = len(cache.predictions(run, epoch))
+        st.progress(done / total, f"Predicting the test images: {done:,} of {total:,}")
+        if done == total or done > GROWTH * len(predictions) + 8:
+            st.rerun()
+
+    if len(predictions) < total:
+        fragment(draw, every=1)
+
+
+@cached(TTLCache(256, START_SECONDS), lock=threading.Lock())
+def _start(run: Run, epoch: int) -> None:
+    start_predicting(run, epoch)

@@ -1,4 +1,4 @@
-"""The tour's bar above a page: what a step says, links to its neighbours, and the view moved to what it explains."""
+"""The tour's bar above a page: what a step says, links to its neighbors, and scrolling to what it explains."""
 
 from pathlib import Path
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from minivit.runs import EXAMPLE
 from minivit.tour import read_highlights
@@ -27,7 +27,7 @@ class Step:
     outlined: str = ""
     action: tuple[str, Mapping[str, str]] | None = None  # a link to the same view with other params
     after: str = ""  # Markdown, instead of the text once the action was taken
-    for_viewers: str = ""  # Markdown, instead of the text where visitors may only look
+    for_viewers: str = ""  # Markdown, instead of the text on a read-only server
 
 
 @cache
@@ -36,41 +36,34 @@ def steps() -> tuple[Step, ...]:
     highlights = read_highlights()
     one_image: Params = {"image": highlights.image, "layer": 2, "head": highlights.head + 1, "token": "cls"}
     numbers: Params = {**one_image, "weight": "true", "patch": f"p{highlights.patch}"}
+    weight = partial(Step, page="attention", target="attention_weight_section", params=numbers)
     misleading, name = f"p{highlights.misleading_patch}", highlights.misleading_class
     other_image: Params = {"image": highlights.misleading_image, "layer": 2, "head": "mean", "token": "cls"}
     return (
-        Step(
+        weight(
             "An image becomes numbers",
             "A Vision Transformer cuts the image into patches. Here 32 × 32 pixels make 64 patches of 4 × 4 pixels. "
-            "Each pixel has a red, a green and a blue value, so **a patch is 48 numbers**. Point at another patch.",
-            "attention",
-            "attention_weight_section",
-            numbers,
+            "Each pixel has a red, a green and a blue value, so **a patch is 48 numbers**. Hover over another patch.",
             stage="patch",
         ),
-        Step(
+        weight(
             "Patches become tokens, and CLS joins them",
             "A matrix turns the 48 numbers of each patch into 32, its **token**; 32 more that stand for its position "
             "are added. No patch stands for the whole image, so one more token comes first: **CLS**. Attention carries "
             "information from the patches to it, and the prediction is computed from it alone.",
-            "attention",
-            "attention_weight_section",
-            numbers,
             stage="token",
         ),
-        Step(
+        weight(
             "Query, key, value: one row of softmax",
             "The **query** of CLS times the **key** of a patch, number by number, added up and divided by √8, is the "
-            "patch's score. **Softmax** turns 65 scores into 65 weights that sum to 1. In these shares the **values** "
-            "of all tokens are added up for CLS. Point at a bright patch, then at a dark one: compare the products.",
-            "attention",
-            "attention_weight_section",
-            numbers,
+            "patch's score. **Softmax** turns 65 scores into 65 weights that sum to 1. CLS receives the sum of "
+            "all **values**, weighted by these shares. Hover over a bright patch, then over a dark one: compare the "
+            "products.",
             stage="softmax",
         ),
         Step(
             "Heads and layers",
-            "This model does that in 4 **heads** at once, each with queries and keys of its own, and again in a second "
+            "This model does that in 4 **heads** at once, each with its own queries and keys, and again in a second "
             "**layer** on the result of the first. Under *Layer × head*, click some maps: the heads attend to "
             "different patches. Only the last layer's CLS reaches the prediction.",
             "attention",
@@ -78,9 +71,9 @@ def steps() -> tuple[Step, ...]:
             {**one_image, "head": "mean"},
         ),
         Step(
-            "Watch one learn",
+            "Watch a model learn",
             "Nobody told the model where to look: it only saw images and their classes. Press **Start training**: "
-            "the form holds a small model on four shapes that trains in some seconds. Loss falls, accuracy rises, and "
+            "the form holds a small model on four shapes that trains in a few seconds. Loss falls, accuracy rises, and "
             "the maps below the curves leave their uniform start.",
             "train",
             "pictures_first",
@@ -94,7 +87,7 @@ def steps() -> tuple[Step, ...]:
             "Before and after",
             "Eight test images of the example at every saved checkpoint, all on one scale. Press **Play** or move "
             "the slider. Untrained, every patch gets about 1/65 and the predictions are guesses; trained, each image "
-            "has a map of its own.",
+            "has its own map.",
             "compare",
             "compare_scrub",
             {},
@@ -108,18 +101,18 @@ def steps() -> tuple[Step, ...]:
             other_image,
             action=(f"Mask {misleading}", {"off": misleading}),
             after=f"Without {misleading}, the most attended patch, {name} **rises from {highlights.probability:.1%} to "
-            f"{highlights.probability_masked:.1%}**: it spoke against the class. Attention says where the model takes "
-            "from, not what it does with it. *Can this map be trusted?* below checks this for any map.",
+            f"{highlights.probability_masked:.1%}**: it spoke against the class. Attention says where the model "
+            "reads, not what it does with what it reads. *Can this map be trusted?* below checks this for any map.",
         ),
         Step(
             "Your turn",
-            "That was the tour. Choose a data set here or upload your own photos, train on them under **Train**, and "
-            "look at what your model attends to. Or stay with the example: every page shows it.",
+            "This is the end of the tour. Choose a data set here or upload your own photos, train on them under "
+            "**Train**, and look at what your model attends to. Or stay with the example: every page shows it.",
             "data",
             "data_uploads",
             {},
-            for_viewers="That was the tour. Choose a data set here to see what a model is trained on, or stay with the "
-            "example: every page shows it. On your own computer, MiniViT trains on your own photos too.",
+            for_viewers="This is the end of the tour. Choose a data set here to see what a model is trained on, or "
+            "stay with the example: every page shows it. On your own computer, MiniViT trains on your own photos too.",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The settings that the form on Train holds in the tour: a small model on shapes that trains in some seconds."""
+"""The settings that the form on Train holds in the tour: a small model on shapes that trains in a few seconds."""
 
 import streamlit as st
 

@@ -5,20 +5,39 @@ The charts keep zoom and hidden curves. The payload is one string of bytes, enco
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+import plotly
 from numpy.typing import NDArray
 
 from minivit.figures import SPLIT_COLORS, downsample
+from minivit.files import atomic_write
 from pages.parts.components.component import PackedArray, component, packed
 from pages.parts.components.maps import MapsData
-from pages.parts.components.plotly_script import plotly_script
 
+STATIC = Path(__file__).parents[4] / "static"  # Streamlit serves it: it is beside dashboard.py
 CURVES = {
     "loss": {"train": ("train_loss", 1), "test": ("test_loss", 1)},
     "accuracy": {"train": ("train_acc", 100), "test": ("test_acc", 100)},
 }
+
+
+@cache
+def plotly_script(static: Path = STATIC) -> str:
+    """The path under which this server serves plotly.min.js, copied from the installed package if missing.
+
+    Copied, because Streamlit does not serve links; with its version in the name, so that browsers can cache it.
+    """
+    target = static / f"plotly-{plotly.__version__}.min.js"
+    if not target.exists():
+        static.mkdir(exist_ok=True)
+        source = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+        with atomic_write(target) as file:
+            file.write(source.read_bytes())
+    return f"/app/static/{target.name}"
 
 
 class LiveCurvesData(TypedDict):
@@ -28,7 +47,6 @@ class LiveCurvesData(TypedDict):
     plotly: str  # the path of Plotly's script
     colors: dict[str, str]
     chance: float
-    marker: int | None
     curves: dict[str, dict[str, PackedArray]]
     headline: str
     progress: float
@@ -51,7 +69,6 @@ def to_send(
     *,
     num_classes: int,
     key: str,
-    marker_epoch: int | None = None,
     headline: str = "",
     progress: float = 0,
     active: bool = False,
@@ -60,7 +77,7 @@ def to_send(
 ) -> bytes:
     """The payload as JSON: the `metrics` rows as curves, with headline and progress bar above, maps below.
 
-    Missing values (None, as train_loss at epoch 0) are gaps. `marker_epoch` is marked by a vertical line. The bar of
+    Missing values (None, as train_loss at epoch 0) are gaps. The bar of
     `progress`, 0..1, is colored while the run is `active`. `maps_notice` is shown in place of `maps`.
     """
     epochs = np.array([row["epoch"] for row in metrics], float)
@@ -73,7 +90,6 @@ def to_send(
         plotly=plotly_script(),
         colors=SPLIT_COLORS,
         chance=100 / num_classes,
-        marker=marker_epoch,
         curves=curves,
         headline=headline,
         progress=progress,

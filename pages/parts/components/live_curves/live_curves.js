@@ -17,9 +17,9 @@ export default function ({ data: sent, parentElement, setTriggerValue }) {
     (Plotly) => root.isConnected && root.charts.forEach((chart) => draw(Plotly, root, chart)),
     (error) => parts.charts.replaceChildren(element("p", { role: "alert" }, error.message)),
   );
-  const leaveMaps = data.maps ? showMaps({ data: data.maps, parentElement: root }) : () => {};
+  const disposeMaps = data.maps ? showMaps({ data: data.maps, parentElement: root }) : () => {};
   return onRemoval(root, () => {
-    leaveMaps();
+    disposeMaps();
     for (const { plot, resize } of root.charts) {
       resize?.disconnect();
       window.Plotly?.purge(plot);
@@ -63,9 +63,9 @@ function loadPlotly(url) {
 
 function buildChart(charts, name) {
   const plot = element("div", { class: "plot" });
-  const reader = element("div", { class: "reader", role: "slider", tabindex: 0, "aria-valuemin": 0 });
-  const chart = { name, plot, reader, curves: {}, at: null };
-  charts.append(element("div", { class: "chart" }, reader, plot));
+  const keyboardSlider = element("div", { class: "keyboard-slider", role: "slider", tabindex: 0, "aria-valuemin": 0 });
+  const chart = { name, plot, keyboardSlider, curves: {}, at: null };
+  charts.append(element("div", { class: "chart" }, keyboardSlider, plot));
   return chart;
 }
 
@@ -153,12 +153,6 @@ function layout(root, { name, curves }) {
         font: { color: faint, size: 12 },
       },
     });
-  if (data.marker != null)
-    shapes.push({
-      type: "line",
-      ...{ yref: "paper", y0: 0, y1: 1, x0: data.marker, x1: data.marker },
-      line: { color: css("--st-primary-color"), width: 1.5 },
-    });
   return {
     uirevision: data.key,
     autosize: true,
@@ -202,7 +196,7 @@ function adoptPlotlyStyles(root) {
 }
 
 function listen(Plotly, root, chart) {
-  const { plot, reader } = chart;
+  const { plot, keyboardSlider } = chart;
   let waiting;
   let doubled = -Infinity; // a double click resets the zoom and selects nothing, although Plotly reports its clicks too
   plot.on("plotly_doubleclick", () => {
@@ -218,7 +212,7 @@ function listen(Plotly, root, chart) {
     if (plot.offsetWidth && plot.offsetWidth !== plot._fullLayout.width) Plotly.Plots.resize(plot);
   });
   chart.resize.observe(plot);
-  reader.addEventListener("keydown", (event) => {
+  keyboardSlider.addEventListener("keydown", (event) => {
     const last = chart.curves.test.x.length - 1;
     if (last < 0) return;
     const at = chart.at ?? last;
@@ -233,7 +227,7 @@ function listen(Plotly, root, chart) {
     point(Plotly, chart);
     describe(chart);
   });
-  reader.addEventListener("blur", () => {
+  keyboardSlider.addEventListener("blur", () => {
     chart.at = null;
     Plotly.Fx.unhover(plot);
     describe(chart);
@@ -241,7 +235,7 @@ function listen(Plotly, root, chart) {
 }
 
 // For screen readers: the values at the epoch under the keyboard, or at the last one.
-function describe({ name, reader, curves, at }) {
+function describe({ name, keyboardSlider, curves, at }) {
   const { x, y } = curves.test;
   const index = at ?? x.length - 1;
   const epoch = x[index] ?? 0;
@@ -249,8 +243,8 @@ function describe({ name, reader, curves, at }) {
   const inTrain = curves.train.x.indexOf(epoch);
   if (!Number.isNaN(curves.train.y[inTrain] ?? NaN)) values.push(`train ${CHARTS[name].format(curves.train.y[inTrain])}`);
   if (!Number.isNaN(y[index] ?? NaN)) values.push(`test ${CHARTS[name].format(y[index])}`);
-  reader.setAttribute("aria-label", `${name} by epoch; arrow keys move, Enter opens Predictions at the epoch`);
-  reader.setAttribute("aria-valuemax", x[x.length - 1] ?? 0);
-  reader.setAttribute("aria-valuenow", epoch);
-  reader.setAttribute("aria-valuetext", values.join(", "));
+  keyboardSlider.setAttribute("aria-label", `${name} by epoch; arrow keys move, Enter opens Predictions at the epoch`);
+  keyboardSlider.setAttribute("aria-valuemax", x[x.length - 1] ?? 0);
+  keyboardSlider.setAttribute("aria-valuenow", epoch);
+  keyboardSlider.setAttribute("aria-valuetext", values.join(", "));
 }

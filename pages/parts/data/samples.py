@@ -1,11 +1,12 @@
-"""Sample images under each augmentation, as the model sees them in training."""
+"""What the model sees: augmented samples, and one image and its patches."""
 
 from typing import Literal
 
 import streamlit as st
 import torch
 
-from minivit.data import ImageSet, augment, mix_pairs
+from minivit.data import ImageSet, augment, mix_pairs, patches
+from minivit.figures import patch_mosaic
 from minivit.inference import as_float
 from pages.parts.components.gallery import Title, gallery
 
@@ -54,3 +55,24 @@ def mixed_title(shares: list[float], classes: tuple[str, ...]) -> str:
     """The classes of a mixed image with their shares, the larger first."""
     parts = sorted(((share, name) for share, name in zip(shares, classes, strict=True) if share > 0), reverse=True)
     return " + ".join(f"{name} {share:.0%}" for share, name in parts)
+
+
+def image_and_patches(samples: ImageSet, image: int, patch_size: int) -> None:
+    """An image beside its patches, with the size of the model's input."""
+    selected = samples.images[image : image + 1]
+    img_size = selected.shape[-1]
+    cut = patches(selected, patch_size)[0]
+    left, right = st.columns(2)
+    left.image(
+        patch_mosaic(patches(selected, img_size)[0].numpy()),
+        caption=f"{img_size} × {img_size} px",
+        output_format="PNG",
+        alt="The selected image",
+    )
+    right.image(
+        patch_mosaic(cut.numpy()),
+        caption=f"{len(cut)} patches, p0 to p{len(cut) - 1} row by row; each has {cut[0].numel()} values "
+        f"({cut.shape[1]} × {patch_size} × {patch_size}). The CLS token comes first, as token 0.",
+        output_format="PNG",
+        alt="The same image cut into patches",
+    )
