@@ -1,8 +1,8 @@
-import article_yardstick
 import pytest
 import torch
 from timm.layers import Mlp
 from timm.models.vision_transformer import VisionTransformer
+from yardstick import article
 
 from minivit.config import ViTConfig, preset
 from minivit.inference import num_parameters
@@ -37,7 +37,7 @@ def test_the_article_preset_computes_what_an_independent_implementation_computes
             parameter += 0.2 * torch.randn_like(parameter)  # CLS and biases away from 0, attention away from uniform
         images = torch.rand(4, 3, 32, 32)
         logits, (attn,) = model(images, return_attn=True)
-    their_logits, their_attn = article_yardstick.forward(article_weights(model), images)
+    their_logits, their_attn = article.forward(article_weights(model), images)
     torch.testing.assert_close(logits, their_logits, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(attn[:, 0], their_attn, atol=1e-5, rtol=0)
     assert attn[:, 0].std() > 1e-3  # the agreement is not between uniform maps

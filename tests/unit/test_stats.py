@@ -1,11 +1,11 @@
-import article_yardstick
-import attention_yardstick as yardstick
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+import yardstick
 from hypothesis import given
 from hypothesis import strategies as st
+from yardstick import article
 
 from minivit.stats import bootstrap, holm, mcnemar, paired_change, paired_t, rank_correlation, wilson
 
@@ -14,7 +14,7 @@ from minivit.stats import bootstrap, holm, mcnemar, paired_change, paired_t, ran
 def test_the_interval_is_wilsons(counts):
     correct, total = counts
     low, high = wilson(correct, total)
-    assert (low, high) == pytest.approx(article_yardstick.wilson(correct, total), abs=1e-9)
+    assert (low, high) == pytest.approx(article.wilson(correct, total), abs=1e-9)
     assert 0 <= low <= correct / total <= high <= 1 or correct in (0, total)
     assert low < high
 

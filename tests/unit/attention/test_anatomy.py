@@ -1,9 +1,9 @@
 """What weights are made of, against numpy's eigenvectors and the yardstick's attention, image by image."""
 
-import attention_yardstick as yardstick
 import numpy as np
 import pytest
 import torch
+import yardstick
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
 
 from minivit.attention import METHODS, decomposition, heads, maps

@@ -1,10 +1,10 @@
-import article_yardstick
-import attention_yardstick as yardstick
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+import yardstick
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
+from yardstick import article
 
 from minivit import attention
 from minivit.config import ViTConfig
@@ -41,7 +41,7 @@ def test_rollout_agrees_with_an_independent_implementation():
     ours = attention.rollout(attn)
     for image in range(2):
         layers = [layer[image].numpy() for layer in attn]
-        for theirs in (article_yardstick.rollout(layers), yardstick.rollout(layers)):
+        for theirs in (article.rollout(layers), yardstick.rollout(layers)):
             np.testing.assert_allclose(ours[image], theirs, atol=1e-6)
         multiplied_on_the_right = yardstick.rollout(layers[::-1])
         assert not np.allclose(ours[image], multiplied_on_the_right, atol=1e-4)
@@ -113,7 +113,7 @@ def test_distance_agrees_with_an_independent_implementation():
     (attn,) = random_attention(1)
     ours = attention.distance(attn, patch_size=8)
     for image in range(2):
-        np.testing.assert_allclose(ours[image], article_yardstick.distance(attn[image].numpy(), 8), rtol=1e-5)
+        np.testing.assert_allclose(ours[image], article.distance(attn[image].numpy(), 8), rtol=1e-5)
 
 
 def test_the_distance_of_a_head_that_attends_to_itself_is_zero():
@@ -127,9 +127,7 @@ def test_entropy_is_one_for_uniform_and_zero_for_one_patch():
 
 def test_entropy_agrees_with_an_independent_implementation():
     maps = attention.cls_map(random_attention(1)[0])
-    np.testing.assert_allclose(
-        attention.entropy(maps), [article_yardstick.entropy(row.numpy()) for row in maps], rtol=1e-5
-    )
+    np.testing.assert_allclose(attention.entropy(maps), [article.entropy(row.numpy()) for row in maps], rtol=1e-5)
 
 
 def test_positions_are_alike_as_their_cosine_says():

@@ -2,10 +2,10 @@
 
 import math
 
-import attention_yardstick as yardstick
 import numpy as np
 import pytest
 import torch
+import yardstick
 from captum.attr import Occlusion
 from scipy import spatial, stats
 from timm.models.vision_transformer import VisionTransformer

@@ -1,9 +1,9 @@
 import copy
 
-import attention_yardstick as yardstick
 import numpy as np
 import pytest
 import torch
+import yardstick
 from small_models import KINDS, random_images, random_model
 
 from minivit.attention.cascade import Cascade, cascade, layer_groups, summary

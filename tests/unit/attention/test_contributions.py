@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from attention_yardstick import layer_norm, vit_forward
 from small_models import random_images, random_model, settings_of, weights_of
+from yardstick import layer_norm, vit_forward
 
 from minivit.attention import class_score
 from minivit.attention.contributions import direct_contributions, logit_lens

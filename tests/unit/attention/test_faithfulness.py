@@ -1,7 +1,7 @@
-import attention_yardstick as yardstick
 import numpy as np
 import pytest
 import torch
+import yardstick
 from captum.attr import Occlusion
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from attention_yardstick import activate, layer_norm, softmax
 from small_models import random_images, random_model, settings_of, weights_of
+from yardstick import activate, layer_norm, softmax
 
 from minivit.attention import class_score, logit_shares
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from attention_yardstick import vit_forward
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
+from yardstick import vit_forward
 
 from minivit.attention.sinks import TokenStatistics, relative_to_median, sinks, token_statistics
 

@@ -6,11 +6,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import article_yardstick
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from yardstick import article
 
 from minivit.cli import main
 from minivit.config import preset, settings
@@ -117,7 +117,7 @@ def test_prediction_prints_what_an_independent_count_gives(call, trained, image_
         assert (code, err) == (0, "")
         first, _, _, header, *rows, last = out.splitlines()
         right = int(counts.trace())
-        low, high = article_yardstick.wilson(right, 30)
+        low, high = article.wilson(right, 30)
         assert first == f"accuracy {right / 30:.4f} ({right} of 30; 95% interval {low:.4f} to {high:.4f})"
         assert header.split() == [*CLASSES, "recall"]
         for label, name in enumerate(CLASSES):
