@@ -9,12 +9,12 @@ from pages.parts.attention.logit import logit_section
 from pages.parts.attention.methods import (
     about,
     absolute_max,
+    method_values,
     notes,
     pick_method,
     probabilities_of,
-    reading,
     untrained_values,
-    values,
+    value_format,
     view_of_url,
 )
 from pages.parts.attention.other_images import next_match, other_images
@@ -64,7 +64,7 @@ with frame(
     with pictures:
         inspector(
             cache.image_pixels(run, image)[0].numpy(),
-            values(run, epoch, image, selection, view),
+            method_values(run, epoch, image, selection, view),
             untrained=untrained,
             patch_size=config.patch_size,
             layer=view.layer,
@@ -73,7 +73,7 @@ with frame(
             masked=view.masked,
             key="attention_inspector",
             absolute_max=scale_max,
-            reading=reading(selection, classes, config, len(view.masked), scale_max),
+            value_format=value_format(selection, classes, config, len(view.masked), scale_max),
             title=cache.image_title(run, image),
             name=f"epoch {epoch}",
             prediction=probabilities(classes, probs, label, masked_probs, len(view.masked)),

@@ -13,7 +13,7 @@ from pages.parts.components.scrub import RunMaps, scrub
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, controls_above, frame
 from pages.parts.shell.pickers import pick_epoch, pick_run
-from pages.parts.shell.url import go
+from pages.parts.shell.url import open_page
 
 with frame(
     "Compare",
@@ -49,7 +49,7 @@ with frame(
         run_maps.append(RunMaps(each_run, over_training, head_names))
     num_measured = len(metric_images(run))
     with pictures:
-        opened = scrub(
+        click = scrub(
             test_set.images[images].numpy(),
             run_maps,
             **columns(run_maps, *ends),
@@ -66,12 +66,12 @@ with frame(
         st.caption(notes(run_maps, num_measured))
         with st.expander("Values of the curves"):
             value_table(run_maps[0])
-    if opened is not None:
-        go(
+    if click is not None:
+        open_page(
             "attention",
             run=run.id,
-            epoch=opened.checkpoint.epoch,
-            image=images[opened.image],
+            epoch=click.checkpoint.epoch,
+            image=images[click.image],
             layer=layers[0],
             head=head_names[0],
         )

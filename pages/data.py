@@ -3,7 +3,7 @@
 import streamlit as st
 
 from minivit.config import preset
-from pages.parts.components.gallery import Title, gallery
+from pages.parts.components.gallery import GalleryItem, gallery
 from pages.parts.data.samples import augmented_samples, image_and_patches
 from pages.parts.data.uploads import uploads
 from pages.parts.settings.dataset import original_size_column, pick_data
@@ -42,7 +42,7 @@ with frame("Data", "Choose a data set and its classes, view samples, and see an 
         st.header("What the model sees", anchor=False)
         image_and_patches(samples, image, patch_size)
         st.header("Samples of each class", anchor=False)
-        titles = [Title(index, samples.classes[label]) for index, label in enumerate(samples.labels)]
+        titles = [GalleryItem(index, samples.classes[label]) for index, label in enumerate(samples.labels)]
         picked = gallery(samples.images[:].numpy(), titles, key="data_samples", label="Samples", selected=image)
         if picked is not None:
             set_params(image=picked)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.parts.components.confusion import confusion
-from pages.parts.components.gallery import Title, gallery
+from pages.parts.components.gallery import GalleryItem, gallery
 from pages.parts.predictions.accuracy import accuracy, class_table, reliability
 from pages.parts.predictions.filters import RESULTS, filter_heading, pick_filters
 from pages.parts.predictions.mistakes import mistakes
@@ -11,7 +11,7 @@ from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, frame, side_by_side
 from pages.parts.shell.pickers import pick_epoch, pick_run
 from pages.parts.shell.progress import prediction_progress
-from pages.parts.shell.url import bind_to_url, go, int_param, set_params
+from pages.parts.shell.url import bind_to_url, int_param, open_page, set_params
 
 PER_PAGE = 96
 MAX_CLASSES = 200  # of a confusion matrix, which has a cell for every pair
@@ -65,7 +65,7 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
         on_page = matches[(page - 1) * PER_PAGE : page * PER_PAGE]
         st.caption(f"{len(on_page)} of {len(matches):,} images. T: true class, P: predicted class and its probability.")
         titles = [
-            Title(
+            GalleryItem(
                 int(i),
                 classes[predictions.labels[i]],
                 classes[predictions.predicted[i]],
@@ -78,4 +78,4 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
             test_set.images[on_page].numpy(), titles, key="predictions_gallery", label="Test images", size=96
         )
         if picked is not None:
-            go("attention", **{**st.query_params.to_dict(), "run": run.id, "epoch": epoch, "image": picked})
+            open_page("attention", **{**st.query_params.to_dict(), "run": run.id, "epoch": epoch, "image": picked})

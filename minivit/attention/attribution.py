@@ -116,13 +116,15 @@ def _logit_decrease(
 
     with eval_mode(model):
         image_indices = torch.arange(len(images), device=images.device)
-        complete = torch.cat([score(logits(model, images[chunk]), chunk) for chunk in chunks(image_indices, model)])
+        complete = torch.cat([score(logits(model, images[chunk]), chunk) for chunk in row_chunks(image_indices, model)])
         rows = torch.arange(len(images) * P, device=images.device)  # a row is image · P + patch
-        masked = torch.cat([score(masked_logits(chunk // P, chunk % P), chunk // P) for chunk in chunks(rows, model)])
+        masked = torch.cat(
+            [score(masked_logits(chunk // P, chunk % P), chunk // P) for chunk in row_chunks(rows, model)]
+        )
     return complete[:, None] - masked.view(-1, P)
 
 
-def chunks(rows: Tensor, model: MiniViT) -> Iterator[Tensor]:
+def row_chunks(rows: Tensor, model: MiniViT) -> Iterator[Tensor]:
     """Rows in chunks whose tokens and attention fit into a CPU's cache, or into a share of a GPU's memory."""
     config = model.config
     N = config.num_tokens

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minivit.attention.attribution import chunks, class_score
+from minivit.attention.attribution import class_score, row_chunks
 from minivit.attention.maps import to_model
 from minivit.attention.methods import METHODS
 from minivit.attention.verdicts import Verdict, verdict
@@ -98,7 +98,7 @@ def _follow(
         return torch.stack([_probability(forward_cls(model, kept)[0], target) for kept in steps], dim=1)
 
     with eval_mode(model):
-        return torch.cat([curves(rows) for rows in chunks(torch.arange(len(rankings), device=device), model)])
+        return torch.cat([curves(rows) for rows in row_chunks(torch.arange(len(rankings), device=device), model)])
 
 
 def saco(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast: Tensor | None = None) -> Tensor:
@@ -133,7 +133,7 @@ def _probabilities(
     targets = torch.stack([classes] if contrast is None else [classes, contrast]).to(images.device)
     parts = []
     with eval_mode(model):
-        for rows in chunks(torch.arange(len(images), device=images.device), model):
+        for rows in row_chunks(torch.arange(len(images), device=images.device), model):
             tokens = model.embed(images[rows])
             logits = [forward_cls(model, keep_patches(tokens, keep[rows.cpu()].to(rows.device), P))[0] for keep in kept]
             probs = [_probability(selection_logits, targets[:, rows]) for selection_logits in logits]

@@ -19,7 +19,7 @@ from minivit.model import MiniViT
 from minivit.stats import holm, paired_t, wilson
 
 CONTROL = "{} (control, no model)"
-ON = "on the object"
+ON_OBJECT = "on the object"
 
 
 def object_coverage(masks: Tensor, patch_size: int) -> Tensor:
@@ -80,13 +80,13 @@ class Localization:
     p: float = 0.0  # two-sided, that there is no gain; corrected where many maps are tested
 
     @property
-    def words(self) -> str:
+    def verdict(self) -> str:
         """The verdict: does the map find the object better than a uniform one, by enough to matter?"""
         if self.p < ALPHA and self.gain.low > 0 and self.gain.value >= MIN_EFFECT:
-            return ON
+            return ON_OBJECT
         if self.p < ALPHA and self.gain.high < 0 and self.gain.value <= -MIN_EFFECT:
             return "off the object"
-        return f"no more {ON} than a uniform map"
+        return f"no more {ON_OBJECT} than a uniform map"
 
 
 def localize(name: str, maps: Tensor, masks: Tensor, patch_size: int) -> Localization:
@@ -108,24 +108,26 @@ def localize_methods(model: MiniViT, images: Tensor, masks: Tensor | None, label
         raise DataError("These images have no object masks. Localization needs the data set 'shapes'.")
     size = model.config.patch_size
     results = [localize(name, maps, masks, size) for name, maps in _named_maps(model, images, labels)]
-    return [replace(one, p=p) for one, p in zip(results, holm([one.p for one in results]), strict=True)]
+    return [replace(result, p=p) for result, p in zip(results, holm([result.p for result in results]), strict=True)]
 
 
 def revealing_controls(results: list[Localization]) -> str:
     """A sentence if maps that use no model lie on the object, so that a verdict on others proves little; else empty."""
-    names = [one.name for one in results if one.name.endswith(CONTROL.format("")) and one.words == ON]
+    controls = [result for result in results if result.name.endswith(CONTROL.format(""))]
+    names = [control.name for control in controls if control.verdict == ON_OBJECT]
     if not names:
         return ""
-    return f"Here these lie {ON} too: {', '.join(names)}. A verdict on other maps therefore proves little."
+    which = f"These maps, which use no model, lie {ON_OBJECT} too: {', '.join(names)}."
+    return f"{which} A verdict on other maps therefore proves little."
 
 
 def control_maps(images: Tensor, patch_size: int) -> dict[str, Tensor]:
-    """Maps (B, P) >= 0 of images (B, C, H, W) that use no model: constant, brightness, nearness to the centre."""
+    """Maps (B, P) >= 0 of images (B, C, H, W) that use no model: constant, brightness, nearness to the center."""
     bright = F.avg_pool2d(images.float().mean(1, keepdim=True), patch_size).flatten(1)
     along = torch.arange(images.shape[-1] // patch_size, dtype=torch.float32, device=images.device)
     from_middle = torch.cartesian_prod(along, along).sub((len(along) - 1) / 2).norm(dim=1)
-    centre = (from_middle.max() - from_middle).expand_as(bright)
-    return {"constant": torch.ones_like(bright), "brightness": bright, "centre": centre}
+    center = (from_middle.max() - from_middle).expand_as(bright)
+    return {"constant": torch.ones_like(bright), "brightness": bright, "center": center}
 
 
 def _named_maps(model: MiniViT, images: Tensor, labels: Tensor) -> Iterator[tuple[str, Tensor]]:

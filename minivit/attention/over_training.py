@@ -19,7 +19,7 @@ from minivit.runs import Checkpoint
 
 BATCH_SIZE = 16  # bounds the memory for the attention of all layers: 2 MB per image for 257 tokens and 8 heads
 
-METRICS = {
+MAP_METRICS = {
     "entropy": "How uniform a map is: 1 is uniform, 0 is all on one patch. Mean over the images.",
     "divergence": "Jensen–Shannon divergence in bits between a map and the untrained model's map of the same image: "
     "0 is identical, 1 is no patch in common. Mean over the images.",
@@ -40,7 +40,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class MapMetrics:
-    """Metrics of the maps of many images at one checkpoint: each of `METRICS` (L, S); the mean map (L, S, n)."""
+    """Metrics of the maps of many images at one checkpoint: each of `MAP_METRICS` (L, S); the mean map (L, S, n)."""
 
     values: dict[str, NDArray[np.float32]]
     mean_map: NDArray[np.float32]
@@ -84,7 +84,7 @@ def map_metrics(snapshot: Snapshot, untrained: Snapshot) -> MapMetrics:
     maps, reference = (torch.from_numpy(maps).movedim(0, 2) for maps in (snapshot.maps, untrained.maps))  # (L, S, B, n)
     pairs = zip(maps.flatten(0, 1), reference.flatten(0, 1), strict=True)
     values = np.array([_metrics(*pair) for pair in pairs], np.float32).reshape(*maps.shape[:2], -1)
-    by_name = {name: values[..., index] for index, name in enumerate(METRICS)}
+    by_name = {name: values[..., index] for index, name in enumerate(MAP_METRICS)}
     return MapMetrics(by_name, maps.mean(2).numpy())
 
 
@@ -103,13 +103,13 @@ def stack(
         maps=np.stack([snapshot.maps[:, layer, indices] for snapshot in snapshots]),
         probs=np.stack([snapshot.probs for snapshot in snapshots]),
         mean_map=np.stack([metric.mean_map[layer, indices] for metric in metrics]),
-        metrics={name: np.stack([metric.values[name][layer, indices] for metric in metrics]) for name in METRICS},
+        metrics={name: np.stack([metric.values[name][layer, indices] for metric in metrics]) for name in MAP_METRICS},
         unreadable=unreadable,
     )
 
 
 def _metrics(maps: Tensor, untrained: Tensor) -> tuple[float, ...]:
-    """The `METRICS` of the maps of all images (B, n), in their order."""
+    """The `MAP_METRICS` of the maps of all images (B, n), in their order."""
     return (
         float(entropy(maps).mean()),
         float(divergence(maps, untrained).mean()),

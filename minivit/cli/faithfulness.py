@@ -93,7 +93,7 @@ def _seconds_per_map(method: Method, model: MiniViT, images: Tensor, classes: Te
 def faithfulness_of_methods(model: MiniViT, images: Tensor) -> dict[str, Faithfulness]:
     """Faithfulness of every method by its name, for the predicted class; last layer, mean over heads.
 
-    The controls "constant", "brightness" and "centre" are entries too.
+    The controls "constant", "brightness" and "center" are entries too.
     """
     classes = logits(model, images).argmax(1)
     generator = torch.Generator().manual_seed(0)
@@ -171,7 +171,7 @@ def _localization_table(
 ) -> list[str]:
     header = ["Map", "Energy inside the object", "Untrained", "Pointing game", "Untrained", "Verdict"]
     rows = [
-        [after.name, str(after.energy), str(before.energy), str(after.pointing), str(before.pointing), after.words]
+        [after.name, str(after.energy), str(before.energy), str(after.pointing), str(before.pointing), after.verdict]
         for after, before in zip(trained, untrained, strict=True)
     ]
     return [

@@ -33,9 +33,9 @@ def downsample(
     starts = np.arange(num_buckets) * width
     lowest = starts + np.where(np.isnan(buckets), np.inf, buckets).argmin(1)
     highest = starts + np.where(np.isnan(buckets), -np.inf, buckets).argmax(1)
-    kept = np.unique(np.concatenate([[0], lowest, highest, [len(y) - 1]]))
-    kept = kept[kept < len(y)]
-    return x[kept], y[kept]
+    indices = np.unique(np.concatenate([[0], lowest, highest, [len(y) - 1]]))
+    indices = indices[indices < len(y)]
+    return x[indices], y[indices]
 
 
 def smooth(y: NDArray[np.float64], weight: float) -> NDArray[np.float64]:

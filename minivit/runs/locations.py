@@ -8,5 +8,5 @@ EXAMPLE = Path(__file__).resolve().parents[1] / "tour" / "example"  # a run that
 
 def default_runs_dir() -> Path:
     """`MINIVIT_RUNS` from the environment, or `runs/` next to the package."""
-    named = os.environ.get("MINIVIT_RUNS")
-    return Path(os.path.expanduser(named)) if named else Path(__file__).parents[2] / "runs"  # noqa: PTH111, never raises
+    folder = os.environ.get("MINIVIT_RUNS")
+    return Path(os.path.expanduser(folder)) if folder else Path(__file__).parents[2] / "runs"  # noqa: PTH111, never raises

@@ -218,8 +218,8 @@ class Run:
         checkpoint = Checkpoint.of(epochs[-1] if checkpoint is None else checkpoint)
         path = self.checkpoint_path(checkpoint)
         if not path.is_file():
-            kept = ", ".join(map(str, epochs)) if len(epochs) <= 12 else f"{epochs[0]}, {epochs[1]}, …, {epochs[-1]}"
-            raise RunError(f"The run {self.id} has no checkpoint {checkpoint}; it has {kept}.")
+            saved = ", ".join(map(str, epochs)) if len(epochs) <= 12 else f"{epochs[0]}, {epochs[1]}, …, {epochs[-1]}"
+            raise RunError(f"The run {self.id} has no checkpoint {checkpoint}; it has {saved}.")
         with torch.device("meta"):  # without memory and random weights, as the file replaces them
             model = MiniViT(self.config.model)
         weights.load_weights(path, model)
@@ -234,9 +234,9 @@ class Run:
         data = weights.serialize(model)
         replace_file(self.checkpoint_path(Checkpoint(epoch)), data)
         interval = checkpoint_interval(epoch, len(data))
-        for kept in self.epochs():
-            if kept % interval and kept != epoch:
-                self.checkpoint_path(Checkpoint(kept)).unlink(missing_ok=True)
+        for saved in self.epochs():
+            if saved % interval and saved != epoch:
+                self.checkpoint_path(Checkpoint(saved)).unlink(missing_ok=True)
 
     def save_early(self, model: nn.Module | Mapping[str, Tensor], step: int) -> None:
         """Saves the weights after `step` steps of the first epoch, unless they are large."""

@@ -17,7 +17,7 @@ MAX_EPOCHS = 1_000_000
 MAX_NAME_LENGTH = 80
 MAX_TAGS, MAX_TAG_LENGTH, MAX_NOTE_LENGTH = 20, 40, 10_000
 Epoch = Annotated[int, Field(ge=0, le=MAX_EPOCHS)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 
 
@@ -27,9 +27,9 @@ class MetricsRow(TypedDict):
 
     epoch: Epoch
     train_loss: Amount | None
-    train_acc: Share | None
+    train_acc: Fraction | None
     test_loss: Amount
-    test_acc: Share
+    test_acc: Fraction
     lr: Amount
     train_seconds: Amount | None
     eval_seconds: Amount
@@ -43,7 +43,7 @@ class State:
     phase: Phase
     epoch: Epoch = 0
     message: Annotated[str, Field(max_length=10_000)] = ""
-    progress: Share = 0.0
+    progress: Fraction = 0.0
     updated: Amount = 0.0  # seconds since 1970
 
     @property

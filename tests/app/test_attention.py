@@ -231,7 +231,7 @@ def test_on_drawn_shapes_the_maps_are_held_against_the_objects(open_page: Open, 
     images, masks, labels = test_set.images[:], test_set.masks, test_set.labels
     trained, untrained = (localize_methods(run.load_model(epoch), images, masks, labels) for epoch in (last, 0))
     assert table["map"].tolist() == [result.name for result in trained]
-    assert table["verdict on the energy"].tolist() == [result.words for result in trained]
+    assert table["verdict on the energy"].tolist() == [result.verdict for result in trained]
     for column, scores, score in (
         (f"energy, epoch {last}", trained, "energy"), ("energy, untrained", untrained, "energy"),
         (f"pointing, epoch {last}", trained, "pointing"), ("pointing, untrained", untrained, "pointing"),

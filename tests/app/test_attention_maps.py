@@ -78,14 +78,14 @@ def test_masked_patches_get_no_attention_and_the_others_share_it(open_page: Open
     np.testing.assert_allclose(values[:, :, on][..., on], expected, atol=float(expected.max()) / 500)
     assert not values[:, :, [4, 5]].any() and not values[..., [4, 5]].any()
     assert sent(page)["masked"] == [4, 5]
-    assert sent(page)["reading"]["uniform"] == pytest.approx(1 / 15)
-    assert sent(page)["reading"]["uniform_name"] == "uniform 1/15"
+    assert sent(page)["valueFormat"]["uniform"] == pytest.approx(1 / 15)
+    assert sent(page)["valueFormat"]["uniform_name"] == "uniform 1/15"
 
 
 def test_rollout_marks_what_uniform_attention_would_give(open_page: Open, trained: Run) -> None:
-    reading = sent(open_page("attention", run=trained.id, method="rollout"))["reading"]
+    value_format = sent(open_page("attention", run=trained.id, method="rollout"))["valueFormat"]
     uniform = torch.full((1, 2, 17, 17), 1 / 17)
-    assert reading["uniform"] == pytest.approx(float(rollout([uniform, uniform])[0, 0]))
+    assert value_format["uniform"] == pytest.approx(float(rollout([uniform, uniform])[0, 0]))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -106,14 +106,14 @@ def test_the_absolute_scale_is_the_same_at_every_epoch_and_made_for_the_newest(
 
 def test_signed_methods_are_centered_at_0_and_titled_by_their_classes(open_page: Open, trained: Run) -> None:
     for method in METHODS:
-        reading = sent(open_page("attention", run=trained.id, method=method, **ASKED))["reading"]
-        assert reading["signed"] == METHODS[method].signed
-        assert reading["title"].endswith("cross, not circle") == METHODS[method].needs_class
+        value_format = sent(open_page("attention", run=trained.id, method=method, **ASKED))["valueFormat"]
+        assert value_format["signed"] == METHODS[method].signed
+        assert value_format["title"].endswith("cross, not circle") == METHODS[method].needs_class
 
 
 def test_the_mark_of_uniform_rollout_stays_where_it_is_when_patches_are_masked(open_page: Open, trained: Run) -> None:
     marks = [
-        sent(open_page("attention", run=trained.id, method="rollout", **masked))["reading"]["uniform"]
+        sent(open_page("attention", run=trained.id, method="rollout", **masked))["valueFormat"]["uniform"]
         for masked in ({}, {"off": "p0,p1,p2"})
     ]
     assert marks[0] == marks[1] == pytest.approx((1 - 0.5**2) / 17)

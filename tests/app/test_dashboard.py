@@ -58,7 +58,7 @@ def test_one_click_trains_the_article_s_experiment_where_cifar_10_is(
     monkeypatch.setattr(data, "check", lambda config: None)
     page = open_page()
     assert not [label for label in labels(page) if "shapes" in label or "Download" in label]
-    monkeypatch.setattr("pages.parts.runs.status.go", lambda page, run: None)  # its page would load CIFAR-10
+    monkeypatch.setattr("pages.parts.runs.status.open_page", lambda page, run: None)  # its page would load CIFAR-10
     button(page, "Train the article baseline on CIFAR-10").click().run()
     assert [run.config for run in started] == [preset("article")]
 

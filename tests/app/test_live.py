@@ -9,7 +9,7 @@ import pytest
 
 from minivit.runs import Phase, Run, adopt_learning_rate
 from pages.parts.train import poller as poller_module
-from pages.parts.train.poller import MAX_AGE_SECONDS, StatusPoller
+from pages.parts.train.poller import MAX_AGE_SECONDS, RunPoller
 from tests.app.conftest import Open, button, errors, widget
 
 
@@ -32,7 +32,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_many_who_watch_are_given_the_same_bytes_and_the_files_are_read_once(
     trained: Run, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks, poller = counted(monkeypatch), StatusPoller(trained)
+    looks, poller = counted(monkeypatch), RunPoller(trained)
     seen = [poller.poll() for _ in range(50)]
     assert len(looks) == 1 and all(status.payload is seen[0].payload for status in seen)
     trained.append_metrics({**trained.metrics()[-1], "epoch": 4, "test_acc": 0.125})
@@ -43,7 +43,7 @@ def test_many_who_watch_are_given_the_same_bytes_and_the_files_are_read_once(
 
 
 def test_whoever_opens_the_page_sees_the_run_as_it_is_now(trained: Run, clock: SimpleNamespace) -> None:
-    poller = StatusPoller(trained)
+    poller = RunPoller(trained)
     assert poller.poll().state.phase == "done"
     trained.set_state("paused", 2, "As you asked.")
     assert poller.poll().state.phase == "done"
@@ -54,7 +54,7 @@ def test_whoever_opens_the_page_sees_the_run_as_it_is_now(trained: Run, clock: S
 def test_viewers_do_not_wait_for_each_other(
     trained: Run, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poller, begun, go_on = StatusPoller(trained), Event(), Event()
+    poller, begun, go_on = RunPoller(trained), Event(), Event()
     before = poller.poll()
     metrics = Run.metrics
 
@@ -77,11 +77,11 @@ def test_viewers_do_not_wait_for_each_other(
 def test_curves_stay_where_images_or_weights_are_gone(trained: Run, clock: SimpleNamespace) -> None:
     newest = trained.path / "checkpoints" / "epoch-0003.safetensors"
     newest.write_bytes(newest.read_bytes()[:1000])
-    status = StatusPoller(trained).poll()
+    status = RunPoller(trained).poll()
     assert f"{newest} does not contain the weights" in str(status.error)
     payload = json.loads(status.payload)
     assert payload["maps"] is None and payload["curves"]["loss"]["test"]["shape"] == [2, 4]
-    assert StatusPoller(trained).poll().error is not None
+    assert RunPoller(trained).poll().error is not None
 
 
 def test_a_click_on_a_curve_opens_predictions_at_the_nearest_saved_epoch(

@@ -17,7 +17,7 @@ import numpy as np
 import streamlit as st
 
 from pages.parts.components.confusion import confusion
-from pages.parts.components.gallery import Title, gallery
+from pages.parts.components.gallery import GalleryItem, gallery
 from pages.parts.components.live_curves import live_curves, to_send
 
 state = st.session_state
@@ -53,8 +53,8 @@ if "curves" in show:
 if "images" in show:
     shift = 100 if st.toggle("Other images") else 0
     images = np.random.default_rng(shift).integers(0, 255, (12, 3, 32, 32), np.uint8)
-    titles = [Title(i + shift, "frog", "cat" if i % 2 else "frog", i % 2 == 0, "61%") for i in range(11)]
-    titles.append(Title(11 + shift, EVIL))
+    titles = [GalleryItem(i + shift, "frog", "cat" if i % 2 else "frog", i % 2 == 0, "61%") for i in range(11)]
+    titles.append(GalleryItem(11 + shift, EVIL))
     picked = gallery(images, titles, key="gallery", label="test images", selected=state.get("image"))
     if picked is not None:
         state.picks.append(picked)

@@ -13,7 +13,7 @@ from minivit.config import preset
 from minivit.figures import attention_scale
 from minivit.model import MiniViT
 from minivit.stats import rank_correlation
-from pages.parts.components.inspector import HeadInView, Reading, inspector, reading_of_attention
+from pages.parts.components.inspector import HeadInView, ValueFormat, attention_format, inspector
 from tests.browser.canvases import expect_colors, painted, painted_maps, read_off
 from tests.browser.conftest import Mount
 
@@ -49,7 +49,7 @@ def draw(mount: Mount) -> Draw:
                 token=token,
                 masked=masked,
                 absolute_max=TOP,
-                reading=reading_of_attention(17),
+                value_format=attention_format(17),
                 key="inspector",
                 title="image 1",
             )
@@ -122,7 +122,7 @@ def test_of_a_large_model_the_picture_follows_the_head_in_view_and_the_maps_the_
             head="mean",
             token=3,
             absolute_max=TOP,
-            reading=reading_of_attention(17),
+            value_format=attention_format(17),
             key="inspector",
         )
     for number, (layer, head) in enumerate(PLACES):
@@ -180,7 +180,7 @@ def test_a_signed_map_counts_the_patches_that_increase_and_decrease_the_logit(pa
             token=0,
             key="inspector",
             absolute_max=1,
-            reading=Reading(title="Occlusion", signed=True, decimals=2),
+            value_format=ValueFormat(title="Occlusion", signed=True, decimals=2),
         )
     overlay = page.get_by_role("application").locator("canvas").nth(1)
     expect_colors(painted(overlay).reshape(-1, 4)[:, :3].astype(int), values, -1, "RdBu", 1)
@@ -218,7 +218,7 @@ def test_the_values_can_be_read_off_the_legend_from_the_pixels_of_the_overlay(
             head=0,
             token=0,
             absolute_max=high,
-            reading=reading_of_attention(65),
+            value_format=attention_format(65),
             key="inspector",
             title="image 1",
         )

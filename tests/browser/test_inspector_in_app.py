@@ -18,7 +18,7 @@ INSPECTOR = """
 import numpy as np
 import streamlit as st
 from minivit.figures import attention_scale
-from pages.parts.components.inspector import Reading, inspector, reading_of_attention
+from pages.parts.components.inspector import ValueFormat, inspector, attention_format
 
 layers, heads, size = (int(st.query_params.get(name, 1)) for name in ("layers", "heads", "size"))
 even = "even" in st.query_params
@@ -38,7 +38,7 @@ def part():
         image, attn if signed is None else signed, patch_size=4, layer=layer, head=head, token=token, key="inspector",
         title="<img src=x onerror=alert(1)>", masked=masked,
         on_mask=lambda masked: st.session_state.update(masked=masked),
-        reading=reading_of_attention(65) if signed is None else Reading(title="Occlusion", signed=True),
+        value_format=attention_format(65) if signed is None else ValueFormat(title="Occlusion", signed=True),
         absolute_max=1 if signed is not None else attention_scale(attn[:, :, 0, 1:], 65)[1],
     )
     if picked:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
-from minivit.attention.over_training import METRICS, AttentionOverTraining
+from minivit.attention.over_training import MAP_METRICS, AttentionOverTraining
 from minivit.config import TrainConfig
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.scrub import Column, Difference, RunMaps, scrub
@@ -27,7 +27,7 @@ def over_training(grid: int, seed: int) -> AttentionOverTraining:
     """Of 2 images and 2 maps each, at three checkpoints."""
     rng = np.random.default_rng(seed)
     maps = rng.random((3, 2, 2, grid**2)).astype(np.float32) * 2 * HIGH / (grid**2 + 1)
-    figures = {name: np.zeros((3, 2), np.float32) for name in METRICS}
+    figures = {name: np.zeros((3, 2), np.float32) for name in MAP_METRICS}
     return AttentionOverTraining(MOMENTS, maps, np.eye(2, dtype=np.float32)[SAID], maps.mean(1) / 2, figures, [])
 
 

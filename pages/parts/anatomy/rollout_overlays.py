@@ -14,7 +14,7 @@ from pages.parts.components.maps import Caption, maps
 from pages.parts.shell import cache
 from pages.parts.shell.cache import newest_readable
 from pages.parts.shell.memoize import memoize
-from pages.parts.shell.url import go
+from pages.parts.shell.url import open_page
 
 NUM_IMAGES = 8
 
@@ -54,7 +54,7 @@ def overlays(run: Run, checkpoint: Checkpoint) -> None:
     )
     if opened is not None:
         head = write_head("mean")
-        go("attention", run=run.id, epoch=checkpoint.epoch, image=indices[opened], method=name, head=head)
+        open_page("attention", run=run.id, epoch=checkpoint.epoch, image=indices[opened], method=name, head=head)
 
 
 @memoize("Computing the maps of all layers")

@@ -24,7 +24,7 @@ from minivit.model import MiniViT
 from minivit.runs import Run
 from pages.parts.attention.cascade import cascade_section
 from pages.parts.attention.localization import localization
-from pages.parts.attention.methods import Selection
+from pages.parts.attention.methods import MethodSelection
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.memoize import memoize
@@ -35,7 +35,9 @@ SIZES = (16, 64, 256)
 NUM_RANKINGS, NUM_RANKINGS_PER_IMAGE = 64, 8  # random rankings of one image, and of each of many
 
 
-def faithfulness_section(run: Run, epoch: int, image: ImageId, selection: Selection, layer: int, head: Head) -> None:
+def faithfulness_section(
+    run: Run, epoch: int, image: ImageId, selection: MethodSelection, layer: int, head: Head
+) -> None:
     """The section; nothing is computed until the user turns it on."""
     st.header("Can this map be trusted?", anchor=False)
     st.caption(
@@ -51,7 +53,7 @@ def faithfulness_section(run: Run, epoch: int, image: ImageId, selection: Select
     cascade_section(run, epoch, selection.name, layer, head)
 
 
-def _check(run: Run, epoch: int, image: ImageId, selection: Selection, layer: int, head: Head) -> None:
+def _check(run: Run, epoch: int, image: ImageId, selection: MethodSelection, layer: int, head: Head) -> None:
     test_set = cache.test_set(run)
     st.subheader("This image", anchor=False)
     _show(_check_image(run, epoch, image, selection, layer, head), selection, axis_title(selection, test_set.classes))
@@ -65,7 +67,7 @@ def _check(run: Run, epoch: int, image: ImageId, selection: Selection, layer: in
     localization(run, epoch, selection.name, layer, head)
 
 
-def axis_title(selection: Selection, classes: Sequence[str]) -> str:
+def axis_title(selection: MethodSelection, classes: Sequence[str]) -> str:
     """The title of the curves' axis: the probability of a class, or of one class out of two."""
     if selection.contrast is None:
         return f"probability of {classes[selection.target]}"
@@ -73,7 +75,7 @@ def axis_title(selection: Selection, classes: Sequence[str]) -> str:
     return f"{target} rather than {contrast}: p / (p + p)"
 
 
-def _show(result: Faithfulness, selection: Selection, axis: str) -> None:
+def _show(result: Faithfulness, selection: MethodSelection, axis: str) -> None:
     deletion, insertion = result.verdicts
     st.markdown(f"**{summary(deletion, insertion)}**")
     random = result.random.mean(0).cpu().numpy()  # (R, N)
@@ -91,7 +93,9 @@ def _show(result: Faithfulness, selection: Selection, axis: str) -> None:
 
 
 @memoize()
-def _check_image(run: Run, epoch: int, image: ImageId, selection: Selection, layer: int, head: Head) -> Faithfulness:
+def _check_image(
+    run: Run, epoch: int, image: ImageId, selection: MethodSelection, layer: int, head: Head
+) -> Faithfulness:
     """For one image; the controls include the maps of other test images, each for its own predicted class."""
     test_set, model, images = cache.test_set(run), cache.model_of(run, epoch), cache.image_pixels(run, image)
     indices = [index for index in evenly_spaced(len(test_set), NUM_OTHERS + 1) if index != image][:NUM_OTHERS]

@@ -39,7 +39,7 @@ def localization(run: Run, epoch: int, name: str, layer: int, head: Head) -> Non
         f"object; {uniform[1]:.1%} of all patches do. The verdict compares the energy with that of a uniform map, by a "
         "paired t test corrected for the number of maps. Controls do not use the model."
     )
-    results = [_localize_methods(run, one) for one in (epoch, 0)]
+    results = [_localize_methods(run, epoch), _localize_methods(run, 0)]
     if line := revealing_controls(results[0]):
         st.caption(line)
     st.dataframe(
@@ -50,7 +50,7 @@ def localization(run: Run, epoch: int, name: str, layer: int, head: Head) -> Non
                 "energy, untrained": format_share(before.energy),
                 f"pointing, epoch {epoch}": format_share(after.pointing),
                 "pointing, untrained": format_share(before.pointing),
-                "verdict on the energy": after.words,
+                "verdict on the energy": after.verdict,
             }
             for after, before in zip(*results, strict=True)
         ],

@@ -11,7 +11,7 @@ from minivit.attention import LogitShares, logit_shares
 from minivit.attention.contributions import Contributions, direct_contributions, logit_lens, why_no_contributions
 from minivit.figures import scale_limit, sum_bars
 from minivit.runs import Run
-from pages.parts.attention.methods import Selection
+from pages.parts.attention.methods import MethodSelection
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
@@ -19,7 +19,7 @@ from pages.parts.shell.memoize import memoize
 from pages.parts.shell.wording import escape_markdown
 
 
-def logit_section(run: Run, epoch: int, image: ImageId, selection: Selection, classes: Sequence[str]) -> None:
+def logit_section(run: Run, epoch: int, image: ImageId, selection: MethodSelection, classes: Sequence[str]) -> None:
     """The section; nothing is computed until the user turns it on."""
     st.header("What makes up this logit?", anchor=False)
     st.caption(
@@ -83,15 +83,15 @@ def _square(values: NDArray[np.float32], grid: int) -> NDArray[np.float32]:
 
 
 @memoize("Computing the shares")
-def _shares(run: Run, epoch: int, image: ImageId, selection: Selection) -> LogitShares:
+def _shares(run: Run, epoch: int, image: ImageId, selection: MethodSelection) -> LogitShares:
     return logit_shares(cache.model_of(run, epoch), cache.image_pixels(run, image), *selection.tensors())
 
 
 @memoize("Computing the contributions")
-def _direct(run: Run, epoch: int, image: ImageId, selection: Selection) -> Contributions:
+def _direct(run: Run, epoch: int, image: ImageId, selection: MethodSelection) -> Contributions:
     return direct_contributions(cache.model_of(run, epoch), cache.image_pixels(run, image), *selection.tensors())
 
 
 @memoize("Computing the logit lens")
-def _logit_lens(run: Run, epoch: int, image: ImageId, selection: Selection) -> Tensor:
+def _logit_lens(run: Run, epoch: int, image: ImageId, selection: MethodSelection) -> Tensor:
     return logit_lens(cache.model_of(run, epoch), cache.image_pixels(run, image), *selection.tensors())

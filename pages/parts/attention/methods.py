@@ -15,7 +15,7 @@ from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
 from minivit.imports import assumptions
 from minivit.runs import Run
-from pages.parts.components.inspector import HeadInView, Reading, reading_of_attention
+from pages.parts.components.inspector import HeadInView, ValueFormat, attention_format
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.memoize import memoize
@@ -29,7 +29,7 @@ WIDTH_PX = 190  # of a widget
 MAX_VALUES = 1_000_000  # of attention sent to the browser in one message, a byte each
 
 
-class Selection(NamedTuple):
+class MethodSelection(NamedTuple):
     """The name of a method, the class that it explains, and perhaps a contrast class, by their indices."""
 
     name: str
@@ -53,7 +53,7 @@ class Selection(NamedTuple):
         return torch.tensor([self.target]), None if self.contrast is None else torch.tensor([self.contrast])
 
 
-def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.float32]) -> Selection:
+def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.float32]) -> MethodSelection:
     """Widgets for the method and its classes; by default attention, and the most probable class."""
     methods = available_methods(config)
     reasons = [
@@ -74,11 +74,11 @@ def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.flo
         )
 
     name = bind_to_url("method", name if name in methods else DEFAULT, picker)
-    selection = Selection(name, int(probs.argmax()) if classes else 0)
+    selection = MethodSelection(name, int(probs.argmax()) if classes else 0)
     return _pick_classes(selection, classes) if selection.method.needs_class else selection
 
 
-def _pick_classes(selection: Selection, classes: Sequence[str]) -> Selection:
+def _pick_classes(selection: MethodSelection, classes: Sequence[str]) -> MethodSelection:
     target = bind_to_url(
         "class",
         param("class") if param("class") in classes else classes[selection.target],
@@ -91,22 +91,22 @@ def _pick_classes(selection: Selection, classes: Sequence[str]) -> Selection:
 
     contrast = param("against") if param("against") in others else None
     contrast = bind_to_url("against", contrast, picker, write=lambda name: name)
-    return Selection(selection.name, classes.index(target), None if contrast is None else classes.index(contrast))
+    return MethodSelection(selection.name, classes.index(target), None if contrast is None else classes.index(contrast))
 
 
-def reading(
-    selection: Selection, classes: Sequence[str], config: ViTConfig, num_masked: int, absolute_max: float
-) -> Reading:
+def value_format(
+    selection: MethodSelection, classes: Sequence[str], config: ViTConfig, num_masked: int, absolute_max: float
+) -> ValueFormat:
     """How the inspector labels the values of a method, with an absolute scale up to `absolute_max`.
 
     Only attention is computed without the masked patches; other maps are those of the complete image.
     """
     method = selection.method
     if method.is_attention:
-        return reading_of_attention(config.num_tokens - num_masked)
+        return attention_format(config.num_tokens - num_masked)
     unit = method.unit if selection.contrast is None else method.unit.replace("the logit", "the logit difference")
     signs = " Red patches increase the logit, blue patches decrease it." if method.signed else ""
-    return Reading(
+    return ValueFormat(
         title=selection.title(classes),
         decimals=max(0, 1 - floor(log10(absolute_max / 4))),
         unit=unit,
@@ -146,7 +146,9 @@ def probabilities_of(run: Run, epoch: int, image: ImageId, masked: tuple[int, ..
     return cache.attention(run, epoch, image, masked)[0]
 
 
-def values(run: Run, epoch: int, image: ImageId, selection: Selection, view: View) -> NDArray[np.float32] | HeadInView:
+def method_values(
+    run: Run, epoch: int, image: ImageId, selection: MethodSelection, view: View
+) -> NDArray[np.float32] | HeadInView:
     """The values of one image: one map (N-1,), or if the method depends on layer and head, (L, H, N, N).
 
     For a large model only the rows of the token and the matrix of the head in view. Only attention is computed without
@@ -162,21 +164,21 @@ def values(run: Run, epoch: int, image: ImageId, selection: Selection, view: Vie
 
 
 def untrained_values(
-    run: Run, image: ImageId, selection: Selection, view: View
+    run: Run, image: ImageId, selection: MethodSelection, view: View
 ) -> NDArray[np.float32] | HeadInView | None:
     """The values of the untrained model; None if the run has no such checkpoint, or of a large imported model."""
     if 0 not in run.epochs() or (run.config.imported and is_large(run.config.model)):
         return None
-    return values(run, 0, image, selection, view)
+    return method_values(run, 0, image, selection, view)
 
 
 @memoize()
-def _values(run: Run, epoch: int, image: ImageId, selection: Selection) -> NDArray[np.float32]:
+def _values(run: Run, epoch: int, image: ImageId, selection: MethodSelection) -> NDArray[np.float32]:
     images = cache.image_pixels(run, image)
     return selection.method.values(cache.model_of(run, epoch), images, *selection.tensors())[0].cpu().numpy()
 
 
-def absolute_max(run: Run, selection: Selection) -> float:
+def absolute_max(run: Run, selection: MethodSelection) -> float:
     """The limit of a method's absolute scale, the same for all images and epochs of a run: from its newest weights."""
     if selection.method.is_attention:
         return cache.run_scale(run)[1]

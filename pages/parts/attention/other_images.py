@@ -5,7 +5,7 @@ import streamlit as st
 
 from minivit.data import ImageSet
 from minivit.inference import Predictions
-from pages.parts.components.gallery import Title, gallery
+from pages.parts.components.gallery import GalleryItem, gallery
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.url import param, set_params
 from pages.parts.shell.wording import escape_markdown
@@ -45,7 +45,7 @@ def other_images(test_set: ImageSet, index: int) -> None:
         if not others.open:
             return
         indices = list(range(max(0, index - NUM_BEFORE), min(len(test_set), index + NUM_AFTER)))
-        titles = [Title(other, test_set.classes[test_set.labels[other]]) for other in indices]
+        titles = [GalleryItem(other, test_set.classes[test_set.labels[other]]) for other in indices]
         images = test_set.images[indices].numpy()
         clicked = gallery(images, titles, key="attention_others", label="Other test images", selected=index)
         if clicked is not None:

@@ -8,7 +8,7 @@ import streamlit as st
 from minivit.data.decode import SUFFIXES, decode_picture, image_format
 from minivit.runs import Run
 from minivit.runs.pictures import picture_id, remove_picture, save_picture, saved_pictures
-from pages.parts.components.gallery import Title, gallery
+from pages.parts.components.gallery import GalleryItem, gallery
 from pages.parts.shell import cache
 from pages.parts.shell.access import may_change
 from pages.parts.shell.frame import show_errors
@@ -47,9 +47,9 @@ def _upload(run: Run) -> None:
         key="attention_uploads",
     )
     photo = st.camera_input("Camera", key="attention_camera") if st.toggle("Use the camera") else None
-    added = [picture for file in [*uploads, photo] if file and (picture := _add(run, file.name, file.getvalue()))]
-    if added:
-        set_params(picture=added[-1])
+    new_ids = [picture for file in [*uploads, photo] if file and (picture := _add(run, file.name, file.getvalue()))]
+    if new_ids:
+        set_params(picture=new_ids[-1])
         st.rerun()
 
 
@@ -68,7 +68,7 @@ def _add(run: Run, name: str, content: bytes) -> str | None:
 
 def _gallery(run: Run, pictures: dict[str, Picture], current: str | None) -> None:
     ids = list(pictures)
-    titles = [Title(index, picture.name) for index, picture in enumerate(pictures.values())]
+    titles = [GalleryItem(index, picture.name) for index, picture in enumerate(pictures.values())]
     images = np.concatenate([pixels(run, picture).numpy() for picture in ids])
     selected = ids.index(current) if current else None
     clicked = gallery(images, titles, key="attention_pictures", label="Your pictures", selected=selected)

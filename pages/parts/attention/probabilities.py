@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pages.parts.components.inspector import Probabilities, Verdict
+from pages.parts.components.inspector import PredictionVerdict, Probabilities
 
 MAX_CLASSES = 10
 
@@ -23,7 +23,7 @@ def probabilities(
     """
     if not len(probs):
         known = "" if true is None else f" Class: {classes[true]}."
-        return Probabilities([Verdict(text=f"This model has no classifier head.{known}", correct=None)], {})
+        return Probabilities([PredictionVerdict(text=f"This model has no classifier head.{known}", correct=None)], {})
     parts = {"": probs}
     if masked is not None:
         parts[f"With {num_masked} patch{'es' if num_masked > 1 else ''} masked: "] = masked
@@ -34,9 +34,9 @@ def probabilities(
     )
 
 
-def _verdict(classes: Sequence[str], probs: NDArray[np.float32], true: int | None, prefix: str) -> Verdict:
+def _verdict(classes: Sequence[str], probs: NDArray[np.float32], true: int | None, prefix: str) -> PredictionVerdict:
     predicted = int(np.argmax(probs))
     sentence = f"{prefix}Predicted: {classes[predicted]} ({probs[predicted]:.1%})."
     if true is None:
-        return Verdict(text=sentence, correct=None)
-    return Verdict(text=f"{sentence} True class: {classes[true]}.", correct=predicted == true)
+        return PredictionVerdict(text=sentence, correct=None)
+    return PredictionVerdict(text=f"{sentence} True class: {classes[true]}.", correct=predicted == true)

@@ -43,7 +43,9 @@ def _numbers(run: Run, epoch: int, image: ImageId, view: View) -> None:
         on_pick=lambda patch: set_params(patch=token_name(patch + 1)),
     )
     if head != view.head and config.num_heads > 1:
-        st.caption(f"Of head {head + 1}, since “{view.head}” has no query of its own. Select a head above for another.")
+        st.caption(
+            f"Shows head {head + 1}, because the {view.head} over heads has no query. Select another head above."
+        )
 
 
 @memoize()

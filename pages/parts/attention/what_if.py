@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 
 from minivit.attention import write_head
 from minivit.runs import Run
-from pages.parts.attention.methods import Selection, View, is_large, probabilities_of, values
+from pages.parts.attention.methods import MethodSelection, View, is_large, method_values, probabilities_of
 from pages.parts.components.inspector import HeadInView
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.url import set_params, token_name
 from pages.parts.shell.wording import escape_markdown
 
 
-def what_if(run: Run, epoch: int, image: ImageId, selection: Selection, view: View, classes: Sequence[str]) -> None:
+def what_if(
+    run: Run, epoch: int, image: ImageId, selection: MethodSelection, view: View, classes: Sequence[str]
+) -> None:
     """The card; for a large model nothing is computed until the user turns it on. None for a model without classes."""
     config = run.config.model
     if not config.num_classes:
@@ -31,7 +33,7 @@ def what_if(run: Run, epoch: int, image: ImageId, selection: Selection, view: Vi
         attention, importance = _sources(selection, is_large(config))
         reasons: dict[int, list[str]] = {}
         for reason, source in (("the most attended", attention), ("the most important", importance)):
-            patches = _patches(values(run, epoch, image, source, view), view)
+            patches = _patches(method_values(run, epoch, image, source, view), view)
             patches[[token - 1 for token in view.masked]] = -np.inf
             reasons.setdefault(1 + int(patches.argmax()), []).append(reason)
         before = probabilities_of(run, epoch, image, view.masked)[selection.target]
@@ -58,7 +60,7 @@ def what_if(run: Run, epoch: int, image: ImageId, selection: Selection, view: Vi
         st.caption(f"Most attended: {', '.join(place)}. {importance_of}")
 
 
-def _sources(selection: Selection, large: bool) -> tuple[Selection, Selection]:
+def _sources(selection: MethodSelection, large: bool) -> tuple[MethodSelection, MethodSelection]:
     """The methods that say which patch is the most attended and which the most important one."""
     if selection.method.needs_class:
         return selection._replace(name="cls_map"), selection

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from minivit.attention.over_training import METRICS
+from minivit.attention.over_training import MAP_METRICS
 from pages.parts.components.scrub import RunMaps
 
 
@@ -16,14 +16,14 @@ def value_table(maps: RunMaps) -> None:
             "test accuracy": [
                 None if checkpoint.step else accuracy.get(checkpoint.epoch) for checkpoint in over_training.checkpoints
             ],
-            **{name: over_training.metrics[name][:, 0] for name in METRICS},
+            **{name: over_training.metrics[name][:, 0] for name in MAP_METRICS},
         },
         column_config={
             "checkpoint": st.column_config.TextColumn(
                 help="The epoch; 0 is the untrained model, 0.4 is step 4 of the first epoch."
             ),
             "test accuracy": st.column_config.NumberColumn(format="percent"),
-            **{name: st.column_config.NumberColumn(format="%.4f", help=text) for name, text in METRICS.items()},
+            **{name: st.column_config.NumberColumn(format="%.4f", help=text) for name, text in MAP_METRICS.items()},
         },
         hide_index=True,
     )

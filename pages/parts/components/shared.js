@@ -4,7 +4,7 @@ const ARRAYS = { uint8: Uint8Array, int32: Int32Array, float32: Float32Array, fl
 
 // {dtype, shape, base64} from component.packed -> typed array with .shape
 function unpack(packed) {
-  const bytes = Uint8Array.from(atob(packed.base64), (letter) => letter.charCodeAt(0));
+  const bytes = Uint8Array.from(atob(packed.base64), (character) => character.charCodeAt(0));
   const array = new ARRAYS[packed.dtype](bytes.buffer);
   array.shape = packed.shape;
   return array;

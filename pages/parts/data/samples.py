@@ -8,7 +8,7 @@ import torch
 from minivit.data import ImageSet, augment, mix_pairs, patches
 from minivit.figures import patch_mosaic
 from minivit.inference import as_float
-from pages.parts.components.gallery import Title, gallery
+from pages.parts.components.gallery import GalleryItem, gallery
 
 Augmentation = Literal["flip", "flip-crop", "rand", "mixup", "cutmix"]
 
@@ -45,7 +45,7 @@ def augmented_samples(samples: ImageSet) -> None:
         images = augment(images, name, generator)
     gallery(
         images.numpy(),
-        [Title(index, title) for index, title in enumerate(titles)],
+        [GalleryItem(index, title) for index, title in enumerate(titles)],
         key="data_augmented",
         label="Augmented samples",
     )

@@ -23,7 +23,7 @@ DASHES = {"solid": "━━━━", "dash": "━ ━ ━", "dot": "• • • �
 MAX_SMOOTHING = 0.99
 
 
-class View(NamedTuple):
+class CurveView(NamedTuple):
     """How the curves are drawn."""
 
     axis: Axis
@@ -49,7 +49,7 @@ def compare_runs(selected: Sequence[Run]) -> None:
         download("Everything (JSON)", lambda: to_json(selected, with_rows=True), "runs.json")
 
 
-def _pick_view() -> View:
+def _pick_view() -> CurveView:
     axis, split, smoothing, log = st.columns([1.6, 1, 1.4, 1], vertical_alignment="bottom")
     with axis:
         by = _pick_one("x-axis", "x", list(AXES))
@@ -60,7 +60,7 @@ def _pick_view() -> View:
     with log:
         chosen = [name for name in LOG_AXES if name in param("log").split(",")]
         chosen = bind_to_url("log", chosen, _log_pills, lambda names: ",".join(names) or None)
-    return View(AXES[by], of_split, weight, chosen)
+    return CurveView(AXES[by], of_split, weight, chosen)
 
 
 def _pick_one(label: str, name: str, options: Sequence[str]) -> str:
@@ -85,7 +85,7 @@ def _log_pills(**options: Any) -> list[str]:
     return st.pills("Log scale", LOG_AXES, selection_mode="multi", **options)
 
 
-def _charts(runs: Sequence[Run], names: dict[str, str], view: View) -> None:
+def _charts(runs: Sequence[Run], names: dict[str, str], view: CurveView) -> None:
     """Loss and accuracy; the table below is their legend."""
     rows = {run.id: run.metrics() for run in runs}
     seconds, unit = 1, ""

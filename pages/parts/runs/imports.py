@@ -10,7 +10,7 @@ from minivit.layers import ACTIVATIONS
 from minivit.runs.archive import unpack
 from pages.parts.shell.access import allowed_path, may_change
 from pages.parts.shell.frame import show_errors
-from pages.parts.shell.url import go
+from pages.parts.shell.url import open_page
 
 MAX_MODEL_MB = 1024  # of an uploaded file, which the server keeps in memory; paths have no such limit
 WEIGHT_TYPES = ["safetensors", "pth", "pt", "bin"]
@@ -28,7 +28,7 @@ def import_forms() -> None:
     with st.expander("Import a run"), show_errors(), st.form("runs_import_run", border=False):
         archive = st.file_uploader("Exported run (.zip)", type="zip")
         if st.form_submit_button("Import this run") and archive:
-            go("predictions", run=unpack(archive).id)
+            open_page("predictions", run=unpack(archive).id)
     with st.expander("Import a model"), show_errors(), st.form("runs_import_model", border=False):
         st.caption(
             "A ViT, DeiT, DINO or DINOv2 from timm, Hugging Face or torchvision: a weights file, or a directory "
@@ -58,7 +58,7 @@ def import_forms() -> None:
                     path = Path(temporary) / Path(upload.name).name
                     path.write_bytes(upload.getbuffer())
                 run = import_model(path, _path(folder), options)
-            go("attention", run=run.id)
+            open_page("attention", run=run.id)
 
 
 def _path(text: str) -> str:

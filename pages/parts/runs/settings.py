@@ -8,7 +8,7 @@ from minivit.config import TrainConfig, preset, settings
 from minivit.runs import Run
 from pages.parts.settings.fields import start_from
 from pages.parts.shell.access import may_change
-from pages.parts.shell.url import go
+from pages.parts.shell.url import open_page
 
 
 def run_settings(run: Run) -> None:
@@ -17,7 +17,7 @@ def run_settings(run: Run) -> None:
         if may_change() and not run.config.imported:
             label = "Copy to the Train form"
             if st.button(label, key="runs_copy", icon=":material/content_copy:", on_click=start_from, args=(run,)):
-                go("train", run=run.id)
+                open_page("train", run=run.id)
         rows = _rows({"value": run.config, "in the article": preset("article")})
         st.dataframe(sorted(rows, key=lambda row: row["value"] == row["in the article"]), hide_index=True)
 

@@ -12,7 +12,7 @@ from minivit.runs import Run, State, extend, request_learning_rate, unused_seeds
 from minivit.worker import start_worker
 from pages.parts.shell.access import allowed_path, may_change, require_change
 from pages.parts.shell.frame import show_errors
-from pages.parts.shell.url import go
+from pages.parts.shell.url import open_page
 
 BADGE_COLORS: dict[str, Literal["green", "red", "violet"]] = {
     "done": "green",
@@ -26,7 +26,7 @@ LINKS = {"train": "Curves", "predictions": "Predictions", "attention": "Attentio
 
 def start_run(config: TrainConfig) -> None:
     """Starts a worker for a new run of `config` and opens its live page."""
-    go("train", run=create_and_start(config).id)
+    open_page("train", run=create_and_start(config).id)
 
 
 def create_and_start(config: TrainConfig) -> Run:
@@ -120,10 +120,13 @@ def _learning_rate(run: Run) -> None:
 def _controls(run: Run) -> None:
     """Buttons that train what a finished run should be compared with."""
     with st.popover("Train controls", icon=":material/compare_arrows:"), show_errors():
-        st.caption("The same settings with another seed: do accuracy and maps depend on chance?")
+        st.caption("The same settings with another seed. Do accuracy and maps depend on the seed?")
         if st.button("Two other seeds", key="runs_other_seeds"):
             _start_controls([run.config.changed(seed=seed) for seed in unused_seeds(run.config, 2)])
-        st.caption("The same images with training labels in random order: what do maps look like that explain nothing?")
+        st.caption(
+            "The same images with training labels in random order. What do the maps of a model that learned nothing "
+            "look like?"
+        )
         if st.button("Shuffled labels", key="runs_shuffled_labels", disabled=run.config.shuffle_labels):
             _start_controls([run.config.changed(shuffle_labels=True)])
 

@@ -99,7 +99,7 @@ def pick_images(config: TrainConfig) -> TrainConfig:
         raise NextStep
     config = config.changed(data_dir=data_dir)
     if dataset == "shapes" and config.drawing == 1:
-        st.caption("Drawn as in this run of an earlier version: lighter than all around, often in the middle.")
+        st.caption("Drawn as in earlier versions: shapes are brighter than the background and often centered.")
     num_default = max(NUM_DEFAULT_CLASSES_FOLDER if dataset == "folder" else NUM_DEFAULT_CLASSES, len(config.classes))
     classes = st.multiselect(
         "Classes",

@@ -54,9 +54,9 @@ def allowed_path(path: str | Path) -> str:
 
 def _roots() -> list[Path] | None:
     """The folders that may be read, resolved; None for all."""
-    named = [folder for folder in os.environ.get("MINIVIT_ROOTS", "").split(os.pathsep) if folder]
-    if not named and mode() != "share":
+    folders = [folder for folder in os.environ.get("MINIVIT_ROOTS", "").split(os.pathsep) if folder]
+    if not folders and mode() != "share":
         return None
     from minivit.data.cache import default_data_dir  # imports torch, and the server must answer before
 
-    return [Path(os.path.realpath(os.path.expanduser(str(folder)))) for folder in [*named, default_data_dir()]]  # noqa: PTH111
+    return [Path(os.path.realpath(os.path.expanduser(str(folder)))) for folder in [*folders, default_data_dir()]]  # noqa: PTH111

@@ -224,7 +224,7 @@ def cls_maps(
 
 
 def recent_checkpoint(run: Run, active: bool) -> Checkpoint | None:
-    """The newest checkpoint of a run; while it trains, possibly some seconds old. None if there is none.
+    """The newest checkpoint of a run; while it trains, possibly a few seconds old. None if there is none.
 
     All viewers get the same one, so a run that finishes an epoch per second is not evaluated every second.
     """

@@ -2,8 +2,8 @@
 // page starts at its top, and Back and Forward return to the last position.
 if (!window.scrollPositions) {
   const positions = (window.scrollPositions = new Map()); // by URL
-  const PATIENCE_MS = 30_000; // time for a page to reach its previous height
-  let here = location.href;
+  const RESTORE_TIMEOUT_MS = 30_000; // time for a page to reach its previous height
+  let currentUrl = location.href;
   let [scrolled, height] = [0, 0]; // px, of the current page
   let stop = () => {};
   let returning = false; // from Back or Forward until the user does something
@@ -16,9 +16,9 @@ if (!window.scrollPositions) {
     if (!isPushedUp) [scrolled, height] = [scrollTop, scrollHeight]; // else the next page's content replaces this one's
   };
 
-  const scrollTo = (place, patience = PATIENCE_MS) => {
+  const scrollTo = (top, patience = RESTORE_TIMEOUT_MS) => {
     stop();
-    const apply = () => main()?.scrollTo({ top: place(), behavior: "instant" });
+    const apply = () => main()?.scrollTo({ top: top(), behavior: "instant" });
     const whileGrowing = new ResizeObserver(apply);
     const timer = setTimeout(() => stop(), patience);
     stop = () => {
@@ -29,24 +29,24 @@ if (!window.scrollPositions) {
     apply();
   };
 
-  const leave = () => returning || positions.set(here, scrolled);
-  const arrive = (top) => {
-    const samePage = new URL(here).pathname === location.pathname;
-    here = location.href;
+  const savePosition = () => returning || positions.set(currentUrl, scrolled);
+  const restorePosition = (top) => {
+    const samePage = new URL(currentUrl).pathname === location.pathname;
+    currentUrl = location.href;
     if (samePage) return;
     [scrolled, height] = [top, 0];
     scrollTo(() => top);
   };
   const wrapped = { pushState: history.pushState, replaceState: history.replaceState };
   history.pushState = (...entry) => {
-    leave();
+    savePosition();
     wrapped.pushState.apply(history, entry);
     // A run of the script that Back overtook may still push the page it drew, and the next run the one returned to.
-    arrive(returning ? (positions.get(location.href) ?? 0) : 0);
+    restorePosition(returning ? (positions.get(location.href) ?? 0) : 0);
   };
   history.replaceState = (...entry) => {
     wrapped.replaceState.apply(history, entry);
-    here = location.href;
+    currentUrl = location.href;
   };
   // An element that may still be to come, just below the bar where that stays in view; until the user scrolls
   window.scrollBelow = (find, findBar) =>
@@ -57,7 +57,7 @@ if (!window.scrollPositions) {
       const { bottom } = bar.getBoundingClientRect();
       const isAbove = bottom < innerHeight / 2;
       return main().scrollTop + element.getBoundingClientRect().top - (isAbove ? bar.offsetHeight + 40 : 64);
-    }, 4 * PATIENCE_MS);
+    }, 4 * RESTORE_TIMEOUT_MS);
   addEventListener("scroll", onScroll, { capture: true, passive: true });
   for (const event of ["wheel", "touchstart", "pointerdown", "keydown"]) {
     const userActs = () => {
@@ -67,8 +67,8 @@ if (!window.scrollPositions) {
     addEventListener(event, userActs, true);
   }
   addEventListener("popstate", () => {
-    leave();
+    savePosition();
     returning = true;
-    arrive(positions.get(location.href) ?? 0);
+    restorePosition(positions.get(location.href) ?? 0);
   });
 }

@@ -84,7 +84,7 @@ def bind_to_url(name: str, value: T, widget: Callable[..., T], write: Callable[[
     return widget(key=key, on_change=lambda: set_params(**{name: write(st.session_state[key])}, **also))
 
 
-def go(page: str, **params: Any) -> NoReturn:
+def open_page(page: str, **params: Any) -> NoReturn:
     """Opens another page with these values in the URL; None is left out. The tour goes along."""
     values = {"tour": param("tour") or None, **params}
     st.switch_page(

@@ -37,7 +37,7 @@ def group_title(runs: Sequence[Run]) -> str:
 def run_options(runs: Sequence[Run], *expanded: str) -> dict[str, str]:
     """Titles by run id for a picker: a sweep is one line, which selects its newest run.
 
-    The runs of `expanded` sweeps have a line each.
+    The runs of `expanded` sweeps have one line each.
     """
     titles: dict[str, str] = {}
     for group in group_by_sweep(runs):

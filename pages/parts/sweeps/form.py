@@ -12,7 +12,7 @@ from minivit.sweep import Sweep, SweepConfig, Vary, start_workers, sweep_setting
 from pages.parts.settings.fields import field, pick_settings
 from pages.parts.settings.form import Plan
 from pages.parts.shell.access import allowed_path, require_change
-from pages.parts.shell.url import go
+from pages.parts.shell.url import open_page
 
 NUM_TIMED = 9  # trials whose time is estimated, as a sample of all
 SEARCH = {"sampler": "grid"}  # defaults of the page that differ from the command line
@@ -67,7 +67,7 @@ def start_sweep(config: SweepConfig, storage: str) -> None:
     allowed_path(config.base.data_dir)
     sweep = Sweep.create(config, storage=storage.strip())
     start_workers(sweep)
-    go("sweeps", sweep=sweep.id)
+    open_page("sweeps", sweep=sweep.id)
 
 
 def _values_field(setting: Setting, base: TrainConfig) -> str:

@@ -16,7 +16,7 @@ from pages.parts.runs.status import run_links
 from pages.parts.shell.access import may_change
 from pages.parts.shell.url import bind_to_url, param
 from pages.parts.shell.wording import escape_markdown
-from pages.parts.sweeps.trials import accuracy_curves, parallel_settings, trial_table
+from pages.parts.sweeps.trials import draw_trial_curves, parallel_settings, trial_table
 
 
 def pick_sweep() -> Sweep:
@@ -60,7 +60,7 @@ def live_sweep(sweep: Sweep) -> None:
     if not any(trial.curve for trial in trials):
         st.caption("Curves appear here after the first epoch of the first trial.")
         return
-    accuracy_curves(sweep, trials, best)
+    draw_trial_curves(sweep, trials, best)
     parallel_settings(sweep, trials)
     trial_table(sweep, trials)
 

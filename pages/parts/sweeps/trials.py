@@ -10,7 +10,7 @@ from minivit.sweep import Sweep, TrialInfo, Vary, format_params, variable_settin
 from pages.parts.runs.status import run_links
 
 
-def accuracy_curves(sweep: Sweep, trials: list[TrialInfo], best: TrialInfo | None) -> None:
+def draw_trial_curves(sweep: Sweep, trials: list[TrialInfo], best: TrialInfo | None) -> None:
     """Test accuracy by epoch of each trial."""
     curves = [(_title(trial), trial.phase, trial.curve) for trial in trials if trial.curve]
     st.plotly_chart(trial_curves(curves, _title(best) if best else ""), key=f"sweeps_curves_{sweep.id}")

@@ -7,7 +7,7 @@ import streamlit as st
 from minivit.runs import EXAMPLE
 from pages.parts.components.softmax import Stage
 from pages.parts.shell.access import may_change
-from pages.parts.shell.url import go, int_param, param
+from pages.parts.shell.url import int_param, open_page, param
 from pages.parts.tour.steps import Step, step_params, steps
 
 LAST_STEP = "tour_last_step"  # in the session: where the tour was left
@@ -33,7 +33,7 @@ def tour_bar(page: str) -> None:
     step = steps()[number - 1]
     is_here = page.lower() == step.page and (param("run") in ("", EXAMPLE.name) or step.page == "train")
     if not param("run") or (is_here and "image" in step.params and not param("image")):
-        go(step.page, **step_params(number))
+        open_page(step.page, **step_params(number))
     st.session_state[LAST_STEP] = number
     with st.container(key="tour_bar", border=True):
         st.markdown(f"**{step.title}** · step {number} of {len(steps())}")

@@ -13,8 +13,8 @@ from pages.parts.runs.status import run_buttons, run_links, state_badge
 from pages.parts.shell import cache
 from pages.parts.shell.frame import fragment
 from pages.parts.shell.pickers import pick_run
-from pages.parts.shell.url import go, param
-from pages.parts.train.poller import POLL_SECONDS, StatusPoller, poller_of
+from pages.parts.shell.url import open_page, param
+from pages.parts.train.poller import POLL_SECONDS, RunPoller, poller_of
 from pages.parts.train.result import result_card
 
 IDLE_POLL_SECONDS = 10  # another process may resume a paused run
@@ -66,14 +66,14 @@ def differences_of_train_loss(config: TrainConfig) -> list[str]:
     return [name for name, is_part in parts.items() if is_part]
 
 
-def _curves(poller: StatusPoller, phase: Phase) -> None:
+def _curves(poller: RunPoller, phase: Phase) -> None:
     """The refreshing part; a click on a curve opens Predictions at the nearest saved epoch."""
     run, status = poller.run, poller.poll()
     if status.state.phase != phase:
         st.rerun()
     picked = live_curves(status.payload, key=f"live_{run.id}")
     if picked is not None and (epochs := run.epochs()):
-        go("predictions", run=run.id, epoch=min(epochs, key=lambda epoch: abs(epoch - picked)))
+        open_page("predictions", run=run.id, epoch=min(epochs, key=lambda epoch: abs(epoch - picked)))
     if status.error:
         raise status.error
 

@@ -30,7 +30,7 @@ class Status(NamedTuple):
     error: MiniViTError | None
 
 
-class StatusPoller:
+class RunPoller:
     """Polls one run as often as a single viewer would, however many there are."""
 
     def __init__(self, run: Run) -> None:
@@ -85,9 +85,9 @@ class StatusPoller:
 
 
 @cached(LRUCache(32), key=lambda run: (run, run.config.model_dump_json()), lock=threading.Lock())
-def poller_of(run: Run) -> StatusPoller:
+def poller_of(run: Run) -> RunPoller:
     """The poller that all viewers of a run share."""
-    return StatusPoller(run)
+    return RunPoller(run)
 
 
 def probe_maps(run: Run, checkpoint: Checkpoint) -> MapsData:

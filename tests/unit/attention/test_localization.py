@@ -72,7 +72,7 @@ def by_name(scored: list) -> dict[str, Localization]:
 def test_a_trained_model_attends_to_the_object_and_an_untrained_one_does_not(trained, untrained, known_images):
     now, before = by_name(localize_methods(trained, *known_images)), by_name(localize_methods(untrained, *known_images))
     for name in ("Attention rollout", *OCCLUSIONS):
-        assert now[name].pointing.value > 0.9 and now[name].words == "on the object", name
+        assert now[name].pointing.value > 0.9 and now[name].verdict == "on the object", name
     assert now["Class relevance"].energy.value > before["Class relevance"].energy.value + 0.1
     assert abs(before["Attention rollout"].energy.value - 1 / 16) < 0.01
 
@@ -81,7 +81,7 @@ def test_every_layer_and_head_has_its_row(trained, known_images):
     names = list(by_name(localize_methods(trained, *known_images)))
     heads = [f"layer {layer}, head {head}" for layer in (1, 2) for head in ("mean", 1, 2)]
     assert names == [
-        *(f"{name} (control, no model)" for name in ("constant", "brightness", "centre", "random")),
+        *(f"{name} (control, no model)" for name in ("constant", "brightness", "center", "random")),
         *(f"{METHODS['cls_map'].title}, {head}" for head in heads),
         "Attention rollout", "Class relevance", "Logit shares",
         *(f"Value-weighted attention, {head}" for head in heads), *OCCLUSIONS,
@@ -97,7 +97,7 @@ def test_images_without_masks_have_no_known_answers(trained, known_images):
 def test_the_verdict_depends_on_which_side_of_a_uniform_map_the_interval_is():
     share = Share(0.5, 0.4, 0.6)
     words = [
-        Localization("x", share, share, Share(middle, middle - 0.1, middle + 0.1)).words for middle in (0.2, 0, -1)
+        Localization("x", share, share, Share(middle, middle - 0.1, middle + 0.1)).verdict for middle in (0.2, 0, -1)
     ]
     assert words == ["on the object", "no more on the object than a uniform map", "off the object"]
 
@@ -109,24 +109,24 @@ def test_random_maps_of_few_images_are_rarely_on_the_object(known_images):
         words = []
         for _ in range(400):
             some = torch.randint(len(masks), (num_images,), generator=generator)
-            words.append(localize("x", torch.rand(num_images, 16, generator=generator), masks[some], 8).words)
+            words.append(localize("x", torch.rand(num_images, 16, generator=generator), masks[some], 8).verdict)
         assert 0 < words.count("on the object") < 0.05 * len(words)  # 2.5% are expected
 
 
 def test_a_few_images_that_a_map_misses_are_no_proof_that_it_avoids_the_objects(known_images):
     masks = known_images[1]
     missing = F.one_hot((masks[:, ::8, ::8].flatten(1).float().argmax(1) + 1) % 16, 16).float()
-    assert localize("x", missing[:5], masks[:5], 8).words == "no more on the object than a uniform map"
+    assert localize("x", missing[:5], masks[:5], 8).verdict == "no more on the object than a uniform map"
     assert localize("x", missing[:1], masks[:1], 8).energy.high > 0.5
     all_of_them = localize("x", missing.repeat(3, 1), masks.repeat(3, 1, 1), 8)
-    assert all_of_them.words == "off the object" and all_of_them.energy.value == 0
+    assert all_of_them.verdict == "off the object" and all_of_them.energy.value == 0
 
 
 def test_one_image_is_not_enough_for_a_verdict(known_images):
     masks = known_images[1][:1]
     found = localize("x", masks[:, ::8, ::8].flatten(1).float(), masks, 8)
     assert (found.energy.value, found.pointing.value) == (1, 1)
-    assert found.words == "no more on the object than a uniform map"
+    assert found.verdict == "no more on the object than a uniform map"
 
 
 def test_of_several_highest_patches_the_share_counts_that_touches_the_object(known_images):
@@ -146,12 +146,12 @@ def test_controls_that_lie_on_the_object_are_named(trained, known_images):
 def test_leave_one_out_beats_random_rankings_in_both_tests_and_brightness_not_in_both(trained, known_images):
     results = faithfulness_of_methods(trained, known_images[0])
     verdicts = corrected_verdicts(results)
-    assert set(results) == {*METHODS, "constant", "brightness", "centre"}
+    assert set(results) == {*METHODS, "constant", "brightness", "center"}
     deletion, insertion = verdicts["leave_one_out"]
     assert deletion.outcome == insertion.outcome == "better"
     assert results["leave_one_out"].mean_correlation == pytest.approx(1)
     assert deletion.area < deletion.random.control < insertion.area
-    for control in ("constant", "centre"):
+    for control in ("constant", "center"):
         assert {verdict.outcome for verdict in verdicts[control]} == {"no difference"}
     assert {verdict.outcome for verdict in verdicts["brightness"]} != {"better"}
 
@@ -175,9 +175,9 @@ def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny
     cls_cascade = numbers["methods"]["cls_map"]["cascade"]
     assert list(cls_cascade["steps"]) == ["head", "block 2", "block 1", "embedding"]
     assert cls_cascade["steps"]["head"]["mean"] == pytest.approx(1)  # CLS attends to patches below the head
-    assert cls_cascade["steps"]["embedding"]["mean"] < 0.999 and "cascade" not in numbers["methods"]["centre"]
+    assert cls_cascade["steps"]["embedding"]["mean"] < 0.999 and "cascade" not in numbers["methods"]["center"]
     assert numbers["methods"]["cls_map"]["seconds_per_map"] > 0
-    assert numbers["num_images"] == 8 and {"relevance", "constant", "brightness", "centre"} <= set(numbers["methods"])
+    assert numbers["num_images"] == 8 and {"relevance", "constant", "brightness", "center"} <= set(numbers["methods"])
     for curve in ("deletion", "insertion"):
         entry = numbers["methods"]["relevance"][curve]
         assert entry["verdict"] in ("better", "worse", "no difference") and set(entry["controls"]) == {

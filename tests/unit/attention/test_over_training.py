@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from minivit.attention import attend, between_image_variation, cls_map, divergence, entropy, image_specific_share
-from minivit.attention.over_training import METRICS, Snapshot, all_heads, map_metrics, stack, take_snapshot
+from minivit.attention.over_training import MAP_METRICS, Snapshot, all_heads, map_metrics, stack, take_snapshot
 from minivit.config import TrainConfig
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint
@@ -47,7 +47,7 @@ def test_metrics_are_those_of_each_layer_and_head(model: MiniViT, images: torch.
         between_image_variation(maps),
         image_specific_share(maps),
     )
-    assert [float(measured.values[name][1, 3]) for name in METRICS] == pytest.approx(expected, rel=1e-6)
+    assert [float(measured.values[name][1, 3]) for name in MAP_METRICS] == pytest.approx(expected, rel=1e-6)
     np.testing.assert_allclose(measured.mean_map, now.maps.mean(0), rtol=1e-5)
 
 

@@ -18,7 +18,7 @@ from pages.parts.components.component import component
 
 
 @dataclass(frozen=True, slots=True)
-class Title:
+class GalleryItem:
     """The text below one image; without a prediction only its class."""
 
     index: int  # returned for a click
@@ -43,14 +43,14 @@ class GalleryData(TypedDict):
 
 def gallery(
     images: NDArray[np.uint8],
-    titles: Sequence[Title],
+    titles: Sequence[GalleryItem],
     *,
     key: str,
     label: str,
     selected: int | None = None,
     size: int = 72,
 ) -> int | None:
-    """Draws `images`, (N, C, H, W) with C 1 or 3; returns a clicked image's `Title.index` in the next rerun.
+    """Draws `images`, (N, C, H, W) with C 1 or 3; returns a clicked image's `GalleryItem.index` in the next rerun.
 
     `label` is for screen readers; `selected` is the index to mark. An image is scaled by an integer to at most `size`
     screen pixels; larger ones are scaled down. Draws nothing if there are no images.

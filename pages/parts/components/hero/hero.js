@@ -9,11 +9,11 @@ export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".hero");
   const drawn = JSON.stringify([data.image.base64, data.maps.base64]);
   if (root.view?.drawn === drawn) return undefined; // a rerun of the page does not play it again
-  const still = matchMedia("(prefers-reduced-motion: reduce)");
-  const view = (root.view = { root, data, drawn, still, image: unpack(data.image), maps: unpack(data.maps) });
+  const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
+  const view = (root.view = { root, data, drawn, reducedMotion, image: unpack(data.image), maps: unpack(data.maps) });
   view.grid = Math.round(Math.sqrt(view.maps.shape[1]));
   build(view);
-  if (still.matches) show(view, 1, 1);
+  if (reducedMotion.matches) show(view, 1, 1);
   else play(view);
   return onRemoval(root, () => cancelAnimationFrame(view.frame));
 }
@@ -24,7 +24,7 @@ function build(view) {
   view.source = pixelCanvas(width, height);
   view.patches = pixelCanvas(ZOOM * width, ZOOM * height);
   [view.untrained, view.trained] = [pixelCanvas(grid, grid), pixelCanvas(grid, grid)];
-  view.when = element("span", {});
+  view.checkpointName = element("span", {});
   paintImage(view.source, view.image, channels);
   const panel = (picture, label, ...caption) =>
     element("figure", { class: "panel", role: "img", "aria-label": label }, picture, element("figcaption", {}, ...caption));
@@ -35,21 +35,21 @@ function build(view) {
     panel(element("span", { class: "stack" }, view.source), data.title, `${width} × ${height} pixels`),
     panel(element("span", { class: "stack clear" }, view.patches), "The image cut into patches", `as ${grid ** 2} patches`),
     panel(element("span", { class: "stack" }, view.untrained), "Attention of the untrained model", "attention, untrained"),
-    panel(element("span", { class: "stack" }, view.trained), `Attention at ${last}`, "attention, ", view.when),
+    panel(element("span", { class: "stack" }, view.trained), `Attention at ${last}`, "attention, ", view.checkpointName),
   );
   view.legend = makeLegend();
-  view.again = element("button", { type: "button", class: "again", onclick: () => play(view) }, "Play again");
-  view.again.hidden = view.still.matches;
-  view.root.replaceChildren(panels, element("div", { class: "foot" }, view.legend.root, view.again));
+  view.replay = element("button", { type: "button", class: "button", onclick: () => play(view) }, "Play again");
+  view.replay.hidden = view.reducedMotion.matches;
+  view.root.replaceChildren(panels, element("div", { class: "foot" }, view.legend.root, view.replay));
   const text = (value) => (value ? `${(100 * value).toFixed(1)}%` : "0");
   const { scale, uniform } = data;
   const quantity = "Attention of CLS";
   paintAttentionLegend(view.legend, { colors: COLORS.magma, scale, highest: Infinity, uniform, quantity, text });
 }
 
-// cut and trained: 0..1, how far the patches have come apart and the training has gone
-function show(view, cut, trained) {
-  paintPatches(view, cut);
+// separation and trained: 0..1, how far the patches have come apart and the training has gone
+function show(view, separation, trained) {
+  paintPatches(view, separation);
   const { data, maps } = view;
   const [last, length] = [maps.shape[0] - 1, maps.shape[1]];
   const at = Math.min(last, Math.floor(trained * last));
@@ -59,23 +59,23 @@ function show(view, cut, trained) {
   paint(view, view.untrained, maps.subarray(0, length));
   paint(view, view.trained, Float32Array.from({ length }, (_, i) => between(i)));
   const name = data.checkpoints[share < 0.5 ? at : next];
-  if (view.when.textContent !== name) view.when.textContent = name;
+  if (view.checkpointName.textContent !== name) view.checkpointName.textContent = name;
 }
 
 function paint({ data }, map, values) {
   paintMap(map, values, { colors: COLORS.magma, low: data.scale[0], high: data.scale[1] });
 }
 
-function paintPatches({ source, patches, grid }, cut) {
+function paintPatches({ source, patches, grid }, separation) {
   const context = patches.getContext("2d");
-  const [from, whole] = [source.width / grid, patches.width / grid];
-  const to = whole - cut * GAP * ZOOM;
+  const [from, cell] = [source.width / grid, patches.width / grid];
+  const to = cell - separation * GAP * ZOOM;
   context.imageSmoothingEnabled = false;
   context.clearRect(0, 0, patches.width, patches.height);
   for (let i = 0; i < grid ** 2; i++) {
     const [x, y] = [i % grid, Math.floor(i / grid)];
-    const margin = (whole - to) / 2;
-    context.drawImage(source, x * from, y * from, from, from, x * whole + margin, y * whole + margin, to, to);
+    const margin = (cell - to) / 2;
+    context.drawImage(source, x * from, y * from, from, from, x * cell + margin, y * cell + margin, to, to);
   }
 }
 

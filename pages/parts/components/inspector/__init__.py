@@ -26,7 +26,7 @@ class Picked(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ValueFormat:
     """How values are formatted and explained."""
 
     title: str = "Attention"
@@ -48,7 +48,7 @@ class HeadInView:
     matrix: NDArray[np.float32]  # (N, N)
 
 
-class Verdict(TypedDict):
+class PredictionVerdict(TypedDict):
     """A sentence about the prediction, and whether it is correct if the true class is known."""
 
     text: str
@@ -59,7 +59,7 @@ class Verdict(TypedDict):
 class Probabilities:
     """What the model predicts: a verdict, or two with patches masked, and by class a probability for each."""
 
-    verdicts: list[Verdict]
+    verdicts: list[PredictionVerdict]
     classes: dict[str, list[float]]  # the most probable first
 
 
@@ -91,16 +91,16 @@ class InspectorData(TypedDict):
     trained: ValuesData
     untrained: ValuesData | None
     prediction: dict[str, Any] | None
-    reading: dict[str, Any]
+    valueFormat: dict[str, Any]
     requested: dict[str, Any]
     masked: list[int]
     absoluteMax: float
 
 
-def reading_of_attention(num_tokens: int) -> Reading:
-    """The reading of attention over `num_tokens` tokens."""
+def attention_format(num_tokens: int) -> ValueFormat:
+    """The format of attention over `num_tokens` tokens."""
     name = f"uniform 1/{num_tokens}"
-    return Reading(decimals=4 if num_tokens > 100 else 3, uniform=1 / num_tokens, uniform_name=name, shares=True)
+    return ValueFormat(decimals=4 if num_tokens > 100 else 3, uniform=1 / num_tokens, uniform_name=name, shares=True)
 
 
 def inspector(
@@ -112,7 +112,7 @@ def inspector(
     head: Head,
     token: int,
     key: str,
-    reading: Reading,
+    value_format: ValueFormat,
     absolute_max: float,
     untrained: NDArray[np.float32] | HeadInView | None = None,
     title: str = "",
@@ -152,7 +152,7 @@ def inspector(
             trained=_values_data(values, requested),
             untrained=None if untrained is None else _values_data(untrained, requested),
             prediction=None if prediction is None else asdict(prediction),
-            reading=asdict(reading),
+            valueFormat=asdict(value_format),
             requested=requested._asdict(),
             masked=sorted(masked),
             absoluteMax=absolute_max,

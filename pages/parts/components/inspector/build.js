@@ -20,7 +20,7 @@ function buildPicture(view, source) {
   const [height, width] = view.image.shape;
   const G = view.gridSize;
   const picture = { source, scene: pixelCanvas(width, height), overlay: source && pixelCanvas(G, G) };
-  const keys = { tabindex: 0, role: "application", onkeydown: (event) => pictureKey(view, event), onfocus: () => readOut(view) };
+  const keys = { tabindex: 0, role: "application", onkeydown: (event) => pictureKey(view, event), onfocus: () => announce(view) };
   picture.stack = element(
     "div",
     {
@@ -46,7 +46,7 @@ function buildMasking(view) {
     paint(view);
   });
   view.masking = masking.firstChild;
-  view.unmaskButton = element("button", { type: "button", class: "unmask", onclick: () => unmaskAll(view) }, "Unmask all");
+  view.unmaskButton = element("button", { type: "button", class: "button unmask", onclick: () => unmaskAll(view) }, "Unmask all");
   view.maskedNames = element("span", { class: "muted" });
   return element("div", { class: "masking" }, buildCls(view), masking, view.unmaskButton, view.maskedNames);
 }
@@ -57,7 +57,7 @@ function buildCls(view) {
   view.cls = element(
     "button",
     {
-      class: "cls",
+      class: "button cls",
       type: "button",
       title: "The CLS token is not part of the image. Its square shows how much attention it receives.",
       onpointerenter: () => hover(view, 0),
@@ -164,7 +164,7 @@ function buildControls(view) {
     view.settings[name] = value;
     paint(view);
   };
-  const { signed } = view.reading;
+  const { signed } = view.valueFormat;
   const absolute = `absolute, ${number(view, signed ? -view.absoluteMax : 0)} – ${number(view, view.absoluteMax)}`;
   const scales = [
     ["absolute", absolute],
@@ -173,7 +173,7 @@ function buildControls(view) {
   ].filter(([name]) => name !== "shared" || !view.isOneMap);
   const { direction, colormap, overlay, grid } = view.settings;
   const controls = [
-    view.isOneMap ? null : selectControl("Direction", view.reading.verbs.map((verb, i) => [["row", "column"][i], verb]), direction, set("direction")),
+    view.isOneMap ? null : selectControl("Direction", view.valueFormat.verbs.map((verb, i) => [["row", "column"][i], verb]), direction, set("direction")),
     selectControl("Scale", scales, scaleName(view), set("scale")),
     signed ? null : colorsControl(colormap, set("colormap")),
     sliderControl("Overlay", overlay, set("overlay")),

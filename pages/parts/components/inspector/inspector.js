@@ -14,7 +14,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   read(view, data);
   const shape = [...view.values.shape, ...view.image.shape, view.untrained !== null].join();
   if (shape !== view.shape) build(Object.assign(view, { shape, hovered: null }));
-  follow(view, data);
+  applyRequest(view, data);
   paintScene(view, data);
   paint(view);
   return onRemoval(root, () => {
@@ -32,7 +32,7 @@ function read(view, data) {
   // All of the view except its values
   view.untrained = data.untrained && Object.assign(Object.create(view), unpackValues(data.untrained));
   view.rows = null;
-  Object.assign(view, { reading: data.reading, absoluteMax: data.absoluteMax, uniform: data.reading.uniform });
+  Object.assign(view, { valueFormat: data.valueFormat, absoluteMax: data.absoluteMax, uniform: data.valueFormat.uniform });
   const start = { scale: "absolute", colormap: "magma", overlay: 1, grid: true, direction: "row", masking: false };
   view.settings = settingsOf(data.key, start);
   const [length] = view.values.shape;
@@ -51,8 +51,8 @@ function unpackValues({ values, rowScales, inView }) {
   };
 }
 
-// A request from Python is news unless it echoes a selection that was sent from here.
-function isNews(view, name, requested) {
+// A request from Python is new unless it echoes a selection that was sent from here.
+function isNewRequest(view, name, requested) {
   const text = JSON.stringify(requested);
   const sent = (view.sent[name] ??= []);
   const echo = sent.lastIndexOf(text);
@@ -63,9 +63,9 @@ function isNews(view, name, requested) {
   return echo < 0 && isOther;
 }
 
-function follow(view, { requested, masked }) {
-  if (isNews(view, "picked", requested)) view.picked = { ...requested };
-  if (isNews(view, "masked", masked)) view.masked = new Set(masked);
+function applyRequest(view, { requested, masked }) {
+  if (isNewRequest(view, "picked", requested)) view.picked = { ...requested };
+  if (isNewRequest(view, "masked", masked)) view.masked = new Set(masked);
   if (view.isOneMap) return; // layer, head and token are kept for methods that have them
   view.picked.layer = Math.min(view.picked.layer, view.numLayers - 1);
   view.picked.token = Math.min(view.picked.token, view.numTokens - 1);
@@ -134,7 +134,7 @@ function send(view, name, value, delay) {
   view.timers[name] = setTimeout(() => {
     view.sent[name].push(JSON.stringify(value));
     view.send(name, value);
-    readOut(view);
+    announce(view);
   }, delay);
 }
 
@@ -158,8 +158,8 @@ function unmaskAll(view) {
   send(view, "masked", [], 0);
 }
 
-function readOut(view) {
-  view.status.textContent = `${placeName(view)}. ${view.spoken} ${maskedPatches(view)}`.trim();
+function announce(view) {
+  view.status.textContent = `${placeName(view)}. ${view.announcement} ${maskedPatches(view)}`.trim();
 }
 
 // Painted in the next animation frame, to avoid a forced layout in the event handler

@@ -11,7 +11,7 @@ function paintScene(view, { title, name, prediction }) {
     stack.setAttribute("aria-label", about);
   }
   paintPrediction(view, prediction ?? { verdicts: [], classes: {} });
-  const content = JSON.stringify([view.absoluteMax, view.reading]);
+  const content = JSON.stringify([view.absoluteMax, view.valueFormat]);
   if (content !== view.controlsContent || !view.controls.firstChild) buildControls(view);
   view.controlsContent = content;
 }
@@ -43,7 +43,7 @@ const scaleName = (view) => (view.isOneMap && view.settings.scale === "shared" ?
 function scaleOf(view, values, range) {
   const name = scaleName(view);
   const [low, high] = { own: () => rangeOf(values.subarray(1)), shared: () => range, absolute: () => [0, view.absoluteMax] }[name]();
-  if (!view.reading.signed) return { colors: COLORS[view.settings.colormap], low, high };
+  if (!view.valueFormat.signed) return { colors: COLORS[view.settings.colormap], low, high };
   const maximum = Math.max(Math.abs(low), Math.abs(high)) || 1;
   return { colors: COLORS.difference, low: -maximum, high: maximum };
 }
@@ -97,13 +97,13 @@ const startOf = (view, { low, high }) => (low > 0.005 * high ? `The scale starts
 
 // What the legend says where it has no mark of the uniform value
 function uniformOf(view, scale) {
-  const { signed, uniform_name: name } = view.reading;
+  const { signed, uniform_name: name } = view.valueFormat;
   if (signed || isOnScale(view, scale)) return "";
   return view.uniform === null ? " It has no uniform value." : ` ${name} = ${number(view, view.uniform)} is outside the scale.`;
 }
 
 function paintScale(view, scale, [lowest, highest]) {
-  const { title, signed, uniform_name: uniformName, meaning } = view.reading;
+  const { title, signed, uniform_name: uniformName, meaning } = view.valueFormat;
   const own = scaleName(view) === "own";
   const above = highest > scale.high * 1.001 ? "≥ " : "";
   const below = lowest < scale.low * 1.001 && signed ? "≤ " : "";
@@ -164,7 +164,7 @@ function moveOutline(outline, token, gridSize) {
 function paintPanel(view, token, values, scale) {
   const strongest = strongestPatches(view, values);
   setText(view.heading, attendsName(view, token));
-  setText(view.subheading, view.isOneMap ? view.reading.unit : `${placeName(view)}: ${view.reading.unit}`);
+  setText(view.subheading, view.isOneMap ? view.valueFormat.unit : `${placeName(view)}: ${view.valueFormat.unit}`);
   const listed = [...strongest, ...(view.isOneMap ? [] : [0])];
   view.entries.forEach((entry, i) => {
     entry.root.hidden = i >= listed.length;
@@ -176,12 +176,12 @@ function paintPanel(view, token, values, scale) {
   });
   setText(view.sentence, summary(view, token, values, strongest));
   const listing = strongest.map((other) => `${tokenName(other)} ${number(view, values[other])}`).join(", ");
-  view.spoken = `${attendsName(view, token)}${view.isOneMap ? ":" : ""} ${listing}. ${view.sentence.textContent}`;
+  view.announcement = `${attendsName(view, token)}${view.isOneMap ? ":" : ""} ${listing}. ${view.sentence.textContent}`;
   setText(view.between, between(view));
 }
 
 function strongestPatches(view, values) {
-  const magnitude = view.reading.signed ? Math.abs : (value) => value;
+  const magnitude = view.valueFormat.signed ? Math.abs : (value) => value;
   const patches = Array.from({ length: values.length - 1 }, (_, i) => i + 1).filter((i) => Number.isFinite(values[i]));
   return patches.sort((a, b) => magnitude(values[b]) - magnitude(values[a])).slice(0, NUM_STRONGEST);
 }
@@ -193,7 +193,7 @@ function paintTable(view, token, values) {
     cell.classList.toggle("strong", strong.has(i + 1));
   });
   const cls = `, ${placeName(view)}. CLS: ${number(view, values[0])}`;
-  const uniform = view.uniform ? ` ${view.reading.uniform_name} = ${number(view, view.uniform)}.` : "";
+  const uniform = view.uniform ? ` ${view.valueFormat.uniform_name} = ${number(view, view.uniform)}.` : "";
   const rounded = view.isOneMap ? "" : " Each value is rounded to 1/255 of the largest in its row.";
   view.tableCaption.textContent = `${attendsName(view, token)}${view.isOneMap ? "" : cls}.${uniform}${rounded}`;
 }

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivit.attention.maps import cell_share, patch_of_cell
-from minivit.attention.over_training import METRICS, AttentionOverTraining
+from minivit.attention.over_training import MAP_METRICS, AttentionOverTraining
 from minivit.figures import SPLIT_COLORS
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.component import component, packed
@@ -99,7 +99,7 @@ def scrub(
 
 
 def charts(run_maps: Sequence[RunMaps], frames: Sequence[Checkpoint]) -> list[dict[str, Any]]:
-    """Loss, accuracy and `METRICS`, with a line for each run or map, and at each frame a value or NaN."""
+    """Loss, accuracy and `MAP_METRICS`, with a line for each run or map, and at each frame a value or NaN."""
     alone = len(run_maps) == 1
     data = []
     for title, column, times, unit in (("loss", "loss", 1, ""), ("accuracy", "acc", 100, "%")):
@@ -112,7 +112,7 @@ def charts(run_maps: Sequence[RunMaps], frames: Sequence[Checkpoint]) -> list[di
         data.append(
             {"title": title, "digits": 1 if unit else 3, "unit": unit, "help": "", "lines": lines, "numbered": 2}
         )
-    for name, help in METRICS.items():
+    for name, help in MAP_METRICS.items():
         lines = [
             _line(
                 maps.heads[s] if alone else _nth(i),

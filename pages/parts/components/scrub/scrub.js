@@ -147,7 +147,7 @@ function build(view) {
 function buildPlayer(view) {
   const sign = element("span", { class: "sign", "aria-hidden": "true" });
   const toggle = () => (view.playing ? pause(view) : play(view));
-  view.button = element("button", { type: "button", class: "play", "aria-pressed": "false", onclick: toggle }, sign, "Play");
+  view.button = element("button", { type: "button", class: "button play", "aria-pressed": "false", onclick: toggle }, sign, "Play");
   const move = () => jump(view, Number(view.slider.value));
   view.slider = element("input", { type: "range", min: 0, step: 1, "aria-label": "Checkpoint", oninput: move });
   view.slider.max = lastFrame(view);

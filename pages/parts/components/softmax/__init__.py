@@ -19,7 +19,7 @@ Stage = Literal["patch", "token", "softmax"]  # the parts, from left to right
 def softmax(
     image: NDArray[np.uint8],
     row: SoftmaxRow,
-    shown: NDArray[np.int64],
+    token_indices: NDArray[np.int64],
     *,
     patch_size: int,
     query: int,
@@ -32,7 +32,7 @@ def softmax(
 ) -> None:
     """Draws the calculation for one patch; pointing at another one, or moving there by keys, shows that one's.
 
-    `image` is (C, H, W). `shown` (N,) are the indices of CLS and the patches in `row`, which has register tokens too.
+    `image` is (C, H, W). `token_indices` (N,) are those of CLS and the patches in `row`, which has register tokens too.
     `query` is the token whose row it is, in this numbering, and `patch` the one that the drawing starts with, from 0;
     `place` names layer and head. `scale` (low, high) is that of the colors. A `stage` is framed.
     `on_pick` is called with a patch that was clicked.
@@ -42,11 +42,11 @@ def softmax(
         data={
             "image": packed(image.transpose(1, 2, 0)),
             "patchSize": patch_size,
-            "tokens": packed(row.tokens[shown].numpy()),
+            "tokens": packed(row.tokens[token_indices].numpy()),
             "query": packed(row.query.numpy()),
-            "keys": packed(row.keys[shown].numpy()),
-            "scores": packed(row.scores[shown].numpy()),
-            "weights": packed(row.weights[shown].numpy()),
+            "keys": packed(row.keys[token_indices].numpy()),
+            "scores": packed(row.scores[token_indices].numpy()),
+            "weights": packed(row.weights[token_indices].numpy()),
             "total": float(row.scores.double().exp().sum()),
             "numTokens": len(row.scores),
             "queryToken": query,

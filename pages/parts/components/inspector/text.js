@@ -2,19 +2,19 @@
 
 const headName = (head) => (typeof head === "number" ? `head ${head + 1}` : `${head} of all heads`);
 const layerHeadName = ({ layer, head }) => `layer ${layer + 1}, ${headName(head)}`;
-const placeName = (view) => (view.isOneMap ? view.reading.title : layerHeadName(view.picked));
+const placeName = (view) => (view.isOneMap ? view.valueFormat.title : layerHeadName(view.picked));
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 // "CLS attends to", "p30 attended by"; a single map of the image has only its title
 function attendsName(view, token) {
-  const { title, verbs } = view.reading;
+  const { title, verbs } = view.valueFormat;
   return view.isOneMap ? title : `${tokenName(token)} ${verbs[view.settings.direction === "row" ? 0 : 1]}`;
 }
 
 function number(view, value) {
   if (!Number.isFinite(value)) return "–";
-  const text = value === 0 ? "0" : Math.abs(value).toFixed(view.reading.decimals);
-  const sign = value < 0 ? "−" : view.reading.signed && value > 0 ? "+" : "";
+  const text = value === 0 ? "0" : Math.abs(value).toFixed(view.valueFormat.decimals);
+  const sign = value < 0 ? "−" : view.valueFormat.signed && value > 0 ? "+" : "";
   return sign + text;
 }
 
@@ -25,7 +25,7 @@ const times = (view, value) =>
 function summary(view, token, values, strongest) {
   const patches = values.subarray(1).filter(Number.isFinite);
   if (!patches.length) return token && view.masked.has(token) ? `${tokenName(token)} is masked.` : "All patches are masked.";
-  if (view.reading.signed) {
+  if (view.valueFormat.signed) {
     const [up, down] = [patches.filter((value) => value > 0), patches.filter((value) => value < 0)];
     const side = (patches, verb) => `${patches.length} patches ${verb} the logit, ${number(view, sum(patches))} in total`;
     return `${side(up, "increase")}; ${side(down, "decrease")}.`;
@@ -33,7 +33,7 @@ function summary(view, token, values, strongest) {
   if (!view.isOneMap && view.picked.head === "max") return "The highest over all heads: these values do not sum to 100%.";
   const maximum = sum(strongest.map((other) => values[other]));
   const many = `The ${strongest.length} strongest patches have`;
-  if (!view.reading.shares)
+  if (!view.valueFormat.shares)
     return `${many} ${percent(maximum / sum(patches))} of the map; uniform: ${percent(strongest.length / patches.length)}.`;
   if (view.settings.direction === "row")
     return `${many} ${percent(maximum)} of the attention; uniform: ${percent(strongest.length * view.uniform)}.`;
