@@ -34,13 +34,13 @@ def deletion(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, cont
     RISE (1806.07421). Ties are dropped in random order. With `contrast` (B,), classes d, it is p_c / (p_c + p_d): the
     probability for f_c − f_d, which `occlusion` and `relevance` explain then.
     """
-    return _follow(model, images, classes, _ranking(maps), contrast)
+    return _probabilities(model, images, classes, _steps(_ranking(maps)), contrast)
 
 
 def insertion(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast: Tensor | None = None) -> Tensor:
     """p_c with only the 0, 1, 2 … P highest patches of a map kept, (B, N): a faithful map makes it rise early."""
     # The first t patches inserted are those that remain if the others are dropped, lowest first.
-    return _follow(model, images, classes, _ranking(maps).flip(1), contrast).flip(1)
+    return _probabilities(model, images, classes, _steps(_ranking(maps).flip(1)), contrast).flip(1)
 
 
 def area(curves: Tensor) -> Tensor:
@@ -62,8 +62,8 @@ def random_baseline(
     """
     B, R, _ = rankings.shape
     index = torch.arange(B).repeat_interleave(R)
-    ranking = _ranking(rankings.flatten(0, 1))
-    return _follow(model, images, classes, ranking, contrast, index, report).view(B, R, -1)
+    kept = _steps(_ranking(rankings.flatten(0, 1)))
+    return _probabilities(model, images, classes, kept, contrast, index, report).view(B, R, -1)
 
 
 def _ranking(maps: Tensor) -> Tensor:
@@ -74,31 +74,36 @@ def _ranking(maps: Tensor) -> Tensor:
     return shuffled.gather(1, order)
 
 
-def _follow(
+def _probabilities(
     model: MiniViT,
     images: Tensor,
     classes: Tensor,
-    rankings: Tensor,
+    kept: Sequence[Tensor],
     contrast: Tensor | None,
     index: Tensor | None = None,
     report: Report = lambda num_curves: None,
 ) -> Tensor:
-    """p_c as patches are dropped in the order of `rankings` (R, P), of the images `index` (R,): (R, N)."""
-    images, device = to_model(model, images), model.mean.device
-    index = torch.arange(len(images)) if index is None else index
-    rankings, index = rankings.to(device), index.to(device)
+    """p_c with only some patches kept, for each of G selections (R, n) of the images `index` (R,): (R, G)."""
+    images, P = to_model(model, images), model.config.num_prefix_tokens
+    device = images.device
+    index = (torch.arange(len(images)) if index is None else index).to(device)
     targets = torch.stack([classes] if contrast is None else [classes, contrast]).to(device)
-
-    def curves(rows: Tensor) -> Tensor:
-        tokens = model.embed(images[index[rows]])
-        P = model.config.num_prefix_tokens
-        steps = (keep_patches(tokens, rankings[rows, dropped:], P) for dropped in range(rankings.shape[1] + 1))
-        target = targets[:, index[rows]]
-        report(len(rows))
-        return torch.stack([_probability(forward_cls(model, kept)[0], target) for kept in steps], dim=1)
-
+    parts = []
     with eval_mode(model):
-        return torch.cat([curves(rows) for rows in row_chunks(torch.arange(len(rankings), device=device), model)])
+        for rows in row_chunks(torch.arange(len(index), device=device), model):
+            report(len(rows))
+            tokens = model.embed(images[index[rows]])
+            logits = (
+                forward_cls(model, keep_patches(tokens, keep[rows.to(keep.device)].to(device), P))[0] for keep in kept
+            )
+            target = targets[:, index[rows]]
+            parts.append(torch.stack([_probability(each, target) for each in logits], dim=1))
+    return torch.cat(parts)
+
+
+def _steps(ranking: Tensor) -> list[Tensor]:
+    """What is kept of a ranking (R, P) after 0, 1, … P patches are dropped."""
+    return [ranking[:, num_dropped:] for num_dropped in range(ranking.shape[1] + 1)]
 
 
 def saco(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast: Tensor | None = None) -> Tensor:
@@ -111,7 +116,7 @@ def saco(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast
     ranking = _ranking(maps).cpu()
     groups = ranking.tensor_split(min(NUM_GROUPS, ranking.shape[1]), dim=1)
     salience = torch.stack([maps.cpu().double().gather(1, group).sum(1) for group in groups], dim=1)  # (B, G)
-    probability = _probabilities(model, images, classes, [ranking, *_without_each(groups)], contrast).double()
+    probability = _probabilities(model, images, classes, [ranking, *_without_each(groups)], contrast).cpu().double()
     effect = probability[:, :1] - probability[:, 1:]
     i, j = torch.triu_indices(len(groups), len(groups), 1)
     weight = salience[:, i] - salience[:, j]
@@ -123,22 +128,6 @@ def _without_each(groups: Sequence[Tensor]) -> Iterator[Tensor]:
     """The patches outside of each group, (B, P - size)."""
     for index in range(len(groups)):
         yield torch.cat([group for other, group in enumerate(groups) if other != index], dim=1)
-
-
-def _probabilities(
-    model: MiniViT, images: Tensor, classes: Tensor, kept: Sequence[Tensor], contrast: Tensor | None
-) -> Tensor:
-    """p_c with only some patches kept, for each of G selections (B, n): (B, G)."""
-    images, P = to_model(model, images), model.config.num_prefix_tokens
-    targets = torch.stack([classes] if contrast is None else [classes, contrast]).to(images.device)
-    parts = []
-    with eval_mode(model):
-        for rows in row_chunks(torch.arange(len(images), device=images.device), model):
-            tokens = model.embed(images[rows])
-            logits = [forward_cls(model, keep_patches(tokens, keep[rows.cpu()].to(rows.device), P))[0] for keep in kept]
-            probs = [_probability(selection_logits, targets[:, rows]) for selection_logits in logits]
-            parts.append(torch.stack(probs, dim=1).cpu())
-    return torch.cat(parts)
 
 
 def _probability(logits: Tensor, targets: Tensor) -> Tensor:
@@ -198,7 +187,8 @@ def faithfulness(
     index = torch.arange(B).repeat_interleave(M)
     rankings = _ranking(others.flatten(0, 1))
     removed, added = (
-        _follow(model, images, classes, order, contrast, index, report) for order in (rankings, rankings.flip(1))
+        _probabilities(model, images, classes, _steps(order), contrast, index, report)
+        for order in (rankings, rankings.flip(1))
     )
     return Faithfulness(
         deletion(model, images, classes, maps, contrast),

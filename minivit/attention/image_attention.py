@@ -55,17 +55,22 @@ def token_rows(model: MiniViT, inputs: AttentionInputs, token: int, weighting: W
     return torch.cat([rows[..., :1], rows[..., P:]], dim=-1)
 
 
+def layer_matrices(model: MiniViT, inputs: AttentionInputs, layer: int, weighting: Weighting | None = None) -> Tensor:
+    """The attention of each head of a layer, (H, 1 + patches, 1 + patches); 0 for masked patches."""
+    block, x, N = _block(model, layer), inputs.layers[layer], model.config.num_tokens
+    with torch.no_grad():
+        values = _weighted(block.attn(x[None])[1], block, x, weighting)[0]
+    matrices = torch.zeros(len(values), N, N)
+    matrices[:, inputs.tokens[:, None], inputs.tokens] = values.cpu()
+    return without_registers(matrices, model.config)
+
+
 def head_matrix(
     model: MiniViT, inputs: AttentionInputs, layer: int, head: Head, weighting: Weighting | None = None
 ) -> Tensor:
     """The attention of one head of a layer, the mean or maximum over its heads, (1 + patches)²; 0 for masked ones."""
-    block, x, N = _block(model, layer), inputs.layers[layer], model.config.num_tokens
-    with torch.no_grad():
-        attn = _weighted(block.attn(x[None])[1], block, x, weighting)[0]
-    values = attn.mean(0) if head == "mean" else attn.amax(0) if head == "max" else attn[head]
-    matrix = torch.zeros(N, N)
-    matrix[inputs.tokens[:, None], inputs.tokens] = values
-    return without_registers(matrix, model.config)
+    matrices = layer_matrices(model, inputs, layer, weighting)
+    return matrices.mean(0) if head == "mean" else matrices.amax(0) if head == "max" else matrices[head]
 
 
 def _block(model: MiniViT, layer: int) -> Block:

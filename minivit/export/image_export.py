@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from minivit.attention import Head, write_head
-from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix
+from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix, layer_matrices
 from minivit.attention.maps import affordable, to_model
 from minivit.data import ImageSet, evenly_spaced, load_split
 from minivit.errors import ConfigError
@@ -100,7 +100,7 @@ class ImageExport:
             )
         H = config.num_heads
         return [
-            torch.stack([self.matrix(layer, head) for head in range(H)]) if layer in selected else torch.empty(H, 0, 0)
+            layer_matrices(self.model, self.inputs, layer) if layer in selected else torch.empty(H, 0, 0)
             for layer in range(config.depth)
         ]
 

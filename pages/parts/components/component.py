@@ -25,7 +25,7 @@ export default (mount) => {
 
 
 @cache
-def component(name: str, *also: str, isolate_styles: bool = True) -> Any:
+def component(name: str, *also: str) -> Any:
     """The mount function of the component in `pages/parts/components/<name>/`.
 
     `also` are further files besides `shared`, such as another component: "maps/maps" is then a function.
@@ -35,7 +35,6 @@ def component(name: str, *also: str, isolate_styles: bool = True) -> Any:
         html=f'<div class="{name}"></div>',
         css=joined(name, also, "css"),
         js=joined(name, also, "js").replace("export default", "const drawComponent =") + MARK_DRAWN,
-        isolate_styles=isolate_styles,
     )
 
 

@@ -33,8 +33,8 @@ def test_annotations_that_are_invalid_are_none_and_can_be_written_again(run: Run
     assert read_annotations(run).tags == ("a",)
 
 
-def test_the_example_run_stays_as_it_is() -> None:
-    with pytest.raises(RunError, match="stays as it is"):
+def test_the_example_run_is_read_only() -> None:
+    with pytest.raises(RunError, match="is read-only"):
         annotate(Run.open(EXAMPLE), favorite=True)
 
 
