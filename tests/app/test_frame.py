@@ -42,7 +42,7 @@ def test_a_page_of_a_run_opens_with_the_example_where_there_is_no_other(open_pag
     page = open_page(name)
     assert not errors(page) and page.query_params["run"] == "example"
     assert widget(page, "selectbox", "Run").options == ["Example run"]
-    assert "This run ships with MiniViT and stays as it is. You have no runs of your own yet." in captions(page)
+    assert "This run ships with MiniViT and is read-only. You have no runs of your own yet." in captions(page)
     assert page.get("bidi_component") or page.get("plotly_chart")
 
 
@@ -54,7 +54,7 @@ def test_the_user_s_newest_run_comes_before_the_example(open_page: Open, trained
     assert picker.options[1:] == ["Example run"]
     picker.select("example").run()
     assert not errors(page) and page.query_params["run"] == "example"
-    assert "This run ships with MiniViT and stays as it is." in captions(page)
+    assert "This run ships with MiniViT and is read-only." in captions(page)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,9 @@ def _components(run: Run, checkpoint: Checkpoint) -> tuple[NDArray[np.float32], 
 
 def _draw(weights: NDArray[np.float32], captions: list[str]) -> None:
     channels, largest = weights.shape[1], float(np.abs(weights).max())
+    if channels not in (1, 3):
+        st.info(f"This model reads {channels} channels; filters can be drawn for 1 (gray) or 3 (color).")
+        return
     pictures = filter_images(weights).transpose(0, 2, 3, 1)
     title = "Weight of a pixel" + (", for red, green and blue" if channels == 3 else "") + ". One scale for all."
     tiles(
