@@ -119,14 +119,15 @@ def corrected_verdicts(results: dict[str, Faithfulness]) -> dict[str, tuple[Verd
 def _report(results: dict[str, Faithfulness], changes: Cascade | None, seconds: dict[str, float]) -> dict[str, Any]:
     report: dict[str, Any] = {}
     for name, verdicts in corrected_verdicts(results).items():
+        key = "centre" if name == "center" else name  # the key that scripts know
         saco = results[name].saco
-        report[name] = {verdict.curve: _verdict_values(verdict) for verdict in verdicts}
-        report[name]["saco"] = {"mean": saco.mean().item(), "interval": list(bootstrap(saco))}
-        report[name]["rank_correlation_with_leave_one_out"] = _finite(results[name].mean_correlation)
+        report[key] = {verdict.curve: _verdict_values(verdict) for verdict in verdicts}
+        report[key]["saco"] = {"mean": saco.mean().item(), "interval": list(bootstrap(saco))}
+        report[key]["rank_correlation_with_leave_one_out"] = _finite(results[name].mean_correlation)
         if name in seconds:  # not a control, which needs no model
-            report[name]["seconds_per_map"] = seconds[name]
+            report[key]["seconds_per_map"] = seconds[name]
             if changes:
-                report[name]["cascade"] = _cascade_values(changes, name)
+                report[key]["cascade"] = _cascade_values(changes, name)
     return report
 
 

@@ -75,7 +75,7 @@ def look_at_everything(name: str) -> None:
     """All that pages read of a run; user errors are what they show."""
     for run in list_runs():
         columns = table_columns([[run]])
-        assert all(accuracy is None or 0 <= accuracy <= 1 for accuracy in columns["test accuracy"])
+        assert all(accuracy is None or 0 <= accuracy <= 100 for accuracy in columns["test accuracy"])
         assert not any(word in headline(run, run.state, run.metrics()).lower() for word in ("nan", "inf", "-100"))
         assert all(isinstance(line, str) for line in find_damage(run))
         assert run.log() is not None and run.requested_command() in (None, "pause", "resume", "stop")

@@ -175,9 +175,9 @@ def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny
     cls_cascade = numbers["methods"]["cls_map"]["cascade"]
     assert list(cls_cascade["steps"]) == ["head", "block 2", "block 1", "embedding"]
     assert cls_cascade["steps"]["head"]["mean"] == pytest.approx(1)  # CLS attends to patches below the head
-    assert cls_cascade["steps"]["embedding"]["mean"] < 0.999 and "cascade" not in numbers["methods"]["center"]
+    assert cls_cascade["steps"]["embedding"]["mean"] < 0.999 and "cascade" not in numbers["methods"]["centre"]
     assert numbers["methods"]["cls_map"]["seconds_per_map"] > 0
-    assert numbers["num_images"] == 8 and {"relevance", "constant", "brightness", "center"} <= set(numbers["methods"])
+    assert numbers["num_images"] == 8 and {"relevance", "constant", "brightness", "centre"} <= set(numbers["methods"])
     for curve in ("deletion", "insertion"):
         entry = numbers["methods"]["relevance"][curve]
         assert entry["verdict"] in ("better", "worse", "no difference") and set(entry["controls"]) == {
