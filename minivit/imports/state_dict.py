@@ -5,6 +5,7 @@ Nothing in a file is executed.
 
 import argparse
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,15 @@ def _read_directory(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     if weights.suffix != ".json":
         stored, _ = _read_file(weights)
         return stored, metadata
-    names = sorted(set(_read_json(weights).get("weight_map", {}).values()))
-    if not names or any(Path(name).name != name for name in names):
+    weight_map = _read_json(weights).get("weight_map")
+    listed = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not listed or not all(isinstance(name, str) and Path(name).name == name for name in listed):
         raise RunError(f"{weights} does not list the weights files. Download the model again.")
-    if missing := [name for name in names if not (path / name).is_file()]:
-        raise RunError(f"{path} lacks {missing[0]}, one of the {len(names)} weights files. Download the model again.")
+    names = sorted(set(listed))
+    if missing := [name for name in names if not os.path.isfile(path / name)]:  # noqa: PTH113
+        raise RunError(
+            f"{path} lacks {missing[0]:.200}, one of the {len(names)} weights files. Download the model again."
+        )
     _check_size(path, sum((path / name).stat().st_size for name in names))
     shards = [_read_file(path / name)[0] for name in names]
     return {name: value for shard in shards for name, value in shard.items()}, metadata

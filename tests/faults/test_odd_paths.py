@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from minivit.data import check, load_images
-from minivit.data.decode import form_of, original_size, read_picture
+from minivit.data.decode import image_format, original_size, read_picture
 from minivit.data.folder import left_out, original_sizes
 from minivit.errors import MiniViTError
 from minivit.imports import ImportOptions, import_model
@@ -108,7 +108,7 @@ def test_within_the_folder_of_images_it_is_left_out(odd: Callable[[Path], None],
         lambda: left_out(folder, "article"),
         lambda: original_sizes(folder, ["circle", "star"]),
         lambda: original_size(folder / name),
-        lambda: read_picture(folder / name, form_of(config)),
+        lambda: read_picture(folder / name, image_format(config)),
     ):
         in_time(look)
 
