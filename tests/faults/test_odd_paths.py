@@ -11,7 +11,7 @@ import pytest
 
 from minivit.data import check, load_images
 from minivit.data.decode import image_format, original_size, read_picture
-from minivit.data.folder import left_out, original_sizes
+from minivit.data.folder import ignored_files, original_sizes
 from minivit.errors import MiniViTError
 from minivit.imports import ImportOptions, import_model
 from minivit.runs import Run
@@ -93,7 +93,7 @@ def test_as_the_folder_of_images(odd: Callable[[Path], None], folder: Path, tiny
     config = tiny.changed(dataset="folder", data_dir=str(folder.with_name("odd")))
     assert in_time(lambda: load_images("folder", data_dir=config.data_dir)) or odd is loop_above
     assert in_time(lambda: check(config))
-    in_time(lambda: left_out(config.data_dir, "article"))
+    in_time(lambda: ignored_files(config.data_dir, "article"))
 
 
 @pytest.mark.parametrize("name", ["odd", "circle/odd", "circle/odd.png", "circle/odd.jpg"])
@@ -105,7 +105,7 @@ def test_within_the_folder_of_images_it_is_left_out(odd: Callable[[Path], None],
     for look in (
         lambda: load_images("folder", data_dir=folder),
         lambda: check(config),
-        lambda: left_out(folder, "article"),
+        lambda: ignored_files(folder, "article"),
         lambda: original_sizes(folder, ["circle", "star"]),
         lambda: original_size(folder / name),
         lambda: read_picture(folder / name, image_format(config)),
