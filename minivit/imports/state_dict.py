@@ -54,7 +54,10 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise RunError(f"{path} contains {name}, which is not a plain tensor. Save the model's state_dict().")
     if sum(value.numel() for value in tensors.values()) > MAX_REPEATS * _num_bytes(path):
         raise RunError(f"{path} contains tensors that are larger than the file. Save the model's state_dict().")
-    tensors = {name: value.float() for name, value in tensors.items()}
+    try:
+        tensors = {name: value.float() for name, value in tensors.items()}
+    except RuntimeError as error:  # of types of a few bits
+        raise RunError(f"{path} contains values that cannot be read ({error!s:.200}). Choose other weights.") from None
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise RunError(f"{path} contains NaN or infinite values, in {name}. Choose weights of a successful run.")

@@ -75,7 +75,6 @@ def pickles(weights: Mapping[str, Tensor], marker: Path) -> Iterator[Variant]:
         "no rows": torch.zeros(0, 3, 8, 8),
         "a view": torch.zeros(1000)[::100],
         "gradient": torch.zeros(4, 4, requires_grad=True),
-        "named": torch.zeros(4, 4, names=("a", "b")),
         "double": torch.zeros(4, 4, dtype=torch.float64),
     }
     for name, tensor in tensors.items():
