@@ -2,15 +2,37 @@
 
 import os
 import threading
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 # What zipfile raises for a damaged, truncated or encrypted file, an unknown compression and an impossible name
 ZIP_ERRORS = (BadZipFile, EOFError, RuntimeError, ValueError, zlib.error)
+
+MAX_DIRECTORY_BYTES = 16 * 2**20  # of the list of files in a .zip, 100,000 names or more
+MAX_RATIO, MIN_BOMB_BYTES = 100, 16 * 2**20  # images and weights hardly compress; small text files do
+
+
+def open_zip(file: BinaryIO) -> ZipFile:
+    """A .zip to read; BadZipFile also if its list of files is too long to be read into memory."""
+    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # as ZipFile reads it, but without the list
+    if end and end[zipfile._ECD_SIZE] > MAX_DIRECTORY_BYTES:  # type: ignore[attr-defined]
+        raise BadZipFile("it has too many files")
+    archive = ZipFile(file)
+    if not all(info.filename for info in archive.infolist()):
+        raise BadZipFile("it has a file without a name")
+    return archive
+
+
+def is_bomb(files: Iterable[ZipInfo]) -> bool:
+    """Whether these files together are compressed beyond reason."""
+    sizes = [(info.file_size, max(1, info.compress_size)) for info in files]
+    num_bytes, num_compressed = (sum(column) for column in zip(*sizes, strict=True)) if sizes else (0, 0)
+    return num_bytes > MIN_BOMB_BYTES and num_bytes > MAX_RATIO * num_compressed
 
 
 @contextmanager

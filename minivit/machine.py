@@ -94,7 +94,7 @@ def acquire_device(
     several cannot deadlock, and small runs do not overtake a large one indefinitely. `on_wait` is called several
     times a second meanwhile and may raise an exception to leave the queue.
     """
-    folder = Path(os.environ.get("MINIVIT_LOCKS") or tempfile.gettempdir())
+    folder = _lock_folder()
     stem = f"minivit-{getattr(os, 'getuid', lambda: 0)()}-{device.type}"
     slots = [FileLock(folder / f"{stem}-{index}.lock") for index in range(num_slots(device))]
     free = list(slots)
@@ -106,6 +106,20 @@ def acquire_device(
                 free.remove(slot)
         index = next(index for index, slot in enumerate(slots) if slot.is_locked)
         yield torch.device("cuda", index) if device.type == "cuda" else device
+
+
+def _lock_folder() -> Path:
+    """`MINIVIT_LOCKS`, else the system's temporary folder; ConfigError if nothing can be written there."""
+    folder = os.environ.get("MINIVIT_LOCKS")
+    try:
+        folder = folder or tempfile.gettempdir()
+        with tempfile.TemporaryFile(dir=folder):
+            return Path(folder)
+    except OSError as error:
+        reason = f"{folder or 'the temporary folder'} cannot be written ({error.strerror})"
+        raise ConfigError(
+            f"The queue for devices needs a folder, but {reason}. Set MINIVIT_LOCKS to another."
+        ) from None
 
 
 def _acquire_any(locks: Sequence[FileLock], on_wait: Callable[[], None]) -> FileLock:

@@ -12,17 +12,20 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch.distributed as dist
 
 from minivit.engine import Group, init_process_group, train
+from minivit.engine.control import interrupted_state
+from minivit.engine.events import print_line
 from minivit.errors import MiniViTError
 from minivit.runs import Run
 
 PROJECT = Path(__file__).parent.parent
+START_POLL_SECONDS = 0.2  # between two reads of the command for a worker that is starting
 
 
 def start_worker(run: Run) -> None:
@@ -35,14 +38,32 @@ def start_worker(run: Run) -> None:
             reason = (run.log(1) or "Its log is empty.").strip()
             run.set_state("failed", run.state.epoch, f"The worker could not start: {reason}")
 
+    def stop_while_starting(process: subprocess.Popen[bytes]) -> None:
+        """Ends a worker that is still importing torch, and so reads no commands."""
+        while process.poll() is None and run.state.phase == "queued" and not run.is_worker_alive():
+            command = run.requested_command()
+            if command in ("pause", "stop"):
+                process.terminate()
+                process.wait()
+                run.set_state(*interrupted_state(command, run.state.epoch))
+            time.sleep(START_POLL_SECONDS)
+
     log = run.path / "log.txt"
-    start_detached("minivit.worker", str(run.path.resolve()), log=log, ended=report_failed_start)
+    start_detached(
+        "minivit.worker", str(run.path.resolve()), log=log, started=stop_while_starting, ended=report_failed_start
+    )
 
 
-def start_detached(module: str, *arguments: str, log: Path, ended: Callable[[], None] = lambda: None) -> None:
+def start_detached(
+    module: str,
+    *arguments: str,
+    log: Path,
+    started: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
+    ended: Callable[[], None] = lambda: None,
+) -> None:
     """Starts `python -m module arguments…` as a process that outlives this one; its output is appended to `log`.
 
-    If it ends before this process, `ended` is called.
+    A thread calls `started` with the process, and `ended` when it ends, if that is before this one ends.
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -56,6 +77,7 @@ def start_detached(module: str, *arguments: str, log: Path, ended: Callable[[], 
         )
 
     def wait() -> None:
+        started(process)
         process.wait()  # so that it does not become a zombie
         ended()
 
@@ -97,6 +119,8 @@ def launch(run: Run) -> int:
             _, failure = error.get_first_failure()
             return 2 if failure.exitcode == 2 else 1
         except SignalException as error:
+            if run.state.phase == "queued":
+                run.set_state(*interrupted_state("stop", run.state.epoch))
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
     return 0
@@ -135,13 +159,14 @@ def main(run_dir: str, startup_seconds: float = 0.0) -> int:
         with init_process_group() as group:
             run = Run.open(run_dir)
             with stop_on_signal(run, group):
-                train(run.config, run, group=group, startup_seconds=startup_seconds)
+                train(run.config, run, group=group, startup_seconds=startup_seconds, may_exit=True)
     except MiniViTError as error:
         if not started_by_torchrun or os.environ["RANK"] == "0":  # rank 0 also reports the errors of the others
-            print(error)
+            print_line(str(error))
         return 2
     except Exception:
-        traceback.print_exc()
+        with suppress(OSError):
+            traceback.print_exc()
         return 1
     return 0
 

@@ -24,7 +24,7 @@ HEADER_BYTES = 1024  # at the beginning of a file, mostly blank
 def default_data_dir() -> Path:
     """The folder in `MINIVIT_DATA`, else `data/` in the project."""
     folder = os.environ.get("MINIVIT_DATA")
-    return Path(folder).expanduser() if folder else Path(__file__).parents[2] / "data"
+    return Path(os.path.expanduser(folder)) if folder else Path(__file__).parents[2] / "data"  # noqa: PTH111, never raises
 
 
 def resolve_data_dir(data_dir: str | Path) -> Path:

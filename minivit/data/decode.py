@@ -1,7 +1,9 @@
 """Image files -> uint8 (n, C, H, W), decoded by several threads."""
 
+import errno
 import io
 import os
+import stat
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +27,7 @@ SUFFIXES = tuple(
 IMAGE_FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF"]  # by content; no other decoder is run
 FORMAT_NAMES = "PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF or HEIC"
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of the values that cameras and scanners store in 16 bits
+MAX_PIXELS = 2**26  # that are decoded of an image, 200 MB
 CHUNK_PIXELS = 2**16  # decoded by a thread between two reports: 64 images of 32 px
 
 register_heif_opener()
@@ -81,9 +84,11 @@ def decode_image(
     path: Path | BinaryIO, img_size: int, in_chans: int, preprocessing: Preprocessing | None = None
 ) -> np.ndarray:
     """One file -> uint8 (C, H, W): upright by its EXIF tag, resized, cropped to the central square."""
-    with Image.open(path, formats=IMAGE_FORMATS) as file:
+    with _open_image(path) as file:
         if preprocessing is None:
             file.draft(None, (2 * img_size, 2 * img_size))  # a large JPEG is decoded at a fraction of its size
+        if file.width * file.height > MAX_PIXELS:
+            raise ValueError(f"{file.width:,} × {file.height:,} pixels are more than {MAX_PIXELS / 1e6:.0f} million")
         ImageOps.exif_transpose(file, in_place=True)
         file.load()
     image: Image.Image = file
@@ -101,10 +106,17 @@ def decode_image(
     return np.asarray(image).reshape(img_size, img_size, in_chans).transpose(2, 0, 1)
 
 
+def _open_image(path: Path | BinaryIO) -> Image.Image:
+    """An image that is not decoded yet; OSError for pipes and devices, which would block."""
+    if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return Image.open(path, formats=IMAGE_FORMATS)
+
+
 def original_size(path: Path) -> tuple[int, int] | None:
     """Width and height in pixels that a file states, without decoding it; None if it is not a readable image."""
     try:
-        with Image.open(path, formats=IMAGE_FORMATS) as file:
+        with _open_image(path) as file:
             return file.size
     except Exception:  # PIL's decoders raise exceptions of any type for a damaged file
         return None

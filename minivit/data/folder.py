@@ -147,7 +147,7 @@ def _other_files(name: str, folder: Path) -> list[str]:
     by_suffix: dict[str, list[str]] = {}
     for entry in _walk(str(folder)):
         if not _is_image(entry) and entry.name.lower() not in JUNK_FILES:
-            kind = Path(entry.name).suffix.lower() if entry.is_file() else "not a regular file"
+            kind = Path(entry.name).suffix.lower() if Path(entry.path).is_file() else "not a regular file"
             by_suffix.setdefault(kind, []).append(entry.name)
     return [
         f"{name}: {len(names)} {kind or 'without a suffix'} left out, such as {names[0]}"
@@ -207,7 +207,7 @@ def image_files(folder: Path) -> list[ImageFile]:
         files = []
         for entry in _walk(str(folder)):
             if _is_image(entry):
-                status = entry.stat(follow_symlinks=entry.is_file())  # of the link itself if it is broken
+                status = entry.stat(follow_symlinks=Path(entry.path).is_file())  # of the link itself if it is broken
                 files.append(ImageFile(entry.path[start:], status.st_size, status.st_mtime_ns))
     if not files:
         raise DataError(
@@ -241,7 +241,7 @@ def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[os.DirEntry[str]
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir():  # a loop of links is not one
                 if entry.name.lower() not in JUNK_FOLDERS:
                     yield from _walk(entry.path, (*above, real))
             else:
@@ -250,7 +250,7 @@ def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[os.DirEntry[str]
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
     """Whether an entry has an image's suffix and is a regular file, or a broken link, which is then reported."""
-    return entry.name.lower().endswith(SUFFIXES) and (entry.is_file() or entry.is_symlink())
+    return entry.name.lower().endswith(SUFFIXES) and (entry.is_symlink() or entry.is_file())
 
 
 def _has_images(folder: Path) -> bool:

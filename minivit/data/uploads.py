@@ -3,6 +3,7 @@
 A set holds at most `MAX_FILES` images of `MAX_FILE_BYTES` each, and `MAX_BYTES` in total, unpacked.
 """
 
+import os
 import re
 import shutil
 import stat
@@ -15,15 +16,16 @@ from zipfile import ZipFile, ZipInfo
 
 from minivit.data.cache import default_data_dir
 from minivit.data.decode import SUFFIXES
-from minivit.data.folder import JUNK_FILES, JUNK_FOLDERS, class_folders
+from minivit.data.folder import JUNK_FILES, JUNK_FOLDERS, MAX_DEPTH, class_folders
 from minivit.data.image_set import Progress
 from minivit.errors import DataError
-from minivit.files import ZIP_ERRORS
+from minivit.files import ZIP_ERRORS, is_bomb, open_zip
 
 MAX_FILES = 50_000
 MAX_FILE_BYTES = 64 * 2**20
 MAX_BYTES = 4 * 2**30
 MAX_NAME_LENGTH = 60
+MAX_PART_BYTES = 255  # of a name, on nearly all file systems
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def unpack_upload(file: BinaryIO, name: str, progress: Progress | None = None) -
     target = _new_folder(name)
     try:
         with (
-            ZipFile(file) as archive,
+            open_zip(file) as archive,
             tempfile.TemporaryDirectory(dir=_root(), prefix=".upload-") as temporary,
         ):
             members, left_out = _members(archive)
@@ -69,7 +71,7 @@ def unpack_upload(file: BinaryIO, name: str, progress: Progress | None = None) -
                 raise DataError(str(error).replace(f"{unpacked}", "The .zip")) from None
             unpacked.replace(target)
     except ZIP_ERRORS as error:
-        raise DataError(f"This is not a readable .zip file: {error}. Choose another file.") from None
+        raise DataError(f"This is not a readable .zip file: {error!s:.200}. Choose another file.") from None
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error.strerror}. Free some disk space.") from None
     return UploadReport(len(members), left_out)
@@ -102,7 +104,7 @@ def delete_upload(name: str) -> None:
         raise DataError(f"There is no uploaded set {name!r}. Choose another one.")
     try:
         shutil.rmtree(path)
-    except OSError as error:
+    except (OSError, RecursionError) as error:  # of thousands of folders within each other
         raise DataError(f"{path} cannot be deleted completely: {error}. Delete the rest yourself.") from None
 
 
@@ -163,9 +165,11 @@ def _members(archive: ZipFile) -> tuple[dict[str, ZipInfo], list[str]]:
         raise DataError(
             f"This .zip holds more than {MAX_FILES:,} images or {MAX_BYTES // 2**30} GB. Choose a smaller one."
         )
+    if is_bomb(kept.values()) or any(is_bomb([info]) for info in kept.values()):
+        raise DataError("The compression ratio of this .zip is too high for images. Choose another file.")
     while kept and all(path.count("/") > 1 for path in kept) and len({path.split("/")[0] for path in kept}) == 1:
         kept = {path.split("/", 1)[1]: info for path, info in kept.items()}  # a folder that contains all classes
-    left_out = [f"{len(names)} {reason}, such as {names[0]}" for reason, names in sorted(others.items())]
+    left_out = [f"{len(names)} {reason}, such as {names[0]:.200}" for reason, names in sorted(others.items())]
     return kept, left_out
 
 
@@ -174,6 +178,8 @@ def _reason_to_leave_out(info: ZipInfo, parts: tuple[str, ...]) -> str:
         return "links"
     if not parts or ".." in parts or parts[0] == "/" or re.match(r"[A-Za-z]:", parts[0]) or "\0" in info.filename:
         return "with paths outside of the .zip"
+    if len(parts) > MAX_DEPTH or any(len(os.fsencode(part)) > MAX_PART_BYTES for part in parts):
+        return "with names that are too long or too deep"
     if not info.filename.lower().endswith(SUFFIXES):
         return f"{Path(info.filename).suffix.lower() or 'files without a suffix'} files"
     if info.flag_bits & 1:

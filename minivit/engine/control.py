@@ -1,15 +1,16 @@
 """What surrounds the training loop: the user's commands, the device, and the final state of the run folder."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from threading import Lock
 from typing import Any, get_args
 
 import torch
 
 from minivit.config import TrainConfig
 from minivit.engine.distributed import SINGLE_PROCESS, Group, gather_environment
-from minivit.engine.events import Events, Interrupted
+from minivit.engine.events import Events, Interrupted, ignore
 from minivit.engine.stopping import stop_reason
 from minivit.engine.training import Training
 from minivit.errors import DataError, MiniViTError, TrainingError
@@ -17,6 +18,7 @@ from minivit.machine import acquire_device, choose_threads, environment, num_slo
 from minivit.runs import Command, Phase, Run
 
 POLL_SECONDS = 0.3  # between two reads of control.json
+SLOW_STEP = 0.3  # seconds, from which on a step is not waited for
 COMMANDS: tuple[Command | None, ...] = (None, *get_args(Command))
 
 
@@ -30,6 +32,9 @@ class StatusPoller:
         self.run, self.events, self.group = run, events, group
         self.last_poll = 0.0
         self.num_steps, self.next_poll = 0, 1  # steps since the last poll, and at which to poll again; for groups
+        self.slow_steps = False
+        self.noticing, self.noticed = Lock(), False  # whether the loop has read a command and is about to end
+        self.save_position: Callable[[], None] = ignore  # saves the last position, if the process has to end now
 
     def report_loading(self, task: str, done: int, total: int) -> None:
         """Reports progress on the data; raises Interrupted on a command to pause or stop."""
@@ -47,10 +52,12 @@ class StatusPoller:
         self.events.progress(f"epoch {epoch}", step, num_steps)
         steps_per_second = self.num_steps / (time.monotonic() - self.last_poll)
         command = self._read("training", epoch - 1, f"epoch {epoch}", step / num_steps)
-        index, self.next_poll = self.group.broadcast(
-            COMMANDS.index(command), max(1, int(steps_per_second * POLL_SECONDS))
+        index, self.next_poll, slow = self.group.broadcast(
+            COMMANDS.index(command), max(1, int(steps_per_second * POLL_SECONDS)), steps_per_second < 1 / SLOW_STEP
         )
-        self.num_steps = 0
+        self.num_steps, self.slow_steps = 0, bool(slow)
+        with self.noticing:
+            self.noticed = index > 0
         return COMMANDS[index]
 
     def _report(self, phase: Phase, task: str, done: int, total: int) -> None:
@@ -106,9 +113,9 @@ def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
         try:
             yield
         except Interrupted as interrupted:
-            phase: Phase = "paused" if interrupted.command == "pause" else "stopped"
-            leave(phase, f"{phase.capitalize()} at epoch {run.state.epoch}. Resume continues from here.")
-            events.log(f"{phase} after epoch {run.state.epoch}")
+            phase, epoch, message = interrupted_state(interrupted.command, run.state.epoch)
+            leave(phase, message)
+            events.log(f"{phase} after epoch {epoch}")
         except (KeyboardInterrupt, BrokenPipeError) as error:
             cause = "Stopped with Ctrl-C" if isinstance(error, KeyboardInterrupt) else "Its output was closed"
             leave("stopped", f"{cause}. Resume continues from here.")
@@ -123,6 +130,12 @@ def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
             run.set_state("done", run.state.epoch, reason or "Finished.")
             if reason:
                 events.log(reason)
+
+
+def interrupted_state(command: Command, epoch: int) -> tuple[Phase, int, str]:
+    """Phase, epoch and message of a run that a command interrupted."""
+    phase: Phase = "paused" if command == "pause" else "stopped"
+    return phase, epoch, f"{phase.capitalize()} at epoch {epoch}. Resume continues from here."
 
 
 @contextmanager

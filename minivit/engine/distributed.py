@@ -24,6 +24,7 @@ from torch import Tensor
 
 from minivit.engine.events import Interrupted
 from minivit.errors import MiniViTError, TrainingError
+from minivit.runs import Command
 
 Result = TypeVar("Result")
 
@@ -58,6 +59,9 @@ class Group:
     def all_gather(self, name: str, text: str) -> list[str]:
         """The text of each process, by rank; each name is used once."""
         return [text]
+
+    def report_command(self, command: Command) -> None:
+        """Tells the other processes that a command ends this one."""
 
     def propagate_error(self) -> AbstractContextManager[None]:
         """Reports exceptions raised in the block to the other processes, which then end too."""
@@ -122,16 +126,23 @@ class ProcessGroup(Group):
             self.barrier(name)
             return [self.store.get(f"{name} {rank}").decode() for rank in range(self.world_size)]
 
+    def report_command(self, command: Command) -> None:
+        self._report({"command": command})
+
     @contextmanager
     def propagate_error(self) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            command = error.command if isinstance(error, Interrupted) else None
-            reason = {"command": command} if command else {"error": self._message(error)}
-            with suppress(RuntimeError):  # the machine with the store may be gone
-                self.store.compare_set("reason", "", json.dumps(reason))  # the first reason is kept
+            if isinstance(error, Interrupted):
+                self.report_command(error.command)
+            else:
+                self._report({"error": self._message(error)})
             raise
+
+    def _report(self, reason: Mapping[str, str]) -> None:
+        with suppress(RuntimeError):  # the machine with the store may be gone
+            self.store.compare_set("reason", "", json.dumps(reason))  # the first reason is kept
 
     def _message(self, error: BaseException) -> str:
         message = str(error) if isinstance(error, MiniViTError) else f"{type(error).__name__}: {error}"

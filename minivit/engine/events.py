@@ -20,11 +20,21 @@ def ignore(*_: object) -> None:
     """Ignores an event."""
 
 
+def print_line(line: str) -> None:
+    """Prints a line; on a full disk it is lost."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # nobody reads any more
+        raise
+    except OSError:
+        pass
+
+
 @dataclass(frozen=True, kw_only=True)
 class Events:
     """Callbacks of `train`. By default the log is printed and the rest is ignored."""
 
-    log: Callable[[str], None] = print  # a line of text per decision and per epoch
+    log: Callable[[str], None] = print_line  # a line of text per decision and per epoch
     progress: Progress = ignore  # (task, done, total), a few times a second
     epoch_done: Callable[[dict[str, Any]], None] = ignore  # the metrics row of an epoch; may raise Interrupted
 

@@ -5,6 +5,7 @@ A test, a notebook, the command line and the worker call the same function. Ever
 """
 
 import time
+from contextlib import nullcontext
 from typing import Any
 
 from minivit.config import TrainConfig
@@ -18,8 +19,9 @@ from minivit.engine.control import (
     training_device,
 )
 from minivit.engine.distributed import SINGLE_PROCESS, Group
-from minivit.engine.events import PRINT_LOG, SILENT, Events, Interrupted
+from minivit.engine.events import PRINT_LOG, SILENT, Events, Interrupted, ignore
 from minivit.engine.training import Training
+from minivit.engine.watchdog import exit_if_unresponsive
 from minivit.errors import RunError
 from minivit.runs import Run
 
@@ -30,13 +32,15 @@ def train(
     events: Events = PRINT_LOG,
     group: Group = SINGLE_PROCESS,
     startup_seconds: float = 0.0,
+    may_exit: bool = False,
 ) -> None:
     """Trains `config` in the folder of `run`, from the beginning or from where the run was interrupted.
 
     Epoch 0 is the untrained model: it is only evaluated and saved. A pause or stop that is requested in the run folder
     ends the function with that phase. Raises a MiniViTError for user errors; the run's phase is then failed. Each
     process of a `group` calls this; only the main process writes and reports. If the settings limit the time,
-    `startup_seconds`, which the process took before this call, count.
+    `startup_seconds`, which the process took before this call, count. If it `may_exit`, the process ends when a pause
+    or stop comes while training cannot react, as during compilation.
     """
     if config.imported:
         raise RunError(f"{run.id} is an imported model, which can be analyzed but not trained.")
@@ -44,6 +48,7 @@ def train(
     poller = StatusPoller(run, events, group)
     with (
         hold_run(run, events, group),
+        exit_if_unresponsive(poller) if may_exit and group.is_main else nullcontext(),
         group.propagate_error(),
         explain_memory_error(config),
         training_device(config, group, poller) as device,
@@ -65,11 +70,16 @@ def train(
                 if command := poller.poll(epoch, training.step, training.steps_per_epoch):
                     training.save_position(run)
                     raise Interrupted(command)
+                if may_exit and poller.slow_steps:
+                    poller.save_position = training.copy_position(run)
                 training.train_step(batch, target, scalars)
                 training.step += 1
                 if epoch == 1:
                     training.save_early(run)
+            if may_exit:
+                poller.save_position = training.copy_position(run)
             row = training.metrics(epoch)
+            poller.save_position = ignore
             training.save_epoch(run, row)
             events.log(format_row(row))
             events.epoch_done(row)

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -75,7 +75,7 @@ class Training:
     def epochs(self) -> Iterator[int]:
         """The remaining epochs, including that of the untrained model, until the last one or a reason to stop."""
         first = self.epoch + 1 if self.recorded else 0
-        if self.config.minutes and first > 1:
+        if self.config.minutes and first > 1 and not self.step:
             self.clock.read()  # a resumed run may have no time left
         for epoch in count(first) if self.config.minutes else range(first, self.config.epochs + 1):
             if self.clock.share == 1 or stop_reason(self.config, self.test_accs):
@@ -232,7 +232,7 @@ class Training:
             run.save_checkpoint(unwhitened_state_dict(self.model), self.epoch)
         if self.epoch not in self.recorded:
             run.append_metrics(row)
-        self._save_resume(run)
+        run.save_resume(self._resume_tensors(), self._position())
         run.set_state("training", self.epoch)
         self.clock.epoch_end_seconds = row["eval_seconds"] + time.perf_counter() - begun
 
@@ -245,15 +245,24 @@ class Training:
 
     def save_position(self, run: Run) -> None:
         """Saves what is needed to continue within the epoch."""
-        self.seconds = time.perf_counter() - self.started
-        self.group.all_reduce(self.train_step.sums)
-        if self.group.is_main:
-            self._save_resume(run)
+        self.copy_position(run)()
 
-    def _save_resume(self, run: Run) -> None:
-        position = {"epoch": str(self.epoch), "step": str(self.step), "seconds": str(self.seconds)}
-        position["clock"] = str(self.clock.spent())
-        run.save_resume(self._resume_tensors(), position)
+    def copy_position(self, run: Run) -> Callable[[], None]:
+        """A function that saves what is needed to continue from here, also while training goes on."""
+        self.seconds = time.perf_counter() - self.started
+        sums = self.train_step.sums.clone()
+        self.group.all_reduce(sums)
+        tensors = {name: tensor.to("cpu", copy=True) for name, tensor in self._resume_tensors().items()}
+        position = self._position()
+        return lambda: run.save_resume(tensors | {"sums": sums}, position) if self.group.is_main else None
+
+    def _position(self) -> dict[str, str]:
+        return {
+            "epoch": str(self.epoch),
+            "step": str(self.step),
+            "seconds": str(self.seconds),
+            "clock": str(self.clock.spent()),
+        }
 
     def load_position(self, run: Run) -> None:
         """Restores the last saved position, if there is one."""

@@ -3,9 +3,11 @@
 Epoch 0 of the run is the same architecture with random weights, epoch 1 the model in the file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,6 +22,7 @@ from minivit.imports.state_dict import read_state_dict
 from minivit.machine import environment
 from minivit.model import MiniViT
 from minivit.runs import Run
+from minivit.runs.file_cache import check_regular
 
 # Mean and standard deviation that models are trained with: timm's own ViTs, and ImageNet's
 NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -60,17 +63,19 @@ def import_model(
     if options.normalization not in (None, *NORMALIZATIONS):
         raise RunError(f"Unknown normalization {options.normalization!r}. Choose one of {', '.join(NORMALIZATIONS)}.")
     tensors, metadata = read_state_dict(path)
-    weights, facts = to_timm_names(tensors), read_facts(metadata)
+    weights, facts = to_timm_names(tensors), _read_facts(metadata, path)
     num_heads = facts.num_heads if options.num_heads is None else options.num_heads
     act = options.act or facts.act or "gelu"
-    vit = read_architecture(weights, path.name, num_heads, act, facts.norm_eps, facts.global_pool)
+    with _explain_shapes(path):
+        vit = read_architecture(weights, path.name, num_heads, act, facts.norm_eps, facts.global_pool)
     stats = NORMALIZATIONS[options.normalization] if options.normalization else facts.normalization
     mean, std = (torch.tensor(values) for values in stats or NORMALIZATIONS[ASSUMED_NORMALIZATION])
     if len(mean) < vit.in_chans or len(std) < vit.in_chans:
         raise RunError(f"The normalization of {path.name} has {len(mean)} channels, but the model has {vit.in_chans}.")
     head_classes = _class_names(options, facts, vit.num_classes) if vit.num_classes else []
     assumed = _assumptions(vit, num_heads, options, facts)
-    state = to_minivit(weights, vit)
+    with _explain_shapes(path):
+        state = to_minivit(weights, vit)
     if facts.img_size and facts.img_size != vit.img_size and facts.img_size % vit.patch_size == 0:
         vit = ViTConfig(**vit.model_dump() | {"img_size": facts.img_size})
         state["pos_embed"] = resample_positions(state["pos_embed"], vit.grid, antialias=vit.num_registers > 0)
@@ -133,6 +138,26 @@ def _assumptions(vit: ViTConfig, num_heads: int | None, options: ImportOptions, 
     return lines
 
 
+def _read_facts(metadata: Mapping[str, Any], path: Path) -> Facts:
+    try:
+        return read_facts(metadata)
+    except (AttributeError, TypeError, ValueError, ArithmeticError) as error:
+        raise RunError(
+            f"The metadata of {path} are invalid ({error}). Correct them, or import the file alone."
+        ) from None
+
+
+@contextmanager
+def _explain_shapes(path: Path) -> Iterator[None]:
+    """Converts errors about tensors of other shapes than those of a ViT, raised in the block, to RunError."""
+    try:
+        yield
+    except (IndexError, RuntimeError, ZeroDivisionError) as error:
+        raise RunError(
+            f"The weights in {path} do not have the shapes of a ViT ({error}). Choose a plain ViT."
+        ) from None
+
+
 def _class_names(options: ImportOptions, facts: Facts, num_classes: int) -> list[str]:
     if options.class_names or not facts.class_names:
         return read_class_names(options.class_names, num_classes)
@@ -149,6 +174,7 @@ def read_class_names(path: str | Path | None, num_classes: int) -> list[str]:
     if not path:
         return [f"class {index}" for index in range(num_classes)]
     try:
+        check_regular(Path(path).stat().st_mode, path)
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()  # with or without a byte order mark
     except (OSError, ValueError) as error:
         raise RunError(f"The class names in {path} cannot be read: {error}.") from None

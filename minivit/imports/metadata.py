@@ -38,14 +38,14 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
     """The facts in the metadata of our own export, or in a config.json from Hugging Face or timm."""
     arguments = _parsed(metadata.get("arguments"))
     if isinstance(arguments, dict):  # our own export, whose normalization is part of the patch embedding
-        channels = _number(arguments.get("in_chans")) or 3
+        channels = 1 if arguments.get("in_chans") == 1 else 3
         return Facts(
             _number(arguments.get("num_heads")),
             HUB_ACTIVATIONS.get(str(arguments.get("act_layer"))),
             ((0.0,) * channels, (1.0,) * channels),
             _names(_parsed(metadata.get("classes"))),
             norm_eps=_parsed(metadata.get("norm_eps")) or 0.0,
-            global_pool=arguments.get("global_pool"),
+            global_pool=_text(arguments.get("global_pool")),
         )
     pretrained = metadata.get("pretrained_cfg")
     timm = pretrained if isinstance(pretrained, dict) else {}
@@ -60,7 +60,7 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
         _stats(preprocessor.get("image_mean") or timm.get("mean"), preprocessor.get("image_std") or timm.get("std")),
         _names(names or metadata.get("label_names") or timm.get("label_names")),
         norm_eps=eps if isinstance(eps := metadata.get("layer_norm_eps"), float) else 0.0,
-        global_pool=metadata.get("global_pool") or timm_args.get("global_pool"),
+        global_pool=_text(metadata.get("global_pool") or timm_args.get("global_pool")),
         **(_timm_preprocessing(timm) if timm else _preprocessing(preprocessor)),
     )
 
@@ -105,6 +105,10 @@ def _parsed(text: Any) -> Any:
         return json.loads(text) if isinstance(text, str) else text
     except (ValueError, RecursionError):
         return None
+
+
+def _text(value: Any) -> str | None:
+    return value[:40] if isinstance(value, str) else None
 
 
 def _number(value: Any) -> int | None:

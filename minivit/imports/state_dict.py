@@ -5,16 +5,20 @@ Nothing in a file is executed.
 
 import argparse
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from minivit.errors import RunError
+from minivit.files import ZIP_ERRORS, open_zip
 from minivit.imports.names import PATCH_EMBEDDINGS
+from minivit.runs.file_cache import check_regular
+from minivit.runs.weights import read_safetensors
 
 MAX_BYTES = 4 * 2**30  # of a model, which is read into memory
 # The files of weights in a directory, in order of preference; an index lists the shards of a model
@@ -30,6 +34,7 @@ WRAPPERS = (
     *("network", "weights", "params", "teacher", "student", "encoder", "backbone", "module"),
 )
 MAX_NESTING = 4
+MAX_REPEATS = 2  # of each byte in a file as an element of tensors, which can share memory
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -38,11 +43,21 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     A directory's preprocessor_config.json is the entry "preprocessor" of its metadata. RunError if
     the weights are missing, too large, not finite, or not a state dict.
     """
-    if path.is_dir():
-        stored, metadata = _read_directory(path)
-    else:
-        stored, metadata = _read_file(path)
-    tensors = {name: value.float() for name, value in _unwrap(stored, path).items()}
+    try:
+        is_directory = path.is_dir()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from None
+    stored, metadata = _read_directory(path) if is_directory else _read_file(path)
+    tensors = _unwrap(stored, path)
+    for name, value in tensors.items():
+        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
+            raise RunError(f"{path} contains {name}, which is not a plain tensor. Save the model's state_dict().")
+    if sum(value.numel() for value in tensors.values()) > MAX_REPEATS * _num_bytes(path):
+        raise RunError(f"{path} contains tensors that are larger than the file. Save the model's state_dict().")
+    try:
+        tensors = {name: value.float() for name, value in tensors.items()}
+    except RuntimeError as error:  # of types of a few bits
+        raise RunError(f"{path} contains values that cannot be read ({error!s:.200}). Choose other weights.") from None
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise RunError(f"{path} contains NaN or infinite values, in {name}. Choose weights of a successful run.")
@@ -57,11 +72,15 @@ def _read_directory(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     if weights.suffix != ".json":
         stored, _ = _read_file(weights)
         return stored, metadata
-    names = sorted(set(_read_json(weights).get("weight_map", {}).values()))
-    if not names or any(Path(name).name != name for name in names):
+    weight_map = _read_json(weights).get("weight_map")
+    listed = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not listed or not all(isinstance(name, str) and Path(name).name == name for name in listed):
         raise RunError(f"{weights} does not list the weights files. Download the model again.")
-    if missing := [name for name in names if not (path / name).is_file()]:
-        raise RunError(f"{path} lacks {missing[0]}, one of the {len(names)} weights files. Download the model again.")
+    names = sorted(set(listed))
+    if missing := [name for name in names if not os.path.isfile(path / name)]:  # noqa: PTH113
+        raise RunError(
+            f"{path} lacks {missing[0]:.200}, one of the {len(names)} weights files. Download the model again."
+        )
     _check_size(path, sum((path / name).stat().st_size for name in names))
     shards = [_read_file(path / name)[0] for name in names]
     return {name: value for shard in shards for name, value in shard.items()}, metadata
@@ -69,6 +88,7 @@ def _read_directory(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        check_regular(path.stat().st_mode, path)
         stored = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
@@ -87,9 +107,8 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         _check_size(path, path.stat().st_size)
         _check_beginning(path)
         if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                return tensors, dict(file.metadata() or {})
+            return read_safetensors(path)
+        _check_compression(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # often saved with the weights by training scripts
             return torch.load(path, map_location="cpu", weights_only=True), {}
     except RunError:
@@ -101,6 +120,24 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
             f"{path} contains no weights that can be read without running code. Save the model's state_dict(), "
             "preferably as .safetensors."
         ) from None
+
+
+def _num_bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
+
+
+def _check_compression(path: Path) -> None:
+    """RunError if the .zip of torch.save is compressed, which it is not by torch, or damaged."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\3\4":  # the format of before torch 1.6
+            return
+        try:
+            with open_zip(file) as archive:
+                num_bytes = sum(info.file_size for info in archive.infolist())
+        except ZIP_ERRORS as error:
+            raise RunError(f"{path} is damaged: {error}. Download it again.") from None
+    if num_bytes > path.stat().st_size:
+        raise RunError(f"{path} is compressed or damaged. Save the model's state_dict() with torch.save.")
 
 
 def _check_size(path: Path, num_bytes: int) -> None:

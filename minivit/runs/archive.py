@@ -9,7 +9,7 @@ from typing import BinaryIO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from minivit.errors import RunError
-from minivit.files import ZIP_ERRORS
+from minivit.files import ZIP_ERRORS, is_bomb, open_zip
 from minivit.runs.files import make_unique_folder, write_error
 from minivit.runs.locations import EXAMPLE, default_runs_dir
 from minivit.runs.run import Run
@@ -33,7 +33,6 @@ MAX_BYTES = 4096 * MEGABYTE  # of a run, uncompressed
 MAX_FILES = 25_000
 # Of a folder that was zipped by hand
 LEFT_OUT = {"worker.lock", "control.json", ".DS_Store", "Thumbs.db", "desktop.ini"}
-MAX_RATIO, MIN_BOMB_BYTES = 100, 16 * MEGABYTE  # weights hardly compress; small text files do
 
 
 def pack(run: Run) -> bytes:
@@ -60,7 +59,7 @@ def unpack(file: BinaryIO) -> Run:
     root = default_runs_dir()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with ZipFile(file) as archive, tempfile.TemporaryDirectory(dir=root, prefix=".import-") as temporary:
+        with open_zip(file) as archive, tempfile.TemporaryDirectory(dir=root, prefix=".import-") as temporary:
             name, members = _members(archive)
             folder = Path(temporary) / "run"  # one level down, so that it is not listed as a run
             for target, member in members.items():
@@ -71,7 +70,7 @@ def unpack(file: BinaryIO) -> Run:
             path = make_unique_folder(root, name)
             folder.replace(path)
     except ZIP_ERRORS as error:
-        raise RunError(f"This is not a readable .zip file: {error}. Export the run again.") from None
+        raise RunError(f"This is not a readable .zip file: {error!s:.200}. Export the run again.") from None
     except OSError as error:
         raise write_error(root, error) from None
     return Run.open(path)
@@ -97,8 +96,7 @@ def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:
             f"This .zip exceeds the limits for a run, {MAX_FILES:,} files and {MAX_BYTES // 2**30} GB. "
             "Choose another file."
         )
-    num_bytes, num_compressed = (sum(getattr(info, size) for info in files) for size in ("file_size", "compress_size"))
-    if num_bytes > MIN_BOMB_BYTES and num_bytes > MAX_RATIO * num_compressed:
+    if is_bomb(files):
         raise RunError("The compression ratio of this .zip is too high for a run. Choose another file.")
     configs = [info.filename for info in files if PurePosixPath(info.filename).name == "config.json"]
     if len(configs) != 1:
@@ -109,14 +107,18 @@ def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:
         name = info.filename.removeprefix(prefix)
         max_size = _max_size(name) if info.filename.startswith(prefix) else 0
         if not max_size or name in members:
-            raise RunError(f"This .zip contains {info.filename!r}, which is not a file of a run. Choose another file.")
+            raise RunError(
+                f"This .zip contains {info.filename!r:.200}, which is not a file of a run. Choose another file."
+            )
         if info.file_size > max_size:
             raise RunError(
-                f"{info.filename!r} in this .zip has {info.file_size:,} bytes; the limit is {max_size:,}. "
+                f"{info.filename!r:.200} in this .zip has {info.file_size:,} bytes; the limit is {max_size:,}. "
                 "Choose another file."
             )
-        if info.file_size > MIN_BOMB_BYTES and info.file_size > MAX_RATIO * max(1, info.compress_size):
-            raise RunError(f"The compression ratio of {info.filename!r} is too high for a run. Choose another file.")
+        if is_bomb([info]):
+            raise RunError(
+                f"The compression ratio of {info.filename!r:.200} is too high for a run. Choose another file."
+            )
         members[name] = info
     folder = re.sub(r"[^A-Za-z0-9._-]+", "-", prefix.rstrip("/").rsplit("/", 1)[-1])[:80].strip(".-")
     return folder if folder not in ("", EXAMPLE.name) else "imported", members  # the example keeps its link

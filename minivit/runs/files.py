@@ -16,6 +16,7 @@ from minivit.errors import MiniViTError, RunError
 from minivit.files import atomic_write
 from minivit.runs.file_cache import check_regular
 
+MAX_LINE = 2**16  # bytes of a line that `append_line` writes
 TAIL_BYTES = 2**18  # more than the last lines that a page shows
 LOCK_SECONDS = 5  # a finished worker may need this long to exit; `is_locked` holds the lock briefly
 
@@ -48,13 +49,12 @@ def replace_file(path: Path, content: Mapping[str, Any] | bytes) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Appends a line, also after an incomplete one left by a crash or a full disk; RunError if it cannot be written."""
+    """Appends a line, in place of an incomplete one left by a full disk; RunError if it cannot be written."""
     try:
         with path.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    line = "\n" + line
+            size = file.tell()
+            file.seek(max(0, size - MAX_LINE))
+            file.truncate(size - len(file.read().rpartition(b"\n")[2]))
             file.write(f"{line}\n".encode())
     except OSError as error:
         raise write_error(path, error) from None
@@ -94,6 +94,8 @@ def tail(path: Path, num_lines: int) -> list[str]:
 
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock file `path`."""
+    if not path.exists():  # it would be made, and a folder that is read-only is not locked
+        return False
     try:
         with FileLock(path, timeout=0):
             return False
@@ -110,6 +112,8 @@ def hold_lock(path: Path, refusal: MiniViTError) -> Iterator[None]:
         lock = FileLock(path).acquire(timeout=LOCK_SECONDS)
     except Timeout:
         raise refusal from None
+    except OSError as error:
+        raise write_error(path, error) from None
     with lock:
         yield
 
@@ -122,5 +126,7 @@ def delete_folder(path: Path) -> None:
         shutil.rmtree(hidden)
     except FileNotFoundError:  # another process was faster
         return
-    except OSError as error:
+    except (OSError, RecursionError) as error:  # of thousands of folders within each other
+        with suppress(OSError):
+            hidden.rename(path)  # the rest of it
         raise RunError(f"{path} cannot be deleted completely: {error}. Delete the rest yourself.") from None

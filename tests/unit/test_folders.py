@@ -14,6 +14,7 @@ from PIL import Image
 
 from minivit.config import TrainConfig, preset
 from minivit.data import data_warnings, load_images, load_split
+from minivit.data.decode import image_format, read_picture
 from minivit.data.folder import class_folders, part_folders
 from minivit.data.image_set import ImageSet
 from minivit.data.load import duplicates, stratified_split
@@ -203,3 +204,9 @@ def test_duplicates_across_train_and_test_are_reported_and_left_out_on_request(r
     assert "20 training images are identical" in " ".join(data_warnings(config, *load_split(config)))
     kept = load_split(config.changed(drop_duplicates=True))[0]
     assert kept.counts == {"cat": 5, "frog": 4}
+
+
+def test_an_image_that_would_take_too_much_memory_is_not_decoded(tmp_path: Path, tiny: TrainConfig) -> None:
+    Image.new("1", (9000, 9000)).save(tmp_path / "huge.png")
+    with pytest.raises(DataError, match="9,000 × 9,000 pixels are more than 67 million"):
+        read_picture(tmp_path / "huge.png", image_format(tiny))

@@ -145,6 +145,21 @@ def test_a_worker_that_cannot_start_is_reported_immediately_with_the_reason(run,
     assert run.state.message.startswith("The worker could not start: ")
 
 
+def test_a_worker_is_stopped_while_it_is_starting(run, monkeypatch):
+    started = []
+
+    class Starting(subprocess.Popen):
+        def __init__(self, command, **options):
+            super().__init__([sys.executable, "-c", "import time; time.sleep(600)"], **options)
+            started.append(self)
+
+    monkeypatch.setattr(worker.subprocess, "Popen", Starting)
+    start_worker(run)
+    run.request("pause")
+    wait_for(lambda: run.state.phase == "paused")
+    assert started[0].wait() == -signal.SIGTERM
+
+
 def test_a_second_worker_on_the_same_run_refuses_and_leaves_it_alone(run, monkeypatch, capsys):
     monkeypatch.setattr("minivit.runs.files.LOCK_SECONDS", 0.1)
     with run.hold():

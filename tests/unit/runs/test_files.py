@@ -46,13 +46,13 @@ def test_the_advice_fits_what_kept_a_file_from_being_written(
     assert path.read_bytes() == b"before" and list(tmp_path.glob("*name.txt*")) == [path]
 
 
-def test_a_line_is_appended_after_an_incomplete_one(tmp_path: Path) -> None:
+def test_a_line_is_appended_in_place_of_an_incomplete_one(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     for line in ("one", "two"):
         append_line(path, line)
     path.write_text(path.read_text() + "incompl")
     append_line(path, "three")
-    assert path.read_text() == "one\ntwo\nincompl\nthree\n"
+    assert path.read_text() == "one\ntwo\nthree\n"
 
 
 def test_a_folder_that_exists_gets_a_number(tmp_path: Path) -> None:
