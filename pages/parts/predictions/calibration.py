@@ -5,6 +5,7 @@ import streamlit as st
 from minivit.figures import reliability_diagram
 from minivit.inference import Predictions, calibration
 from minivit.stats import wilson
+from pages.parts.shell.glossary import explain
 
 
 def reliability(predictions: Predictions) -> None:
@@ -21,5 +22,6 @@ def reliability(predictions: Predictions) -> None:
         )
         st.caption(
             f"Of predictions with 80% confidence, 80% should be correct (dotted). Expected calibration error: "
-            f"{result.error:.1%}, over 10 bins (arXiv 1706.04599); 95% intervals (Wilson)."
+            f"{result.error:.1%}, over 10 bins (arXiv 1706.04599); 95% intervals (Wilson).",
+            help=explain("Calibration error"),
         )

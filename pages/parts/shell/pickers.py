@@ -7,6 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from minivit.attention import Head, write_head
 from minivit.runs import EXAMPLE, Checkpoint, Run, best_epoch, find_run, list_runs, runs_to_open
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.url import bind_to_url, int_param, param, set_params
 from pages.parts.shell.wording import run_options
 
@@ -58,7 +59,7 @@ def pick_epoch(run: Run, label: str = "Epoch", name: str = "epoch", *, first: bo
         run.load_model()  # raises: there are no checkpoints
     epoch = int_param(name, epochs, epochs[0] if first else _epoch_to_open(run, epochs[-1]))
     if len(epochs) > 1:
-        text = "Saved epochs; 0 is the untrained model."
+        text = f"{explain('Epoch')} The weights of these epochs are saved."
         with _beside_slider():
             epoch = bind_to_url(name, epoch, lambda **options: st.select_slider(label, epochs, help=text, **options))
             if not first:
@@ -83,20 +84,17 @@ def _best(run: Run) -> None:
     if best is None:
         return
 
-    def open_best() -> None:
-        set_params(epoch=best)
-
     with st.popover(f"Best: {best}", icon=":material/star:", type="tertiary"):
         st.markdown(
             f"Epoch {best} has the highest test accuracy of the saved epochs. It is chosen by test accuracy, so that "
             "accuracy is slightly optimistic as an estimate for new images."
         )
-        st.button(f"Open epoch {best}", key="frame_best", on_click=open_best)
+        st.button(f"Open epoch {best}", key="frame_best", on_click=set_params, kwargs={"epoch": best})
         st.checkbox(
             "Open runs at their best epoch",
             key=OPEN_BEST,
             persist_state="session",
-            on_change=lambda: st.session_state[OPEN_BEST] and open_best(),
+            on_change=lambda: set_params(epoch=best) if st.session_state[OPEN_BEST] else None,
         )
 
 
@@ -111,7 +109,11 @@ def pick_checkpoint(run: Run) -> Checkpoint:
 
     def slider(**options: Any) -> str:
         return st.select_slider(
-            "Checkpoint", list(checkpoints), format_func=lambda name: checkpoints[name].title, **options
+            "Checkpoint",
+            list(checkpoints),
+            format_func=lambda name: checkpoints[name].title,
+            help=explain("Checkpoint"),
+            **options,
         )
 
     if len(checkpoints) > 1:
@@ -127,7 +129,9 @@ def pick_layer(depth: int, label: str = "Layer", name: str = "layer") -> int:
     layers = range(1, depth + 1)
     layer = int_param(name, layers, depth)
     if depth > 1:
-        layer = bind_to_url(name, layer, lambda **options: st.selectbox(label, layers, **options))
+        layer = bind_to_url(
+            name, layer, lambda **options: st.selectbox(label, layers, help=explain("Layer"), **options)
+        )
     set_params(**{name: layer})
     return layer
 
@@ -154,7 +158,9 @@ def pick_heads(num_heads: int, *, each: bool) -> list[Head]:
         name = bind_to_url(
             "head",
             name,
-            lambda **options: st.selectbox("Head", heads, format_func=lambda name: titles.get(name, name), **options),
+            lambda **options: st.selectbox(
+                "Head", heads, format_func=lambda name: titles.get(name, name), help=explain("Head"), **options
+            ),
         )
     set_params(head=name)
     return heads[name]
