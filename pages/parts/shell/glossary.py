@@ -87,8 +87,8 @@ SEEING = {  # by page: what its main picture shows
     "Data": "The images that a model is trained on, and one of them cut into patches as the model gets it.",
     "Train": "Loss and accuracy after each epoch, on the training and on the test images. If only the training curve "
     "still improves, the model learns its images by heart.",
-    "Predictions": "Test images with the class that the model predicts: ✓ if it is the true class, ✗ if not. The matrix "
-    "counts them.",
+    "Predictions": "Test images with the class that the model predicts: ✓ if it is the true class, ✗ if not. The "
+    "matrix counts them.",
     "Attention": "The image, and how much the selected token (at first CLS) attends to each patch: untrained and "
     "trained, on one scale. The brighter a patch, the more attention it gets.",
     "Compare": "The CLS maps of the same test images at several checkpoints, on one scale. Before training they are "
