@@ -9,6 +9,7 @@ from pages.parts.predictions.filters import RESULTS, filter_heading, pick_filter
 from pages.parts.predictions.mistakes import mistakes
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, frame, side_by_side
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.pickers import pick_epoch, pick_run
 from pages.parts.shell.progress import prediction_progress
 from pages.parts.shell.url import bind_to_url, int_param, open_page, set_params
@@ -34,7 +35,7 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
         true, predicted, result, order = pick_filters(predictions, classes)
     with table:
         accuracy(predictions, run, test_set)
-        st.markdown("**Confusion matrix.** Click a cell to see its images.")
+        st.markdown("**Confusion matrix.** Click a cell to see its images.", help=explain("Confusion matrix"))
         selected = (indices[true], indices[predicted]) if true and predicted else None
         cell = None
         if len(classes) <= MAX_CLASSES:

@@ -15,7 +15,7 @@ from minivit.engine.stopping import stop_reason
 from minivit.engine.training import Training
 from minivit.errors import DataError, MiniViTError, TrainingError
 from minivit.machine import acquire_device, choose_threads, environment, num_slots_needed, pick_device
-from minivit.runs import Command, Phase, Run
+from minivit.runs import FINISHED, Command, Phase, Run
 
 POLL_SECONDS = 0.3  # between two reads of control.json
 SLOW_STEP = 0.3  # seconds, from which on a step is not waited for
@@ -127,7 +127,7 @@ def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
             raise
         else:
             reason = stop_reason(run.config, {row["epoch"]: row["test_acc"] for row in run.metrics()})
-            run.set_state("done", run.state.epoch, reason or "Finished.")
+            run.set_state("done", run.state.epoch, reason or FINISHED)
             if reason:
                 events.log(reason)
 

@@ -15,6 +15,6 @@ from minivit.runs.listing import (
 )
 from minivit.runs.locations import EXAMPLE, default_runs_dir
 from minivit.runs.run import Run
-from minivit.runs.schema import Command, Phase, State
+from minivit.runs.schema import FINISHED, Command, Phase, State
 from minivit.runs.search import search
-from minivit.runs.summary import summarize
+from minivit.runs.summary import best_epoch, summarize

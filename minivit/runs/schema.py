@@ -13,6 +13,8 @@ from minivit.config import SCHEMA_VERSION, TrainConfig
 Phase = Literal["queued", "loading", "training", "paused", "stopped", "failed", "done"]
 Command = Literal["pause", "resume", "stop"]
 
+FINISHED = "Finished."  # the message of a run that reached its last epoch
+
 MAX_EPOCHS = 1_000_000
 MAX_NAME_LENGTH = 80
 MAX_TAGS, MAX_TAG_LENGTH, MAX_NOTE_LENGTH = 20, 40, 10_000

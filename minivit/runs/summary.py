@@ -36,6 +36,13 @@ def summarize(run: Run) -> Summary:
         return Summary()
 
 
+def best_epoch(run: Run) -> int | None:
+    """The saved epoch with the highest test accuracy, the earliest of equals; None before any was measured."""
+    saved = set(run.epochs())
+    rows = [row for row in run.metrics() if row["epoch"] in saved]
+    return max(rows, key=lambda row: row["test_acc"])["epoch"] if rows else None
+
+
 @cached(LRUCache(MAX_SUMMARIES), key=lambda run, version: (str(run.path), version), lock=threading.Lock())
 def _summary(run: Run, version: tuple[int, ...]) -> Summary:
     rows = run.metrics()

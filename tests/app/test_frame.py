@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from minivit.runs import Run, default_runs_dir
-from tests.app.conftest import Open, captions, errors, labels, widget
+from tests.app.conftest import Open, button, captions, errors, labels, widget
 
 OF_A_RUN = ("predictions", "attention", "compare", "anatomy")
 NEXT = {
@@ -173,3 +173,21 @@ def test_a_broken_checkpoint_is_reported_in_a_sentence(open_page: Open, trained:
     assert errors(page) == [f"{newest} does not contain the weights of this run's model. Choose another epoch."]
     page.select_slider[0].set_value(2).run()  # mended right there
     assert not errors(page)
+
+
+def test_the_best_epoch_is_named_and_runs_open_there_if_the_user_prefers_it(open_page: Open, trained: Run) -> None:
+    row = trained.metrics()[-1]
+    for epoch, accuracy in ((1, 0.99), (2, 0.99), (3, 0.5), (4, 1.0)):  # of epoch 4 no weights are saved
+        trained.append_metrics({**row, "epoch": epoch, "test_acc": accuracy})
+    page = open_page("predictions", run=trained.id)
+    assert page.select_slider[0].value == 3
+    assert any("chosen by test accuracy" in text.value for text in page.markdown)
+    assert button(page, "Open epoch").click().run().query_params["epoch"] == "1"
+    page.select_slider[0].set_value(2).run()
+    widget(page, "checkbox", "Open runs at their best epoch").check().run()
+    assert page.query_params["epoch"] == "1"
+    for name, value in (("compare", 1), ("anatomy", "1"), ("attention", 1)):
+        page.switch_page(f"pages/{name}.py")
+        del page.query_params["epoch"]
+        assert page.run().select_slider[-1].value == value
+        assert button(page, "Open epoch").label == "Open epoch 1"

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from minivit.runs import Phase, Run, adopt_learning_rate
+from minivit.runs import FINISHED, Phase, Run, adopt_learning_rate
 from pages.parts.train import poller as poller_module
 from pages.parts.train.poller import MAX_AGE_SECONDS, RunPoller
 from tests.app.conftest import Open, button, errors, widget
@@ -107,3 +107,27 @@ def test_the_learning_rate_of_a_run_is_changed_from_the_next_epoch_on(
     assert Run.open(trained.path).config.lr_changes == ((2, 0.0123),)
     page = widget(open_page("train", run=trained.id), "number_input", "New learning rate").set_value(0.0).run()
     assert "Learning rate (lr) is 0.0" in errors(button(page, "Change from the next epoch").click().run())[0]
+
+
+def test_the_browser_s_tab_shows_the_share_done_and_then_the_end(
+    open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr("streamlit.set_page_config", lambda page_title, **others: titles.append(page_title))
+    open_page("train", run=trained.id)
+    assert set(titles) == {"Train · MiniViT"}  # nobody waited for this end
+    monkeypatch.setattr(Run, "is_worker_alive", lambda run: True)
+    trained.set_state("training", 1, progress=0.5)
+    page = open_page("train", run=trained.id)
+    assert titles[-1] == "50% · MiniViT"
+    trained.set_state("done", 3)
+    page.run()
+    assert titles[-1] == "done · MiniViT"
+
+
+def test_a_run_that_ended_early_says_why(open_page: Open, trained: Run) -> None:
+    assert FINISHED not in [text.value for text in open_page("train", run=trained.id).text]
+    trained.set_state("done", 3, "Reached the target accuracy of 30% in epoch 3.")
+    assert "Reached the target accuracy of 30% in epoch 3." in [
+        text.value for text in open_page("train", run=trained.id).text
+    ]

@@ -39,7 +39,9 @@ def curves():
         for epoch, x in enumerate(loss)
     ]
     rows[0] |= dict(train_loss=None, train_acc=None)
-    sent = to_send(rows, num_classes=4, key="curves")
+    active = state.epoch < 7
+    phase = "training" if active else "done"
+    sent = to_send(rows, num_classes=4, key="curves", active=active, phase=phase, headline="7/7")
     picked = live_curves(sent, key="curves")
     if picked is not None:
         state.marker = picked
@@ -192,6 +194,27 @@ def test_an_epoch_is_picked_by_click_and_by_keyboard(page: Page, address: str) -
     expect(page.get_by_text("marker 1")).to_be_visible()
     page.get_by_role("button", name="Next epoch").click()
     expect(page.get_by_text("epoch 6, marker 1")).to_be_visible()
+
+
+def test_a_notification_that_was_asked_for_is_shown_once_at_the_end(page: Page, address: str) -> None:
+    page.add_init_script(
+        "window.shown = []; window.Notification = class { constructor(title, { body }) { shown.push(body); }"
+        " static requestPermission = async () => window.answer; };"
+    )
+    opened(page, address, "curves")
+    box = page.get_by_label("Notify me when it is done")
+    page.evaluate("answer = 'denied'")
+    box.click()
+    expect(page.get_by_text("This browser blocks notifications of this page.")).to_be_visible()
+    expect(page.get_by_role("checkbox")).not_to_be_checked()
+    page.evaluate("answer = 'granted'")
+    page.get_by_role("checkbox").check()
+    next_epoch(page, chart(page, "loss"))
+    assert page.evaluate("shown") == []
+    next_epoch(page, chart(page, "loss"))  # 7 of 7
+    expect(page.get_by_role("checkbox")).to_be_hidden()
+    next_epoch(page, chart(page, "loss"))
+    assert page.evaluate("shown") == ["done · 7/7"]
 
 
 def test_an_image_is_picked_once_by_click_and_by_keyboard(page: Page, address: str) -> None:

@@ -11,6 +11,7 @@ from minivit.figures import filter_images, similarity_grid
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 
 MAX_FILTERS = 64  # of a convolution
@@ -68,7 +69,7 @@ def _draw(weights: NDArray[np.float32], captions: list[str]) -> None:
 
 def positions(run: Run, checkpoint: Checkpoint) -> None:
     """Cosine similarity of the position embeddings."""
-    st.header("Position similarity", anchor=False)
+    st.header("Position similarity", anchor=False, help=explain("Position embedding"))
     origin = {
         "sine": "The table of sines is fixed: the same at every checkpoint, and most similar for neighbors in a row.",
         "learned": "They are learned; before training they are random and not similar to each other.",

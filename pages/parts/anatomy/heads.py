@@ -14,6 +14,7 @@ from minivit.runs import Checkpoint, Run
 from minivit.stats import wilson
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.pickers import pick_num_images
 from pages.parts.shell.progress import estimate, progress
@@ -26,7 +27,7 @@ ABLATE_KEY = "heads_silence"  # the toggle's key, by which existing links turn i
 
 def distance_chart(run: Run, checkpoint: Checkpoint) -> None:
     """Mean attention distance per layer and head."""
-    st.header("Mean attention distance", anchor=False)
+    st.header("Mean attention distance", anchor=False, help=explain("Mean attention distance"))
     config = run.config.model
     st.caption(
         f"Attention distance of the patches in each head, in pixels, mean over {_num_images(run)} test images. ViT, "
@@ -39,7 +40,7 @@ def distance_chart(run: Run, checkpoint: Checkpoint) -> None:
 
 def heads(run: Run, checkpoint: Checkpoint) -> None:
     """The mean CLS map of each head, and once the user turns it on, the accuracy with the head ablated."""
-    st.header("Head ablation", anchor=False)
+    st.header("Head ablation", anchor=False, help=explain("Head ablation"))
     st.caption(
         f"CLS map of each head, mean over {_num_images(run)} test images. An ablated head outputs zeros (Michel et "
         "al., arXiv 1905.10650): the drop in accuracy shows how much the model depends on it."

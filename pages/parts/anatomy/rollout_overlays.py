@@ -13,6 +13,7 @@ from minivit.runs import Checkpoint, Run
 from pages.parts.components.maps import Caption, maps
 from pages.parts.shell import cache
 from pages.parts.shell.cache import newest_readable
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.url import open_page
 
@@ -24,7 +25,7 @@ def overlays(run: Run, checkpoint: Checkpoint) -> None:
     config, test_set = run.config.model, cache.test_set(run)
     reason = METHODS["rollout"].unavailable(config)
     name, title, quantity = ("cls_map", "CLS map", "Attention") if reason else ("rollout", "rollout", "Rollout")
-    st.header("CLS map" if reason else "Attention rollout", anchor=False, help=reason)
+    st.header("CLS map" if reason else "Attention rollout", anchor=False, help=reason or explain("Attention rollout"))
     if not reason:
         st.caption(
             "Attention from CLS to each patch through all layers, mean over heads, with the residual connections. ViT, "

@@ -27,6 +27,7 @@ from pages.parts.attention.localization import localization
 from pages.parts.attention.methods import MethodSelection
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.pickers import pick_num_images
 from pages.parts.shell.progress import estimate, progress
@@ -39,7 +40,7 @@ def faithfulness_section(
     run: Run, epoch: int, image: ImageId, selection: MethodSelection, layer: int, head: Head
 ) -> None:
     """The section; nothing is computed until the user turns it on."""
-    st.header("Can this map be trusted?", anchor=False)
+    st.header("Can this map be trusted?", anchor=False, help=explain("Deletion and insertion"))
     st.caption(
         "Patches are dropped in the order of the map, highest first, and inserted in the same order. If the map ranks "
         "the patches that matter first, the probability falls and rises faster than with random rankings, and than "

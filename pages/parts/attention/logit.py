@@ -15,13 +15,14 @@ from pages.parts.attention.methods import MethodSelection
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.wording import escape_markdown
 
 
 def logit_section(run: Run, epoch: int, image: ImageId, selection: MethodSelection, classes: Sequence[str]) -> None:
     """The section; nothing is computed until the user turns it on."""
-    st.header("What makes up this logit?", anchor=False)
+    st.header("What makes up this logit?", anchor=False, help=explain("Logit"))
     st.caption(
         "The shares of patches, CLS, biases and heads in the logit, and what each token would predict after each layer."
     )
@@ -67,7 +68,7 @@ def _contributions(terms: Contributions, grid: int) -> None:
 
 
 def _lens(values: Tensor, grid: int) -> None:
-    st.markdown("**The logit that each token would have after each layer.**")
+    st.markdown("**The logit that each token would have after each layer.**", help=explain("Logit lens"))
     lens = values[0].numpy()
     names = ["embedding", *(f"layer {layer}" for layer in range(1, len(lens)))]
     cells = [Tile(_square(row, grid), name, f"CLS {row[0]:+.2f}") for name, row in zip(names, lens, strict=True)]

@@ -18,6 +18,7 @@ from minivit.runs import Run
 from pages.parts.components.inspector import HeadInView, ValueFormat, attention_format
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.pickers import head_param
 from pages.parts.shell.url import bind_to_url, int_param, masked_param, param, token_param
@@ -62,6 +63,7 @@ def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.flo
         if (reason := method.why_unavailable(config))
     ]
     name = RENAMED.get(param("method"), param("method"))
+    name = name if name in methods else DEFAULT
 
     def picker(**options: Any) -> str:
         return st.selectbox(
@@ -69,11 +71,11 @@ def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.flo
             list(methods),
             format_func=lambda name: METHODS[name].title,
             width=WIDTH_PX,
-            help=escape_markdown(" ".join(reasons)) or None,
+            help=escape_markdown(" ".join([explain(METHODS[name].title), *reasons])),
             **options,
         )
 
-    name = bind_to_url("method", name if name in methods else DEFAULT, picker)
+    name = bind_to_url("method", name, picker)
     selection = MethodSelection(name, int(probs.argmax()) if classes else 0)
     return _pick_classes(selection, classes) if selection.method.needs_class else selection
 

@@ -13,6 +13,7 @@ from pages.parts.attention.methods import View
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 
 FEW_LAYERS = 4  # whose maps are drawn larger
@@ -27,7 +28,7 @@ def statistics_of(run: Run, epoch: int, image: ImageId) -> TokenStatistics:
 
 def attention_sinks(result: Sinks, view: View, config: ViTConfig) -> None:
     """A finding, maps of the attention that patches receive and of their norms, and a table of the layer in view."""
-    st.subheader("Is a bright patch an attention sink?", anchor=False)
+    st.subheader("Is a bright patch an attention sink?", anchor=False, help=explain("Attention sink"))
     st.markdown(finding(result, config))
     layers = range(1, config.depth + 1)
     tops = [result.top_patch(layer - 1) for layer in layers]

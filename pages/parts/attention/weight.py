@@ -9,6 +9,7 @@ from pages.parts.attention.methods import View
 from pages.parts.components.softmax import softmax
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.url import patch_param, set_params, token_name
 from pages.parts.tour.bar import tour_stage
@@ -17,7 +18,7 @@ from pages.parts.tour.bar import tour_stage
 def weight_section(run: Run, epoch: int, image: ImageId, view: View) -> None:
     """The section; nothing is computed before the user turns it on. The tour frames a part of it."""
     with st.container(key="attention_weight_section"):
-        st.header("How is one attention weight computed?", anchor=False)
+        st.header("How is one attention weight computed?", anchor=False, help=explain("Query, key, value"))
         st.caption("A patch as numbers, its token, the query times its key, and softmax.")
         if st.toggle("Show the numbers", key="weight", bind="query-params"):
             _numbers(run, epoch, image, view)

@@ -9,6 +9,7 @@ from minivit.runs import Run
 from minivit.stats import bootstrap, mcnemar, paired_change
 from pages.parts.compare.over_training import metric_images
 from pages.parts.shell import cache
+from pages.parts.shell.glossary import explain
 
 
 def compared_predictions(run: Run, before: int, after: int, second: Run | None) -> list[Predictions]:
@@ -37,7 +38,8 @@ def agreement(run: Run, epoch: int, second: Run) -> None:
     st.caption(
         f"The second run's accuracy differs by {100 * change:+.1f} points from that of the first (95% "
         f"{100 * low:+.1f} to {100 * high:+.1f}); McNemar's exact test: p = {mcnemar(only_first, only_second):.2g}. "
-        "The images are the same, but each run has one seed: other seeds give other differences."
+        "The images are the same, but each run has one seed: other seeds give other differences.",
+        help=explain("McNemar's test"),
     )
 
 

@@ -9,6 +9,7 @@ from minivit.imports import num_head_classes
 from minivit.inference import Predictions, calibration, precision_recall, precision_recall_intervals
 from minivit.runs import Run
 from minivit.stats import wilson
+from pages.parts.shell.glossary import explain
 
 
 def accuracy(predictions: Predictions, run: Run, test_set: ImageSet) -> None:
@@ -21,7 +22,8 @@ def accuracy(predictions: Predictions, run: Run, test_set: ImageSet) -> None:
     so_far = " so far" if num_images < len(test_set) else ""
     st.caption(
         f"{num_correct:,} of {num_images:,} correct{so_far}; 95% interval {low:.1%} to {high:.1%} (Wilson). "
-        f"Chance is {1 / num_classes:.0%}; always predicting the most frequent class gives {majority:.0%}."
+        f"Chance is {1 / num_classes:.0%}; always predicting the most frequent class gives {majority:.0%}.",
+        help=explain("Wilson interval"),
     )
     if num_unknown := int((test_set.labels >= num_classes).sum()):
         st.info(
@@ -69,5 +71,6 @@ def reliability(predictions: Predictions) -> None:
         )
         st.caption(
             f"Of predictions with 80% confidence, 80% should be correct (dotted). Expected calibration error: "
-            f"{result.error:.1%}, over 10 bins (arXiv 1706.04599); 95% intervals (Wilson)."
+            f"{result.error:.1%}, over 10 bins (arXiv 1706.04599); 95% intervals (Wilson).",
+            help=explain("Calibration error"),
         )

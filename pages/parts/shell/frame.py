@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from minivit.errors import MiniViTError
+from pages.parts.shell.glossary import SEEING, glossary_button
 from pages.parts.shell.url import param
 from pages.parts.shell.wording import escape_markdown
 from pages.parts.tour.bar import resume_link, tour_bar
@@ -43,8 +44,9 @@ def frame(title: str, lead: str) -> Iterator[None]:
         st.sidebar.page_link(path, label=name, icon="", query_params={"run": run} if run else None)
     with st.sidebar:
         resume_link()
+        glossary_button()
     st.title(title, anchor=False)
-    st.markdown(lead)
+    st.markdown(lead, help=SEEING.get(title))
     tour_bar(title)
     try:
         with show_errors():

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from minivit.attention import Head, write_head
-from minivit.runs import EXAMPLE, Checkpoint, Run, find_run, list_runs, runs_to_open
+from minivit.runs import EXAMPLE, Checkpoint, Run, best_epoch, find_run, list_runs, runs_to_open
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.url import bind_to_url, int_param, param, set_params
 from pages.parts.shell.wording import run_options
 
 EACH_HEAD = "each"  # in links of pages that can show all heads of a layer
+OPEN_BEST = "open_best"  # in the session: whether runs open at their best epoch
 
 
 def pick_run() -> Run:
@@ -51,16 +54,49 @@ def no_runs() -> None:
 
 
 def pick_epoch(run: Run, label: str = "Epoch", name: str = "epoch", *, first: bool = False) -> int:
-    """One of the run's saved epochs: the URL's, else the newest (or the first)."""
+    """One of the run's saved epochs: the URL's, else the newest (or the first), or the best if the user prefers it."""
     epochs = run.epochs()
     if not epochs:
         run.load_model()  # raises: there are no checkpoints
-    epoch = int_param(name, epochs, epochs[0] if first else epochs[-1])
+    epoch = int_param(name, epochs, epochs[0] if first else _epoch_to_open(run, epochs[-1]))
     if len(epochs) > 1:
-        text = "Saved epochs; 0 is the untrained model."
-        epoch = bind_to_url(name, epoch, lambda **options: st.select_slider(label, epochs, help=text, **options))
+        text = f"{explain('Epoch')} The weights of these epochs are saved."
+        with _beside_slider():
+            epoch = bind_to_url(name, epoch, lambda **options: st.select_slider(label, epochs, help=text, **options))
+            if not first:
+                _best(run)
     set_params(**{name: epoch})
     return epoch
+
+
+def _epoch_to_open(run: Run, newest: int) -> int:
+    """The epoch of a run whose link names none."""
+    best = best_epoch(run) if st.session_state.get(OPEN_BEST) else None
+    return newest if best is None else best
+
+
+def _beside_slider() -> DeltaGenerator:
+    return st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+
+
+def _best(run: Run) -> None:
+    """Names the run's best epoch, opens it, and lets the user open every run there."""
+    best = best_epoch(run)
+    if best is None:
+        return
+
+    with st.popover(f"Best: {best}", icon=":material/star:", type="tertiary"):
+        st.markdown(
+            f"Epoch {best} has the highest test accuracy of the saved epochs. It is chosen by test accuracy, so that "
+            "accuracy is slightly optimistic as an estimate for new images."
+        )
+        st.button(f"Open epoch {best}", key="frame_best", on_click=set_params, kwargs={"epoch": best})
+        st.checkbox(
+            "Open runs at their best epoch",
+            key=OPEN_BEST,
+            persist_state="session",
+            on_change=lambda: set_params(epoch=best) if st.session_state[OPEN_BEST] else None,
+        )
 
 
 def pick_checkpoint(run: Run) -> Checkpoint:
@@ -68,15 +104,23 @@ def pick_checkpoint(run: Run) -> Checkpoint:
     if not run.epochs():
         run.load_model()  # raises: there are no checkpoints
     checkpoints = {str(checkpoint): checkpoint for checkpoint in run.checkpoints()}
-    name = param("epoch") if param("epoch") in checkpoints else list(checkpoints)[-1]
+    newest = list(checkpoints.values())[-1]
+    default = str(newest) if newest.step else str(Checkpoint(_epoch_to_open(run, newest.epoch)))
+    name = param("epoch") if param("epoch") in checkpoints else default
 
     def slider(**options: Any) -> str:
         return st.select_slider(
-            "Checkpoint", list(checkpoints), format_func=lambda name: checkpoints[name].title, **options
+            "Checkpoint",
+            list(checkpoints),
+            format_func=lambda name: checkpoints[name].title,
+            help=explain("Checkpoint"),
+            **options,
         )
 
     if len(checkpoints) > 1:
-        name = bind_to_url("epoch", name, slider)
+        with _beside_slider():
+            name = bind_to_url("epoch", name, slider)
+            _best(run)
     set_params(epoch=name)
     return checkpoints[name]
 
@@ -86,7 +130,9 @@ def pick_layer(depth: int, label: str = "Layer", name: str = "layer") -> int:
     layers = range(1, depth + 1)
     layer = int_param(name, layers, depth)
     if depth > 1:
-        layer = bind_to_url(name, layer, lambda **options: st.selectbox(label, layers, **options))
+        layer = bind_to_url(
+            name, layer, lambda **options: st.selectbox(label, layers, help=explain("Layer"), **options)
+        )
     set_params(**{name: layer})
     return layer
 
@@ -113,7 +159,9 @@ def pick_heads(num_heads: int, *, each: bool) -> list[Head]:
         name = bind_to_url(
             "head",
             name,
-            lambda **options: st.selectbox("Head", heads, format_func=lambda name: titles.get(name, name), **options),
+            lambda **options: st.selectbox(
+                "Head", heads, format_func=lambda name: titles.get(name, name), help=explain("Head"), **options
+            ),
         )
     set_params(head=name)
     return heads[name]

@@ -6,7 +6,7 @@ import streamlit as st
 
 from minivit.config import TrainConfig
 from minivit.errors import MiniViTError
-from minivit.runs import Phase, Run, list_runs
+from minivit.runs import FINISHED, Phase, Run, list_runs
 from pages.parts.components.live_curves import live_curves
 from pages.parts.runs.settings import run_settings
 from pages.parts.runs.status import run_buttons, run_links, state_badge
@@ -14,9 +14,10 @@ from pages.parts.shell import cache
 from pages.parts.shell.frame import fragment
 from pages.parts.shell.pickers import pick_run
 from pages.parts.shell.url import open_page, param
-from pages.parts.train.poller import POLL_SECONDS, RunPoller, poller_of
+from pages.parts.train.poller import POLL_SECONDS, RunPoller, Status, poller_of
 from pages.parts.train.result import result_card
 
+WATCHED = "train_watched"  # in the session: the run that was last seen in training
 IDLE_POLL_SECONDS = 10  # another process may resume a paused run
 
 
@@ -37,7 +38,7 @@ def live_run(run: Run) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             state_badge(state)
             fragment(lambda: run_buttons(run, state))
-            if not state.active and state.phase != "done":
+            if not state.active and state.message != FINISHED:
                 st.text(state.message)
         if run.config.imported:
             run_links(run)
@@ -69,6 +70,7 @@ def differences_of_train_loss(config: TrainConfig) -> list[str]:
 def _curves(poller: RunPoller, phase: Phase) -> None:
     """The refreshing part; a click on a curve opens Predictions at the nearest saved epoch."""
     run, status = poller.run, poller.poll()
+    _title_tab(run, status)
     if status.state.phase != phase:
         st.rerun()
     picked = live_curves(status.payload, key=f"live_{run.id}")
@@ -76,6 +78,15 @@ def _curves(poller: RunPoller, phase: Phase) -> None:
         open_page("predictions", run=run.id, epoch=min(epochs, key=lambda epoch: abs(epoch - picked)))
     if status.error:
         raise status.error
+
+
+def _title_tab(run: Run, status: Status) -> None:
+    """The share done, and then the end, in the title of the browser's tab; no end that the user has not waited for."""
+    if status.state.active:
+        st.session_state[WATCHED] = run
+        st.set_page_config(page_title=f"{status.share_done:.0%} · MiniViT")
+    elif st.session_state.get(WATCHED) == run:
+        st.set_page_config(page_title=f"{status.state.phase} · MiniViT")
 
 
 def _log(run: Run) -> None:

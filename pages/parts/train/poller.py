@@ -23,9 +23,10 @@ NUM_PROBES = 8
 
 
 class Status(NamedTuple):
-    """Status of a run: its state, the payload for the browser, and the error that prevented maps, if any."""
+    """Status of a run: its state, the share done, the payload for the browser, and the error that prevented maps."""
 
     state: State
+    share_done: float  # 0..1
     payload: bytes
     error: MiniViTError | None
 
@@ -61,6 +62,7 @@ class RunPoller:
     def _read(self) -> Status:
         run = self.run
         state, rows, error = run.state, run.metrics(), None
+        share = share_done(run, state, rows)
         try:
             maps = self._probe_maps(state)
         except MiniViTError as problem:
@@ -70,12 +72,13 @@ class RunPoller:
             num_classes=len(run.config.classes),
             key=f"live_{run.id}",
             headline=headline(run, state, rows),
-            progress=share_done(run, state, rows),
+            progress=share,
             active=state.active,
+            phase=state.phase,
             maps=maps,
             maps_notice="" if maps or error else "The attention of eight test images appears here after epoch 0.",
         )
-        return Status(state, payload, error)
+        return Status(state, share, payload, error)
 
     def _probe_maps(self, state: State) -> MapsData | None:
         checkpoint = cache.recent_checkpoint(self.run, state.active)

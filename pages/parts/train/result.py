@@ -7,6 +7,7 @@ from minivit.stats import wilson
 from pages.parts.runs.status import continue_run
 from pages.parts.shell.access import may_change
 from pages.parts.shell.frame import show_errors
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.wording import duration
 
 NUM_MORE = 10  # epochs
@@ -39,4 +40,4 @@ def _result(rows: list[dict], num_test: int | None) -> None:
         parts.append(f"95% interval {low:.1%} to {high:.1%} (Wilson)")
     parts.append(f"best epoch {best['epoch']}: {best['test_acc']:.1%}")
     parts.append(duration(sum((row["train_seconds"] or 0) + row["eval_seconds"] for row in rows)))
-    st.markdown(" · ".join(parts))
+    st.markdown(" · ".join(parts), help=explain("Wilson interval"))

@@ -51,6 +51,7 @@ class LiveCurvesData(TypedDict):
     headline: str
     progress: float
     active: bool
+    phase: str
     maps: MapsData | None
     mapsNotice: str
 
@@ -72,13 +73,15 @@ def to_send(
     headline: str = "",
     progress: float = 0,
     active: bool = False,
+    phase: str = "",
     maps: MapsData | None = None,
     maps_notice: str = "",
 ) -> bytes:
     """The payload as JSON: the `metrics` rows as curves, with headline and progress bar above, maps below.
 
     Missing values (None, as train_loss at epoch 0) are gaps. The bar of
-    `progress`, 0..1, is colored while the run is `active`. `maps_notice` is shown in place of `maps`.
+    `progress`, 0..1, is colored while the run is `active`; at its end a notification, if the user wants one, names the
+    `phase`. `maps_notice` is shown in place of `maps`.
     """
     epochs = np.array([row["epoch"] for row in metrics], float)
     curves = {
@@ -94,6 +97,7 @@ def to_send(
         headline=headline,
         progress=progress,
         active=active,
+        phase=phase,
         maps=maps,
         mapsNotice=maps_notice,
     )

@@ -3,6 +3,7 @@ const CHARTS = {
   accuracy: { title: "accuracy (%)", hover: "%{y:.1f}%", format: (value) => `${value.toFixed(1)}%` },
 };
 const SPLITS = { train: { width: 1.75 }, test: { width: 2.5 } };
+const NOTIFY = "Notify me when it is done";
 const DOUBLE_CLICK_MS = 250;
 
 export default function ({ data: sent, parentElement, setTriggerValue }) {
@@ -35,19 +36,31 @@ function buildParts(root) {
     headline: element("p", { class: "headline" }),
     done: element("span"),
     charts: element("div", { class: "charts" }),
+    notify: checkControl(NOTIFY, false, (wanted) => askToNotify(root, wanted)),
     mapsNotice: element("p", { class: "maps-notice" }),
   };
   parts.progress = element("div", { class: "progress", role: "progressbar", "aria-label": "training" }, parts.done);
-  root.append(parts.headline, parts.progress, parts.charts, element("div", { class: "maps" }), parts.mapsNotice);
+  root.append(element("div", { class: "status" }, parts.headline, parts.notify), parts.progress, parts.charts, element("div", { class: "maps" }), parts.mapsNotice);
   return parts;
 }
 
-function showStatus({ headline, progress, done, mapsNotice }, data) {
+function showStatus({ headline, progress, done, mapsNotice, notify }, data) {
   setText(headline, data.headline);
   setText(mapsNotice, data.mapsNotice);
   progress.classList.toggle("resting", !data.active);
   progress.setAttribute("aria-valuenow", Math.round(100 * data.progress));
   done.style.width = `${100 * data.progress}%`;
+  notify.hidden = !data.active || !window.isSecureContext || !window.Notification; // browsers notify on HTTPS and localhost
+  const box = notify.querySelector("input");
+  if (box.checked && !data.active) new Notification("MiniViT", { body: `${data.phase} · ${data.headline}` });
+  box.checked &&= data.active;
+}
+
+// The notification is shown by this page, so it must stay open.
+async function askToNotify({ parts: { notify } }, wanted) {
+  const allowed = !wanted || (await Notification.requestPermission()) === "granted";
+  notify.querySelector("input").checked &&= allowed;
+  setText(notify.querySelector("span"), allowed ? NOTIFY : "This browser blocks notifications of this page.");
 }
 
 // Plotly is loaded once per page.
