@@ -176,7 +176,7 @@ def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
         parts[name] = _read_class(folders[name], files[name], request, report)
         report(counts[name])
         done += counts[name]
-    return join(parts, request.classes)
+    return join(parts, request.classes, request.max_bytes)
 
 
 def _read_class(

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from minivit.config import TrainConfig, ViTConfig
-from minivit.data import list_classes
+from minivit.data import list_classes, load_split
+from minivit.data.image_set import Progress
 from minivit.errors import RunError
 from minivit.imports.architecture import HEAD_DIM, read_architecture
 from minivit.imports.convert import resample_positions, to_minivit
@@ -49,6 +50,7 @@ def import_model(
     data_dir: str | Path,
     options: ImportOptions = ImportOptions(),
     runs_dir: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Run:
     """A run with the model in a weights file or directory, whose test images are those in `data_dir`.
 
@@ -85,6 +87,7 @@ def import_model(
         epochs=1,
         device="cpu",
     )
+    load_split(config, progress)  # decoded now, so that the first page need not wait
     model = MiniViT(config.model)
     states = [dict(model.state_dict()), state]
     run = Run.create(config, runs_dir)
