@@ -16,6 +16,12 @@ from minivit.fused import forward_cls
 from minivit.inference import eval_mode, logits
 from minivit.model import Block, MiniViT
 
+Report = Callable[[float], None]  # is called with the fraction done, 0..1; what it raises ends the computation
+
+
+def no_report(share: float) -> None:
+    """Shows no progress."""
+
 
 def relevance(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None) -> Tensor:
     """Class relevance (B, P) of the patches for one class index per image, classes (B,).
@@ -68,7 +74,9 @@ def value_norms(block: Block, x: Tensor) -> Tensor:
     return torch.einsum("bnhd,ehd->bhne", v, W_o).norm(dim=-1)
 
 
-def occlusion(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None) -> Tensor:
+def occlusion(
+    model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None, report: Report = no_report
+) -> Tensor:
     """f_c(x) − f_c(x with patch j in the image's mean color), signed, (B, P); f_c is the logit of class c.
 
     Zeiler & Fergus (1311.2901). With `contrast` f_c is the difference of two logits. The logit is used because a
@@ -84,10 +92,12 @@ def occlusion(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor 
         masked = (patch_of_pixel == patch.view(-1, 1, 1))[:, None]
         return logits(model, torch.where(masked, mean[image], images[image]))
 
-    return _logit_decrease(model, images, classes, contrast, masked_logits)
+    return _logit_decrease(model, images, classes, contrast, masked_logits, report)
 
 
-def leave_one_out(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None) -> Tensor:
+def leave_one_out(
+    model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None, report: Report = no_report
+) -> Tensor:
     """f_c(x) − f_c(x without token j), signed, (B, P); as `occlusion`, but the token is dropped (2204.08945)."""
     images = to_model(model, images)
     patches = torch.arange(model.config.num_patches, device=images.device)
@@ -96,7 +106,7 @@ def leave_one_out(model: MiniViT, images: Tensor, classes: Tensor, contrast: Ten
         keep_idx = patches[:-1] + (patches[:-1] >= patch[:, None])  # all but one, in order
         return forward_cls(model, model.embed(images[image], keep_idx))[0]
 
-    return _logit_decrease(model, images, classes, contrast, masked_logits)
+    return _logit_decrease(model, images, classes, contrast, masked_logits, report)
 
 
 def _logit_decrease(
@@ -105,6 +115,7 @@ def _logit_decrease(
     classes: Tensor,
     contrast: Tensor | None,
     masked_logits: Callable[[Tensor, Tensor], Tensor],
+    report: Report,
 ) -> Tensor:
     """The decrease (B, P) of a class's logit; `masked_logits(image, patch)` are logits (n, K) of
     images without one patch each, both by index (n,)."""
@@ -116,15 +127,18 @@ def _logit_decrease(
 
     with eval_mode(model):
         image_indices = torch.arange(len(images), device=images.device)
-        complete = torch.cat([score(logits(model, images[chunk]), chunk) for chunk in row_chunks(image_indices, model)])
-        rows = torch.arange(len(images) * P, device=images.device)  # a row is image · P + patch
-        masked = torch.cat(
-            [score(masked_logits(chunk // P, chunk % P), chunk // P) for chunk in row_chunks(rows, model)]
+        complete = torch.cat(
+            [score(logits(model, images[chunk]), chunk) for chunk in memory_bounded_chunks(image_indices, model)]
         )
-    return complete[:, None] - masked.view(-1, P)
+        rows = torch.arange(len(images) * P, device=images.device)  # a row is image · P + patch
+        masked = []
+        for chunk in memory_bounded_chunks(rows, model):
+            report(int(chunk[0]) / len(rows))
+            masked.append(score(masked_logits(chunk // P, chunk % P), chunk // P))
+    return complete[:, None] - torch.cat(masked).view(-1, P)
 
 
-def row_chunks(rows: Tensor, model: MiniViT) -> Iterator[Tensor]:
+def memory_bounded_chunks(rows: Tensor, model: MiniViT) -> Iterator[Tensor]:
     """Rows in chunks whose tokens and attention fit into a CPU's cache, or into a share of a GPU's memory."""
     config = model.config
     N = config.num_tokens

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minivit.attention.attribution import class_score, row_chunks
+from minivit.attention.attribution import class_score, memory_bounded_chunks
 from minivit.attention.maps import to_model
 from minivit.attention.methods import METHODS
 from minivit.attention.verdicts import Verdict, verdict
@@ -90,7 +90,7 @@ def _probabilities(
     targets = torch.stack([classes] if contrast is None else [classes, contrast]).to(device)
     parts = []
     with eval_mode(model):
-        for rows in row_chunks(torch.arange(len(index), device=device), model):
+        for rows in memory_bounded_chunks(torch.arange(len(index), device=device), model):
             report(len(rows))
             tokens = model.embed(images[index[rows]])
             logits = (

@@ -22,7 +22,7 @@ from minivit.model import MiniViT
 
 MAX_BATCH = 64  # larger batches exceed the cache of a CPU
 MAX_VALUES = 2e7  # of attention in memory at a time, 4 bytes each
-MAX_MULTIPLICATIONS = 4e10  # of one analysis on a page: a second or two on one CPU core
+MAX_MULTIPLICATIONS = 3e10  # of one analysis on a page: about a second on one CPU core
 
 Head = int | Literal["mean", "max"]  # one head, from 0, or the mean or maximum over all
 

@@ -8,11 +8,20 @@ B images, L layers, H heads, N tokens with CLS first.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from minivit.attention.attribution import leave_one_out, occlusion, relevance, value_norms, value_weighted
+from minivit.attention.attribution import (
+    Report,
+    leave_one_out,
+    no_report,
+    occlusion,
+    relevance,
+    value_norms,
+    value_weighted,
+)
 from minivit.attention.image_attention import Weighting
 from minivit.attention.logit_shares import logit_shares
 from minivit.attention.maps import Head, attend, batches, cls_map, rollout, uniform_rollout, without_registers
@@ -21,8 +30,9 @@ from minivit.data import Images
 from minivit.errors import ConfigError
 from minivit.model import MiniViT
 
-# (model, images, classes (B,), contrast classes (B,) or None) -> one map per image (B, N-1)
-MapFunction = Callable[[MiniViT, Tensor, Tensor, Tensor | None], Tensor]
+# (model, images, classes (B,), contrast classes (B,) or None) -> one map per image (B, N-1). Those that remove patches
+# take a Report as well.
+MapFunction = Callable[..., Tensor]
 # (model, images, layers from 0) -> a matrix per head for each layer, (B, H, N, N), of which `cls_map` takes CLS's row
 MatrixFunction = Callable[[MiniViT, Tensor, Sequence[int]], list[Tensor]]
 
@@ -64,6 +74,7 @@ class Method:
         contrast: Tensor | None = None,
         layer: int = -1,
         head: Head = "mean",
+        report: Report = no_report,
     ) -> Tensor:
         """Maps (B, N-1) of images, uint8 0..255 or float 0..1, on the model's device.
 
@@ -74,7 +85,7 @@ class Method:
         self._check(model.config, classes, layer)
         if self.needs_layer:
             return self.attribute_heads(model, images, [(layer, head)])[0]
-        return torch.cat(list(self._maps(model, images, classes, contrast)))
+        return torch.cat(list(self._maps(model, images, classes, contrast, report)))
 
     def attribute_heads(self, model: MiniViT, images: Images, choices: Sequence[tuple[int, Head]]) -> Tensor:
         """Maps (n, B, N-1) of n choices of layer and head, from one pass over the images."""
@@ -88,12 +99,17 @@ class Method:
         return torch.cat(parts, dim=1)
 
     def values(
-        self, model: MiniViT, images: Images, classes: Tensor | None = None, contrast: Tensor | None = None
+        self,
+        model: MiniViT,
+        images: Images,
+        classes: Tensor | None = None,
+        contrast: Tensor | None = None,
+        report: Report = no_report,
     ) -> Tensor:
         """All values of the method: (B, L, H, n + 1, n + 1), CLS and patches, if it needs a layer, else (B, n)."""
         self._check(model.config, classes)
         if not self.needs_layer:
-            return torch.cat(list(self._maps(model, images, classes, contrast)))
+            return torch.cat(list(self._maps(model, images, classes, contrast, report)))
         layers = range(model.config.depth)
         matrices = [torch.stack(self._matrices(model, batch, layers), 1) for batch in batches(model, images)]
         return without_registers(torch.cat(matrices), model.config)
@@ -113,15 +129,18 @@ class Method:
         return self.matrices(model, batch, layers)
 
     def _maps(
-        self, model: MiniViT, images: Images, classes: Tensor | None, contrast: Tensor | None
+        self, model: MiniViT, images: Images, classes: Tensor | None, contrast: Tensor | None, report: Report
     ) -> Iterator[Tensor]:
         """The maps (n, N-1) of each batch."""
         assert self.maps is not None
         start = 0
         for batch in batches(model, images):
             rows = slice(start, start + len(batch))
+            report_batch = partial(_report_part, report, start / len(images), len(batch) / len(images))
             targets = torch.zeros(len(batch), dtype=torch.int64) if classes is None else classes[rows]
-            yield self.maps(model, batch, targets, None if contrast is None else contrast[rows])
+            arguments = (model, batch, targets, None if contrast is None else contrast[rows])
+            report_batch(0)
+            yield self.maps(*arguments, report_batch) if self.removes_patches else self.maps(*arguments)
             start += len(batch)
 
     def why_unavailable(self, config: ViTConfig) -> str | None:
@@ -140,6 +159,10 @@ class Method:
             raise ConfigError(
                 f"There is no layer {layer + 1}; the model has {config.depth}. Choose 1 to {config.depth}."
             )
+
+
+def _report_part(report: Report, start: float, size: float, share: float) -> None:
+    report(start + size * share)
 
 
 def available_methods(config: ViTConfig) -> dict[str, Method]:

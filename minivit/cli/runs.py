@@ -12,7 +12,7 @@ import numpy as np
 from minivit.attention import read_head
 from minivit.background_predictions import is_watched, predict_and_save
 from minivit.cli.faithfulness import NUM_IMAGES, faithfulness_report
-from minivit.cli.options import EPOCH, RUN_DIR, RUNS_DIR, Commands
+from minivit.cli.options import EPOCH, RUN_DIR, RUNS_DIR, Commands, ProgressBar
 from minivit.config import TrainConfig
 from minivit.data import load_split
 from minivit.data.decode import image_format, read_picture
@@ -199,7 +199,11 @@ def _export(args: argparse.Namespace) -> None:
 
 def _import(args: argparse.Namespace) -> None:
     options = ImportOptions(args.heads, args.normalization, args.class_names, args.images_per_class, args.act)
-    run = import_model(args.file, args.data_dir, options, args.runs_dir)
+    bar = ProgressBar()
+    try:
+        run = import_model(args.file, args.data_dir, options, args.runs_dir, bar)
+    finally:
+        bar.close()
     for line in assumptions(run):
         print(line)
     print(run.path)

@@ -177,7 +177,7 @@ def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
         parts[name] = _read_class(folders[name], files[name], request, report)
         report(counts[name])
         done += counts[name]
-    return concatenate_classes(parts, request.classes)
+    return concatenate_classes(parts, request.classes, request.max_bytes)
 
 
 def _read_class(

@@ -30,6 +30,7 @@ class ImageRequest:
     data_dir: str | Path = ""
     preprocessing: Preprocessing | None = None
     drawing: int = 2  # of synthetic shapes
+    max_bytes: int | None = None  # of a folder's images in memory, if less than `memory_limit()`
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,15 +84,18 @@ class ClassImages(NamedTuple):
     skipped: tuple[str, ...] = ()
 
 
-def concatenate_classes(parts: Mapping[str, ClassImages], classes: Sequence[str]) -> ImageSet:
+def concatenate_classes(
+    parts: Mapping[str, ClassImages], classes: Sequence[str], max_bytes: int | None = None
+) -> ImageSet:
     """The classes in `parts` one after another, labeled by their index in `classes`.
 
-    Images that take more than `memory_limit()` stay in the files that they are mapped from.
+    Images that take more than `max_bytes`, by default `memory_limit()`, stay in the files that they are mapped from.
     """
     images = [part.images for part in parts.values()]
     masks = [part.masks for part in parts.values() if part.masks is not None]
     labels = [torch.full((len(part.images),), classes.index(name)) for name, part in parts.items()]
-    concatenate = MappedImages if sum(part.nbytes for part in images) > memory_limit() else torch.cat
+    limit = memory_limit() if max_bytes is None else min(max_bytes, memory_limit())
+    concatenate = MappedImages if sum(part.nbytes for part in images) > limit else torch.cat
     return ImageSet(
         images=concatenate(images),
         labels=torch.cat(labels),

@@ -23,6 +23,7 @@ from minivit.errors import DataError
 Part = Literal["train", "test"]
 MIN_TEST_IMAGES = 20
 MAX_LISTED = 20  # files that cannot be decoded
+MAX_IMPORTED_BYTES = 2**28  # of images in memory for an imported model, which is never trained on them
 
 
 def load_images(
@@ -36,12 +37,14 @@ def load_images(
     images_per_class: int = 0,
     preprocessing: Preprocessing | None = None,
     drawing: int = 2,
+    max_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> ImageSet:
     """The images of one split, "train" or "test"; `classes` None: all; `img_size` and `in_chans` None: the set's own.
 
-    `images_per_class` keeps the first n of each class, 0 all; `drawing` is that of `TrainConfig`. Nothing is
-    downloaded. DataError if the set is missing or unreadable, for an unknown class, and for a class without images.
+    `images_per_class` keeps the first n of each class, 0 all; `drawing` is that of `TrainConfig`; a folder's images
+    beyond `max_bytes` stay on disk. Nothing is downloaded. DataError if the set is missing or unreadable, for an
+    unknown class, and for a class without images.
     """
     reader, info = find_reader(dataset), DATASETS[dataset]
     request = ImageRequest(
@@ -53,6 +56,7 @@ def load_images(
         data_dir=data_dir,
         preprocessing=preprocessing,
         drawing=drawing,
+        max_bytes=max_bytes,
     )
     if request.in_chans not in (1, 3):
         raise DataError(f"Images have 1 channel (grayscale) or 3 (RGB), not {request.in_chans}. Choose 1 or 3.")
@@ -156,6 +160,7 @@ def _load_part(config: TrainConfig, part: Part, classes: Sequence[str], progress
         images_per_class=config.images_per_class,
         preprocessing=config.preprocessing,
         drawing=config.drawing,
+        max_bytes=MAX_IMPORTED_BYTES if config.imported else None,
         progress=progress,
     )
 

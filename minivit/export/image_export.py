@@ -14,6 +14,7 @@ from torch import Tensor
 from minivit.attention import Head, write_head
 from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix, layer_matrices
 from minivit.attention.maps import affordable, to_model
+from minivit.config import ViTConfig
 from minivit.data import ImageSet, evenly_spaced, load_split
 from minivit.errors import ConfigError
 from minivit.export.bertviz import bertviz_html, bertviz_model_html, check_layers, tokens
@@ -154,12 +155,14 @@ class ImageExport:
         return bertviz_model_html(self.attention(layers, MAX_BERTVIZ_VALUES), layers=layers, image=self.image)
 
 
-def model_scale(model: MiniViT, test_set: ImageSet) -> tuple[float, float]:
-    """The absolute color scale of a model's maps, (0, high), from evenly spaced test images.
+def num_scale_images(config: ViTConfig) -> int:
+    """The number of test images that a color scale is computed from: as many as take about a second, at most 32."""
+    return affordable(config, NUM_SCALE_IMAGES, 1)
 
-    At most 32, and fewer for a large model: as many as take about a second.
-    """
-    indices = evenly_spaced(len(test_set), affordable(model.config, NUM_SCALE_IMAGES, 1))
+
+def model_scale(model: MiniViT, test_set: ImageSet) -> tuple[float, float]:
+    """The absolute color scale of a model's maps, (0, high), from evenly spaced test images."""
+    indices = evenly_spaced(len(test_set), num_scale_images(model.config))
     with eval_mode(model):
         rows = [
             torch.stack(forward_cls(model, model.embed(to_model(model, test_set.images[[index]])))[1], dim=1)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from minivit.config import TrainConfig, ViTConfig
-from minivit.data import list_classes
+from minivit.data import list_classes, load_split
+from minivit.data.image_set import Progress
 from minivit.errors import RunError
 from minivit.imports.architecture import HEAD_DIM, read_architecture
 from minivit.imports.convert import resample_positions, to_minivit
@@ -52,6 +53,7 @@ def import_model(
     data_dir: str | Path,
     options: ImportOptions = ImportOptions(),
     runs_dir: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Run:
     """A run with the model in a weights file or directory, whose test images are those in `data_dir`.
 
@@ -90,6 +92,7 @@ def import_model(
         epochs=1,
         device="cpu",
     )
+    load_split(config, progress)  # decoded now, so that the first page need not wait
     model = MiniViT(config.model)
     states = [dict(model.state_dict()), state]
     run = Run.create(config, runs_dir)

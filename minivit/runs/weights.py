@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
     except (SafetensorError, RuntimeError, OSError):
         raise RunError(f"{path} does not contain the weights of this run's model. Choose another epoch.") from None
     for name, tensor in model.state_dict().items():
-        if not tensor.isfinite().all():
+        if not torch.stack(torch.aminmax(tensor)).isfinite().all():  # 30 times faster than all values
             raise RunError(f"{path} contains NaN or infinite weights, in {name}. Choose another epoch.")
 
 

@@ -2,11 +2,14 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
+from streamlit.runtime.scriptrunner import RerunData, RerunException
 
 from minivit.config import preset
 from minivit.data import ImageSet
@@ -100,3 +103,18 @@ def test_bytes_are_those_of_all_arrays_and_shared_storages_count_once():
 def test_mapped_images_count_by_their_rows_alone():
     on_disk = MappedImages([torch.zeros(1000, 3, 32, 32, dtype=torch.uint8)])
     assert num_bytes(on_disk) == on_disk.rows.nbytes == 8000
+
+
+def test_a_value_is_kept_if_the_script_is_superseded_while_it_is_computed(monkeypatch: pytest.MonkeyPatch):
+    @contextmanager
+    def spinner(text: str) -> Iterator[None]:
+        yield
+        raise RerunException(RerunData())  # as Streamlit, where a superseded script next writes to the page
+
+    calls = []
+    monkeypatch.setattr("streamlit.spinner", spinner)
+    slow = memoize("Computing")(lambda: calls.append(1))
+    with pytest.raises(RerunException):
+        slow()
+    slow()
+    assert len(calls) == 1

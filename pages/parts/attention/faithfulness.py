@@ -1,6 +1,7 @@
 """Can this map be trusted? Deletion and insertion of its patches for one image and for many, and the cascade."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import streamlit as st
 import torch
@@ -102,9 +103,9 @@ def _check_image(
     indices = [index for index in evenly_spaced(len(test_set), NUM_OTHERS + 1) if index != image][:NUM_OTHERS]
     target, contrast = selection.tensors()
     with threads_for(run.config), progress("Dropping patches of this image", cancel="trust") as report:
-        maps = selection.method.attribute(model, images, target, contrast=contrast, layer=layer, head=head)
-        predicted = cache.predicted_classes(run, epoch, tuple(indices))
-        others = selection.method.attribute(model, test_set.images[indices], predicted, layer=layer, head=head)
+        attribute = partial(selection.method.attribute, model, layer=layer, head=head, report=report)
+        maps = attribute(images, target, contrast=contrast)
+        others = attribute(test_set.images[indices], cache.predicted_classes(run, epoch, tuple(indices)))
         return _faithfulness(
             model, images, target, maps, others[None], NUM_RANKINGS, cache.seed(image), report, contrast
         )
@@ -116,7 +117,7 @@ def _check_images(run: Run, epoch: int, num_images: int, name: str, layer: int, 
     indices = evenly_spaced(len(test_set), num_images)
     with threads_for(run.config), progress("Dropping patches of the test images", cancel="trust") as report:
         images, classes = test_set.images[indices], cache.predicted_classes(run, epoch, tuple(indices))
-        maps = METHODS[name].attribute(model, images, classes, layer=layer, head=head)
+        maps = METHODS[name].attribute(model, images, classes, layer=layer, head=head, report=report)
         return _faithfulness(model, images, classes, maps, maps_of_others(maps), NUM_RANKINGS_PER_IMAGE, 0, report)
 
 

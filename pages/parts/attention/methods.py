@@ -1,6 +1,7 @@
 """The attribution method that the Attention page shows: its widgets, its values and its description."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from math import floor, log10
 from typing import Any, NamedTuple
 
@@ -9,10 +10,13 @@ import streamlit as st
 import torch
 from numpy.typing import NDArray
 
-from minivit.attention.maps import Head, affordable
+from minivit.attention.attribution import no_report
+from minivit.attention.cascade import num_passes
+from minivit.attention.maps import Head, affordable, multiplications
 from minivit.attention.methods import METHODS, RENAMED, Method, available_methods
 from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
+from minivit.figures import scale_limit
 from minivit.imports import assumptions
 from minivit.runs import Run
 from pages.parts.components.inspector import HeadInView, ValueFormat, attention_format
@@ -21,7 +25,8 @@ from pages.parts.shell.cache import ImageId
 from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.pickers import head_param
-from pages.parts.shell.url import bind_to_url, int_param, masked_param, param, token_param
+from pages.parts.shell.progress import estimate, progress
+from pages.parts.shell.url import bind_to_url, int_param, masked_param, param, set_params, token_param
 from pages.parts.shell.wording import escape_markdown
 
 DEFAULT = "cls_map"
@@ -176,8 +181,11 @@ def untrained_values(
 
 @memoize()
 def _values(run: Run, epoch: int, image: ImageId, selection: MethodSelection) -> NDArray[np.float32]:
-    images = cache.image_pixels(run, image)
-    return selection.method.values(cache.model_of(run, epoch), images, *selection.tensors())[0].cpu().numpy()
+    method, model, images = selection.method, cache.model_of(run, epoch), cache.image_pixels(run, image)
+    is_slow = estimate(num_passes(method, run.config.model) * multiplications(run.config.model)) != ""
+    bar = progress(method.title, lambda: set_params(method=None)) if is_slow else nullcontext(no_report)
+    with bar as report:
+        return method.values(model, images, *selection.tensors(), report)[0].cpu().numpy()
 
 
 def absolute_max(run: Run, selection: MethodSelection) -> float:
@@ -192,6 +200,8 @@ def _absolute_max(run: Run, epoch: int, name: str) -> float:
     test_set = cache.test_set(run)
     indices = evenly_spaced(len(test_set), affordable(run.config.model, NUM_SCALE_IMAGES, 1))
     predicted = cache.predicted_classes(run, epoch, tuple(indices)) if METHODS[name].needs_class else None
+    if len(indices) == 1 and predicted is not None:  # a large model: the values that the page most likely shows
+        return scale_limit(_values(run, epoch, indices[0], MethodSelection(name, int(predicted[0]))))
     return METHODS[name].scale_max(cache.model_of(run, epoch), test_set.images[indices], predicted)
 
 

@@ -10,6 +10,7 @@ from minivit.layers import ACTIVATIONS
 from minivit.runs.archive import unpack
 from pages.parts.shell.access import allowed_path, may_change
 from pages.parts.shell.frame import show_errors
+from pages.parts.shell.progress import progress
 from pages.parts.shell.url import open_page
 
 MAX_MODEL_MB = 1024  # of an uploaded file, which the server keeps in memory; paths have no such limit
@@ -57,7 +58,10 @@ def import_forms() -> None:
                 if upload:
                     path = Path(temporary) / Path(upload.name).name
                     path.write_bytes(upload.getbuffer())
-                run = import_model(path, _path(folder), options)
+                with progress("Importing the model") as report:
+                    run = import_model(
+                        path, _path(folder), options, progress=lambda text, done, total: report(done / total)
+                    )
             open_page("attention", run=run.id)
 
 

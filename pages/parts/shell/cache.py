@@ -21,7 +21,8 @@ from minivit.config import Dataset, TrainConfig
 from minivit.data import ImageSet, load_images, load_split
 from minivit.errors import RunError
 from minivit.export import ImageExport, model_scale
-from minivit.export.image_export import NO_INDEX
+from minivit.export.image_export import NO_INDEX, num_scale_images
+from minivit.figures import attention_scale
 from minivit.inference import Predictions, logits, predict
 from minivit.model import MiniViT
 from minivit.out_of_distribution import ScoreCalibration, calibrate, load_other_classes, score
@@ -188,7 +189,7 @@ def attention(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...] = ()
 
 
 @memoize("Computing the attention")
-def inputs(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...] = ()) -> AttentionInputs:
+def inputs(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...]) -> AttentionInputs:
     """The inputs of each layer's attention for one image without some of its tokens, and its probabilities."""
     patches = _masked_patches(run, masked) if masked else None
     return attention_inputs(model_of(run, epoch), image_pixels(run, image), patches)
@@ -248,7 +249,11 @@ def run_scale(run: Run) -> tuple[float, float]:
 @memoize()
 def checkpoint_scale(run: Run, checkpoint: Checkpoint) -> tuple[float, float]:
     """The absolute color scale of the attention of one checkpoint."""
-    return model_scale(model_of(run, checkpoint), test_set(run))
+    if num_scale_images(run.config.model) > 1 or checkpoint.step:
+        return model_scale(model_of(run, checkpoint), test_set(run))
+    # From the first image alone, which a page most likely shows, so that a large model runs once
+    cls_rows = token_row(run, checkpoint.epoch, 0, (), 0, "cls_map")
+    return attention_scale(cls_rows[..., 1:], run.config.model.num_tokens)
 
 
 def one_image(run: Run, epoch: int, image: ImageId) -> ImageExport:
@@ -262,7 +267,7 @@ def one_image(run: Run, epoch: int, image: ImageId) -> ImageExport:
         label=image_label(run, image),
         classes=run.config.classes,
         model=model_of(run, epoch),
-        inputs=inputs(run, epoch, image),
+        inputs=inputs(run, epoch, image, ()),
         scale=run_scale(run),
     )
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -43,12 +43,14 @@ def memoize(spinner: str = "", *, key: Callable[..., Hashable] = hashkey) -> Cal
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         name = function.__module__, function.__qualname__
 
-        def compute(*args: P.args, **kwargs: P.kwargs) -> T:
-            with st.spinner(spinner) if spinner else nullcontext():
-                return function(*args, **kwargs)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            is_new = memoized.cache_key(*args, **kwargs) not in CACHE
+            with st.spinner(spinner) if spinner and is_new else nullcontext():
+                return memoized(*args, **kwargs)
 
-        memoized = cached(CACHE, lambda *args, **kwargs: (name, key(*args, **kwargs)), condition=CONDITION)(compute)
-        return cast(Callable[P, T], memoized)
+        # Inside the spinner: where that ends, Streamlit ends a superseded script, and the value would be lost
+        memoized = cached(CACHE, lambda *args, **kwargs: (name, key(*args, **kwargs)), condition=CONDITION)(function)
+        return call
 
     return decorate
 

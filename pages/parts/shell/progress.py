@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import streamlit as st
 from cachetools import TTLCache, cached
@@ -33,16 +34,17 @@ def estimate(multiplications: float) -> str:
 
 
 @contextmanager
-def progress(label: str, cancel: str | None = None) -> Iterator[Callable[[float], None]]:
+def progress(label: str, cancel: str | Callable[[], None] | None = None) -> Iterator[Callable[[float], None]]:
     """Yields a function that shows the fraction done, 0..1, and the time left.
 
-    `cancel` is the key of a toggle that a Cancel button turns off.
+    `cancel` is the key of a toggle that a Cancel button turns off, or what the button calls.
     """
     placeholder = st.empty()
     with placeholder.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(0.0, escape_markdown(label))
         if cancel:
-            st.button("Cancel", key=f"cancel_{cancel}_{label}", on_click=_turn_off, args=(cancel,))
+            on_click = partial(_turn_off, cancel) if isinstance(cancel, str) else cancel
+            st.button("Cancel", key=f"cancel_{label}", on_click=on_click)
     begun = time.perf_counter()
 
     def report(share: float) -> None:

@@ -80,3 +80,27 @@ def test_an_unknown_layer_or_head_is_refused():
 
 def test_links_of_earlier_versions_name_methods_that_exist():
     assert RENAMED["occlusion_drop"] == "leave_one_out" and set(RENAMED.values()) <= set(METHODS)
+
+
+def test_a_method_that_removes_patches_reports_its_progress_and_ends_where_the_report_raises():
+    model = random_model(img_size=64, patch_size=4)
+    images, classes = torch.rand(3, 3, 64, 64), torch.tensor([0, 1, 2])
+    for method in (method for method in METHODS.values() if method.removes_patches):
+        shares: list[float] = []
+        maps = method.attribute(model, images, classes, report=shares.append)
+        assert len(shares) > 6 and shares == sorted(shares) and shares[0] == 0 and 0.9 < shares[-1] < 1
+        assert maps.shape == (3, 256)
+        with pytest.raises(KeyboardInterrupt):
+            method.attribute(model, images, classes, report=Interrupt(after=2))
+
+
+class Interrupt:
+    """A report that raises, as that of a page does when the user leaves it."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def __call__(self, share: float) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt

@@ -93,7 +93,7 @@ def test_the_weights_alone_need_assumptions_which_are_listed_and_can_be_set(hugg
     check(run, model, load_split(run.config)[1].images[:4], [0.5] * 3, [0.5] * 3)
 
 
-def test_a_torchvision_vit_gives_its_own_logits(image_folder, tmp_path):
+def test_a_torchvision_vit_gives_its_own_logits_and_attention(image_folder, tmp_path):
     model = randomized(
         torchvision.models.VisionTransformer(
             image_size=32, patch_size=8, num_layers=2, num_heads=4, hidden_dim=64, mlp_dim=96, num_classes=5
@@ -103,10 +103,19 @@ def test_a_torchvision_vit_gives_its_own_logits(image_folder, tmp_path):
     run = import_model(tmp_path / "vit_b.pth", image_folder, ImportOptions(4, "imagenet"))
     images = load_split(run.config)[1].images[:4]
     mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    attention = []
+    for layer in model.encoder.layers:
+        layer.self_attention.register_forward_pre_hook(weights_of_each_head, with_kwargs=True)
+        layer.self_attention.register_forward_hook(lambda layer, args, out: attention.append(out[1]))
     with torch.no_grad():
-        torch.testing.assert_close(
-            run.load_model()(images / 255), model((images / 255 - mean) / std), atol=1e-4, rtol=0
-        )
+        logits = model((images / 255 - mean) / std)
+        torch.testing.assert_close(run.load_model()(images / 255), logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(attend(run.load_model(), images)[1], torch.stack(attention, 1), atol=1e-5, rtol=0)
+
+
+def weights_of_each_head(layer, args, kwargs):
+    """Arguments with which torchvision's attention also returns its weights; it requests none."""
+    return args, kwargs | {"need_weights": True, "average_attn_weights": False}
 
 
 @pytest.mark.parametrize(
