@@ -20,6 +20,6 @@ from minivit.engine.estimate import estimate_seconds, same_speed
 from minivit.engine.events import PRINT_LOG, SILENT, Events, Interrupted
 from minivit.engine.loop import train
 from minivit.engine.optim import FlatParameters, make_optimizer
-from minivit.engine.schedule import learning_rate
+from minivit.engine.schedule import derive_seed, learning_rate
 from minivit.engine.step import TrainStep
-from minivit.engine.training import Training, derive_seed
+from minivit.engine.training import Training

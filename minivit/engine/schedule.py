@@ -1,5 +1,6 @@
-"""What changes from step to step: the learning rate and the other scalars of a step, known before an epoch begins."""
+"""What changes from step to step, and is known before an epoch begins: the learning rate, other scalars, and seeds."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -80,6 +81,11 @@ def learning_rate(config: TrainConfig, step: float, steps_per_epoch: int) -> flo
 def learning_rate_by_clock(config: TrainConfig, share: float, steps_per_epoch: int) -> float:
     """The learning rate after a `share` (0..1) of the run's minutes: the schedule of `epochs`, by the clock."""
     return learning_rate(config, share * (config.epochs * steps_per_epoch - 1), steps_per_epoch)
+
+
+def derive_seed(*values: int) -> int:
+    """One 63-bit seed from a tuple of integers."""
+    return int.from_bytes(hashlib.blake2b(repr(values).encode(), digest_size=8).digest(), "big") >> 1
 
 
 def _half_cosine(start: float, end: float, share: float) -> float:

@@ -1,6 +1,5 @@
 """The training state: model, optimizer and data on the device, and the position in the run."""
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from minivit.config import TrainConfig
 from minivit.data import BatchSource, ImageSet, augment, channel_stats, mix_pairs, patches
 from minivit.engine.clock import Clock
 from minivit.engine.distributed import SINGLE_PROCESS, Group
-from minivit.engine.schedule import epoch_scalars, learning_rate, learning_rate_by_clock
+from minivit.engine.schedule import derive_seed, epoch_scalars, learning_rate, learning_rate_by_clock
 from minivit.engine.step import TrainStep
 from minivit.engine.stopping import stop_reason
 from minivit.engine.whitening import unwhitened_state_dict, whiten
@@ -315,8 +314,3 @@ class Training:
             f"on {self.device} with {num_threads} CPU thread{'s' * (num_threads != 1)}"
             + (f" in each of {self.group.world_size} processes" if self.group.world_size > 1 else "")
         )
-
-
-def derive_seed(*values: int) -> int:
-    """One 63-bit seed from a tuple of integers."""
-    return int.from_bytes(hashlib.blake2b(repr(values).encode(), digest_size=8).digest(), "big") >> 1

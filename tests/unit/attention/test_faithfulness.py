@@ -6,7 +6,7 @@ from captum.attr import Occlusion
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
 
 from minivit.attention import faithfulness, localization, mistakes
-from minivit.attention.attribution import leave_one_out, occlusion, row_chunks
+from minivit.attention.attribution import leave_one_out, memory_bounded_chunks, occlusion
 from minivit.errors import DataError
 from minivit.model import MiniViT
 
@@ -119,7 +119,7 @@ def test_the_random_baseline_holds_the_deletion_curves_of_each_ranking():
 def test_a_batch_that_is_done_in_parts_gives_what_each_image_gives_alone():
     model, images = random_model(depth=1, patch_size=4), random_images(180)
     classes, maps = torch.arange(180) % 4, torch.rand(180, 64)
-    assert len(list(row_chunks(classes, model))) > 1  # for occlusion three images are enough
+    assert len(list(memory_bounded_chunks(classes, model))) > 1  # for occlusion three images are enough
     of_all = faithfulness.deletion(model, images, classes, maps), faithfulness.insertion(model, images, classes, maps)
     occluded = occlusion(model, images[:3], classes[:3])
     for image in (0, 2, 179):
