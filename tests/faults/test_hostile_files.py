@@ -93,7 +93,7 @@ def test_a_hostile_archive_of_a_run_is_refused_or_read(
     member = f"{run.id}/checkpoints/epoch-0001.safetensors"
 
     def open_and_delete(content: bytes) -> None:
-        unpacked = unpack(io.BytesIO(content), runs)
+        unpacked = unpack(io.BytesIO(content))
         assert unpacked.path.parent == runs and unpacked.epochs() and not unpacked.state.active
         find_damage(unpacked)
         unpacked.delete()

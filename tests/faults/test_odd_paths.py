@@ -135,4 +135,4 @@ def test_as_a_run_or_an_archive(odd: Callable[[Path], None], folder: Path, tmp_p
     assert in_time(lambda: Run.open(tmp_path / "run"))
     assert in_time(lambda: Run.open(tmp_path / "run" / ("name" * 100)))
     with (folder / "circle" / "0000.png").open("rb") as file:
-        assert in_time(lambda: unpack(file, tmp_path / "run"))
+        assert in_time(lambda: unpack(file))

@@ -82,13 +82,13 @@ def test_shapes_are_redder_than_what_surrounds_them_and_about_as_often_lighter_a
 
 
 def controls(images: Tensor, patch_size: int) -> dict[str, Tensor]:
-    """Maps that use no model: of the centre, brightness and darkness, and of the one patch that has most of each."""
+    """Maps that use no model: of the center, brightness and darkness, and of the one patch that has most of each."""
     maps = control_maps(images, patch_size)
-    bright, centre = maps["brightness"], maps["centre"]
-    distance = centre.amax(1, keepdim=True) - centre
+    bright, center = maps["brightness"], maps["center"]
+    distance = center.amax(1, keepdim=True) - center
     maps["gaussian"] = torch.exp(-0.5 * (distance / distance.amax(1, keepdim=True) * 3) ** 2)
     maps["darkness"] = bright.amax(1, keepdim=True) - bright
-    for name in ("brightness", "centre", "darkness"):
+    for name in ("brightness", "center", "darkness"):
         maps[f"one patch of {name}"] = F.one_hot(maps[name].argmax(1), bright.shape[1]).float()
     return maps
 
@@ -113,14 +113,14 @@ def controls_that_beat_random(num_per_class: int, img_size: int, patch_size: int
     ("img_size", "patch_size", "num_per_class"),
     [(8, 2, 100), (12, 4, 100), (16, 4, 100), (24, 8, 60), (28, 4, 100), (32, 4, 100), (32, 8, 30), (64, 8, 20)],
 )
-def test_neither_the_centre_nor_brightness_finds_the_object_more_often_than_a_random_map(
+def test_neither_the_center_nor_brightness_finds_the_object_more_often_than_a_random_map(
     img_size, patch_size, num_per_class, seed
 ):
     assert controls_that_beat_random(num_per_class, img_size, patch_size, seed, drawing=2) == set()
 
 
-def test_of_the_former_drawing_the_centre_and_brightness_find_the_object():
-    assert {"centre", "gaussian", "brightness", "one patch of brightness"} <= controls_that_beat_random(20, 32, 4, 0, 1)
+def test_of_the_former_drawing_the_center_and_brightness_find_the_object():
+    assert {"center", "gaussian", "brightness", "one patch of brightness"} <= controls_that_beat_random(20, 32, 4, 0, 1)
 
 
 def test_the_former_drawing_is_as_it_was_to_the_byte():
