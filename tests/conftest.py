@@ -15,12 +15,12 @@ hypothesis.settings.load_profile("any pace")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--variants", type=int, default=80, help="damaged run folders in tests/faults")
+    parser.addoption("--variants", type=int, default=20, help="damaged run folders in tests/faults")
     parser.addoption("--page-variants", type=int, default=3, help="of these, opened by every page")
     parser.addoption("--stop-seconds", type=float, default=10.0, help="2: every way to stop in every phase")
     parser.addoption("--disk", default="", help="an empty small file system that tests/faults may fill")
-    parser.addoption("--full-disks", type=int, default=8, help="trainings that run out of space in tests/faults")
-    parser.addoption("--kills", type=int, default=12, help="SIGKILLs of trainings in tests/faults")
+    parser.addoption("--full-disks", type=int, default=3, help="trainings that run out of space in tests/faults")
+    parser.addoption("--kills", type=int, default=6, help="SIGKILLs of trainings in tests/faults")
 
 
 @pytest.fixture(autouse=True)

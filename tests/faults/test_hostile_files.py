@@ -1,6 +1,6 @@
 """Uploaded archives and model files are read or refused in a sentence: none runs code, escapes, or leaves a part.
 
-python -m pytest tests/faults/test_hostile_files.py                     all by hand, and 80 damaged at random
+python -m pytest tests/faults/test_hostile_files.py                     all by hand, and 20 damaged at random
 python -m pytest tests/faults/test_hostile_files.py --variants 1000     the long version
 """
 

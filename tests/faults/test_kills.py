@@ -1,6 +1,6 @@
 """A training that is killed at random points, and resumed each time, ends as one that was not.
 
-python -m pytest tests/faults/test_kills.py                  a dozen kills
+python -m pytest tests/faults/test_kills.py                  one kill of each kind
 python -m pytest tests/faults/test_kills.py --kills 240      the long version
 """
 

@@ -63,9 +63,13 @@ def test_a_read_only_run_is_read_and_what_would_change_it_is_refused(
     assert Run.open(path).epochs() == [0, 1]
 
 
-@pytest.mark.parametrize("runs", ["writable", "read-only"])
 @pytest.mark.parametrize(
-    "lacking", ["data folder", "temporary folder", "no temporary folder", "cwd", "no cwd", "home", "no HOME", "locks"]
+    ("lacking", "runs"),
+    [
+        *((lacking, "writable") for lacking in ("data folder", "temporary folder", "no temporary folder", "locks")),
+        *((lacking, "writable") for lacking in ("cwd", "no cwd", "home", "no HOME")),
+        *((lacking, "read-only") for lacking in ("no temporary folder", "no cwd")),
+    ],
 )
 def test_a_training_where_folders_are_missing_or_read_only(
     lacking: str, runs: str, tiny: TrainConfig, tmp_path: Path, lock: Callable[[Path], Path]
