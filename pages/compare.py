@@ -52,7 +52,7 @@ with frame(
         click = scrub(
             test_set.images[images].numpy(),
             run_maps,
-            **columns(run_maps, *ends),
+            **columns(run_maps, ends[0]),
             start=ends[1],
             labels=test_set.labels[images].tolist(),
             titles=[f"{index}: {test_set.classes[test_set.labels[index]]}" for index in images],

@@ -11,7 +11,7 @@ from minivit.tour import example_run, read_highlights
 from pages.parts.tour.steps import Step, step_params, steps
 from tests.browser.browsing import settle, watched
 from tests.browser.server import Server
-from tests.browser.test_layout_shift import MAX_SHIFT, shifts_of_two_visits
+from tests.browser.test_layout_shift import MAX_SHIFT, layout_shifts
 from tests.browser.test_looks import expect_for_everybody
 
 NUM_STEPS = len(steps())
@@ -158,5 +158,5 @@ def test_training_plays_again_on_request_and_not_where_less_motion_is_wanted(
 def test_nothing_moves_while_home_and_the_tour_load_without_any_run(
     browser: Browser, newcomer: Server, width: int
 ) -> None:
-    shifts = shifts_of_two_visits(browser, newcomer, ("", "?tour=3", "?tour=5", "attention"), width)
+    shifts = layout_shifts(browser, newcomer, ("", "?tour=3", "?tour=5", "attention"), width, ["first"])
     assert max(shifts.values()) <= MAX_SHIFT, shifts

@@ -12,11 +12,11 @@ SELECTED = "selected checkpoint"
 MAX_GRID = 64  # cells along a side of the grid on which two maps are subtracted
 
 
-def columns(run_maps: Sequence[RunMaps], before: Checkpoint, after: Checkpoint) -> dict[str, Any]:
+def columns(run_maps: Sequence[RunMaps], before: Checkpoint) -> dict[str, Any]:
     """The columns and the difference of `scrub`.
 
     Of two runs, both at the selected checkpoint, with their difference on a common grid. Of several heads, the mean
-    and each head at the selected checkpoint. Else one map before, selected and after, with the difference to before.
+    and each head at the selected checkpoint. Else one map before and at the selected checkpoint, with their difference.
     """
     if len(run_maps) == 2:
         both = [Column("first run", run=0), Column("second run", run=1)]
@@ -25,11 +25,7 @@ def columns(run_maps: Sequence[RunMaps], before: Checkpoint, after: Checkpoint) 
     if len(names) > 1:
         heads = [Column(f"head {name}", map=index, captioned=False) for index, name in enumerate(names) if index]
         return {"columns": [Column("mean of heads"), *heads]}
-    stages = [
-        Column(before.title, checkpoint=before),
-        Column(SELECTED),
-        Column(after.title, checkpoint=after),
-    ]
+    stages = [Column(before.title, checkpoint=before), Column(SELECTED)]
     return {"columns": stages, "difference": Difference(1, 0)}
 
 
