@@ -18,3 +18,4 @@ from minivit.runs.run import Run
 from minivit.runs.schema import FINISHED, Command, Phase, State
 from minivit.runs.search import search
 from minivit.runs.summary import best_epoch, summarize
+from minivit.runs.titles import creation_time, run_title

@@ -68,6 +68,17 @@ class Run:
     def __hash__(self) -> int:
         return hash(self._resolved)
 
+    def __repr__(self) -> str:
+        rows, state = self.metrics(), self.state
+        accuracy = f", test accuracy {rows[-1]['test_acc']:.1%}" if rows else ""
+        return f"<Run {self.path}: {state.phase}, {self.config.epoch_title(state.epoch)}{accuracy}>"
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows."""
+        from minivit.runs.card import card_html  # which reads runs
+
+        return card_html(self)
+
     @classmethod
     def create(cls, config: TrainConfig, runs_dir: str | Path | None = None, sweep: str = "") -> Self:
         """A new folder in `runs_dir`, named by the time and the classes, whose phase is queued.

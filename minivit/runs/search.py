@@ -1,11 +1,13 @@
 """Search in a list of runs.
 
 cat done                    each word is part of the name, folder, state, classes or note
+29 nov                      created on that day
 #baseline                   has this tag; also tag:baseline
 is:favorite                 is a favorite
 accuracy>0.7  lr=0.001      a score or a setting, by its name on the command line; =, !=, <, <=, >, >=
 """
 
+import calendar
 import operator
 import re
 from collections.abc import Callable, Iterable
@@ -16,7 +18,9 @@ from minivit.errors import ConfigError
 from minivit.runs.annotations import read_annotations
 from minivit.runs.run import Run
 from minivit.runs.summary import summarize
+from minivit.runs.titles import run_title
 
+DAY = rf"\d\d? (?:{'|'.join(calendar.month_abbr[1:])})\b".lower()  # as in titles of runs; one word of a query
 Condition = Callable[[Run], bool]
 
 SCORES: dict[str, Callable[[Run], float | None]] = {
@@ -36,7 +40,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 
 def search(runs: Iterable[Run], query: str) -> list[Run]:
     """The runs that match every word of a query; ConfigError for a comparison that is not possible."""
-    conditions = [_condition(word) for word in query.lower().split()]
+    conditions = [_condition(word) for word in re.findall(rf"{DAY}|\S+", query.lower())]
     return [run for run in runs if all(condition(run) for condition in conditions)]
 
 
@@ -52,7 +56,7 @@ def _condition(word: str) -> Condition:
 
 
 def _text(run: Run) -> str:
-    words = [run.name, run.id, run.sweep, run.state.phase, *run.config.classes, read_annotations(run).note]
+    words = [run_title(run), run.id, run.sweep, run.state.phase, *run.config.classes, read_annotations(run).note]
     return "\n".join(words).lower()
 
 

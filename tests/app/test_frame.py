@@ -191,3 +191,5 @@ def test_the_best_epoch_is_named_and_runs_open_there_if_the_user_prefers_it(open
         del page.query_params["epoch"]
         assert page.run().select_slider[-1].value == value
         assert button(page, "Open epoch").label == "Open epoch 1"
+    page.switch_page("pages/train.py").run()
+    assert any("best epoch 1: 99.0%" in text.value for text in page.markdown)

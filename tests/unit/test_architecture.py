@@ -14,6 +14,7 @@ LIBRARY = ROOT / "minivit"
 ORDER = [
     "errors",
     "files",
+    "stats",
     "config",
     "data",
     "layers",
@@ -22,7 +23,6 @@ ORDER = [
     "machine",
     "runs",
     "imports",
-    "stats",
     "inference",
     "engine",
     "worker",

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from minivit.runs import Run, annotate, list_runs, read_annotations, unused_seeds
+from minivit.runs import Run, annotate, list_runs, read_annotations, run_title, unused_seeds
 from pages.parts.runs.status import create_and_start
 from pages.parts.shell.access import may_change
 from pages.parts.shell.frame import show_errors
-from pages.parts.shell.wording import run_title
 
 MAX_CLONES = 10  # each waits in a process of its own
 

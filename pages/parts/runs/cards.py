@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from minivit.runs import Run, State, group_by_sweep, list_runs, summarize
+from minivit.runs import Run, State, group_by_sweep, list_runs, run_title, summarize
 from pages.parts.runs.status import run_links, state_badge
-from pages.parts.shell.wording import run_title, sweep_title
+from pages.parts.shell.wording import sweep_title
 
 PHASES = ("training", "loading", "queued", "failed", "paused", "stopped", "done")  # most urgent first
 NUM_CARDS = 12

@@ -6,12 +6,20 @@ import streamlit as st
 
 from minivit.errors import ConfigError
 from minivit.export import export, timm_arguments
-from minivit.runs import Run, annotate, delete_unreadable, find_damage, read_annotations, unreadable_runs
+from minivit.runs import (
+    Run,
+    annotate,
+    delete_unreadable,
+    find_damage,
+    read_annotations,
+    run_title,
+    unreadable_runs,
+)
 from minivit.runs.archive import pack
 from minivit.runs.schema import MAX_NOTE_LENGTH
 from pages.parts.shell.access import may_change
 from pages.parts.shell.frame import download
-from pages.parts.shell.wording import escape_markdown, run_title
+from pages.parts.shell.wording import escape_markdown
 
 
 def describe_run(run: Run) -> None:

@@ -15,8 +15,9 @@ from pages.parts.shell.url import bind_to_url, param, set_params
 from pages.parts.shell.wording import group_title
 
 SEARCH_HELP = (
-    "Words of the name, folder, class, state or note; `#baseline` for a tag; `is:favorite`; a score or setting such "
-    "as `accuracy>0.7`, `loss<=0.5`, `lr=0.001` or `depth!=1`. Runs that match all of them are listed."
+    "Words of the name, folder, class, state or note; a day, such as `29 nov`; `#baseline` for a tag; `is:favorite`; "
+    "a score or setting, such as `accuracy>0.7`, `loss<=0.5`, `lr=0.001` or `depth!=1`. Runs that match all of them "
+    "are listed."
 )
 CELLS: dict[Any, Callable[..., Any]] = {
     float: partial(st.column_config.NumberColumn, format="%g"),

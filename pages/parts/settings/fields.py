@@ -6,9 +6,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
-from minivit.runs import Run
+from minivit.runs import Run, run_title
 from pages.parts.settings.dataset import choose_data
-from pages.parts.shell.wording import escape_markdown, run_title
+from pages.parts.shell.wording import escape_markdown
 
 GROUPS = {"data": "Data", "model": "Model", "training": "Training", "machine": "Machine"}
 PICKED_WITH_DATA = ("dataset", "data_dir", "classes")

@@ -1,13 +1,11 @@
-"""Titles of runs and sweeps, durations as text, and escaping of untrusted text."""
+"""Titles of sweeps and of several runs, durations as text, and escaping of untrusted text."""
 
 import re
 import string
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
-from functools import lru_cache
 
-from minivit.runs import Run, group_by_sweep
+from minivit.runs import Run, creation_time, group_by_sweep, run_title
 
 
 def escape_markdown(text: str) -> str:
@@ -15,17 +13,9 @@ def escape_markdown(text: str) -> str:
     return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", text)
 
 
-def run_title(run: Run) -> str:
-    """A run's name, or its classes if it has none, and when it was created."""
-    if run.is_example:
-        return "Example run"
-    name = run.name or " · ".join(run.config.classes[:4]) + (" …" if len(run.config.classes) > 4 else "")
-    return f"{name}, {_created(run.id)}"
-
-
 def sweep_title(sweep: str) -> str:
     """A sweep's own name, or what it varies, and when it was created."""
-    created = _created(sweep)
+    created = creation_time(sweep)
     return f"sweep {sweep}" if created == sweep else f"sweep of {sweep[16:].replace('-', ', ')}, {created}"
 
 
@@ -48,15 +38,6 @@ def run_options(runs: Sequence[Run], *expanded: str) -> dict[str, str]:
     repeated = Counter(titles.values())
     # A selectbox identifies options by their text
     return {run_id: title if repeated[title] == 1 else f"{title} ({run_id})" for run_id, title in titles.items()}
-
-
-@lru_cache(10_000)
-def _created(folder_name: str) -> str:
-    """The date in a folder's name; the name itself if the user chose it."""
-    try:
-        return f"{datetime.strptime(folder_name[:15], '%Y%m%d-%H%M%S'):%d %b %H:%M:%S}"
-    except ValueError:
-        return folder_name
 
 
 def duration(seconds: float) -> str:

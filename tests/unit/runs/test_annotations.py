@@ -8,7 +8,7 @@ from trainings import write
 
 from minivit.config import TrainConfig
 from minivit.errors import ConfigError, RunError
-from minivit.runs import EXAMPLE, Run, annotate, read_annotations, search
+from minivit.runs import EXAMPLE, Run, annotate, list_runs, read_annotations, search
 from minivit.runs.schema import Annotations
 
 
@@ -79,6 +79,15 @@ def runs(run: Run, tiny: TrainConfig) -> list[Run]:
 )
 def test_a_search_lists_the_runs_that_match_every_word(runs: list[Run], query: str, indices: list[int]) -> None:
     assert search(runs, query) == [runs[index] for index in indices]
+
+
+def test_a_search_for_a_day_lists_the_runs_that_were_created_then(run: Run) -> None:
+    other, that_day = (
+        shutil.copytree(run.path, run.path.with_name(f"{at}-a")) for at in ("20201112-102929", "20201129-101112")
+    )
+    assert search(list_runs(), "29 Nov done") == []
+    assert search(list_runs(), "star 29 Nov 10:11") == [Run.open(that_day)]
+    assert search(list_runs(), "12 nov 10:29:29") == [Run.open(other)]
 
 
 @pytest.mark.parametrize(
