@@ -6,6 +6,7 @@ from pages.parts.components.confusion import confusion
 from pages.parts.components.gallery import GalleryItem, gallery
 from pages.parts.predictions.accuracy import accuracy, class_table, reliability
 from pages.parts.predictions.filters import RESULTS, filter_heading, pick_filters
+from pages.parts.predictions.hover import hover_maps
 from pages.parts.predictions.mistakes import mistakes
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, frame, side_by_side
@@ -76,7 +77,12 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
             for i in on_page
         ]
         picked = gallery(
-            test_set.images[on_page].numpy(), titles, key="predictions_gallery", label="Test images", size=96
+            test_set.images[on_page].numpy(),
+            titles,
+            key="predictions_gallery",
+            label="Test images",
+            size=96,
+            hover=hover_maps(run, epoch, on_page),
         )
         if picked is not None:
             open_page("attention", **{**st.query_params.to_dict(), "run": run.id, "epoch": epoch, "image": picked})

@@ -126,11 +126,19 @@ def live(app: AppTest) -> dict[str, Any]:
     return json.loads(sent)
 
 
+def galleries(page: AppTest) -> list[dict[str, Any]]:
+    """What the galleries of a page are given."""
+    return [data for data in _components(page) if "sheet" in data]
+
+
 def sent(page: AppTest) -> dict[str, Any]:
     """What a page's one component besides galleries is given."""
-    every = [json.loads(element.proto.mixed.json or element.proto.json) for element in page.get("bidi_component")]
-    (data,) = (data for data in every if "sheet" not in data)
+    (data,) = (data for data in _components(page) if "sheet" not in data)
     return data
+
+
+def _components(page: AppTest) -> list[dict[str, Any]]:
+    return [json.loads(element.proto.mixed.json or element.proto.json) for element in page.get("bidi_component")]
 
 
 def unpacked(packed: dict[str, Any]) -> np.ndarray:

@@ -9,10 +9,12 @@ import torch
 from minivit.attention.methods import METHODS
 from minivit.attention.mistakes import mistakes_scale, ring_mass
 from minivit.data import load_split
+from minivit.figures import color_indices
 from minivit.inference import calibration, predict_run
 from minivit.runs import Run
 from minivit.stats import wilson
-from tests.app.conftest import Open, button, charts, errors, widget
+from pages.parts.shell import cache
+from tests.app.conftest import Open, button, charts, errors, galleries, unpacked, widget
 
 
 @pytest.mark.parametrize("epoch", [0, 3])
@@ -102,6 +104,20 @@ def test_a_cell_of_mistakes_is_compared_with_correct_predictions_of_its_class(
         assert table["middle"][place] == pytest.approx(float(of_those.middle.mean()), rel=1e-5)
     assert not errors(page)
     assert len(open_page("predictions", run=trained.id, epoch=1).get("plotly_chart")) == 1  # the reliability alone
+
+
+def test_the_images_on_the_page_have_the_map_of_their_cls_token_unless_the_model_is_large(
+    open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (gallery,) = galleries(open_page("predictions", run=trained.id, epoch=1, order="least confident"))
+    images = load_split(trained.config)[1].images[[title["index"] for title in gallery["titles"]]]
+    expected = METHODS["cls_map"].attribute(trained.load_model(1), images).numpy()
+    scale = cache.run_scale(trained)
+    hover = gallery["hover"]
+    assert (hover["scale"], hover["uniform"]) == (list(scale), 1 / 17)
+    np.testing.assert_array_equal(unpacked(hover["maps"]), color_indices(expected, scale))
+    monkeypatch.setattr("minivit.attention.maps.MAX_MULTIPLICATIONS", 1)
+    assert galleries(open_page("predictions", run=trained.id))[0]["hover"] is None
 
 
 def test_links_of_earlier_versions_filter_and_sort_as_they_did(open_page: Open, trained: Run) -> None:

@@ -99,6 +99,11 @@ function layOver(image, map, strength) {
   if (gray !== target) paintImage(image, bytes, channels, target);
   if (map.strength === strength) return;
   map.strength = strength;
+  coverPatches(map, strength);
+}
+
+// Leaves the middle of each patch of a map transparent, so that a share `strength` is covered.
+function coverPatches(map, strength) {
   const edge = 50 - 50 * Math.sqrt(1 - strength); // % of the patch's side
   const bars = (angle) => `linear-gradient(${angle}deg, #000 ${edge}%, #0000 0 ${100 - edge}%, #000 0)`;
   map.style.maskImage = strength < 1 ? `${bars(0)}, ${bars(90)}` : "";

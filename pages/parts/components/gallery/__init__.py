@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from io import BytesIO
 from math import ceil, sqrt
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from streamlit import runtime
 
-from pages.parts.components.component import component
+from minivit.figures import color_indices
+from pages.parts.components.component import PackedArray, component, packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,22 @@ class GalleryItem:
     note: str = ""  # such as "61%"
 
 
+class HoverMaps(NamedTuple):
+    """Attention maps that cover the image under the pointer or with the focus, on one scale."""
+
+    maps: NDArray[np.float32]  # (N, n), as for N images of n patches
+    scale: tuple[float, float]
+    uniform: float  # the value to mark on the scale
+
+
+class HoverData(TypedDict):
+    """`HoverMaps` with the maps as indices of colors, uint8 (N, n)."""
+
+    maps: PackedArray
+    scale: list[float]
+    uniform: float
+
+
 class GalleryData(TypedDict):
     """What `gallery.js` draws: a sheet of `rows` × `columns` images of `width` × `height` screen pixels."""
 
@@ -39,6 +56,7 @@ class GalleryData(TypedDict):
     label: str
     selected: int | None
     titles: list[dict[str, Any]]
+    hover: HoverData | None
 
 
 def gallery(
@@ -49,6 +67,7 @@ def gallery(
     label: str,
     selected: int | None = None,
     size: int = 72,
+    hover: HoverMaps | None = None,
 ) -> int | None:
     """Draws `images`, (N, C, H, W) with C 1 or 3; returns a clicked image's `GalleryItem.index` in the next rerun.
 
@@ -73,10 +92,16 @@ def gallery(
             label=label,
             selected=selected,
             titles=[asdict(title) for title in titles],
+            hover=None if hover is None else _hover_data(hover),
         ),
         on_picked_change=lambda: None,
     )
     return None if result.picked is None else int(result.picked)
+
+
+def _hover_data(hover: HoverMaps) -> HoverData:
+    indices = color_indices(hover.maps, hover.scale).astype(np.uint8)
+    return HoverData(maps=packed(indices), scale=list(hover.scale), uniform=hover.uniform)
 
 
 def _scaled_down(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -34,7 +34,9 @@ async function decoded(address) {
 
 function start(root) {
   root.images = element("div", { class: "images", role: "group", "aria-describedby": "keys" });
+  root.legend = makeLegend();
   root.append(
+    root.legend.root,
     root.images,
     element("p", { id: "keys", class: "hidden-text" }, "Arrow keys move, Enter selects the image."),
   );
@@ -42,6 +44,9 @@ function start(root) {
     const button = event.target.closest("button");
     if (button) root.pick(Number(button.value));
   });
+  for (const name of ["pointerover", "focusin"])
+    root.images.addEventListener(name, (event) => showMap(root, event.target.closest("button")));
+  for (const name of ["pointerleave", "focusout"]) root.images.addEventListener(name, () => showMap(root, null));
   const buttons = () => [...root.images.children];
   roveFocus(root.images, buttons, () => {
     const all = buttons();
@@ -50,8 +55,31 @@ function start(root) {
   });
 }
 
-function show(root, { columns, rows, width, height, label, titles }, sheet) {
+// The map of one image, or of none, over its gray thumbnail.
+function showMap(root, button) {
+  root.querySelector(".covered")?.classList.remove("covered");
+  root.map?.remove();
+  if (!root.hover || !button) return;
+  const { maps } = root.hover;
+  const first = [...root.images.children].indexOf(button) * maps.shape[1];
+  paintMap(root.map, maps.subarray(first, first + maps.shape[1]), { colors: COLORS.magma, low: 0, high: 255 });
+  button.firstChild.classList.add("covered");
+  button.firstChild.append(root.map);
+}
+
+function prepareMaps(root, hover) {
+  root.hover = hover && { maps: unpack(hover.maps) };
+  root.legend.root.hidden = !hover;
+  if (!hover) return;
+  const grid = Math.round(Math.sqrt(root.hover.maps.shape[1]));
+  root.map = pixelCanvas(grid, grid, "map");
+  coverPatches(root.map, 0.5);
+  paintAttentionLegend(root.legend, { ...hover, colors: COLORS.magma, quantity: "Under the pointer: CLS map of the last layer, mean over heads" });
+}
+
+function show(root, { columns, rows, width, height, label, titles, hover }, sheet) {
   const { images } = root;
+  prepareMaps(root, hover);
   const focused = [...images.children].indexOf(root.getRootNode().activeElement);
   images.setAttribute("aria-label", label);
   for (const [name, value] of Object.entries({
