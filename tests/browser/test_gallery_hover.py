@@ -6,10 +6,11 @@ from playwright.sync_api import Page, expect
 from pages.parts.components.gallery import GalleryItem, HoverMaps, gallery
 from tests.browser.canvases import expect_colors, painted
 from tests.browser.conftest import Mount
+from tests.browser.server import ROOT
 
 
 def test_the_image_under_the_pointer_or_with_the_focus_is_covered_by_its_own_map(page: Page, mount: Mount) -> None:
-    page.route("http://127.0.0.1:9/", lambda route: route.fulfill(path="pages/parts/shell/favicon.png"))  # the sheet
+    page.route("http://127.0.0.1:9/", lambda route: route.fulfill(path=ROOT / "pages/parts/shell/favicon.png"))
     values = np.linspace(0, 1, 12 * 16, dtype=np.float32).reshape(12, 16)
     with mount("gallery"):
         items = [GalleryItem(index, "frog") for index in range(12)]
