@@ -32,10 +32,12 @@ from pages.parts.anatomy.heads import finding
 from tests.app.conftest import Open, button, errors, labels, widget
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 128, "depth": 2, "num_heads": 2}  # of timm's
-HEADINGS = [
-    "Patch filters", "Position similarity", "Attention rollout", "Position and content in layer 1",
-    "Mean attention distance", "Head ablation",
-]  # fmt: skip
+HEADINGS = {
+    "Filters and positions": ["Patch filters", "Position similarity"],
+    "Heads": ["Mean attention distance", "Head ablation"],
+    "Maps": ["Attention rollout"],
+    "Position and content": ["Position and content in layer 1"],
+}
 
 
 def sent(page: AppTest, name: str) -> dict[str, Any]:
@@ -62,27 +64,34 @@ def one_epoch(run: Run, **changes: Any) -> Run:
     return other
 
 
-@pytest.mark.parametrize("checkpoint", ["0", "0.1", "3"])
-def test_everything_is_drawn_at_any_kept_checkpoint(open_page: Open, trained: Run, checkpoint: str) -> None:
-    page = open_page("anatomy", run=trained.id, epoch=checkpoint)
-    assert [part.value for part in page.header] == HEADINGS
-    assert len(page.get("plotly_chart")) == 3 and len(page.get("bidi_component")) == 4
-    assert not errors(page)
+def headings(page: AppTest) -> list[str]:
+    return [part.value for part in page.header]
 
 
-def test_one_slider_moves_all_of_the_page(open_page: Open, trained: Run) -> None:
-    page = open_page("anatomy", run=trained.id, epoch=3)
-    names = ("Patch filters", "anatomy_overlays", "Terms of layer 1", "Heads")
-    before = [sent(page, name) for name in names]
+@pytest.mark.parametrize(
+    ("tab", "name"),
+    [*zip(HEADINGS, ("Patch filters", "Heads", "anatomy_overlays", "Terms of layer 1"), strict=True)],
+)
+def test_the_linked_tab_alone_is_drawn_at_any_kept_checkpoint(
+    open_page: Open, trained: Run, tab: str, name: str
+) -> None:
+    page = open_page("anatomy", run=trained.id, epoch=3, anatomy_tab=tab)
+    assert headings(page) == HEADINGS[tab]
+    before = sent(page, name)
     (slider,) = page.select_slider
     assert slider.options == ["untrained", "epoch 0, step 1", "epoch 0, step 2", "epoch 1", "epoch 2", "epoch 3"]
     slider.set_value("0.2").run()
-    after = [sent(page, name) for name in names]
-    for name, old, new in zip(names, before, after, strict=True):
-        assert old != new, name
-        assert old["scale"] == new["scale"] or name == "Patch filters", name  # two checkpoints compare
+    after = sent(page, name)
+    assert before != after
+    assert before["scale"] == after["scale"] or name == "Patch filters"  # two checkpoints compare
     assert "0.2" in page.query_params["epoch"]
-    assert not errors(page)
+    assert headings(page) == HEADINGS[tab] and not errors(page)
+
+
+def test_links_without_a_tab_open_the_heads_if_they_are_to_be_ablated(open_page: Open, trained: Run) -> None:
+    page = open_page("anatomy", run=trained.id)
+    assert headings(page) == HEADINGS["Filters and positions"]
+    assert headings(open_page("anatomy", run=trained.id, heads_silence="true")) == HEADINGS["Heads"]
 
 
 def test_filters_are_the_components_of_the_checkpoints_patch_embedding(open_page: Open, trained: Run) -> None:
@@ -96,7 +105,7 @@ def test_filters_are_the_components_of_the_checkpoints_patch_embedding(open_page
 def test_a_convolutional_stem_shows_its_first_filters_and_claims_no_components(open_page: Open, trained: Run) -> None:
     conv = one_epoch(trained, stem="conv")
     page = open_page("anatomy", run=conv.id)
-    assert [part.value for part in page.header] == ["Filters of the first convolution", *HEADINGS[1:]]
+    assert headings(page) == ["Filters of the first convolution", "Position similarity"]
     tiles = sent(page, "Patch filters")["rows"][0]["tiles"]
     weight = conv.load_model().patch_embed.stem[0].weight.detach().numpy()
     np.testing.assert_array_equal(pixels(tiles[2]), filter_images(weight)[2].transpose(1, 2, 0))
@@ -110,11 +119,12 @@ def test_filters_of_channels_that_no_screen_has_are_mentioned(open_page: Open, t
     odd.save_checkpoint(MiniViT(odd.config.model), 0)
     page = open_page("anatomy", run=odd.id)
     assert "This model reads 5 channels; filters can be drawn" in said(page)
+    page = open_page("anatomy", run=odd.id, anatomy_tab="Maps")
     assert errors(page) == ["Images have 1 channel (grayscale) or 3 (RGB), not 5. Choose 1 or 3."]
 
 
 def test_the_rollout_is_drawn_over_evenly_spaced_test_images(open_page: Open, trained: Run) -> None:
-    data = sent(open_page("anatomy", run=trained.id, epoch=2), "anatomy_overlays")
+    data = sent(open_page("anatomy", run=trained.id, epoch=2, anatomy_tab="Maps"), "anatomy_overlays")
     test_set = load_split(trained.config)[1]
     chosen = evenly_spaced(len(test_set), 8)
     model, images = trained.load_model(2), test_set.images[chosen]
@@ -130,15 +140,15 @@ def test_the_rollout_is_drawn_over_evenly_spaced_test_images(open_page: Open, tr
 def test_with_one_layer_the_page_explains_why_there_is_no_rollout_and_shows_the_cls_map(
     open_page: Open, trained: Run
 ) -> None:
-    page = open_page("anatomy", run=one_epoch(trained, depth=1).id)
-    assert [part.value for part in page.header][2] == "CLS map"
-    assert "layer" in page.header[2].help
+    page = open_page("anatomy", run=one_epoch(trained, depth=1).id, anatomy_tab="Maps")
+    assert headings(page) == ["CLS map"]
+    assert "layer" in page.header[0].help
     data = sent(page, "anatomy_overlays")
     assert data["columns"][0]["name"] == "CLS map" and data["uniform"] == pytest.approx(1 / 17)
 
 
 def test_the_terms_of_the_picked_image_stand_beside_their_sum(open_page: Open, trained: Run) -> None:
-    page = open_page("anatomy", run=trained.id, epoch=3, image=4)
+    page = open_page("anatomy", run=trained.id, epoch=3, image=4, anatomy_tab="Position and content")
     image, *heads = sent(page, "Terms of layer 1")["rows"]
     test_set = load_split(trained.config)[1]
     np.testing.assert_array_equal(pixels(image["tiles"][0]), test_set.images[4].permute(1, 2, 0))
@@ -153,13 +163,14 @@ def test_the_terms_of_the_picked_image_stand_beside_their_sum(open_page: Open, t
 
 
 def test_an_untrained_map_is_called_nearly_uniform(open_page: Open, trained: Run) -> None:
-    assert "nearly uniform" in said(open_page("anatomy", run=trained.id, epoch=0))
+    assert "nearly uniform" in said(open_page("anatomy", run=trained.id, epoch=0, anatomy_tab="Position and content"))
 
 
 def test_weights_that_cannot_be_read_do_not_hide_those_of_other_checkpoints(open_page: Open, trained: Run) -> None:
     (trained.path / "checkpoints" / "epoch-0003.safetensors").write_bytes(b"half a file")
-    page = open_page("anatomy", run=trained.id, epoch=2)
-    assert [part.value for part in page.header] == HEADINGS and not errors(page)
+    for tab, names in HEADINGS.items():
+        page = open_page("anatomy", run=trained.id, epoch=2, anatomy_tab=tab)
+        assert headings(page) == names and not errors(page)
     broken = errors(open_page("anatomy", run=trained.id, epoch=3))
     assert len(broken) == 1 and "does not contain the weights" in broken[0]
 
@@ -172,7 +183,7 @@ def test_heads_are_ablated_on_request(open_page: Open, trained: Run) -> None:
             parameter += 0.3 * torch.randn_like(parameter)
         model.head.bias -= model(test_set.images / 255).mean(0)
     trained.save_checkpoint(model, 3)
-    page = open_page("anatomy", run=trained.id, epoch=3)
+    page = open_page("anatomy", run=trained.id, epoch=3, anatomy_tab="Heads")
     rows = sent(page, "Heads")["rows"]
     seen = head_statistics(model, test_set.images[evenly_spaced(len(test_set), 64)])
     np.testing.assert_allclose(pixels(rows[1]["tiles"][0]), seen.cls_maps[1, 0].reshape(4, 4), atol=1e-6)
@@ -215,7 +226,7 @@ def test_a_run_of_nothing_but_its_untrained_model_is_shown_without_a_slider(open
         if path.name != "epoch-0000.safetensors":
             path.unlink()
     page = open_page("anatomy", run=trained.id)
-    assert [part.value for part in page.header] == HEADINGS
+    assert headings(page) == HEADINGS["Filters and positions"]
     assert not page.select_slider and not errors(page)
 
 
@@ -228,8 +239,9 @@ def test_an_imported_model_is_decomposed_too(
     names = tmp_path / "names.txt"
     names.write_text("circle\nstar\ncross\n" if knows else "cat\ndog\nfrog\n")
     run = import_model(tmp_path / "theirs.safetensors", image_folder, ImportOptions(class_names=names))
+    page = open_page("anatomy", run=run.id, anatomy_tab="Position and content")
+    assert headings(page) == HEADINGS["Position and content"] and not errors(page)
     page = open_page("anatomy", run=run.id, heads_silence="true")
-    assert [part.value for part in page.header] == HEADINGS and not errors(page)
     assert ("All heads: " in said(page)) is knows
     assert ("None of these images belongs to a class of this model" in said(page)) is not knows
 
@@ -265,7 +277,7 @@ def test_a_long_ablation_is_estimated_before_and_cancelled_meanwhile(
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pages.parts.shell.progress.MULTIPLICATIONS_PER_SECOND", 1)
-    page = open_page("anatomy", run=trained.id)
+    page = open_page("anatomy", run=trained.id, anatomy_tab="Heads")
     assert re.search(r"This takes about \d+ h", " ".join(caption.value for caption in page.caption))
     seen: list[str] = []
 

@@ -196,7 +196,7 @@ def test_the_back_button_goes_through_the_checkpoints_one_by_one(page: Page, ser
 
 
 def test_a_click_on_an_overlay_opens_the_rollout_of_that_image(page: Page, server: Server, trained_run: Run) -> None:
-    server.open(page, "anatomy", run=trained_run.id, epoch=2)
+    server.open(page, "anatomy", run=trained_run.id, epoch=2, anatomy_tab="Maps")
     page.get_by_role("button", name=re.compile("^image 2, 17: ")).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Attention")
     expect(page.get_by_role("application", name=re.compile("^Image 17, "))).to_be_visible()

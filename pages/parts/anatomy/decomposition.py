@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from minivit.attention import TERMS
-from minivit.attention.decomposition import ClsTerms, cls_terms, why_no_terms
+from minivit.attention.decomposition import ClsTerms, cls_terms
 from minivit.attention.maps import affordable
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import term_bars
@@ -23,9 +23,6 @@ NEARLY_UNIFORM = 1.5  # below this multiple of the average attention per patch, 
 def decomposition(run: Run, checkpoint: Checkpoint) -> None:
     """The four terms and their sum for one image, a bar per head over many images, and a summary."""
     st.header("Position and content in layer 1", anchor=False)
-    if reason := why_no_terms(run.config.model):
-        st.info(reason, icon=":material/info:")
-        return
     test_set = cache.test_set(run)
     indices = tuple(evenly_spaced(len(test_set), affordable(run.config.model, NUM_IMAGES)))
     terms = _terms(run, checkpoint, indices)

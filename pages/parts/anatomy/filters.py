@@ -17,6 +17,15 @@ from pages.parts.shell.memoize import memoize
 MAX_FILTERS = 64  # of a convolution
 
 
+def embedding(run: Run, checkpoint: Checkpoint) -> None:
+    """Patch filters beside the similarity of positions."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        filters(run, checkpoint)
+    with right:
+        positions(run, checkpoint)
+
+
 def filters(run: Run, checkpoint: Checkpoint) -> None:
     """Principal components of the patch embedding, or the first filters of a convolutional stem."""
     model, config = cache.model_of(run, checkpoint), run.config.model
@@ -25,23 +34,23 @@ def filters(run: Run, checkpoint: Checkpoint) -> None:
         layer: Any = model.patch_embed.stem[0]  # type: ignore[index]
         weight = layer.weight.detach()
         count = "all" if len(weight) <= MAX_FILTERS else f"{MAX_FILTERS} of the"
-        st.caption(
-            "This stem is convolutional: several 3×3 convolutions turn a patch into a token, so there are no patch "
-            f"filters and no principal components of them. These are {count} {len(weight)} filters of the first "
-            "convolution."
-        )
+        st.markdown(f"These are {count} {len(weight)} filters of the first convolution.")
         weight = weight[:MAX_FILTERS].numpy()
         _draw(weight, [""] * len(weight))
+        st.caption(
+            "This stem is convolutional: several 3×3 convolutions turn a patch into a token, so there are no patch "
+            "filters and no principal components of them."
+        )
         return
     st.header("Patch filters", anchor=False)
     components, shares, num_possible = _components(run, checkpoint)
+    st.markdown(f"{len(shares)} components explain **{shares.sum():.1%}** of the filters' variance.")
+    _draw(components, [f"{share:.1%}" for share in shares])
     st.caption(
         f"Principal components of the {config.embed_dim} filters in `patch_embed.proj`, each with its share of the "
-        f"filters' variance: these {len(shares)} explain {shares.sum():.1%} of it. Equal shares would be "
-        f"{1 / num_possible:.1%} each, but random filters have unequal shares too: compare the untrained model. ViT, "
-        "figure 7 left (arXiv 2010.11929)."
+        f"filters' variance. Equal shares would be {1 / num_possible:.1%} each, but random filters have unequal shares "
+        "too: compare the untrained model. ViT, figure 7 left (arXiv 2010.11929)."
     )
-    _draw(components, [f"{share:.1%}" for share in shares])
 
 
 @memoize()
@@ -74,9 +83,7 @@ def positions(run: Run, checkpoint: Checkpoint) -> None:
         "sine": "The table of sines is fixed: the same at every checkpoint, and most similar for neighbors in a row.",
         "learned": "They are learned; before training they are random and not similar to each other.",
     }
-    st.caption(
-        "Cosine similarity between the position embedding of one patch and all others: a small map per patch, at its "
-        f"position. {origin[run.config.model.pos_embed]}"
-    )
+    st.markdown("Each small map is a patch: how similar its position is to all others.")
     similarity = position_similarity(cache.model_of(run, checkpoint)).numpy()
     st.plotly_chart(similarity_grid(similarity), key="anatomy_positions")
+    st.caption(f"Cosine similarity between position embeddings. {origin[run.config.model.pos_embed]}")

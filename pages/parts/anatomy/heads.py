@@ -14,6 +14,7 @@ from minivit.runs import Checkpoint, Run
 from minivit.stats import wilson
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
+from pages.parts.shell.frame import fragment
 from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.pickers import pick_num_images
@@ -25,26 +26,34 @@ DEFAULT_SIZE = 256  # images for head ablation; fewer if the model is large
 ABLATE_KEY = "heads_silence"  # the toggle's key, by which existing links turn it on
 
 
+def all_heads(run: Run, checkpoint: Checkpoint) -> None:
+    """Attention distance beside head ablation."""
+    left, right = st.columns([1, 1.5], gap="large")
+    with left:
+        distance_chart(run, checkpoint)
+    with right:
+        fragment(lambda: heads(run, checkpoint))
+
+
 def distance_chart(run: Run, checkpoint: Checkpoint) -> None:
     """Mean attention distance per layer and head."""
     st.header("Mean attention distance", anchor=False, help=explain("Mean attention distance"))
     config = run.config.model
+    uniform, distance = uniform_distance(config.grid, config.patch_size), _statistics(run, checkpoint).distance
+    st.markdown(
+        f"Patches attend **{distance.min():.1f} to {distance.max():.1f} px** away; uniform would be {uniform:.1f} px."
+    )
+    st.plotly_chart(attention_distance_chart(distance, uniform), key="anatomy_distance")
     st.caption(
-        f"Attention distance of the patches in each head, in pixels, mean over {_num_images(run)} test images. ViT, "
-        "figure 7 right (arXiv 2010.11929)."
+        f"Attention distance of the patches in each head, mean over {_num_images(run)} test images. ViT, figure 7 "
+        "right (arXiv 2010.11929)."
         + (" What patches attend to in the last layer does not affect the logits." if config.pool == "cls" else "")
     )
-    uniform = uniform_distance(config.grid, config.patch_size)
-    st.plotly_chart(attention_distance_chart(_statistics(run, checkpoint).distance, uniform), key="anatomy_distance")
 
 
 def heads(run: Run, checkpoint: Checkpoint) -> None:
     """The mean CLS map of each head, and once the user turns it on, the accuracy with the head ablated."""
     st.header("Head ablation", anchor=False, help=explain("Head ablation"))
-    st.caption(
-        f"CLS map of each head, mean over {_num_images(run)} test images. An ablated head outputs zeros (Michel et "
-        "al., arXiv 1905.10650): the drop in accuracy shows how much the model depends on it."
-    )
     ablation = _ablation(run, checkpoint)
     if ablation:
         st.markdown(finding(ablation))
@@ -73,6 +82,10 @@ def heads(run: Run, checkpoint: Checkpoint) -> None:
         marks={f"uniform 1/{num_tokens} = {1 / num_tokens:.4f}": 1 / num_tokens},
     )
     tiles(rows, scale, key="anatomy_heads", label="Heads", size=104 if len(maps[0]) <= 4 else 78, choice=True)
+    st.caption(
+        f"CLS map of each head, mean over {_num_images(run)} test images. An ablated head outputs zeros (Michel et "
+        "al., arXiv 1905.10650): the drop in accuracy shows how much the model depends on it."
+    )
 
 
 def _ablation(run: Run, checkpoint: Checkpoint) -> HeadAblation | None:

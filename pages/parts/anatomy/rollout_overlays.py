@@ -26,12 +26,7 @@ def overlays(run: Run, checkpoint: Checkpoint) -> None:
     reason = METHODS["rollout"].unavailable(config)
     name, title, quantity = ("cls_map", "CLS map", "Attention") if reason else ("rollout", "rollout", "Rollout")
     st.header("CLS map" if reason else "Attention rollout", anchor=False, help=reason or explain("Attention rollout"))
-    if not reason:
-        st.caption(
-            "Attention from CLS to each patch through all layers, mean over heads, with the residual connections. ViT, "
-            "figure 6 (arXiv 2010.11929), with the formula of Abnar & Zuidema (arXiv 2005.00928). Click an image to "
-            "open it on the Attention page."
-        )
+    st.markdown("Click an image to open it on the Attention page.")
     indices = evenly_spaced(len(test_set), NUM_IMAGES)
     probs, values = _overlays(run, checkpoint, name)
     labels = test_set.labels[indices].tolist()
@@ -53,6 +48,11 @@ def overlays(run: Run, checkpoint: Checkpoint) -> None:
         titles=[f"{image}: {test_set.classes[label]}" for image, label in zip(indices, labels, strict=True)],
         captions={title: captions} if captions else {},
     )
+    if not reason:
+        st.caption(
+            "Attention from CLS to each patch through all layers, mean over heads, with the residual connections. ViT, "
+            "figure 6 (arXiv 2010.11929), with the formula of Abnar & Zuidema (arXiv 2005.00928)."
+        )
     if opened is not None:
         head = write_head("mean")
         open_page("attention", run=run.id, epoch=checkpoint.epoch, image=indices[opened], method=name, head=head)
