@@ -54,6 +54,12 @@ def choose_threads(config: TrainConfig, local_world_size: int = 1) -> int:
     return 1 if num_activations < 1_500_000 else max(1, num_cores() // local_world_size)
 
 
+def share_cores(config: TrainConfig, num_parallel: int) -> TrainConfig:
+    """`config` with its share of the cores as threads, for one of `num_parallel` runs at a time on this machine."""
+    share = max(1, num_cores() // num_parallel)
+    return config.changed(threads=config.threads or min(choose_threads(config), share))
+
+
 @contextmanager
 def threads_for(config: TrainConfig, local_world_size: int = 1) -> Iterator[None]:
     """Sets torch's number of CPU threads in the block to that of `choose_threads`."""

@@ -16,7 +16,7 @@ estimate     how long a run will take on this machine
 
 from minivit.engine.control import StatusPoller
 from minivit.engine.distributed import Group, init_process_group
-from minivit.engine.estimate import estimate_seconds, same_speed
+from minivit.engine.estimate import estimate_seconds, same_speed, time_of_all
 from minivit.engine.events import PRINT_LOG, SILENT, Events, Interrupted
 from minivit.engine.loop import train
 from minivit.engine.optim import FlatParameters, make_optimizer

@@ -1,6 +1,8 @@
 """How long a run will take on this machine."""
 
+import heapq
 import time
+from collections.abc import Sequence
 
 import torch
 
@@ -21,6 +23,14 @@ def same_speed(config: TrainConfig) -> TrainConfig:
     """`config` without the settings that do not affect the duration of a run, so that estimates can be shared."""
     names = ("lr", "seed", "weight_decay", "label_smoothing", "schedule", "warmup_epochs")
     return config.changed(**{name: TrainConfig.model_fields[name].default for name in names})
+
+
+def time_of_all(seconds: Sequence[float], num_runs: int, num_parallel: int) -> float:
+    """Seconds until `num_runs` runs have ended, of which `seconds` is a sample in order; each worker takes the next."""
+    ends = [0.0] * num_parallel  # a heap: when each worker is free
+    for index in range(num_runs):
+        heapq.heapreplace(ends, ends[0] + seconds[index * len(seconds) // num_runs])
+    return max(ends)
 
 
 def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from minivit import data
 from minivit.engine import Events, Interrupted, train
 from minivit.errors import ConfigError, DataError, MiniViTError, RunError, TrainingError
-from minivit.machine import choose_threads, num_cores, pick_device
+from minivit.machine import pick_device, share_cores
 from minivit.runs import Run
 from minivit.sweep.study import FIXED_PARAMS, MESSAGE, RUN, WORKER, unused_params
 from minivit.sweep.sweep import Sweep, TrialInfo, format_params
@@ -148,9 +148,7 @@ def _open_or_create_run(sweep: Sweep, trial: "optuna.Trial") -> Run:
             run.set_state("queued", run.state.epoch, "Its sweep continues.")
             return run
     config = sweep.config.base.changed(**params)
-    share = max(1, num_cores() // sweep.num_workers)  # of the cores, for one worker
-    threads = config.threads or min(choose_threads(config), share)
-    run = Run.create(config.changed(threads=threads), sweep.runs_dir, sweep.id)
+    run = Run.create(share_cores(config, sweep.num_workers), sweep.runs_dir, sweep.id)
     trial.set_user_attr(RUN, [sweep.machine, run.id])
     return run
 

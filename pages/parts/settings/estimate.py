@@ -3,13 +3,12 @@
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from statistics import mean
 
 import streamlit as st
 from cachetools import LRUCache, cached
 
 from minivit.config import TrainConfig
-from minivit.engine import estimate_seconds, same_speed
+from minivit.engine import estimate_seconds, same_speed, time_of_all
 from pages.parts.shell.frame import fragment
 from pages.parts.shell.wording import duration
 
@@ -20,9 +19,9 @@ _lock = threading.Lock()
 
 
 def size_and_time(
-    size: str, configs: Sequence[TrainConfig], num_train: int, num_test: int, num_runs: float = 1
+    size: str, configs: Sequence[TrainConfig], num_train: int, num_test: int, num_runs: int = 1, num_parallel: int = 1
 ) -> None:
-    """Draws `size`, which is Markdown, and the time for `num_runs` runs, of which `configs` are examples.
+    """Draws `size`, which is Markdown, and the time for `num_runs` runs, of which `configs` are a sample.
 
     The time appears once it is known. Raises a MiniViTError for settings that this machine cannot train.
     """
@@ -35,7 +34,7 @@ def size_and_time(
         if estimate.exception():
             with _lock:
                 _estimates.pop(key, None)  # memory may be free the next time
-    seconds = num_runs * mean(estimate.result() for estimate in estimates)
+    seconds = time_of_all([estimate.result() for estimate in estimates], num_runs, num_parallel)
     st.markdown(f"{size} · ≈ **{duration(seconds)}** on this machine")
 
 

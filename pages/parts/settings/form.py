@@ -19,10 +19,11 @@ from pages.parts.shell.frame import show_errors
 class Plan:
     """What the start button does."""
 
-    configs: Sequence[TrainConfig]  # of the run, or examples if there are several
+    configs: Sequence[TrainConfig]  # of the run, or a sample if there are several
     size: str  # Markdown
     start: Callable[[], None]
-    num_runs: float = 1  # one after another
+    num_runs: int = 1
+    num_parallel: int = 1
 
 
 def start_form(
@@ -49,7 +50,7 @@ def start_form(
             train_set, test_set = cache.split(plan.configs[0])
             with summary:
                 size = f"{plan.size} · **{len(train_set):,}** training images"
-                size_and_time(size, plan.configs, len(train_set), len(test_set), plan.num_runs)
+                size_and_time(size, plan.configs, len(train_set), len(test_set), plan.num_runs, plan.num_parallel)
             with summary.container(key="settings_start"):
                 is_started = st.button(button, type="primary", icon=":material/play_arrow:", width="stretch")
             if is_started:

@@ -7,7 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from minivit.config import Setting, TrainConfig
 from minivit.errors import ConfigError
-from minivit.machine import num_slots, pick_device
+from minivit.machine import num_slots, pick_device, share_cores
 from minivit.sweep import Sweep, SweepConfig, Vary, start_workers, sweep_settings, variable_settings
 from pages.parts.settings.fields import field, pick_settings
 from pages.parts.settings.form import Plan
@@ -36,10 +36,11 @@ def pick_sweep_plan(base: TrainConfig, _: DeltaGenerator) -> Plan:
     if not examples:
         raise ConfigError("None of these combinations can be trained. Change the values or the fixed settings.")
     return Plan(
-        examples,
+        [share_cores(example, num_workers) for example in examples],
         f"**{config.num_trials:,}** models of {length}, **{num_workers}** in parallel",
         start=lambda: start_sweep(config, storage),
-        num_runs=config.num_trials / num_workers,
+        num_runs=config.num_trials,
+        num_parallel=num_workers,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from trainings import quiet
 
-from minivit.engine import Events, estimate_seconds, train
+from minivit.engine import Events, estimate_seconds, time_of_all, train
 from minivit.runs import Run
 
 # The estimate
@@ -31,6 +31,20 @@ def test_the_estimate_shares_batches_among_as_many_processes_as_have_a_core(tiny
     monkeypatch.setattr("minivit.engine.estimate.num_cores", lambda: cores)
     config = tiny.changed(batch_size=32, epochs=10, device="cpu", devices=devices, threads=1)
     assert estimate_seconds(config, 3200, 0) == pytest.approx(batches)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "num_runs", "num_parallel", "total"),
+    [
+        ([5], 1, 1, 5),
+        ([1, 2, 6], 3, 2, 7),  # one worker takes the first and the third
+        ([1, 2, 6], 4, 2, 7),  # as 1, 1, 2, 6
+        ([4], 9, 2, 20),
+        ([1, 2, 3, 4], 2, 2, 3),
+    ],
+)
+def test_the_time_of_a_sweep_is_that_of_its_last_worker(seconds, num_runs, num_parallel, total):
+    assert time_of_all(seconds, num_runs, num_parallel) == total
 
 
 def test_progress_is_that_of_the_epoch(tiny, every_step):
