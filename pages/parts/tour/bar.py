@@ -75,10 +75,10 @@ def _links(step: Step, number: int, is_here: bool) -> None:
         else:
             _link(label, number, icon=":material/touch_app:", **params)
     if number > 1:
-        with st.container(key="tour_back"):
+        with st.container(key="tour_back", width="content"):
             _link("Back", number - 1, icon=":material/arrow_back:")
     if number < len(steps()):
-        with st.container(key="tour_next"):
+        with st.container(key="tour_next", width="content"):
             _link("Next", number + 1, icon=":material/arrow_forward:")
     rest = {name: value for name, value in st.query_params.items() if name != "tour"}
     st.page_link(_page(step), label="Leave the tour" if number < len(steps()) else "End the tour", query_params=rest)
