@@ -21,7 +21,6 @@ from minivit.inference import Predictions
 from minivit.runs import Run
 from pages.parts.attention.methods import DEFAULT, MethodSelection, View, method_values, probabilities_of
 from pages.parts.attention.what_if import patch_values
-from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.url import bind_to_url, param, set_params, token_name
 from pages.parts.shell.wording import escape_markdown
@@ -107,17 +106,16 @@ def exercise_bar(
             _button("Close", None)
 
 
-def exercise_list(run: Run, predictions: Predictions) -> None:
+def exercise_list(run: Run, predictions: Predictions | None) -> None:
     """All exercises, to choose from; which of them were solved with this run, and a button that forgets it."""
+    if not predictions:
+        return
     by_name = exercises(run.config.model, predictions)
     solved = {name for name in by_name if (run.id, name) in _solved()}
 
     def picker(**options: Any) -> str | None:
-        captions = ["Solved" if name in solved else "" for name in by_name]
-        tasks = [exercise.task for exercise in by_name.values()]
-        return st.radio(
-            "Exercise", by_name, None, dict(zip(by_name, tasks, strict=True)).get, captions=captions, **options
-        )
+        tasks = {name: f"{'✓ ' * (name in solved)}{exercise.task}" for name, exercise in by_name.items()}
+        return st.radio("Exercise", list(tasks), None, tasks.__getitem__, label_visibility="collapsed", **options)
 
     with st.container(border=True, gap="small"):
         st.markdown(f"**Exercises** · {len(solved)} of {len(by_name)} solved")
