@@ -22,8 +22,7 @@ from minivit.runs import Run
 from pages.parts.attention.methods import DEFAULT, MethodSelection, View, method_values, probabilities_of
 from pages.parts.attention.what_if import patch_values
 from pages.parts.shell.cache import ImageId
-from pages.parts.shell.url import bind_to_url, param, set_params, token_name
-from pages.parts.shell.wording import escape_markdown
+from pages.parts.shell.url import bind_to_url, param, set_params
 
 SOLVED = "exercises_solved"  # in the session: (id of the run, name) of each
 
@@ -96,7 +95,7 @@ def exercise_bar(
     with st.container(key="exercise_bar", border=True, gap="small"):
         st.markdown(f"**Exercise:** {exercise.task}")
         if is_solved:
-            st.markdown(f":material/check_circle: **Solved.** {_what_happened(answer, run)} {exercise.lesson}")
+            st.markdown(f":material/check_circle: **Solved.** {exercise.lesson}")
         else:
             st.markdown(f"Not solved yet. {exercise.hint}")
         following = [other for other in by_name if (run.id, other) not in _solved()]
@@ -122,18 +121,6 @@ def exercise_list(run: Run, predictions: Predictions | None) -> None:
         current = param("exercise") if param("exercise") in by_name else None
         bind_to_url("exercise", current, picker, off=None, token=None)
         st.button("Reset", key="exercise_reset", icon=":material/restart_alt:", on_click=_reset, disabled=not solved)
-
-
-def _what_happened(answer: Answer, run: Run) -> str:
-    classes, predicted = run.config.classes, answer.predicted
-    if not answer.masked:
-        return ""
-    names = ", ".join(map(token_name, answer.masked))
-    after = int(answer.masked_probs.argmax())
-    return escape_markdown(
-        f"Without {names}: {classes[predicted]} {answer.probs[predicted]:.1%} → "
-        f"{answer.masked_probs[predicted]:.1%}; predicted: {classes[after]}."
-    )
 
 
 def _button(label: str, exercise: str | None) -> None:
