@@ -3,6 +3,7 @@
 import streamlit as st
 
 from minivit.attention import write_head
+from pages.parts.attention.exercises import exercise_bar, exercise_list
 from pages.parts.attention.export import export_section
 from pages.parts.attention.faithfulness import faithfulness_section
 from pages.parts.attention.logit import logit_section
@@ -62,6 +63,7 @@ with frame(
     scale_max, untrained = absolute_max(run, selection), untrained_values(run, image, selection, view)
 
     with pictures:
+        exercise_bar(run, epoch, image, view, label, predictions)
         inspector(
             cache.image_pixels(run, image)[0].numpy(),
             method_values(run, epoch, image, selection, view),
@@ -87,6 +89,7 @@ with frame(
         notes(run, has_untrained=untrained is not None)
         what_if(run, epoch, image, selection, view, classes)
         about(selection.method, view, config)
+        exercise_list(run, predictions)
     weight_section(run, epoch, image, view)
     tokens_section(run, epoch, image, view)
     other_images(test_set, index)

@@ -7,12 +7,20 @@ from minivit.runs import Checkpoint
 from pages.parts.compare.agreement import agreement, agreement_of_maps, compared_predictions
 from pages.parts.compare.columns import columns, common_scale, notes
 from pages.parts.compare.over_training import attention_over_training, metric_images
-from pages.parts.compare.pickers import OF_TWO, pick_layers_and_heads, pick_second_run, pick_selection, select_images
+from pages.parts.compare.pickers import (
+    OF_TWO,
+    pick_layers_and_heads,
+    pick_one,
+    pick_second_run,
+    pick_selection,
+    select_images,
+)
 from pages.parts.compare.values import value_table
 from pages.parts.components.scrub import RunMaps, scrub
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, controls_above, frame
 from pages.parts.shell.pickers import pick_epoch, pick_run
+from pages.parts.shell.present import is_presented
 from pages.parts.shell.url import open_page
 
 with frame(
@@ -40,6 +48,9 @@ with frame(
     images = select_images(selection, len(test_set), lambda: compared_predictions(run, before, after, other_run))
     if not images:
         raise NextStep("No test images match. Choose another selection or other epochs.")
+    if is_presented():
+        with controls:
+            images = [pick_one(images)]
     ends = [Checkpoint(before), Checkpoint(after)]
     head_names = [write_head(head) for head in heads]
     run_maps = []

@@ -9,6 +9,7 @@ faithfulness     deletion, insertion and SaCo
 cascade          do maps change when layers are re-initialized?
 verdicts         is a map better than random rankings and than maps of other images?
 localization     maps against object masks: pointing game, energy inside the object
+exercises        does what the user did with a model and an image solve a task?
 mistakes         maps of incorrect predictions compared with correct ones
 decomposition    patch filters, position embeddings, position and content in the scores of layer 1
 heads            statistics and ablation of heads

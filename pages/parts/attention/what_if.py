@@ -33,7 +33,7 @@ def what_if(
         attention, importance = _sources(selection, is_large(config))
         reasons: dict[int, list[str]] = {}
         for reason, source in (("the most attended", attention), ("the most important", importance)):
-            patches = _patches(method_values(run, epoch, image, source, view), view)
+            patches = patch_values(method_values(run, epoch, image, source, view), view)
             patches[[token - 1 for token in view.masked]] = -np.inf
             reasons.setdefault(1 + int(patches.argmax()), []).append(reason)
         before = probabilities_of(run, epoch, image, view.masked)[selection.target]
@@ -67,7 +67,7 @@ def _sources(selection: MethodSelection, large: bool) -> tuple[MethodSelection, 
     return selection, selection._replace(name="relevance" if large else "leave_one_out")
 
 
-def _patches(values: NDArray[np.float32] | HeadInView, view: View) -> NDArray[np.float32]:
+def patch_values(values: NDArray[np.float32] | HeadInView, view: View) -> NDArray[np.float32]:
     """The values (N-1,) of the patches for the token in view."""
     if isinstance(values, HeadInView):
         return values.matrix[view.token, 1:].copy()

@@ -11,8 +11,8 @@ from minivit.inference import Predictions
 from minivit.runs import Run, find_run, runs_to_open
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep
-from pages.parts.shell.pickers import pick_heads, pick_layer
-from pages.parts.shell.url import bind_to_url, param
+from pages.parts.shell.pickers import neighbor_buttons, pick_heads, pick_layer
+from pages.parts.shell.url import bind_to_url, int_param, param
 from pages.parts.shell.wording import run_options
 
 NUM_IMAGES = 8
@@ -97,6 +97,13 @@ def pick_selection(of_two: bool) -> str:
         return st.selectbox("Images", selections, format_func=selections.__getitem__, **options)
 
     return bind_to_url("images", name if name in selections else "all", selectbox)
+
+
+def pick_one(images: Sequence[int]) -> int:
+    """The URL's image if it is one of these, else the first; with buttons for its neighbors."""
+    image = int_param("image", list(images), images[0])
+    neighbor_buttons(images, image)
+    return image
 
 
 def select_images(selection: str, num_images: int, predictions: Callable[[], list[Predictions]]) -> list[int]:

@@ -9,6 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from minivit.errors import MiniViTError
 from pages.parts.shell.glossary import SEEING, glossary_button
+from pages.parts.shell.present import head, is_presented
 from pages.parts.shell.url import param
 from pages.parts.shell.wording import escape_markdown
 from pages.parts.tour.bar import resume_link, tour_bar
@@ -37,15 +38,10 @@ def frame(title: str, lead: str) -> Iterator[None]:
         layout="wide",
         initial_sidebar_state=SIDEBAR_PX,
     )
-    st.logo(str(SHELL / "logo.svg"), size="large")
     st.session_state["frame_page"] = title
-    run = param("run")
-    for path, name in PAGES.items():
-        st.sidebar.page_link(path, label=name, icon="", query_params={"run": run} if run else None)
-    with st.sidebar:
-        resume_link()
-        glossary_button()
-    st.title(title, anchor=False)
+    if not is_presented():
+        _sidebar()
+    head(title)
     st.markdown(lead, help=SEEING.get(title))
     tour_bar(title)
     try:
@@ -53,6 +49,16 @@ def frame(title: str, lead: str) -> Iterator[None]:
             yield
     finally:
         st.container(key="frame_end").empty()  # tells the style sheet that the page is complete
+
+
+def _sidebar() -> None:
+    st.logo(str(SHELL / "logo.svg"), size="large")
+    run = param("run")
+    for path, name in PAGES.items():
+        st.sidebar.page_link(path, label=name, icon="", query_params={"run": run} if run else None)
+    with st.sidebar:
+        resume_link()
+        glossary_button()
 
 
 def side_by_side(*, pictures: float) -> Sequence[DeltaGenerator]:

@@ -170,17 +170,7 @@ def pick_heads(num_heads: int, *, each: bool) -> list[Head]:
 def pick_image(num_images: int) -> int:
     """The index of one test image: the URL's, else the first; with buttons for its neighbors."""
     image = int_param("image", range(num_images), 0)
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="xxsmall"):
-        for title, direction, neighbor in (("Previous", "left", image - 1), ("Next", "right", image + 1)):
-            st.button(
-                "",
-                key=f"frame_{title}",
-                icon=f":material/chevron_{direction}:",
-                help=f"{title} image",
-                disabled=neighbor not in range(num_images),
-                on_click=set_params,
-                kwargs={"image": neighbor, "picture": None},
-            )
+    with neighbor_buttons(range(num_images), image):
         image = bind_to_url(
             "image",
             image,
@@ -189,6 +179,24 @@ def pick_image(num_images: int) -> int:
         )
     set_params(image=image)
     return image
+
+
+def neighbor_buttons(images: Sequence[int], image: int) -> DeltaGenerator:
+    """Buttons for the images before and after `image`, in a container for what stands beside them."""
+    beside = st.container(key="frame_image", horizontal=True, vertical_alignment="bottom", gap="xxsmall")
+    position = images.index(image)
+    for title, direction, neighbor in (("Previous", "left", position - 1), ("Next", "right", position + 1)):
+        exists = neighbor in range(len(images))
+        beside.button(
+            "",
+            key=f"frame_{title}",
+            icon=f":material/chevron_{direction}:",
+            help=f"{title} image",
+            disabled=not exists,
+            on_click=set_params,
+            kwargs={"image": images[neighbor], "picture": None} if exists else {},
+        )
+    return beside
 
 
 def pick_num_images(sizes: Sequence[int], num_images: int, default: int, *, key: str, help: str) -> int:

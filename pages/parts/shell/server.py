@@ -65,8 +65,9 @@ def _document(request: Request) -> HTMLResponse:
 
 @cache
 def _html() -> str:
-    style, script = ((SHELL / name).read_text(encoding="utf-8") for name in ("frame.css", "scroll.js"))
-    head = f"<style>{style}</style><script>{script}</script></head>"
+    style = (SHELL / "frame.css").read_text(encoding="utf-8")
+    scripts = "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in sorted(SHELL.glob("*.js")))
+    head = f"<style>{style}</style>{scripts}</head>"
     return INDEX.read_text(encoding="utf-8").replace("</head>", head)
 
 

@@ -85,8 +85,8 @@ def bind_to_url(name: str, value: T, widget: Callable[..., T], write: Callable[[
 
 
 def open_page(page: str, **params: Any) -> NoReturn:
-    """Opens another page with these values in the URL; None is left out. The tour goes along."""
-    values = {"tour": param("tour") or None, **params}
+    """Opens another page with these values in the URL; None is left out. Tour and presentation go along."""
+    values = {**{name: param(name) or None for name in ("tour", "present")}, **params}
     st.switch_page(
         f"pages/{page}.py", query_params={name: str(value) for name, value in values.items() if value is not None}
     )

@@ -7,6 +7,7 @@ import streamlit as st
 from minivit.runs import EXAMPLE
 from pages.parts.components.softmax import Stage
 from pages.parts.shell.access import may_change
+from pages.parts.shell.present import is_presented
 from pages.parts.shell.url import int_param, open_page, param
 from pages.parts.tour.steps import Step, step_params, steps
 
@@ -72,19 +73,21 @@ def _links(step: Step, number: int, is_here: bool) -> None:
         if is_taken:
             _link("Show the whole image again", number, icon=":material/undo:")
         else:
-            query = {**step_params(number), **params}
-            st.page_link(_page(step), label=label, icon=":material/touch_app:", query_params=query)
+            _link(label, number, icon=":material/touch_app:", **params)
     if number > 1:
-        _link("Back", number - 1, icon=":material/arrow_back:")
+        with st.container(key="tour_back", width="content"):
+            _link("Back", number - 1, icon=":material/arrow_back:")
     if number < len(steps()):
-        with st.container(key="tour_next"):
+        with st.container(key="tour_next", width="content"):
             _link("Next", number + 1, icon=":material/arrow_forward:")
     rest = {name: value for name, value in st.query_params.items() if name != "tour"}
     st.page_link(_page(step), label="Leave the tour" if number < len(steps()) else "End the tour", query_params=rest)
 
 
-def _link(label: str, number: int, icon: str) -> None:
-    st.page_link(_page(steps()[number - 1]), label=label, icon=icon, query_params=step_params(number))
+def _link(label: str, number: int, icon: str, **also: str) -> None:
+    presented = {"present": "true"} if is_presented() else {}
+    query = {**step_params(number), **presented, **also}
+    st.page_link(_page(steps()[number - 1]), label=label, icon=icon, query_params=query)
 
 
 def _page(step: Step) -> str:

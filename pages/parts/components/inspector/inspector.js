@@ -5,6 +5,7 @@
 
 const NUM_STRONGEST = 5;
 const KEYS_DELAY_MS = 250; // after which a selection by arrow keys is sent and announced
+const LINKED = { scale: ["absolute", "shared", "own"], direction: ["row", "column"] }; // in the link besides colors and overlay
 const MASK_DELAY_MS = 400; // the same for masked patches
 
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -34,7 +35,7 @@ function read(view, data) {
   view.rows = null;
   Object.assign(view, { valueFormat: data.valueFormat, absoluteMax: data.absoluteMax, uniform: data.valueFormat.uniform });
   const start = { scale: "absolute", colormap: "magma", overlay: 1, grid: true, direction: "row", masking: false };
-  view.settings = settingsOf(data.key, start);
+  view.settings = linkedSettings(data.key, start, LINKED);
   const [length] = view.values.shape;
   [view.numLayers, view.numHeads, view.numTokens] = view.isOneMap ? [1, 1, length + 1] : view.values.shape;
   view.gridSize = Math.round(Math.sqrt(view.numTokens - 1));

@@ -2,8 +2,8 @@
 // The data of a run are its maps at M checkpoints: bytes (M, B, S, P) with a scale per map (M, B, S), as in `quantized`.
 
 const SPEEDS = [2, 5, 10, 30]; // frames per second
+const LINKED = { view: ["map", "specific"], scale: ["absolute", "own"] }; // settings in the link besides colors and overlay
 const ONE_LINE = 8; // characters of a class name that fit under a map with the probability, so that captions keep their height
-const URL_DELAY_MS = 300; // browsers limit the number of URL changes per minute
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".scrub");
@@ -27,7 +27,7 @@ function read(view, data) {
   view.data = data;
   view.images = unpack(data.images);
   const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  view.settings = settingsOf(data.key, reducedMotion ? { ...data.settings, speed: "2" } : data.settings);
+  view.settings = linkedSettings(data.key, reducedMotion ? { ...data.settings, speed: "2" } : data.settings, LINKED);
   view.runs = data.runs.map((run) => {
     const [values, scales, average] = [run.values, run.scales, run.average].map(unpack);
     const [, numImages, numMaps, length] = values.shape;
@@ -66,16 +66,8 @@ function frameOfUrl(view) {
 }
 
 // The checkpoint is kept in the URL, for links and reloads, without a request to the server.
-function writeUrl(view) {
-  clearTimeout(view.urlTimer);
-  view.urlTimer = setTimeout(() => {
-    if (!view.root.isConnected) return;
-    const address = new URL(location.href);
-    const { frames, start } = view.data;
-    if (view.frame === start) address.searchParams.delete("checkpoint");
-    else address.searchParams.set("checkpoint", frames[view.frame].checkpoint);
-    if (address.href !== location.href) history.replaceState(history.state, "", address);
-  }, URL_DELAY_MS);
+function writeUrl({ frame, data: { frames, start } }) {
+  window.setLinkParams?.({ checkpoint: frame === start ? null : frames[frame].checkpoint });
 }
 
 function show(view, frame) {
@@ -120,7 +112,6 @@ function pause(view) {
 
 function dispose(view) {
   pause(view);
-  clearTimeout(view.urlTimer);
   view.resizeObserver.disconnect();
   removeEventListener("popstate", view.onPopState);
 }
@@ -128,17 +119,19 @@ function dispose(view) {
 function build(view) {
   const { images, columns, data, root } = view;
   if (view.board) dispose(view);
+  const isSingle = images.shape[0] === 1; // drawn large, before the curves
   view.legend = makeLegend();
   view.differenceLegend = makeLegend();
   view.charts = element("div", { class: "charts" });
   view.key = element("div", { class: "key", "aria-hidden": "true" });
   const titled = data.titles.length > 0;
-  view.board = makeBoard({ images, columns, titled, layout: "rows", size: 96, open: (index) => view.open(index) });
+  view.board = makeBoard({ images, columns, titled, layout: "rows", size: isSingle ? 200 : 96, open: (index) => view.open(index) });
   view.painted = view.charted = null;
   const legends = element("div", { class: "legends" }, view.legend.root, view.differenceLegend.root);
   const above = element("div", { class: "above" }, legends, buildControls(view));
   view.board.root.classList.toggle("two-lines", data.classes.some((name) => name.length > ONE_LINE));
-  root.replaceChildren(buildPlayer(view), view.charts, view.key, above, view.board.root);
+  const [curves, maps] = [[view.charts, view.key], [above, view.board.root]];
+  root.replaceChildren(buildPlayer(view), ...(isSingle ? [...maps.reverse(), ...curves] : [...curves, ...maps]));
   view.resizeObserver = arrangeAlways(view.board, root);
   view.onPopState = () => jump(view, frameOfUrl(view));
   addEventListener("popstate", view.onPopState);
