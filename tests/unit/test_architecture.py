@@ -25,6 +25,7 @@ ORDER = [
     "stats",
     "inference",
     "engine",
+    "processes",
     "worker",
     "attention",
     "tour",
