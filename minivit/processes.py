@@ -110,7 +110,8 @@ class Standby:
 
 def _context() -> object:
     """What a process takes over from this one at its start."""
-    return dict(os.environ), os.getcwd()  # noqa: PTH109, a name to compare
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("TORCH")}  # which sets some
+    return variables, os.getcwd()  # noqa: PTH109, a name to compare
 
 
 standby = Standby()
