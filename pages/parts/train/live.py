@@ -14,7 +14,7 @@ from pages.parts.shell import cache
 from pages.parts.shell.frame import fragment
 from pages.parts.shell.pickers import pick_run
 from pages.parts.shell.url import open_page, param
-from pages.parts.train.poller import POLL_SECONDS, RunPoller, Status, poller_of
+from pages.parts.train.poller import POLL_SECONDS, RunPoller, Status, poll_seconds, poller_of
 from pages.parts.train.result import result_card
 
 WATCHED = "train_watched"  # in the session: the run that was last seen in training
@@ -33,7 +33,7 @@ def live_run(run: Run) -> None:
     """Everything about a run; the page reruns when its phase changes."""
     poller = poller_of(run)
     state = poller.poll(force=True).state
-    every = POLL_SECONDS if state.active else IDLE_POLL_SECONDS
+    every = poll_seconds(run, state) if state.active else IDLE_POLL_SECONDS
     with st.container():  # of varying content; without it the fragment below would move and be recreated
         with st.container(horizontal=True, vertical_alignment="center"):
             state_badge(state)
@@ -46,7 +46,7 @@ def live_run(run: Run) -> None:
             result_card(run)
         with suppress(MiniViTError):  # reported below the curves, which do not need images
             cache.split(run.config)
-    fragment(lambda: _curves(poller, state.phase), every=None if state.phase == "done" else every)
+    fragment(lambda: _curves(poller, state.phase, every), every=None if state.phase == "done" else every)
     if differs := differences_of_train_loss(run.config):
         st.caption(f"The train loss is not comparable with the test loss: it includes {', '.join(differs)}.")
     run_settings(run)
@@ -67,11 +67,12 @@ def differences_of_train_loss(config: TrainConfig) -> list[str]:
     return [name for name, is_part in parts.items() if is_part]
 
 
-def _curves(poller: RunPoller, phase: Phase) -> None:
+def _curves(poller: RunPoller, phase: Phase, every: float) -> None:
     """The refreshing part; a click on a curve opens Predictions at the nearest saved epoch."""
     run, status = poller.run, poller.poll()
     _title_tab(run, status)
-    if status.state.phase != phase:
+    state = status.state
+    if state.phase != phase or (state.active and poll_seconds(run, state) != every):
         st.rerun()
     picked = live_curves(status.payload, key=f"live_{run.id}")
     if picked is not None and (epochs := run.epochs()):
