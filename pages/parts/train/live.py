@@ -46,7 +46,7 @@ def live_run(run: Run) -> None:
             result_card(run)
         with suppress(MiniViTError):  # reported below the curves, which do not need images
             cache.split(run.config)
-    fragment(lambda: _curves(poller, state.phase, every), every=None if state.phase == "done" else every)
+    fragment(lambda: _curves(poller, state.phase), every=None if state.phase == "done" else every)
     if differs := differences_of_train_loss(run.config):
         st.caption(f"The train loss is not comparable with the test loss: it includes {', '.join(differs)}.")
     run_settings(run)
@@ -67,12 +67,11 @@ def differences_of_train_loss(config: TrainConfig) -> list[str]:
     return [name for name, is_part in parts.items() if is_part]
 
 
-def _curves(poller: RunPoller, phase: Phase, every: float) -> None:
+def _curves(poller: RunPoller, phase: Phase) -> None:
     """The refreshing part; a click on a curve opens Predictions at the nearest saved epoch."""
     run, status = poller.run, poller.poll()
     _title_tab(run, status)
-    state = status.state
-    if state.phase != phase or (state.active and poll_seconds(run, state) != every):
+    if status.state.phase != phase:
         st.rerun()
     picked = live_curves(status.payload, key=f"live_{run.id}")
     if picked is not None and (epochs := run.epochs()):
