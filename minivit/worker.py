@@ -1,20 +1,26 @@
 """The process that trains: `python -m minivit.worker RUN_DIR`. Pages communicate with it through the run folder only.
 
 If the settings have several devices, it starts that many processes of itself, as torchrun does, and waits for them. It
-can also be started by torchrun: `torchrun … -m minivit.worker RUN_DIR`, on one machine or on several.
+can also be started by torchrun: `torchrun … -m minivit.worker RUN_DIR`, on one machine or on several. Without RUN_DIR
+it imports torch and waits for one on its standard input.
 """
 
+import gc
+import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+if __name__ == "__main__":
+    gc.disable()  # while torch is imported; as in minivit/__main__.py
 
 import torch.distributed as dist
 
@@ -22,9 +28,9 @@ from minivit.engine import Group, init_process_group, train
 from minivit.engine.control import interrupted_state
 from minivit.engine.events import print_line
 from minivit.errors import MiniViTError
+from minivit.processes import python_path, standby, start_detached, watch
 from minivit.runs import Run
 
-PROJECT = Path(__file__).parent.parent
 START_POLL_SECONDS = 0.2  # between two reads of the command for a worker that is starting
 
 
@@ -32,56 +38,39 @@ def start_worker(run: Run) -> None:
     """Trains `run` in a new process that outlives this one; its output goes to `log.txt`."""
     run.request("resume")
     run.set_state("queued", run.state.epoch, "A worker is starting.")
+    run_dir, log = str(run.path.resolve()), run.path / "log.txt"
+    log.open("ab").close()  # the standby could not report that it cannot be written
+    stop = partial(_stop_while_starting, run)
 
-    def report_failed_start() -> None:
-        if run.path.is_dir() and run.state.phase == "queued" and not run.is_worker_alive():
-            reason = (run.log(1) or "Its log is empty.").strip()
-            run.set_state("failed", run.state.epoch, f"The worker could not start: {reason}")
+    def start() -> None:
+        failed = partial(_report_failed_start, run)
+        start_detached("minivit.worker", run_dir, log=log, started=stop, ended=failed)
 
-    def stop_while_starting(process: subprocess.Popen[bytes]) -> None:
-        """Ends a worker that is still importing torch, and so reads no commands."""
-        while process.poll() is None and run.state.phase == "queued" and not run.is_worker_alive():
-            command = run.requested_command()
-            if command in ("pause", "stop"):
-                process.terminate()
-                process.wait()
-                run.set_state(*interrupted_state(command, run.state.epoch))
-            time.sleep(START_POLL_SECONDS)
-
-    log = run.path / "log.txt"
-    start_detached(
-        "minivit.worker", str(run.path.resolve()), log=log, started=stop_while_starting, ended=report_failed_start
-    )
+    if process := standby.take(run_dir):
+        watch(process, stop, lambda: start() if _is_unclaimed(run) else None)  # if it ended before it held the run
+    else:
+        start()
 
 
-def start_detached(
-    module: str,
-    *arguments: str,
-    log: Path,
-    started: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
-    ended: Callable[[], None] = lambda: None,
-) -> None:
-    """Starts `python -m module arguments…` as a process that outlives this one; its output is appended to `log`.
+def _is_unclaimed(run: Run) -> bool:
+    return run.path.is_dir() and run.state.phase == "queued" and not run.is_worker_alive()
 
-    A thread calls `started` with the process, and `ended` when it ends, if that is before this one ends.
-    """
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-u", "-m", module, *arguments],
-            # In the same cwd, as MINIVIT_DATA may be relative to it; the log is UTF-8 on every system
-            env={**os.environ, "PYTHONPATH": _python_path(), "PYTHONUTF8": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
 
-    def wait() -> None:
-        started(process)
-        process.wait()  # so that it does not become a zombie
-        ended()
+def _report_failed_start(run: Run) -> None:
+    if _is_unclaimed(run):
+        reason = (run.log(1) or "Its log is empty.").strip()
+        run.set_state("failed", run.state.epoch, f"The worker could not start: {reason}")
 
-    threading.Thread(target=wait, daemon=True).start()
+
+def _stop_while_starting(run: Run, process: subprocess.Popen[bytes]) -> None:
+    """Ends a worker that is still importing torch, and so reads no commands."""
+    while process.poll() is None and run.state.phase == "queued" and not run.is_worker_alive():
+        command = run.requested_command()
+        if command in ("pause", "stop"):
+            process.terminate()
+            process.wait()
+            run.set_state(*interrupted_state(command, run.state.epoch))
+        time.sleep(START_POLL_SECONDS)
 
 
 def launch(run: Run) -> int:
@@ -94,7 +83,7 @@ def launch(run: Run) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher import LaunchConfig, elastic_launch
 
-    os.environ["PYTHONPATH"] = _python_path()
+    os.environ["PYTHONPATH"] = python_path()
     with run.hold():
         if run.state.phase != "queued":
             run.request("resume")
@@ -171,10 +160,26 @@ def main(run_dir: str, startup_seconds: float = 0.0) -> int:
     return 0
 
 
-def _python_path() -> str:
-    """PYTHONPATH for processes that import this package from any folder."""
-    return os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+def wait_for_run() -> str | None:
+    """The folder of the run that the process is given on its standard input, whose log then gets the output.
+
+    None if there is none to come, as the process that would give it has ended.
+    """
+    line = sys.stdin.readline()
+    if not line:
+        return None
+    run_dir = str(json.loads(line))
+    with (Path(run_dir) / "log.txt").open("ab") as log, open(os.devnull, "rb") as nothing:  # noqa: PTH123
+        for stream, file in ((0, nothing), (1, log), (2, log)):
+            os.dup2(file.fileno(), stream)
+    sys.argv.append(run_dir)  # the command in environment.json
+    return run_dir
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], startup_seconds=time.process_time()))  # importing torch takes most of it
+    gc.enable()
+    gc.freeze()
+    if len(sys.argv) > 1:
+        sys.exit(main(sys.argv[1], startup_seconds=time.process_time()))  # importing torch takes most of it
+    if run_dir := wait_for_run():
+        sys.exit(main(run_dir))

@@ -49,7 +49,7 @@ class Training:
             self.model.mean.copy_(mean.view(-1, 1, 1))
             self.model.std.copy_(std.clamp(min=1 / 255).view(-1, 1, 1))  # a channel may be constant
         if config.whiten:
-            whiten(self.model, train_set.images)
+            whiten(self.model, train_set)
         self.model.to(device)
         self.changes_images = config.augment != "none" or config.mixup > 0 or config.cutmix > 0
         in_memory = isinstance(train_set.images, Tensor)

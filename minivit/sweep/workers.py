@@ -10,10 +10,10 @@ from minivit import data
 from minivit.engine import Events, Interrupted, train
 from minivit.errors import ConfigError, DataError, MiniViTError, RunError, TrainingError
 from minivit.machine import pick_device, share_cores
+from minivit.processes import start_detached
 from minivit.runs import Run
 from minivit.sweep.study import FIXED_PARAMS, MESSAGE, RUN, WORKER, unused_params
 from minivit.sweep.sweep import Sweep, TrialInfo, format_params
-from minivit.worker import start_detached
 
 if TYPE_CHECKING:
     import optuna

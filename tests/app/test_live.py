@@ -9,7 +9,7 @@ import pytest
 
 from minivit.runs import FINISHED, Phase, Run, adopt_learning_rate
 from pages.parts.train import poller as poller_module
-from pages.parts.train.poller import MAX_AGE_SECONDS, RunPoller
+from pages.parts.train.poller import POLL_SECONDS, RunPoller
 from tests.app.conftest import Open, button, errors, widget
 
 
@@ -38,7 +38,7 @@ def test_many_who_watch_are_given_the_same_bytes_and_the_files_are_read_once(
     trained.append_metrics({**trained.metrics()[-1], "epoch": 4, "test_acc": 0.125})
     looks.clear()
     assert poller.poll().payload is seen[0].payload and not looks
-    clock.now += MAX_AGE_SECONDS + 0.1
+    clock.now += POLL_SECONDS
     assert "test accuracy 12.5%" in json.loads(poller.poll().payload)["headline"] and len(looks) == 1
 
 
@@ -64,11 +64,11 @@ def test_viewers_do_not_wait_for_each_other(
         return metrics(run)
 
     monkeypatch.setattr(Run, "metrics", slow)
-    clock.now += MAX_AGE_SECONDS + 0.1
+    clock.now += POLL_SECONDS
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(poller.poll)
         assert begun.wait(60)
-        clock.now += MAX_AGE_SECONDS + 0.1
+        clock.now += POLL_SECONDS
         assert poller.poll() is before
         go_on.set()
         assert looking.result() is not before

@@ -127,10 +127,9 @@ def answers(address: str) -> bool:
 
 
 def worker_of(run: Run) -> int:
-    """The process id of the worker busy with `run`, found by its command line; one that nobody has if there is none."""
-    for command in Path("/proc").glob("[0-9]*/cmdline"):
+    """The process id of the worker busy with `run`, found by its output; one that nobody has if there is none."""
+    for output in Path("/proc").glob("[0-9]*/fd/1"):
         with contextlib.suppress(OSError):
-            words = command.read_bytes().split(b"\0")
-            if b"minivit.worker" in words and str(run.path).encode() in words:
-                return int(command.parent.name)
+            if output.readlink() == run.path.resolve() / "log.txt":
+                return int(output.parents[1].name)
     return 2**22 + 1

@@ -27,8 +27,8 @@ import torch
 
 from minivit import worker
 from minivit.errors import MiniViTError
+from minivit.processes import PROJECT
 from minivit.runs import Run
-from minivit.worker import PROJECT
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["pytest", "torch.distributed", "tests.faults.killing"])

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from minivit.config import TrainConfig
+from minivit.processes import PROJECT
 from minivit.sweep import Sweep, SweepConfig, Vary
-from minivit.worker import PROJECT
 
 DEADLINE = 150  # seconds; importing torch alone takes a minute on a busy machine
 

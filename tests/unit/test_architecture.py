@@ -25,6 +25,7 @@ ORDER = [
     "imports",
     "inference",
     "engine",
+    "processes",
     "worker",
     "attention",
     "tour",

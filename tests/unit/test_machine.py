@@ -12,7 +12,7 @@ import torch
 from minivit import machine
 from minivit.config import preset
 from minivit.machine import acquire_device, num_slots, num_slots_needed
-from minivit.worker import PROJECT
+from minivit.processes import PROJECT
 
 CPU = torch.device("cpu")
 

@@ -18,8 +18,9 @@ from minivit import worker
 from minivit.config import TrainConfig
 from minivit.engine import train
 from minivit.machine import acquire_device
+from minivit.processes import PROJECT
 from minivit.runs import Run
-from minivit.worker import PROJECT, main, start_worker
+from minivit.worker import main, start_worker
 
 pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
 

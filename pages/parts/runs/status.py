@@ -8,7 +8,8 @@ import streamlit as st
 from minivit import data
 from minivit.config import TrainConfig
 from minivit.machine import pick_device
-from minivit.runs import Run, State, extend, request_learning_rate, unused_seeds
+from minivit.processes import standby
+from minivit.runs import Run, State, extend, list_runs, request_learning_rate, unused_seeds
 from minivit.worker import start_worker
 from pages.parts.shell.access import allowed_path, may_change, require_change
 from pages.parts.shell.frame import show_errors
@@ -46,6 +47,12 @@ def continue_run(run: Run, epochs: int | None = None) -> None:
         extend(run, epochs)
     start_worker(run)
     st.rerun()
+
+
+def prepare_worker() -> None:
+    """Has a worker import torch for the next run, unless a run trains, which that would slow down."""
+    if may_change() and not any(run.state.active for run in list_runs()):
+        standby.prepare()
 
 
 def _require_permission(config: TrainConfig) -> None:

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from streamlit.starlette import App
 
+from minivit.processes import standby
 from pages.parts.shell.access import may_change
 
 # Prevents clickjacking: no page of another origin may embed this one in a frame
@@ -80,4 +81,5 @@ async def lifespan(app: App) -> AsyncIterator[None]:
     threading.Thread(target=import_module, args=("minivit.inference",), daemon=True).start()
     if not st.get_option("server.headless"):
         webbrowser.open(f"http://localhost:{st.get_option('server.port')}/{st.get_option('server.baseUrlPath')}")
-    yield
+    with standby.enabled():
+        yield

@@ -14,7 +14,7 @@ from pages.parts.shell import cache
 from pages.parts.shell.frame import fragment
 from pages.parts.shell.pickers import pick_run
 from pages.parts.shell.url import open_page, param
-from pages.parts.train.poller import POLL_SECONDS, RunPoller, Status, poller_of
+from pages.parts.train.poller import POLL_SECONDS, RunPoller, Status, poll_seconds, poller_of
 from pages.parts.train.result import result_card
 
 WATCHED = "train_watched"  # in the session: the run that was last seen in training
@@ -33,7 +33,7 @@ def live_run(run: Run) -> None:
     """Everything about a run; the page reruns when its phase changes."""
     poller = poller_of(run)
     state = poller.poll(force=True).state
-    every = POLL_SECONDS if state.active else IDLE_POLL_SECONDS
+    every = poll_seconds(run, state) if state.active else IDLE_POLL_SECONDS
     with st.container():  # of varying content; without it the fragment below would move and be recreated
         with st.container(horizontal=True, vertical_alignment="center"):
             state_badge(state)

@@ -18,7 +18,8 @@ from pages.parts.shell import cache
 from pages.parts.shell.wording import duration
 
 POLL_SECONDS = 2
-MAX_AGE_SECONDS = 0.9 * POLL_SECONDS
+START_POLL_SECONDS = 0.5  # until the first row
+MAX_AGE = 0.9  # of a status, in intervals
 NUM_PROBES = 8
 
 
@@ -42,12 +43,13 @@ class RunPoller:
         self._maps: dict[Checkpoint, MapsData] = {}
 
     def poll(self, *, force: bool = False) -> Status:
-        """The status of at most `MAX_AGE_SECONDS` ago, or with `force` a new one.
+        """The status of at most `MAX_AGE` intervals ago, or with `force` a new one.
 
         While another viewer polls, the previous status is returned.
         """
         if self._status and not force:
-            recent = time.monotonic() - self._time < MAX_AGE_SECONDS
+            age = time.monotonic() - self._time
+            recent = age < MAX_AGE * poll_seconds(self.run, self._status.state)
             if recent or not self._lock.acquire(blocking=False):
                 return self._status
         else:
@@ -91,6 +93,12 @@ class RunPoller:
 def poller_of(run: Run) -> RunPoller:
     """The poller that all viewers of a run share."""
     return RunPoller(run)
+
+
+def poll_seconds(run: Run, state: State) -> float:
+    """The interval in which viewers of an active run poll it: short while its worker starts, not while it waits."""
+    is_starting = state.phase == "loading" or (state.phase == "queued" and not run.is_worker_alive())
+    return START_POLL_SECONDS if is_starting else POLL_SECONDS
 
 
 def probe_maps(run: Run, checkpoint: Checkpoint) -> MapsData:

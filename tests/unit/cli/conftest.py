@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from minivit.cli import main
+from minivit.processes import PROJECT
 from minivit.runs import Run
-from minivit.worker import PROJECT
 
 CLASSES = ("star", "circle", "cross")
 SMALL = [

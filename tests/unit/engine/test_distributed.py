@@ -19,8 +19,9 @@ from minivit.engine import SILENT, Events, train
 from minivit.engine.distributed import SINGLE_PROCESS, Group
 from minivit.errors import ConfigError, DataError
 from minivit.machine import choose_threads, num_slots_needed, pick_device
+from minivit.processes import PROJECT
 from minivit.runs import Run
-from minivit.worker import PROJECT, start_worker
+from minivit.worker import start_worker
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -14,7 +14,7 @@ def test_whitening_decorrelates_the_training_patches_and_is_folded_into_what_is_
     model = MiniViT(config.model)
     model.mean.fill_(0.5)
     model.std.fill_(0.25)
-    whiten(model, train_set.images)
+    whiten(model, train_set)
     cut = patches((train_set.images.float() / 255 - 0.5) / 0.25, 4).flatten(2).flatten(0, 1)
     matrix = model.patch_embed.proj.parametrizations.weight[0].matrix
     covariance = (cut @ matrix.T).T.cov()

@@ -1,0 +1,117 @@
+"""Processes that outlive this one, and a worker that is ready before there is a run for it. Imports no torch."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+PROJECT = Path(__file__).parent.parent
+
+
+def python_path() -> str:
+    """PYTHONPATH for processes that import this package from any folder."""
+    return os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+
+
+def start_detached(
+    module: str,
+    *arguments: str,
+    log: Path,
+    started: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
+    ended: Callable[[], None] = lambda: None,
+) -> None:
+    """Starts `python -m module arguments…` as a process that outlives this one; its output is appended to `log`.
+
+    A thread calls `started` with the process, and `ended` when it ends, if that is before this one ends.
+    """
+    with log.open("ab") as output:
+        process = _start(module, *arguments, stdin=subprocess.DEVNULL, output=output)
+    watch(process, started, ended)
+
+
+def watch(
+    process: subprocess.Popen[bytes], started: Callable[[subprocess.Popen[bytes]], None], ended: Callable[[], None]
+) -> None:
+    """Calls `started` with the process in a thread, and `ended` when it ends."""
+
+    def wait() -> None:
+        started(process)
+        process.wait()  # so that it does not become a zombie
+        ended()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _start(module: str, *arguments: str, stdin: int, output: IO[bytes] | int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-u", "-m", module, *arguments],
+        # In the same cwd, as MINIVIT_DATA may be relative to it; the log is UTF-8 on every system
+        env={**os.environ, "PYTHONPATH": python_path(), "PYTHONUTF8": "1"},
+        stdin=stdin,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+class Standby:
+    """A worker that has imported torch and waits for its run, which then starts without that delay.
+
+    It reads the run from a pipe, and ends at the pipe's end: when this process ends, however it does. Once it has a
+    run it outlives this process.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_enabled = False  # only a server keeps a worker ready
+        self._process: subprocess.Popen[bytes] | None = None
+        self._context: object = None  # in which it was started
+
+    @contextmanager
+    def enabled(self) -> Iterator[None]:
+        """Lets `prepare` start a worker in the block; one that still waits at the end of the block is ended."""
+        self._is_enabled = True
+        try:
+            yield
+        finally:
+            self._is_enabled = False
+            with self._lock:
+                self._discard()
+
+    def prepare(self) -> None:
+        """Starts a worker without a run unless one is there or none may be kept ready."""
+        with self._lock:
+            if self._is_enabled and (self._process is None or self._process.poll() is not None):
+                self._context = _context()
+                self._process = _start("minivit.worker", stdin=subprocess.PIPE, output=subprocess.DEVNULL)
+
+    def take(self, run_dir: str) -> subprocess.Popen[bytes] | None:
+        """Gives the run to the worker that waits; None if there is none, or environment or folder have changed."""
+        with self._lock:
+            if self._context != _context():
+                self._discard()
+            process, self._process = self._process, None
+        if process and process.stdin:
+            with suppress(BrokenPipeError), process.stdin as pipe:  # if it has ended, the caller will see it
+                pipe.write(json.dumps(run_dir).encode() + b"\n")
+        return process
+
+    def _discard(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+        self._process = None
+
+
+def _context() -> object:
+    """What a process takes over from this one at its start."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("TORCH")}  # which sets some
+    return variables, os.getcwd()  # noqa: PTH109, a name to compare
+
+
+standby = Standby()
