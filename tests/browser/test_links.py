@@ -19,7 +19,7 @@ CONTENT = {
     "Sweeps": ("button", re.compile("^Start")),
     "Predictions": ("group", "Test images"),
     "Attention": ("application", re.compile("Image 3, .*8 by 8 patches")),
-    "Compare": ("button", re.compile("epoch 1: .*; epoch 3: ")),
+    "Compare": ("button", re.compile("epoch 1: .*; selected checkpoint: ")),
     "Anatomy": ("group", "Patch filters"),
     "Runs": ("button", "Download as CSV"),
 }
