@@ -32,7 +32,7 @@ def test_tooltips_are_the_explanations_of_the_glossary(open_page: Open) -> None:
     page = open_page("compare", run="example")
     for label, term in (("Layer", "Layer"), ("Head", "Head")):
         assert widget(page, "selectbox", label).help == explain(term)
-    help = {header.value: header.help for header in open_page("anatomy", run="example").header}
+    help = {header.value: header.help for header in open_page("anatomy", run="example", anatomy_tab="Maps").header}
     assert help["Attention rollout"] == explain("Attention rollout")
 
 

@@ -73,7 +73,7 @@ function prepareMaps(root, hover) {
   if (!hover) return;
   const grid = Math.round(Math.sqrt(root.hover.maps.shape[1]));
   root.map = pixelCanvas(grid, grid, "map");
-  coverPatches(root.map, 0.35);
+  coverPatches(root.map, 0.5);
   paintAttentionLegend(root.legend, { ...hover, colors: COLORS.magma, quantity: "Under the pointer: CLS map of the last layer, mean over heads" });
 }
 
