@@ -52,6 +52,8 @@ def _condition(word: str) -> Condition:
         return lambda run: read_annotations(run).favorite
     if match := re.fullmatch(r"(\w+)(<=|>=|!=|=|<|>)(.*)", word):
         return _comparison(*match.groups())
+    if re.fullmatch(DAY, word):
+        word = word.zfill(len("29 nov"))  # titles write 09 Nov
     return lambda run: word in _text(run)
 
 

@@ -88,6 +88,7 @@ def test_a_search_for_a_day_lists_the_runs_that_were_created_then(run: Run) -> N
     assert search(list_runs(), "29 Nov done") == []
     assert search(list_runs(), "star 29 Nov 10:11") == [Run.open(that_day)]
     assert search(list_runs(), "12 nov 10:29:29") == [Run.open(other)]
+    assert search(list_runs(), "9 nov") == search(list_runs(), "2 nov") == []
 
 
 @pytest.mark.parametrize(
