@@ -9,7 +9,9 @@ from tests.browser.conftest import Mount
 from tests.browser.server import ROOT
 
 
-def test_the_image_under_the_pointer_or_with_the_focus_is_covered_by_its_own_map(page: Page, mount: Mount) -> None:
+def test_the_image_under_the_pointer_or_with_the_focus_is_covered_by_its_own_map_and_can_be_clicked(
+    page: Page, mount: Mount
+) -> None:
     page.route("http://127.0.0.1:9/", lambda route: route.fulfill(path=ROOT / "pages/parts/shell/favicon.png"))
     values = np.linspace(0, 1, 12 * 16, dtype=np.float32).reshape(12, 16)
     with mount("gallery"):
@@ -20,6 +22,8 @@ def test_the_image_under_the_pointer_or_with_the_focus_is_covered_by_its_own_map
     images.nth(2).hover()
     expect(images.nth(2).locator("canvas")).to_be_visible()
     expect_colors(painted(covers).reshape(-1, 4)[:, :3], values[2], 0, "magma", 1)
+    images.nth(2).click()
+    assert page.evaluate("sent") == [["picked", 2]]
     page.mouse.move(1000, 900)
     expect(covers).to_have_count(0)
     images.first.focus()
