@@ -4,6 +4,7 @@
 paint and would move what is there.
 """
 
+import gc
 import threading
 import webbrowser
 from collections.abc import AsyncIterator
@@ -78,8 +79,15 @@ async def lifespan(app: App) -> AsyncIterator[None]:
 
     Streamlit itself opens it only if the entry point is a script.
     """
-    threading.Thread(target=import_module, args=("minivit.inference",), daemon=True).start()
+    threading.Thread(target=_import_torch, daemon=True).start()
     if not st.get_option("server.headless"):
         webbrowser.open(f"http://localhost:{st.get_option('server.port')}/{st.get_option('server.baseUrlPath')}")
     with standby.enabled():
         yield
+
+
+def _import_torch() -> None:
+    gc.disable()  # as in minivit/__main__.py
+    import_module("minivit.inference")
+    gc.enable()
+    gc.freeze()
