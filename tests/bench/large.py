@@ -48,10 +48,8 @@ def measure_model(server: Server, browser: Any, run: Run, name: str) -> Iterator
     yield Measurement("large model, peak memory of the server", peak_memory(server) / 2**30, "GiB", "≤ 2", name)
     hovers = sorted(hover_times(browser, page))
     yield Measurement("large model, patch hover → painted", hovers[len(hovers) // 2], "ms", "≤ 20", name)
-    begun = time.perf_counter()
-    page.get_by_role("button", name=f"layer {run.config.model.depth}, head 2", exact=True).click()
-    page.wait_for_function("() => location.search.includes('head=2') && bench.drawn()", polling="raf")
-    yield Measurement("large model, another head", 1000 * (time.perf_counter() - begun), "ms", "≤ 300", name)
+    for text, seconds in page.evaluate("name => bench.head(name)", f"layer {run.config.model.depth}, head 2").items():
+        yield Measurement(f"large model, another head, {text}", seconds, "ms", "≤ 300", name)
     page.close()
 
 

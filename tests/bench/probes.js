@@ -23,6 +23,17 @@ window.bench = {
 
   picture: () => all(".inspector .picture")[0],
 
+  // From the click on a head until its map is drawn, and until the server has sent its patches' rows
+  head: async (name) => {
+    const begun = performance.now();
+    all(".inspector button").find((button) => button.ariaLabel === name).click();
+    const said = () => all(".inspector [role=status]").some((status) => status.textContent.includes(name));
+    while (!said()) await new Promise(requestAnimationFrame);
+    const map = performance.now() - begun;
+    while (!location.search.includes("head=") || !window.bench.drawn()) await new Promise(requestAnimationFrame);
+    return { map, rows: performance.now() - begun };
+  },
+
   // From the click on a patch until the page that the server drew for it says so in its address
   click: async (patch) => {
     const [begun, picture] = [performance.now(), window.bench.picture()];
