@@ -20,6 +20,7 @@ from minivit.data.batches import channel_stats, patches
 from minivit.data.cache import default_data_dir
 from minivit.data.image_set import ImageSet, Progress, evenly_spaced
 from minivit.data.load import (
+    MAX_INSPECTED_BYTES,
     article_split,
     check,
     data_warnings,

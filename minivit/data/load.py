@@ -23,7 +23,7 @@ from minivit.errors import DataError
 Part = Literal["train", "test"]
 MIN_TEST_IMAGES = 20
 MAX_LISTED = 20  # files that cannot be decoded
-MAX_IMPORTED_BYTES = 2**28  # of images in memory for an imported model, which is never trained on them
+MAX_INSPECTED_BYTES = 2**28  # of images in memory where no model is trained on them: on pages and of imported models
 
 
 def load_images(
@@ -67,19 +67,22 @@ def load_images(
     return _resized(images, request.img_size, request.in_chans)
 
 
-def load_split(config: TrainConfig, progress: Progress | None = None) -> tuple[ImageSet, ImageSet]:
+def load_split(
+    config: TrainConfig, progress: Progress | None = None, max_bytes: int | None = None
+) -> tuple[ImageSet, ImageSet]:
     """The training images and the test images, with the size and channels of `config.model`.
 
     'official' tests on the data set's own test split, 'article' on a fifth of the training split; in a folder without a
     test split, on a fifth of each class if `config.stratify`. All images of an imported model, which was trained
-    elsewhere, are test images. DataError as in `load_images`, and for a class with a single image.
+    elsewhere, are test images. If a split has more than `max_bytes`, its images stay in files. DataError as in
+    `load_images`, and for a class with a single image.
     """
     if config.imported:
         test_set = _load_for_imported(config, progress)
         return test_set.select([]), test_set
-    images = _load_part(config, "train", config.classes, progress)
+    images = _load_part(config, "train", config.classes, progress, max_bytes)
     if config.split == "official":
-        train_set, test_set = images, _load_part(config, "test", config.classes, progress)
+        train_set, test_set = images, _load_part(config, "test", config.classes, progress, max_bytes)
     else:
         train, test = stratified_split(images) if is_stratified(config) else article_split(len(images))
         train_set, test_set = images.select(train), images.select(test)
@@ -149,7 +152,13 @@ def data_warnings(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) 
     return lines + [f"{len(train_set.skipped) - MAX_LISTED} more cannot be decoded."] * (train_set.skipped > skipped)
 
 
-def _load_part(config: TrainConfig, part: Part, classes: Sequence[str], progress: Progress | None) -> ImageSet:
+def _load_part(
+    config: TrainConfig,
+    part: Part,
+    classes: Sequence[str],
+    progress: Progress | None,
+    max_bytes: int | None,
+) -> ImageSet:
     return load_images(
         config.dataset,
         data_dir=config.data_dir,
@@ -160,7 +169,7 @@ def _load_part(config: TrainConfig, part: Part, classes: Sequence[str], progress
         images_per_class=config.images_per_class,
         preprocessing=config.preprocessing,
         drawing=config.drawing,
-        max_bytes=MAX_IMPORTED_BYTES if config.imported else None,
+        max_bytes=max_bytes,
         progress=progress,
     )
 
@@ -168,7 +177,7 @@ def _load_part(config: TrainConfig, part: Part, classes: Sequence[str], progress
 def _load_for_imported(config: TrainConfig, progress: Progress | None) -> ImageSet:
     """All images in the folder of an imported model; labels from `num_classes` on are classes that it lacks."""
     folders = list_classes("folder", config.data_dir)
-    images = _load_part(config, "train", folders, progress)
+    images = _load_part(config, "train", folders, progress, MAX_INSPECTED_BYTES)
     label_of = {name: label for label, name in enumerate(config.classes)}
     labels = [label_of.get(name, label_of.get(f"{name} (no class of this model)")) for name in folders]  # of older runs
     if None in labels:

@@ -55,6 +55,16 @@ def test_mapped_images_give_what_a_tensor_gives(lengths: list[int], data: st.Dat
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("split", ["article", "official"])
+def test_a_split_that_is_only_looked_at_stays_in_files_beyond_a_limit(image_folder: Path, split: str) -> None:
+    config = preset("article").changed(
+        dataset="folder", data_dir=str(image_folder), classes=("circle", "star"), split=split
+    )
+    for mapped, plain in zip(load_split(config, max_bytes=1000), load_split(config), strict=True):
+        assert isinstance(mapped.images, MappedImages) and isinstance(plain.images, Tensor)
+        assert torch.equal(mapped.images[:], plain.images) and torch.equal(mapped.labels, plain.labels)
+
+
 def test_a_quarter_of_the_memory_is_for_images_unless_it_is_set(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

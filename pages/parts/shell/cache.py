@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Hashable
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import streamlit as st
@@ -18,7 +19,7 @@ from minivit.attention.image_attention import AttentionInputs, attention_inputs,
 from minivit.attention.maps import attend_masked, without_registers
 from minivit.background_predictions import is_slow_to_predict, prediction_path, predictions_so_far
 from minivit.config import Dataset, TrainConfig
-from minivit.data import ImageSet, load_images, load_split
+from minivit.data import MAX_INSPECTED_BYTES, ImageSet, load_images, load_split
 from minivit.errors import RunError
 from minivit.export import ImageExport, model_scale
 from minivit.export.image_export import NO_INDEX, num_scale_images
@@ -79,7 +80,8 @@ def test_set(run: Run) -> ImageSet:
 def _split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     bar = st.progress(0.0, "Loading the images")
     try:
-        return load_split(config, lambda text, done, total: show_progress(bar, text, done, total))
+        progress = partial(show_progress, bar)
+        return load_split(config, progress, MAX_INSPECTED_BYTES)
     finally:
         bar.empty()
 
