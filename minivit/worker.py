@@ -53,6 +53,7 @@ def start_worker(run: Run) -> None:
 
 
 def _is_unclaimed(run: Run) -> bool:
+    """Whether no worker has begun with a run that waits for one."""
     return run.path.is_dir() and run.state.phase == "queued" and not run.is_worker_alive()
 
 
@@ -64,7 +65,7 @@ def _report_failed_start(run: Run) -> None:
 
 def _stop_while_starting(run: Run, process: subprocess.Popen[bytes]) -> None:
     """Ends a worker that is still importing torch, and so reads no commands."""
-    while process.poll() is None and run.state.phase == "queued" and not run.is_worker_alive():
+    while process.poll() is None and _is_unclaimed(run):
         command = run.requested_command()
         if command in ("pause", "stop"):
             process.terminate()
