@@ -8,7 +8,7 @@ import gc
 import threading
 import webbrowser
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -33,11 +33,14 @@ HEADERS = {
 }
 SHELL = Path(__file__).parent
 PAGES = Path(__file__).parents[2]
+STATIC = SHELL.parents[2] / "static"  # for `live_curves`; a clone does not have it
 INDEX = Path(st.__file__).parent / "static" / "index.html"
 
 
 def page_routes() -> list[Route]:
-    """A route to the HTML document for each page."""
+    """A route to the HTML document for each page; makes the folder of static files, for which Streamlit looks next."""
+    with suppress(OSError):  # where it cannot be written, Streamlit warns that it is missing
+        STATIC.mkdir(exist_ok=True)
     base = st.get_option("server.baseUrlPath").strip("/")
     names = ["", *(path.stem for path in PAGES.glob("*.py"))]
     return [Route(f"/{base}/{name}".replace("//", "/"), _document) for name in names]
