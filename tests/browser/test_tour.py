@@ -66,6 +66,9 @@ def test_the_tour_leads_from_home_through_all_steps_is_left_and_resumed_by_a_lin
             link(page, step.action[0]).click()
             expect(bar(page)).to_contain_text(f"to {highlights.probability_masked:.1%}")
             expect(page.get_by_text("With 1 patch masked: Predicted:")).to_be_visible()
+        if number == 1:  # a look at the image above; the next step explains the same section
+            page.mouse.wheel(0, -10_000)
+            page.wait_for_function("document.querySelector('[data-testid=stMain]').scrollTop === 0")
         if number < NUM_STEPS:
             link(page, "Next").click()
     link(page, "Back").click()

@@ -46,7 +46,8 @@ def tour_bar(page: str) -> None:
             if not step.stage:  # which frames a part of the target itself
                 style = "outline: 2px solid light-dark(#5546d6, #6d5def); outline-offset: 4px; border-radius: 2px"
                 st.html(f"<style>.st-key-{outlined} {{ {style} }}</style>")
-            script = f"{SCRIPT}('{step.target}', '{outlined}')"
+            # Steps may share a target: a script that is new in each step runs again, also after a click stopped it.
+            script = f"{SCRIPT}('{step.target}', '{outlined}') // step {number}"
             st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
 
 
