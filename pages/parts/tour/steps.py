@@ -43,51 +43,57 @@ def steps() -> tuple[Step, ...]:
         weight(
             "An image becomes numbers",
             "A Vision Transformer cuts the image into patches. Here 32 × 32 pixels make 64 patches of 4 × 4 pixels. "
-            "Each pixel has a red, a green and a blue value, so **a patch is 48 numbers**. Hover over another patch.",
+            "Each pixel is three numbers, for red, green and blue, so **a patch is 48 numbers**. Hover over another "
+            "patch.",
             stage="patch",
         ),
         weight(
             "Patches become tokens, and CLS joins them",
-            "A matrix turns the 48 numbers of each patch into 32, its **token**; 32 more that stand for its position "
-            "are added. No patch stands for the whole image, so one more token comes first: **CLS**. Attention carries "
-            "information from the patches to it, and the prediction is computed from it alone.",
+            "A matrix, learned in training, turns the 48 numbers of a patch into 32, to which 32 numbers for its "
+            "position are added, one to one: the patch is now a **token**. No patch stands for the whole image, so "
+            "one more token comes first: **CLS**. Attention carries information from the patches to it, and the "
+            "prediction is computed from it alone.",
             stage="token",
         ),
         weight(
-            "Query, key, value: one row of softmax",
-            "The **query** of CLS times the **key** of a patch, number by number, added up and divided by √8, is the "
-            "patch's score. **Softmax** turns 65 scores into 65 weights that sum to 1. CLS receives the sum of "
-            "all **values**, weighted by these shares. Hover over a bright patch, then over a dark one: compare the "
-            "products.",
+            "Query, key and value",
+            "Three more matrices make from each token a **query** (what it looks for), a **key** (what it is found "
+            "by) and a **value** (what it passes on). The query of CLS times the key of a patch, number by number, "
+            "added up and divided by √8, is the patch's score. **Softmax** turns the 65 scores into weights that sum "
+            "to 1; with them CLS adds up the values. Hover over other patches.",
             stage="softmax",
         ),
         Step(
             "Heads and layers",
-            "This model does that in 4 **heads** at once, each with its own queries and keys, and again in a second "
-            "**layer** on the result of the first. Under *Layer × head*, click some maps: the heads attend to "
-            "different patches. Only the last layer's CLS reaches the prediction.",
+            "This model does that in 4 **heads** at once, each with its own queries, keys and values, and for every "
+            "token, not only CLS. A matrix joins what they return, and a second **layer** does the same again with "
+            "the results. Click some maps under *Layer × head*: the heads attend to different patches. The prediction "
+            "is computed from CLS after the second layer.",
             "attention",
             "attention_inspector",
             {**one_image, "head": "mean"},
         ),
         Step(
             "Watch a model learn",
-            "Nobody told the model where to look: it only saw images and their classes. Press **Start training**: "
-            "the form holds a small model on four shapes that trains in a few seconds. Loss falls, accuracy rises, and "
-            "the maps below the curves leave their uniform start.",
+            "A model starts with random matrices. Training changes them a little after every few images, so that the "
+            "true class becomes more probable; nobody says where to look. Press **Start training**: the form holds "
+            "another small model, for four shapes, that trains in a few seconds. Its loss, how wrong it is, falls, its "
+            "accuracy rises, and the maps below the curves leave their even start.",
             "train",
             "pictures_first",
             {},
             outlined="settings_start",
-            for_viewers="Nobody told the model where to look: it only saw images and their classes. This server only "
-            "shows runs; here is how the example learned. Its loss fell, its accuracy rose, and the maps below the "
-            "curves left their uniform start.",
+            for_viewers="A model starts with random matrices. Training changes them a little after every few images, "
+            "so that the true class becomes more probable; nobody says where to look. This server only shows runs; "
+            "here is how the example learned. Its loss, how wrong it is, fell, its accuracy rose, and the maps below "
+            "the curves left their even start.",
         ),
         Step(
             "Before and after",
             "Eight test images of the example at every saved checkpoint, all on one scale. Press **Play** or move "
-            "the slider. Untrained, every patch gets about 1/65 and the predictions are guesses; trained, each image "
-            "has its own map.",
+            "the slider. Untrained, the matrices are random and small, so that CLS gives all 65 tokens almost the same "
+            "weight, 1/65: **uniform**, dark but not zero, and one guess in four is right. Trained, each image has its "
+            "own map.",
             "compare",
             "compare_scrub",
             {},
@@ -100,9 +106,10 @@ def steps() -> tuple[Step, ...]:
             "attention_inspector",
             other_image,
             action=(f"Mask {misleading}", {"off": misleading}),
-            after=f"Without {misleading}, the most attended patch, {name} **rises from {highlights.probability:.1%} to "
-            f"{highlights.probability_masked:.1%}**: it spoke against the class. Attention says where the model "
-            "reads, not what it does with what it reads. *Can this map be trusted?* below checks this for any map.",
+            after=f"Without {misleading}, the most attended patch, {name} **rises from {highlights.probability:.1%} "
+            f"to {highlights.probability_masked:.1%}**: here it spoke against the class. Attention says where the "
+            "model reads, not what it does with what it reads. Below, *What if a patch were missing?* names the "
+            "patch that matters most, and *Can this map be trusted?* tests any map.",
         ),
         Step(
             "Your turn",
