@@ -104,7 +104,7 @@ def leave_one_out(
 
     def masked_logits(image: Tensor, patch: Tensor) -> Tensor:
         keep_idx = patches[:-1] + (patches[:-1] >= patch[:, None])  # all but one, in order
-        return forward_cls(model, model.embed(images[image], keep_idx))[0]
+        return forward_cls(model, model.embed(images[image], keep_idx), keep_idx=keep_idx)[0]
 
     return _logit_decrease(model, images, classes, contrast, masked_logits, report)
 
