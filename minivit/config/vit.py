@@ -52,7 +52,7 @@ class ViTConfig(Settings):
     qk_norm: bool = setting(False, "Normalized queries and keys", "derived")
     """A LayerNorm over each head's query and key (2302.05442)."""
     rope_base: float = setting(100.0, "Base of rotary positions", "derived", ge=1, le=1e6)
-    """From an image's center to its edge, the fastest dimensions make a full turn, the slowest 1 / this (2508.10104)."""
+    """From an image's center to its edge, the fastest dimensions make a turn, the slowest 1 / this (2508.10104)."""
     norm_eps: float = setting(0.0, "Epsilon of LayerNorm", "derived", ge=0, le=1)
     """0 for 1e-6 in a pre-norm and 1e-5 in a post-norm model."""
 
@@ -126,8 +126,8 @@ class Preprocessing(Settings):
     """Resizing for an imported model, then a center crop to its image size, as the model's own library does it.
 
     `size` is the length of the shorter side in pixels, or of both sides if `keep_aspect` is off. timm and
-    torchvision resize PIL images; Hugging Face resizes tensors (`on_tensors`), which rounds differently; its DINOv3 does not round
-    at all, while images here are uint8.
+    torchvision resize PIL images; Hugging Face resizes tensors (`on_tensors`), which rounds differently; for DINOv3 it
+    does not round at all, while images here are uint8.
     """
 
     size: int = Field(ge=1, le=4096)
