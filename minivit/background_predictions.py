@@ -16,11 +16,10 @@ import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from minivit.attention.maps import multiplications
 from minivit.config import ViTConfig
 from minivit.data import ImageSet, evenly_spaced
 from minivit.errors import RunError
-from minivit.inference import Predictions, logits
+from minivit.inference import Predictions, logits, multiplications
 from minivit.runs import Run
 from minivit.runs.files import is_locked, replace_file
 from minivit.runs.weights import load_tensors, serialize

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from minivit.config import ViTConfig
 from minivit.data import patches
+from minivit.layers import rotate
 from minivit.model import Attention, Block, MiniViT
 
 
@@ -53,26 +54,32 @@ def has_fused_path(config: ViTConfig, training: bool = False) -> bool:
     """
     has_dropout = training and config.drop_rate > 0
     reads_patches = config.stem == "patch" and config.pool == "cls" and not (config.num_registers or config.norm_pre)
-    return config.depth == 1 and config.norm == "post" and reads_patches and not (config.qk_norm or has_dropout)
+    is_plain = config.depth == 1 and config.norm == "post" and config.pos_embed != "rotary"
+    return is_plain and reads_patches and not (config.qk_norm or has_dropout)
 
 
 def forward_cls(
-    model: MiniViT, x: Tensor, head_mask: Tensor | None = None, first: int = 0
+    model: MiniViT,
+    x: Tensor,
+    head_mask: Tensor | None = None,
+    first: int = 0,
+    keep_idx: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Logits (B, K), and the attention weights of CLS in each layer (B, H, 1, N), of tokens (B, N, D).
 
-    `first` is the block that the tokens enter, from 0. `head_mask`, bool (depth, H), is False for ablated heads.
+    `first` is the block that the tokens enter, from 0. `head_mask`, bool (depth, H), is False for ablated heads;
+    `keep_idx` (B, n) are the patches whose tokens they are, if some were dropped.
     """
     rows = []
     only_cls = model.config.pool == "cls"
     for layer in range(first, model.config.depth - only_cls):
-        x, out = model.blocks[layer](x, None if head_mask is None else head_mask[layer])
+        x, out = model.blocks[layer](x, None if head_mask is None else head_mask[layer], keep_idx)
         rows.append(out["attn"][:, :, :1].clone())  # a view would keep all rows in memory
     if not only_cls:
         return model.classify(x), rows
     block = model.blocks[-1]
     assert isinstance(block, Block)
-    context, row = cls_attention(block.attn, x if block.post_norm else block.norm1(x))
+    context, row = cls_attention(block.attn, x if block.post_norm else block.norm1(x), keep_idx=keep_idx)
     if head_mask is not None:
         context = context * head_mask[-1, :, None]
     attn_output = block.attn.drop(block.attn.proj(context.flatten(1)[:, None]))
@@ -80,20 +87,23 @@ def forward_cls(
     return model.classify(x), [*rows, row[:, :, None]]
 
 
-def cls_attention(attn: Attention, x: Tensor, query: int = 0) -> tuple[Tensor, Tensor]:
+def cls_attention(attn: Attention, x: Tensor, query: int = 0, keep_idx: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Context per head (B, H, D / H) and attention weights (B, H, N) of CLS, or of the token `query`.
 
-    `x` (B, N, D) is what the attention reads.
+    `x` (B, N, D) is what the attention reads, `keep_idx` as in `forward_cls`.
     """
     W_q, W_k, W_v = attn.qkv.weight.view(3, attn.num_heads, -1, x.shape[-1])  # (H, D / H, D) each
     b_q, b_k, b_v = attn.qkv.bias.view(3, attn.num_heads, -1)
     q = torch.einsum("bd,hed->bhe", x[:, query], W_q) + b_q
-    if isinstance(attn.k_norm, nn.Identity):
+    if isinstance(attn.k_norm, nn.Identity) and attn.rope is None:
         key_query = torch.einsum("bhe,hed->bhd", q * attn.scale, W_k)
         scores = key_query @ x.mT
-    else:  # every key is normalized, so keys have to be formed
-        k = torch.einsum("bnd,hed->bhne", x, W_k) + b_k[:, None]
-        scores = torch.einsum("bhe,bhne->bhn", attn.q_norm(q) * attn.scale, attn.k_norm(k))
+    else:  # every key is normalized or rotated, so keys have to be formed
+        q, k = attn.q_norm(q), attn.k_norm(torch.einsum("bnd,hed->bhne", x, W_k) + b_k[:, None])
+        if attn.rope is not None:
+            angles = attn.rope.angles(x, keep_idx)
+            q, k = rotate(q, angles[:, :, query]), rotate(k, angles)
+        scores = torch.einsum("bhe,bhne->bhn", q * attn.scale, k)
     weights = scores.softmax(-1)
     return torch.einsum("bhd,hed->bhe", weights @ x, W_v) + b_v, weights
 
@@ -101,7 +111,7 @@ def cls_attention(attn: Attention, x: Tensor, query: int = 0) -> tuple[Tensor, T
 def fused_forward(model: MiniViT, pixels: Tensor) -> Tensor:
     """Logits (B, K) of the pixels of each patch (B, N-1, C·p·p), float 0..1, for a model that `has_fused_path`."""
     block, proj = model.blocks[0], model.patch_embed.proj
-    assert isinstance(block, Block) and proj.bias is not None
+    assert isinstance(block, Block) and proj.bias is not None and model.pos_embed is not None
     H, D = block.attn.num_heads, model.config.embed_dim
     W_q, W_k, W_v = block.attn.qkv.weight.view(3, H, -1, D).unbind()  # (H, D / H, D) each
     b_q, _, b_v = block.attn.qkv.bias.view(3, H, -1).unbind()

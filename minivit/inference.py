@@ -18,6 +18,7 @@ from minivit.config import ViTConfig
 from minivit.data import Images, ImageSet, load_split
 from minivit.errors import ConfigError
 from minivit.fused import FusedViT
+from minivit.interrupts import chunks
 from minivit.model import MiniViT
 from minivit.runs import Run
 from minivit.stats import wilson
@@ -25,6 +26,8 @@ from minivit.stats import wilson
 Interval = tuple[float, float]
 
 EVAL_BATCH = {"cpu": 64, "mps": 512, "cuda": 2048}  # larger batches exceed the cache of a CPU
+
+BATCH_MULTIPLICATIONS = 5e10
 
 Order = Literal["index", "most confident", "least confident", "highest loss"]
 
@@ -46,6 +49,19 @@ def eval_mode(model: MiniViT) -> Iterator[None]:
         model.train(training)
 
 
+def multiplications(config: ViTConfig) -> float:
+    """Multiplications of one forward pass for one image, without embedding and head."""
+    N, D = config.num_tokens, config.embed_dim
+    return config.depth * N * D * ((4 + 2 * config.mlp_ratio) * D + 2 * N)  # projections and MLP, and attention
+
+
+def eval_batch(model: MiniViT) -> int:
+    """The number of images that are predicted at a time: of a large model on a CPU, as many as take about a second."""
+    kind = model.mean.device.type
+    limit = int(BATCH_MULTIPLICATIONS / multiplications(model.config)) if kind == "cpu" else EVAL_BATCH[kind]
+    return min(EVAL_BATCH[kind], limit)
+
+
 def logits(model: MiniViT, images: Images, in_patches: bool = False) -> Tensor:
     """Logits (N, K) of images (N, C, H, W), uint8 or float 0..1, on the model's device, without dropout or gradients.
 
@@ -55,7 +71,7 @@ def logits(model: MiniViT, images: Images, in_patches: bool = False) -> Tensor:
     if not model.config.num_classes:
         raise ConfigError("This model has no classifier head, so it predicts no class. Inspect its attention instead.")
     with eval_mode(model):
-        return torch.cat([forward(as_float(batch.to(device))) for batch in images.split(EVAL_BATCH[device.type])])
+        return torch.cat([forward(as_float(batch.to(device))) for batch in chunks(images, eval_batch(model))])
 
 
 @dataclass(frozen=True)

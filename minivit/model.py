@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from minivit.config import ViTConfig
-from minivit.layers import ACTIVATIONS, conv_stem, layer_norm, sine_positions
+from minivit.layers import ACTIVATIONS, RoPE, conv_stem, keep_patches, layer_norm, learned_tokens, sine_positions
 
 
 class PatchEmbed(nn.Module):
@@ -40,15 +40,21 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
         self.q_norm = layer_norm(config, self.head_dim, config.qk_norm)
         self.k_norm = layer_norm(config, self.head_dim, config.qk_norm)
+        self.rope = RoPE(config) if config.pos_embed == "rotary" else None
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
         self.drop = nn.Dropout(config.drop_rate)
 
-    def forward(self, x: Tensor, head_mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, head_mask: Tensor | None = None, keep_idx: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, D) -> output (B, N, D), attention weights (B, H, N, N) and context per head (B, H, N, D / H)."""
         B, N, D = x.shape
         qkv = self.qkv(x).view(B, N, 3, self.num_heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, N, D / H) each
-        attn = (self.q_norm(q) @ self.k_norm(k).mT * self.scale).softmax(-1)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if self.rope is not None:
+            q, k = self.rope(q, k, keep_idx)
+        attn = (q @ k.mT * self.scale).softmax(-1)
         context = attn @ v
         if head_mask is not None:
             context = context * head_mask[:, None, None]
@@ -82,10 +88,12 @@ class Block(nn.Module):
         self.norm2 = layer_norm(config)
         self.mlp = Mlp(config)
 
-    def forward(self, x: Tensor, head_mask: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, x: Tensor, head_mask: Tensor | None = None, keep_idx: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, N, D) -> (B, N, D), and the intermediates that `MiniViT.forward_tokens` describes."""
         attn_input = x if self.post_norm else self.norm1(x)
-        attn_output, attn, context = self.attn(attn_input, head_mask)
+        attn_output, attn, context = self.attn(attn_input, head_mask, keep_idx)
         out = {"tokens": x, "attn_input": attn_input, "attn": attn, "context": context}
         return self.add_attn_output(x, attn_output), out
 
@@ -104,7 +112,7 @@ class MiniViT(nn.Module):
     Normalization is included, as buffers.
     """
 
-    pos_embed: Tensor
+    pos_embed: Tensor | None
     mean: Tensor
     std: Tensor
 
@@ -117,13 +125,10 @@ class MiniViT(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim))
         if config.pos_embed == "sine":
             self.register_buffer("pos_embed", sine_positions(config.num_patches + 1, config.embed_dim)[None])
-        else:
-            self.pos_embed = nn.Parameter(torch.empty(1, config.num_patches + 1, config.embed_dim))
-            nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        self.reg_token = None
-        if config.num_registers:
-            self.reg_token = nn.Parameter(torch.empty(1, config.num_registers, config.embed_dim))
-            nn.init.trunc_normal_(self.reg_token, std=0.02)
+        else:  # rotary positions are in each layer's attention instead
+            is_learned = config.pos_embed == "learned"
+            self.pos_embed = learned_tokens(config.num_patches + 1, config.embed_dim) if is_learned else None
+        self.reg_token = learned_tokens(config.num_registers, config.embed_dim) if config.num_registers else None
         self.pos_drop = nn.Dropout(config.drop_rate)
         self.norm_pre = layer_norm(config, used=config.norm_pre)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
@@ -148,23 +153,26 @@ class MiniViT(nn.Module):
         heads.
         """
         tokens = self.embed(images, keep_idx)
-        logits, out = self.forward_tokens(tokens, ("attn",) if return_attn else (), head_mask)
+        logits, out = self.forward_tokens(tokens, ("attn",) if return_attn else (), head_mask, keep_idx)
         return (logits, out["attn"]) if return_attn else logits
 
     def embed(self, images: Tensor, keep_idx: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W) -> tokens with their positions (B, N, D)."""
         x = self.patch_embed((images - self.mean) / self.std)
         x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
-        x = x + self.pos_embed
+        if self.pos_embed is not None:
+            x = x + self.pos_embed
         if self.reg_token is not None:
             x = torch.cat([x[:, :1], self.reg_token.expand(x.shape[0], -1, -1), x[:, 1:]], dim=1)
         x = self.norm_pre(self.pos_drop(x))
         return x if keep_idx is None else keep_patches(x, keep_idx, self.config.num_prefix_tokens)
 
     def forward_tokens(
-        self, x: Tensor, names: Sequence[str] = (), head_mask: Tensor | None = None
+        self, x: Tensor, names: Sequence[str] = (), head_mask: Tensor | None = None, keep_idx: Tensor | None = None
     ) -> tuple[Tensor, dict[str, list[Tensor]]]:
         """Logits (B, K) of embedded tokens (B, N, D), and the intermediates of these names, one tensor per layer.
+
+        `keep_idx` are the patches whose tokens they are, if some were dropped; rotary positions depend on it.
 
         tokens      (B, N, D), as they enter the block
         attn_input  (B, N, D), the same after norm1 in a pre-norm block
@@ -173,7 +181,7 @@ class MiniViT(nn.Module):
         """
         out: dict[str, list[Tensor]] = {name: [] for name in names}
         for layer, block in enumerate(self.blocks):
-            x, block_out = block(x, None if head_mask is None else head_mask[layer])
+            x, block_out = block(x, None if head_mask is None else head_mask[layer], keep_idx)
             for name in names:
                 out[name].append(block_out[name])
         return self.classify(x), out
@@ -188,9 +196,3 @@ class MiniViT(nn.Module):
             return (self.head(x[:, 0]) + self.head_dist(x[:, 1])) / 2
         mean = x[:, self.config.num_prefix_tokens :].mean(1)
         return self.head(torch.cat([x[:, 0], mean], dim=1) if pool == "cls and mean" else self.fc_norm(mean))
-
-
-def keep_patches(x: Tensor, keep_idx: Tensor, num_prefix_tokens: int = 1) -> Tensor:
-    """The prefix tokens and those of the patches `keep_idx`, int64 (B, n): (B, N, D) -> (B, n + prefix tokens, D)."""
-    patches = x[:, num_prefix_tokens:].gather(1, keep_idx[:, :, None].expand(-1, -1, x.shape[-1]))
-    return torch.cat([x[:, :num_prefix_tokens], patches], dim=1)

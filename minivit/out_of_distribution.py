@@ -1,7 +1,8 @@
-"""Does a picture belong to any of the model's classes? Compares its largest logit with those of known images.
+"""Images of classes that a model was not trained on: its confidence in them, and whether a picture is one of them.
 
-The largest logit as a score: Hendrycks et al., 'Scaling Out-of-Distribution Detection' (1911.11132). Shares of
-calibration images as conformal p-values: Bates et al., 'Testing for Outliers with Conformal p-values' (2104.08279).
+The largest probability as confidence: the baseline of Hendrycks & Gimpel (1610.02136). The largest logit as a score:
+Hendrycks et al., 'Scaling Out-of-Distribution Detection' (1911.11132). Shares of calibration images as conformal
+p-values: Bates et al., 'Testing for Outliers with Conformal p-values' (2104.08279).
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from minivit.data import Images, ImageSet, list_classes, load_images
 from minivit.data.image_set import evenly_spaced
 from minivit.inference import logits
 from minivit.model import MiniViT
+from minivit.stats import auroc
 
 MAX_IMAGES = 400  # of each group
 MIN_SHARE = 0.8  # of other classes among images with a score this low, both groups weighted equally
@@ -42,6 +44,8 @@ class ScoreCalibration:
     known: NDArray[np.float32]
     other: NDArray[np.float32]
     other_classes: tuple[str, ...]
+    known_confidence: NDArray[np.float32]  # (n,), the probability of the predicted class
+    other_confidence: NDArray[np.float32]  # (m,)
 
     def judge(self, score: float) -> MembershipVerdict:
         low = int((self.known <= score).sum())
@@ -50,8 +54,7 @@ class ScoreCalibration:
     @property
     def auroc(self) -> float:
         """Probability that a test image has a higher score than an image of another class; 0.5 is chance."""
-        higher = (self.known[:, None] > self.other).mean()
-        return float(higher + (self.known[:, None] == self.other).mean() / 2)
+        return auroc(self.known, self.other)[0]
 
 
 def score(model: MiniViT, images: Images) -> Tensor:
@@ -63,10 +66,19 @@ def calibrate(model: MiniViT, test_set: ImageSet, other: ImageSet) -> ScoreCalib
     """Scores of the test images and of `other`, as many of each as a page can compute without a noticeable wait."""
     count = affordable(model.config, MAX_IMAGES)
     known, unknown = (
-        score(model, images.images[torch.tensor(evenly_spaced(len(images), count))]).numpy()
+        logits(model, images.images[torch.tensor(evenly_spaced(len(images), count))]).cpu()
         for images in (test_set, other)
     )
-    return ScoreCalibration(known, unknown, other.classes)
+    (scores, other_scores), (confidence, other_confidence) = (
+        [values.amax(1).numpy() for values in (known, unknown)],
+        [values.softmax(1).amax(1).numpy() for values in (known, unknown)],
+    )
+    return ScoreCalibration(scores, other_scores, other.classes, confidence, other_confidence)
+
+
+def has_other_classes(config: TrainConfig) -> bool:
+    """Whether the run's data set has classes that it was not trained on."""
+    return not set(list_classes(config.dataset, config.data_dir)) <= set(config.classes)
 
 
 def load_other_classes(config: TrainConfig) -> ImageSet | None:

@@ -9,6 +9,7 @@ from math import comb, sqrt
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Z_95 = 1.959963984540054  # 97.5% quantile of the normal distribution
@@ -80,6 +81,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def auroc(higher: NDArray[np.floating], lower: NDArray[np.floating]) -> tuple[float, float, float]:
+    """Probability that a value of the first group (m,) exceeds one of the second (n,), ties by half; 95% interval.
+
+    DeLong et al. (1988, doi 10.2307/2531595). Groups that are completely separate have the interval of min(m, n)
+    images that all are, by Wilson, instead of none.
+    """
+    wins = (higher[:, None] > lower) + (higher[:, None] == lower) / 2
+    area, smaller = float(wins.mean()), min(wins.shape)
+    if area in (0.0, 1.0) or smaller < 2:
+        return area, *wilson(area * smaller, smaller)
+    error = Z_95 * sqrt(wins.mean(1).var(ddof=1) / len(higher) + wins.mean(0).var(ddof=1) / len(lower))
+    return area, max(0.0, area - error), min(1.0, area + error)
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:

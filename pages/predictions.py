@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages.parts.components.confusion import confusion
 from pages.parts.components.gallery import GalleryItem, gallery
-from pages.parts.predictions.accuracy import accuracy, class_table, reliability
+from pages.parts.predictions.accuracy import accuracy, class_table, reliability, unseen_classes
 from pages.parts.predictions.filters import RESULTS, filter_heading, pick_filters
 from pages.parts.predictions.hover import hover_maps
 from pages.parts.predictions.mistakes import mistakes
@@ -51,6 +51,7 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
             mistakes(run, epoch, *selected)
         class_table(predictions, classes)
         reliability(predictions)
+        unseen_classes(run, epoch)
     with images:
         matches = predictions.select(
             true=indices.get(true),

@@ -14,6 +14,7 @@ from torch import Tensor
 from minivit.attention.maps import to_model
 from minivit.fused import forward_cls
 from minivit.inference import eval_mode, logits
+from minivit.interrupts import chunks
 from minivit.model import Block, MiniViT
 
 Report = Callable[[float], None]  # is called with the fraction done, 0..1; what it raises ends the computation
@@ -104,7 +105,7 @@ def leave_one_out(
 
     def masked_logits(image: Tensor, patch: Tensor) -> Tensor:
         keep_idx = patches[:-1] + (patches[:-1] >= patch[:, None])  # all but one, in order
-        return forward_cls(model, model.embed(images[image], keep_idx))[0]
+        return forward_cls(model, model.embed(images[image], keep_idx), keep_idx=keep_idx)[0]
 
     return _logit_decrease(model, images, classes, contrast, masked_logits, report)
 
@@ -144,4 +145,4 @@ def memory_bounded_chunks(rows: Tensor, model: MiniViT) -> Iterator[Tensor]:
     N = config.num_tokens
     values_per_row = config.num_heads * N * N + N * config.embed_dim * (4 + config.mlp_ratio) + config.img_size**2
     max_values = 2**22 if rows.device.type == "cpu" else 2**27
-    return iter(rows.split(max(1, int(max_values / values_per_row))))
+    return chunks(rows, int(max_values / values_per_row))

@@ -39,12 +39,15 @@ def filter_components(weight: Tensor, max_components: int = MAX_COMPONENTS) -> t
 
 def position_similarity(model: MiniViT) -> Tensor:
     """Cosine between the position embeddings of every two patches, (N-1, N-1), -1..1. As in ViT's figure 7."""
+    assert model.pos_embed is not None, "rotary positions are no embeddings"
     positions = F.normalize(model.pos_embed.detach()[0, 1:], dim=-1)
     return positions @ positions.T
 
 
 def why_no_terms(config: ViTConfig) -> str | None:
     """Why the scores of layer 1 are not a sum of terms of position and content, or None if they are."""
+    if config.pos_embed == "rotary":
+        return "The scores of this model cannot be split into position and content: rotary positions multiply both."
     if config.norm_pre or config.qk_norm:
         return (
             "The scores of this model cannot be split into position and content: a LayerNorm follows their sum or the "
@@ -66,6 +69,7 @@ def position_content(model: MiniViT, images: Tensor) -> Tensor:
     """
     if reason := why_no_terms(model.config):
         raise ConfigError(reason)
+    assert model.pos_embed is not None
     with eval_mode(model):
         block: Block = model.blocks[0]  # type: ignore[assignment]
         tokens = model.embed(to_model(model, images))

@@ -17,7 +17,8 @@ from minivit.attention.methods import METHODS
 from minivit.attention.verdicts import Verdict, verdict
 from minivit.fused import forward_cls
 from minivit.inference import eval_mode
-from minivit.model import MiniViT, keep_patches
+from minivit.layers import keep_patches
+from minivit.model import MiniViT
 from minivit.stats import rank_correlation
 
 REFERENCE = "leave_one_out"  # the method with whose ranking the others are correlated
@@ -93,9 +94,8 @@ def _probabilities(
         for rows in memory_bounded_chunks(torch.arange(len(index), device=device), model):
             report(len(rows))
             tokens = model.embed(images[index[rows]])
-            logits = (
-                forward_cls(model, keep_patches(tokens, keep[rows.to(keep.device)].to(device), P))[0] for keep in kept
-            )
+            keeps = (keep[rows.to(keep.device)].to(device) for keep in kept)
+            logits = (forward_cls(model, keep_patches(tokens, keep, P), keep_idx=keep)[0] for keep in keeps)
             target = targets[:, index[rows]]
             parts.append(torch.stack([_probability(each, target) for each in logits], dim=1))
     return torch.cat(parts)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from minivit.attention.maps import Head, kept_tokens, probabilities, to_model, without_registers
+from minivit.config import ViTConfig
 from minivit.fused import cls_attention
 from minivit.inference import eval_mode
 from minivit.model import Block, MiniViT
@@ -27,14 +28,19 @@ class AttentionInputs:
     layers: Tensor  # (L, n, D)
     tokens: Tensor  # int64 (n,), the indices of the tokens that are not masked
 
+    def keep_idx(self, config: ViTConfig) -> Tensor:
+        """The patches that are not masked, int64 (1, n without the prefix tokens)."""
+        return self.tokens[None, config.num_prefix_tokens :] - config.num_prefix_tokens
+
 
 def attention_inputs(model: MiniViT, image: Tensor, masked: Tensor | None = None) -> AttentionInputs:
     """The inputs for one image (1, C, H, W), with the patches `masked`, bool (N-1,), dropped."""
     config = model.config
     patches = torch.arange(config.num_patches) if masked is None else (~masked).nonzero()[:, 0]
+    keep_idx = None if masked is None else patches[None]
     with eval_mode(model):
-        x = model.embed(to_model(model, image), None if masked is None else patches[None])
-        logits, out = model.forward_tokens(x, ("attn_input",))
+        x = model.embed(to_model(model, image), keep_idx)
+        logits, out = model.forward_tokens(x, ("attn_input",), keep_idx=keep_idx)
     return AttentionInputs(probabilities(model, logits)[0], torch.cat(out["attn_input"]), kept_tokens(config, patches))
 
 
@@ -46,11 +52,11 @@ def token_rows(model: MiniViT, inputs: AttentionInputs, token: int, weighting: W
     index = token and token - 1 + P
     if index not in inputs.tokens:
         return torch.cat([rows[..., :1], rows[..., P:]], dim=-1)
-    query = int((inputs.tokens == index).nonzero())
+    query, keep_idx = int((inputs.tokens == index).nonzero()), inputs.keep_idx(config)
     with torch.no_grad():
         for layer, x in enumerate(inputs.layers):
             block = _block(model, layer)
-            _, attn = cls_attention(block.attn, x[None], query)
+            _, attn = cls_attention(block.attn, x[None], query, keep_idx)
             rows[layer, :, inputs.tokens] = _weighted(attn, block, x, weighting)[0]
     return torch.cat([rows[..., :1], rows[..., P:]], dim=-1)
 
@@ -59,7 +65,8 @@ def layer_matrices(model: MiniViT, inputs: AttentionInputs, layer: int, weightin
     """The attention of each head of a layer, (H, 1 + patches, 1 + patches); 0 for masked patches."""
     block, x, N = _block(model, layer), inputs.layers[layer], model.config.num_tokens
     with torch.no_grad():
-        values = _weighted(block.attn(x[None])[1], block, x, weighting)[0]
+        _, attn, _ = block.attn(x[None], keep_idx=inputs.keep_idx(model.config))
+        values = _weighted(attn, block, x, weighting)[0]
     matrices = torch.zeros(len(values), N, N)
     matrices[:, inputs.tokens[:, None], inputs.tokens] = values.cpu()
     return without_registers(matrices, model.config)

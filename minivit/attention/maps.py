@@ -17,7 +17,8 @@ from torch import Tensor
 from minivit.config import ViTConfig
 from minivit.data import Images
 from minivit.errors import ConfigError
-from minivit.inference import as_float, eval_mode
+from minivit.inference import as_float, eval_mode, multiplications
+from minivit.interrupts import chunks
 from minivit.model import MiniViT
 
 MAX_BATCH = 64  # larger batches exceed the cache of a CPU
@@ -125,18 +126,12 @@ def batches(model: MiniViT, images: Images) -> Iterator[Tensor]:
     """Images in batches for which the attention of all layers fits into memory."""
     config = model.config
     values = config.depth * config.num_heads * config.num_tokens**2
-    return iter(images.split(max(1, min(MAX_BATCH, int(MAX_VALUES / values)))))
+    return chunks(images, min(MAX_BATCH, int(MAX_VALUES / values)))
 
 
 def affordable(config: ViTConfig, max_images: int, min_images: int = 8) -> int:
     """The number of images, `min_images` to `max_images`, that a page can analyze without a noticeable wait."""
     return max(min_images, min(max_images, int(MAX_MULTIPLICATIONS / multiplications(config))))
-
-
-def multiplications(config: ViTConfig) -> float:
-    """Multiplications of one forward pass for one image, without embedding and head."""
-    N, D = config.num_tokens, config.embed_dim
-    return config.depth * N * D * ((4 + 2 * config.mlp_ratio) * D + 2 * N)  # projections and MLP, and attention
 
 
 def patch_of_cell(grid: int, cells: int) -> NDArray[np.int32]:

@@ -12,12 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.attention.maps import Head, attend, cls_map
+from minivit.attention.maps import Head, attend, batches, cls_map
 from minivit.attention.metrics import between_image_variation, divergence, entropy, image_specific_share
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint
-
-BATCH_SIZE = 16  # bounds the memory for the attention of all layers: 2 MB per image for 257 tokens and 8 heads
 
 MAP_METRICS = {
     "entropy": "How uniform a map is: 1 is uniform, 0 is all on one patch. Mean over the images.",
@@ -71,7 +69,7 @@ def take_snapshot(model: MiniViT, images: Tensor) -> Snapshot:
     """Probabilities and CLS maps of all layers and heads for images uint8 (B, C, H, W)."""
     heads, P = all_heads(model.config.num_heads), model.config.num_prefix_tokens
     probs, maps = [], []
-    for batch in images.split(BATCH_SIZE):
+    for batch in batches(model, images):
         batch_probs, attn = attend(model, batch)
         probs.append(batch_probs)
         layers = [torch.stack([cls_map(layer, head, P) for head in heads], 1) for layer in attn.unbind(1)]

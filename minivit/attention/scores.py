@@ -64,4 +64,6 @@ def softmax_row(model: MiniViT, image: Tensor, layer: int, head: int, token: int
         qkv = attn.qkv(out["attn_input"][layer][0]).view(config.num_tokens, 3, config.num_heads, -1)
         q, k, v = qkv[:, :, head].unbind(1)
         q, k = attn.q_norm(q), attn.k_norm(k)
+        if attn.rope is not None:
+            q, k = (part[0, 0] for part in attn.rope(q[None, None], k[None, None]))
     return SoftmaxRow(q[token].cpu(), k.cpu(), v.cpu(), attn.scale, tokens[0].cpu())

@@ -88,6 +88,7 @@ def add_commands(commands: Commands) -> None:
         choices=NORMALIZATIONS,
         help="mean and std of its training images (default: from the metadata, else half)",
     )
+    parser.add_argument("--img-size", type=int, metavar="PX", help="side of its images (default: from the metadata)")
     parser.add_argument("--class-names", type=Path, help="text file with one class name per line, as in the head")
     parser.add_argument("--images-per-class", type=int, default=0, help="at most this many of each folder (0: all)")
     parser.set_defaults(command=_import)
@@ -198,7 +199,9 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
-    options = ImportOptions(args.heads, args.normalization, args.class_names, args.images_per_class, args.act)
+    options = ImportOptions(
+        args.heads, args.normalization, args.class_names, args.images_per_class, args.act, args.img_size
+    )
     bar = ProgressBar()
     try:
         run = import_model(args.file, args.data_dir, options, args.runs_dir, bar)

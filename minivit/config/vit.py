@@ -35,8 +35,8 @@ class ViTConfig(Settings):
     """Width of the MLP's hidden layer, as a multiple of the embedding dimension."""
     norm: Literal["post", "pre"] = setting("post", "LayerNorm", "model")
     """'post' normalizes after each residual sum, as in the article; 'pre' before each sublayer, as in ViT."""
-    pos_embed: Literal["sine", "learned"] = setting("sine", "Position embedding", "model")
-    """A fixed sine and cosine table, or learned with the model."""
+    pos_embed: Literal["sine", "learned", "rotary"] = setting("sine", "Position embedding", "model")
+    """A fixed sine and cosine table, or learned; 'rotary' (RoPE) rotates queries and keys by position instead."""
     num_registers: int = setting(0, "Register tokens", "model", unit="tokens", ge=0, le=8)
     """Learned tokens between CLS and the patches, without a position in the image (2309.16588)."""
     act: Literal["relu", "gelu", "gelu_tanh", "quick_gelu"] = setting("relu", "Activation", "model")
@@ -51,6 +51,8 @@ class ViTConfig(Settings):
     """As in CLIP."""
     qk_norm: bool = setting(False, "Normalized queries and keys", "derived")
     """A LayerNorm over each head's query and key (2302.05442)."""
+    rope_base: float = setting(100.0, "Base of rotary positions", "derived", ge=1, le=1e6)
+    """From an image's center to its edge, the fastest dimensions make a turn, the slowest 1 / this (2508.10104)."""
     norm_eps: float = setting(0.0, "Epsilon of LayerNorm", "derived", ge=0, le=1)
     """0 for 1e-6 in a pre-norm and 1e-5 in a post-norm model."""
 
@@ -76,6 +78,11 @@ class ViTConfig(Settings):
             raise ConfigError(
                 f"A sine position embedding needs an even embedding dimension, not {self.embed_dim}. "
                 f"Choose {self.embed_dim + 1}, or a learned position embedding."
+            )
+        if self.pos_embed == "rotary" and self.embed_dim // self.num_heads % 4:
+            raise ConfigError(
+                f"Rotary positions need a multiple of 4 dimensions per head, not {self.embed_dim // self.num_heads}. "
+                "Choose another number of heads, or a learned position embedding."
             )
         return self
 
@@ -119,7 +126,8 @@ class Preprocessing(Settings):
     """Resizing for an imported model, then a center crop to its image size, as the model's own library does it.
 
     `size` is the length of the shorter side in pixels, or of both sides if `keep_aspect` is off. timm and
-    torchvision resize PIL images; Hugging Face resizes tensors (`on_tensors`), which rounds differently.
+    torchvision resize PIL images; Hugging Face resizes tensors (`on_tensors`), which rounds differently; for DINOv3 it
+    does not round at all, while images here are uint8.
     """
 
     size: int = Field(ge=1, le=4096)

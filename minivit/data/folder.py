@@ -107,9 +107,16 @@ def _too_few_classes(parent: Path, folders: dict[str, Path]) -> DataError:
     if not folders:
         return DataError(f"{parent} contains no class folders with images. Add at least 2, one per class.{also}")
     (only,) = folders.values()
-    inside = [name for name, path in _subfolders(only).items() if _has_images(path)]
+    inside = {only.name: only}
+    deepest = only
+    while len(inside) == 1 and len(deepest.parts) < len(parent.parts) + MAX_DEPTH:  # a path some levels too high
+        (deepest,) = inside.values()
+        inside = {name: path for name, path in _subfolders(deepest).items() if _has_images(path)}
     if len(inside) > 1:
-        return DataError(f"{parent}: its only folder {only.name} contains {_listed(inside)}. Choose that one: {only}.")
+        where = deepest.relative_to(parent)
+        return DataError(
+            f"{parent}: its only folder {where} contains {_listed([*inside])}. Choose that one: {deepest}."
+        )
     return DataError(
         f"{parent} contains 1 class folder, {only.name!r}; a classifier needs at least 2. "
         f"Add one folder per class.{also}"

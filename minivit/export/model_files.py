@@ -23,6 +23,8 @@ def timm_arguments(config: ViTConfig) -> dict[str, Any]:
             "timm's VisionTransformer applies LayerNorm before each sub-layer; this model applies it after each "
             "residual sum (LayerNorm: post). Train a model with LayerNorm 'pre', or export this one as ONNX."
         )
+    if config.pos_embed == "rotary":
+        raise ConfigError("timm's VisionTransformer has no rotary positions. Export this model as ONNX.")
     if config.stem == "conv":
         raise ConfigError("timm's VisionTransformer has no convolutional stem. Export this model as ONNX.")
     if config.pool in ("cls and mean", "cls and distillation") or not config.num_classes:

@@ -22,6 +22,7 @@ from minivit.figures.curves import (
     Axes,
     NamedCurve,
     cascade_curves,
+    confidence_histogram,
     downsample,
     metric_curves,
     reliability_diagram,

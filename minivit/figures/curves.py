@@ -238,6 +238,32 @@ def reliability_diagram(
     return figure
 
 
+def confidence_histogram(groups: Mapping[str, NDArray[np.floating]], num_bins: int = 10) -> go.Figure:
+    """Each group's confidences, 0..1, in bins of equal width: the share of the group, with the number of images."""
+    figure, edges = go.Figure(), np.linspace(0, 1, num_bins + 1)
+    for (name, confidence), color in zip(groups.items(), (SPLIT_COLORS["test"], GRAY), strict=True):
+        counts = np.histogram(confidence, edges)[0]
+        figure.add_bar(
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=counts / len(confidence),
+            name=name,
+            marker_color=color,
+            customdata=np.stack([edges[:-1], edges[1:], counts], 1),
+            text=[f"{count}" if count else "" for count in counts],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="confidence %{customdata[0]:.0%} to %{customdata[1]:.0%}: %{customdata[2]} images (%{y:.0%})",
+        )
+    figure.update_layout(
+        xaxis={"title": "confidence", "range": [0, 1], "tickformat": ".0%"},
+        yaxis={"title": "share of the images", "tickformat": ".0%"},
+        margin={"l": 60, "r": 10, "t": 10, "b": 90},
+        height=320,
+        legend=LEGEND_BELOW,
+    )
+    return figure
+
+
 def share_curves(
     epochs: Sequence[int],
     curves: Mapping[str, Sequence[tuple[float, float, float]]],

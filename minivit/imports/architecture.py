@@ -8,13 +8,19 @@ from torch import Tensor
 from minivit.config import ViTConfig
 from minivit.config.vit import Pool
 from minivit.errors import RunError
+from minivit.imports.metadata import DINOV3_BASE, Facts
 
 HEAD_DIM = 64  # of nearly all published ViTs
+ROTARY_IMG_SIZE, ROTARY_NORM_EPS = 224, 1e-5  # of DINOv3
+OTHER_ROTARY = ("_rope_", "eva02", "vit_pe_")  # in timm's names of models
 
 # Parts that MiniViT does not support, by a substring of their names
 UNSUPPORTED = {
     "mlp.w12": "a SwiGLU feed-forward layer",
+    "mlp.w3": "a SwiGLU feed-forward layer",
+    "mlp.gate_proj": "a SwiGLU feed-forward layer",
     "mlp.fc1_g": "a SwiGLU feed-forward layer",
+    "attn.norm.": "a LayerNorm of the heads' outputs",
     "attn_pool": "an attention-pool head",
     "rel_pos": "relative positions",
     "patch_embed.backbone": "a convolutional stem",
@@ -27,26 +33,19 @@ REQUIRED = {
 }
 
 
-def read_architecture(
-    weights: Mapping[str, Tensor],
-    name: str,
-    num_heads: int | None = None,
-    act: str = "gelu",
-    norm_eps: float = 0.0,
-    global_pool: str | None = None,
-) -> ViTConfig:
+def read_architecture(weights: Mapping[str, Tensor], name: str, facts: Facts) -> ViTConfig:
     """The settings of the model that these weights belong to; RunError if MiniViT does not support it.
 
-    What the shapes do not show is passed. Without `num_heads`, 64 dimensions per head are assumed; `norm_eps` 0 is our
-    default.
+    `facts` are what the shapes do not show. Without them, 64 dimensions per head and GELU are assumed, and images of
+    224 px for a model with rotary positions.
     """
-    _check_parts(weights, name)
+    _check_parts(weights, name, facts)
     proj, pos_embed, head = (weights.get(key) for key in ("patch_embed.proj.weight", "pos_embed", "head.weight"))
-    assert proj is not None and pos_embed is not None
+    assert proj is not None
     if (
         proj.dim() != 4
         or proj.shape[2] != proj.shape[3]
-        or pos_embed.dim() != 3
+        or (pos_embed is not None and pos_embed.dim() != 3)
         or (head is not None and head.dim() != 2)
     ):
         raise RunError(f"{name} does not have the square patches of a plain ViT. Choose a plain ViT.")
@@ -58,31 +57,34 @@ def read_architecture(
             f"The head of {name} maps {head.shape[1]} values to {len(head)} logits, and a token has {embed_dim}. "
             "Choose a classifier of at least 2 classes that reads the CLS token, the mean of the patches, or both."
         )
-    if global_pool not in POOLS:
+    if facts.global_pool not in POOLS:
         raise RunError(
-            f"{name} pools its tokens by {global_pool!r}, which MiniViT does not support. Choose a plain ViT."
+            f"{name} pools its tokens by {facts.global_pool!r}, which MiniViT does not support. Choose a plain ViT."
         )
     num_registers = sum(weights[key].shape[1] for key in ("dist_token", "reg_token") if key in weights)
     fc1, fc2 = (weights.get(f"blocks.0.mlp.{layer}.weight") for layer in ("fc1", "fc2"))
     if fc1 is None or fc2 is None or fc1.shape[0] != fc2.shape[1]:
         raise RunError(f"{name} has no plain feed-forward layer (blocks.0.mlp), perhaps SwiGLU. Choose a plain ViT.")
     return ViTConfig(
-        img_size=_grid(pos_embed.shape[1], num_registers) * patch_size,
+        img_size=(facts.img_size or ROTARY_IMG_SIZE)
+        if pos_embed is None
+        else _grid(pos_embed.shape[1], num_registers) * patch_size,
         in_chans=in_chans,
         num_classes=0 if head is None else len(head),
         patch_size=patch_size,
         embed_dim=embed_dim,
         depth=len({key.split(".")[1] for key in weights if key.startswith("blocks.")}),
-        num_heads=_num_heads(name, embed_dim, num_heads),
+        num_heads=_num_heads(name, embed_dim, facts.num_heads),
         mlp_ratio=_mlp_ratio(len(fc1), embed_dim),
         norm="pre",
-        pos_embed="learned",
-        act=act,  # type: ignore[arg-type]
+        pos_embed="rotary" if pos_embed is None else "learned",
+        rope_base=facts.rope_base or DINOV3_BASE,
+        act=facts.act or "gelu",  # type: ignore[arg-type]
         num_registers=num_registers,
-        pool=_pool(weights, global_pool),
+        pool=_pool(weights, facts.global_pool),
         norm_pre="norm_pre.weight" in weights,
         qk_norm="blocks.0.attn.q_norm.weight" in weights,
-        norm_eps=norm_eps,
+        norm_eps=facts.norm_eps or (ROTARY_NORM_EPS if pos_embed is None else 0.0),
     )
 
 
@@ -103,7 +105,13 @@ def _pool(weights: Mapping[str, Tensor], global_pool: str | None) -> Pool:
     return "mean, then norm" if "fc_norm.weight" in weights else POOLS[global_pool]
 
 
-def _check_parts(weights: Mapping[str, Tensor], name: str) -> None:
+def has_rotary_positions(weights: Mapping[str, Tensor], facts: Facts) -> bool:
+    """Whether this is a DINOv3, by its metadata or, if there are none, by the parts that it has and lacks."""
+    has_its_parts = "reg_token" in weights and "blocks.0.ls1.gamma" in weights and not facts.architecture
+    return "pos_embed" not in weights and (facts.rope_base is not None or has_its_parts)
+
+
+def _check_parts(weights: Mapping[str, Tensor], name: str, facts: Facts) -> None:
     """RunError if there is a part that MiniViT does not support, or if a required one is missing."""
     for key in weights:
         for pattern, part in UNSUPPORTED.items():
@@ -113,8 +121,10 @@ def _check_parts(weights: Mapping[str, Tensor], name: str) -> None:
         raise RunError(f"{name} has no final LayerNorm (norm.weight). Choose a timm ViT classifier.")
     if "blocks.0.norm1.weight" in weights and "blocks.0.norm1.bias" not in weights:
         raise RunError(f"{name} has RMSNorm or a LayerNorm without bias, which MiniViT lacks. Choose a plain ViT.")
+    if facts.rope_base is None and any(kind in facts.architecture for kind in OTHER_ROTARY):
+        raise RunError(f"{name} has rotary positions of another kind than DINOv3's. Choose a plain ViT or DINOv3.")
     for key, part in REQUIRED.items():
-        if key not in weights:
+        if key not in weights and not (key == "pos_embed" and has_rotary_positions(weights, facts)):
             raise RunError(f"{name} has no {part} ({key}). Choose a timm ViT classifier.")
 
 

@@ -39,10 +39,12 @@ def split_positions(weights: Mapping[str, Tensor], vit: ViTConfig) -> dict[str, 
     A distillation token becomes the first register.
     """
     state = dict(weights)
-    prefix, patches = state["pos_embed"][:, : -vit.num_patches], state["pos_embed"][:, -vit.num_patches :]
     registers = [state.pop(name) for name in ("dist_token", "reg_token") if name in state]
-    if registers:
+    if vit.num_registers:
         state["reg_token"] = torch.cat(registers, dim=1)
+    if vit.pos_embed == "rotary":
+        return state
+    prefix, patches = state["pos_embed"][:, : -vit.num_patches], state["pos_embed"][:, -vit.num_patches :]
     if registers and prefix.shape[1] == vit.num_prefix_tokens:
         state["reg_token"] = state["reg_token"] + prefix[:, 1:]
         prefix = prefix[:, :1]

@@ -5,7 +5,7 @@ Epoch 0 of the run is the same architecture with random weights, epoch 1 the mod
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
-ASSUMED_NORMALIZATION = "half"
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class ImportOptions:
     class_names: str | Path | None = None
     images_per_class: int = 0
     act: str | None = None
+    img_size: int | None = None
 
 
 def import_model(
@@ -65,20 +65,17 @@ def import_model(
     if options.normalization not in (None, *NORMALIZATIONS):
         raise RunError(f"Unknown normalization {options.normalization!r}. Choose one of {', '.join(NORMALIZATIONS)}.")
     tensors, metadata = read_state_dict(path)
-    weights, facts = to_timm_names(tensors), _read_facts(metadata, path)
-    num_heads = facts.num_heads if options.num_heads is None else options.num_heads
-    act = options.act or facts.act or "gelu"
+    weights, facts = to_timm_names(tensors), _known(_read_facts(metadata, path), options)
     with _explain_shapes(path):
-        vit = read_architecture(weights, path.name, num_heads, act, facts.norm_eps, facts.global_pool)
-    stats = NORMALIZATIONS[options.normalization] if options.normalization else facts.normalization
-    mean, std = (torch.tensor(values) for values in stats or NORMALIZATIONS[ASSUMED_NORMALIZATION])
+        vit = read_architecture(weights, path.name, facts)
+    mean, std = (torch.tensor(values) for values in facts.normalization or NORMALIZATIONS[assumed_normalization(vit)])
     if len(mean) < vit.in_chans or len(std) < vit.in_chans:
         raise RunError(f"The normalization of {path.name} has {len(mean)} channels, but the model has {vit.in_chans}.")
     head_classes = _class_names(options, facts, vit.num_classes) if vit.num_classes else []
-    assumed = _assumptions(vit, num_heads, options, facts)
+    assumed = _assumptions(vit, options, facts)
     with _explain_shapes(path):
         state = to_minivit(weights, vit)
-    if facts.img_size and facts.img_size != vit.img_size and facts.img_size % vit.patch_size == 0:
+    if facts.img_size and facts.img_size != vit.img_size and (options.img_size or not facts.img_size % vit.patch_size):
         vit = ViTConfig(**vit.model_dump() | {"img_size": facts.img_size})
         state["pos_embed"] = resample_positions(state["pos_embed"], vit.grid, antialias=vit.num_registers > 0)
     config = TrainConfig(
@@ -127,15 +124,35 @@ def num_head_classes(run: Run) -> int:
     return stored if isinstance(stored, int) else run.config.model.num_classes
 
 
-def _assumptions(vit: ViTConfig, num_heads: int | None, options: ImportOptions, facts: Facts) -> list[str]:
+def _known(facts: Facts, options: ImportOptions) -> Facts:
+    """The facts in the metadata, replaced by those that the user specifies."""
+    values: dict[str, Any] = {
+        "num_heads": options.num_heads,
+        "act": options.act,
+        "normalization": NORMALIZATIONS[options.normalization] if options.normalization else None,
+        "img_size": options.img_size,
+    }
+    if options.img_size not in (None, facts.img_size):
+        facts = replace(facts, preprocessing=None)
+    return replace(facts, **{name: value for name, value in values.items() if value is not None})
+
+
+def assumed_normalization(vit: ViTConfig) -> str:
+    """The normalization of a model whose metadata do not specify one: that of timm's own ViTs, or of DINOv3."""
+    return "imagenet" if vit.pos_embed == "rotary" else "half"
+
+
+def _assumptions(vit: ViTConfig, options: ImportOptions, facts: Facts) -> list[str]:
     """A sentence for each fact that neither user nor metadata specify, with the option that sets it."""
     lines = []
-    if not num_heads:
+    if vit.pos_embed == "rotary" and not facts.img_size:
+        lines.append(f"Assumed: DINOv3's rotary positions, for images of {vit.img_size} px (--img-size).")
+    if not facts.num_heads:
         lines.append(f"Assumed: {vit.num_heads} heads of {HEAD_DIM} dimensions (--heads).")
-    if not (options.act or facts.act):
+    if not facts.act:
         lines.append("Assumed: the activation GELU (--act).")
-    if not (options.normalization or facts.normalization):
-        lines.append(f"Assumed: the normalization {ASSUMED_NORMALIZATION!r} of timm's own ViTs (--normalization).")
+    if not facts.normalization:
+        lines.append(f"Assumed: the normalization {assumed_normalization(vit)!r} (--normalization).")
     if vit.num_classes and not (options.class_names or facts.class_names):
         lines.append('Assumed: the class names "class 0", "class 1", … (--class-names).')
     return lines

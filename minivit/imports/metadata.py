@@ -17,6 +17,7 @@ HUB_ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "quick_gelu": "quick_gelu",
 }
+DINOV3_BASE = 100.0  # of rotary positions, in all published models
 INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by PIL's enum values
 
 
@@ -30,7 +31,9 @@ class Facts:
     class_names: tuple[str, ...] | None = None
     norm_eps: float = 0.0  # of LayerNorm; 0 for ours
     global_pool: str | None = None  # by timm's name: "token", "avg", …
-    img_size: int | None = None  # that images are cropped to
+    img_size: int | None = None  # that images are cropped to, or that the model is made for
+    rope_base: float | None = None  # of DINOv3's rotary positions
+    architecture: str = ""  # by timm's name
     preprocessing: Preprocessing | None = None
 
 
@@ -54,6 +57,10 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
     names = [labels[key] for key in sorted(labels, key=_number_of)] if isinstance(labels, dict) else None
     model_args = metadata.get("model_args")  # of timm
     timm_args = model_args if isinstance(model_args, dict) else {}
+    architecture = _text(metadata.get("architecture")) or ""
+    image_facts = _timm_preprocessing(timm) if timm else _preprocessing(preprocessor)
+    if img_size := _number(metadata.get("image_size")):
+        image_facts = {"img_size": img_size} | image_facts
     return Facts(
         _number(metadata.get("num_attention_heads") or timm_args.get("num_heads")),
         HUB_ACTIVATIONS.get(str(metadata.get("hidden_act") or timm_args.get("act_layer"))),
@@ -61,8 +68,17 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
         _names(names or metadata.get("label_names") or timm.get("label_names")),
         norm_eps=eps if isinstance(eps := metadata.get("layer_norm_eps"), float) else 0.0,
         global_pool=_text(metadata.get("global_pool") or timm_args.get("global_pool")),
-        **(_timm_preprocessing(timm) if timm else _preprocessing(preprocessor)),
+        rope_base=_rope_base(metadata, architecture),
+        architecture=architecture,
+        **image_facts,
     )
+
+
+def _rope_base(metadata: Mapping[str, Any], architecture: str) -> float | None:
+    if metadata.get("model_type") == "dinov3_vit":
+        base = metadata.get("rope_theta", DINOV3_BASE)
+        return float(base) if isinstance(base, int | float) else None
+    return DINOV3_BASE if "dinov3" in architecture else None
 
 
 def _preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -113,8 +113,12 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
             return torch.load(path, map_location="cpu", weights_only=True), {}
     except RunError:
         raise
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except SafetensorError as error:
+        raise RunError(
+            f"{path} cannot be read; it is empty, cut off or damaged ({error}). Download it again."
+        ) from None
     except Exception:  # torch raises exceptions of many types for other files
         raise RunError(
             f"{path} contains no weights that can be read without running code. Save the model's state_dict(), "

@@ -12,7 +12,7 @@ from minivit.data import load_split
 from minivit.figures import color_indices
 from minivit.inference import calibration, predict_run
 from minivit.runs import Run
-from minivit.stats import wilson
+from minivit.stats import auroc, wilson
 from pages.parts.shell import cache
 from tests.app.conftest import Open, button, charts, errors, galleries, unpacked, widget
 
@@ -104,6 +104,23 @@ def test_a_cell_of_mistakes_is_compared_with_correct_predictions_of_its_class(
         assert table["middle"][place] == pytest.approx(float(of_those.middle.mean()), rel=1e-5)
     assert not errors(page)
     assert len(open_page("predictions", run=trained.id, epoch=1).get("plotly_chart")) == 1  # the reliability alone
+
+
+def test_the_confidence_on_classes_that_the_run_never_saw_is_compared_with_that_on_its_own(
+    open_page: Open, trained: Run
+) -> None:
+    page = open_page("predictions", run=trained.id, epoch=1)
+    assert not any("AUROC" in caption.value for caption in page.caption)  # computed when it is opened
+    page.session_state["predictions_unseen"] = True
+    page.run()
+    known, unseen = (np.array(bars.customdata)[:, 2] for bars in charts(page)[-1].data)
+    calibration = cache.calibration(trained, 1)
+    assert known.sum() == len(load_split(trained.config)[1]) and unseen.sum() == len(calibration.other_confidence)
+    (caption,) = (caption.value for caption in page.caption if "AUROC" in caption.value)
+    area, _, _ = auroc(calibration.known_confidence, calibration.other_confidence)
+    assert f"AUROC {area:.2f} (" in caption and "trained on all classes of its data set, so these are" in caption
+    share = (calibration.other_confidence >= 0.9).mean()
+    assert any(f"confident in **{share:.1%} (" in element.value for element in page.markdown)
 
 
 def test_the_images_on_the_page_have_the_map_of_their_cls_token_unless_the_model_is_large(

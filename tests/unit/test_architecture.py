@@ -23,6 +23,7 @@ ORDER = [
     "machine",
     "runs",
     "imports",
+    "interrupts",
     "inference",
     "engine",
     "processes",

@@ -28,7 +28,7 @@ def test_every_setting_has_what_a_form_needs_to_explain_it():
     names = [setting.name for setting in settings()]
     assert len(names) == len(set(names))
     hidden = {"model", "num_classes", "imported", "preprocessing", "drawing", "lr_changes"}  # not chosen by a person
-    hidden |= {"pool", "norm_pre", "qk_norm", "norm_eps"}  # of imported models
+    hidden |= {"pool", "norm_pre", "qk_norm", "norm_eps", "rope_base"}  # of imported models
     assert set(names) == (set(TrainConfig.model_fields) | set(ViTConfig.model_fields)) - hidden
     for setting in settings():
         assert setting.title and setting.help.endswith(".")

@@ -94,9 +94,19 @@ def test_classes_may_be_called_train_and_car(root: Path) -> None:
     assert list(class_folders(root)) == ["car", "train"]
 
 
-def test_a_path_one_level_too_high_names_the_folder_to_choose(root: Path) -> None:
-    pair(root / "PetImages")
-    with pytest.raises(DataError, match=r"its only folder PetImages contains cat, frog\. Choose that one: .*PetImages"):
+@pytest.mark.parametrize("inside", ["PetImages", "archive/PetImages"])
+def test_a_path_some_levels_too_high_names_the_folder_to_choose(root: Path, inside: str) -> None:
+    pair(root / inside)
+    with pytest.raises(
+        DataError, match=rf"its only folder {inside} contains cat, frog\. Choose that one: .*{inside}\."
+    ):
+        class_folders(root)
+
+
+def test_a_folder_linked_into_itself_is_one_class(root: Path) -> None:
+    fill(root / "cat")
+    (root / "cat" / "again").symlink_to(root / "cat")
+    with pytest.raises(DataError, match="contains 1 class folder, 'cat'"):
         class_folders(root)
 
 

@@ -8,7 +8,8 @@ import torch
 from minivit.config import ViTConfig
 from minivit.data import patches
 from minivit.fused import FusedViT, forward_cls, has_fused_path
-from minivit.model import MiniViT, keep_patches
+from minivit.layers import keep_patches
+from minivit.model import MiniViT
 
 CONFIGS = [
     ViTConfig(
@@ -36,6 +37,8 @@ VARIANTS = [
         {"pool": "mean, then norm"},
         {"pool": "cls and mean", "depth": 2},
         {"pool": "cls and distillation", "num_registers": 1, "norm": "pre"},
+        {"pos_embed": "rotary", "norm": "pre", "depth": 2, "num_registers": 1},
+        {"pos_embed": "rotary"},
         {"num_classes": 0},
     )
 ]
@@ -83,7 +86,7 @@ def test_dropped_patches_ablated_heads_and_the_rows_of_cls_are_those_of_the_plai
         head_mask[-1, -1] = False
         plain, attn = model(images, return_attn=True, keep_idx=keep_idx, head_mask=head_mask)
         logits, rows = forward_cls(
-            model, keep_patches(model.embed(images), keep_idx, config.num_prefix_tokens), head_mask
+            model, keep_patches(model.embed(images), keep_idx, config.num_prefix_tokens), head_mask, keep_idx=keep_idx
         )
         torch.testing.assert_close(logits, plain)
         for row, layer in zip(rows, attn, strict=True):

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from streamlit.runtime.scriptrunner import RerunData, RerunException
+from streamlit.runtime.state import SafeSessionState, SessionState
 
 from minivit.config import preset
 from minivit.data import ImageSet
 from minivit.data.memmap import MappedImages
 from minivit.errors import RunError
 from minivit.inference import Predictions
+from minivit.inference import logits as compute_logits
 from minivit.model import MiniViT
 from minivit.runs import Checkpoint, Run
 from pages.parts.shell import cache
@@ -118,3 +120,51 @@ def test_a_value_is_kept_if_the_script_is_superseded_while_it_is_computed(monkey
         slow()
     slow()
     assert len(calls) == 1
+
+
+def supersede(monkeypatch: pytest.MonkeyPatch, is_superseded: Callable[[], bool]) -> None:
+    """Lets Streamlit end the script, wherever it looks for a newer one, if `is_superseded()`."""
+
+    def end() -> None:
+        if is_superseded():
+            raise RerunException(RerunData())
+
+    state = SafeSessionState(SessionState(), end)
+    monkeypatch.setattr("streamlit.runtime.state.session_state_proxy.get_session_state", lambda: state)
+
+
+def test_the_computation_of_a_superseded_script_ends_between_two_chunks(monkeypatch: pytest.MonkeyPatch):
+    sizes: list[int] = []
+    model, images = MiniViT(preset("article").changed(depth=2).model), torch.zeros(200, 3, 32, 32)
+    model.patch_embed.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    answers = iter([False, False, True])
+    supersede(monkeypatch, lambda: next(answers, False))
+    predict = memoize()(lambda: compute_logits(model, images))
+    with pytest.raises(RerunException):
+        predict()
+    assert sizes == [64, 64]
+    assert len(predict()) == 200  # nothing is left of the first, not even a lock
+    assert sizes == [64, 64, 64, 64, 64, 8]
+
+
+def test_a_superseded_script_does_not_wait_for_the_computation_of_another_session(monkeypatch: pytest.MonkeyPatch):
+    started, proceed, sessions = threading.Event(), threading.Event(), threading.local()
+
+    @memoize()
+    def slow() -> int:
+        started.set()
+        assert proceed.wait(30)
+        return 3
+
+    def leave() -> int:
+        sessions.left = True
+        return slow()
+
+    supersede(monkeypatch, lambda: hasattr(sessions, "left"))
+    with ThreadPoolExecutor(2) as pool:
+        result = pool.submit(slow)
+        assert started.wait(30)
+        with pytest.raises(RerunException):
+            pool.submit(leave).result()
+        proceed.set()
+        assert result.result() == 3

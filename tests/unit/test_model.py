@@ -118,11 +118,13 @@ def test_token_order_is_cls_and_then_the_patches_row_by_row():
     assert torch.equal(tokens[0], model.cls_token[0, 0])
 
 
-def test_a_dropped_patch_does_not_affect_the_logits_and_the_others_keep_their_positions():
+@pytest.mark.parametrize("pos_embed", ["learned", "rotary"])
+def test_a_dropped_patch_does_not_affect_the_logits_and_the_others_keep_their_positions(pos_embed):
     torch.manual_seed(0)
-    model = MiniViT(ViTConfig(embed_dim=16, patch_size=8, depth=2, pos_embed="learned"))
+    model = MiniViT(ViTConfig(embed_dim=16, patch_size=8, depth=2, pos_embed=pos_embed))
     with torch.no_grad():
-        model.pos_embed.normal_()
+        for parameter in model.parameters():
+            parameter.normal_()
     images = torch.rand(1, 3, 32, 32)
     keep = torch.tensor([[patch for patch in range(16) if patch != 6]])
     painted = images.clone()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yardstick import article
 
-from minivit.stats import bootstrap, holm, mcnemar, paired_change, paired_t, rank_correlation, wilson
+from minivit.stats import auroc, bootstrap, holm, mcnemar, paired_change, paired_t, rank_correlation, wilson
 
 
 @given(st.integers(1, 5000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
@@ -87,3 +87,15 @@ def test_rank_correlation_is_spearmans_with_ties_averaged():
         assert correlation[image].item() == pytest.approx(yardstick.spearman(a[image], b[image]), abs=1e-5)
     assert rank_correlation(b, b.exp()).tolist() == pytest.approx([1] * 5)
     assert rank_correlation(torch.ones(1, 4), b[:1, :4]).isnan().all()
+
+
+def test_the_area_under_the_roc_curve_counts_pairs_and_ties_by_half():
+    area, low, high = auroc(np.float32([1, 2, 3]), np.float32([0, 2]))
+    assert area == pytest.approx((3 + 1.5) / 6) and 0 <= low < area < high <= 1
+    assert auroc(np.arange(50.0) + 50, np.arange(20.0)) == pytest.approx((1, *wilson(20, 20)))
+
+
+def test_the_interval_of_the_area_covers_the_true_one_in_95_of_100_samples():
+    generator, true = np.random.default_rng(0), scipy.stats.norm.cdf(1 / np.sqrt(2))
+    draws = [auroc(generator.normal(1, 1, 60), generator.normal(0, 1, 90)) for _ in range(600)]
+    assert 0.93 < np.mean([low <= true <= high for _, low, high in draws]) < 0.97

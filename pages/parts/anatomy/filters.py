@@ -83,6 +83,12 @@ def positions(run: Run, checkpoint: Checkpoint) -> None:
         "sine": "The table of sines is fixed: the same at every checkpoint, and most similar for neighbors in a row.",
         "learned": "They are learned; before training they are random and not similar to each other.",
     }
+    if run.config.model.pos_embed == "rotary":
+        st.markdown(
+            "This model has **rotary positions**, so there are no embeddings to compare: each layer rotates queries "
+            "and keys of patches by their row and column, and a score depends on the offset between two patches."
+        )
+        return
     st.markdown("Each small map is a patch: how similar its position is to all others.")
     similarity = position_similarity(cache.model_of(run, checkpoint)).numpy()
     st.plotly_chart(similarity_grid(similarity), key="anatomy_positions")

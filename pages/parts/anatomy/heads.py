@@ -5,10 +5,11 @@ import streamlit as st
 
 from minivit.attention import head_effects, uniform_distance
 from minivit.attention.heads import HeadAblation, HeadEffect, HeadStatistics, head_statistics
-from minivit.attention.maps import affordable, multiplications
+from minivit.attention.maps import affordable
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import attention_distance_chart
 from minivit.imports import num_head_classes
+from minivit.inference import multiplications
 from minivit.machine import threads_for
 from minivit.runs import Checkpoint, Run
 from minivit.stats import wilson

@@ -4,11 +4,12 @@ import streamlit as st
 
 from minivit.attention import METHODS, Head
 from minivit.attention.cascade import SEED, Cascade, cascade, num_passes, summary
-from minivit.attention.maps import affordable, multiplications
+from minivit.attention.maps import affordable
 from minivit.attention.methods import available_methods
 from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import cascade_curves
+from minivit.inference import multiplications
 from minivit.machine import threads_for
 from minivit.runs import Run
 from pages.parts.shell import cache

@@ -15,11 +15,11 @@ from minivit.attention.faithfulness import (
     maps_of_others,
     random_baseline,
 )
-from minivit.attention.maps import multiplications
 from minivit.attention.verdicts import summary
 from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import removal_curves
+from minivit.inference import multiplications
 from minivit.machine import threads_for
 from minivit.model import MiniViT
 from minivit.runs import Run

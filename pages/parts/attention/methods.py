@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from minivit.attention.attribution import no_report
 from minivit.attention.cascade import num_passes
-from minivit.attention.maps import Head, affordable, multiplications
+from minivit.attention.maps import Head, affordable
 from minivit.attention.methods import METHODS, RENAMED, Method, available_methods
 from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import scale_limit
 from minivit.imports import assumptions
+from minivit.inference import multiplications
 from minivit.runs import Run
 from pages.parts.components.inspector import HeadInView, ValueFormat, attention_format
 from pages.parts.shell import cache

@@ -1,15 +1,21 @@
-"""Accuracy with its interval, precision and recall by class, and calibration of the probabilities."""
+"""Accuracy with its interval, precision and recall by class, calibration, and confidence on unseen classes."""
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from minivit.data import ImageSet
-from minivit.figures import reliability_diagram
+from minivit.figures import confidence_histogram, reliability_diagram
 from minivit.imports import num_head_classes
 from minivit.inference import Predictions, calibration, precision_recall, precision_recall_intervals
+from minivit.out_of_distribution import has_other_classes
 from minivit.runs import Run
-from minivit.stats import wilson
+from minivit.stats import auroc, wilson
+from pages.parts.shell import cache
 from pages.parts.shell.glossary import explain
+from pages.parts.shell.wording import escape_markdown
+
+HIGH_CONFIDENCE = 0.9
 
 
 def accuracy(predictions: Predictions, run: Run, test_set: ImageSet) -> None:
@@ -74,3 +80,46 @@ def reliability(predictions: Predictions) -> None:
             f"{result.error:.1%}, over 10 bins (arXiv 1706.04599); 95% intervals (Wilson).",
             help=explain("Calibration error"),
         )
+
+
+def unseen_classes(run: Run, epoch: int) -> None:
+    """The confidence on images of classes that the run was not trained on, beside that on its test images."""
+    if (cache.test_set(run).labels >= num_head_classes(run)).any():
+        return  # an imported model on images of other classes; which of them it knows may be unknown
+    with st.expander("Confidence on unseen classes", key="predictions_unseen", on_change="rerun") as section:
+        if not section.open:
+            return
+        result = cache.calibration(run, epoch)
+        if result is None:
+            st.caption("This run was trained on all synthetic shapes, so there are no images of other classes.")
+            return
+        known, unseen = result.known_confidence, result.other_confidence
+        area, low, high = auroc(known, unseen)
+        shares = [_share_above(confidence) for confidence in (known, unseen)]
+        st.markdown(
+            f"On images of classes that it never saw, the model is at least {HIGH_CONFIDENCE:.0%} confident in "
+            f"**{shares[1]}** of the cases; on test images, in **{shares[0]}**."
+        )
+        st.plotly_chart(
+            confidence_histogram({"test images": known, "unseen classes": unseen}), key="predictions_unseen_chart"
+        )
+        names = escape_markdown(", ".join(result.other_classes[:6]) + ", …" * (len(result.other_classes) > 6))
+        source = f"Unseen: {names}."
+        if not has_other_classes(run.config):
+            source = (
+                f"This run was trained on all classes of its data set, so these are synthetic shapes ({names}). They "
+                "differ from its images in more than the class; unseen classes of the same kind may score differently."
+            )
+        st.caption(
+            f"AUROC {area:.2f} ({low:.2f} to {high:.2f}): the probability that the model is more confident about a "
+            f"test image than about one of an unseen class; 0.5 is chance (arXiv 1610.02136). {len(known)} test images "
+            f"and {len(unseen)} of unseen classes; 95% intervals (DeLong, Wilson). {source}",
+            help=explain("AUROC"),
+        )
+
+
+def _share_above(confidence: NDArray[np.float32]) -> str:
+    """The share of images with high confidence, with its interval."""
+    count = int((confidence >= HIGH_CONFIDENCE).sum())
+    low, high = wilson(count, len(confidence))
+    return f"{count / len(confidence):.1%} ({100 * low:.1f} to {high:.1%})"

@@ -32,15 +32,15 @@ def import_forms() -> None:
             open_page("predictions", run=unpack(archive).id)
     with st.expander("Import a model"), show_errors(), st.form("runs_import_model", border=False):
         st.caption(
-            "A ViT, DeiT, DINO or DINOv2 from timm, Hugging Face or torchvision: a weights file, or a directory "
-            "written by `save_pretrained`. Its architecture is read from the weights and their metadata; nothing in "
-            "the file is executed. Epoch 0 of the run is the same architecture with random weights."
+            "A ViT, DeiT, DINO, DINOv2 or DINOv3 from timm, Hugging Face or torchvision: a weights file, or a "
+            "directory written by `save_pretrained`. Its architecture is read from the weights and their metadata; "
+            "nothing in the file is executed. Epoch 0 of the run is the same architecture with random weights."
         )
         upload = st.file_uploader("Weights file", type=WEIGHT_TYPES, max_upload_size=MAX_MODEL_MB)
         file = st.text_input("Weights", placeholder="or /path/to/vit.safetensors, or a model directory")
         folder = st.text_input("Image folder", placeholder="/path/to/images, with one folder per class")
         names = st.text_input("Class names (optional)", placeholder="/path/to/names.txt, one per line")
-        boxes = st.columns(4)
+        boxes = st.columns(5)
         num_heads = boxes[0].number_input("Heads", 0, 64, 0, help="0: from the metadata, else 64 dimensions per head.")
         limit = boxes[1].number_input("Images per class", 0, 1_000_000, 20, help="0 uses all.")
         normalization = boxes[2].selectbox(
@@ -51,8 +51,11 @@ def import_forms() -> None:
             placeholder="from the metadata, else half",
         )
         act = boxes[3].selectbox("Activation", ACTIVATIONS, None, placeholder="from the metadata, else gelu")
+        img_size = boxes[4].number_input("Image size", 0, 512, 0, help="In px. 0: from the metadata or the weights.")
         if st.form_submit_button("Import this model"):
-            options = ImportOptions(num_heads or None, normalization, _path(names) or None, limit, act)
+            options = ImportOptions(
+                num_heads or None, normalization, _path(names) or None, limit, act, img_size or None
+            )
             with TemporaryDirectory() as temporary:
                 path = Path(_path(file))
                 if upload:

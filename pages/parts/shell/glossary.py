@@ -68,6 +68,8 @@ TERMS = {  # by group
         "p means that such a difference is rare if both are equally good.",
         "Calibration error": "The mean gap between confidence and accuracy: of predictions with 80% confidence, 80% "
         "should be correct.",
+        "AUROC": "How well a score separates two groups: the probability that it is higher for a random image of the "
+        "first than for one of the second. 0.5 is chance, 1 is perfect.",
     },
     TRAINING: {
         "Run": "One training with its settings, curves and saved weights.",

@@ -18,11 +18,13 @@ from cachetools import LRUCache, cached
 from cachetools.keys import hashkey
 
 from minivit.data.memmap import MappedImages
+from minivit.interrupts import interruptible
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_BYTES = 2**30
+WAIT_SECONDS = 0.5
 
 
 def bounded_cache(max_bytes: int) -> LRUCache[Hashable, Any]:
@@ -30,14 +32,28 @@ def bounded_cache(max_bytes: int) -> LRUCache[Hashable, Any]:
     return LRUCache(max_bytes, getsizeof=lambda value: min(num_bytes(value), max_bytes))
 
 
+def end_if_superseded() -> None:
+    """Ends this script, by Streamlit's exception, if its page was closed or something else was selected there."""
+    st.session_state.get("any")  # Streamlit looks for such a request at every access
+
+
+class InterruptibleCondition(threading.Condition):
+    """A condition of which a superseded script does not wait for long."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        end_if_superseded()
+        return super().wait(timeout or WAIT_SECONDS)
+
+
 CACHE = bounded_cache(MAX_BYTES)
-CONDITION = threading.Condition()
+CONDITION = InterruptibleCondition()
 
 
 def memoize(spinner: str = "", *, key: Callable[..., Hashable] = hashkey) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """A function that computes once for the same `key` of its arguments, by default all of them.
 
-    Other sessions that need the same value wait for it. `spinner` is shown during the computation.
+    Other sessions that need the same value wait for it. `spinner` is shown during the computation, which ends between
+    two `minivit.interrupts.chunks` if the script is superseded.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
@@ -45,7 +61,8 @@ def memoize(spinner: str = "", *, key: Callable[..., Hashable] = hashkey) -> Cal
 
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             is_new = memoized.cache_key(*args, **kwargs) not in CACHE
-            with st.spinner(spinner) if spinner and is_new else nullcontext():
+            waiting = st.spinner(spinner) if spinner and is_new else nullcontext()
+            with waiting, interruptible(end_if_superseded):
                 return memoized(*args, **kwargs)
 
         # Inside the spinner: where that ends, Streamlit ends a superseded script, and the value would be lost

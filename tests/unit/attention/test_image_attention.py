@@ -12,7 +12,14 @@ from minivit.model import MiniViT
 MASKED = torch.arange(16) % 3 == 0
 
 
-@pytest.fixture(params=[{"norm": "pre"}, {"norm": "post"}, {"norm": "pre", "num_registers": 2, "qk_norm": True}])
+@pytest.fixture(
+    params=[
+        {"norm": "pre"},
+        {"norm": "post"},
+        {"norm": "pre", "num_registers": 2, "qk_norm": True},
+        {"norm": "pre", "num_registers": 2, "pos_embed": "rotary"},
+    ]
+)
 def model(request) -> MiniViT:
     torch.manual_seed(0)
     model = MiniViT(ViTConfig(patch_size=8, embed_dim=48, depth=3, num_heads=4, num_classes=5, **request.param))

@@ -14,6 +14,7 @@ KINDS = [
     {"depth": 6, "norm": "pre", "stem": "conv", "act": "gelu"},
     {"depth": 2, "norm": "pre", "num_registers": 3, "norm_pre": True, "qk_norm": True, "act": "quick_gelu"},
     {"depth": 2, "norm": "pre", "pool": "cls and mean", "act": "gelu_tanh"},
+    {"depth": 3, "norm": "pre", "pos_embed": "rotary", "num_registers": 2},
     {"depth": 2, "norm": "pre", "pool": "cls and distillation", "num_registers": 1},
     {"depth": 2, "norm": "post", "pool": "mean, then norm"},
 ]

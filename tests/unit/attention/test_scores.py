@@ -12,10 +12,17 @@ from minivit.attention.scores import SoftmaxRow, softmax_row
 from minivit.errors import ConfigError
 from minivit.inference import eval_mode
 
-SETTINGS: list[dict[str, Any]] = [*KINDS, {"norm": "pre", "num_registers": 2}, {"norm": "pre", "qk_norm": True}]
+SETTINGS: list[dict[str, Any]] = [
+    *KINDS,
+    {"norm": "pre", "num_registers": 2},
+    {"norm": "pre", "qk_norm": True},
+    {"pos_embed": "rotary"},
+]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=["pre", "post", "registers", "query and key normalised"])
+@pytest.mark.parametrize(
+    "settings", SETTINGS, ids=["pre", "post", "registers", "query and key normalised", "rotary positions"]
+)
 @pytest.mark.parametrize(("layer", "head", "token"), [(0, 0, 0), (2, 3, 0), (1, 2, 7)])
 def test_the_weights_are_the_model_s_attention(settings: dict[str, Any], layer: int, head: int, token: int) -> None:
     model, image = random_model(**settings), random_images(1)

@@ -232,7 +232,8 @@ def test_what_minivit_lacks_is_named_before_a_run_is_created(image_folder, tmp_p
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
         (b"\n<!DOCTYPE html><html>", "is a web page"),
-        (b"{}", "contains no weights|cannot be read"),
+        (b"{}", "contains no weights|is empty, cut off or damaged"),
+        (b"", "contains no weights|is empty, cut off or damaged"),
     ],
 )
 @pytest.mark.parametrize("name", ["x.safetensors", "x.pth"])

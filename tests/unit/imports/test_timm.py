@@ -15,6 +15,7 @@ from minivit.engine import train
 from minivit.errors import ConfigError, DataError, MiniViTError, RunError
 from minivit.imports import ImportOptions, import_model
 from minivit.imports.architecture import read_architecture
+from minivit.imports.metadata import Facts
 from minivit.imports.state_dict import read_state_dict
 from minivit.inference import logits as compute_logits
 from minivit.inference import predict_run
@@ -145,7 +146,7 @@ def test_a_class_folder_added_after_the_import_raises_an_error(image_folder, tmp
 def test_a_base_model_at_224_pixels_fits():
     with torch.device("meta"):
         weights = VisionTransformer(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12).state_dict()
-    vit = read_architecture(weights, "vit_base")
+    vit = read_architecture(weights, "vit_base", Facts())
     assert (vit.img_size, vit.patch_size, vit.embed_dim, vit.depth, vit.num_heads) == (224, 16, 768, 12, 12)
     assert (vit.mlp_ratio, vit.num_classes, vit.norm, vit.act) == (4, 1000, "pre", "gelu")
 

@@ -149,6 +149,7 @@ function orPlaceholder({ x, y }) {
 function layout(root, { name, curves }) {
   const { data } = root;
   const css = (color) => `rgba(${rgba(root, color).join(",")})`;
+  const rem = parseFloat(getComputedStyle(document.documentElement).fontSize); // larger in a presentation
   const text = css("--st-text-color");
   const grid = css("--st-border-color-light");
   const faint = css("--st-gray-text-color");
@@ -163,7 +164,7 @@ function layout(root, { name, curves }) {
       label: {
         text: `chance ${Number(data.chance.toFixed(1))}%`,
         textposition: "end",
-        font: { color: faint, size: 12 },
+        font: { color: faint, size: 0.75 * rem },
       },
     });
   return {
@@ -171,8 +172,8 @@ function layout(root, { name, curves }) {
     autosize: true,
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: getComputedStyle(root).fontFamily, size: 13, color: text },
-    margin: { l: 56, r: 10, t: 32, b: 44 },
+    font: { family: getComputedStyle(root).fontFamily, size: 0.8125 * rem, color: text },
+    margin: { l: 3.5 * rem, r: 10, t: 2 * rem, b: 2.75 * rem },
     hovermode: "x unified",
     hoverdistance: -1,
     hoverlabel: {
@@ -185,14 +186,14 @@ function layout(root, { name, curves }) {
     modebar: { bgcolor: "rgba(0,0,0,0)", color: faint, activecolor: css("--st-primary-color") },
     xaxis: {
       ...axis,
-      title: { text: "epoch", standoff: 6, font: { size: 13 } },
+      title: { text: "epoch", standoff: 6, font: { size: 0.8125 * rem } },
       dtick: lastEpoch <= 8 ? 1 : undefined,
       ...{ spikemode: "across", spikethickness: 1, spikedash: "solid", spikecolor: faint },
       unifiedhovertitle: { text: "epoch %{x:d}" },
     },
     yaxis: {
       ...axis,
-      title: { text: CHARTS[name].title, standoff: 6, font: { size: 13 } },
+      title: { text: CHARTS[name].title, standoff: 6, font: { size: 0.8125 * rem } },
       // At least ten percentage points around chance: otherwise the first epochs would look like large steps.
       autorangeoptions: name === "accuracy" ? { include: [data.chance - 2, data.chance + 8] } : {},
     },

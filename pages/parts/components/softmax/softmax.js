@@ -63,8 +63,10 @@ function buildPatch(view) {
   const numbers = element("div", { class: "pixels-grid" }, ...view.pixels);
   numbers.style.setProperty("--side", view.size);
   view.patchHeading = element("span", {});
+  view.mapLegend = makeLegend();
   view.patchText = element("p", { class: "muted" });
-  return card(view, "patch", view.patchHeading, element("div", { class: "pair" }, view.picture, numbers), view.patchText);
+  const pair = element("div", { class: "pair" }, view.picture, numbers);
+  return card(view, "patch", view.patchHeading, pair, view.mapLegend.root, view.patchText);
 }
 
 function buildToken(view) {
@@ -104,7 +106,11 @@ function buildScore(view) {
 function paintOnce(view) {
   const { data, weights } = view;
   paintImage(view.scene, view.image, view.image.shape[2]);
-  const [low, high] = data.scale;
+  const { scale } = data;
+  const [low, high] = scale;
+  const highest = rangeOf(weights.subarray(1))[1];
+  const uniform = 1 / data.numTokens;
+  paintAttentionLegend(view.mapLegend, { colors: COLORS.magma, scale, highest, uniform, text: percentage });
   paintMap(view.map, weights.subarray(1), { colors: COLORS.magma, low, high });
   layOver(view.scene, view.map, 0.5);
   view.limit = Math.max(...rangeOf(view.tokens).map(Math.abs));
@@ -118,7 +124,7 @@ function paintOnce(view) {
   const [, width] = view.image.shape;
   const count = view.size ** 2 * view.image.shape[2];
   const what = view.image.shape[2] === 3 ? "red, green and blue" : "brightness";
-  view.patchText.textContent = `${view.size} × ${view.size} pixels of ${what}, 0 to 255: ${count} numbers. The ${width} × ${width} image has ${view.grid ** 2} such patches; their colors are their weights.`;
+  view.patchText.textContent = `${view.size} × ${view.size} pixels of ${what}, 0 to 255: ${count} numbers. The ${width} × ${width} image has ${view.grid ** 2} such patches; their edges have the colors of their weights.`;
   paintToken(view, view.strips[1], 0);
 }
 
