@@ -112,7 +112,9 @@ function paintOnce(view) {
   const uniform = 1 / data.numTokens;
   paintAttentionLegend(view.mapLegend, { colors: COLORS.magma, scale, highest, uniform, text: percentage });
   paintMap(view.map, weights.subarray(1), { colors: COLORS.magma, low, high });
-  layOver(view.scene, view.map, 0.5);
+  const hasWeights = !["patch", "token"].includes(data.stage); // a tour explains the image before the weights
+  layOver(view.scene, view.map, hasWeights ? 0.5 : 0);
+  view.mapLegend.root.hidden = !hasWeights;
   view.limit = Math.max(...rangeOf(view.tokens).map(Math.abs));
   const ends = { low: `−${view.limit.toFixed(1)}`, high: `+${view.limit.toFixed(1)}`, marks: [[0.5, "0"]] };
   paintLegend(view.tokenLegend, { colors: COLORS.difference, title: "", ...ends });
@@ -124,7 +126,7 @@ function paintOnce(view) {
   const [, width] = view.image.shape;
   const count = view.size ** 2 * view.image.shape[2];
   const what = view.image.shape[2] === 3 ? "red, green and blue" : "brightness";
-  view.patchText.textContent = `${view.size} × ${view.size} pixels of ${what}, 0 to 255: ${count} numbers. The ${width} × ${width} image has ${view.grid ** 2} such patches; their edges have the colors of their weights.`;
+  view.patchText.textContent = `${view.size} × ${view.size} pixels of ${what}, 0 to 255: ${count} numbers. The ${width} × ${width} image has ${view.grid ** 2} such patches${hasWeights ? "; the color of a patch's edge is its weight" : ""}.`;
   paintToken(view, view.strips[1], 0);
 }
 
@@ -136,7 +138,7 @@ function paint(view) {
   paintPixels(view, row, column);
   view.strips[0].name.textContent = tokenName(token);
   paintToken(view, view.strips[0], token);
-  view.tokenText.textContent = `One matrix makes ${view.tokens.shape[1]} numbers of the patch's; those of its position are added. CLS starts from numbers that were learned, the same for every image.`;
+  view.tokenText.textContent = `One matrix makes ${view.tokens.shape[1]} numbers of the patch's; those of its position are added, one to one. CLS starts from learned numbers, the same for every image. These tokens enter layer 1; a later layer makes its query and keys from what the layer before it returns.`;
   view.patchHeading.textContent = `Patch ${tokenName(token)}: ${view.size ** 2 * view.image.shape[2]} numbers`;
   paintScore(view, token);
   view.bars.forEach((bar, other) => bar.classList.toggle("current", other === token));
@@ -183,7 +185,7 @@ function paintScore(view, token) {
     ["Weight", `${short(power)} / ${short(data.total)} = ${percentage(weights[token])}`],
   ];
   lines.forEach(([name, text], i) => view.steps[i].replaceChildren(element("span", {}, name), element("b", {}, text)));
-  view.steps[3].append(element("span", { class: "muted" }, ` ${(weights[token] * data.numTokens).toFixed(1)} × uniform; ${short(data.total)} is the sum over all ${data.numTokens} tokens`));
+  view.steps[3].append(element("span", { class: "muted" }, ` ${(weights[token] * data.numTokens).toFixed(1)} × uniform, an equal 1/${data.numTokens} for each; ${short(data.total)} is e to the score, summed over all ${data.numTokens} tokens`));
   view.scoreHeading.textContent = `${from} attends to ${tokenName(token)}: ${data.place}`;
   view.words = `${tokenName(token)}: score ${signed(scores[token])}, weight ${percentage(weights[token])}.`;
 }
