@@ -60,15 +60,15 @@ def steps() -> tuple[Step, ...]:
             "Three more matrices make from each token a **query** (what it looks for), a **key** (what it is found "
             "by) and a **value** (what it passes on). The query of CLS times the key of a patch, number by number, "
             "added up and divided by √8, is the patch's score. **Softmax** turns the 65 scores into weights that sum "
-            "to 1; with them CLS adds up the values. Hover over other patches.",
+            "to 1; CLS receives the sum of the values, each times its weight. Hover over other patches.",
             stage="softmax",
         ),
         Step(
             "Heads and layers",
             "This model does that in 4 **heads** at once, each with its own queries, keys and values, and for every "
-            "token, not only CLS. A matrix joins what they return, and a second **layer** does the same again with "
-            "the results. Click some maps under *Layer × head*: the heads attend to different patches. The prediction "
-            "is computed from CLS after the second layer.",
+            "token, not only CLS. A matrix joins the results into new tokens: a **layer**. A second layer does the same "
+            "with those, and the prediction is computed from its CLS. Click some maps under *Layer × head*: the heads "
+            "attend to different patches.",
             "attention",
             "attention_inspector",
             {**one_image, "head": "mean"},
@@ -76,9 +76,9 @@ def steps() -> tuple[Step, ...]:
         Step(
             "Watch a model learn",
             "A model starts with random matrices. Training changes them a little after every few images, so that the "
-            "true class becomes more probable; nobody says where to look. Press **Start training**: the form holds "
-            "another small model, for four shapes, that trains in a few seconds. Its loss, how wrong it is, falls, its "
-            "accuracy rises, and the maps below the curves leave their even start.",
+            "true class becomes more probable; nobody says where to look. Press **Start training** to train another "
+            "small model on four shapes, in seconds; until then the curves are the example's. Its loss, how wrong it "
+            "is, falls, its accuracy rises, and the maps below the curves leave their even start.",
             "train",
             "pictures_first",
             {},
@@ -91,9 +91,9 @@ def steps() -> tuple[Step, ...]:
         Step(
             "Before and after",
             "Eight test images of the example at every saved checkpoint, all on one scale. Press **Play** or move "
-            "the slider. Untrained, the matrices are random and small, so that CLS gives all 65 tokens almost the same "
-            "weight, 1/65: **uniform**, dark but not zero, and one guess in four is right. Trained, each image has its "
-            "own map.",
+            "the slider. Untrained, small random matrices make all scores almost 0 and the weights of the 65 tokens "
+            "almost equal, 1/65: **uniform**, dark but not zero, and one guess in four is right, as there are four "
+            "classes. Trained, each image has its own map.",
             "compare",
             "compare_scrub",
             {},
@@ -108,8 +108,8 @@ def steps() -> tuple[Step, ...]:
             action=(f"Mask {misleading}", {"off": misleading}),
             after=f"Without {misleading}, the most attended patch, {name} **rises from {highlights.probability:.1%} "
             f"to {highlights.probability_masked:.1%}**: here it spoke against the class. Attention says where the "
-            "model reads, not what it does with what it reads. Below, *What if a patch were missing?* names the "
-            "patch that matters most, and *Can this map be trusted?* tests any map.",
+            "model reads, not what it does with what it reads. For the whole image, *What if a patch were missing?* "
+            "below names the patch that matters most.",
         ),
         Step(
             "Your turn",
