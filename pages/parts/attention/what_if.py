@@ -30,13 +30,14 @@ def what_if(
         if len(view.masked) == config.num_patches:
             st.caption("All patches are masked.")
             return
-        attention, importance = _sources(selection, is_large(config))
+        probs = probabilities_of(run, epoch, image, view.masked)
+        attention, importance = _sources(selection, is_large(config), probs)
         reasons: dict[int, list[str]] = {}
         for reason, source in (("the most attended", attention), ("the most important", importance)):
             patches = patch_values(method_values(run, epoch, image, source, view), view)
             patches[[token - 1 for token in view.masked]] = -np.inf
             reasons.setdefault(1 + int(patches.argmax()), []).append(reason)
-        before = probabilities_of(run, epoch, image, view.masked)[selection.target]
+        before = probs[selection.target]
         for token, words in reasons.items():
             masked = tuple(sorted((*view.masked, token)))
             after = probabilities_of(run, epoch, image, masked)[selection.target]
@@ -56,15 +57,24 @@ def what_if(
             place.append(f"layer {view.layer + 1}")
         if attention.method.needs_layer and config.num_heads > 1:
             place.append(f"head {write_head(view.head)}")
-        importance_of = f"Most important for {escape_markdown(name)}: {importance.method.title}."
+        against = "" if importance.contrast is None else f" against {escape_markdown(classes[importance.contrast])}"
+        importance_of = f"Most important for {escape_markdown(name)}{against}: {importance.method.title}."
         st.caption(f"Most attended: {', '.join(place)}. {importance_of}")
 
 
-def _sources(selection: MethodSelection, large: bool) -> tuple[MethodSelection, MethodSelection]:
-    """The methods that say which patch is the most attended and which the most important one."""
+def _sources(
+    selection: MethodSelection, large: bool, probs: NDArray[np.float32]
+) -> tuple[MethodSelection, MethodSelection]:
+    """The methods that say which patch is the most attended and which the most important one.
+
+    `probs` (K,) are those of the image. Unless the user chose a method for a class, importance is that for the target
+    against the most probable other class: a patch that supports all classes alike does not change a probability.
+    """
     if selection.method.needs_class:
         return selection._replace(name="cls_map"), selection
-    return selection, selection._replace(name="relevance" if large else "leave_one_out")
+    others = [index for index in probs.argsort()[::-1] if index != selection.target]
+    name, contrast = "relevance" if large else "leave_one_out", int(others[0]) if others else None
+    return selection, selection._replace(name=name, contrast=contrast)
 
 
 def patch_values(values: NDArray[np.float32] | HeadInView, view: View) -> NDArray[np.float32]:

@@ -59,16 +59,16 @@ def steps() -> tuple[Step, ...]:
             "Query, key and value",
             "Three more matrices make from each token a **query** (what it looks for), a **key** (what it is found "
             "by) and a **value** (what it passes on). The query of CLS times the key of a patch, number by number, "
-            "added up and divided by √8, is the patch's score. **Softmax** turns the 65 scores into weights that sum "
-            "to 1; CLS receives the sum of the values, each times its weight. Hover over other patches.",
+            "added up and divided by √8, is its score. **Softmax** turns the 65 scores into weights that sum to 1; CLS "
+            "receives the sum of the values, each times its weight. Hover to compare.",
             stage="softmax",
         ),
         Step(
             "Heads and layers",
-            "This model does that in 4 **heads** at once, each with its own queries, keys and values, and for every "
-            "token, not only CLS. A matrix joins the results into new tokens: a **layer**. A second layer does the same "
-            "with those, and the prediction is computed from its CLS. Click some maps under *Layer × head*: the heads "
-            "attend to different patches.",
+            "The model does this in 4 **heads** at once, each with its own queries, keys and values, for every token, not "
+            "only CLS. A matrix joins the results into new tokens: a **layer**. A second layer does the same with "
+            "those, and the prediction is computed from its CLS, whose attention the maps show. Click some under "
+            "*Layer × head*.",
             "attention",
             "attention_inspector",
             {**one_image, "head": "mean"},
@@ -114,7 +114,7 @@ def steps() -> tuple[Step, ...]:
         Step(
             "Your turn",
             "This is the end of the tour. Choose a data set here or upload your own photos, train on them under "
-            "**Train**, and look at what your model attends to. Or stay with the example: every page shows it.",
+            "**Train**, and look at what your model attends to. Or stay with the example on the other pages.",
             "data",
             "data_uploads",
             {},

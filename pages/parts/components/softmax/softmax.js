@@ -138,7 +138,7 @@ function paint(view) {
   paintPixels(view, row, column);
   view.strips[0].name.textContent = tokenName(token);
   paintToken(view, view.strips[0], token);
-  view.tokenText.textContent = `One matrix makes ${view.tokens.shape[1]} numbers of the patch's; those of its position are added, one to one. CLS starts from learned numbers, the same for every image. These tokens enter layer 1; a later layer makes its query and keys from what the layer before it returns.`;
+  view.tokenText.textContent = `One matrix makes ${view.tokens.shape[1]} numbers of the patch's; those of its position are added, one to one. CLS starts from learned numbers, the same for every image. These tokens enter layer 1; the query and keys of a later layer are made from the results of the one before.`;
   view.patchHeading.textContent = `Patch ${tokenName(token)}: ${view.size ** 2 * view.image.shape[2]} numbers`;
   paintScore(view, token);
   view.bars.forEach((bar, other) => bar.classList.toggle("current", other === token));
