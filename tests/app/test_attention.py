@@ -124,7 +124,9 @@ def test_the_card_masks_the_most_attended_and_the_most_important_patch_among_tho
     before, attn = attend(model, image, left)
     target = attend(model, image)[0].argmax(1)
     attended = left[0, attn[0, 1, :, 0, 1:].mean(0).argmax()]
-    important = left[0, METHODS[importance].attribute(model, image, target)[0, left[0]].argmax()]
+    # against the most probable other class, unless the user chose a method for a class
+    contrast = before.index_fill(1, target, -1).argmax(1) if method == "cls_map" else None
+    important = left[0, METHODS[importance].attribute(model, image, target, contrast=contrast)[0, left[0]].argmax()]
     page = open_page("attention", run=trained.id, image=2, method=method, off=f"p{masked}")
     for patch in {int(attended), int(important)}:
         after = attend(model, image, left[left != patch][None])[0]

@@ -65,8 +65,8 @@ def steps() -> tuple[Step, ...]:
         ),
         Step(
             "Heads and layers",
-            "The model does this in 4 **heads** at once, each with its own queries, keys and values, for every token, not "
-            "only CLS. A matrix joins the results into new tokens: a **layer**. A second layer does the same with "
+            "The model does this in 4 **heads** at once, each with its own queries, keys and values, for every token, "
+            "not only CLS. A matrix joins the results into new tokens: a **layer**. A second layer does the same with "
             "those, and the prediction is computed from its CLS, whose attention the maps show. Click some under "
             "*Layer × head*.",
             "attention",
