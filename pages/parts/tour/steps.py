@@ -66,9 +66,9 @@ def steps() -> tuple[Step, ...]:
         Step(
             "Heads and layers",
             "The model does this in 4 **heads** at once, each with its own queries, keys and values, for every token, "
-            "not only CLS. A matrix joins the results into new tokens: a **layer**. A second layer does the same with "
-            "those, and the prediction is computed from its CLS, whose attention the maps show. Click some under "
-            "*Layer × head*.",
+            "not only CLS. Heads, and a matrix that joins their results into new tokens, make a **layer**. A second "
+            "layer does the same with those, and the prediction is computed from its CLS. Click some maps under "
+            "*Layer × head*: each shows what CLS attends to there.",
             "attention",
             "attention_inspector",
             {**one_image, "head": "mean"},
@@ -108,8 +108,8 @@ def steps() -> tuple[Step, ...]:
             action=(f"Mask {misleading}", {"off": misleading}),
             after=f"Without {misleading}, the most attended patch, {name} **rises from {highlights.probability:.1%} "
             f"to {highlights.probability_masked:.1%}**: here it spoke against the class. Attention says where the "
-            "model reads, not what it does with what it reads. For the whole image, *What if a patch were missing?* "
-            "below names the patch that matters most.",
+            "model reads, not what it does with what it reads. With the whole image again, *What if a patch were "
+            "missing?* below names the patch that matters most.",
         ),
         Step(
             "Your turn",
