@@ -58,9 +58,9 @@ def steps() -> tuple[Step, ...]:
         weight(
             "Query, key and value",
             "Three more matrices make from each token a **query** (what it looks for), a **key** (what it is found "
-            "by) and a **value** (what it passes on). The query of CLS times the key of a patch, number by number, "
-            "added up and divided by √8, is its score. **Softmax** turns the 65 scores into weights that sum to 1; CLS "
-            "receives the sum of the values, each times its weight. Hover to compare.",
+            "by) and a **value** (what it passes on). The query of CLS times the key of a token, number by number, "
+            "added up and divided by √8, is that token's score. **Softmax** turns the scores into weights that sum to "
+            "1; CLS receives the sum of the values, each times its weight. Hover to compare.",
             stage="softmax",
         ),
         Step(
