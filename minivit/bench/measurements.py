@@ -4,6 +4,7 @@ Compare the ratios: shared machines change their speed from minute to minute. Pr
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from minivit.engine import Events, Training, train
 from minivit.engine.events import ignore
 from minivit.errors import ConfigError
 from minivit.fused import FusedViT
-from minivit.machine import choose_threads, environment, num_cores
+from minivit.machine import choose_threads, environment, num_cores, pick_device
 from minivit.model import MiniViT
 from minivit.runs import Run, list_runs
 from minivit.sweep import Sweep, SweepConfig, Vary, as_completed, start_workers
@@ -36,7 +37,7 @@ TRIALS, TRIAL_EPOCHS = 4, 20  # of a sweep, enough to make the start of a worker
 
 
 class Measurement(NamedTuple):
-    """A measured value with its unit, its target, and how it was measured."""
+    """A measured value with its unit, its target, and how it was measured; NaN if there is none."""
 
     name: str
     value: float
@@ -85,19 +86,25 @@ def training(images: dict[str, Any], num_rounds: int) -> Iterator[Measurement]:
     yield Measurement("quick, whole process", seconds_in_all, "s", "≤ 12", "from command to result, images cached")
 
 
-def _against_peak(config: TrainConfig, images_per_second: float) -> Iterator[Measurement]:
-    """Useful operations per second as a share of what a product of large matrices reaches on one thread."""
-    images = torch.rand(64, 3, config.model.img_size, config.model.img_size)
-    forward = FusedViT(MiniViT(config.model))
+def flop_per_image(config: TrainConfig) -> float:
+    """Floating-point operations of matrix products and convolutions, forward and backward, without augmentation."""
+    model = config.model
+    images = torch.rand(64, model.in_chans, model.img_size, model.img_size)
+    forward = FusedViT(MiniViT(model))
     with FlopCounterMode(display=False) as counter:
         forward(images).sum().backward()
-    flop_per_image = counter.get_total_flops() / len(images)
+    return counter.get_total_flops() / len(images)
+
+
+def _against_peak(config: TrainConfig, images_per_second: float) -> Iterator[Measurement]:
+    """Useful operations per second as a share of what a product of large matrices reaches on one thread."""
+    flop = flop_per_image(config)
     left, right = torch.rand(2, MATRIX_SIZE, MATRIX_SIZE)
     peak = 2 * MATRIX_SIZE**3 / min(_timed(lambda: left @ right) for _ in range(10)) / 1e9
     yield Measurement("matrix product, one thread", peak, "GFLOP/s", note=f"{MATRIX_SIZE} × {MATRIX_SIZE}, fp32")
     yield Measurement("article, images per second", images_per_second, "1/s")
-    note = f"{flop_per_image / 1e3:,.0f} kFLOP per image, forward and backward"
-    share = flop_per_image * images_per_second / 1e9 / peak
+    note = f"{flop / 1e3:,.0f} kFLOP per image, forward and backward"
+    share = flop * images_per_second / 1e9 / peak
     yield Measurement("article, share of that peak", 100 * share, "%", note=note)
 
 
@@ -178,17 +185,18 @@ def _timed(work: Callable[[], Any]) -> float:
 def table(measurements: Sequence[Measurement]) -> str:
     """The measurements as aligned text, one per line."""
     rows = [("name", "measured", "target", "note")]
-    rows += [(name, f"{value:,.4g} {unit}".strip(), target, note) for name, value, unit, target, note in measurements]
+    for name, value, unit, target, note in measurements:
+        rows.append((name, "–" if math.isnan(value) else f"{value:,.4g} {unit}".strip(), target, note))
     name_width, value_width, target_width = (max(map(len, column)) for column in list(zip(*rows, strict=True))[:3])
     return "\n".join(f"{a:<{name_width}}  {b:<{value_width}}  {c:<{target_width}}  {d}" for a, b, c, d in rows)
 
 
 def write_json(measurements: Sequence[Measurement], path: Path) -> None:
     """Writes machine and measurements to a file; ConfigError if it cannot be written."""
-    content = {
-        "machine": environment(torch.device("cpu")) | {"cores": num_cores()},
-        "figures": [measurement._asdict() for measurement in measurements],
-    }
+    figures = [measurement._asdict() for measurement in measurements]
+    for figure in figures:
+        figure["value"] = None if math.isnan(figure["value"]) else figure["value"]  # JSON has no NaN
+    content = {"machine": environment(pick_device("auto")) | {"cores": num_cores()}, "figures": figures}
     try:
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:

@@ -9,7 +9,7 @@ from minivit.cli.options import Commands, ProgressBar
 from minivit.config import ARTICLE_CLASSES, DATASETS
 from minivit.errors import ConfigError
 
-BENCH_PARTS = ("training", "together")
+BENCH_PARTS = ("training", "together", "gpu")
 
 
 def add_commands(commands: Commands) -> None:
@@ -19,7 +19,7 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--classes", nargs="+", metavar="NAME", default=ARTICLE_CLASSES, help="default: the article's")
     parser.add_argument("--rounds", type=int, default=3, help="alternating epochs of each implementation (default: 3)")
     parser.add_argument(
-        "--parts", nargs="+", choices=BENCH_PARTS, default=BENCH_PARTS, help="what to measure (default: all)"
+        "--parts", nargs="+", choices=BENCH_PARTS, default=BENCH_PARTS[:2], help="what to measure (default: all but gpu)"
     )
     parser.add_argument("--output", type=Path, help="JSON file for the measurements")
     parser.set_defaults(command=_bench)
@@ -31,15 +31,17 @@ def add_commands(commands: Commands) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from minivit.bench import Measurement, measurements, table, write_json
+    from minivit.bench import Measurement, gpu, measurements, table, write_json
 
     if args.rounds < 1:
         raise ConfigError(f"{args.rounds} rounds is invalid. Choose 1 or more.")
     images = {"dataset": args.dataset, "data_dir": args.data_dir, "classes": tuple(args.classes)}
     parts = {"training": measurements.training(images, args.rounds), "together": measurements.together(images)}
+    if "gpu" in args.parts:
+        parts["gpu"] = gpu.gpu(images, gpu.cuda_device())
     results: list[Measurement] = []
     for result in chain.from_iterable(parts[name] for name in BENCH_PARTS if name in args.parts):
-        print(f"{result.name}: {result.value:,.4g} {result.unit}", flush=True)
+        print(f"{result.name}: {result.value:,.4g} {result.unit} {result.note}", flush=True)
         results.append(result)
     print(table(results))
     if args.output:

@@ -16,7 +16,7 @@ The order of `classes` gives the labels; the images are in data-set order, which
 """
 
 from minivit.data.augment import augment, mix_pairs
-from minivit.data.batches import channel_stats, patches
+from minivit.data.batches import channel_stats, copy_to, patches
 from minivit.data.cache import default_data_dir
 from minivit.data.image_set import ImageSet, Progress, evenly_spaced
 from minivit.data.load import (

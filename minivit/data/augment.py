@@ -1,18 +1,20 @@
 """Random changes to whole batches of training images. Pure functions of the batch and a `torch.Generator`.
 
-B images, C channels, H × W pixels, K classes. Randomness comes from the generator alone, drawn on its device, so that
-a seed gives the same changes wherever the images are.
+B images, C channels, H × W pixels, K classes. Randomness comes from the generator alone, which is the CPU's, so that a
+seed gives the same changes wherever the images are. A GPU is never waited for.
 """
 
 import math
 import random
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from minivit.data.batches import copy_to
 
 Augmentation = Literal["none", "flip", "flip-crop", "rand"]
 
@@ -29,19 +31,15 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     if how == "none":
         return images
     B, C, H, W = images.shape
-    device = generator.device
-
-    def draw(low: int, high: int) -> Tensor:
-        """A random integer from low to high for each image."""
-        return torch.randint(low, high + 1, (B, 1), generator=generator, device=device)
-
+    device, num_draws = images.device, 1 if how == "flip" else 3
+    bounds = ((0, 1), (-(H // 8), H // 8), (-(W // 8), W // 8))[:num_draws]
+    draws = [torch.randint(low, high + 1, (B, 1), generator=generator) for low, high in bounds]
+    flipped, *shifts = copy_to(torch.stack(draws), device)  # (B, 1) each
     rows, cols = torch.arange(H, device=device).expand(B, H), torch.arange(W, device=device).expand(B, W)
-    flipped = draw(0, 1) == 1
-    if how != "flip":
-        rows = _reflect(rows + draw(-(H // 8), H // 8), H)
-        cols = _reflect(cols + draw(-(W // 8), W // 8), W)
-    cols = torch.where(flipped, cols.flip(1), cols)
-    source = (rows[:, :, None] * W + cols[:, None, :]).view(B, 1, H * W).to(images.device)
+    if shifts:
+        rows, cols = _reflect(rows + shifts[0], H), _reflect(cols + shifts[1], W)
+    cols = torch.where(flipped == 1, cols.flip(1), cols)
+    source = (rows[:, :, None] * W + cols[:, None, :]).view(B, 1, H * W)
     changed = images.flatten(2).gather(2, source.expand(B, C, H * W)).view(B, C, H, W)
     return rand_augment(changed, generator) if how == "rand" else changed
 
@@ -53,13 +51,12 @@ def rand_augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     operations = _operations(images.shape[-1])
     for _ in range(NUM_OPS):
-        choices = torch.randint(len(operations), (len(images),), generator=generator, device=generator.device)
-        changed = images.clone()
-        for index, operation in enumerate(operations):
-            where = (choices == index).nonzero().flatten().to(images.device)
-            if len(where):
-                changed[where] = operation(images[where])
-        images = changed
+        choices = torch.randint(len(operations), (len(images),), generator=generator)
+        counts = torch.bincount(choices, minlength=len(operations)).tolist()
+        order = copy_to(torch.argsort(choices, stable=True), images.device)
+        parts = zip(operations, images[order].split(counts), strict=True)
+        changed = torch.cat([operation(part) if len(part) else part for operation, part in parts])
+        images = torch.empty_like(changed).index_copy_(0, order, changed)
     return images
 
 
@@ -73,7 +70,7 @@ def mix_pairs(
     one of them at random.
     """
     shares = F.one_hot(target, num_classes).to(images.dtype)
-    chance = random.Random(int(torch.randint(2**31, (), generator=generator, device=generator.device)))
+    chance = random.Random(int(torch.randint(2**31, (), generator=generator)))
     cut = bool(cutmix) and (not mixup or chance.random() < 0.5)
     alpha = cutmix if cut else mixup
     if not alpha:
@@ -100,14 +97,31 @@ def _rectangle(chance: random.Random, area: float, height: int, width: int) -> t
     return span(height), span(width)
 
 
+@cache
+def _affine_source(size: int, angle: float = 0, right: float = 0, down: float = 0, **shear: float) -> Tensor:
+    """The pixel that an affine operation puts at each place of an image of `size` px, (H·W,); H·W where it has none."""
+    from torchvision.transforms.v2 import functional as V
+
+    num_pixels = size * size
+    image = torch.arange(float(num_pixels)).view(1, size, size)
+    shears = [shear.get("shear_x", 0.0), shear.get("shear_y", 0.0)]
+    moved = V.affine(image, angle, [round(right), round(down)], 1.0, shears, fill=[float(num_pixels)])
+    return moved.flatten().long()
+
+
+def _take_pixels(images: Tensor, source: Tensor) -> Tensor:
+    """The images (B, C, H, W) with the pixels that `source` (H·W,) names, gray where there is none."""
+    gray = F.pad(images.flatten(2), (0, 1), value=128)
+    return gray.index_select(2, copy_to(source, images.device)).view_as(images)
+
+
+@cache
 def _operations(size: int) -> list[Callable[[Tensor], Tensor]]:
     """RandAugment's operations for images of `size` px, those that have a direction once for each."""
     from torchvision.transforms.v2 import functional as V  # takes two seconds to import
 
     def affine(**how: float) -> Callable[[Tensor], Tensor]:
-        x, y = how.get("shear_x", 0.0), how.get("shear_y", 0.0)
-        move = [round(how.get("right", 0.0)), round(how.get("down", 0.0))]
-        return lambda images: V.affine(images, how.get("angle", 0.0), move, 1.0, [x, y], fill=[128.0])
+        return partial(_take_pixels, source=_affine_source(size, **how))
 
     shear, move, turn = math.degrees(0.3 * STRENGTH), 0.45 * STRENGTH * size, 30 * STRENGTH
     operations: list[Callable[[Tensor], Tensor]] = [
@@ -120,11 +134,23 @@ def _operations(size: int) -> list[Callable[[Tensor], Tensor]]:
     for way in (1, -1):
         operations += [affine(shear_x=way * shear), affine(shear_y=way * shear), affine(angle=way * turn)]
         operations += [affine(right=way * move), affine(down=way * move)]
-        for adjust in (V.adjust_brightness, V.adjust_saturation, V.adjust_contrast, V.adjust_sharpness):
-            operations.append(
-                partial(adjust, **{f"{adjust.__name__.removeprefix('adjust_')}_factor": 1 + 0.9 * way * STRENGTH})
-            )
+        factor = 1 + 0.9 * way * STRENGTH
+        operations += [
+            partial(V.adjust_brightness, brightness_factor=factor),
+            partial(V.adjust_saturation, saturation_factor=factor),
+            partial(V.adjust_contrast, contrast_factor=factor),
+            partial(_adjust_sharpness, factor=factor),
+        ]
     return operations
+
+
+def _adjust_sharpness(images: Tensor, factor: float) -> Tensor:
+    """As torchvision's, which makes the CPU wait for the GPU."""
+    changed = images.float()
+    inner = changed[:, :, 1:-1, 1:-1]
+    blurred = ((9 * F.avg_pool2d(changed, 3, stride=1) + 4 * inner) / 13).round()
+    inner.add_(blurred - inner, alpha=1 - factor)
+    return changed.clamp(0, 255).to(torch.uint8)
 
 
 def _reflect(index: Tensor, size: int) -> Tensor:

@@ -47,3 +47,10 @@ def channel_stats(images: Images) -> tuple[Tensor, Tensor]:
     mean = share @ values
     variance = share @ values**2 - mean**2
     return mean.float().to(images.device), variance.clamp(min=0).sqrt().float().to(images.device)
+
+
+def copy_to(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`; from the CPU to a GPU it goes through pinned memory, so that the CPU does not wait."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return torch.empty_like(tensor, pin_memory=True).copy_(tensor).to(device, non_blocking=True)

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from minivit.data.batches import copy_to
 from minivit.data.image_set import ImageSet
 from minivit.data.memmap import MappedImages, memory_limit
 
@@ -43,17 +44,21 @@ class BatchSource:
     def get_batch(self, indices: Tensor, next_indices: Tensor | None = None) -> Tensor:
         """The images (B,) of `indices`, uint8 (B, C, H, W), on the device.
 
-        `next_indices` are those of the following call, whose batch is gathered in the meantime.
+        `next_indices` is the tensor of the following call, whose batch is gathered in the meantime.
         """
         if self._reader is None:
             assert isinstance(self.images, Tensor)
             return self.images.index_select(0, indices.to(self.storage_device))  # five times faster than an index
-        if self._ahead is not None and torch.equal(self._ahead[0], indices):
+        if self._ahead is not None and self._ahead[0] is indices:
             batch = self._ahead[1].result()
         else:
             batch = self._gather(indices)
         self._ahead = None if next_indices is None else (next_indices, self._reader.submit(self._gather, next_indices))
         return batch.to(self.device, non_blocking=True)
+
+    def get_labels(self, indices: Tensor) -> Tensor:
+        """The labels (B,) of `indices`, on the device."""
+        return self.labels.index_select(0, copy_to(indices, self.device))
 
     @property
     def location(self) -> str:

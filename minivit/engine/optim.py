@@ -106,15 +106,18 @@ class Muon(Adam):
     def __init__(self, config: TrainConfig, flat: FlatParameters) -> None:
         super().__init__(config, flat, decoupled=True)
         self.state["momentum"] = torch.zeros_like(flat.values)
-        self.hidden = [name for name, shape in flat.shapes.items() if is_hidden(name, len(shape))]
+        self.hidden: dict[tuple[int, ...], list[str]] = {}  # names by shape, rows and columns
+        for name, shape in flat.shapes.items():
+            if is_hidden(name, len(shape)):
+                self.hidden.setdefault((shape[0], shape[1:].numel()), []).append(name)
 
     def direction(self, gradient: Tensor, scalars: StepScalars) -> Tensor:
         momentum = self.state["momentum"].lerp_(gradient, 1 - MUON_MOMENTUM)
         nesterov = self.flat.views(gradient.lerp(momentum, MUON_MOMENTUM))
         direction = self.flat.views(super().direction(gradient, scalars))
-        for name in self.hidden:
-            matrix = nesterov[name].flatten(1)
-            direction[name] = 0.2 * max(matrix.shape) ** 0.5 * orthogonalize(matrix)
+        for shape, names in self.hidden.items():
+            matrices = orthogonalize(torch.stack([nesterov[name].flatten(1) for name in names]))
+            direction.update(zip(names, 0.2 * max(shape) ** 0.5 * matrices, strict=True))
         return self.flat.flatten(direction.values())
 
 
@@ -123,18 +126,19 @@ def is_hidden(name: str, ndim: int) -> bool:
     return ndim >= 2 and name.startswith(("blocks.", "patch_embed.stem.")) and name != "patch_embed.stem.0.weight"
 
 
-def orthogonalize(matrix: Tensor) -> Tensor:
-    """(m, n) with the singular vectors of `matrix` and all singular values about 1 (0.7 to 1.2).
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """(k, m, n) with the singular vectors of `matrices` and all singular values about 1 (0.7 to 1.2).
 
     Five Newton-Schulz iterations with the coefficients of Jordan et al., which need matrix products only.
     """
     a, b, c = NEWTON_SCHULZ
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide / (wide.norm() + 1e-7)
+    is_wide = matrices.shape[1] <= matrices.shape[2]
+    wide = matrices if is_wide else matrices.mT
+    wide = wide / (wide.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(5):
-        square = wide @ wide.T
+        square = wide @ wide.mT
         wide = a * wide + (b * square + c * square @ square) @ wide
-    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+    return wide if is_wide else wide.mT
 
 
 Optimizer = SGD | Adam

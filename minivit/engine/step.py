@@ -1,4 +1,4 @@
-"""One training step, eager or as one compiled graph.
+"""One training step, eager, as a CUDA graph, or as one compiled graph.
 
 B images, K classes, P parameters.
 """
@@ -12,6 +12,7 @@ from torch.func import functional_call, grad
 
 from minivit.config import TrainConfig
 from minivit.engine.compilation import compile_or_fall_back, should_compile
+from minivit.engine.cuda_graph import record_or_fall_back
 from minivit.engine.distributed import SINGLE_PROCESS, Group
 from minivit.engine.optim import FlatParameters, make_optimizer
 from minivit.engine.schedule import StepScalars
@@ -46,6 +47,7 @@ class TrainStep:
         self.ema = self.flat.values.clone() if config.ema else None
         self.sums = torch.zeros(2, dtype=torch.float32 if self.device.type == "mps" else torch.float64).to(self.device)
         self.dtype = autocast_dtype(config, self.device)
+        self.recorded: Callable[[Tensor, Tensor, Tensor], None] | None = None  # as a CUDA graph
         self.compiled: Callable[[Tensor, Tensor, Tensor], None] | None = None
         self.compiled_size = len(group.shard(torch.empty(config.batch_size)))  # a graph has one batch size
         self.compile_checked = config.compile == "off"
@@ -55,16 +57,19 @@ class TrainStep:
 
         `scalars` is a row of `epoch_scalars` on the device.
         """
-        use_graph = self.compiled is not None and len(batch) == self.compiled_size
-        step = self.compiled if self.compiled and use_graph else self.eager
+        graph = self.compiled or self.recorded
+        step = graph if graph and len(batch) == self.compiled_size else self.eager
         step(as_float(batch), target, scalars)  # inside a graph, Inductor would convert it at each use
 
     def maybe_compile(self, seconds_left: float | None, log: Callable[[str], None]) -> None:
         """Compiles the following steps if that pays off, and logs why; call it before each epoch.
 
         `seconds_left` is the remaining time of the run with eager steps, None before the first epoch: then 'auto'
-        waits.
+        waits. On a GPU, 'auto' records the eager steps as a CUDA graph meanwhile.
         """
+        if self.device.type == "cuda" and self.config.compile == "auto" and self.recorded is None:
+            failure = "The step is not recorded as a CUDA graph"
+            self.recorded = self._record(lambda cause: log(f"{failure}: {cause}.") if cause else None)
         if self.compile_checked or (seconds_left is None and self.config.compile != "on"):
             return
         self.compile_checked = True
@@ -81,9 +86,19 @@ class TrainStep:
         """The step without a graph; images here and below are float 0..1."""
         self._update(*self._gradient(batch, target, scalars), scalars)
 
-    def _compile(self, report: Callable[[str | None], None]) -> Callable[[Tensor, Tensor, Tensor], None]:
+    def _state(self) -> list[Tensor]:
+        """The tensors that a step changes in place."""
         state = [self.flat.values, self.sums, *self.optimizer.state.values()]
-        state += [] if self.ema is None else [self.ema]
+        return state if self.ema is None else [*state, self.ema]
+
+    def _record(self, report: Callable[[str | None], None]) -> Callable[[Tensor, Tensor, Tensor], None]:
+        if self.group.world_size == 1:
+            return record_or_fall_back(self.eager, self._state(), report)
+        gradient = record_or_fall_back(self._gradient, self._state(), report)  # all_reduce runs after it
+        return lambda batch, target, scalars: self._update(*gradient(batch, target, scalars), scalars)
+
+    def _compile(self, report: Callable[[str | None], None]) -> Callable[[Tensor, Tensor, Tensor], None]:
+        state = self._state()
         if self.device.type == "cuda":  # CUDA graphs update tensors in place only at fixed addresses
             for tensor in state:
                 torch._dynamo.mark_static_address(tensor)

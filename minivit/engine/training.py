@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minivit.config import TrainConfig
-from minivit.data import BatchSource, ImageSet, augment, channel_stats, mix_pairs, patches
+from minivit.data import BatchSource, ImageSet, augment, channel_stats, copy_to, mix_pairs, patches
 from minivit.engine.clock import Clock
 from minivit.engine.distributed import SINGLE_PROCESS, Group
 from minivit.engine.schedule import derive_seed, epoch_scalars, learning_rate, learning_rate_by_clock
@@ -25,6 +25,8 @@ from minivit.fused import has_fused_path
 from minivit.inference import as_float, logits
 from minivit.model import MiniViT
 from minivit.runs import Run, adopt_learning_rate
+
+Batch = tuple[Tensor, Tensor, Tensor]  # images, labels or target shares, and scalars of a step
 
 
 class Training:
@@ -89,7 +91,7 @@ class Training:
         if any(self.group.broadcast(int(adopted))):
             self.config = self.config.changed(lr_changes=Run.open(run.path).config.lr_changes)
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def batches(self, epoch: int) -> Iterator[Batch]:
         """The rest of an epoch from `step` on, or until the time is up.
 
         Gives images, labels or target shares, and scalars of each step.
@@ -105,9 +107,9 @@ class Training:
             order = torch.multinomial(weights, len(weights), replacement=True, generator=generator)
         else:
             order = torch.randperm(len(self.source), generator=generator)
-        batches = order.to(self.source.storage_device).split(self.config.batch_size)
+        batches = copy_to(order, self.source.storage_device).split(self.config.batch_size)
         scalars = epoch_scalars(self.config, epoch, [len(batch) for batch in batches])
-        scalars = scalars.to(self.device)  # in one copy, so that no step synchronizes with the device
+        scalars = copy_to(scalars, self.device)  # in one copy, so that no step waits for the device
         for step in range(self.step, len(batches)):
             if self.config.minutes:  # an epoch that ends too late for another one is the last
                 share = self.clock.read(num_epoch_ends=2 if step == len(batches) - 1 else 1)
@@ -126,9 +128,9 @@ class Training:
         config = self.config
         if config.model.drop_rate:
             torch.manual_seed(seed + self.group.rank)
-        batch, target = self.source.get_batch(indices, next_indices), self.source.labels[indices.to(self.device)]
+        batch, target = self.source.get_batch(indices, next_indices), self.source.get_labels(indices)
         if self.changes_images:
-            generator = torch.Generator(self.device).manual_seed(seed)
+            generator = torch.Generator().manual_seed(seed)
             batch = augment(batch, config.augment, generator)
             if config.mixup or config.cutmix:
                 batch, target = mix_pairs(
