@@ -57,7 +57,9 @@ def gpu(images: Mapping[str, Any], device: torch.device) -> Iterator[Measurement
     """All checks and measurements; `images` are the settings of a data set."""
     ten_classes = {"classes": preset("gpu").classes}
     presets = {
-        name: select_classes(preset(name).changed(**images, **(ten_classes if name == "gpu" else {}), device=device.type))
+        name: select_classes(
+            preset(name).changed(**images, **(ten_classes if name == "gpu" else {}), device=device.type)
+        )
         for name in PRESETS
     }
     yield Measurement("GPU memory", _total_memory(device) / 1e9, "GB", note=str(environment(device)["gpu"]))
@@ -119,11 +121,12 @@ def speed(
     """Images per second of plain steps, as a CUDA graph, and without augmentation and copies; memory."""
     dtype = autocast_dtype(config, device)
     flop = flop_per_image(config)
-    for choice, title in (("off", "plain steps"), ("auto", "CUDA graph")):
+    for title in ("plain steps", "CUDA graph"):
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        training = make_training(config.changed(compile=choice), device, split)
-        training.train_step.maybe_compile(None, ignore)
+        training = make_training(config, device, split)
+        if title == "CUDA graph":
+            training.train_step.record(lambda line: print(line, flush=True))
         batches = (batch for epoch in count(1) for batch in training.batches(epoch))
         fixed = next(batches)
         for what, source in (("", batches), (", the same batch", repeat(fixed))):

@@ -19,7 +19,11 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--classes", nargs="+", metavar="NAME", default=ARTICLE_CLASSES, help="default: the article's")
     parser.add_argument("--rounds", type=int, default=3, help="alternating epochs of each implementation (default: 3)")
     parser.add_argument(
-        "--parts", nargs="+", choices=BENCH_PARTS, default=BENCH_PARTS[:2], help="what to measure (default: all but gpu)"
+        "--parts",
+        nargs="+",
+        choices=BENCH_PARTS,
+        default=BENCH_PARTS[:2],
+        help="what to measure (default: all but gpu)",
     )
     parser.add_argument("--output", type=Path, help="JSON file for the measurements")
     parser.set_defaults(command=_bench)

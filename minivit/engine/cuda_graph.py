@@ -25,10 +25,7 @@ def record_cuda_graph(function: Callable[[], None]) -> Callable[[], None]:
 
 
 def record_or_fall_back(
-    function: Callable[..., Result],
-    state: Sequence[Tensor],
-    report: Callable[[str | None], None],
-    record: Callable[[Callable[[], None]], Callable[[], None]] = record_cuda_graph,
+    function: Callable[..., Result], state: Sequence[Tensor], report: Callable[[str | None], None]
 ) -> Callable[..., Result]:
     """`function` as a graph, recorded at its first call; `function` itself if that fails.
 
@@ -47,7 +44,7 @@ def record_or_fall_back(
 
         try:
             with torch.random.fork_rng([state[0].device] if state[0].is_cuda else []):
-                replay = record(run)
+                replay = record_cuda_graph(run)
         except Exception as error:  # CUDA and its libraries raise errors of all kinds; the plain step needs no graph
             call = function
             report(cause_of(error, ""))

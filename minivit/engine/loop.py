@@ -61,6 +61,8 @@ def train(
         record_environment(run, training, group)
         for line in (training.describe(), *data_warnings(config, train_set, test_set)):
             events.log(line)
+        if device.type == "cuda" and config.compile != "off":
+            training.train_step.record(events.log)
 
         for epoch in training.epochs():
             training.adopt_learning_rate(run)

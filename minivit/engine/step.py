@@ -65,11 +65,8 @@ class TrainStep:
         """Compiles the following steps if that pays off, and logs why; call it before each epoch.
 
         `seconds_left` is the remaining time of the run with eager steps, None before the first epoch: then 'auto'
-        waits. On a GPU, 'auto' records the eager steps as a CUDA graph meanwhile.
+        waits.
         """
-        if self.device.type == "cuda" and self.config.compile == "auto" and self.recorded is None:
-            failure = "The step is not recorded as a CUDA graph"
-            self.recorded = self._record(lambda cause: log(f"{failure}: {cause}.") if cause else None)
         if self.compile_checked or (seconds_left is None and self.config.compile != "on"):
             return
         self.compile_checked = True
@@ -91,11 +88,18 @@ class TrainStep:
         state = [self.flat.values, self.sums, *self.optimizer.state.values()]
         return state if self.ema is None else [*state, self.ema]
 
-    def _record(self, report: Callable[[str | None], None]) -> Callable[[Tensor, Tensor, Tensor], None]:
+    def record(self, log: Callable[[str], None]) -> None:
+        """Repeats the following eager steps as a CUDA graph, or logs why not."""
+
+        def report(cause: str | None) -> None:
+            if cause:
+                log(f"The step is not a CUDA graph: {cause}.")
+
         if self.group.world_size == 1:
-            return record_or_fall_back(self.eager, self._state(), report)
-        gradient = record_or_fall_back(self._gradient, self._state(), report)  # all_reduce runs after it
-        return lambda batch, target, scalars: self._update(*gradient(batch, target, scalars), scalars)
+            self.recorded = record_or_fall_back(self.eager, self._state(), report)
+            return
+        gradient = record_or_fall_back(self._gradient, self._state(), report)  # all_reduce runs after the graph
+        self.recorded = lambda batch, target, scalars: self._update(*gradient(batch, target, scalars), scalars)
 
     def _compile(self, report: Callable[[str | None], None]) -> Callable[[Tensor, Tensor, Tensor], None]:
         state = self._state()

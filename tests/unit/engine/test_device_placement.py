@@ -1,7 +1,6 @@
 """On a GPU, of which fake tensors take the place: all tensors of a step are on it, and the CPU never waits for it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
@@ -12,13 +11,19 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from minivit.config import TrainConfig, preset
+from minivit.config import preset
 from minivit.data import BatchSource, load_split, source
 from minivit.engine import Training, training
 from minivit.inference import logits
 
 GPU = torch.device("cuda", 0)
-HOST = ("bincount", "randint", "randperm", "multinomial", "argsort")  # whose results Python reads; all are computed on the CPU
+HOST = (
+    "bincount",
+    "randint",
+    "randperm",
+    "multinomial",
+    "argsort",
+)  # whose results Python reads; all are computed on the CPU
 
 
 class WaitError(Exception):
