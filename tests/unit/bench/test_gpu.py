@@ -6,11 +6,12 @@ from math import isnan
 import pytest
 import torch
 
-from minivit.bench import device_checks
+from minivit.bench import device_checks, gpu
 from minivit.bench.device_checks import CPU, Check, checks, make_training
 from minivit.bench.measurements import Measurement
 from minivit.data import load_split
 from minivit.engine import cuda_graph
+from minivit.errors import ConfigError
 
 NAMES = [
     "logits, GPU against CPU",
@@ -102,3 +103,34 @@ def test_a_check_that_raises_has_failed_with_the_message():
 def test_without_a_gpu_a_step_is_not_a_graph_and_the_check_fails_with_the_reason(tiny):
     result = run_check(tiny, "CUDA graph against plain step")
     assert isnan(result.value) and result.note.startswith("FAIL: RuntimeError: The step is not a CUDA graph: ")
+
+
+def test_the_kit_measures_every_part_and_goes_on_after_one_that_fails(tiny, monkeypatch, record_on_cpu):
+    for name, value in {"TIMED_SECONDS": 0.1, "CHECK_IMAGES": 60, "PRESET_MINUTES": 0.02, "GOALS": (0.0, 1.1)}.items():
+        monkeypatch.setattr(gpu, name, value)
+    monkeypatch.setattr(gpu, "checks", lambda *args: [Check("logits", 0.1, lambda: 0.2), Check("slow", 0, float, 1e6)])
+    monkeypatch.setattr(gpu, "flop_per_image", lambda config: 1 / 0 if config.seed else 1e6)
+    presets = {name: tiny for name in ("article", "strong", "gpu")} | {"quick": tiny.changed(seed=1)}
+    results = {result.name: result for result in gpu.measure(presets, CPU, 1000)}
+    assert results["article: logits"].note == results["strong: logits"].note == "FAIL"
+    assert results["article: slow"].note == "not run: less than 1e+06 s were left"
+    assert results["quick, speed"].note.startswith("FAIL: ZeroDivisionError")
+    for title in ("plain steps", "plain steps, the same batch", "CUDA graph", "CUDA graph, the same batch"):
+        assert results[f"article, {title}"].value > 0 and "1.0 MFLOP per image" in results[f"article, {title}"].note
+    assert 0 < results["article, 3 epochs, from command to result"].value < 100
+    assert "on Synthetic shapes" in results["article, 3 epochs, from command to result"].note
+    assert results["gpu, until 0.0"].value > 0 and isnan(results["gpu, until 1.1"].value)
+    assert results["gpu, images per second"].value > 0
+
+
+def test_nothing_is_measured_when_the_time_is_up(tiny):
+    results = list(gpu.measure(dict.fromkeys(("article", "strong", "gpu"), tiny), CPU, 0))
+    assert results and all(isnan(result.value) and result.note.startswith("not run") for result in results)
+
+
+def test_without_a_gpu_the_command_says_so_and_what_mps_is_not_good_for(monkeypatch):
+    with pytest.raises(ConfigError, match="'gpu' needs a CUDA device, and this machine has none"):
+        gpu.cuda_device()
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(ConfigError, match="MPS is not covered"):
+        gpu.cuda_device()
