@@ -13,6 +13,15 @@ from typing import IO
 PROJECT = Path(__file__).parent.parent
 
 
+def wait_passively() -> None:
+    """Lets threads sleep while they wait for each other; to be called before torch is imported.
+
+    By default OpenMP's threads keep their cores busy meanwhile. Next to another busy process, one of them then waits
+    most of the time for one that has no core: `python -m minivit bench --parts load` measures it.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def python_path() -> str:
     """PYTHONPATH for processes that import this package from any folder."""
     return os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))

@@ -19,8 +19,11 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from minivit.processes import python_path, standby, start_detached, wait_passively, watch
+
 if __name__ == "__main__":
     gc.disable()  # while torch is imported; as in minivit/__main__.py
+    wait_passively()
 
 import torch.distributed as dist
 
@@ -28,7 +31,6 @@ from minivit.engine import Group, init_process_group, train
 from minivit.engine.control import interrupted_state
 from minivit.engine.events import print_line
 from minivit.errors import MiniViTError
-from minivit.processes import python_path, standby, start_detached, watch
 from minivit.runs import Run
 
 START_POLL_SECONDS = 0.2  # between two reads of the command for a worker that is starting

@@ -136,14 +136,9 @@ def together(images: dict[str, Any]) -> Iterator[Measurement]:
         "two processes, one thread each": strong.changed(threads=1, devices=2),
     }
     speeds: dict[str, float] = {}
-    with TemporaryDirectory() as folder:
-        for name, config in variants.items():
-            run = Run.create(config, folder)
-            command = [sys.executable, "-m", "minivit.worker", str(run.path)]
-            subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MINIVIT_LOCKS": folder})
-            speeds[name] = median(row["images_per_second"] for row in run.metrics()[2:])
-            note = f"median of {EPOCHS - 1} epochs of 3,200 images"
-            yield Measurement(f"strong, {name}", speeds[name], "1/s", note=note)
+    for name, config in variants.items():
+        speeds[name] = worker_speed(config)
+        yield Measurement(f"strong, {name}", speeds[name], "1/s", note=f"median of {EPOCHS - 1} epochs of 3,200 images")
     single, *others = speeds
     for name in others:
         yield Measurement(f"{name} ÷ one thread", speeds[name] / speeds[single], "×")
@@ -152,6 +147,16 @@ def together(images: dict[str, Any]) -> Iterator[Measurement]:
     for workers, speed in sweep_speeds.items():
         yield Measurement(f"a sweep by {workers} one-thread workers", speed, "1/s", note=f"{TRIALS} trials of article")
     yield Measurement("two workers ÷ one", sweep_speeds[2] / sweep_speeds[1], "×", note="2 is the limit on two cores")
+
+
+def worker_speed(config: TrainConfig, **environment: str) -> float:
+    """Images per second of a run in its own process or processes, the median of its epochs after the first."""
+    with TemporaryDirectory() as folder:
+        run = Run.create(config, folder)
+        command = [sys.executable, "-m", "minivit.worker", str(run.path)]
+        environment = {**os.environ, "MINIVIT_LOCKS": folder, **environment}
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        return median(row["images_per_second"] for row in run.metrics()[2:])
 
 
 def _sweep_speed(config: TrainConfig, workers: int) -> float:

@@ -9,7 +9,7 @@ from minivit.cli.options import Commands, ProgressBar
 from minivit.config import ARTICLE_CLASSES, DATASETS
 from minivit.errors import ConfigError
 
-BENCH_PARTS = ("training", "together", "gpu")
+BENCH_PARTS = ("training", "together", "load", "gpu")
 
 
 def add_commands(commands: Commands) -> None:
@@ -35,14 +35,20 @@ def add_commands(commands: Commands) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from minivit.bench import Measurement, gpu, measurements, table, write_json
+    from minivit.bench import Measurement, measurements, table, write_json
+    from minivit.bench.gpu import cuda_device, gpu_kit
+    from minivit.bench.load import under_load
 
     if args.rounds < 1:
         raise ConfigError(f"{args.rounds} rounds is invalid. Choose 1 or more.")
     images = {"dataset": args.dataset, "data_dir": args.data_dir, "classes": tuple(args.classes)}
-    parts = {"training": measurements.training(images, args.rounds), "together": measurements.together(images)}
+    parts = {
+        "training": measurements.training(images, args.rounds),
+        "together": measurements.together(images),
+        "load": under_load(images),
+    }
     if "gpu" in args.parts:
-        parts["gpu"] = gpu.gpu(images, gpu.cuda_device())
+        parts["gpu"] = gpu_kit(images, cuda_device())
     results: list[Measurement] = []
     for result in chain.from_iterable(parts[name] for name in BENCH_PARTS if name in args.parts):
         print(f"{result.name}: {result.value:,.4g} {result.unit} {result.note}", flush=True)

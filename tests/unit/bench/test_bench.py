@@ -1,12 +1,13 @@
 """The benchmark: its reference is the article's experiment, and its table names what was measured."""
 
 import json
+from contextlib import contextmanager
 from itertools import islice
 
 import pytest
 import torch
 
-from minivit.bench import Measurement, table, write_json
+from minivit.bench import Measurement, load, table, write_json
 from minivit.bench.reference import Items, ReferenceViT, epochs
 from minivit.config import preset
 from minivit.data import ImageSet, load_images
@@ -57,3 +58,28 @@ def test_the_table_and_the_file_hold_the_measured_values_and_their_targets(tmp_p
     assert stored["machine"]["torch"] == torch.__version__
     with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
         write_json(measurements, tmp_path / "nowhere" / "bench.json")
+
+
+def test_the_speed_next_to_a_busy_process_is_compared_to_that_without(monkeypatch):
+    busy, real = [], load.busy_process
+
+    @contextmanager
+    def watched():
+        with real() as process:
+            busy.append(process)
+            yield process
+
+    def worker_speed(config, **environment):
+        is_busy = bool(busy) and busy[-1].poll() is None
+        return 1000.0 * config.threads * config.devices / (2 if is_busy else 1) / (5 if environment and is_busy else 1)
+
+    monkeypatch.setattr(load, "busy_process", watched)
+    monkeypatch.setattr(load, "worker_speed", worker_speed)
+    monkeypatch.setattr(load, "num_cores", lambda: 2)
+    images = {"dataset": "shapes", "data_dir": "", "classes": ("circle", "star")}
+    results = {result.name: result.value for result in load.under_load(images)}
+    assert results["strong, one thread"] == 1000 and results["strong, 2 threads"] == 2000
+    assert results["strong, 2 threads, next to a busy process ÷ alone"] == 0.5
+    assert results["strong, 2 processes, next to a busy process ÷ alone"] == 0.5
+    assert results["strong, 2 threads that spin, next to a busy process ÷ alone"] == 0.1
+    assert len(busy) == 8 and all(process.poll() is not None for process in busy)
