@@ -132,7 +132,7 @@ def speed(
             torch.cuda.reset_peak_memory_stats(device)
         training = make_training(config, device, split)
         if title == "CUDA graph":
-            training.train_step.record(lambda line: print(line, flush=True))
+            training.train_step.record(lambda cause: print(f"No CUDA graph: {cause}", flush=True) if cause else None)
         batches = (batch for epoch in count(1) for batch in training.batches(epoch))
         fixed = next(batches)
         for what, source in (("", batches), (", the same batch", repeat(fixed))):

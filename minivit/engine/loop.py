@@ -62,7 +62,8 @@ def train(
         for line in (training.describe(), *data_warnings(config, train_set, test_set)):
             events.log(line)
         if device.type == "cuda" and config.compile != "off":
-            training.train_step.record(events.log)
+            failure = "The step is not a CUDA graph: {}."
+            training.train_step.record(lambda cause: events.log(failure.format(cause)) if cause else None)
 
         for epoch in training.epochs():
             training.adopt_learning_rate(run)

@@ -75,9 +75,7 @@ class TrainStep:
             log(f"The step is not compiled: {reason}.")
             return
         failure = "The step is not compiled" + ", although the settings enable it" * (self.config.compile == "on")
-        self.compiled = self._compile(
-            lambda cause: log(f"{failure}: {cause}." if cause else f"The step is compiled: {reason}.")
-        )
+        self.compile(lambda cause: log(f"{failure}: {cause}." if cause else f"The step is compiled: {reason}."))
 
     def eager(self, batch: Tensor, target: Tensor, scalars: Tensor) -> None:
         """The step without a graph; images here and below are float 0..1."""
@@ -88,20 +86,16 @@ class TrainStep:
         state = [self.flat.values, self.sums, *self.optimizer.state.values()]
         return state if self.ema is None else [*state, self.ema]
 
-    def record(self, log: Callable[[str], None]) -> None:
-        """Repeats the following eager steps as a CUDA graph, or logs why not."""
-
-        def report(cause: str | None) -> None:
-            if cause:
-                log(f"The step is not a CUDA graph: {cause}.")
-
+    def record(self, report: Callable[[str | None], None]) -> None:
+        """Repeats the following eager steps as a CUDA graph; `report` gets the cause of a failure, or None."""
         if self.group.world_size == 1:
             self.recorded = record_or_fall_back(self.eager, self._state(), report)
             return
         gradient = record_or_fall_back(self._gradient, self._state(), report)  # all_reduce runs after the graph
         self.recorded = lambda batch, target, scalars: self._update(*gradient(batch, target, scalars), scalars)
 
-    def _compile(self, report: Callable[[str | None], None]) -> Callable[[Tensor, Tensor, Tensor], None]:
+    def compile(self, report: Callable[[str | None], None]) -> None:
+        """Compiles the step at its next call; `report` gets the cause of a failure, or None."""
         state = self._state()
         if self.device.type == "cuda":  # CUDA graphs update tensors in place only at fixed addresses
             for tensor in state:
@@ -114,7 +108,7 @@ class TrainStep:
         def step(batch: Tensor, target: Tensor, scalars: Tensor) -> None:
             self._update(*gradient(batch, target, scalars), scalars)
 
-        return step if several_processes else compile_or_fall_back(step, self.eager, state, report)
+        self.compiled = step if several_processes else compile_or_fall_back(step, self.eager, state, report)
 
     def _gradient(self, batch: Tensor, target: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient (P,) of this process's share of the batch, and its sums (2,) of losses and correct predictions."""

@@ -102,7 +102,7 @@ def test_a_check_that_raises_has_failed_with_the_message():
 
 def test_without_a_gpu_a_step_is_not_a_graph_and_the_check_fails_with_the_reason(tiny):
     result = run_check(tiny, "CUDA graph against plain step")
-    assert isnan(result.value) and result.note.startswith("FAIL: RuntimeError: The step is not a CUDA graph: ")
+    assert isnan(result.value) and result.note.startswith("FAIL: RuntimeError: The steps were plain: ")
 
 
 def test_the_kit_measures_every_part_and_goes_on_after_one_that_fails(tiny, monkeypatch, record_on_cpu):
