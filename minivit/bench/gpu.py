@@ -13,7 +13,7 @@ from itertools import count, islice, repeat
 from math import nan
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -36,6 +36,9 @@ SHORT_SECONDS = 60  # checks that take longer come last
 PRESET_MINUTES = 2.5  # of the `gpu` preset, at most
 MATRIX_SIZE = 8192  # of the matrix product whose speed is taken as the peak
 GOALS = (ARTICLE_ACCURACY, 0.8, 0.9, 0.95)  # test accuracies whose time is reported
+
+Accelerated = Literal["plain steps", "CUDA graph", "compiled"]
+UNCOMPILED: tuple[Accelerated, ...] = ("plain steps", "CUDA graph")
 
 
 class Part(NamedTuple):
@@ -89,22 +92,26 @@ def measure(presets: Mapping[str, TrainConfig], device: torch.device, seconds: f
 def parts(presets: Mapping[str, TrainConfig], device: torch.device, left: Callable[[], float]) -> Iterator[Part]:
     """The parts in the order of their worth; `left` gives the seconds that are left."""
     splits = {name: load_split(config) for name, config in presets.items()}
-    compiled: list[Part] = []  # last, as compiling takes long and cannot be interrupted
+    last: list[Part] = []  # what compiles, as that takes long and cannot be interrupted
     for name in ("article", "strong"):
         config = presets[name].changed(images_per_class=CHECK_IMAGES)
         for check in checks(config, load_split(config), device):
             part = Part(f"{name}: {check.name}", check.seconds, partial(_run_check, f"{name}: ", check))
             if check.seconds > SHORT_SECONDS:
-                compiled.append(part)
+                last.append(part)
             else:
                 yield part
     peaks: dict[torch.dtype, float] = {}
     yield Part("matrix products", 10, lambda: matrix_products(device, peaks))
     for name, config in presets.items():
-        yield Part(f"{name}, speed", 20, partial(speed, name, config, splits[name], device, peaks))
+        yield Part(f"{name}, speed", 20, partial(speed, name, config, splits[name], device, peaks, *UNCOMPILED))
     yield Part("article, 100 epochs", 30, lambda: whole_run("article", presets["article"], left()))
     yield Part("gpu, its first minutes", 30, lambda: first_minutes(presets["gpu"], device, left() / 60 - 0.1))
-    yield from compiled
+    for name in ("article", "gpu"):
+        last.append(
+            Part(f"{name}, compiled", 90, partial(speed, name, presets[name], splits[name], device, peaks, "compiled"))
+        )
+    yield from last
 
 
 def _run_check(prefix: str, check: Check) -> Iterator[Measurement]:
@@ -122,17 +129,27 @@ def matrix_products(device: torch.device, peaks: dict[torch.dtype, float]) -> It
 
 
 def speed(
-    name: str, config: TrainConfig, split: Split, device: torch.device, peaks: Mapping[torch.dtype, float]
+    name: str,
+    config: TrainConfig,
+    split: Split,
+    device: torch.device,
+    peaks: Mapping[torch.dtype, float],
+    *titles: Accelerated,
 ) -> Iterator[Measurement]:
-    """Images per second of plain steps, as a CUDA graph, and without augmentation and copies; memory."""
+    """Images per second with the data path and, on the same batch, without augmentation and copies; memory."""
     dtype = autocast_dtype(config, device)
     flop = flop_per_image(config)
-    for title in ("plain steps", "CUDA graph"):
+    for title in titles:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         training = make_training(config, device, split)
-        if title == "CUDA graph":
-            training.train_step.record(lambda cause: print(f"No CUDA graph: {cause}", flush=True) if cause else None)
+        accelerate = {
+            "plain steps": None,
+            "CUDA graph": training.train_step.record,
+            "compiled": training.train_step.compile,
+        }
+        if start := accelerate[title]:
+            start(_raise_cause)
         batches = (batch for epoch in count(1) for batch in training.batches(epoch))
         fixed = next(batches)
         for what, source in (("", batches), (", the same batch", repeat(fixed))):
@@ -141,6 +158,12 @@ def speed(
             note = f"{flop / 1e6:,.1f} MFLOP per image: {share:.1%} of the {_name(dtype)} product"
             yield Measurement(f"{name}, {title}{what}", images_per_second, "1/s", note=note)
         yield Measurement(f"{name}, {title}, memory", _peak_memory(device) / 1e6, "MB", note="peak, images included")
+
+
+def _raise_cause(cause: str | None) -> None:
+    """Fails the part whose steps would be plain otherwise."""
+    if cause:
+        raise RuntimeError(cause)
 
 
 def _images_per_second(step: Callable[..., None], batches: Iterator[Batch], device: torch.device) -> float:

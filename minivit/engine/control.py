@@ -49,6 +49,8 @@ class StatusPoller:
         self.num_steps += 1
         if not (self._is_due() if self.group.world_size == 1 else self.num_steps >= self.next_poll):
             return None
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()  # steps are only enqueued: without it, progress and commands are seconds ahead
         self.events.progress(f"epoch {epoch}", step, num_steps)
         steps_per_second = self.num_steps / (time.monotonic() - self.last_poll)
         command = self._read("training", epoch - 1, f"epoch {epoch}", step / num_steps)

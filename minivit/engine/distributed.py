@@ -5,7 +5,7 @@ step), each process computes the gradient of its shard, and gradients are summed
 weights, equal to those of a single process up to float rounding. Only dropout depends on the number of processes.
 Rank 0, the main process, alone writes the run folder, holds its lock and waits for the device.
 
-Tensors are reduced by the backend (nccl between GPUs, gloo between CPUs). Everything else goes through torchrun's
+Tensors are reduced by the backend (nccl between GPUs, gloo else). Everything else goes through torchrun's
 key-value store, which outlives the processes: a process that fails stores the reason there, so that the others,
 whose connections break, can report it too.
 """
@@ -95,7 +95,8 @@ class ProcessGroup(Group):
     def __init__(self) -> None:
         store, self.rank, self.world_size = next(dist.rendezvous("env://"))
         self.local_rank, self.local_world_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        has_own_gpu = self.local_world_size <= torch.cuda.device_count()  # nccl refuses to share one
+        backend = "cpu:gloo,cuda:nccl" if has_own_gpu else "gloo"
         self.store = dist.PrefixStore("minivit", store)
         store = dist.PrefixStore("torch", store)
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size)

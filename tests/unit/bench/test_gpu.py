@@ -10,7 +10,7 @@ from minivit.bench import device_checks, gpu
 from minivit.bench.device_checks import CPU, Check, checks, make_training
 from minivit.bench.measurements import Measurement
 from minivit.data import load_split
-from minivit.engine import cuda_graph
+from minivit.engine import TrainStep, cuda_graph
 from minivit.errors import ConfigError
 
 NAMES = [
@@ -110,12 +110,13 @@ def test_the_kit_measures_every_part_and_goes_on_after_one_that_fails(tiny, monk
         monkeypatch.setattr(gpu, name, value)
     monkeypatch.setattr(gpu, "checks", lambda *args: [Check("logits", 0.1, lambda: 0.2), Check("slow", 0, float, 1e6)])
     monkeypatch.setattr(gpu, "flop_per_image", lambda config: 1 / 0 if config.seed else 1e6)
+    monkeypatch.setattr(TrainStep, "compile", TrainStep.record)
     presets = {name: tiny for name in ("article", "strong", "gpu")} | {"quick": tiny.changed(seed=1)}
     results = {result.name: result for result in gpu.measure(presets, CPU, 1000)}
     assert results["article: logits"].note == results["strong: logits"].note == "FAIL"
     assert results["article: slow"].note == "not run: less than 1e+06 s were left"
     assert results["quick, speed"].note.startswith("FAIL: ZeroDivisionError")
-    for title in ("plain steps", "plain steps, the same batch", "CUDA graph", "CUDA graph, the same batch"):
+    for title in ("plain steps", "plain steps, the same batch", "CUDA graph", "CUDA graph, the same batch", "compiled"):
         assert results[f"article, {title}"].value > 0 and "1.0 MFLOP per image" in results[f"article, {title}"].note
     assert 0 < results["article, 3 epochs, from command to result"].value < 100
     assert "on Synthetic shapes" in results["article, 3 epochs, from command to result"].note
