@@ -19,11 +19,11 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from minivit.processes import python_path, standby, start_detached, wait_passively, watch
+from minivit.processes import limit_spinning, python_path, standby, start_detached, watch
 
 if __name__ == "__main__":
     gc.disable()  # while torch is imported; as in minivit/__main__.py
-    wait_passively()
+    limit_spinning()
 
 import torch.distributed as dist
 

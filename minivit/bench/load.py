@@ -19,19 +19,18 @@ def under_load(images: dict[str, Any]) -> Iterator[Measurement]:
     """Images per second of `strong` without and with load, alternately; `images` are the settings of a data set."""
     strong = preset("strong").changed(**images, device="cpu", compile="off", images_per_class=1000, epochs=EPOCHS)
     cores = num_cores()
-    threads, processes = strong.changed(threads=cores), strong.changed(threads=1, devices=cores)
     variants = {
-        "one thread": (strong.changed(threads=1), {}),
-        f"{cores} threads": (threads, {}),
-        f"{cores} threads that spin": (threads, {"OMP_WAIT_POLICY": "active"}),
-        f"{cores} processes": (processes, {}),
+        "threads as chosen": strong,
+        "one thread": strong.changed(threads=1),
+        f"{cores} threads": strong.changed(threads=cores),
+        f"{cores} processes": strong.changed(threads=1, devices=cores),
     }
     speeds: dict[tuple[str, bool], list[float]] = {}
     for _ in range(ROUNDS):
-        for name, (config, environment) in variants.items():
-            speeds.setdefault((name, False), []).append(worker_speed(config, **environment))
+        for name, config in variants.items():
+            speeds.setdefault((name, False), []).append(worker_speed(config))
             with busy_process():
-                speeds.setdefault((name, True), []).append(worker_speed(config, **environment))
+                speeds.setdefault((name, True), []).append(worker_speed(config))
     for name in variants:
         quiet, busy = (median(speeds[name, is_busy]) for is_busy in (False, True))
         note = f"medians of {ROUNDS} alternating rounds: {quiet:,.0f} and {busy:,.0f} images/s"

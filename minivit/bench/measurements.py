@@ -149,13 +149,12 @@ def together(images: dict[str, Any]) -> Iterator[Measurement]:
     yield Measurement("two workers ÷ one", sweep_speeds[2] / sweep_speeds[1], "×", note="2 is the limit on two cores")
 
 
-def worker_speed(config: TrainConfig, **environment: str) -> float:
+def worker_speed(config: TrainConfig) -> float:
     """Images per second of a run in its own process or processes, the median of its epochs after the first."""
     with TemporaryDirectory() as folder:
         run = Run.create(config, folder)
         command = [sys.executable, "-m", "minivit.worker", str(run.path)]
-        environment = {**os.environ, "MINIVIT_LOCKS": folder, **environment}
-        subprocess.run(command, check=True, capture_output=True, env=environment)
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MINIVIT_LOCKS": folder})
         return median(row["images_per_second"] for row in run.metrics()[2:])
 
 

@@ -3,11 +3,13 @@
 loop         train(config, run): start here
 events       callbacks of a run, and Interrupted
 control      commands, device, and the final state of the run folder
+threads      CPU threads that follow the load of the machine
 clock        the clock of a run with a time limit
 training     the training state: model, data, position
 step         one optimizer step
 schedule     learning rate and the other scalars of a step
 optim        flat parameters and optimizers
+cuda_graph   the plain step as a CUDA graph
 compilation  whether to compile the step, and eager steps if compiling fails
 whitening    patch whitening
 distributed  several processes that train one run

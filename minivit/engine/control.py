@@ -12,6 +12,7 @@ from minivit.config import TrainConfig
 from minivit.engine.distributed import SINGLE_PROCESS, Group, gather_environment
 from minivit.engine.events import Events, Interrupted, ignore
 from minivit.engine.stopping import stop_reason
+from minivit.engine.threads import AdaptiveThreads
 from minivit.engine.training import Training
 from minivit.errors import DataError, MiniViTError, TrainingError
 from minivit.machine import acquire_device, choose_threads, environment, num_slots_needed, pick_device
@@ -34,6 +35,7 @@ class StatusPoller:
         self.num_steps, self.next_poll = 0, 1  # steps since the last poll, and at which to poll again; for groups
         self.slow_steps = False
         self.noticing, self.noticed = Lock(), False  # whether the loop has read a command and is about to end
+        self.threads: AdaptiveThreads | None = None  # if the settings leave their number open
         self.save_position: Callable[[], None] = ignore  # saves the last position, if the process has to end now
 
     def report_loading(self, task: str, done: int, total: int) -> None:
@@ -51,6 +53,8 @@ class StatusPoller:
             return None
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()  # steps are only enqueued: without it, progress and commands are seconds ahead
+        if self.threads:
+            self.threads.adapt(epoch)
         self.events.progress(f"epoch {epoch}", step, num_steps)
         steps_per_second = self.num_steps / (time.monotonic() - self.last_poll)
         command = self._read("training", epoch - 1, f"epoch {epoch}", step / num_steps)
@@ -90,7 +94,10 @@ def training_device(config: TrainConfig, group: Group, poller: StatusPoller) -> 
         group.barrier("device acquired")
         if device.index is not None:
             torch.cuda.set_device(device)
-        torch.set_num_threads(choose_threads(config, group.local_world_size))
+        num_threads = choose_threads(config, group.local_world_size)
+        torch.set_num_threads(num_threads)
+        if device.type == "cpu" and group.world_size == 1 and num_threads > 1 and not config.threads:
+            poller.threads = AdaptiveThreads(num_threads, poller.events.log)
         poller.report_loading("Loading the images", 0, 1)
         yield device
 

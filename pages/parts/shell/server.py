@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from streamlit.starlette import App
 
-from minivit.processes import standby, wait_passively
+from minivit.processes import limit_spinning, standby
 from pages.parts.shell.access import may_change
 
 # Prevents clickjacking: no page of another origin may embed this one in a frame
@@ -36,7 +36,7 @@ PAGES = Path(__file__).parents[2]
 STATIC = SHELL.parents[2] / "static"  # for `live_curves`; a clone does not have it
 INDEX = Path(st.__file__).parent / "static" / "index.html"
 
-wait_passively()  # the server's threads and those of the workers that it starts
+limit_spinning()  # the server's threads and those of the workers that it starts
 
 
 def page_routes() -> list[Route]:

@@ -69,9 +69,9 @@ def test_the_speed_next_to_a_busy_process_is_compared_to_that_without(monkeypatc
             busy.append(process)
             yield process
 
-    def worker_speed(config, **environment):
+    def worker_speed(config):
         is_busy = bool(busy) and busy[-1].poll() is None
-        return 1000.0 * config.threads * config.devices / (2 if is_busy else 1) / (5 if environment and is_busy else 1)
+        return 1000.0 * (config.threads or 4) * config.devices / (2 if is_busy else 1)
 
     monkeypatch.setattr(load, "busy_process", watched)
     monkeypatch.setattr(load, "worker_speed", worker_speed)
@@ -81,5 +81,5 @@ def test_the_speed_next_to_a_busy_process_is_compared_to_that_without(monkeypatc
     assert results["strong, one thread"] == 1000 and results["strong, 2 threads"] == 2000
     assert results["strong, 2 threads, next to a busy process ÷ alone"] == 0.5
     assert results["strong, 2 processes, next to a busy process ÷ alone"] == 0.5
-    assert results["strong, 2 threads that spin, next to a busy process ÷ alone"] == 0.1
+    assert results["strong, threads as chosen"] == 4000
     assert len(busy) == 8 and all(process.poll() is not None for process in busy)
