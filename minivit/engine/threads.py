@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 
 MISSING_SHARE = 0.7  # of a core that a thread lacks before it is given up; with less, it is still worth having
+MEASURED_SECONDS = 1.0  # so that a short burst of other work changes nothing
 MIN_PAUSE, MAX_PAUSE = 1.0, 16.0  # seconds until all threads are tried again; doubled each time in vain
 
 
@@ -27,17 +28,22 @@ class AdaptiveThreads:
     def adapt(self, epoch: int) -> None:
         """To be called several times a second. Only times within an epoch count, as others include saving files."""
         wall, cpu = time.perf_counter(), time.process_time()
-        num_cores = (cpu - self.cpu) / max(wall - self.wall, 1e-9)  # threads that wait compute too, at first
-        within_epoch = epoch == self.epoch
+        if epoch == self.epoch:
+            if wall - self.wall < MEASURED_SECONDS:
+                return
+            self._choose((cpu - self.cpu) / (wall - self.wall), wall)
         self.wall, self.cpu, self.epoch = wall, cpu, epoch
-        if within_epoch and (granted := max(1, math.ceil(num_cores + MISSING_SHARE - 1))) < self.num_threads:
+
+    def _choose(self, num_cores: float, now: float) -> None:
+        granted = max(1, math.ceil(num_cores + MISSING_SHARE - 1))
+        if granted < self.num_threads:
             if self.num_threads == self.max_threads:
-                self.retry_at, self.pause = wall + self.pause, min(2 * self.pause, MAX_PAUSE)
+                self.retry_at, self.pause = now + self.pause, min(2 * self.pause, MAX_PAUSE)
             self._use(granted)
-        elif self.num_threads < self.max_threads and wall >= self.retry_at:
-            self._use(self.max_threads)
-        elif within_epoch and self.num_threads == self.max_threads:
+        elif self.num_threads == self.max_threads:
             self.pause = MIN_PAUSE
+        elif now >= self.retry_at:
+            self._use(self.max_threads)
 
     def _use(self, num_threads: int) -> None:
         if not self.has_logged and num_threads < self.max_threads:
