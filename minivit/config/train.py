@@ -94,7 +94,8 @@ class TrainConfig(Settings):
     """Decay per step of the exponential moving average of the weights, which is evaluated and saved; 0 for no
     averaging."""
     seed: int = setting(0, "Seed", "training", ge=0, le=2**31 - 1)
-    """On the same machine, the same seed gives the same run."""
+    """On the same machine, the same seed gives the same run; up to rounding if the number of CPU threads adapts to other
+    load."""
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "machine")
     """'auto' uses a GPU if there is one."""
     precision: Literal["auto", "fp32", "bf16"] = setting("auto", "Precision", "machine")
@@ -104,7 +105,8 @@ class TrainConfig(Settings):
     devices: int = setting(1, "Devices", "machine", ge=1, le=64)
     """Processes that train together, each on its own GPU or its share of the CPU cores."""
     threads: int = setting(0, "CPU threads", "machine", unit="threads", ge=0, le=256)
-    """Threads per device; 0 chooses by the size of the model: tiny models are fastest on one."""
+    """Threads per device; 0 chooses by the size of the model, as tiny models are fastest on one, and by the load of the
+    machine."""
 
     @field_validator("data_dir")
     @classmethod
