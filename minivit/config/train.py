@@ -94,8 +94,8 @@ class TrainConfig(Settings):
     """Decay per step of the exponential moving average of the weights, which is evaluated and saved; 0 for no
     averaging."""
     seed: int = setting(0, "Seed", "training", ge=0, le=2**31 - 1)
-    """On the same machine, the same seed gives the same run; up to rounding if the number of CPU threads adapts to other
-    load."""
+    """On the same machine, the same seed gives the same run; up to rounding if the number of CPU threads adapts to
+    other load."""
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "machine")
     """'auto' uses a GPU if there is one."""
     precision: Literal["auto", "fp32", "bf16"] = setting("auto", "Precision", "machine")

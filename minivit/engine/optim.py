@@ -116,8 +116,10 @@ class Muon(Adam):
         nesterov = self.flat.views(gradient.lerp(momentum, MUON_MOMENTUM))
         direction = self.flat.views(super().direction(gradient, scalars))
         for shape, names in self.hidden.items():
-            matrices = orthogonalize(torch.stack([nesterov[name].flatten(1) for name in names]))
-            direction.update(zip(names, 0.2 * max(shape) ** 0.5 * matrices, strict=True))
+            matrices = [nesterov[name].flatten(1) for name in names]
+            stacked = torch.stack(matrices) if len(names) > 1 else matrices[0]  # a batch of one is slower on a CPU
+            update = 0.2 * max(shape) ** 0.5 * orthogonalize(stacked)
+            direction.update(zip(names, update.reshape(-1, *shape), strict=True))
         return self.flat.flatten(direction.values())
 
 
@@ -127,14 +129,14 @@ def is_hidden(name: str, ndim: int) -> bool:
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """(k, m, n) with the singular vectors of `matrices` and all singular values about 1 (0.7 to 1.2).
+    """(…, m, n) with the singular vectors of `matrices` and all singular values about 1 (0.7 to 1.2).
 
     Five Newton-Schulz iterations with the coefficients of Jordan et al., which need matrix products only.
     """
     a, b, c = NEWTON_SCHULZ
-    is_wide = matrices.shape[1] <= matrices.shape[2]
+    is_wide = matrices.shape[-2] <= matrices.shape[-1]
     wide = matrices if is_wide else matrices.mT
-    wide = wide / (wide.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    wide = wide / (wide.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(5):
         square = wide @ wide.mT
         wide = a * wide + (b * square + c * square @ square) @ wide
