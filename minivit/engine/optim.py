@@ -129,17 +129,19 @@ def is_hidden(name: str, ndim: int) -> bool:
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """(…, m, n) with the singular vectors of `matrices` and all singular values about 1 (0.7 to 1.2).
+    """(m, n) or (k, m, n) with the singular vectors of `matrices` and all singular values about 1 (0.7 to 1.2).
 
     Five Newton-Schulz iterations with the coefficients of Jordan et al., which need matrix products only.
     """
     a, b, c = NEWTON_SCHULZ
+    add_product = torch.addmm if matrices.ndim == 2 else torch.baddbmm
     is_wide = matrices.shape[-2] <= matrices.shape[-1]
     wide = matrices if is_wide else matrices.mT
     wide = wide / (wide.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(5):
         square = wide @ wide.mT
-        wide = a * wide + (b * square + c * square @ square) @ wide
+        polynomial = add_product(square, square, square, beta=b, alpha=c)
+        wide = add_product(wide, polynomial, wide, beta=a)
     return wide if is_wide else wide.mT
 
 
