@@ -155,10 +155,11 @@ def test_nothing_moves_while_home_and_the_tour_load_without_any_run(
 FOCUS = """() => {
     let at = document.activeElement;
     while (at.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
-    const around = [at, at.closest(".stDataFrame, [data-testid=stNumberInputContainer]"), at.parentElement];
-    const isMarked = around.filter(Boolean).map((node) => getComputedStyle(node)).some((style) =>
+    const field = at.closest("[data-baseweb=select], [data-testid=stNumberInputContainer], .stDataFrame");
+    const around = [at, at.parentElement, field, ...(field?.querySelectorAll("div") ?? [])].filter(Boolean);
+    const isMarked = around.map((node) => getComputedStyle(node)).some((style) =>
         (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== "none" ||
-        style.borderColor === "rgb(85, 70, 214)");
+        style.borderColor.includes("rgb(85, 70, 214)"));
     const box = at.getBoundingClientRect();
     const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
     const bar = ".st-key-tour_bar";
