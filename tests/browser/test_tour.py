@@ -155,11 +155,12 @@ def test_nothing_moves_while_home_and_the_tour_load_without_any_run(
 FOCUS = """() => {
     let at = document.activeElement;
     while (at.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
-    const field = at.closest("[data-baseweb=select], [data-testid=stNumberInputContainer], .stDataFrame");
-    const around = [at, at.parentElement, field, ...(field?.querySelectorAll("div") ?? [])].filter(Boolean);
-    const isMarked = around.map((node) => getComputedStyle(node)).some((style) =>
-        (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== "none" ||
-        style.borderColor.includes("rgb(85, 70, 214)"));
+    const parents = [at];
+    while (parents.length < 5 && parents.at(-1).parentElement) parents.push(parents.at(-1).parentElement);
+    const around = [...parents, at.closest(".stDataFrame")].filter(Boolean).map((node) => getComputedStyle(node));
+    const isMarked = around.some((style, i) =>
+        (at.matches("input") && style.borderColor.includes("rgb(85, 70, 214)")) || (i < 2 && style.boxShadow !== "none") ||
+        (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0));
     const box = at.getBoundingClientRect();
     const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
     const bar = ".st-key-tour_bar";
