@@ -158,8 +158,8 @@ FOCUS = """() => {
     const parents = [at];
     while (parents.length < 5 && parents.at(-1).parentElement) parents.push(parents.at(-1).parentElement);
     const around = [...parents, at.closest(".stDataFrame")].filter(Boolean).map((node) => getComputedStyle(node));
-    const isMarked = around.some((style, i) =>
-        (at.matches("input") && style.borderColor.includes("rgb(85, 70, 214)")) || (i < 2 && style.boxShadow !== "none") ||
+    const hasBorder = (style) => at.matches("input") && style.borderColor.includes("rgb(85, 70, 214)"); // the accent
+    const isMarked = around.some((style, i) => hasBorder(style) || (i < 2 && style.boxShadow !== "none") ||
         (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0));
     const box = at.getBoundingClientRect();
     const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
