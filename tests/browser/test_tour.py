@@ -151,15 +151,16 @@ def test_nothing_moves_while_home_and_the_tour_load_without_any_run(
     assert max(shifts.values()) <= MAX_SHIFT, shifts
 
 
-# Of the element with the focus: its name, whether the focus is marked, whether the tour's bar covers it
+# Of the element with the focus: its name, whether the focus is marked (a table paints that itself, in its canvas), whether
+# the tour's bar covers it
 FOCUS = """() => {
     let at = document.activeElement;
     while (at.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
     const parents = [at];
     while (parents.length < 5 && parents.at(-1).parentElement) parents.push(parents.at(-1).parentElement);
-    const around = [...parents, at.closest(".stDataFrame")].filter(Boolean).map((node) => getComputedStyle(node));
+    const around = parents.map((node) => getComputedStyle(node));
     const hasBorder = (style) => at.matches("input") && style.borderColor.includes("rgb(85, 70, 214)"); // the accent
-    const isMarked = around.some((style, i) => hasBorder(style) || (i < 2 && style.boxShadow !== "none") ||
+    const isMarked = !!at.closest("canvas") || around.some((style, i) => hasBorder(style) || (i < 2 && style.boxShadow !== "none") ||
         (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0));
     const box = at.getBoundingClientRect();
     const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
