@@ -251,13 +251,15 @@ def confidence_histogram(groups: Mapping[str, NDArray[np.floating]], num_bins: i
             customdata=np.stack([edges[:-1], edges[1:], counts], 1),
             text=[f"{count}" if count else "" for count in counts],
             textposition="outside",
+            textangle=-90,  # as two bars of a bin are narrow
+            constraintext="none",
             cliponaxis=False,
             hovertemplate="confidence %{customdata[0]:.0%} to %{customdata[1]:.0%}: %{customdata[2]} images (%{y:.0%})",
         )
     figure.update_layout(
-        xaxis={"title": "confidence", "range": [0, 1], "tickformat": ".0%"},
+        xaxis={"title": "confidence", "range": [0, 1], "tickformat": ".0%", "dtick": 0.2},
         yaxis={"title": "share of the images", "tickformat": ".0%"},
-        margin={"l": 60, "r": 10, "t": 10, "b": 90},
+        margin={"l": 60, "r": 10, "t": 30, "b": 90},
         height=320,
         legend=LEGEND_BELOW,
     )

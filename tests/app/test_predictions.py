@@ -118,7 +118,7 @@ def test_the_confidence_on_classes_that_the_run_never_saw_is_compared_with_that_
     assert known.sum() == len(load_split(trained.config)[1]) and unseen.sum() == len(calibration.other_confidence)
     (caption,) = (caption.value for caption in page.caption if "AUROC" in caption.value)
     area, _, _ = auroc(calibration.known_confidence, calibration.other_confidence)
-    assert f"AUROC {area:.2f} (" in caption and "trained on all classes of its data set, so these are" in caption
+    assert f"AUROC {area:.2f} (" in caption and "All classes of the data set are this model's own" in caption
     share = (calibration.other_confidence >= 0.9).mean()
     assert any(f"confident in **{share:.1%} (" in element.value for element in page.markdown)
 

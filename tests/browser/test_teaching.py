@@ -71,6 +71,8 @@ def test_the_keyboard_leads_through_a_presentation_and_out_of_it(page: Page, ser
     page.keyboard.press("ArrowLeft")
     expect(number).to_have_value("3")
     drawn(page)
+    page.set_viewport_size({"width": 390, "height": 800})  # a phone, where the pictures come first
+    expect(page.locator(".st-key-frame_Next").get_by_role("button")).to_be_in_viewport()
     page.keyboard.press("Escape")
     expect(page.get_by_role("link", name="Predictions")).to_be_visible()
     expect(page).not_to_have_url(re.compile("present"))

@@ -107,7 +107,7 @@ def unseen_classes(run: Run, epoch: int) -> None:
         source = f"Unseen: {names}."
         if not has_other_classes(run.config):
             source = (
-                f"This run was trained on all classes of its data set, so these are synthetic shapes ({names}). They "
+                f"All classes of the data set are this model's own, so these are synthetic shapes ({names}). They "
                 "differ from its images in more than the class; unseen classes of the same kind may score differently."
             )
         st.caption(

@@ -13,7 +13,11 @@ from minivit.errors import ConfigError
 PRE = {"norm": "pre", "pos_embed": "learned", "act": "gelu"}
 
 
-@pytest.mark.parametrize("settings", [{}, {"depth": 1, "num_registers": 2}, {"qk_norm": True, "stem": "conv"}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"depth": 1, "num_registers": 2}, {"qk_norm": True, "stem": "conv"}, {"pos_embed": "rotary"}],
+    ids=str,
+)
 def test_contributions_are_together_the_logit(settings):
     model, images = random_model(**PRE | settings).double(), random_images(3).double()
     classes, contrast = torch.tensor([0, 3, 1]), torch.tensor([1, 2, 0])
