@@ -8,6 +8,8 @@ training     the training state: model, data, position
 step         one optimizer step
 schedule     learning rate and the other scalars of a step
 optim        flat parameters and optimizers
+compiler     compiles the step in another process while training goes on
+compile_step that process
 compilation  whether to compile the step, and eager steps if compiling fails
 whitening    patch whitening
 distributed  several processes that train one run

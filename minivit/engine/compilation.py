@@ -19,8 +19,9 @@ from minivit.machine import choose_threads
 
 Result = TypeVar("Result")
 
-COMPILE_SECONDS = 45  # Inductor's time for a step; about 5 if the step is in its cache
-SAVED_SHARE = 0.6  # of a step's time, spent on launching operations; measured for the article's model on a CPU
+COMPILE_SECONDS = 20  # until the compiled step is ready; about 8 if it is in Inductor's cache
+SAVED_SHARE = 0.7  # of a step's time, spent on launching operations; measured for the article's model on a CPU
+MIN_SAVED = 10  # seconds for which it is worth to occupy a core that may be idle
 
 CAUSES = {  # by a pattern in the output of compiler, linker or loader
     r"Python\.h": "the C++ compiler cannot find Python.h; install Python's headers (python3-dev or python3-devel)",
@@ -33,11 +34,12 @@ CAUSES = {  # by a pattern in the output of compiler, linker or loader
 
 def should_compile(config: TrainConfig, device: torch.device, seconds_left: float) -> tuple[bool, str]:
     """Whether to compile the step, and why, as a clause; `seconds_left` is the remaining time with eager steps."""
-    saved = SAVED_SHARE * seconds_left if is_overhead_bound(config, device) else 0
-    reason = f"compiling takes about {COMPILE_SECONDS} s and would save about {saved:.0f} s of this run"
+    compiled_seconds = max(0, seconds_left - COMPILE_SECONDS) if is_overhead_bound(config, device) else 0
+    saved = SAVED_SHARE * compiled_seconds
+    reason = f"compiling takes about {COMPILE_SECONDS} s, beside the training, and would save about {saved:.0f} s"
     if config.compile == "on":
         reason = "it is enabled in the settings"
-    elif saved < COMPILE_SECONDS:
+    elif saved < MIN_SAVED:
         return False, reason
     return (True, reason) if has_compiler(device) else (False, "this machine has no C++ compiler")
 
@@ -83,7 +85,7 @@ def compile_or_fall_back(
         before = [tensor.clone() for tensor in state]
         output: list[str] = []
         try:
-            with torch.random.fork_rng([state[0].device] if state[0].is_cuda else []), _stderr_to(output):
+            with torch.random.fork_rng([state[0].device] if state[0].is_cuda else []), capture_stderr(output):
                 result = graph(*arguments)
         except Exception as error:
             # Dynamo, Inductor, Triton, the compiler, the loader and the file system raise errors of all kinds. None of
@@ -112,7 +114,7 @@ def cause_of(error: Exception, output: str) -> str:
 
 
 @contextmanager
-def _stderr_to(output: list[str]) -> Iterator[None]:
+def capture_stderr(output: list[str]) -> Iterator[None]:
     """Captures in `output` what is written to file descriptor 2, as by compilers; silences logging."""
     sys.stderr.flush()
     stderr, level = os.dup(2), logging.root.manager.disable
