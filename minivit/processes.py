@@ -113,7 +113,8 @@ class Standby:
 
     def _discard(self) -> None:
         if self._process is not None:
-            end_group(self._process)
+            self._process.kill()
+            self._process.communicate()
         self._process = None
 
 

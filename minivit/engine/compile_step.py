@@ -20,6 +20,7 @@ from minivit.engine.compilation import capture_stderr, cause_of
 from minivit.engine.schedule import epoch_scalars
 from minivit.engine.step import TrainStep
 from minivit.engine.whitening import add_whitening
+from minivit.fused import token_pixels
 from minivit.model import MiniViT
 
 INDUCTOR = {
@@ -87,12 +88,12 @@ def load(path: str, tensors: dict[str, Tensor]) -> Callable[[Tensor, Tensor, Ten
 def example(config: TrainConfig, in_patches: bool) -> tuple[Tensor, Tensor, Tensor]:
     """A batch, its target and scalars, as the step gets them."""
     vit, size = config.model, config.batch_size
-    shape: tuple[int, ...] = (vit.in_chans, vit.img_size, vit.img_size)
+    images = torch.rand(size, vit.in_chans, vit.img_size, vit.img_size)
     if in_patches:
-        shape = (vit.num_patches, vit.in_chans * vit.patch_size**2)
+        images = token_pixels((255 * images).byte(), vit.patch_size)
     mixes = config.mixup > 0 or config.cutmix > 0
     target = torch.full((size, vit.num_classes), 1 / vit.num_classes) if mixes else torch.zeros(size).long()
-    return torch.rand(size, *shape), target, epoch_scalars(config, 1, [size])[0]
+    return images, target, epoch_scalars(config, 1, [size])[0]
 
 
 def end_with_input() -> None:

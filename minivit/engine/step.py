@@ -57,7 +57,8 @@ class TrainStep:
         """
         use_graph = self.compiled is not None and len(batch) == self.compiled_size
         step = self.compiled if self.compiled and use_graph else self.eager
-        step(as_float(batch), target, scalars)  # inside a graph, Inductor would convert it at each use
+        images = batch if self.forward.in_patches else as_float(batch)  # in a graph, it would be converted at each use
+        step(images, target, scalars)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a step reads or changes besides its arguments, by name."""
@@ -74,7 +75,7 @@ class TrainStep:
         self._update(*self._flat_gradient(batch, target, scalars), scalars)
 
     def eager(self, batch: Tensor, target: Tensor, scalars: Tensor) -> None:
-        """The step without a graph; images here and below are float 0..1."""
+        """The step without a graph; images here and below are as `FusedViT` takes them."""
         self._update(*self._gradient(batch, target, scalars), scalars)
 
     def compile(self, report: Callable[[str | None], None]) -> None:

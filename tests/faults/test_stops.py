@@ -129,7 +129,7 @@ def slow_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_command_takes_effect_while_the_step_is_compiled_and_ends_the_compiler(
     config: TrainConfig, slow_compiler: Path, stops_in_time: Callable[..., None], command: str
 ) -> None:
-    run = Run.create(config.changed(compile="on", epochs=100_000))
+    run = Run.create(config.changed(compile="on", epochs=10_000))
     (process,) = start(run)
     with slow_compiler.open("rb") as compiler:  # waits until it has started
         stops_in_time(run, process, command)
@@ -137,7 +137,7 @@ def test_a_command_takes_effect_while_the_step_is_compiled_and_ends_the_compiler
 
 
 def test_the_compiler_ends_with_a_worker_that_is_killed(config: TrainConfig, slow_compiler: Path) -> None:
-    (process,) = start(Run.create(config.changed(compile="on", epochs=100_000)))
+    (process,) = start(Run.create(config.changed(compile="on", epochs=10_000)))
     with slow_compiler.open("rb") as compiler:
         process.kill()
         assert compiler.read() == b""
