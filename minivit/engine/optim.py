@@ -133,7 +133,8 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     wide = wide / (wide.norm() + 1e-7)
     for _ in range(5):
         square = wide @ wide.T
-        wide = a * wide + (b * square + c * square @ square) @ wide
+        polynomial = torch.addmm(square, square, square, beta=b, alpha=c)
+        wide = torch.addmm(wide, polynomial, wide, beta=a)
     return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
 
 
