@@ -19,7 +19,7 @@ from minivit.machine import choose_threads, num_activations
 
 Result = TypeVar("Result")
 
-COMPILE_SECONDS = 20  # until the compiled step is ready; about 10 if it is in Inductor's cache
+COMPILE_SECONDS = 20  # of CPU time until the compiled step is ready
 SAVED_SHARE = 0.7  # of the time of a step with at most …
 SAVED_ACTIVATIONS = 270_000  # …, as of `article`, and less of larger ones; measured on a CPU for 1, 2 and 4 layers
 MIN_SAVED = 10  # seconds for which another core, which may have other work, is occupied
