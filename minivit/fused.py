@@ -11,7 +11,8 @@ The weights a_j sum to 1, so that Σ_j a_j (W_v x_j + b_v) = W_v (Σ_j a_j x_j) 
 **One post-norm block on a patch embedding** (`fused_forward`). The embedded CLS token is the same for
 every image, and so is W_kᵀ q. A patch enters as x_j = W p_j + c_j, where p_j are its pixels and c_j is the bias (with
 the normalization of the pixels folded in) plus its position. Its score is (Wᵀ W_kᵀ q) · p_j + (W_kᵀ q) · c_j, one
-filter of its pixels and a constant, and Σ_j a_j x_j = W (Σ_j a_j p_j) + Σ_j a_j c_j. No token is formed either.
+filter of its pixels and a constant, and Σ_j a_j x_j = W (Σ_j a_j p_j) + Σ_j a_j c_j. No token is formed either. W_v is
+multiplied with W and the c_j, which all images share. CLS is a patch without pixels, p_0 = 0.
 
 B images, N tokens, D embed_dim, H heads of D / H dimensions, K classes, C channels, p patch size.
 """
@@ -29,8 +30,8 @@ from minivit.model import Attention, Block, MiniViT
 class FusedViT(nn.Module):
     """The logits of `model` by the shortcuts that its config allows; `model` is shared, not copied.
 
-    With `in_patches` it takes images cut by `minivit.data.patches`, (B, N-1, C·p·p), which only a model that
-    `has_fused_path` can read. It is a module so that `functional_call` can replace the weights.
+    With `in_patches` it takes `token_pixels` of the images, which may be uint8; only a model that `has_fused_path` can
+    read them. It is a module so that `functional_call` can replace the weights.
     """
 
     def __init__(self, model: MiniViT, in_patches: bool = False) -> None:
@@ -39,12 +40,17 @@ class FusedViT(nn.Module):
         assert has_fused_path(model.config) or not in_patches
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) or patches (B, N-1, C·p·p), float 0..1 -> logits (B, K)."""
+        """Images (B, C, H, W), float 0..1, or `token_pixels` (B, N, C·p·p) -> logits (B, K)."""
         if self.in_patches:
             return fused_forward(self.model, images)
         if has_fused_path(self.model.config, self.model.training):
-            return fused_forward(self.model, patches(images, self.model.config.patch_size).flatten(2))
+            return fused_forward(self.model, token_pixels(images, self.model.config.patch_size))
         return forward_cls(self.model, self.model.embed(images))[0]
+
+
+def token_pixels(images: Tensor, patch_size: int) -> Tensor:
+    """The pixels of each token, (B, C, H, W) -> (B, N, C·p·p): zeros for CLS, then the patches."""
+    return F.pad(patches(images, patch_size).flatten(2), (0, 0, 1, 0))
 
 
 def has_fused_path(config: ViTConfig, training: bool = False) -> bool:
@@ -109,22 +115,24 @@ def cls_attention(attn: Attention, x: Tensor, query: int = 0, keep_idx: Tensor |
 
 
 def fused_forward(model: MiniViT, pixels: Tensor) -> Tensor:
-    """Logits (B, K) of the pixels of each patch (B, N-1, C·p·p), float 0..1, for a model that `has_fused_path`."""
+    """Logits (B, K) of `token_pixels` (B, N, C·p·p), float 0..1 or uint8, for a model that `has_fused_path`."""
     block, proj = model.blocks[0], model.patch_embed.proj
     assert isinstance(block, Block) and proj.bias is not None and model.pos_embed is not None
     H, D = block.attn.num_heads, model.config.embed_dim
     W_q, W_k, W_v = block.attn.qkv.weight.view(3, H, -1, D).unbind()  # (H, D / H, D) each
     b_q, _, b_v = block.attn.qkv.bias.view(3, H, -1).unbind()
     weight = proj.weight / model.std
-    filters = weight.flatten(1)  # (D, C·p·p)
     cls = model.cls_token[0] + model.pos_embed[0, :1]
     bias = proj.bias - (weight * model.mean).sum((1, 2, 3))
     constants = torch.cat([cls, bias + model.pos_embed[0, 1:]])  # (N, D), CLS and each c_j
+    if not pixels.is_floating_point():  # 0..255, to be divided as a factor of the weights
+        weight, pixels = weight / 255, pixels.float()
+    filters = weight.flatten(1)  # (D, C·p·p)
     q = F.linear(cls, W_q.flatten(0, 1), b_q.flatten()).view(H, 1, -1)
     key_query = (q * block.attn.scale @ W_k)[:, 0]  # (H, D)
-    scores = F.pad((pixels @ (key_query @ filters).T).mT, (1, 0)) + key_query @ constants.T  # (B, H, N)
-    attn = scores.softmax(-1)
-    mean_token = F.linear(attn[:, :, 1:] @ pixels, filters) + attn @ constants  # (B, H, D)
-    context = torch.einsum("bhd,hed->bhe", mean_token, W_v) + b_v  # (B, H, D / H)
+    attn = ((pixels @ (key_query @ filters).T).mT + key_query @ constants.T).softmax(-1)  # (B, H, N)
+    mean = torch.cat([attn @ pixels, attn], dim=2).transpose(0, 1)  # (H, B, C·p·p + N), of pixels and of constants
+    values = W_v.flatten(0, 1) @ torch.cat([filters, constants.T], dim=1)  # (D, C·p·p + N)
+    context = (mean @ values.view(H, D // H, -1).mT).transpose(0, 1) + b_v  # (B, H, D / H)
     x = block.add_attn_output(cls, block.attn.proj(context.flatten(1)))
     return model.head(model.norm(x))

@@ -71,7 +71,8 @@ def logits(model: MiniViT, images: Images, in_patches: bool = False) -> Tensor:
     if not model.config.num_classes:
         raise ConfigError("This model has no classifier head, so it predicts no class. Inspect its attention instead.")
     with eval_mode(model):
-        return torch.cat([forward(as_float(batch.to(device))) for batch in chunks(images, eval_batch(model))])
+        batches = (batch.to(device) for batch in chunks(images, eval_batch(model)))
+        return torch.cat([forward(batch if in_patches else as_float(batch)) for batch in batches])
 
 
 @dataclass(frozen=True)

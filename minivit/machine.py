@@ -49,9 +49,13 @@ def choose_threads(config: TrainConfig, local_world_size: int = 1) -> int:
     """
     if config.threads:
         return config.threads
-    batch_size = config.batch_size / local_world_size
-    num_activations = batch_size * config.model.num_tokens * config.model.embed_dim * config.model.depth
-    return 1 if num_activations < 1_500_000 else max(1, num_cores() // local_world_size)
+    is_tiny = num_activations(config) / local_world_size < 1_500_000
+    return 1 if is_tiny else max(1, num_cores() // local_world_size)
+
+
+def num_activations(config: TrainConfig) -> int:
+    """Values that the layers of a model pass on for a batch: a measure of the computation in a step."""
+    return config.batch_size * config.model.num_tokens * config.model.embed_dim * config.model.depth
 
 
 def share_cores(config: TrainConfig, num_parallel: int) -> TrainConfig:

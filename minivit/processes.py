@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -41,7 +42,7 @@ def start_detached(
     A thread calls `started` with the process, and `ended` when it ends, if that is before this one ends.
     """
     with log.open("ab") as output:
-        process = _start(module, *arguments, stdin=subprocess.DEVNULL, output=output)
+        process = start(module, *arguments, stdin=subprocess.DEVNULL, output=output)
     watch(process, started, ended)
 
 
@@ -58,7 +59,8 @@ def watch(
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _start(module: str, *arguments: str, stdin: int, output: IO[bytes] | int) -> subprocess.Popen[bytes]:
+def start(module: str, *arguments: str, stdin: int, output: IO[bytes] | int) -> subprocess.Popen[bytes]:
+    """Starts `python -m module arguments…` in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-P", "-u", "-m", module, *arguments],
         # In the same cwd, as MINIVIT_DATA may be relative to it; the log is UTF-8 on every system
@@ -68,6 +70,14 @@ def _start(module: str, *arguments: str, stdin: int, output: IO[bytes] | int) ->
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kills a process of `start`, and on Unix also those that it started."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+    process.communicate()
 
 
 class Standby:
@@ -99,7 +109,7 @@ class Standby:
         with self._lock:
             if self._is_enabled and (self._process is None or self._process.poll() is not None):
                 self._context = _context()
-                self._process = _start("minivit.worker", stdin=subprocess.PIPE, output=subprocess.DEVNULL)
+                self._process = start("minivit.worker", stdin=subprocess.PIPE, output=subprocess.DEVNULL)
 
     def take(self, run_dir: str) -> subprocess.Popen[bytes] | None:
         """Gives the run to the worker that waits; None if there is none, or environment or folder have changed."""

@@ -31,6 +31,7 @@ def preset(name: str) -> TrainConfig:
                 lr=2e-2,
                 schedule="one-cycle",
                 weight_decay=0.5,
+                ema=0.98,
             )
         case "strong":
             return article.changed(

@@ -101,7 +101,7 @@ class TrainConfig(Settings):
     precision: Literal["auto", "fp32", "bf16"] = setting("auto", "Precision", "machine")
     """'auto' uses bf16 on GPUs with native support, fp32 elsewhere."""
     compile: Literal["auto", "on", "off"] = setting("auto", "torch.compile", "machine")
-    """Compiling takes about a minute and makes each step faster; 'auto' compiles if that pays off over the run."""
+    """Compiles the step while training goes on, which then is faster; 'auto' compiles if that pays off over the run."""
     devices: int = setting(1, "Devices", "machine", ge=1, le=64)
     """Processes that train together, each on its own GPU or its share of the CPU cores."""
     threads: int = setting(0, "CPU threads", "machine", unit="threads", ge=0, le=256)

@@ -10,6 +10,8 @@ step         one optimizer step
 schedule     learning rate and the other scalars of a step
 optim        flat parameters and optimizers
 cuda_graph   the plain step as a CUDA graph
+compiler     compiles the step in another process while training goes on
+compile_step that process
 compilation  whether to compile the step, and eager steps if compiling fails
 whitening    patch whitening
 distributed  several processes that train one run

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from minivit.config import TrainConfig
-from minivit.machine import choose_threads
+from minivit.machine import choose_threads, num_activations
 
 Result = TypeVar("Result")
 
-COMPILE_SECONDS = 45  # Inductor's time for a step; about 5 if the step is in its cache
-SAVED_SHARE = 0.6  # of a step's time, spent on launching operations; measured for the article's model on a CPU
+COMPILE_SECONDS = 20  # of CPU time until the compiled step is ready
+SAVED_SHARE = 0.7  # of the time of a step with at most …
+SAVED_ACTIVATIONS = 270_000  # …, as of `article`, and less of larger ones; measured on a CPU for 1, 2 and 4 layers
+MIN_SAVED = 10  # seconds for which another core, which may have other work, is occupied
 
 CAUSES = {  # by a pattern in the output of compiler, linker or loader
     r"Python\.h": "the C++ compiler cannot find Python.h; install Python's headers (python3-dev or python3-devel)",
@@ -33,21 +35,24 @@ CAUSES = {  # by a pattern in the output of compiler, linker or loader
 
 def should_compile(config: TrainConfig, device: torch.device, seconds_left: float) -> tuple[bool, str]:
     """Whether to compile the step, and why, as a clause; `seconds_left` is the remaining time with eager steps."""
-    saved = SAVED_SHARE * seconds_left if is_overhead_bound(config, device) else 0
-    reason = f"compiling takes about {COMPILE_SECONDS} s and would save about {saved:.0f} s of this run"
+    saved = saved_share(config, device) * max(0, seconds_left - COMPILE_SECONDS)
+    reason = f"compiling takes about {COMPILE_SECONDS} s, beside the training, and would save about {saved:.0f} s"
     if config.compile == "on":
         reason = "it is enabled in the settings"
-    elif saved < COMPILE_SECONDS:
+    elif saved < MIN_SAVED:
         return False, reason
     return (True, reason) if has_compiler(device) else (False, "this machine has no C++ compiler")
 
 
-def is_overhead_bound(config: TrainConfig, device: torch.device) -> bool:
-    """Whether launching operations takes much of a step: on a GPU, and for a tiny model on a CPU.
+def saved_share(config: TrainConfig, device: torch.device) -> float:
+    """The share of a step's time that compilation saves, 0..1: launching operations, on a GPU or for a tiny model.
 
     On a CPU, the convolutions and matrix products of a larger model are not faster compiled than eager.
     """
-    return device.type == "cuda" or choose_threads(config.changed(threads=0)) == 1
+    if device.type == "cuda":
+        return SAVED_SHARE
+    is_tiny = choose_threads(config.changed(threads=0)) == 1
+    return SAVED_SHARE * min(1, SAVED_ACTIVATIONS / num_activations(config)) if is_tiny else 0
 
 
 def has_compiler(device: torch.device) -> bool:
@@ -83,7 +88,7 @@ def compile_or_fall_back(
         before = [tensor.clone() for tensor in state]
         output: list[str] = []
         try:
-            with torch.random.fork_rng([state[0].device] if state[0].is_cuda else []), _stderr_to(output):
+            with torch.random.fork_rng([state[0].device] if state[0].is_cuda else []), capture_stderr(output):
                 result = graph(*arguments)
         except Exception as error:
             # Dynamo, Inductor, Triton, the compiler, the loader and the file system raise errors of all kinds. None of
@@ -112,7 +117,7 @@ def cause_of(error: Exception, output: str) -> str:
 
 
 @contextmanager
-def _stderr_to(output: list[str]) -> Iterator[None]:
+def capture_stderr(output: list[str]) -> Iterator[None]:
     """Captures in `output` what is written to file descriptor 2, as by compilers; silences logging."""
     sys.stderr.flush()
     stderr, level = os.dup(2), logging.root.manager.disable

@@ -11,6 +11,7 @@ from typing import Any
 from minivit.config import TrainConfig
 from minivit.data import data_warnings, load_split
 from minivit.engine.clock import Clock
+from minivit.engine.compiler import Compiler
 from minivit.engine.control import (
     StatusPoller,
     explain_memory_error,
@@ -52,6 +53,7 @@ def train(
         group.propagate_error(),
         explain_memory_error(config),
         training_device(config, group, poller) as device,
+        Compiler(config, events.log) as compiler,
     ):
         begun = time.perf_counter()
         train_set, test_set = group.main_process_first(lambda: load_split(config, poller.report_loading))
@@ -68,7 +70,7 @@ def train(
         for epoch in training.epochs():
             training.adopt_learning_rate(run)
             training.model.train()
-            training.train_step.maybe_compile(training.seconds_left, events.log)
+            compiler.advance(training.train_step, training.seconds_left)
             for batch, target, scalars in training.batches(epoch):
                 if command := poller.poll(epoch, training.step, training.steps_per_epoch):
                     training.save_position(run)

@@ -3,7 +3,7 @@
 B images, K classes, P parameters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import functional_call, grad
 
 from minivit.config import TrainConfig
-from minivit.engine.compilation import compile_or_fall_back, should_compile
+from minivit.engine.compilation import compile_or_fall_back
 from minivit.engine.cuda_graph import record_or_fall_back
 from minivit.engine.distributed import SINGLE_PROCESS, Group
 from minivit.engine.optim import FlatParameters, make_optimizer
@@ -47,10 +47,10 @@ class TrainStep:
         self.ema = self.flat.values.clone() if config.ema else None
         self.sums = torch.zeros(2, dtype=torch.float32 if self.device.type == "mps" else torch.float64).to(self.device)
         self.dtype = autocast_dtype(config, self.device)
-        self.recorded: Callable[[Tensor, Tensor, Tensor], None] | None = None  # as a CUDA graph
-        self.compiled: Callable[[Tensor, Tensor, Tensor], None] | None = None
+        self.buffers = dict(self.forward.named_buffers())
+        self.recorded: Callable[[Tensor, Tensor, Tensor], object] | None = None  # as a CUDA graph
+        self.compiled: Callable[[Tensor, Tensor, Tensor], object] | None = None
         self.compiled_size = len(group.shard(torch.empty(config.batch_size)))  # a graph has one batch size
-        self.compile_checked = config.compile == "off"
 
     def __call__(self, batch: Tensor, target: Tensor, scalars: Tensor) -> None:
         """Trains on this process's share of a batch: uint8 or float 0..1, and labels (B,) or target shares (B, K).
@@ -59,26 +59,25 @@ class TrainStep:
         """
         graph = self.compiled or self.recorded
         step = graph if graph and len(batch) == self.compiled_size else self.eager
-        step(as_float(batch), target, scalars)  # inside a graph, Inductor would convert it at each use
+        images = batch if self.forward.in_patches else as_float(batch)  # in a graph, it would be converted at each use
+        step(images, target, scalars)
 
-    def maybe_compile(self, seconds_left: float | None, log: Callable[[str], None]) -> None:
-        """Compiles the following steps if that pays off, and logs why; call it before each epoch.
+    def tensors(self) -> dict[str, Tensor]:
+        """What a step reads or changes besides its arguments, by name."""
+        optional = {"ema": self.ema, "class_weights": self.class_weights}
+        tensors = {"values": self.flat.values, "sums": self.sums} | self.optimizer.state | self.buffers
+        return tensors | {name: tensor for name, tensor in optional.items() if tensor is not None}
 
-        `seconds_left` is the remaining time of the run with eager steps, None before the first epoch: then 'auto'
-        waits.
-        """
-        if self.compile_checked or (seconds_left is None and self.config.compile != "on"):
-            return
-        self.compile_checked = True
-        pays, reason = should_compile(self.config, self.device, seconds_left or 0)
-        if not pays:
-            log(f"The step is not compiled: {reason}.")
-            return
-        failure = "The step is not compiled" + ", although the settings enable it" * (self.config.compile == "on")
-        self.compile(lambda cause: log(f"{failure}: {cause}." if cause else f"The step is compiled: {reason}."))
+    def trace(self, tensors: Mapping[str, Tensor], batch: Tensor, target: Tensor, scalars: Tensor) -> None:
+        """The step as a function of all that it reads and changes, for a compiler; afterwards it is of no other use."""
+        self.flat.values, self.sums = tensors["values"], tensors["sums"]
+        self.ema, self.class_weights = tensors.get("ema"), tensors.get("class_weights")
+        self.optimizer.state = {name: tensors[name] for name in self.optimizer.state}
+        self.buffers = {name: tensors[name] for name in self.buffers}
+        self._update(*self._flat_gradient(batch, target, scalars), scalars)
 
     def eager(self, batch: Tensor, target: Tensor, scalars: Tensor) -> None:
-        """The step without a graph; images here and below are float 0..1."""
+        """The step without a graph; images here and below are as `FusedViT` takes them."""
         self._update(*self._gradient(batch, target, scalars), scalars)
 
     def _state(self) -> list[Tensor]:
@@ -120,7 +119,7 @@ class TrainStep:
         """`_gradient` as a function of one tensor, which Inductor compiles into a faster graph."""
 
         def loss(values: Tensor) -> tuple[Tensor, Tensor]:
-            views = {f"model.{name}": view for name, view in self.flat.views(values).items()}
+            views = {f"model.{name}": view for name, view in self.flat.views(values).items()} | self.buffers
             total, sums = self._losses(lambda images: functional_call(self.forward, views, (images,)), batch, target)
             return total * StepScalars(*scalars.unbind()).loss_scale, sums
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minivit.config import TrainConfig
-from minivit.data import BatchSource, ImageSet, augment, channel_stats, copy_to, mix_pairs, patches
+from minivit.data import BatchSource, ImageSet, augment, channel_stats, copy_to, mix_pairs
 from minivit.engine.clock import Clock
 from minivit.engine.distributed import SINGLE_PROCESS, Group
 from minivit.engine.schedule import derive_seed, epoch_scalars, learning_rate, learning_rate_by_clock
@@ -21,7 +21,7 @@ from minivit.engine.step import TrainStep
 from minivit.engine.stopping import stop_reason
 from minivit.engine.whitening import unwhitened_state_dict, whiten
 from minivit.errors import RunError, TrainingError
-from minivit.fused import has_fused_path
+from minivit.fused import has_fused_path, token_pixels
 from minivit.inference import as_float, logits
 from minivit.model import MiniViT
 from minivit.runs import Run, adopt_learning_rate
@@ -147,7 +147,7 @@ class Training:
         """The images, cut into patches once if the model reads those and no augmentation changes the images."""
         if not self.in_patches or not isinstance(image_set.images, Tensor):
             return image_set
-        return replace(image_set, images=patches(image_set.images, self.config.model.patch_size).flatten(2))
+        return replace(image_set, images=token_pixels(image_set.images, self.config.model.patch_size))
 
     # Metrics
 

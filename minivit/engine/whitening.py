@@ -33,7 +33,12 @@ class Whitening(nn.Module):
 def whiten(model: MiniViT, image_set: ImageSet) -> None:
     """Makes the patch embedding learn on patches whitened by PCA of those in `image_set`, at most `MAX_PATCHES`."""
     rows = evenly_spaced(len(image_set), MAX_PATCHES // model.config.num_patches)
-    matrix = pca_whitening(image_set.select(rows).images, model.config.patch_size, model.mean.cpu(), model.std.cpu())
+    images = image_set.select(rows).images
+    add_whitening(model, pca_whitening(images, model.config.patch_size, model.mean.cpu(), model.std.cpu()))
+
+
+def add_whitening(model: MiniViT, matrix: Tensor) -> None:
+    """Makes the patch embedding learn on patches multiplied by `matrix` (P, P)."""
     parametrize.register_parametrization(model.patch_embed.proj, "weight", Whitening(matrix), unsafe=True)
 
 

@@ -5,10 +5,8 @@ python -m pytest tests/faults/test_stops.py --stop-seconds 2       every way to 
 """
 
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -116,31 +114,31 @@ def test_a_command_takes_effect_in_the_queue(
         stops_in_time(run, process, command)
 
 
-@contextmanager
-def slow_compiler(folder: Path, patched: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A C++ compiler that never ends; the file has the ids of its processes."""
-    script, started = folder / "c++", folder / "started"
-    script.write_text(f"#!/bin/sh\necho $$ >>{started}\nexec sleep 600\n", encoding="utf-8")
+@pytest.fixture
+def slow_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pipe to read from: a C++ compiler that never ends has opened it for writing, until it is killed."""
+    script, pipe = tmp_path / "c++", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    script.write_text(f"#!/bin/sh\nexec sleep 600 >{pipe}\n", encoding="utf-8")
     script.chmod(0o755)
-    patched.setenv("CXX", str(script))
-    patched.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "cache"))
-    try:
-        yield started
-    finally:
-        for process in started.read_text(encoding="utf-8").split():
-            os.kill(int(process), signal.SIGKILL)
+    monkeypatch.setenv("CXX", str(script))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    return pipe
 
 
-def test_a_command_takes_effect_while_the_step_is_compiled(
-    config: TrainConfig,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    stops_in_time: Callable[..., None],
-    command: str,
+def test_a_command_takes_effect_while_the_step_is_compiled_and_ends_the_compiler(
+    config: TrainConfig, slow_compiler: Path, stops_in_time: Callable[..., None], command: str
 ) -> None:
-    run = Run.create(config.changed(compile="on"))
-    with slow_compiler(tmp_path, monkeypatch) as started:
-        (process,) = start(run)
-        wait_for(started.exists, process)
+    run = Run.create(config.changed(compile="on", epochs=10_000))
+    (process,) = start(run)
+    with slow_compiler.open("rb") as compiler:  # waits until it has started
         stops_in_time(run, process, command)
-    assert [row["epoch"] for row in run.metrics()] == [0]
+        assert compiler.read() == b""  # at its end
+
+
+def test_the_compiler_ends_with_a_worker_that_is_killed(config: TrainConfig, slow_compiler: Path) -> None:
+    (process,) = start(Run.create(config.changed(compile="on", epochs=10_000)))
+    with slow_compiler.open("rb") as compiler:
+        process.kill()
+        assert compiler.read() == b""
+    finish([process])

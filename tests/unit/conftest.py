@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from minivit.config import TrainConfig
-from minivit.engine import control
+from minivit.engine import TrainStep, control
+from minivit.engine.compiler import Compiler
 from minivit.runs import Run
 
 
@@ -13,6 +14,19 @@ from minivit.runs import Run
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop looks up at every step."""
     monkeypatch.setattr(control, "POLL_SECONDS", -1.0)
+
+
+@pytest.fixture
+def wait_for_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training waits for the compiled step before the second epoch."""
+    advance = Compiler.advance
+
+    def wait(compiler: Compiler, step: TrainStep, seconds_left: float | None) -> None:
+        if compiler.process and seconds_left is not None:
+            compiler.process.wait()
+        advance(compiler, step, seconds_left)
+
+    monkeypatch.setattr(Compiler, "advance", wait)
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from minivit.config import ViTConfig
-from minivit.data import patches
-from minivit.fused import FusedViT, forward_cls, has_fused_path
+from minivit.fused import FusedViT, forward_cls, has_fused_path, token_pixels
 from minivit.layers import keep_patches
 from minivit.model import MiniViT
 
@@ -69,7 +68,7 @@ def test_logits_and_gradients_are_those_of_the_plain_model():
             torch.testing.assert_close(layer.sum(-1), torch.ones(3, config.num_heads, N, dtype=torch.float64))
         ways = [FusedViT(model)(images)]
         if has_fused_path(config):
-            ways.append(FusedViT(model, in_patches=True)(patches(images, 8).flatten(2)))
+            ways.append(FusedViT(model, in_patches=True)(token_pixels(images, 8)))
         for fused in ways:
             torch.testing.assert_close(fused, plain, atol=1e-10, rtol=1e-8)
             fused_gradients = torch.autograd.grad(fused.square().sum(), list(model.parameters()))

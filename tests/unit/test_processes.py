@@ -32,13 +32,13 @@ def standby(monkeypatch) -> Iterator[Standby]:
 @pytest.fixture
 def started(monkeypatch) -> list[subprocess.Popen]:
     """The processes that are started from here on."""
-    started, start = [], processes._start
+    started, start = [], processes.start
 
     def recorded(*arguments, **options):
         started.append(start(*arguments, **options))
         return started[-1]
 
-    monkeypatch.setattr(processes, "_start", recorded)
+    monkeypatch.setattr(processes, "start", recorded)
     return started
 
 
@@ -51,7 +51,7 @@ def idle(monkeypatch) -> list[subprocess.Popen]:
         started.append(subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         return started[-1]
 
-    monkeypatch.setattr(processes, "_start", start)
+    monkeypatch.setattr(processes, "start", start)
     return started
 
 

@@ -3,16 +3,17 @@
 import os
 import shutil
 import sys
-from contextlib import ExitStack
+from copy import deepcopy
 
 import pytest
 import torch
 from torch._inductor import config as inductor
-from torch._inductor import cpu_vec_isa
 from trainings import assert_same, trained
 
-from minivit.engine import Events, compilation, train
+from minivit.engine import Events, TrainStep, train
 from minivit.engine.compilation import cause_of
+from minivit.engine.compile_step import compile_step, make_request
+from minivit.model import MiniViT
 from minivit.runs import Run
 
 # The real compiler, with a line of Python before it that makes it fail as users' compilers do.
@@ -22,12 +23,12 @@ arguments = sys.argv[1:]
 {failure}
 sys.exit(subprocess.call([{real!r}, *arguments]))
 """
-NO_PYTHON_H = "arguments = [argument for argument in arguments if 'include/python3' not in argument]"
 NO_OPENMP = "if '-fopenmp' in arguments: sys.exit(\"clang: error: unsupported option '-fopenmp'\")"
+KILL_ALL = "import os, signal; os.killpg(0, signal.SIGKILL)"
 XCODE_SHIM = "sys.exit('xcode-select: note: No developer tools were found, requesting install.')"
 # Segments that are too large for any memory, for which the loader has the same words as for a noexec folder.
 NOEXEC = """
-if arguments[-1] != '--version' and (path := arguments[arguments.index('-o') + 1]).endswith('.main.so'):
+if arguments[-1] != '--version' and (path := arguments[arguments.index('-o') + 1]).endswith('.wrapper.so'):
     subprocess.check_call([{real!r}, *arguments])
     with open(path, 'r+b') as library:
         num_segments = library.read(64)[56]
@@ -39,60 +40,51 @@ if arguments[-1] != '--version' and (path := arguments[arguments.index('-o') + 1
 
 
 @pytest.fixture
-def use_compiler(tmp_path, monkeypatch):
-    """Lets Inductor compile by a failing compiler into an empty cache."""
-    patches = ExitStack()
+def write_compiler(tmp_path, monkeypatch):
+    """Writes a compiler that fails, and returns its path; Inductor's cache is empty."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
 
-    def use(failure):
+    def write(failure):
         compiler, real = tmp_path / "g++", shutil.which("g++") or shutil.which("clang++")
         compiler.write_text(COMPILER.format(python=sys.executable, failure=failure.format(real=real), real=real))
         compiler.chmod(0o755)
-        cpu_vec_isa.pick_vec_isa()  # is remembered, and so is not what fails
-        settings = {"cpp.cxx": (None, str(compiler)), "cpp_cache_precompile_headers": False}  # which take longest
-        patches.enter_context(inductor.patch(settings))
-        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+        return str(compiler)
 
-    with patches:
-        yield use
+    return write
 
 
 @pytest.mark.parametrize(
-    ("failure", "compile", "line"),
+    ("failure", "cause"),
     [
-        (NO_PYTHON_H, "auto", "The step is not compiled: the C++ compiler cannot find Python.h; install Python's"),
-        (
-            NO_OPENMP,
-            "on",
-            "The step is not compiled, although the settings enable it: the C++ compiler has no OpenMP",
-        ),
-        (XCODE_SHIM, "auto", "The step is not compiled: this machine has no working C++ compiler."),
-        (
-            NOEXEC,
-            "on",
-            "The step is not compiled, although the settings enable it: compiled code cannot be loaded",
-        ),
+        (NO_OPENMP, "the C++ compiler has no OpenMP"),
+        (XCODE_SHIM, "this machine has no working C++ compiler"),
+        (NOEXEC, "compiled code cannot be loaded"),
     ],
-    ids=["no Python.h", "no OpenMP", "Xcode shim", "noexec"],
+    ids=["no OpenMP", "Xcode shim", "noexec"],
 )
-def test_where_compiling_fails_training_continues_uncompiled_also_after_a_resume(
-    tiny, use_compiler, monkeypatch, every_step, capfd, failure, compile, line
-):
-    use_compiler(failure)
-    capfd.readouterr()
-    monkeypatch.setattr(compilation, "COMPILE_SECONDS", 0)  # so that 'auto' compiles
-    run, lines = Run.create(tiny.changed(compile=compile, depth=1, num_heads=1, optimizer="sgd")), []
-
-    def pause(what, done, total):
-        if (what, done) == ("epoch 2", 2):
-            run.request("pause")
-
-    train(run.config, run, Events(progress=pause, log=lines.append))
-    assert run.state.phase == "paused"
-    train(run.config, run, Events(log=lines.append))
-    reported = [text for text in lines if text.startswith("The step")]
-    assert len(reported) == 2 and all(text.startswith(line) for text in reported)
+def test_a_failing_compiler_is_reported_by_its_cause(tiny, write_compiler, capfd, failure, cause):
+    config = tiny.changed(depth=1, num_heads=1, optimizer="sgd")
+    with inductor.patch({"cpp.cxx": (None, write_compiler(failure))}):
+        result = compile_step(make_request(TrainStep(config, MiniViT(config.model))))
+    assert result["cause"].startswith(cause)
     assert capfd.readouterr() == ("", "")
-    assert_same(trained(run.config.changed(compile="off")), run)
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [(XCODE_SHIM, "this machine has no working C++ compiler"), (KILL_ALL, "its compilation ended with code -9")],
+    ids=["no compiler", "out of memory"],
+)
+def test_where_compiling_fails_training_continues_uncompiled_with_a_line_in_the_log(
+    tiny, write_compiler, wait_for_compiler, monkeypatch, capfd, failure, cause
+):
+    monkeypatch.setenv("CXX", write_compiler(failure))
+    run, lines = Run.create(tiny.changed(compile="on")), []
+    train(run.config, run, Events(log=lines.append))
+    failures = [line for line in lines if line.startswith("The step")]
+    assert failures == [f"The step is not compiled, although the settings enable it: {cause}."]
+    assert capfd.readouterr() == ("", "")
+    assert_same(trained(tiny.changed(compile="off")), run)
 
 
 @pytest.mark.parametrize("error", [OSError("it cannot be loaded"), KeyboardInterrupt()])
@@ -105,17 +97,21 @@ def test_a_graph_that_fails_while_it_changes_the_weights_has_changed_nothing(tin
 
         return graph
 
-    config = tiny.changed(drop_rate=0.3, ema=0.9, epochs=1)
-    expected = trained(config)
+    config, arguments = tiny.changed(ema=0.9), (torch.rand(32, 3, 32, 32), torch.arange(32) % 2, torch.full((5,), 0.1))
+    torch.manual_seed(0)
+    model, causes = MiniViT(config.model), []
+    step, plain = TrainStep(config, model), TrainStep(config, deepcopy(model))
     monkeypatch.setattr(torch, "compile", broken)
-    run, lines = Run.create(config.changed(compile="on")), []
+    step.compile(causes.append)
     if isinstance(error, KeyboardInterrupt):
         with pytest.raises(KeyboardInterrupt):
-            train(run.config, run, Events(log=lines.append))
+            step(*arguments)
     else:
-        train(run.config, run, Events(log=lines.append))
-        assert "The step is not compiled, although the settings enable it: it cannot be loaded." in lines
-        assert_same(expected, run)
+        step(*arguments)
+        plain(*arguments)
+        assert causes == ["it cannot be loaded"]
+        for name, tensor in step.tensors().items():
+            assert torch.equal(tensor, plain.tensors()[name]), name
     os.write(2, b"stderr is back")
     assert capfd.readouterr().err == "stderr is back"
 

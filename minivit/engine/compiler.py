@@ -1,0 +1,69 @@
+"""Compiles the train step in another process while training goes on with the plain step.
+
+That process delays no step, a compiler that fails or crashes does no harm, and it can be ended at any time. The
+compiled step is a shared library, which takes milliseconds to load.
+"""
+
+import json
+import subprocess
+from collections.abc import Callable
+
+from minivit.config import TrainConfig
+from minivit.engine.compilation import should_compile
+from minivit.engine.compile_step import load, make_request
+from minivit.engine.step import TrainStep
+from minivit.processes import end_group, start
+
+
+class Compiler:
+    """Compiles the step of a run, at most once. A compilation that has not ended at the end of the block is ended."""
+
+    def __init__(self, config: TrainConfig, log: Callable[[str], None]) -> None:
+        self.config, self.log = config, log
+        self.is_decided = config.compile == "off"
+        self.reason = ""  # to compile
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Compiler":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process:
+            end_group(self.process)
+
+    def advance(self, step: TrainStep, seconds_left: float | None) -> None:
+        """Starts compiling the step if that pays off, and uses the result once it is there; call it before each epoch.
+
+        `seconds_left` is the remaining time of the run with plain steps, None before the first epoch: then 'auto'
+        waits.
+        """
+        if self.process and self.process.poll() is not None:
+            self.finish(step)
+        if self.is_decided or (seconds_left is None and self.config.compile != "on"):
+            return
+        self.is_decided = True
+        pays, self.reason = should_compile(self.config, step.device, seconds_left or 0)
+        if not pays:
+            self.log(f"The step is not compiled: {self.reason}.")
+        elif step.device.type == "cpu" and step.group.world_size == 1:
+            self.process = start("minivit.engine.compile_step", stdin=subprocess.PIPE, output=subprocess.PIPE)
+            assert self.process.stdin
+            self.process.stdin.write(json.dumps(make_request(step)).encode() + b"\n")
+            self.process.stdin.flush()
+        else:
+            step.compile(self._report)
+
+    def finish(self, step: TrainStep) -> None:
+        """Waits for the compilation, and makes the step use its result."""
+        process, self.process = self.process, None
+        assert process and process.stdout
+        lines, code = process.stdout.readlines(), process.wait()
+        process.communicate()  # closes its files
+        result = json.loads(lines[-1]) if lines and code == 0 else {"cause": f"its compilation ended with code {code}"}
+        if "library" in result:
+            step.compiled = load(result["library"], step.tensors())
+        self._report(result.get("cause"))
+
+    def _report(self, cause: str | None) -> None:
+        failure = "The step is not compiled" + ", although the settings enable it" * (self.config.compile == "on")
+        self.log(f"{failure}: {cause}." if cause else f"The step is compiled: {self.reason}.")
