@@ -78,7 +78,7 @@ def gather(source: BatchSource, indices: torch.Tensor) -> torch.Tensor:
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in HOST:
         monkeypatch.setattr(torch, name, on_host(getattr(torch, name)))
-    for name in ("MiniViT", "channel_stats", "whiten", "patches"):
+    for name in ("MiniViT", "channel_stats", "whiten", "token_pixels"):
         monkeypatch.setattr(training, name, on_host(getattr(training, name)))
     monkeypatch.setattr(training.MiniViT.__wrapped__, "to", move)
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
