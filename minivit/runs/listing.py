@@ -2,25 +2,40 @@
 
 import itertools
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from cachetools import LRUCache, cached
+
 from minivit.config import TrainConfig
 from minivit.errors import RunError
+from minivit.runs.file_cache import file_version
 from minivit.runs.files import delete_folder, is_locked
 from minivit.runs.locations import EXAMPLE, default_runs_dir
 from minivit.runs.run import Run
 from minivit.runs.summary import summarize
 
+MAX_RUNS = 5_000  # that are kept open; their settings are cached anyway
+
 
 def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
     """The readable runs of a folder, newest first."""
-    runs = []
+    return list(iterate_runs(runs_dir))
+
+
+def iterate_runs(runs_dir: str | Path | None = None) -> Iterator[Run]:
+    """As `list_runs`, but each run is opened when it is reached."""
     for path in _folders(runs_dir):
-        with suppress(RunError):
-            runs.append(Run.open(path))
-    return runs
+        with suppress(RunError, OSError):
+            yield _open(path, file_version(f"{path}/config.json"))
+
+
+@cached(LRUCache(MAX_RUNS), lock=threading.Lock())
+def _open(path: Path, version: tuple[int, ...]) -> Run:
+    """The run in a folder, the same for all sessions until its settings change."""
+    return Run.open(path)
 
 
 def unused_seeds(config: TrainConfig, count: int) -> list[int]:
@@ -41,10 +56,10 @@ def unreadable_runs() -> dict[str, str]:
     """The folders of runs whose settings cannot be read, newest first, with the reason."""
     reasons = {}
     for path in _folders(None):
-        if any((path / name).exists() for name in ("config.json", "state.json", "checkpoints")):
-            try:
-                Run.open(path)
-            except RunError as error:
+        try:
+            Run.open(path)
+        except RunError as error:
+            if any((path / name).exists() for name in ("config.json", "state.json", "checkpoints")):
                 reasons[path.name] = str(error)
     return reasons
 
