@@ -60,7 +60,7 @@ def unreadable_runs() -> dict[str, str]:
             Run.open(path)
         except RunError as error:
             if any((path / name).exists() for name in ("config.json", "state.json", "checkpoints")):
-                reasons[path.name] = str(error)
+                reasons[_printable_name(path)] = str(error)
     return reasons
 
 
@@ -68,10 +68,14 @@ def delete_unreadable(name: str) -> None:
     """Deletes one of `unreadable_runs`; RunError for any other folder, and while a worker holds it."""
     if name not in unreadable_runs():
         raise RunError(f"{name!r} is not an unreadable run. Choose another one.")
-    path = next(path for path in _folders(None) if path.name == name)
+    path = next(path for path in _folders(None) if _printable_name(path) == name)
     if is_locked(path / "worker.lock"):
         raise RunError(f"A worker is training the run {name}. Stop it before you delete the run.")
     delete_folder(path)
+
+
+def _printable_name(path: Path) -> str:
+    return path.name.encode(errors="replace").decode()
 
 
 def _folders(runs_dir: str | Path | None) -> list[Path]:

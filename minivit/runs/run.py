@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from minivit.config import SCHEMA_VERSION, TrainConfig
 from minivit.errors import ConfigError, RunError
+from minivit.files import is_text
 from minivit.model import MiniViT
 from minivit.runs import schema, weights
 from minivit.runs.checkpoint import Checkpoint, checkpoint_interval, is_saved_early
@@ -104,6 +105,8 @@ class Run:
     def open(cls, path: str | Path) -> Self:
         """The run in folder `path`; RunError if there is none or its settings are invalid."""
         path = Path(path)
+        if not is_text(str(path)):
+            raise RunError(f"The run's folder {str(path)!r} has a name that is not valid text. Rename it.")
         try:
             version, config = read_cached(path / "config.json", schema.parse_config)
         except FileNotFoundError:

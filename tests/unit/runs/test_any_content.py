@@ -89,7 +89,8 @@ def changed(draw: st.DrawFn, valid: dict[str, Any]) -> dict[str, Any]:
         while isinstance(part[key], dict) and part[key] and draw(st.booleans()):
             part = part[key]
             key = draw(st.sampled_from(sorted(part)))
-        part[key] = draw(ANY_JSON)
+        texts = st.lists(ANY_TEXT, min_size=2, max_size=3) if isinstance(part[key], list) else ANY_TEXT
+        part[key] = draw(ANY_JSON | texts | st.floats() | st.integers(-10, 10))
     return stored
 
 
@@ -135,6 +136,16 @@ def assert_valid(run: Run) -> None:
     assert search([run], "") == [run]
     for query in ("accuracy>=0 loss>0", "#a", "is:favorite", "lr>0 depth=1", "classes=circle circle done 29 nov"):
         assert search([run], query) in ([], [run])
+
+
+def test_a_folder_whose_name_is_not_text_is_named_and_can_be_deleted(root: Path, complete: Path) -> None:
+    run = fresh(root, complete)
+    run.path.rename(root / "\udcff-run")
+    assert not list_runs()
+    (name,) = unreadable_runs()
+    (name + unreadable_runs()[name]).encode()
+    delete_unreadable(name)
+    assert not list(root.iterdir())
 
 
 @given(name=ANY_TEXT, note=ANY_TEXT, tags=st.lists(ANY_TEXT, max_size=5))
