@@ -158,6 +158,11 @@ def test_a_connection_without_an_origin_is_rejected(client: TestClient) -> None:
         pass
 
 
+def test_pages_are_served_below_the_path_that_a_proxy_has_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(st, "get_option", {"server.baseUrlPath": "/lab/vit/"}.__getitem__)
+    assert {"/lab/vit/", "/lab/vit/attention"} <= {route.path for route in page_routes()}
+
+
 def test_no_page_of_another_origin_may_show_ours_in_a_frame(client: TestClient) -> None:
     for name in ("", "attention"):
         headers = client.get(f"/{name}").headers
