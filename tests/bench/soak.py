@@ -25,7 +25,7 @@ def measure(minutes: float) -> Iterator[Measurement]:
     """Viewers of a run that a worker trains on one thread; memory is compared after a quarter of the time."""
     with TemporaryDirectory(prefix="minivit-soak-") as folder:
         os.environ.update(MINIVIT_RUNS=f"{folder}/runs", MINIVIT_LOCKS=folder)
-        run = Run.create(small().changed(images_per_class=5_000, epochs=1_000_000, threads=1))
+        run = Run.create(small().changed(images_per_class=5_000, minutes=10_000, threads=1))
         start_worker(run)
         try:
             until(lambda: run.state.phase == "training", "the training begins", SECONDS)

@@ -35,7 +35,9 @@ from minivit.runs.archive import pack, unpack
 from minivit.runs.card import card_html
 from minivit.runs.comparison import curves_to_csv, short_names, to_csv, to_json
 
-ANY_TEXT = st.text(st.characters(), max_size=100)  # with surrogates and control characters
+ANY_TEXT = st.text(
+    st.characters() | st.characters(categories=["Cc", "Cf", "Cs"]), max_size=100
+)  # with surrogates and control characters
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT
 ANY_JSON = st.recursive(
     SCALARS, lambda each: st.lists(each, max_size=4) | st.dictionaries(ANY_TEXT, each, max_size=4), max_leaves=8
