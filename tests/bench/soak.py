@@ -25,24 +25,27 @@ def measure(minutes: float) -> Iterator[Measurement]:
     """Viewers of a run that a worker trains on one thread; memory is compared after a quarter of the time."""
     with TemporaryDirectory(prefix="minivit-soak-") as folder:
         os.environ.update(MINIVIT_RUNS=f"{folder}/runs", MINIVIT_LOCKS=folder)
-        run = Run.create(small().changed(images_per_class=5_000, minutes=10_000, threads=1))
+        run = Run.create(small().changed(images_per_class=2_000, minutes=10_000, threads=1))
         start_worker(run)
         try:
             until(lambda: run.state.phase == "training", "the training begins", SECONDS)
             with serving(folder) as server:
+                for page in PAGES:  # the first pays for imports
+                    start_viewers(server, page, run, 1, 1).communicate(timeout=SECONDS)
                 viewers = [start_viewers(server, page, run, count, 60 * minutes) for page, count in PAGES.items()]
                 samples = []
                 for _ in range(NUM_SAMPLES):
                     time.sleep(60 * minutes / NUM_SAMPLES)
                     samples.append(memory(server) / 2**20)
                 sessions = [each for process in viewers for each in json.loads(process.communicate(timeout=SECONDS)[0])]
+                num_epochs = run.state.epoch
                 log = Path(server.log).read_text(encoding="utf-8")
         finally:
             run.request("stop")
             until(lambda: not run.state.active, "the training stops")
     warm = samples[round(NUM_SAMPLES * WARM_UP) :]
     seconds = [each for session, _ in sessions for each in session[len(session) // 10 :]]
-    note = f"{len(sessions)} sessions, {minutes:g} minutes, {run.state.epoch:,} epochs"
+    note = f"{len(sessions)} sessions, {minutes:g} minutes, {num_epochs:,} epochs"
     num_errors = sum(errors for _, errors in sessions) + log.count("Traceback")
     yield Measurement("refreshes during a training", len(seconds), "", note=note)
     yield Measurement("errors shown or logged", num_errors, "", "0")
