@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlencode
 from zipfile import ZipFile, ZipInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trainings import keep, metrics_row
 
@@ -38,6 +38,7 @@ from minivit.runs.comparison import curves_to_csv, short_names, to_csv, to_json
 ANY_TEXT = st.text(
     st.characters() | st.characters(categories=["Cc", "Cf", "Cs"]), max_size=100
 )  # with surrogates and control characters
+few = settings(max_examples=settings().max_examples // 3)  # of what packs and unpacks a run
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT
 ANY_JSON = st.recursive(
     SCALARS, lambda each: st.lists(each, max_size=4) | st.dictionaries(ANY_TEXT, each, max_size=4), max_leaves=8
@@ -150,6 +151,7 @@ def test_a_folder_whose_name_is_not_text_is_named_and_can_be_deleted(root: Path,
     assert not list(root.iterdir())
 
 
+@few
 @given(name=ANY_TEXT, note=ANY_TEXT, tags=st.lists(ANY_TEXT, max_size=5))
 def test_any_name_note_and_tags_can_be_shown_exported_and_imported(
     name: str, note: str, tags: list[str], root: Path, complete: Path
@@ -164,6 +166,7 @@ def test_any_name_note_and_tags_can_be_shown_exported_and_imported(
     assert (back.name, read_annotations(back)) == (run.name, read_annotations(run))
 
 
+@few
 @given(name=st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1, max_size=60))
 def test_a_folder_of_any_name_is_found_by_its_link_exported_and_imported(name: str, root: Path, complete: Path) -> None:
     run = fresh(root, complete)
@@ -187,6 +190,7 @@ PARTS = (
 PATHS = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
 
 
+@few
 @given(data=st.data())
 def test_an_archive_with_anything_in_it_becomes_a_run_or_leaves_nothing(
     data: st.DataObject, root: Path, complete: Path
@@ -214,6 +218,7 @@ def encode_anything(info: ZipInfo) -> tuple[bytes, int]:
     return info.filename.encode(errors="surrogatepass"), 0x800
 
 
+@few
 @given(data=st.data())
 def test_an_archive_whose_bytes_changed_becomes_a_run_or_leaves_nothing(
     data: st.DataObject, root: Path, complete: Path
