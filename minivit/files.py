@@ -1,4 +1,4 @@
-"""Files that other processes read while they are written."""
+"""Names of files, archives, and files that other processes read while they are written."""
 
 import os
 import threading
@@ -33,6 +33,11 @@ def is_bomb(files: Iterable[ZipInfo]) -> bool:
     sizes = [(info.file_size, max(1, info.compress_size)) for info in files]
     num_bytes, num_compressed = (sum(column) for column in zip(*sizes, strict=True)) if sizes else (0, 0)
     return num_bytes > MIN_BOMB_BYTES and num_bytes > MAX_RATIO * num_compressed
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is valid Unicode; in others Python has surrogates, which no page can show."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 @contextmanager

@@ -10,13 +10,17 @@ from PIL import Image
 from minivit.config import TrainConfig, preset
 from minivit.data import shapes_drawing
 
-hypothesis.settings.register_profile("any pace", deadline=None)  # a busy machine is no fault of the code
-hypothesis.settings.load_profile("any pace")
+# A busy machine is no fault of the code; the examples are the same in every run. More and others:
+# python -m pytest --hypothesis-profile=long tests/unit
+hypothesis.settings.register_profile("default", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=5_000, print_blob=True)
+hypothesis.settings.load_profile("default")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--variants", type=int, default=20, help="damaged run folders in tests/faults")
-    parser.addoption("--page-variants", type=int, default=3, help="of these, opened by every page")
+    parser.addoption("--page-variants", type=int, default=3, help="others, opened by every page")
+    parser.addoption("--first-variant", type=int, default=0, help="to try many of them in several runs")
     parser.addoption("--stop-seconds", type=float, default=10.0, help="2: every way to stop in every phase")
     parser.addoption("--disk", default="", help="an empty small file system that tests/faults may fill")
     parser.addoption("--full-disks", type=int, default=3, help="trainings that run out of space in tests/faults")

@@ -11,6 +11,7 @@ from minivit.config.datasets import DATASETS, Dataset
 from minivit.config.fields import Setting, Settings, describe, setting
 from minivit.config.vit import Preprocessing, ViTConfig
 from minivit.errors import ConfigError
+from minivit.files import is_text
 
 SCHEMA_VERSION = 1
 ARTICLE_CLASSES = ("cat", "airplane", "frog", "truck")
@@ -138,6 +139,9 @@ class TrainConfig(Settings):
         repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if repeated:
             raise ConfigError(f"The class {repeated[0]!r} is selected twice. Select each class once.")
+        for text in (*self.classes, self.data_dir):
+            if not is_text(text):
+                raise ConfigError(f"The name {text!r} of a class or folder is not valid text. Rename it.")
         if self.whiten and self.model.stem != "patch":
             raise ConfigError(
                 "Patch whitening needs the stem 'patch', and the stem is 'conv'. Choose the stem 'patch', or turn "

@@ -16,6 +16,7 @@ from minivit.data.cache import cached, digest, resolve_data_dir
 from minivit.data.decode import SUFFIXES, decode_files, describe_error, original_size
 from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, concatenate_classes
 from minivit.errors import DataError
+from minivit.files import is_text
 
 # Names of the splits, letters only, without a final "set", "data" or "images"
 TRAIN_NAMES = ("train", "training")
@@ -153,10 +154,11 @@ def _other_files(name: str, folder: Path) -> list[str]:
         if not _is_image(entry) and entry.name.lower() not in JUNK_FILES:
             kind = Path(entry.name).suffix.lower() if Path(entry.path).is_file() else "not a regular file"
             by_suffix.setdefault(kind, []).append(entry.name)
-    return [
+    lines = [
         f"{name}: {len(names)} {kind or 'without a suffix'} left out, such as {names[0]}"
         for kind, names in sorted(by_suffix.items())
     ]
+    return [line.encode(errors="replace").decode() for line in lines]  # a name may not be text
 
 
 def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
@@ -269,7 +271,7 @@ def _subfolders(folder: Path) -> dict[str, Path]:
         if not path.name.startswith(".") and path.name.lower() not in JUNK_FOLDERS and path.is_dir()
     )
     for name, _ in folders:
-        if any("\ud800" <= letter <= "\udfff" for letter in name):
+        if not is_text(name):
             raise DataError(f"The name of the class folder {name!r} is not valid text. Rename it.")
     return dict(folders)
 

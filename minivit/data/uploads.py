@@ -19,7 +19,7 @@ from minivit.data.decode import SUFFIXES
 from minivit.data.folder import JUNK_FILES, JUNK_FOLDERS, MAX_DEPTH, class_folders
 from minivit.data.image_set import Progress
 from minivit.errors import DataError
-from minivit.files import ZIP_ERRORS, is_bomb, open_zip
+from minivit.files import ZIP_ERRORS, is_bomb, is_text, open_zip
 
 MAX_FILES = 50_000
 MAX_FILE_BYTES = 64 * 2**20
@@ -115,7 +115,8 @@ def _root() -> Path:
 def _checked(name: str, what: str) -> str:
     """The name, stripped; DataError if a folder cannot have it."""
     name = name.strip()
-    if not name or name.startswith(".") or len(name) > MAX_NAME_LENGTH or re.search(r'[/\\:*?"<>|\x00-\x1f\x7f]', name):
+    is_valid = is_text(name) and name and not name.startswith(".") and len(name) <= MAX_NAME_LENGTH
+    if not is_valid or re.search(r'[/\\:*?"<>|\x00-\x1f\x7f]', name):
         raise DataError(
             f"{name!r} cannot be the name of a {what}. Choose 1 to {MAX_NAME_LENGTH} characters without "
             r'/ \ : * ? " < > | that do not start with a dot.'

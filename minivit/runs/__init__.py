@@ -8,6 +8,7 @@ from minivit.runs.listing import (
     find_damage,
     find_run,
     group_by_sweep,
+    iterate_runs,
     list_runs,
     runs_to_open,
     unreadable_runs,

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from cachetools import LRUCache, cached
 
 MAX_FILES = 10_000  # small files, about 50 MB
-MAX_ROWS = 100_000  # rows of all tables together, about 60 MB
+MAX_ROWS = 250_000  # rows of all tables together, about 150 MB
 MAX_INVALID = 10_000  # invalid lines of a table, after which the rest is not read
 MAX_OVERLAP = 256  # bytes before the position that must be unchanged
 

@@ -2,25 +2,40 @@
 
 import itertools
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from cachetools import LRUCache, cached
+
 from minivit.config import TrainConfig
 from minivit.errors import RunError
+from minivit.runs.file_cache import file_version
 from minivit.runs.files import delete_folder, is_locked
 from minivit.runs.locations import EXAMPLE, default_runs_dir
 from minivit.runs.run import Run
 from minivit.runs.summary import summarize
 
+MAX_RUNS = 5_000  # that are kept open; their settings are cached anyway
+
 
 def list_runs(runs_dir: str | Path | None = None) -> list[Run]:
     """The readable runs of a folder, newest first."""
-    runs = []
+    return list(iterate_runs(runs_dir))
+
+
+def iterate_runs(runs_dir: str | Path | None = None) -> Iterator[Run]:
+    """As `list_runs`, but each run is opened when it is reached."""
     for path in _folders(runs_dir):
-        with suppress(RunError):
-            runs.append(Run.open(path))
-    return runs
+        with suppress(RunError, OSError):
+            yield _open(path, file_version(f"{path}/config.json"))
+
+
+@cached(LRUCache(MAX_RUNS), lock=threading.Lock())
+def _open(path: Path, version: tuple[int, ...]) -> Run:
+    """The run in a folder, the same for all sessions until its settings change."""
+    return Run.open(path)
 
 
 def unused_seeds(config: TrainConfig, count: int) -> list[int]:
@@ -41,11 +56,11 @@ def unreadable_runs() -> dict[str, str]:
     """The folders of runs whose settings cannot be read, newest first, with the reason."""
     reasons = {}
     for path in _folders(None):
-        if any((path / name).exists() for name in ("config.json", "state.json", "checkpoints")):
-            try:
-                Run.open(path)
-            except RunError as error:
-                reasons[path.name] = str(error)
+        try:
+            Run.open(path)
+        except RunError as error:
+            if any((path / name).exists() for name in ("config.json", "state.json", "checkpoints")):
+                reasons[_printable_name(path)] = str(error)
     return reasons
 
 
@@ -53,10 +68,14 @@ def delete_unreadable(name: str) -> None:
     """Deletes one of `unreadable_runs`; RunError for any other folder, and while a worker holds it."""
     if name not in unreadable_runs():
         raise RunError(f"{name!r} is not an unreadable run. Choose another one.")
-    path = next(path for path in _folders(None) if path.name == name)
+    path = next(path for path in _folders(None) if _printable_name(path) == name)
     if is_locked(path / "worker.lock"):
         raise RunError(f"A worker is training the run {name}. Stop it before you delete the run.")
     delete_folder(path)
+
+
+def _printable_name(path: Path) -> str:
+    return path.name.encode(errors="replace").decode()
 
 
 def _folders(runs_dir: str | Path | None) -> list[Path]:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from minivit.config import SCHEMA_VERSION, TrainConfig
 from minivit.errors import ConfigError, RunError
+from minivit.files import is_text
 from minivit.model import MiniViT
 from minivit.runs import schema, weights
 from minivit.runs.checkpoint import Checkpoint, checkpoint_interval, is_saved_early
@@ -104,6 +105,8 @@ class Run:
     def open(cls, path: str | Path) -> Self:
         """The run in folder `path`; RunError if there is none or its settings are invalid."""
         path = Path(path)
+        if not is_text(str(path)):
+            raise RunError(f"The run's folder {str(path)!r} has a name that is not valid text. Rename it.")
         try:
             version, config = read_cached(path / "config.json", schema.parse_config)
         except FileNotFoundError:
@@ -151,9 +154,9 @@ class Run:
 
     def set_config(self, config: TrainConfig) -> None:
         """Replaces `config.json`."""
-        self.config = config
         content = {"schema_version": SCHEMA_VERSION, **config.model_dump(mode="json")}
         replace_file(self.path / "config.json", content)
+        self.config = config
 
     # Progress
 
@@ -192,6 +195,8 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """One row per epoch, in order, from epoch 0, the untrained model."""
         rows, _ = read_rows(self.path / "metrics.jsonl", schema.parse_row)
+        if [row["epoch"] for row in rows] == list(range(len(rows))):  # as always, unless somebody edited the file
+            return rows
         by_epoch = {row["epoch"]: row for row in rows}  # the last row of an epoch counts
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 

@@ -19,6 +19,7 @@ MAX_EPOCHS = 1_000_000
 MAX_NAME_LENGTH = 80
 MAX_TAGS, MAX_TAG_LENGTH, MAX_NOTE_LENGTH = 20, 40, 10_000
 Epoch = Annotated[int, Field(ge=0, le=MAX_EPOCHS)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 
@@ -71,12 +72,12 @@ class Environment(TypedDict):
     """The part of `environment.json` that is read; the rest is shown as it is."""
 
     device: NotRequired[str]
-    threads: NotRequired[int]
-    num_train: NotRequired[int]
-    num_test: NotRequired[int]
+    threads: NotRequired[Count]
+    num_train: NotRequired[Count]
+    num_test: NotRequired[Count]
     data_fingerprint: NotRequired[str]
     assumed: NotRequired[list[str]]
-    head_classes: NotRequired[int]
+    head_classes: NotRequired[Count]
 
 
 def _parser(kind: Any, default: Any = None) -> Callable[[bytes], Any]:

@@ -6,15 +6,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from streamlit.runtime import Runtime
 from streamlit.starlette import App
+from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
 from minivit.errors import AccessError
 from minivit.runs import Phase, Run
-from pages.parts.shell.access import allowed_path, mode, require_change
+from pages.parts.shell.access import allowed_path, may_upload, mode, require_change, requires_login
 from pages.parts.shell.server import Guard, page_routes
 from tests.app.conftest import Open, button, errors, labels, widget
 
@@ -44,6 +46,41 @@ def test_view_mode_offers_nothing_that_changes_anything(open_page: Open, trained
         page.session_state[key] = {"selection": {"rows": [0], "columns": [], "cells": []}}
         page.run()
         assert not [label for label in labels(page) if label.startswith(CHANGES)]
+
+
+@pytest.fixture
+def login(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secrets of a server whose visitors must log in."""
+    provider = {"client_id": "vit", "client_secret": "x", "server_metadata_url": "http://127.0.0.1:1/"}
+    auth = {"redirect_uri": "http://localhost/oauth2callback", "cookie_secret": "y" * 32, **provider}
+    monkeypatch.setattr(st.secrets, "_secrets", {"auth": auth})
+
+
+@pytest.mark.usefixtures("login")
+@pytest.mark.parametrize("name", PAGES)
+def test_a_visitor_who_has_not_logged_in_sees_a_login_button_and_nothing_else(
+    open_page: Open, trained: Run, name: str
+) -> None:
+    page = open_page(name, run=trained.id)
+    assert {element.type for element in (*page.main, *page.sidebar)} == {"main", "sidebar", "button"}
+    assert labels(page) == ["Log in"]
+    page.user = {"is_logged_in": True}
+    assert page.run().title and "Log in" not in labels(page) and "Log out" in labels(page)
+
+
+@pytest.mark.usefixtures("login")
+def test_a_visitor_who_has_not_logged_in_uploads_nothing(client: TestClient) -> None:
+    assert client.put("/_stcore/upload_file/session/file", files={"file": b"x"}).content == b""  # not Streamlit's words
+    signed = create_signed_value("y" * 32, "_streamlit_user", "{}").decode()
+    assert [may_upload({"_streamlit_user": value}) for value in ("forged", signed)] == [False, True]
+
+
+def test_secrets_that_cannot_be_read_open_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert not requires_login()
+    (tmp_path / "secrets.toml").write_text("[auth", encoding="utf-8")
+    monkeypatch.setattr(st.secrets, "load_if_toml_exists", lambda: False)
+    monkeypatch.setattr(st, "get_option", {"secrets.files": [str(tmp_path / "secrets.toml")]}.__getitem__)
+    assert requires_login()
 
 
 @pytest.fixture
@@ -119,6 +156,11 @@ def test_a_connection_without_an_origin_is_rejected(client: TestClient) -> None:
         pass
     with connect(headers={"Origin": "http://localhost:8501"}):
         pass
+
+
+def test_pages_are_served_below_the_path_that_a_proxy_has_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(st, "get_option", {"server.baseUrlPath": "/lab/vit/"}.__getitem__)
+    assert {"/lab/vit/", "/lab/vit/attention"} <= {route.path for route in page_routes()}
 
 
 def test_no_page_of_another_origin_may_show_ours_in_a_frame(client: TestClient) -> None:

@@ -123,7 +123,7 @@ def measure_viewers(server: Server) -> list[Measurement]:
         time.sleep(VIEW_SECONDS - 5)
         share = (cpu_seconds(server) - used) / (time.monotonic() - begun)
         said, _ = viewers.communicate(timeout=SECONDS)
-    refreshes = [seconds for session in json.loads(said) for seconds in session[len(session) // 3 :]]
+    refreshes = [seconds for session, _ in json.loads(said) for seconds in session[len(session) // 3 :]]
     p95 = statistics.quantiles(refreshes, n=20)[-1]
     note = f"{NUM_VIEWERS} sessions, {len(refreshes)} refreshes, {NUM_EPOCHS:,} epochs"
     return [
@@ -183,7 +183,7 @@ def large_run() -> Run:
 def live_run() -> Run:
     """A run that has nearly come to its last epoch; its rows are made up, its weights those of an untrained model."""
     run = Run.create(small().changed(epochs=NUM_EPOCHS))
-    (run.path / "metrics.jsonl").write_text("".join(json.dumps(made_up(epoch)) + "\n" for epoch in range(NUM_ROWS)))
+    write_rows(run, NUM_ROWS)
     run.save_checkpoint(MiniViT(run.config.model), 0)
     run.set_state("training", NUM_ROWS)
     return run
@@ -210,6 +210,12 @@ def feeding(run: Run) -> Iterator[Run]:
     finally:
         done.set()
         feeder.join()
+
+
+def write_rows(run: Run, num_rows: int) -> None:
+    """Made-up metrics, from epoch 0."""
+    lines = (json.dumps(made_up(epoch)) + "\n" for epoch in range(num_rows))
+    (run.path / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def small() -> TrainConfig:
@@ -254,6 +260,13 @@ def cpu_seconds(server: Server) -> float:
     assert server.process
     fields = Path(f"/proc/{server.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(server: Server, field: str = "VmRSS") -> int:
+    """Bytes of memory that a server uses; with `VmHWM`, that it has used at most."""
+    assert server.process
+    text = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
+    return 1024 * int(next(line for line in text.splitlines() if line.startswith(field)).split()[1])
 
 
 def open_page(browser: Any, address: str, there: str = DRAWN, *, warm: bool = False) -> float:

@@ -10,7 +10,7 @@ from minivit.bench import Measurement
 from minivit.config import TrainConfig
 from minivit.model import MiniViT
 from minivit.runs import Run
-from tests.bench.dashboard import PROBES, SECONDS, VIEW, hover_times, serving, small
+from tests.bench.dashboard import PROBES, SECONDS, VIEW, hover_times, memory, serving, small
 from tests.browser.browsing import launched
 from tests.browser.server import Server
 
@@ -45,16 +45,9 @@ def measure_model(server: Server, browser: Any, run: Run, name: str) -> Iterator
     page.wait_for_function("() => bench.drawn()", timeout=1000 * SECONDS)
     yield Measurement("large model, page complete", time.perf_counter() - begun, "s", note=name)
     yield Measurement("large model, received by the browser", sum(received) / 2**20, "MiB", note=name)
-    yield Measurement("large model, peak memory of the server", peak_memory(server) / 2**30, "GiB", "≤ 2", name)
+    yield Measurement("large model, peak memory of the server", memory(server, "VmHWM") / 2**30, "GiB", "≤ 2", name)
     hovers = sorted(hover_times(browser, page))
     yield Measurement("large model, patch hover → painted", hovers[len(hovers) // 2], "ms", "≤ 20", name)
     for text, seconds in page.evaluate("name => bench.head(name)", f"layer {run.config.model.depth}, head 2").items():
         yield Measurement(f"large model, another head, {text}", seconds, "ms", "≤ 300", name)
     page.close()
-
-
-def peak_memory(server: Server) -> int:
-    """Bytes of memory that a server has used at most."""
-    assert server.process
-    text = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
-    return 1024 * int(next(line for line in text.splitlines() if line.startswith("VmHWM")).split()[1])

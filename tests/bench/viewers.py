@@ -4,7 +4,7 @@
 
 Each speaks to the server as Streamlit's own script in a browser does: it opens the page, and then asks for every part
 that refreshes by itself whenever that is due. Prints, as JSON, how many seconds each refresh took from the request to
-the last message of the answer.
+the last message of the answer, and how many errors were shown meanwhile.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import random
 import sys
 import time
 
+from streamlit.proto.Alert_pb2 import Alert
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -27,6 +28,7 @@ class Viewer:
         self.socket = socket
         self.state = ClientState(page_name=page, query_string=query)
         self.intervals: dict[str, float] = {}  # by the fragment that is to be asked for
+        self.num_errors = 0  # exceptions and error messages
 
     async def ask(self, fragment_id: str = "") -> float:
         """Asks for the page, or one part of it; the seconds until all of it has come."""
@@ -40,14 +42,17 @@ class Viewer:
                 self.state.cached_message_hashes.append(message.hash)  # the server need not send it again
             if kind == "new_session":
                 self.state.page_script_hash = message.new_session.page_script_hash
+            elif kind == "delta":
+                element = message.delta.new_element
+                self.num_errors += element.HasField("exception") or element.alert.format == Alert.ERROR
             elif kind == "auto_rerun":
                 self.intervals[message.auto_rerun.fragment_id] = message.auto_rerun.interval
             elif kind == "script_finished" and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
                 return time.perf_counter() - begun
 
 
-async def view(address: str, page: str, query: str, until: float) -> list[float]:
-    """What one viewer waited for each refresh until that time of the monotonic clock."""
+async def view(address: str, page: str, query: str, until: float) -> tuple[list[float], int]:
+    """What one viewer waited for each refresh until that time of the monotonic clock, and the errors it saw."""
     took: list[float] = []
     async with connect(
         address,
@@ -62,7 +67,7 @@ async def view(address: str, page: str, query: str, until: float) -> list[float]
             due = time.monotonic() + min(viewer.intervals.values())
             took += [await viewer.ask(fragment_id) for fragment_id in list(viewer.intervals)]
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-    return took
+    return took, viewer.num_errors
 
 
 async def main(address: str, page: str, query: str, count: str, seconds: str) -> None:

@@ -1,7 +1,7 @@
 """Run folders whose files are damaged in every way that disks, programs and people damage them.
 
 python -m pytest tests/faults                          a sample, in seconds
-python -m pytest tests/faults --variants 3000          the long version
+python -m pytest tests/faults --variants 3000          the long version; --first-variant 3000: the next
 """
 
 import json
@@ -13,7 +13,8 @@ from pathlib import Path
 
 from minivit.runs import Run
 
-FILES = ("config.json", "environment.json", "metrics.jsonl", "state.json", "name.txt", "sweep.txt", "control.json")
+FILES = ("config.json", "environment.json", "metrics.jsonl", "state.json", "control.json")
+FILES += ("name.txt", "sweep.txt", "annotations.json")
 WEIGHTS = ("checkpoints/epoch-0001.safetensors", "resume.safetensors")
 VALUES = (None, "x", [], {}, -1, 1e300, 10**30, True, "NaN", [[[]]], "<img src=x onerror=alert(1)>", "\x00", "é" * 500)
 

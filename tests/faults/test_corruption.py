@@ -12,7 +12,7 @@ from minivit.config import preset
 from minivit.engine import SILENT, train
 from minivit.errors import MiniViTError
 from minivit.inference import predict_run
-from minivit.runs import Run, delete_unreadable, find_damage, find_run, list_runs, unreadable_runs
+from minivit.runs import Run, annotate, delete_unreadable, find_damage, find_run, list_runs, unreadable_runs
 from pages.parts.runs.table import table_columns
 from pages.parts.train.poller import headline
 from tests.faults.corruption import damage
@@ -32,17 +32,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Pat
         torch.set_num_threads(1)
         run = Run.create(config.changed(device="cpu", threads=1), tmp_path_factory.mktemp("trained"))
         train(run.config, run, SILENT)
+        run.rename("A name")
+        annotate(run, tags=["a tag"], note="A note", favorite=True)
     return run.path
 
 
 @pytest.fixture
-def variants(request: pytest.FixtureRequest) -> int:
-    return request.config.getoption("--variants")
+def variants(request: pytest.FixtureRequest) -> range:
+    first = request.config.getoption("--first-variant")
+    return range(first, first + request.config.getoption("--variants"))
 
 
 @pytest.fixture
-def page_variants(request: pytest.FixtureRequest) -> int:
-    return request.config.getoption("--page-variants")
+def page_variants(request: pytest.FixtureRequest) -> range:
+    first = 10_000 + request.config.getoption("--first-variant")
+    return range(first, first + request.config.getoption("--page-variants"))
 
 
 @pytest.fixture
@@ -54,11 +58,11 @@ def runs(trained: Path, tmp_path: Path) -> tuple[Run, Path]:
 
 
 def test_whatever_is_damaged_is_left_out_and_the_run_can_be_deleted(
-    runs: tuple[Run, Path], trained: Path, variants: int
+    runs: tuple[Run, Path], trained: Path, variants: range
 ) -> None:
     healthy, path = runs
     table = table_columns([[healthy]])
-    for seed in range(variants):
+    for seed in variants:
         shutil.copytree(trained, path)
         done = damage(Run.open(path), seed)
         try:
@@ -100,10 +104,10 @@ def delete(name: str) -> None:
 
 
 def test_pages_show_damaged_runs_without_a_traceback_and_the_others_as_before(
-    runs: tuple[Run, Path], trained: Path, page_variants: int
+    runs: tuple[Run, Path], trained: Path, page_variants: range
 ) -> None:
     healthy, path = runs
-    for seed in range(10_000, 10_000 + page_variants):
+    for seed in page_variants:
         shutil.copytree(trained, path)
         done = damage(Run.open(path), seed)
         for page in PAGES:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "minivit"
@@ -144,3 +145,16 @@ def test_only_the_agreed_names_are_tracked_at_the_top_level():
     tops = {name.split("/")[0] for name in listed if name}
     assert "minivit" in tops
     assert not {name for name in tops if not name.startswith(".")} - TRACKED
+
+
+def requirements(name: str) -> dict[str, Requirement]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    every = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {each.name.lower().replace("_", "-"): each for each in every}
+
+
+def test_the_locked_versions_are_allowed_by_the_requirements() -> None:
+    locked = requirements(".requirements.lock")
+    for name, requirement in requirements("requirements.txt").items():
+        (version,) = locked[name].specifier
+        assert version.operator == "==" and requirement.specifier.contains(version.version), name

@@ -4,7 +4,7 @@ import streamlit as st
 
 from minivit import data
 from minivit.config import preset
-from minivit.runs import EXAMPLE, list_runs
+from minivit.runs import EXAMPLE, iterate_runs
 from pages.parts.runs.status import start_run
 from pages.parts.settings.dataset import offer_download
 from pages.parts.shell.access import may_change
@@ -23,7 +23,7 @@ def start_options() -> None:
     with train.container(border=True, height="stretch"):
         _train_your_own()
     with runs.container(border=True, height="stretch"):
-        newest = next(iter(list_runs()), None)
+        newest = next(iterate_runs(), None)
         label = "Open your newest run" if newest else "Open the example run"
         query = {"run": newest.id if newest else EXAMPLE.name}
         st.page_link("pages/attention.py", label=label, icon=":material/visibility:", query_params=query)

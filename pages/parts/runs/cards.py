@@ -12,7 +12,7 @@ NUM_CARDS = 12
 
 def best_run(runs: list[Run]) -> Run:
     """The run with the highest test accuracy at its last epoch; the newest if no run has one."""
-    return max(runs, key=lambda run: (summarize(run).test_acc or -1, run.id))
+    return max(runs, key=lambda run: (summarize(run).test_acc or -1, run.id)) if len(runs) > 1 else runs[0]
 
 
 def most_urgent(runs: list[Run]) -> State:

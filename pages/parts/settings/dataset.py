@@ -11,7 +11,7 @@ from minivit.config import DATASETS, Dataset, TrainConfig
 from minivit.data import folder
 from minivit.data.uploads import list_uploads
 from minivit.errors import MiniViTError
-from minivit.runs import list_runs
+from minivit.runs import iterate_runs
 from pages.parts.shell import cache
 from pages.parts.shell.access import allowed_path, may_change, require_change
 from pages.parts.shell.frame import NextStep
@@ -75,7 +75,7 @@ def _recall_data() -> None:
     if state.setdefault(RECALLED, False):
         return
     state[RECALLED] = True
-    run = next((run for run in list_runs() if not run.config.imported), None)
+    run = next((run for run in iterate_runs() if not run.config.imported), None)
     if run is None or not may_change() or KEY in state or NEXT_VALUE in state:
         return
     config = run.config

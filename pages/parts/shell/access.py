@@ -1,4 +1,4 @@
-"""What visitors of this server may do: `MINIVIT_MODE` and `MINIVIT_ROOTS`.
+"""What visitors of this server may do: `MINIVIT_MODE`, `MINIVIT_ROOTS`, and the login in Streamlit's secrets.
 
 | MINIVIT_MODE | visitors |
 |---|---|
@@ -8,10 +8,15 @@
 
 `MINIVIT_ROOTS` are folders, separated as in PATH. If set, typed paths must be inside them in every mode. What a page
 does not draw cannot be requested through Streamlit's protocol either: it ignores widgets that the script did not make.
+
+With a section `[auth]` in the secrets, visitors see nothing before they have logged in with that OIDC provider.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+
+import streamlit as st
 
 from minivit.errors import AccessError
 
@@ -35,6 +40,30 @@ def require_change() -> None:
     """AccessError if the server is read-only."""
     if not may_change():
         raise AccessError("This server is read-only. Train and edit runs on your own computer.")
+
+
+def requires_login() -> bool:
+    """Whether visitors must log in: the secrets say so, or cannot be read, so that a typo opens nothing."""
+    if st.secrets.load_if_toml_exists():
+        return "auth" in st.secrets
+    return any(Path(path).exists() for path in st.get_option("secrets.files"))
+
+
+def ask_for_login() -> None:
+    """Stops the page at a login button if visitors must log in and this one has not."""
+    if requires_login() and not st.user.get("is_logged_in"):
+        st.button("Log in", key="frame_login", type="primary", on_click=st.login)
+        st.stop()
+
+
+def may_upload(cookies: Mapping[str, str]) -> bool:
+    """Whether the sender of a request with these cookies may upload files."""
+    if not requires_login():
+        return may_change()
+    from streamlit.web.server.starlette import starlette_websocket  # reads the cookie of a login in the same way
+
+    signed = starlette_websocket._get_signed_cookie_with_chunks(dict(cookies), starlette_websocket.USER_COOKIE_NAME)
+    return may_change() and signed is not None
 
 
 def allowed_path(path: str | Path) -> str:

@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from minivit.errors import MiniViTError
+from pages.parts.shell.access import ask_for_login, requires_login
 from pages.parts.shell.glossary import SEEING, glossary_button
 from pages.parts.shell.present import head, is_presented
 from pages.parts.shell.url import param
@@ -39,6 +40,7 @@ def frame(title: str, lead: str) -> Iterator[None]:
         initial_sidebar_state=SIDEBAR_PX,
     )
     st.session_state["frame_page"] = title
+    ask_for_login()
     if not is_presented():
         _sidebar()
     head(title)
@@ -59,6 +61,8 @@ def _sidebar() -> None:
     with st.sidebar:
         resume_link()
         glossary_button()
+        if requires_login():
+            st.button("Log out", key="frame_logout", type="tertiary", on_click=st.logout)
 
 
 def side_by_side(*, pictures: float) -> Sequence[DeltaGenerator]:

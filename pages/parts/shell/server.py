@@ -15,7 +15,7 @@ from pathlib import Path
 
 import streamlit as st
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,7 +23,7 @@ from starlette.websockets import WebSocketClose
 from streamlit.starlette import App
 
 from minivit.processes import limit_spinning, standby
-from pages.parts.shell.access import may_change
+from pages.parts.shell.access import may_upload
 
 # Prevents clickjacking: no page of another origin may embed this one in a frame
 HEADERS = {
@@ -49,7 +49,7 @@ def page_routes() -> list[Route]:
 
 
 class Guard:
-    """Middleware that rejects what Streamlit would accept: uploads in view mode, and WebSockets without an Origin.
+    """Middleware that rejects what Streamlit would accept: uploads by those who may not, WebSockets without an Origin.
 
     Every browser sends an Origin, which Streamlit compares with the server's own address.
     """
@@ -60,7 +60,11 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and "origin" not in Headers(scope=scope):
             await WebSocketClose()(scope, receive, send)
-        elif scope["type"] == "http" and "/_stcore/upload_file" in scope["path"] and not may_change():
+        elif (
+            scope["type"] == "http"
+            and "/_stcore/upload_file" in scope["path"]
+            and not may_upload(HTTPConnection(scope).cookies)
+        ):
             await Response(status_code=403)(scope, receive, send)
         else:
             await self.app(scope, receive, send)

@@ -6,7 +6,7 @@ import streamlit as st
 
 from minivit.config import TrainConfig
 from minivit.errors import MiniViTError
-from minivit.runs import FINISHED, Phase, Run, list_runs
+from minivit.runs import FINISHED, Phase, Run, iterate_runs
 from pages.parts.components.live_curves import live_curves
 from pages.parts.runs.settings import run_settings
 from pages.parts.runs.status import run_buttons, run_links, state_badge
@@ -23,7 +23,7 @@ IDLE_POLL_SECONDS = 10  # another process may resume a paused run
 
 def pick_live_run() -> Run:
     """The URL's run, or the newest; stops with a hint if there are no runs."""
-    if not list_runs() and not param("run"):
+    if not param("run") and not any(iterate_runs()):
         st.info("The curves of the run appear here once you train a model.")
         st.stop()
     return pick_run()

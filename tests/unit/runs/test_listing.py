@@ -106,6 +106,7 @@ def test_a_run_outside_the_runs_folder_is_not_found(run, tiny, tmp_path, name):
         ('{"schema_version": 2}', "version 2, but this MiniViT reads version 1"),
         ('{"schema_version": 1, "epochs": 0}', "Epochs (epochs) is 0"),
         ('{"schema_version": 1, "color": 1}', "'color'"),
+        ('{"schema_version": 1, "classes": ["\\ud800", "b"]}', "not valid text"),
     ],
 )
 def test_invalid_settings_raise_an_error_with_the_folder(run, text, words):

@@ -100,13 +100,14 @@ def scrub(
 
 def charts(run_maps: Sequence[RunMaps], frames: Sequence[Checkpoint]) -> list[dict[str, Any]]:
     """Loss, accuracy and `MAP_METRICS`, with a line for each run or map, and at each frame a value or NaN."""
-    alone = len(run_maps) == 1
+    alone, epochs = len(run_maps) == 1, {frame.epoch for frame in frames}
+    metrics = [[row for row in maps.run.metrics() if row["epoch"] in epochs] for maps in run_maps]
     data = []
     for title, column, times, unit in (("loss", "loss", 1, ""), ("accuracy", "acc", 100, "%")):
         lines = [
             _line(split if alone else _nth(i), SPLIT_COLORS[split] if alone else _color(i), by_epoch, frames)
             for i, maps in enumerate(run_maps)
-            for split, by_epoch in _by_epoch(maps.run.metrics(), column, times).items()
+            for split, by_epoch in _by_epoch(metrics[i], column, times).items()
             if alone or split == "test"
         ]
         data.append(
