@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from minivit.runs import Run
-from tests.browser.browsing import broken_rules, drawn
+from tests.browser.browsing import broken_rules, drawn, to_dark
 from tests.browser.server import Server
 
 PAGES = ["", "data", "train", "sweeps", "predictions", "attention", "compare", "anatomy", "runs"]
@@ -60,9 +60,7 @@ def expect_for_everybody(page: Page) -> None:
     """The page breaks no rule of accessibility, light, dark and on a phone, where nothing is cut off."""
     still(page)
     assert ours_broken(page) == []
-    light = background(page)
-    page.emulate_media(color_scheme="dark")
-    expect(page.get_by_test_id("stApp")).not_to_have_css("background-color", light)
+    to_dark(page)
     still(page)
     assert ours_broken(page) == []
     page.set_viewport_size({"width": 390, "height": 844})
@@ -80,10 +78,6 @@ def still(page: Page) -> None:
     if "/train" in page.url:
         expect(page.get_by_role("slider", name=re.compile("accuracy by epoch"))).to_be_visible()
     drawn(page)
-
-
-def background(page: Page) -> str:
-    return page.get_by_test_id("stApp").evaluate("(app) => getComputedStyle(app).backgroundColor")
 
 
 def ours_broken(page: Page) -> list[tuple[str, list[str]]]:
