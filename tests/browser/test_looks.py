@@ -8,8 +8,8 @@ from playwright.sync_api import Page, expect
 from minivit.runs import Run
 from tests.browser.browsing import broken_rules, drawn, to_dark
 from tests.browser.server import Server
+from tests.browser.test_links import CONTENT, expect_link_works
 
-PAGES = ["", "data", "train", "sweeps", "predictions", "attention", "compare", "anatomy", "runs"]
 STREAMLITS = {"list", "listitem", "svg-img-alt"}  # broken in its own sidebar and in the sparkline of its metric
 
 # Texts of which a part is hidden, in the page and in its components; where a tip tells the whole, nothing is lost.
@@ -27,11 +27,11 @@ CUT = """(main) => {
 }"""
 
 
-@pytest.mark.parametrize("name", PAGES, ids=lambda name: name or "home")
-def test_a_page_is_for_everybody_in_light_and_dark_and_whole_on_a_phone(
+@pytest.mark.parametrize("name", CONTENT)
+def test_a_link_shows_the_run_on_its_page_to_everybody_in_light_and_dark_and_whole_on_a_phone(
     page: Page, server: Server, trained_run: Run, name: str
 ) -> None:
-    server.open(page, name, run=trained_run.id)
+    expect_link_works(page, server, trained_run, name)
     expect_for_everybody(page)
 
 

@@ -8,11 +8,10 @@ from contextlib import ExitStack
 import pytest
 import torch
 from torch._inductor import config as inductor
-from torch._inductor import cpu_vec_isa
 from trainings import assert_same, trained
 
 from minivit.engine import Events, compilation, train
-from minivit.engine.compilation import cause_of
+from minivit.engine.compilation import cause_of, compile_or_fall_back
 from minivit.runs import Run
 
 # The real compiler, with a line of Python before it that makes it fail as users' compilers do.
@@ -47,7 +46,6 @@ def use_compiler(tmp_path, monkeypatch):
         compiler, real = tmp_path / "g++", shutil.which("g++") or shutil.which("clang++")
         compiler.write_text(COMPILER.format(python=sys.executable, failure=failure.format(real=real), real=real))
         compiler.chmod(0o755)
-        cpu_vec_isa.pick_vec_isa()  # is remembered, and so is not what fails
         settings = {"cpp.cxx": (None, str(compiler)), "cpp_cache_precompile_headers": False}  # which take longest
         patches.enter_context(inductor.patch(settings))
         monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
@@ -57,46 +55,38 @@ def use_compiler(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("failure", "compile", "line"),
+    ("failure", "cause"),
     [
-        (NO_PYTHON_H, "auto", "The step is not compiled: the C++ compiler cannot find Python.h; install Python's"),
-        (
-            NO_OPENMP,
-            "on",
-            "The step is not compiled, although the settings enable it: the C++ compiler has no OpenMP",
-        ),
-        (XCODE_SHIM, "auto", "The step is not compiled: this machine has no working C++ compiler."),
-        (
-            NOEXEC,
-            "on",
-            "The step is not compiled, although the settings enable it: compiled code cannot be loaded",
-        ),
+        (NO_PYTHON_H, "the C++ compiler cannot find Python.h; install Python's"),
+        (NO_OPENMP, "the C++ compiler has no OpenMP"),
+        (XCODE_SHIM, "this machine has no working C++ compiler"),
+        (NOEXEC, "compiled code cannot be loaded"),
     ],
     ids=["no Python.h", "no OpenMP", "Xcode shim", "noexec"],
 )
-def test_where_compiling_fails_training_continues_uncompiled_also_after_a_resume(
-    tiny, use_compiler, monkeypatch, every_step, capfd, failure, compile, line
+def test_where_compiling_fails_the_cause_is_reported_and_the_eager_function_is_called(
+    use_compiler, capfd, failure, cause
 ):
     use_compiler(failure)
     capfd.readouterr()
-    monkeypatch.setattr(compilation, "COMPILE_SECONDS", 0)  # so that 'auto' compiles
-    run, lines = Run.create(tiny.changed(compile=compile, depth=1, num_heads=1, optimizer="sgd")), []
+    total, causes = torch.zeros(64), []
 
-    def pause(what, done, total):
-        if (what, done) == ("epoch 2", 2):
-            run.request("pause")
+    def add(values):
+        total.add_(values.sin())
 
-    train(run.config, run, Events(progress=pause, log=lines.append))
-    assert run.state.phase == "paused"
-    train(run.config, run, Events(log=lines.append))
-    reported = [text for text in lines if text.startswith("The step")]
-    assert len(reported) == 2 and all(text.startswith(line) for text in reported)
+    for _ in range(2):  # also where an earlier run has failed in this process
+        call = compile_or_fall_back(add, add, [total], causes.append)
+        call(torch.ones(64))
+        call(torch.ones(64))
+    assert len(causes) == 2 and all(text.startswith(cause) for text in causes)
+    assert torch.equal(total, torch.ones(64).sin() * 4)
     assert capfd.readouterr() == ("", "")
-    assert_same(trained(run.config.changed(compile="off")), run)
 
 
 @pytest.mark.parametrize("error", [OSError("it cannot be loaded"), KeyboardInterrupt()])
-def test_a_graph_that_fails_while_it_changes_the_weights_has_changed_nothing(tiny, monkeypatch, capfd, error):
+def test_a_graph_that_fails_while_it_changes_the_weights_has_changed_nothing_also_after_a_resume(
+    tiny, monkeypatch, every_step, capfd, error
+):
     def broken(step, **options):
         def graph(*arguments):
             step(*arguments)
@@ -105,19 +95,37 @@ def test_a_graph_that_fails_while_it_changes_the_weights_has_changed_nothing(tin
 
         return graph
 
-    config = tiny.changed(drop_rate=0.3, ema=0.9, epochs=1)
+    config = tiny.changed(drop_rate=0.3, ema=0.9)
     expected = trained(config)
     monkeypatch.setattr(torch, "compile", broken)
     run, lines = Run.create(config.changed(compile="on")), []
+
+    def pause(what, done, total):
+        if (what, done) == ("epoch 2", 2):
+            run.request("pause")
+
     if isinstance(error, KeyboardInterrupt):
         with pytest.raises(KeyboardInterrupt):
             train(run.config, run, Events(log=lines.append))
     else:
+        train(run.config, run, Events(progress=pause, log=lines.append))
+        assert run.state.phase == "paused"
         train(run.config, run, Events(log=lines.append))
-        assert "The step is not compiled, although the settings enable it: it cannot be loaded." in lines
+        line = "The step is not compiled, although the settings enable it: it cannot be loaded."
+        assert lines.count(line) == 2
         assert_same(expected, run)
     os.write(2, b"stderr is back")
     assert capfd.readouterr().err == "stderr is back"
+
+
+def test_a_step_that_auto_could_not_compile_is_reported_too(tiny, monkeypatch):
+    monkeypatch.setattr(compilation, "COMPILE_SECONDS", 0)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: lambda *_: 1 / 0)
+    lines = []
+    run = Run.create(tiny)
+    train(run.config, run, Events(log=lines.append))
+    assert "The step is not compiled: division by zero." in lines
+    assert_same(trained(tiny.changed(compile="off")), run)
 
 
 @pytest.mark.parametrize(
