@@ -10,6 +10,7 @@ import stat
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZipFile, ZipInfo
 
 MEGABYTE = 2**20
@@ -141,11 +142,22 @@ def archives(archive: bytes, folder: str, member: str, suffix: str) -> Iterator[
 
 
 def write_zeros(archive: ZipFile, name: str, megabytes: int, method: int = ZIP_DEFLATED) -> None:
-    info = ZipInfo(name)
-    info.compress_type = method
-    with archive.open(info, "w") as file:
+    """Stores what was compressed once, and lists it as compressed."""
+    compressed, checksum = compressed_zeros(megabytes, method)
+    archive.writestr(ZipInfo(name), compressed)
+    info = archive.filelist[-1]
+    info.compress_type, info.CRC, info.file_size = method, checksum, megabytes * MEGABYTE
+
+
+@cache
+def compressed_zeros(megabytes: int, method: int) -> tuple[bytes, int]:
+    """Zeros as a .zip file has them, and their checksum."""
+    file = io.BytesIO()
+    with ZipFile(file, "w", method) as archive, archive.open("x", "w") as member:
         for _ in range(megabytes):
-            file.write(bytes(MEGABYTE))
+            member.write(bytes(MEGABYTE))
+    info = archive.filelist[0]
+    return file.getvalue()[31 : 31 + info.compress_size], info.CRC
 
 
 def overlapping(archive: bytes, count: int) -> bytes:
