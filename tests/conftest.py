@@ -13,6 +13,7 @@ from minivit.data import shapes_drawing
 
 TESTS = Path(__file__).parent
 
+os.environ["OMP_NUM_THREADS"] = "1"  # of servers and workers: with more, they wait for each other on a busy machine
 os.environ["TORCHINDUCTOR_VEC_ISA_OK"] = "1"  # otherwise each process that compiles finds out for 6 s
 
 hypothesis.settings.register_profile("any pace", deadline=None)  # a busy machine is no fault of the code
