@@ -1,5 +1,6 @@
 """Every test has its own data, runs and locks folder, and a small real data set of drawn images as PNG files."""
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -9,6 +10,11 @@ from PIL import Image
 
 from minivit.config import TrainConfig, preset
 from minivit.data import shapes_drawing
+
+TESTS = Path(__file__).parent
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of servers and workers: with more, they wait for each other on a busy machine
+os.environ["TORCHINDUCTOR_VEC_ISA_OK"] = "1"  # otherwise each process that compiles finds out for 6 s
 
 # A busy machine is no fault of the code; the examples are the same in every run. More and others:
 # python -m pytest --hypothesis-profile=long tests/unit
@@ -23,8 +29,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--first-variant", type=int, default=0, help="to try many of them in several runs")
     parser.addoption("--stop-seconds", type=float, default=10.0, help="2: every way to stop in every phase")
     parser.addoption("--disk", default="", help="an empty small file system that tests/faults may fill")
-    parser.addoption("--full-disks", type=int, default=3, help="trainings that run out of space in tests/faults")
+    parser.addoption("--full-disks", type=int, default=2, help="trainings that run out of space in tests/faults")
     parser.addoption("--kills", type=int, default=6, help="SIGKILLs of trainings in tests/faults")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The directories with the longest files come first, so that no process begins one when the others are done."""
+    order = ("faults", "browser", "unit", "app")
+    items.sort(key=lambda item: order.index(item.path.relative_to(TESTS).parts[0]))
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +62,7 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> TrainConfig:
     """Settings that train in a second: 2 drawn classes of 60 images, two small layers of two heads."""
     return preset("article").changed(

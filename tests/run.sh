@@ -43,10 +43,10 @@ if [ -z "$MINIVIT_BROWSER" ]; then
 fi
 export MINIVIT_BROWSER
 
-# One process more than there are cores: a browser test waits half of its time.
+# Whole files go to processes in the order of tests/conftest.py, the longest first. One process more than there are cores: a browser test waits half of its time.
 export PYTEST_XDIST_AUTO_NUM_WORKERS="${PYTEST_XDIST_AUTO_NUM_WORKERS:-$(($("$python" -c 'import os; print(os.cpu_count())') + 1))}"
 
 "$python" -m ruff format --check .
 "$python" -m ruff check .
 "$python" -m mypy
-exec "$python" -m pytest -n auto --dist loadfile "$@"
+exec "$python" -m pytest -n auto --dist loadfile --no-loadscope-reorder "$@"

@@ -59,6 +59,25 @@ def broken_rules(page: Page, context: str | None = None) -> list[tuple[str, list
     return [(rule["id"], [node["html"][:200] for node in rule["nodes"][:3]]) for rule in response["violations"]]
 
 
+def to_dark(page: Page) -> None:
+    """Shows a light page dark, as Streamlit does when the system's setting changes."""
+    app = page.get_by_test_id("stApp")
+    light = app.evaluate("(app) => getComputedStyle(app).backgroundColor")
+    page.emulate_media(color_scheme="dark")
+    expect(app).not_to_have_css("background-color", light)
+
+
+def expect_components_for_everybody(page: Page) -> None:
+    """Components break no rule of accessibility and stay inside the page, light and dark, wide and on a phone."""
+    for scheme in ("light", "dark"):
+        if scheme == "dark":
+            to_dark(page)
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert broken_rules(page, ".stBidiComponent") == [], (scheme, width)
+            assert page.locator(".stBidiComponent").evaluate("node => node.scrollWidth <= node.clientWidth")
+
+
 def choose(page: Page, label: str, option: str | re.Pattern[str]) -> None:
     """Chooses one option of a select box."""
     page.get_by_role("combobox", name=label).click()
@@ -66,44 +85,66 @@ def choose(page: Page, label: str, option: str | re.Pattern[str]) -> None:
     settle(page)
 
 
-@contextlib.contextmanager
-def watched(page: Page, *also: str) -> Iterator[None]:
-    """Fails on an error in the console, a failed request, a dialog, or a look at the net, while inside.
+class Watcher:
+    """Collects what a page must not do.
 
     `also` are beginnings of addresses that may be looked at besides the server's.
     """
-    wrong: list[str] = []
-    overtaken: list[str] = []  # a picture of a run of the script that a newer one overtook is gone; nobody sees it
-    ours = ("http://127.0.0.1:", "ws://127.0.0.1:", "blob:", "data:", "about:", *also)
 
-    def is_probe(url: str) -> bool:
-        return bool(re.fullmatch(rf"http://127\.0\.0\.1:\d+{PROBES}", url))
+    def __init__(self, *also: str) -> None:
+        self.wrong: list[str] = []
+        self.overtaken: list[str] = []  # a picture of a run of the script that a newer one overtook; nobody sees it
+        self.ours = ("http://127.0.0.1:", "ws://127.0.0.1:", "blob:", "data:", "about:", *also)
 
-    def is_media(url: str) -> bool:
-        return bool(re.fullmatch(r"http://127\.0\.0\.1:\d+/media/\w+\.png(\?\d)?", url))
+    def console(self, message: Any) -> None:
+        url = message.location["url"]
+        if message.type == "error" and not is_probe(url) and not is_media(url):
+            self.wrong.append(f"console: {message.text} ({url})")
 
-    def on_console(message: Any) -> None:
-        if message.type == "error" and not is_probe(message.location["url"]) and not is_media(message.location["url"]):
-            wrong.append(f"console: {message.text} ({message.location['url']})")
-
-    def on_response(response: Any) -> None:
+    def response(self, response: Any) -> None:
         if is_media(response.url):  # which may come at a second attempt
             name = Path(response.url.split("?")[0]).name
-            overtaken[:] = [other for other in overtaken if other != name] + [name] * (response.status == 404)
+            self.overtaken = [other for other in self.overtaken if other != name] + [name] * (response.status == 404)
         elif response.status >= 400 and not is_probe(response.url):
-            wrong.append(f"status {response.status}: {response.url}")
+            self.wrong.append(f"status {response.status}: {response.url}")
 
-    def on_failed(request: Any) -> None:
+    def requestfailed(self, request: Any) -> None:
         if request.failure != "net::ERR_ABORTED":  # a person left before it came
-            wrong.append(f"failed: {request.url} {request.failure}")
+            self.wrong.append(f"failed: {request.url} {request.failure}")
 
-    page.on("console", on_console)
-    page.on("response", on_response)
-    page.on("requestfailed", on_failed)
-    page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-    page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.on("request", lambda request: request.url.startswith(ours) or wrong.append(f"away: {request.url}"))
-    page.on("websocket", lambda socket: socket.url.startswith(ours) or wrong.append(f"away: {socket.url}"))
+    def pageerror(self, error: Any) -> None:
+        self.wrong.append(f"script: {error}")
+
+    def dialog(self, dialog: Any) -> None:
+        self.wrong.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def request(self, request: Any) -> None:
+        if not request.url.startswith(self.ours):
+            self.wrong.append(f"away: {request.url}")
+
+    websocket = request
+
+
+EVENTS: tuple[Any, ...] = ("console", "response", "requestfailed", "pageerror", "dialog", "request", "websocket")
+
+
+def is_probe(url: str) -> bool:
+    return bool(re.fullmatch(rf"http://127\.0\.0\.1:\d+{PROBES}", url))
+
+
+def is_media(url: str) -> bool:
+    return bool(re.fullmatch(r"http://127\.0\.0\.1:\d+/media/\w+\.png(\?\d)?", url))
+
+
+@contextlib.contextmanager
+def watched(page: Page, *also: str) -> Iterator[None]:
+    """Fails on an error in the console, a failed request, a dialog, or a look at the net, while inside."""
+    watcher = Watcher(*also)
+    for event in EVENTS:
+        page.on(event, getattr(watcher, event))
     yield
+    for event in EVENTS:
+        page.remove_listener(event, getattr(watcher, event))
     shown = "" if page.is_closed() else page.evaluate(SHOWN)
-    assert not wrong + [name for name in overtaken if name in shown], wrong
+    assert not watcher.wrong + [name for name in watcher.overtaken if name in shown], watcher.wrong

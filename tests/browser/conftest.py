@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from minivit.config import SHAPES_CLASSES, preset
 from minivit.data import shapes_drawing
@@ -48,21 +48,26 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """One context for all tests, so that Streamlit's scripts are loaded once."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
-    context.set_default_timeout(1000 * SECONDS)
-    yield context
-    context.close()
+def tab(browser: Browser) -> Iterator[Page]:
+    """One tab for all tests: in a new one, Chromium would parse and compile Streamlit's scripts again, for 2 s."""
+    with browser.new_context() as context:
+        context.set_default_timeout(1000 * SECONDS)
+        yield context.new_page()
 
 
 @pytest.fixture
-def page(context: BrowserContext) -> Iterator[Page]:
-    """A page that fails its test on an error in the console, a failed request, a dialog, or a look at the net."""
-    page = context.new_page()
-    with watched(page):
-        yield page
-    page.close()
+def page(tab: Page) -> Iterator[Page]:
+    """An empty page that fails its test on an error in the console, a failed request, a dialog, or a look at the net.
+
+    What a test changes outside its documents, such as an init script or the clock, would stay for the tests after it.
+    """
+    tab.goto("about:blank")
+    tab.set_viewport_size({"width": 1280, "height": 1000})
+    tab.emulate_media(color_scheme="light")
+    tab.mouse.move(0, 0)
+    with watched(tab):
+        yield tab
+    tab.unroute_all()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -131,7 +130,10 @@ def click_in(plot: Locator, x: float, y: float, *, double: bool = False) -> None
         plot.page.mouse.click(*place)
         return
     # Plotly takes two clicks as one double click within half a second, which a busy machine exceeds: time stands still.
-    plot.page.clock.set_fixed_time(datetime.now() + timedelta(minutes=1))
+    plot.page.evaluate(
+        "() => { const now = Date.now();"
+        " window.Date = class extends Date { constructor(...at) { super(...(at.length ? at : [now])); } }; }"
+    )
     plot.page.mouse.dblclick(*place)
 
 
@@ -197,11 +199,11 @@ def test_an_epoch_is_picked_by_click_and_by_keyboard(page: Page, address: str) -
 
 
 def test_a_notification_that_was_asked_for_is_shown_once_at_the_end(page: Page, address: str) -> None:
-    page.add_init_script(
-        "window.shown = []; window.Notification = class { constructor(title, { body }) { shown.push(body); }"
-        " static requestPermission = async () => window.answer; };"
-    )
     opened(page, address, "curves")
+    page.evaluate(
+        "window.shown = []; window.Notification = class { constructor(title, { body }) { shown.push(body); }"
+        " static requestPermission = async () => window.answer; }; null"
+    )
     box = page.get_by_label("Notify me when it is done")
     page.evaluate("answer = 'denied'")
     box.click()

@@ -14,7 +14,7 @@ from minivit.runs import Run
 from tests.browser.browsing import choose, settle, watched
 from tests.browser.server import Server, until
 
-NUM_EPOCHS = 80
+NUM_EPOCHS = 30
 
 
 @pytest.fixture(scope="module")

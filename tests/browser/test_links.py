@@ -41,11 +41,6 @@ def test_the_first_request_that_a_server_gets_may_be_any_link(
     cold.kill()
 
 
-@pytest.mark.parametrize("name", [name for name in CONTENT if name not in ("Home", "Attention")])
-def test_every_page_has_a_link_that_shows_the_run(page: Page, server: Server, trained_run: Run, name: str) -> None:
-    expect_link_works(page, server, trained_run, name)
-
-
 def expect_link_works(page: Page, server: Server, run: Run, name: str) -> None:
     """Opens the link to a page of a run: the page, its title and its sidebar appear."""
     path = "" if name == "Home" else name.lower()

@@ -6,10 +6,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from minivit.runs import Run
-from tests.browser.browsing import broken_rules, drawn
+from tests.browser.browsing import broken_rules, drawn, to_dark
 from tests.browser.server import Server
+from tests.browser.test_links import CONTENT, expect_link_works
 
-PAGES = ["", "data", "train", "sweeps", "predictions", "attention", "compare", "anatomy", "runs"]
 STREAMLITS = {"list", "listitem", "svg-img-alt"}  # broken in its own sidebar and in the sparkline of its metric
 
 # Texts of which a part is hidden, in the page and in its components; where a tip tells the whole, nothing is lost.
@@ -27,11 +27,11 @@ CUT = """(main) => {
 }"""
 
 
-@pytest.mark.parametrize("name", PAGES, ids=lambda name: name or "home")
-def test_a_page_is_for_everybody_in_light_and_dark_and_whole_on_a_phone(
+@pytest.mark.parametrize("name", CONTENT)
+def test_a_link_shows_the_run_on_its_page_to_everybody_in_light_and_dark_and_whole_on_a_phone(
     page: Page, server: Server, trained_run: Run, name: str
 ) -> None:
-    server.open(page, name, run=trained_run.id)
+    expect_link_works(page, server, trained_run, name)
     expect_for_everybody(page)
 
 
@@ -60,9 +60,7 @@ def expect_for_everybody(page: Page) -> None:
     """The page breaks no rule of accessibility, light, dark and on a phone, where nothing is cut off."""
     still(page)
     assert ours_broken(page) == []
-    light = background(page)
-    page.emulate_media(color_scheme="dark")
-    expect(page.get_by_test_id("stApp")).not_to_have_css("background-color", light)
+    to_dark(page)
     still(page)
     assert ours_broken(page) == []
     page.set_viewport_size({"width": 390, "height": 844})
@@ -80,10 +78,6 @@ def still(page: Page) -> None:
     if "/train" in page.url:
         expect(page.get_by_role("slider", name=re.compile("accuracy by epoch"))).to_be_visible()
     drawn(page)
-
-
-def background(page: Page) -> str:
-    return page.get_by_test_id("stApp").evaluate("(app) => getComputedStyle(app).backgroundColor")
 
 
 def ours_broken(page: Page) -> list[tuple[str, list[str]]]:

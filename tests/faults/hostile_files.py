@@ -10,6 +10,7 @@ import stat
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZipFile, ZipInfo
 
 MEGABYTE = 2**20
@@ -76,13 +77,9 @@ def archives(archive: bytes, folder: str, member: str, suffix: str) -> Iterator[
         changed = rewrite(archive, lambda new, info=info: new.writestr(info, "/etc/passwd"), drop=member)
         yield f"mode {name} of {member}", changed
     for method in (ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA):
-        yield (
-            f"bomb {method}",
-            rewrite(
-                archive,
-                lambda new, m=method: write_zeros(new, f"{folder}/evil{suffix}", 400 if m == ZIP_DEFLATED else 60, m),
-            ),
-        )
+        megabytes = 400 if method == ZIP_DEFLATED else 60
+        bomb = rewrite(archive, partial(write_zeros, name=f"{folder}/evil{suffix}", megabytes=megabytes, method=method))
+        yield f"bomb {method}", bomb
         yield (
             f"bomb {method} in {member}",
             rewrite(archive, lambda new, m=method: write_zeros(new, member, 60, m), drop=member),
@@ -141,11 +138,22 @@ def archives(archive: bytes, folder: str, member: str, suffix: str) -> Iterator[
 
 
 def write_zeros(archive: ZipFile, name: str, megabytes: int, method: int = ZIP_DEFLATED) -> None:
-    info = ZipInfo(name)
-    info.compress_type = method
-    with archive.open(info, "w") as file:
+    """Stores what was compressed once, and lists it as compressed."""
+    compressed, checksum = compressed_zeros(megabytes, method)
+    archive.writestr(ZipInfo(name), compressed)
+    info = archive.filelist[-1]
+    info.compress_type, info.CRC, info.file_size = method, checksum, megabytes * MEGABYTE
+
+
+@cache
+def compressed_zeros(megabytes: int, method: int) -> tuple[bytes, int]:
+    """Zeros as a .zip file has them, and their checksum."""
+    file = io.BytesIO()
+    with ZipFile(file, "w", method, compresslevel=1) as archive, archive.open("x", "w") as member:
         for _ in range(megabytes):
-            file.write(bytes(MEGABYTE))
+            member.write(bytes(MEGABYTE))
+    info = archive.filelist[0]
+    return file.getvalue()[31 : 31 + info.compress_size], info.CRC
 
 
 def overlapping(archive: bytes, count: int) -> bytes:
@@ -210,10 +218,8 @@ def safetensors_files(content: bytes) -> Iterator[Variant]:
         "same twice": b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},' * 2,
     }.items():
         yield f"header {name}", written(text)
-    yield (
-        "a header of 50 MB",
-        written({f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(800_000)}),
-    )
+    empty = b'"t%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    yield "a header of 50 MB", written(b"{%s}" % b",".join(empty % number for number in range(900_000)))
     yield "metadata of 50 MB", written(header | {"__metadata__": {"classes": "x" * 50 * MEGABYTE}})
     tensor = max((name for name in header if name != "__metadata__"), key=lambda name: header[name]["data_offsets"][1])
     for name, change in {

@@ -105,6 +105,13 @@ def start(run: Run, kill_at: int = 0, victim: int = 0, hold: str = "", max_bytes
     return processes
 
 
+def warm_up() -> None:
+    """Waits until the server that forks has imported torch: from then on a process trains at once."""
+    process = CONTEXT.Process(target=print)
+    process.start()
+    process.join()
+
+
 def finish(processes: Sequence[BaseProcess]) -> list[int | None]:
     """Waits for the processes; their exit codes. If one fails, the others are ended, as torchrun does."""
     wait([process.sentinel for process in processes], DEADLINE)

@@ -87,7 +87,7 @@ def damaged(request: pytest.FixtureRequest) -> Variants:
 def test_a_hostile_archive_of_a_run_is_refused_or_read(
     check: Check, damaged: Variants, tiny: TrainConfig, tmp_path: Path
 ) -> None:
-    run, runs = Run.create(tiny.changed(epochs=1)), tmp_path / "runs"
+    run, runs = Run.create(tiny.changed(epochs=1, depth=1)), tmp_path / "runs"
     train(run.config, run, SILENT)
     archive, checkpoint = pack(run), run.checkpoint_path(1).read_bytes()
     member = f"{run.id}/checkpoints/epoch-0001.safetensors"
@@ -147,7 +147,7 @@ def imported(check: Check, image_folder: Path, tmp_path: Path) -> Callable[[str,
 
 @pytest.fixture
 def model(tiny: TrainConfig) -> MiniViT:
-    return MiniViT(tiny.changed(norm="pre").model)
+    return MiniViT(tiny.changed(norm="pre", depth=1).model)
 
 
 def weights_of(model: MiniViT) -> dict[str, Tensor]:

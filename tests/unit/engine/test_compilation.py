@@ -11,7 +11,7 @@ from torch._inductor import config as inductor
 from trainings import assert_same, trained
 
 from minivit.engine import Events, TrainStep, train
-from minivit.engine.compilation import cause_of
+from minivit.engine.compilation import cause_of, compile_or_fall_back
 from minivit.engine.compile_step import compile_step, make_request
 from minivit.model import MiniViT
 from minivit.runs import Run
@@ -23,6 +23,7 @@ arguments = sys.argv[1:]
 {failure}
 sys.exit(subprocess.call([{real!r}, *arguments]))
 """
+NO_PYTHON_H = "arguments = [argument for argument in arguments if 'include/python3' not in argument]"
 NO_OPENMP = "if '-fopenmp' in arguments: sys.exit(\"clang: error: unsupported option '-fopenmp'\")"
 KILL_ALL = "import os, signal; os.killpg(0, signal.SIGKILL)"
 XCODE_SHIM = "sys.exit('xcode-select: note: No developer tools were found, requesting install.')"
@@ -85,6 +86,24 @@ def test_where_compiling_fails_training_continues_uncompiled_with_a_line_in_the_
     assert failures == [f"The step is not compiled, although the settings enable it: {cause}."]
     assert capfd.readouterr() == ("", "")
     assert_same(trained(tiny.changed(compile="off")), run)
+
+
+def test_where_compiling_in_this_process_fails_the_eager_function_is_called(write_compiler, capfd):
+    total, causes = torch.zeros(64), []
+
+    def add(values):
+        total.add_(values.sin())
+
+    settings = {"cpp.cxx": (None, write_compiler(NO_PYTHON_H)), "cpp_cache_precompile_headers": False}
+    with inductor.patch(settings):
+        for _ in range(2):  # also where an earlier run has failed in this process
+            call = compile_or_fall_back(add, add, [total], causes.append)
+            call(torch.ones(64))
+            call(torch.ones(64))
+    assert len(causes) == 2
+    assert all(cause.startswith("the C++ compiler cannot find Python.h; install Python's") for cause in causes)
+    assert torch.equal(total, torch.ones(64).sin() * 4)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("error", [OSError("it cannot be loaded"), KeyboardInterrupt()])

@@ -13,15 +13,15 @@ pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
 
 
 def test_two_workers_train_each_combination_of_a_grid_once_as_ordinary_runs(small, processes):
-    config = sweep_of(small, "depth=1,2", "lr=0.001,0.01", "seed=0,1", sampler="grid", pruning=False, workers=2)
+    config = sweep_of(small, "depth=1,2", "seed=0,1", sampler="grid", pruning=False, workers=2)
     sweep = Sweep.create(config)
     workers = [start(processes, sweep, worker) for worker in (0, 1)]
     assert [process.wait(DEADLINE) for process in workers] == [0, 0]
     trials = sweep.trials()
-    expected = list(itertools.product((1, 2), (0.001, 0.01), (0, 1)))
-    assert [tuple(trial.params[name] for name in ("depth", "lr", "seed")) for trial in trials] == expected
+    expected = list(itertools.product((1, 2), (0, 1)))
+    assert [tuple(trial.params[name] for name in ("depth", "seed")) for trial in trials] == expected
     assert {trial.phase for trial in trials} == {"done"}
-    assert len(list_runs()) == 8 == len({trial.run_id for trial in trials})
+    assert len(list_runs()) == 4 == len({trial.run_id for trial in trials})
     for trial in trials:
         run = sweep.run_of(trial)
         assert run.state.phase == "done" and run.sweep == sweep.id
@@ -38,7 +38,7 @@ def test_a_search_with_the_same_seed_samples_the_same_values_within_the_range(sm
             small.changed(seed=seed, epochs=1),
             "lr=1e-3..1e-2:log",
             "depth=1..2",
-            trials=4,
+            trials=2,
             sampler="random",
             pruning=False,
         )
@@ -47,7 +47,7 @@ def test_a_search_with_the_same_seed_samples_the_same_values_within_the_range(sm
         [dict(trial.params) for trial in find_sweep(name).trials()] for name in ("one", "other", "third")
     )
     assert first == other != third
-    assert len({params["lr"] for params in first}) == 4
+    assert len({params["lr"] for params in first}) == 2
     assert all(1e-3 <= params["lr"] <= 1e-2 and params["depth"] in (1, 2) for params in first)
 
 
