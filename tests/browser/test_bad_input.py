@@ -59,8 +59,8 @@ def test_an_invalid_folder_is_reported_and_corrected_in_place(
 def test_invalid_settings_are_reported_with_their_values_and_corrected_in_place(page: Page, server: Server) -> None:
     runs = [run.id for run in server.all_runs()]
     server.open(page, "train")
-    choose(page, "Data set", "Synthetic shapes")
     page.get_by_text("More settings", exact=True).click()
+    choose(page, "Data set", "Synthetic shapes")  # which leaves them open
     fill(page, "spinbutton", "Patch size", 5)
     expect_sentence(page, "A patch size of 5 px does not divide the image size of 32 px. Choose one of 2, 4, 8, 16.")
     fill(page, "spinbutton", "Patch size", 8)

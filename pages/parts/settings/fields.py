@@ -52,7 +52,7 @@ def pick_settings(base: TrainConfig, basics: DeltaGenerator | None = None) -> Tr
             with column:
                 values[name] = field(known[name], known[name].value(base), key)
     changes = st.container(horizontal=True, vertical_alignment="center")
-    with st.expander("More settings"):
+    with st.expander("More settings", key="settings_more"):
         for group, title in GROUPS.items():
             st.markdown(f"**{title}**")
             for setting in settings(group):

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from minivit.config import preset
 from minivit.data import BatchSource, load_split, source
+from minivit.data.augment import _affine_source, _operations
 from minivit.engine import Training, training
 from minivit.inference import logits
 
@@ -88,6 +89,8 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(torch.autograd, "grad", lambda loss, parameters: [torch.empty_like(p) for p in parameters])
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield
+    for function in (_operations, _affine_source):  # they keep fake tensors
+        function.cache_clear()
 
 
 SMALL = {
