@@ -75,7 +75,7 @@ with frame(
             agreement(run, after, second)
             agreement_of_maps(run, after, second)
         st.caption(notes(run_maps, num_measured))
-        with st.expander("Values of the curves"):
+        with st.expander("Values of the curves", key="compare_values"):
             value_table(run_maps[0])
     if click is not None:
         open_page(

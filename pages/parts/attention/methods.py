@@ -242,6 +242,6 @@ def about(method: Method, view: View, config: ViTConfig) -> None:
         )
     if num_masked and not method.is_attention:
         notes.append("This map is computed from the complete image, the probabilities without the masked patches.")
-    with st.expander("About this method"):
+    with st.expander("About this method", key="attention_about"):
         for note in notes:
             st.caption(note)

@@ -21,7 +21,7 @@ PARTS = Path(__file__).parent
 
 def pick_picture(run: Run) -> str | None:
     """Widgets that add, show and save pictures; returns the id of the URL's picture, None for a test image."""
-    with st.expander("Try your own image", icon=":material/add_photo_alternate:"):
+    with st.expander("Try your own image", icon=":material/add_photo_alternate:", key="attention_own_open"):
         if may_change():
             _upload(run)
         pictures = all_pictures(run)

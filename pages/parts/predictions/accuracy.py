@@ -65,7 +65,7 @@ def _percent_range(interval: tuple[float, float] | None) -> str:
 
 def reliability(predictions: Predictions) -> None:
     """Accuracy by confidence, and the expected calibration error."""
-    with st.expander("Are the probabilities calibrated?"):
+    with st.expander("Are the probabilities calibrated?", key="predictions_calibration"):
         result = calibration(predictions)
         intervals = [
             wilson(round(share * count), int(count))

@@ -26,11 +26,19 @@ def import_forms() -> None:
     """Both forms; each opens the imported run."""
     if not may_change():
         return
-    with st.expander("Import a run"), show_errors(), st.form("runs_import_run", border=False):
+    with (
+        st.expander("Import a run", key="runs_import_run_open"),
+        show_errors(),
+        st.form("runs_import_run", border=False),
+    ):
         archive = st.file_uploader("Exported run (.zip)", type="zip")
         if st.form_submit_button("Import this run") and archive:
             open_page("predictions", run=unpack(archive).id)
-    with st.expander("Import a model"), show_errors(), st.form("runs_import_model", border=False):
+    with (
+        st.expander("Import a model", key="runs_import_model_open"),
+        show_errors(),
+        st.form("runs_import_model", border=False),
+    ):
         st.caption(
             "A ViT, DeiT, DINO, DINOv2 or DINOv3 from timm, Hugging Face or torchvision: a weights file, or a "
             "directory written by `save_pretrained`. Its architecture is read from the weights and their metadata; "

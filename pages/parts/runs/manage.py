@@ -65,7 +65,7 @@ def damaged_runs(runs: Sequence[Run]) -> None:
     unreadable = unreadable_runs()
     if not unreadable:
         return
-    with st.expander(f"Unreadable runs ({len(unreadable)})"):
+    with st.expander(f"Unreadable runs ({len(unreadable)})", key="runs_unreadable"):
         for name, reason in unreadable.items():
             st.text(f"{name}: {reason}")
             if may_change() and st.button(

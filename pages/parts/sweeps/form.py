@@ -21,7 +21,7 @@ VALUES_HELP = "Values separated by commas, or a range such as 1e-4..1e-2; append
 
 def pick_sweep_plan(base: TrainConfig, _: DeltaGenerator) -> Plan:
     """The sweep that the widgets describe."""
-    with st.expander("Fixed settings"):
+    with st.expander("Fixed settings", key="sweeps_fixed"):
         base = pick_settings(base)
     config = pick_sweep_config(base)
     storage = st.text_input(
