@@ -9,6 +9,7 @@ from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as NoEventError
 
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 PROBES = r"/\w+/_stcore/(health|host-config)"  # Streamlit looks for its own address below a page's first
@@ -108,6 +109,11 @@ class Watcher:
         elif response.status >= 400 and not is_probe(response.url):
             self.wrong.append(f"status {response.status}: {response.url}")
 
+    def missing(self, page: Page) -> list[str]:
+        """The pictures that the page shows and did not get."""
+        shown = page.evaluate(SHOWN) if self.overtaken and not page.is_closed() else ""
+        return [name for name in self.overtaken if name in shown]
+
     def requestfailed(self, request: Any) -> None:
         if request.failure != "net::ERR_ABORTED":  # a person left before it came
             self.wrong.append(f"failed: {request.url} {request.failure}")
@@ -144,7 +150,9 @@ def watched(page: Page, *also: str) -> Iterator[None]:
     for event in EVENTS:
         page.on(event, getattr(watcher, event))
     yield
+    if watcher.missing(page):
+        with contextlib.suppress(NoEventError):  # unless the second attempt is over by now
+            page.wait_for_event("response", predicate=lambda response: is_media(response.url), timeout=5_000)
     for event in EVENTS:
         page.remove_listener(event, getattr(watcher, event))
-    shown = "" if page.is_closed() else page.evaluate(SHOWN)
-    assert not watcher.wrong + [name for name in watcher.overtaken if name in shown], watcher.wrong
+    assert not watcher.wrong + watcher.missing(page)
