@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from minivit.runs import FINISHED, Phase, Run, adopt_learning_rate
+from pages.parts.shell import cache
 from pages.parts.train import poller as poller_module
 from pages.parts.train.poller import POLL_SECONDS, RunPoller
 from tests.app.conftest import Open, button, errors, widget
@@ -57,6 +58,7 @@ def test_viewers_do_not_wait_for_each_other(
     poller, begun, go_on = RunPoller(trained), Event(), Event()
     before = poller.poll()
     metrics = Run.metrics
+    trained.set_state("paused", 2)  # news for who looks next
 
     def slow(run: Run) -> list[dict]:
         begun.set()
@@ -82,6 +84,30 @@ def test_curves_stay_where_images_or_weights_are_gone(trained: Run, clock: Simpl
     payload = json.loads(status.payload)
     assert payload["maps"] is None and payload["curves"]["loss"]["test"]["shape"] == [2, 4]
     assert RunPoller(trained).poll().error is not None
+
+
+def test_a_checkpoint_that_a_training_does_not_keep_is_no_error(
+    trained: Run, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Run, "is_worker_alive", lambda run: True)
+    trained.set_state("training", 3)
+    poller, (older, newest) = RunPoller(trained), trained.checkpoints()[-2:]
+    monkeypatch.setattr(cache, "recent_checkpoint", lambda run, active: older)
+    maps = json.loads(poller.poll(force=True).payload)["maps"]
+    assert maps
+    monkeypatch.setattr(cache, "recent_checkpoint", lambda run, active: newest)
+    trained.checkpoint_path(newest).unlink()
+    status = poller.poll(force=True)
+    assert status.error is None and json.loads(status.payload)["maps"] == maps
+    assert RunPoller(trained).poll().error is None  # somebody who comes now sees no maps yet
+
+
+def test_the_curves_of_a_run_that_has_ended_are_encoded_once(trained: Run, clock: SimpleNamespace) -> None:
+    poller = RunPoller(trained)
+    payload = poller.poll().payload
+    assert poller.poll(force=True).payload is payload
+    trained.append_metrics({**trained.metrics()[-1], "epoch": 4, "test_acc": 0.125})
+    assert "test accuracy 12.5%" in json.loads(poller.poll(force=True).payload)["headline"]
 
 
 def test_a_click_on_a_curve_opens_predictions_at_the_nearest_saved_epoch(
