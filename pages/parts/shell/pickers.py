@@ -45,7 +45,7 @@ def pick_run() -> Run:
 
 def no_runs() -> None:
     """What a page shows if the user has no runs."""
-    st.info("There are no runs yet. Train a model first; the article baseline takes about 90 seconds.")
+    st.info("There are no runs yet. Train a model first; the article baseline takes about 30 seconds.")
     st.page_link("pages/train.py", label="Train a model", icon=":material/arrow_forward:")
     example = {"run": EXAMPLE.name}
     st.page_link(
