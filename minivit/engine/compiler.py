@@ -31,6 +31,11 @@ class Compiler:
         if self.process:
             end_group(self.process)
 
+    def record(self, step: TrainStep) -> None:
+        """Repeats plain steps as a CUDA graph, which needs no compiler; on a GPU only."""
+        if step.device.type == "cuda" and self.config.compile != "off":
+            step.record(lambda cause: self.log(f"The step is not a CUDA graph: {cause}.") if cause else None)
+
     def advance(self, step: TrainStep, seconds_left: float | None) -> None:
         """Starts compiling the step if that pays off, and uses the result once it is there; call it before each epoch.
 

@@ -63,9 +63,7 @@ def train(
         record_environment(run, training, group)
         for line in (training.describe(), *data_warnings(config, train_set, test_set)):
             events.log(line)
-        if device.type == "cuda" and config.compile != "off":
-            failure = "The step is not a CUDA graph: {}."
-            training.train_step.record(lambda cause: events.log(failure.format(cause)) if cause else None)
+        compiler.record(training.train_step)
 
         for epoch in training.epochs():
             training.adopt_learning_rate(run)
