@@ -13,19 +13,26 @@ from itertools import count, islice, repeat
 from math import nan
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 
-from minivit.bench.device_checks import Check, Split, checks, make_training
-from minivit.bench.measurements import ARTICLE_ACCURACY, Measurement, flop_per_image
+from minivit.bench.device_checks import Split, checks, make_training
+from minivit.bench.measurements import (
+    ARTICLE_ACCURACY,
+    Measurement,
+    Part,
+    flop_per_image,
+    peak_speed,
+    synchronize,
+)
 from minivit.config import DATASETS, PRESETS, TrainConfig, preset
 from minivit.data import load_split, select_classes
 from minivit.engine import Events, train
 from minivit.engine.events import ignore
 from minivit.engine.step import autocast_dtype
 from minivit.engine.training import Batch
-from minivit.errors import ConfigError, MiniViTError
+from minivit.errors import ConfigError
 from minivit.machine import environment
 from minivit.runs import Run
 
@@ -38,15 +45,6 @@ MATRIX_SIZE = 8192  # of the matrix product whose speed is taken as the peak
 GOALS = (ARTICLE_ACCURACY, 0.8, 0.9, 0.95)  # test accuracies whose time is reported
 
 Accelerated = Literal["plain steps", "CUDA graph", "compiled"]
-UNCOMPILED: tuple[Accelerated, ...] = ("plain steps", "CUDA graph")
-
-
-class Part(NamedTuple):
-    """A part of the kit: it is not run if less than these `seconds` are left."""
-
-    name: str
-    seconds: float
-    measure: Callable[[], Iterator[Measurement]]
 
 
 def cuda_device() -> torch.device:
@@ -66,65 +64,55 @@ def gpu_kit(images: Mapping[str, Any], device: torch.device) -> Iterator[Measure
         )
         for name in PRESETS
     }
-    yield Measurement("GPU memory", _total_memory(device) / 1e9, "GB", note=str(environment(device)["gpu"]))
+    yield Measurement(
+        "GPU memory",
+        torch.cuda.get_device_properties(device).total_memory / 1e9,
+        "GB",
+        note=str(environment(device)["gpu"]),
+    )
     yield from measure(presets, device, BUDGET_SECONDS)
 
 
 def measure(presets: Mapping[str, TrainConfig], device: torch.device, seconds: float) -> Iterator[Measurement]:
     """The parts for these presets, within about `seconds`."""
     deadline = time.monotonic() + seconds
+    for part in parts(presets, device, deadline):
+        if deadline - time.monotonic() < part.seconds:
+            yield Measurement(part.name, nan, "", note=f"not run: less than {part.seconds:g} s were left")
+        else:
+            yield from part.run()
+
+
+def parts(presets: Mapping[str, TrainConfig], device: torch.device, deadline: float) -> list[Part]:
+    """The parts in the order of their worth; last what compiles, as that takes long and cannot be interrupted."""
+    splits = {name: load_split(config) for name, config in presets.items()}
+    peaks: dict[torch.dtype, float] = {}
+
+    def time_preset(name: str, seconds: float, *titles: Accelerated) -> Part:
+        what = "compiled" if titles == ("compiled",) else "speed"
+        measure = partial(speed, name, presets[name], splits[name], device, peaks, *titles)
+        return Part(f"{name}, {what}", seconds, measure)
 
     def left() -> float:
         return deadline - time.monotonic()
 
-    for part in parts(presets, device, left):
-        if left() < part.seconds:
-            yield Measurement(part.name, nan, "", note=f"not run: less than {part.seconds:g} s were left")
-            continue
-        try:
-            yield from part.measure()
-        except MiniViTError:
-            raise
-        except Exception as error:  # of any kind: the other parts go on
-            yield Measurement(part.name, nan, "", note=f"FAIL: {type(error).__name__}: {str(error).strip()[:300]}")
-
-
-def parts(presets: Mapping[str, TrainConfig], device: torch.device, left: Callable[[], float]) -> Iterator[Part]:
-    """The parts in the order of their worth; `left` gives the seconds that are left."""
-    splits = {name: load_split(config) for name, config in presets.items()}
-    last: list[Part] = []  # what compiles, as that takes long and cannot be interrupted
+    result: list[Part] = []
     for name in ("article", "strong"):
         config = presets[name].changed(images_per_class=CHECK_IMAGES)
-        for check in checks(config, load_split(config), device):
-            part = Part(f"{name}: {check.name}", check.seconds, partial(_run_check, f"{name}: ", check))
-            if check.seconds > SHORT_SECONDS:
-                last.append(part)
-            else:
-                yield part
-    peaks: dict[torch.dtype, float] = {}
-    yield Part("matrix products", 10, lambda: matrix_products(device, peaks))
-    for name, config in presets.items():
-        yield Part(f"{name}, speed", 20, partial(speed, name, config, splits[name], device, peaks, *UNCOMPILED))
-    yield Part("article, 100 epochs", 30, lambda: whole_run("article", presets["article"], left()))
-    yield Part("gpu, its first minutes", 30, lambda: first_minutes(presets["gpu"], device, left() / 60 - 0.1))
-    for name in ("article", "gpu"):
-        last.append(
-            Part(f"{name}, compiled", 90, partial(speed, name, presets[name], splits[name], device, peaks, "compiled"))
-        )
-    yield from last
-
-
-def _run_check(prefix: str, check: Check) -> Iterator[Measurement]:
-    yield check._replace(name=prefix + check.name).run()
+        result += checks(name, config, load_split(config), device)
+    result.append(Part("matrix products", 10, lambda: matrix_products(device, peaks)))
+    result += [time_preset(name, 20, "plain steps", "CUDA graph") for name in presets]
+    result.append(Part("article, 100 epochs", 30, lambda: whole_run("article", presets["article"], left())))
+    result.append(Part("gpu, its first minutes", 30, lambda: first_minutes(presets["gpu"], left() / 60 - 0.1)))
+    result += [time_preset(name, 90, "compiled") for name in ("article", "gpu")]
+    return sorted(result, key=lambda part: part.seconds > SHORT_SECONDS)
 
 
 def matrix_products(device: torch.device, peaks: dict[torch.dtype, float]) -> Iterator[Measurement]:
     """Operations per second of large matrix products, which `peaks` gets by dtype."""
     size = MATRIX_SIZE if device.type == "cuda" else 256
     for dtype in (torch.float32, torch.bfloat16):
-        left, right = torch.rand(2, size, size, device=device, dtype=dtype)
-        times = [_seconds(device, lambda: left @ right) for _ in range(10)]  # noqa: B023, called at once
-        peaks[dtype] = 2 * size**3 / min(times)
+        peaks[dtype] = peak_speed(device, dtype, size)
         yield Measurement(f"matrix product, {_name(dtype)}", peaks[dtype] / 1e12, "TFLOP/s", note=f"{size} × {size}")
 
 
@@ -137,8 +125,7 @@ def speed(
     *titles: Accelerated,
 ) -> Iterator[Measurement]:
     """Images per second with the data path and, on the same batch, without augmentation and copies; memory."""
-    dtype = autocast_dtype(config, device)
-    flop = flop_per_image(config)
+    dtype, flop = autocast_dtype(config, device), flop_per_image(config)
     for title in titles:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -157,7 +144,8 @@ def speed(
             share = flop * images_per_second / peaks[dtype]
             note = f"{flop / 1e6:,.1f} MFLOP per image: {share:.1%} of the {_name(dtype)} product"
             yield Measurement(f"{name}, {title}{what}", images_per_second, "1/s", note=note)
-        yield Measurement(f"{name}, {title}, memory", _peak_memory(device) / 1e6, "MB", note="peak, images included")
+        memory = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else nan
+        yield Measurement(f"{name}, {title}, memory", memory, "MB", note="peak, images included")
 
 
 def _raise_cause(cause: str | None) -> None:
@@ -174,7 +162,7 @@ def _images_per_second(step: Callable[..., None], batches: Iterator[Batch], devi
             for batch, target, scalars in islice(batches, 10):
                 step(batch, target, scalars)
                 num_images += len(batch)
-            _synchronize(device)
+            synchronize(device)
     return num_images / (time.perf_counter() - begun)
 
 
@@ -182,8 +170,8 @@ def whole_run(name: str, config: TrainConfig, timeout: float) -> Iterator[Measur
     """A complete run as a process of its own, with the imports."""
     with TemporaryDirectory() as folder:
         run = Run.create(config, folder)
-        begun = time.perf_counter()
         command = [sys.executable, "-m", "minivit.worker", str(run.path)]
+        begun = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
         seconds = time.perf_counter() - begun
         if done.returncode:
@@ -193,7 +181,7 @@ def whole_run(name: str, config: TrainConfig, timeout: float) -> Iterator[Measur
     yield Measurement(f"{name}, {config.epochs} epochs, from command to result", seconds, "s", "≤ 15", note)
 
 
-def first_minutes(config: TrainConfig, device: torch.device, minutes: float) -> Iterator[Measurement]:
+def first_minutes(config: TrainConfig, minutes: float) -> Iterator[Measurement]:
     """The preset with a schedule for a few minutes: accuracy, and the time to each of the `GOALS`."""
     config = config.changed(minutes=min(minutes, PRESET_MINUTES))
     begun, ends = time.perf_counter(), list[float]()
@@ -218,24 +206,3 @@ def _title(config: TrainConfig) -> str:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _seconds(device: torch.device, work: Callable[[], object]) -> float:
-    _synchronize(device)
-    begun = time.perf_counter()
-    work()
-    _synchronize(device)
-    return time.perf_counter() - begun
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _peak_memory(device: torch.device) -> float:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else nan
-
-
-def _total_memory(device: torch.device) -> float:
-    return torch.cuda.get_device_properties(device).total_memory

@@ -1,4 +1,4 @@
-"""Benchmarks: our training against the notebook's operations, alternately, and several processes against one.
+"""Benchmarks: our training against the notebook's operations, several processes against one, and other load.
 
 Compare the ratios: shared machines change their speed from minute to minute. Progress is printed.
 """
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ from minivit.data import load_split
 from minivit.engine import Events, Training, train
 from minivit.engine.compiler import Compiler
 from minivit.engine.events import ignore
-from minivit.errors import ConfigError
+from minivit.errors import ConfigError, MiniViTError
 from minivit.fused import FusedViT
 from minivit.machine import choose_threads, environment, num_cores, pick_device
 from minivit.model import MiniViT
@@ -33,8 +34,9 @@ from minivit.sweep import Sweep, SweepConfig, Vary, as_completed, start_workers
 
 ARTICLE_ACCURACY = 0.6817  # after the article's 100 epochs
 MATRIX_SIZE = 1024  # of the matrix product whose speed is taken as this machine's peak
-EPOCHS = 3  # of a run in several processes; the first warms up
+EPOCHS = 3  # of `strong`, in one or more processes; the first warms up
 TRIALS, TRIAL_EPOCHS = 4, 20  # of a sweep, enough to make the start of a worker negligible
+LOAD_ROUNDS = 2
 
 
 class Measurement(NamedTuple):
@@ -45,6 +47,23 @@ class Measurement(NamedTuple):
     unit: str
     target: str = ""
     note: str = ""
+
+
+class Part(NamedTuple):
+    """A part of a benchmark, and the seconds that it may take."""
+
+    name: str
+    seconds: float
+    measure: Callable[[], Iterator[Measurement]]
+
+    def run(self) -> Iterator[Measurement]:
+        """The measurements; a part that raises anything but a user's mistake has failed, with the message as note."""
+        try:
+            yield from self.measure()
+        except MiniViTError:
+            raise
+        except Exception as error:  # of any kind: the other parts go on
+            yield Measurement(self.name, math.nan, "", note=f"FAIL: {type(error).__name__}: {str(error).strip()[:300]}")
 
 
 def training(images: dict[str, Any], num_rounds: int) -> Iterator[Measurement]:
@@ -59,11 +78,11 @@ def training(images: dict[str, Any], num_rounds: int) -> Iterator[Measurement]:
     print("Compiling the step …", flush=True)
     with Compiler(compiled.config, print) as compiler:
         compiler.advance(compiled.train_step, None)
-        compile_seconds = _timed(lambda: compiler.finish(compiled.train_step))
+        compile_seconds = timed(lambda: compiler.finish(compiled.train_step))
     variants: dict[str, Callable[[], float]] = {
         "the notebook's operations": lambda: next(reference)[0],
-        "article": lambda: _timed(lambda: _train_epoch(eager)),
-        "article compiled": lambda: _timed(lambda: _train_epoch(compiled)),
+        "article": lambda: timed(lambda: _train_and_evaluate(eager)),
+        "article compiled": lambda: timed(lambda: _train_and_evaluate(compiled)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for index in range(num_rounds):
@@ -84,7 +103,7 @@ def training(images: dict[str, Any], num_rounds: int) -> Iterator[Measurement]:
         command = [sys.executable, "-m", "minivit", "train", "--preset", "quick", "--dataset", quick.dataset]
         command += ["--data-dir", quick.data_dir] if quick.data_dir else []
         command += ["--classes", *quick.classes, "--runs-dir", folder]
-        seconds_in_all = _timed(lambda: subprocess.run(command, check=True, capture_output=True))
+        seconds_in_all = timed(lambda: subprocess.run(command, check=True, capture_output=True))
     yield Measurement("quick, whole process", seconds_in_all, "s", "≤ 12", "from command to result, images cached")
 
 
@@ -101,8 +120,7 @@ def flop_per_image(config: TrainConfig) -> float:
 def _against_peak(config: TrainConfig, images_per_second: float) -> Iterator[Measurement]:
     """Useful operations per second as a share of what a product of large matrices reaches on one thread."""
     flop = flop_per_image(config)
-    left, right = torch.rand(2, MATRIX_SIZE, MATRIX_SIZE)
-    peak = 2 * MATRIX_SIZE**3 / min(_timed(lambda: left @ right) for _ in range(10)) / 1e9
+    peak = peak_speed(torch.device("cpu"), torch.float32, MATRIX_SIZE) / 1e9
     yield Measurement("matrix product, one thread", peak, "GFLOP/s", note=f"{MATRIX_SIZE} × {MATRIX_SIZE}, fp32")
     yield Measurement("article, images per second", images_per_second, "1/s")
     note = f"{flop / 1e3:,.0f} kFLOP per image, forward and backward"
@@ -174,18 +192,75 @@ def _sweep_speed(config: TrainConfig, workers: int) -> float:
         return sum(run.environment["num_train"] * TRIAL_EPOCHS for run in runs) / seconds
 
 
-def _train_epoch(training: Training) -> None:
-    """The epoch of the training loop, without commands and without the run folder."""
+def under_load(images: dict[str, Any]) -> Iterator[Measurement]:
+    """Images per second of `strong` without and with another process that keeps one core busy, alternately."""
+    strong = preset("strong").changed(**images, device="cpu", compile="off", images_per_class=1000, epochs=EPOCHS)
+    cores = num_cores()
+    variants = {
+        "threads as chosen": (strong, "≥ 0.45"),
+        "one thread": (strong.changed(threads=1), ""),
+        f"{cores} threads": (strong.changed(threads=cores), ""),
+        f"{cores} processes": (strong.changed(threads=1, devices=cores), ""),
+    }
+    quiet: dict[str, list[float]] = {name: [] for name in variants}
+    busy: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(LOAD_ROUNDS):
+        for name, (config, _) in variants.items():
+            quiet[name].append(worker_speed(config))
+            with busy_process():
+                busy[name].append(worker_speed(config))
+    for name, (_, target) in variants.items():
+        alone, loaded = median(quiet[name]), median(busy[name])
+        note = f"{LOAD_ROUNDS} alternating rounds: {alone:,.0f} and {loaded:,.0f} images/s"
+        yield Measurement(f"strong, {name}", alone, "1/s")
+        yield Measurement(f"strong, {name}, next to a busy process ÷ alone", loaded / alone, "×", target, note)
+
+
+@contextmanager
+def busy_process() -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that computes all the time while the block runs, as of another user."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def train_epoch(training: Training, epoch: int = 1) -> None:
+    """The steps of an epoch that are left, without commands and without the run folder."""
     training.model.train()
-    for batch, target, scalars in training.batches(1):
-        training.train_step(batch, target, scalars)
+    for batch in training.batches(epoch):
+        training.train_step(*batch)
+
+
+def _train_and_evaluate(training: Training) -> None:
+    train_epoch(training)
     training.metrics(1)
 
 
-def _timed(work: Callable[[], Any]) -> float:
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds that a function takes."""
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
+
+
+def peak_speed(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    """Operations per second of products of two matrices of size × size, the fastest of ten."""
+    left, right = torch.rand(2, size, size, device=device, dtype=dtype)
+
+    def product() -> None:
+        left @ right
+        synchronize(device)
+
+    return 2 * size**3 / min(timed(product) for _ in range(10))
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for a GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def table(measurements: Sequence[Measurement]) -> str:

@@ -37,7 +37,6 @@ def add_commands(commands: Commands) -> None:
 def _bench(args: argparse.Namespace) -> None:
     from minivit.bench import Measurement, measurements, table, write_json
     from minivit.bench.gpu import cuda_device, gpu_kit
-    from minivit.bench.load import under_load
 
     if args.rounds < 1:
         raise ConfigError(f"{args.rounds} rounds is invalid. Choose 1 or more.")
@@ -45,7 +44,7 @@ def _bench(args: argparse.Namespace) -> None:
     parts = {
         "training": measurements.training(images, args.rounds),
         "together": measurements.together(images),
-        "load": under_load(images),
+        "load": measurements.under_load(images),
     }
     if "gpu" in args.parts:
         parts["gpu"] = gpu_kit(images, cuda_device())

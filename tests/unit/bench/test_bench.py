@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 import torch
 
-from minivit.bench import Measurement, load, table, write_json
+from minivit.bench import Measurement, measurements, table, write_json
 from minivit.bench.reference import Items, ReferenceViT, epochs
 from minivit.config import preset
 from minivit.data import ImageSet, load_images
@@ -48,20 +48,20 @@ def test_the_reference_learns():
 
 
 def test_the_table_and_the_file_hold_the_measured_values_and_their_targets(tmp_path):
-    measurements = [Measurement("an epoch", 0.4123, "s", note="median"), Measurement("ratio", 12.3, "×", "≥ 9")]
-    lines = table(measurements).splitlines()
+    results = [Measurement("an epoch", 0.4123, "s", note="median"), Measurement("ratio", 12.3, "×", "≥ 9")]
+    lines = table(results).splitlines()
     assert lines[1].split() == ["an", "epoch", "0.4123", "s", "median"]
     assert lines[2].split() == ["ratio", "12.3", "×", "≥", "9"]
-    write_json(measurements, tmp_path / "bench.json")
+    write_json(results, tmp_path / "bench.json")
     stored = json.loads((tmp_path / "bench.json").read_text())
     assert stored["figures"][1] == {"name": "ratio", "value": 12.3, "unit": "×", "target": "≥ 9", "note": ""}
     assert stored["machine"]["torch"] == torch.__version__
     with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
-        write_json(measurements, tmp_path / "nowhere" / "bench.json")
+        write_json(results, tmp_path / "nowhere" / "bench.json")
 
 
 def test_the_speed_next_to_a_busy_process_is_compared_to_that_without(monkeypatch):
-    busy, real = [], load.busy_process
+    busy, real = [], measurements.busy_process
 
     @contextmanager
     def watched():
@@ -73,11 +73,11 @@ def test_the_speed_next_to_a_busy_process_is_compared_to_that_without(monkeypatc
         is_busy = bool(busy) and busy[-1].poll() is None
         return 1000.0 * (config.threads or 4) * config.devices / (2 if is_busy else 1)
 
-    monkeypatch.setattr(load, "busy_process", watched)
-    monkeypatch.setattr(load, "worker_speed", worker_speed)
-    monkeypatch.setattr(load, "num_cores", lambda: 2)
+    monkeypatch.setattr(measurements, "busy_process", watched)
+    monkeypatch.setattr(measurements, "worker_speed", worker_speed)
+    monkeypatch.setattr(measurements, "num_cores", lambda: 2)
     images = {"dataset": "shapes", "data_dir": "", "classes": ("circle", "star")}
-    results = {result.name: result.value for result in load.under_load(images)}
+    results = {result.name: result.value for result in measurements.under_load(images)}
     assert results["strong, one thread"] == 1000 and results["strong, 2 threads"] == 2000
     assert results["strong, 2 threads, next to a busy process ÷ alone"] == 0.5
     assert results["strong, 2 processes, next to a busy process ÷ alone"] == 0.5

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from minivit.bench import device_checks, gpu
-from minivit.bench.device_checks import CPU, Check, checks, make_training
-from minivit.bench.measurements import Measurement
+from minivit.bench.device_checks import CPU, checks, make_training, run_check
+from minivit.bench.measurements import Measurement, Part
 from minivit.data import load_split
 from minivit.engine import TrainStep, cuda_graph
 from minivit.errors import ConfigError
@@ -39,19 +39,24 @@ def record_on_cpu(monkeypatch):
     monkeypatch.setattr(cuda_graph, "record_cuda_graph", record)
 
 
-def run_check(config, name) -> Measurement:
+def result_of(config, name) -> Measurement:
     """The result of one check, the CPU against itself."""
-    (check,) = [check for check in checks(config, load_split(config), CPU) if check.name == name]
-    return check.run()
+    (check,) = [check for check in checks("tiny", config, load_split(config), CPU) if check.name == f"tiny: {name}"]
+    (result,) = check.run()
+    return result
+
+
+def failing(name: str) -> Part:
+    return Part(name, 20, lambda: run_check(name, 0.1, lambda: 0.2))
 
 
 def test_the_checks_cover_what_the_kit_promises(tiny):
-    assert [check.name for check in checks(tiny, load_split(tiny), CPU)] == NAMES
+    assert [check.name for check in checks("tiny", tiny, load_split(tiny), CPU)] == [f"tiny: {name}" for name in NAMES]
 
 
 @pytest.mark.parametrize("name", CHEAP)
 def test_a_check_passes_for_the_same_model_and_fails_for_another(tiny, name, monkeypatch, record_on_cpu):
-    same = run_check(tiny, name)
+    same = result_of(tiny, name)
     assert same.note == "pass" and same.value <= float(same.target.removeprefix("≤ "))
     made = []
 
@@ -63,19 +68,19 @@ def test_a_check_passes_for_the_same_model_and_fails_for_another(tiny, name, mon
         return training
 
     monkeypatch.setattr(device_checks, "make_training", perturbed)
-    other = run_check(tiny, name)
+    other = result_of(tiny, name)
     assert other.note == "FAIL" and other.value > float(other.target.removeprefix("≤ "))
 
 
 def test_two_processes_train_as_one(tiny):
-    result = run_check(tiny, "two processes against one")
+    result = result_of(tiny, "two processes against one")
     assert result.note == "pass", result
     assert result.value > 0  # sums of two shards are rounded differently
 
 
 @pytest.mark.filterwarnings("ignore:called a synchronizing")  # in the first steps
 def test_each_time_the_cpu_waits_for_the_gpu_counts(tiny, monkeypatch):
-    assert run_check(tiny.changed(images_per_class=300), "synchronizations in ten steps").value == 0
+    assert result_of(tiny.changed(images_per_class=300), "synchronizations in ten steps").value == 0
 
     def waiting(*args):
         training = make_training(*args)
@@ -89,32 +94,33 @@ def test_each_time_the_cpu_waits_for_the_gpu_counts(tiny, monkeypatch):
         return training
 
     monkeypatch.setattr(device_checks, "make_training", waiting)
-    assert run_check(tiny.changed(images_per_class=300), "synchronizations in ten steps").value == 10
+    assert result_of(tiny.changed(images_per_class=300), "synchronizations in ten steps").value == 10
 
 
 def test_a_check_that_raises_has_failed_with_the_message():
     def broken() -> float:
         raise RuntimeError("CUDA error: an illegal memory access")
 
-    result = Check("logits", 1e-3, broken).run()
+    (result,) = Part("logits", 20, lambda: run_check("logits", 1e-3, broken)).run()
     assert isnan(result.value) and result.note == "FAIL: RuntimeError: CUDA error: an illegal memory access"
 
 
 def test_without_a_gpu_a_step_is_not_a_graph_and_the_check_fails_with_the_reason(tiny):
-    result = run_check(tiny, "CUDA graph against plain step")
+    result = result_of(tiny, "CUDA graph against plain step")
     assert isnan(result.value) and result.note.startswith("FAIL: RuntimeError: The steps were plain: ")
 
 
 def test_the_kit_measures_every_part_and_goes_on_after_one_that_fails(tiny, monkeypatch, record_on_cpu):
     for name, value in {"TIMED_SECONDS": 0.1, "CHECK_IMAGES": 60, "PRESET_MINUTES": 0.02, "GOALS": (0.0, 1.1)}.items():
         monkeypatch.setattr(gpu, name, value)
-    monkeypatch.setattr(gpu, "checks", lambda *args: [Check("logits", 0.1, lambda: 0.2), Check("slow", 0, float, 1e6)])
+    slow = Part("slow", 1e6, lambda: iter(()))
+    monkeypatch.setattr(gpu, "checks", lambda name, *args: [failing(f"{name}: logits"), slow])
     monkeypatch.setattr(gpu, "flop_per_image", lambda config: 1 / 0 if config.seed else 1e6)
     monkeypatch.setattr(TrainStep, "compile", TrainStep.record)
     presets = {name: tiny for name in ("article", "strong", "gpu")} | {"quick": tiny.changed(seed=1)}
     results = {result.name: result for result in gpu.measure(presets, CPU, 1000)}
     assert results["article: logits"].note == results["strong: logits"].note == "FAIL"
-    assert results["article: slow"].note == "not run: less than 1e+06 s were left"
+    assert results["slow"].note == "not run: less than 1e+06 s were left"
     assert results["quick, speed"].note.startswith("FAIL: ZeroDivisionError")
     for title in ("plain steps", "plain steps, the same batch", "CUDA graph", "CUDA graph, the same batch", "compiled"):
         assert results[f"article, {title}"].value > 0 and "1.0 MFLOP per image" in results[f"article, {title}"].note
