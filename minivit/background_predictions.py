@@ -21,8 +21,8 @@ from minivit.data import ImageSet, evenly_spaced
 from minivit.errors import RunError
 from minivit.inference import Predictions, logits, multiplications
 from minivit.runs import Run
+from minivit.runs.checkpoint import load_tensors, serialize
 from minivit.runs.files import is_locked, replace_file
-from minivit.runs.weights import load_tensors, serialize
 from minivit.worker import start_detached
 
 MAX_MULTIPLICATIONS = 1e11  # for a test set that a page predicts itself: about 2 s on two CPU cores

@@ -23,7 +23,7 @@ from minivit.attention.attribution import (
     value_weighted,
 )
 from minivit.attention.image_attention import Weighting
-from minivit.attention.logit_shares import logit_shares
+from minivit.attention.logit_parts import logit_shares
 from minivit.attention.maps import Head, attend, batches, cls_map, rollout, uniform_rollout, without_registers
 from minivit.config import ViTConfig
 from minivit.data import Images

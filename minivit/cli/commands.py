@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from minivit.cli import machine, runs, sweeps, tracking, training
+from minivit.cli import machine, runs, training
 from minivit.cli.options import Parser
 from minivit.errors import MiniViTError
 
@@ -44,6 +44,6 @@ def _run(arguments: Sequence[str] | None, startup_seconds: float) -> int:
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m minivit", description="Train a small ViT and see what it attends to.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (training, sweeps, runs, tracking, machine):
+    for group in (training, runs, machine):
         group.add_commands(commands)
     return parser

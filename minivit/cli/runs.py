@@ -1,8 +1,10 @@
-"""Commands on runs: the list of them; predict, trust and export of one; and import of a model as a run."""
+"""Commands on runs: the list of them; predict, trust, export and track for one; import of a model as a run."""
 
 import argparse
 import math
 import os
+import time
+from contextlib import ExitStack, closing
 from io import BytesIO
 from pathlib import Path
 from zipfile import ZipFile
@@ -18,6 +20,7 @@ from minivit.data import load_split
 from minivit.data.decode import image_format, read_picture
 from minivit.errors import ConfigError, DataError
 from minivit.export import FORMATS, ExportRequest, export
+from minivit.export.tracking import MLflow, TensorBoard, Tracker
 from minivit.imports import NORMALIZATIONS, ImportOptions, assumptions, import_model
 from minivit.inference import Predictions, logits, precision_recall, predict_run
 from minivit.layers import ACTIVATIONS
@@ -92,6 +95,12 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--class-names", type=Path, help="text file with one class name per line, as in the head")
     parser.add_argument("--images-per-class", type=int, default=0, help="at most this many of each folder (0: all)")
     parser.set_defaults(command=_import)
+
+    parser = commands.add_parser("track", parents=[RUN_DIR], help="write a run's metrics for TensorBoard or MLflow")
+    parser.add_argument("--tensorboard", metavar="DIR", help="folder for event files, in which the run gets its own")
+    parser.add_argument("--mlflow", metavar="URI", help="tracking server, or a store such as sqlite:///FILE")
+    parser.add_argument("--follow", action="store_true", help="continue until the training ends")
+    parser.set_defaults(command=_track)
 
 
 def _runs(args: argparse.Namespace) -> None:
@@ -210,3 +219,27 @@ def _import(args: argparse.Namespace) -> None:
     for line in assumptions(run):
         print(line)
     print(run.path)
+
+
+POLL_SECONDS = 2
+
+
+def _track(args: argparse.Namespace) -> None:
+    if not (args.tensorboard or args.mlflow):
+        raise ConfigError("There is nowhere to write the metrics. Pass --tensorboard DIR or --mlflow URI.")
+    run = Run.open(args.run_dir)
+    with ExitStack() as stack:
+        trackers: list[Tracker] = []
+        if args.tensorboard:
+            trackers.append(stack.enter_context(closing(TensorBoard(run, args.tensorboard))))
+        if args.mlflow:
+            trackers.append(stack.enter_context(closing(MLflow(run, args.mlflow))))
+        while True:
+            is_active = run.state.active  # before the rows, so that the last ones are not missed
+            rows = run.metrics()
+            for tracker in trackers:
+                if num_new := tracker.log(rows):
+                    print(f"{type(tracker).__name__}: {num_new} new epochs", flush=True)
+            if not (args.follow and is_active):
+                return
+            time.sleep(POLL_SECONDS)

@@ -8,15 +8,14 @@
     shapes       synthetic shapes; shapes_drawing draws them
     registry     the reader of each data set
     load         any data set by its name; the split
-    batches      size and channels, patches, statistics
+    batches      size and channels, patches, statistics; batches of images on the training device
     augment      random changes to a batch: flip, crop, RandAugment, Mixup, CutMix
-    source       batches of images on the training device
 
 The order of `classes` gives the labels; the images are in data-set order, whichever classes are selected.
 """
 
 from minivit.data.augment import augment, mix_pairs
-from minivit.data.batches import channel_stats, copy_to, patches
+from minivit.data.batches import BatchSource, channel_stats, copy_to, patches
 from minivit.data.cache import default_data_dir
 from minivit.data.image_set import ImageSet, Progress, evenly_spaced
 from minivit.data.load import (
@@ -33,4 +32,3 @@ from minivit.data.load import (
 )
 from minivit.data.memmap import Images
 from minivit.data.registry import DOWNLOADS
-from minivit.data.source import BatchSource

@@ -4,7 +4,6 @@ loop         train(config, run): start here
 events       callbacks of a run, and Interrupted
 control      commands, device, and the final state of the run folder
 threads      CPU threads that follow the load of the machine
-clock        the clock of a run with a time limit
 training     the training state: model, data, position
 step         one optimizer step
 schedule     learning rate and the other scalars of a step
@@ -13,6 +12,7 @@ cuda_graph   the plain step as a CUDA graph
 compiler     compiles the step in another process while training goes on
 compile_step that process
 compilation  whether to compile the step, and eager steps if compiling fails
+stopping     when a run ends before its last epoch
 whitening    patch whitening
 distributed  several processes that train one run
 estimate     how long a run will take on this machine

@@ -10,7 +10,6 @@ from typing import Any
 
 from minivit.config import TrainConfig
 from minivit.data import data_warnings, load_split
-from minivit.engine.clock import Clock
 from minivit.engine.compiler import Compiler
 from minivit.engine.control import (
     StatusPoller,
@@ -21,6 +20,7 @@ from minivit.engine.control import (
 )
 from minivit.engine.distributed import SINGLE_PROCESS, Group
 from minivit.engine.events import PRINT_LOG, SILENT, Events, Interrupted, ignore
+from minivit.engine.stopping import Clock
 from minivit.engine.training import Training
 from minivit.engine.watchdog import exit_if_unresponsive
 from minivit.errors import RunError

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from minivit.config import TrainConfig
 from minivit.data import BatchSource, ImageSet, augment, channel_stats, copy_to, mix_pairs
-from minivit.engine.clock import Clock
 from minivit.engine.distributed import SINGLE_PROCESS, Group
 from minivit.engine.schedule import derive_seed, epoch_scalars, learning_rate, learning_rate_by_clock
 from minivit.engine.step import TrainStep
-from minivit.engine.stopping import stop_reason
+from minivit.engine.stopping import Clock, stop_reason
 from minivit.engine.whitening import unwhitened_state_dict, whiten
 from minivit.errors import RunError, TrainingError
 from minivit.fused import has_fused_path, token_pixels

@@ -16,9 +16,8 @@ from minivit.data import list_classes, load_split
 from minivit.data.image_set import Progress
 from minivit.errors import RunError
 from minivit.imports.architecture import HEAD_DIM, read_architecture
-from minivit.imports.convert import resample_positions, to_minivit
+from minivit.imports.convert import resample_positions, to_minivit, to_timm_names
 from minivit.imports.metadata import Facts, read_facts
-from minivit.imports.names import to_timm_names
 from minivit.imports.state_dict import read_state_dict
 from minivit.machine import environment
 from minivit.model import MiniViT

@@ -1,8 +1,7 @@
 """The run folder, which contains everything about one training run."""
 
-from minivit.runs.annotations import annotate, read_annotations
 from minivit.runs.checkpoint import Checkpoint
-from minivit.runs.continuing import adopt_learning_rate, extend, request_learning_rate
+from minivit.runs.editing import adopt_learning_rate, annotate, extend, read_annotations, request_learning_rate
 from minivit.runs.listing import (
     delete_unreadable,
     find_damage,
@@ -18,5 +17,4 @@ from minivit.runs.locations import EXAMPLE, default_runs_dir
 from minivit.runs.run import Run
 from minivit.runs.schema import FINISHED, Command, Phase, State
 from minivit.runs.search import search
-from minivit.runs.summary import best_epoch, summarize
-from minivit.runs.titles import creation_time, run_title
+from minivit.runs.summary import best_epoch, creation_time, run_title, summarize

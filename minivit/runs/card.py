@@ -8,8 +8,7 @@ from minivit.config import TrainConfig
 from minivit.runs.comparison import different_settings, format_value
 from minivit.runs.listing import find_damage
 from minivit.runs.run import Run
-from minivit.runs.summary import summarize
-from minivit.runs.titles import run_title
+from minivit.runs.summary import run_title, summarize
 from minivit.stats import wilson
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from minivit.config import Setting, TrainConfig, settings
-from minivit.runs.annotations import read_annotations
+from minivit.runs.editing import read_annotations
 from minivit.runs.run import Run
 from minivit.runs.summary import summarize
 

@@ -31,8 +31,15 @@ from minivit.config import SCHEMA_VERSION, TrainConfig
 from minivit.errors import ConfigError, RunError
 from minivit.files import is_text
 from minivit.model import MiniViT
-from minivit.runs import schema, weights
-from minivit.runs.checkpoint import Checkpoint, checkpoint_interval, is_saved_early
+from minivit.runs import schema
+from minivit.runs.checkpoint import (
+    Checkpoint,
+    checkpoint_interval,
+    is_saved_early,
+    load_tensors,
+    load_weights,
+    serialize,
+)
 from minivit.runs.file_cache import read_cached, read_json, read_rows
 from minivit.runs.files import (
     append_line,
@@ -238,7 +245,7 @@ class Run:
             raise RunError(f"The run {self.id} has no checkpoint {checkpoint}; it has {saved}.")
         with torch.device("meta"):  # without memory and random weights, as the file replaces them
             model = MiniViT(self.config.model)
-        weights.load_weights(path, model)
+        load_weights(path, model)
         return model.eval()
 
     def save_checkpoint(self, model: nn.Module | Mapping[str, Tensor], epoch: int) -> None:
@@ -247,7 +254,7 @@ class Run:
         If all epochs would exceed `MAX_CHECKPOINT_BYTES`, only every second one is kept, then every fourth, and so on;
         epoch 0 and the newest are always kept.
         """
-        data = weights.serialize(model)
+        data = serialize(model)
         replace_file(self.checkpoint_path(Checkpoint(epoch)), data)
         interval = checkpoint_interval(epoch, len(data))
         for saved in self.epochs():
@@ -256,18 +263,18 @@ class Run:
 
     def save_early(self, model: nn.Module | Mapping[str, Tensor], step: int) -> None:
         """Saves the weights after `step` steps of the first epoch, unless they are large."""
-        data = weights.serialize(model)
+        data = serialize(model)
         if is_saved_early(len(data)):
             replace_file(self.checkpoint_path(Checkpoint(0, step)), data)
 
     def save_resume(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
         """Replaces `resume.safetensors`."""
-        replace_file(self.path / "resume.safetensors", weights.serialize(tensors, dict(facts)))
+        replace_file(self.path / "resume.safetensors", serialize(tensors, dict(facts)))
 
     def load_resume(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
         """What `save_resume` saved, None if nothing; RunError if it is damaged."""
         path = self.path / "resume.safetensors"
-        return weights.load_tensors(path) if path.is_file() else None
+        return load_tensors(path) if path.is_file() else None
 
     # The worker and its commands
 

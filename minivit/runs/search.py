@@ -15,10 +15,9 @@ from typing import Any
 
 from minivit.config import settings
 from minivit.errors import ConfigError
-from minivit.runs.annotations import read_annotations
+from minivit.runs.editing import read_annotations
 from minivit.runs.run import Run
-from minivit.runs.summary import summarize
-from minivit.runs.titles import run_title
+from minivit.runs.summary import run_title, summarize
 
 DAY = rf"\d\d? (?:{'|'.join(calendar.month_abbr[1:])})\b".lower()  # as in titles of runs; one word of a query
 Condition = Callable[[Run], bool]

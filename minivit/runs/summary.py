@@ -1,6 +1,8 @@
-"""The metrics of a run at a glance, computed once per version of its file, for lists of many runs."""
+"""A run at a glance: its title, and its metrics, computed once per version of their file, for lists of many runs."""
 
 import threading
+from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from cachetools import LRUCache, cached
@@ -9,6 +11,24 @@ from minivit.data.image_set import evenly_spaced
 from minivit.runs import schema
 from minivit.runs.file_cache import file_version, read_rows
 from minivit.runs.run import Run
+
+
+def run_title(run: Run) -> str:
+    """A run's name, or its classes if it has none, and when it was created."""
+    if run.is_example:
+        return "Example run"
+    name = run.name or " · ".join(run.config.classes[:4]) + (" …" if len(run.config.classes) > 4 else "")
+    return f"{name}, {creation_time(run.id)}"
+
+
+@lru_cache(10_000)
+def creation_time(folder_name: str) -> str:
+    """The date in a folder's name; the name itself if the user chose it."""
+    try:
+        return f"{datetime.strptime(folder_name[:15], '%Y%m%d-%H%M%S'):%d %b %H:%M:%S}"
+    except ValueError:
+        return folder_name
+
 
 NUM_POINTS = 200  # of a sparkline
 MAX_SUMMARIES = 5_000  # about 20 MB

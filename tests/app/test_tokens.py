@@ -8,8 +8,14 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from minivit.attention.features import cosine_similarity, patch_components, token_features
-from minivit.attention.sinks import TokenStatistics, sinks, token_statistics
+from minivit.attention.tokens import (
+    TokenStatistics,
+    cosine_similarity,
+    patch_components,
+    sinks,
+    token_features,
+    token_statistics,
+)
 from minivit.config import ViTConfig
 from minivit.data import load_split
 from minivit.data.image_set import evenly_spaced

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from minivit.config import TrainConfig, preset
-from minivit.data import BatchSource, ImageSet, decode, load_images, load_split, source
+from minivit.data import BatchSource, ImageSet, batches, decode, load_images, load_split
 from minivit.data.cache import cached
 from minivit.data.image_set import ClassImages
 from minivit.data.memmap import MappedImages, memory_limit
@@ -134,7 +134,7 @@ def test_images_go_to_a_gpu_where_half_of_its_free_memory_holds_them(monkeypatch
     images, gpu = torch.zeros(10, 3, 8, 8, dtype=torch.uint8), torch.device("cuda")
     for free, fits in ((2 * images.nbytes, True), (2 * images.nbytes - 2, False)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 10**12))
-        assert source._fits_on_device(images, gpu) is fits
+        assert batches._fits_on_device(images, gpu) is fits
 
 
 # The cache is written piece by piece

@@ -17,7 +17,7 @@ from minivit.runs import EXAMPLE, Run, extend, find_damage, find_run, list_runs,
 from minivit.runs.archive import pack, unpack
 from minivit.runs.pictures import save_picture
 from minivit.tour import CONFIG, example_run, find_highlights, make_example, read_highlights, recipe
-from minivit.tour.highlights import touches_border, without_top_patch
+from minivit.tour.recipe import touches_border, without_top_patch
 
 MAX_BYTES = 2_000_000
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.attention.features import PatchComponents, cosine_similarity, patch_components
 from minivit.attention.maps import affordable
+from minivit.attention.tokens import PatchComponents, cosine_similarity, patch_components
 from minivit.data.image_set import evenly_spaced
 from minivit.errors import RunError
 from minivit.machine import threads_for

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from minivit.attention import LogitShares, logit_shares
-from minivit.attention.contributions import Contributions, direct_contributions, logit_lens, why_no_contributions
+from minivit.attention.logit_parts import Contributions, direct_contributions, logit_lens, why_no_contributions
 from minivit.figures import scale_limit, sum_bars
 from minivit.runs import Run
 from pages.parts.attention.methods import MethodSelection

@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 from torch import Tensor
 
-from minivit.attention.sinks import SINK_ATTENTION, SINK_VALUE, Sinks, TokenStatistics, token_statistics
+from minivit.attention.tokens import SINK_ATTENTION, SINK_VALUE, Sinks, TokenStatistics, token_statistics
 from minivit.config import ViTConfig
 from minivit.figures import attention_scale, scale_limit
 from minivit.machine import threads_for

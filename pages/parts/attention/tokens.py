@@ -3,7 +3,7 @@
 import streamlit as st
 import torch
 
-from minivit.attention.sinks import sinks
+from minivit.attention.tokens import sinks
 from minivit.runs import Run
 from pages.parts.attention.features import components, similarity
 from pages.parts.attention.methods import View

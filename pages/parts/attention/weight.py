@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from minivit.attention.scores import SoftmaxRow, softmax_row
+from minivit.attention.image_attention import SoftmaxRow, softmax_row
 from minivit.runs import Run
 from pages.parts.attention.methods import View
 from pages.parts.components.softmax import softmax

@@ -7,7 +7,7 @@ from small_models import random_images, random_model, settings_of, weights_of
 from yardstick import layer_norm, vit_forward
 
 from minivit.attention import class_score
-from minivit.attention.contributions import direct_contributions, logit_lens
+from minivit.attention.logit_parts import direct_contributions, logit_lens
 from minivit.errors import ConfigError
 
 PRE = {"norm": "pre", "pos_embed": "learned", "act": "gelu"}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_models import KINDS, random_images, random_model
 
-from minivit.attention.features import PatchComponents, cosine_similarity, patch_components, token_features
+from minivit.attention.tokens import PatchComponents, cosine_similarity, patch_components, token_features
 
 
 @pytest.mark.parametrize(

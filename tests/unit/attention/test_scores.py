@@ -8,7 +8,7 @@ import torch
 from small_models import KINDS, random_images, random_model
 
 from minivit.attention import attend
-from minivit.attention.scores import SoftmaxRow, softmax_row
+from minivit.attention.image_attention import SoftmaxRow, softmax_row
 from minivit.errors import ConfigError
 from minivit.inference import eval_mode
 

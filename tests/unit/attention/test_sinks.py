@@ -6,7 +6,7 @@ import torch
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
 from yardstick import vit_forward
 
-from minivit.attention.sinks import TokenStatistics, relative_to_median, sinks, token_statistics
+from minivit.attention.tokens import TokenStatistics, relative_to_median, sinks, token_statistics
 
 REGISTERS = [kind | {"num_registers": 2} for kind in KINDS]
 

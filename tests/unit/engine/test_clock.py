@@ -7,7 +7,7 @@ import pytest
 from trainings import stop_after, trained
 
 from minivit.engine import SILENT, Group, train
-from minivit.engine.clock import Clock
+from minivit.engine.stopping import Clock
 from minivit.errors import RunError
 from minivit.runs import Run, extend
 
@@ -17,7 +17,7 @@ STEP = 0.25  # seconds from one reading of the clock to the next
 @pytest.fixture(autouse=True)
 def readings(monkeypatch):
     seconds = itertools.count(1000, STEP)
-    monkeypatch.setattr("minivit.engine.clock.time", SimpleNamespace(perf_counter=lambda: next(seconds)))
+    monkeypatch.setattr("minivit.engine.stopping.time", SimpleNamespace(perf_counter=lambda: next(seconds)))
 
 
 @pytest.mark.parametrize(("schedule", "last_share"), [("constant", 1), ("cosine", 0), ("one-cycle", 1 / 250_000)])

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from minivit.config import preset
-from minivit.data import BatchSource, load_split, source
+from minivit.data import BatchSource, batches, load_split
 from minivit.data.augment import _affine_source, _operations
 from minivit.engine import Training, training
 from minivit.inference import logits
@@ -105,7 +105,7 @@ SMALL = {
 def test_in_an_epoch_no_operation_mixes_devices_and_the_cpu_never_waits_for_the_gpu(
     name, gpu_share, fake_gpu, monkeypatch
 ):
-    monkeypatch.setattr(source, "GPU_SHARE", gpu_share)
+    monkeypatch.setattr(batches, "GPU_SHARE", gpu_share)
     monkeypatch.setattr(BatchSource, "_gather", gather)
     config = preset(name).changed(**SMALL, drop_rate=0.1 if name == "gpu" else 0)
     run = Training(config, GPU, *on_host(load_split)(config))

@@ -11,7 +11,7 @@ from other_libraries import EAGER, randomized, same_features_and_attention
 from safetensors.torch import save_file
 from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
-from minivit.attention.logit_shares import logit_shares
+from minivit.attention.logit_parts import logit_shares
 from minivit.attention.methods import available_methods
 from minivit.data import load_split
 from minivit.errors import RunError

@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from minivit.attention.scores import SoftmaxRow
+from minivit.attention.image_attention import SoftmaxRow
 from pages.parts.components.component import component, packed
 
 Stage = Literal["patch", "token", "softmax"]  # the parts, from left to right
