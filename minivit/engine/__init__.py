@@ -8,10 +8,9 @@ training     the training state: model, data, position
 step         one optimizer step
 schedule     learning rate and the other scalars of a step
 optim        flat parameters and optimizers
-cuda_graph   the plain step as a CUDA graph
-compiler     compiles the step in another process while training goes on
+graphs       the step as a graph of CUDA or Inductor, the plain step if that fails
+compiler     whether to compile the step; compiles it in another process while training goes on
 compile_step that process
-compilation  whether to compile the step, and eager steps if compiling fails
 stopping     when a run ends before its last epoch
 whitening    patch whitening
 distributed  several processes that train one run

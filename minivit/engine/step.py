@@ -4,6 +4,7 @@ B images, K classes, P parameters.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,14 +12,15 @@ from torch import Tensor
 from torch.func import functional_call, grad
 
 from minivit.config import TrainConfig
-from minivit.engine.compilation import compile_or_fall_back
-from minivit.engine.cuda_graph import record_or_fall_back
 from minivit.engine.distributed import SINGLE_PROCESS, Group
+from minivit.engine.graphs import compile_or_fall_back, record_or_fall_back
 from minivit.engine.optim import FlatParameters, make_optimizer
 from minivit.engine.schedule import StepScalars
 from minivit.fused import FusedViT
 from minivit.inference import as_float
 from minivit.model import MiniViT
+
+Step = Callable[[Tensor, Tensor, Tensor], object]  # of a batch, its target and scalars
 
 
 class TrainStep:
@@ -48,8 +50,8 @@ class TrainStep:
         self.sums = torch.zeros(2, dtype=torch.float32 if self.device.type == "mps" else torch.float64).to(self.device)
         self.dtype = autocast_dtype(config, self.device)
         self.buffers = dict(self.forward.named_buffers())
-        self.recorded: Callable[[Tensor, Tensor, Tensor], object] | None = None  # as a CUDA graph
-        self.compiled: Callable[[Tensor, Tensor, Tensor], object] | None = None
+        self.recorded: Step | None = None  # as a CUDA graph
+        self.compiled: Step | None = None
         self.compiled_size = len(group.shard(torch.empty(config.batch_size)))  # a graph has one batch size
 
     def __call__(self, batch: Tensor, target: Tensor, scalars: Tensor) -> None:
@@ -86,12 +88,11 @@ class TrainStep:
         return state if self.ema is None else [*state, self.ema]
 
     def record(self, report: Callable[[str | None], None]) -> None:
-        """Repeats the following eager steps as a CUDA graph; `report` gets the cause of a failure, or None."""
-        if self.group.world_size == 1:
-            self.recorded = record_or_fall_back(self.eager, self._state(), report)
-            return
-        gradient = record_or_fall_back(self._gradient, self._state(), report)  # all_reduce runs after the graph
-        self.recorded = lambda batch, target, scalars: self._update(*gradient(batch, target, scalars), scalars)
+        """Repeats the following plain steps as a CUDA graph; `report` gets the cause of a failure, or None."""
+        state = self._state()
+        self.recorded = self._as_graph(
+            self._gradient, lambda function, plain: record_or_fall_back(plain, state, report)
+        )
 
     def compile(self, report: Callable[[str | None], None]) -> None:
         """Compiles the step at its next call; `report` gets the cause of a failure, or None."""
@@ -99,15 +100,22 @@ class TrainStep:
         if self.device.type == "cuda":  # CUDA graphs update tensors in place only at fixed addresses
             for tensor in state:
                 torch._dynamo.mark_static_address(tensor)
-        gradient = self._flat_gradient
-        several_processes = self.group.world_size > 1  # all_reduce runs between the compiled gradient and the rest
-        if several_processes:
-            gradient = compile_or_fall_back(gradient, self._gradient, state, report)
+        self.compiled = self._as_graph(
+            self._flat_gradient, lambda function, plain: compile_or_fall_back(function, plain, state, report)
+        )
+
+    def _as_graph(
+        self, gradient: Callable[..., tuple[Tensor, Tensor]], make: Callable[..., Callable[..., Any]]
+    ) -> Step:
+        """The step as a graph by `make(function, plain)`; for several processes its gradient, as all_reduce follows."""
+        is_single = self.group.world_size == 1
+        if not is_single:
+            gradient = make(gradient, self._gradient)
 
         def step(batch: Tensor, target: Tensor, scalars: Tensor) -> None:
             self._update(*gradient(batch, target, scalars), scalars)
 
-        self.compiled = step if several_processes else compile_or_fall_back(step, self.eager, state, report)
+        return make(step, self.eager) if is_single else step
 
     def _gradient(self, batch: Tensor, target: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient (P,) of this process's share of the batch, and its sums (2,) of losses and correct predictions."""

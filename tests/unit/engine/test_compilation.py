@@ -11,8 +11,8 @@ from torch._inductor import config as inductor
 from trainings import assert_same, trained
 
 from minivit.engine import Events, TrainStep, train
-from minivit.engine.compilation import cause_of, compile_or_fall_back
 from minivit.engine.compile_step import compile_step, make_request
+from minivit.engine.graphs import cause_of, compile_or_fall_back
 from minivit.model import MiniViT
 from minivit.runs import Run
 

@@ -9,8 +9,7 @@ from trainings import figures, loss_by_hand, trained, weights
 
 from minivit.data import load_split
 from minivit.engine import Events, TrainStep, train
-from minivit.engine.compilation import should_compile
-from minivit.engine.compiler import Compiler
+from minivit.engine.compiler import Compiler, should_compile
 from minivit.model import MiniViT
 from minivit.runs import Run
 

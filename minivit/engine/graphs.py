@@ -1,10 +1,9 @@
-"""torch.compile with a fallback to eager execution, and the reason for it in one sentence."""
+"""The step as one graph, compiled by Inductor or recorded by CUDA; the plain step, with the reason, if that fails."""
 
 import inspect
 import logging
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,15 +13,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from minivit.config import TrainConfig
-from minivit.machine import choose_threads, num_activations
-
 Result = TypeVar("Result")
 
-COMPILE_SECONDS = 20  # of CPU time until the compiled step is ready
-SAVED_SHARE = 0.7  # of the time of a step with at most …
-SAVED_ACTIVATIONS = 270_000  # …, as of `article`, and less of larger ones; measured on a CPU for 1, 2 and 4 layers
-MIN_SAVED = 10  # seconds for which another core, which may have other work, is occupied
+WARMUP_CALLS = 3  # in which libraries choose algorithms and allocate workspaces, which they cannot do in a CUDA graph
 
 CAUSES = {  # by a pattern in the output of compiler, linker or loader
     r"Python\.h": "the C++ compiler cannot find Python.h; install Python's headers (python3-dev or python3-devel)",
@@ -33,44 +26,13 @@ CAUSES = {  # by a pattern in the output of compiler, linker or loader
 }
 
 
-def should_compile(config: TrainConfig, device: torch.device, seconds_left: float) -> tuple[bool, str]:
-    """Whether to compile the step, and why, as a clause; `seconds_left` is the remaining time with eager steps."""
-    saved = saved_share(config, device) * max(0, seconds_left - COMPILE_SECONDS)
-    reason = f"compiling takes about {COMPILE_SECONDS} s, beside the training, and would save about {saved:.0f} s"
-    if config.compile == "on":
-        reason = "it is enabled in the settings"
-    elif saved < MIN_SAVED:
-        return False, reason
-    return (True, reason) if has_compiler(device) else (False, "this machine has no C++ compiler")
-
-
-def saved_share(config: TrainConfig, device: torch.device) -> float:
-    """The share of a step's time that compilation saves, 0..1: launching operations, on a GPU or for a tiny model.
-
-    On a CPU, the convolutions and matrix products of a larger model are not faster compiled than eager.
-    """
-    if device.type == "cuda":
-        return SAVED_SHARE
-    is_tiny = choose_threads(config.changed(threads=0)) == 1
-    return SAVED_SHARE * min(1, SAVED_ACTIVATIONS / num_activations(config)) if is_tiny else 0
-
-
-def has_compiler(device: torch.device) -> bool:
-    """Whether Inductor's dependencies are there: Triton, which comes with torch for CUDA, or a C++ compiler."""
-    compilers = (os.environ.get("CXX"), "g++", "clang++", "c++", "cl")
-    return device.type == "cuda" or any(shutil.which(name) for name in compilers if name)
-
-
 def compile_or_fall_back(
     function: Callable[..., Result],
-    eager: Callable[..., Result],
+    plain: Callable[..., Result],
     state: Sequence[Tensor],
     report: Callable[[str | None], None],
 ) -> Callable[..., Result]:
-    """`function` as one graph, compiled at its first call; the equivalent `eager` if that call fails.
-
-    `state` are the tensors that the function changes in place: after a failure they are restored, and so is
-    the random state. `report` gets the cause of the failure, or None.
+    """`function` as one graph, compiled at its first call; the equivalent `plain` if that fails. The rest is as below.
 
     All calls have tensors of the same shapes, so guards are skipped: checking them took half as long as the step. An
     older torch, which cannot keep the graphs of two runs in one process apart without guards, checks them.
@@ -81,6 +43,66 @@ def compile_or_fall_back(
         options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
         isolation = {"isolate_recompiles": True}
     graph = torch.compile(function, fullgraph=True, dynamic=False, options=options, **isolation)
+
+    def prepare(*arguments: Tensor) -> Callable[..., Result]:
+        graph(*arguments)
+        return graph
+
+    return _prepare_or_fall_back(prepare, plain, state, report)
+
+
+def record_or_fall_back(
+    function: Callable[..., Result], state: Sequence[Tensor], report: Callable[[str | None], None]
+) -> Callable[..., Result]:
+    """`function` as a CUDA graph, one launch instead of a few hundred, recorded at its first call in about a second.
+
+    It needs no compiler. All calls have tensors of the same shapes. The rest is as below, with `function` as `plain`.
+    """
+
+    def prepare(*arguments: Tensor) -> Callable[..., Result]:
+        inputs, results = [argument.clone() for argument in arguments], list[Result]()
+
+        def run() -> None:
+            results[:] = [function(*inputs)]
+
+        replay = record_cuda_graph(run)
+
+        def repeat(*arguments: Tensor) -> Result:
+            for tensor, argument in zip(inputs, arguments, strict=True):
+                tensor.copy_(argument)
+            replay()
+            return results[0]
+
+        return repeat
+
+    return _prepare_or_fall_back(prepare, function, state, report)
+
+
+def record_cuda_graph(function: Callable[[], None]) -> Callable[[], None]:
+    """The launches of `function` as a graph; calling it repeats them, with the same tensors."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARMUP_CALLS):
+            function()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may gather a batch meanwhile
+        function()
+    return graph.replay
+
+
+def _prepare_or_fall_back(
+    prepare: Callable[..., Callable[..., Result]],
+    plain: Callable[..., Result],
+    state: Sequence[Tensor],
+    report: Callable[[str | None], None],
+) -> Callable[..., Result]:
+    """What `prepare(*arguments)` makes of the first call's arguments, or `plain` if it raises an error.
+
+    `state` are the tensors that a call changes in place: preparing leaves them, and the random state, as they were.
+    `report` gets the cause of a failure, or None.
+    """
     call: Callable[..., Result] | None = None
 
     def first_call(*arguments: Tensor) -> Result:
@@ -89,18 +111,15 @@ def compile_or_fall_back(
         output: list[str] = []
         try:
             with torch.random.fork_rng([state[0].device] if state[0].is_cuda else []), capture_stderr(output):
-                result = graph(*arguments)
+                call, cause = prepare(*arguments), None
         except Exception as error:
-            # Dynamo, Inductor, Triton, the compiler, the loader and the file system raise errors of all kinds. None of
-            # them is a reason to end the run: the eager step needs none of them.
-            for tensor, value in zip(state, before, strict=True):
-                tensor.copy_(value)
-            call = eager
-            report(cause_of(error, "".join(output)))
-            return eager(*arguments)
-        call = graph
-        report(None)
-        return result
+            # Dynamo, Inductor, Triton, CUDA, the compiler, the loader and the file system raise errors of all kinds.
+            # None of them is a reason to end the run: the plain step needs none of them.
+            call, cause = plain, cause_of(error, "".join(output))
+        for tensor, value in zip(state, before, strict=True):
+            tensor.copy_(value)
+        report(cause)
+        return call(*arguments)
 
     return lambda *arguments: (call or first_call)(*arguments)
 
