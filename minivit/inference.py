@@ -1,10 +1,10 @@
 """Inference: images -> logits -> predictions, with their losses and the confusion matrix.
 
-N images, K classes.
-"""
+N images, K classes. Long computations work in chunks, and between two of them their caller may end them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,10 +18,29 @@ from minivit.config import ViTConfig
 from minivit.data import Images, ImageSet, load_split
 from minivit.errors import ConfigError
 from minivit.fused import FusedViT
-from minivit.interrupts import chunks
 from minivit.model import MiniViT
 from minivit.runs import Run
 from minivit.stats import wilson
+
+_check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: None)
+
+
+@contextmanager
+def interruptible(check: Callable[[], None]) -> Iterator[None]:
+    """In this block `chunks` calls `check` before each chunk; what it raises ends the computation."""
+    token = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(token)
+
+
+def chunks(images: Images, size: int) -> Iterator[Tensor]:
+    """The rows of a tensor, at most `size` (at least 1) at a time."""
+    for chunk in images.split(max(1, size)):
+        _check.get()()
+        yield chunk
+
 
 Interval = tuple[float, float]
 

@@ -1,7 +1,7 @@
 """Analysis of attention. Tensors in, tensors out.
 
 maps             attention as maps over the patches, in batches that fit into memory
-metrics          distance, entropy, divergence and between-image variation of maps
+metrics          distance, entropy, divergence and between-image variation of maps; maps of mistakes
 attribution      class relevance, attention × norm of the values, occlusion and leave-one-out
 logit_parts      the parts of a logit: of patches, CLS and biases; of heads and MLPs; the logit lens
 methods          the registry of attribution methods
@@ -10,7 +10,6 @@ cascade          do maps change when layers are re-initialized?
 verdicts         is a map better than random rankings and than maps of other images?
 localization     maps against object masks: pointing game, energy inside the object
 exercises        does what the user did with a model and an image solve a task?
-mistakes         maps of incorrect predictions compared with correct ones
 decomposition    patch filters, position embeddings, position and content in the scores of layer 1
 heads            statistics and ablation of heads
 tokens           similarity and principal components of the tokens after each layer; attention sinks

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from minivit.attention.maps import to_model
 from minivit.fused import forward_cls
-from minivit.inference import eval_mode, logits
-from minivit.interrupts import chunks
+from minivit.inference import chunks, eval_mode, logits
 from minivit.model import Block, MiniViT
 
 Report = Callable[[float], None]  # is called with the fraction done, 0..1; what it raises ends the computation

@@ -17,8 +17,7 @@ from torch import Tensor
 from minivit.config import ViTConfig
 from minivit.data import Images
 from minivit.errors import ConfigError
-from minivit.inference import as_float, eval_mode, multiplications
-from minivit.interrupts import chunks
+from minivit.inference import as_float, chunks, eval_mode, multiplications
 from minivit.model import MiniViT
 
 MAX_BATCH = 64  # larger batches exceed the cache of a CPU

@@ -1,7 +1,6 @@
 """Data sets: files -> uint8 tensor (N, C, H, W), labels and classes; training and test split.
 
-    image_set    images with their labels and classes
-    memmap       images that stay on disk, and when they do
+    image_set    images with their labels and classes, in memory or on disk
     cache        the data folder and its cache of decoded images
     folder       the user's own images; decode reads the files
     torchvision  CIFAR-10, CIFAR-100, Fashion-MNIST and SVHN
@@ -17,7 +16,7 @@ The order of `classes` gives the labels; the images are in data-set order, which
 from minivit.data.augment import augment, mix_pairs
 from minivit.data.batches import BatchSource, channel_stats, copy_to, patches
 from minivit.data.cache import default_data_dir
-from minivit.data.image_set import ImageSet, Progress, evenly_spaced
+from minivit.data.image_set import Images, ImageSet, Progress, evenly_spaced
 from minivit.data.load import (
     MAX_INSPECTED_BYTES,
     article_split,
@@ -30,5 +29,4 @@ from minivit.data.load import (
     load_split,
     select_classes,
 )
-from minivit.data.memmap import Images
 from minivit.data.registry import DOWNLOADS

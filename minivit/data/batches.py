@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minivit.data.image_set import ImageSet
-from minivit.data.memmap import Images, MappedImages, memory_limit, row_chunks
+from minivit.data.image_set import Images, ImageSet, MappedImages, memory_limit, row_chunks
 
 
 def resize(images: Images, img_size: int, in_chans: int) -> Images:

@@ -12,8 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from minivit.data.image_set import ClassImages
-from minivit.data.memmap import memory_limit
+from minivit.data.image_set import ClassImages, memory_limit
 from minivit.errors import DataError
 from minivit.files import atomic_write
 

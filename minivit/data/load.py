@@ -15,8 +15,16 @@ from minivit.config import DATASETS, Dataset, Preprocessing, TrainConfig
 from minivit.data import folder
 from minivit.data.batches import resize, resize_chunk
 from minivit.data.cache import cached, digest, resolve_data_dir
-from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, concatenate_classes
-from minivit.data.memmap import CHUNK_BYTES, memory_limit, row_chunks
+from minivit.data.image_set import (
+    CHUNK_BYTES,
+    ClassImages,
+    ImageRequest,
+    ImageSet,
+    Progress,
+    concatenate_classes,
+    memory_limit,
+    row_chunks,
+)
 from minivit.data.registry import DOWNLOADS, find_reader
 from minivit.errors import DataError
 

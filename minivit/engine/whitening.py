@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from minivit.data import ImageSet, evenly_spaced, patches
-from minivit.data.memmap import Images, row_chunks
+from minivit.data.image_set import Images, row_chunks
 from minivit.model import MiniViT
 
 MAX_PATCHES = 2**18  # that are measured; all 2**20 of CIFAR-10's four classes took 0.4 s longer and learned no better

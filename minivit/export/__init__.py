@@ -3,7 +3,7 @@
     picture     a map over its image as PNG, SVG and PDF
     bertviz     BertViz's head view and model view as one self-contained page
     image_export  these for one test image of a run, the article's JSON, and NumPy arrays
-    model_files the model as a timm checkpoint and as ONNX
+    model_files the model as a timm checkpoint, as ONNX and as a Hugging Face folder
     report      a run as an HTML report
     formats     every file format by its name
 

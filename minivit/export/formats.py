@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from minivit.attention import Head
 from minivit.errors import ConfigError
-from minivit.export.huggingface import hub_archive
 from minivit.export.image_export import ImageExport
-from minivit.export.model_files import onnx_model, timm_checkpoint
+from minivit.export.model_files import hub_archive, onnx_model, timm_checkpoint
 from minivit.export.picture import PictureFormat
 from minivit.export.report import report_html
 from minivit.runs import Run

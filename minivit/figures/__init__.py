@@ -1,8 +1,7 @@
 """Arrays in, Plotly figures and colors out. No files, no torch, no Streamlit.
 
 colors   colors of curves, maps and methods; limits of color scales
-maps     patch mosaics, grids of small maps
-heads    attention distance, decomposition of scores
+maps     patch mosaics, grids of small maps, heads, waterfalls
 curves   metrics of runs, deletion and insertion, reliability
 sweeps   trials across their settings
 """
@@ -31,6 +30,13 @@ from minivit.figures.curves import (
     smooth,
     trial_curves,
 )
-from minivit.figures.heads import attention_distance_chart, sum_bars, term_bars
-from minivit.figures.maps import filter_images, map_grid, patch_mosaic, similarity_grid
+from minivit.figures.maps import (
+    attention_distance_chart,
+    filter_images,
+    map_grid,
+    patch_mosaic,
+    similarity_grid,
+    sum_bars,
+    term_bars,
+)
 from minivit.figures.sweeps import Axis, choice_axis, parallel_coordinates, range_axis

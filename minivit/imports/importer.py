@@ -22,7 +22,7 @@ from minivit.imports.state_dict import read_state_dict
 from minivit.machine import environment
 from minivit.model import MiniViT
 from minivit.runs import Run
-from minivit.runs.file_cache import check_regular
+from minivit.runs.files import check_regular
 
 # Mean and standard deviation that models are trained with: timm's own ViTs, and ImageNet's
 NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {

@@ -18,7 +18,7 @@ from minivit.errors import RunError
 from minivit.files import ZIP_ERRORS, open_zip
 from minivit.imports.convert import PATCH_EMBEDDINGS
 from minivit.runs.checkpoint import read_safetensors
-from minivit.runs.file_cache import check_regular
+from minivit.runs.files import check_regular
 
 MAX_BYTES = 4 * 2**30  # of a model, which is read into memory
 # The files of weights in a directory, in order of preference; an index lists the shards of a model

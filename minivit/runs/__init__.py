@@ -2,6 +2,7 @@
 
 from minivit.runs.checkpoint import Checkpoint
 from minivit.runs.editing import adopt_learning_rate, annotate, extend, read_annotations, request_learning_rate
+from minivit.runs.files import EXAMPLE, default_runs_dir
 from minivit.runs.listing import (
     delete_unreadable,
     find_damage,
@@ -13,7 +14,6 @@ from minivit.runs.listing import (
     unreadable_runs,
     unused_seeds,
 )
-from minivit.runs.locations import EXAMPLE, default_runs_dir
 from minivit.runs.run import Run
 from minivit.runs.schema import FINISHED, Command, Phase, State
 from minivit.runs.search import search

@@ -10,8 +10,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from minivit.errors import RunError
 from minivit.files import ZIP_ERRORS, is_bomb, open_zip
-from minivit.runs.files import make_unique_folder, write_error
-from minivit.runs.locations import EXAMPLE, default_runs_dir
+from minivit.runs.files import EXAMPLE, default_runs_dir, make_unique_folder, write_error
 from minivit.runs.run import Run
 
 # The files of a run folder in an archive, and the maximum size of each. Locks and commands are local to a machine.

@@ -7,8 +7,7 @@ from typing import Any
 from minivit.config import validate
 from minivit.errors import ConfigError, RunError
 from minivit.runs import schema
-from minivit.runs.file_cache import read_cached
-from minivit.runs.files import replace_file
+from minivit.runs.files import read_cached, replace_file
 from minivit.runs.run import Run
 from minivit.runs.schema import Annotations
 

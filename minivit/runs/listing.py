@@ -11,9 +11,7 @@ from cachetools import LRUCache, cached
 
 from minivit.config import TrainConfig
 from minivit.errors import RunError
-from minivit.runs.file_cache import file_version
-from minivit.runs.files import delete_folder, is_locked
-from minivit.runs.locations import EXAMPLE, default_runs_dir
+from minivit.runs.files import EXAMPLE, default_runs_dir, delete_folder, file_version, is_locked
 from minivit.runs.run import Run
 from minivit.runs.summary import summarize
 

@@ -40,18 +40,21 @@ from minivit.runs.checkpoint import (
     load_weights,
     serialize,
 )
-from minivit.runs.file_cache import read_cached, read_json, read_rows
 from minivit.runs.files import (
+    EXAMPLE,
     append_line,
+    default_runs_dir,
     delete_folder,
     hold_lock,
     is_locked,
     make_unique_folder,
+    read_cached,
+    read_json,
+    read_rows,
     remove_temporary_files,
     replace_file,
     tail,
 )
-from minivit.runs.locations import EXAMPLE, default_runs_dir
 from minivit.runs.schema import Command, Phase, State
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from cachetools import LRUCache, cached
 
 from minivit.data.image_set import evenly_spaced
 from minivit.runs import schema
-from minivit.runs.file_cache import file_version, read_rows
+from minivit.runs.files import file_version, read_rows
 from minivit.runs.run import Run
 
 

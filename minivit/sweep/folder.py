@@ -15,8 +15,7 @@ from typing import Literal
 
 from minivit.errors import SweepError
 from minivit.runs import default_runs_dir
-from minivit.runs.file_cache import read_json
-from minivit.runs.files import hold_lock, is_locked, make_unique_folder, replace_file, tail
+from minivit.runs.files import hold_lock, is_locked, make_unique_folder, read_json, replace_file, tail
 from minivit.runs.run import STARTUP_SECONDS
 
 

@@ -15,8 +15,7 @@ from minivit.config import SCHEMA_VERSION
 from minivit.errors import ConfigError, RunError, SweepError
 from minivit.machine import num_slots, pick_device
 from minivit.runs import Run
-from minivit.runs.file_cache import read_json
-from minivit.runs.files import replace_file
+from minivit.runs.files import read_json, replace_file
 from minivit.runs.schema import with_earlier_settings
 from minivit.sweep.folder import SweepFolder, make_sweep_folder, sweeps_dir
 from minivit.sweep.space import SweepConfig

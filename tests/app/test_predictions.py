@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minivit.attention.methods import METHODS
-from minivit.attention.mistakes import mistakes_scale, ring_mass
+from minivit.attention.metrics import mistakes_scale, ring_mass
 from minivit.data import load_split
 from minivit.figures import color_indices
 from minivit.inference import calibration, predict_run

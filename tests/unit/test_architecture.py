@@ -24,7 +24,6 @@ ORDER = [
     "machine",
     "runs",
     "imports",
-    "interrupts",
     "inference",
     "processes",
     "engine",

@@ -17,8 +17,7 @@ from torch import Tensor
 from minivit.config import TrainConfig, preset
 from minivit.data import BatchSource, ImageSet, batches, decode, load_images, load_split
 from minivit.data.cache import cached
-from minivit.data.image_set import ClassImages
-from minivit.data.memmap import MappedImages, memory_limit
+from minivit.data.image_set import ClassImages, MappedImages, memory_limit
 from minivit.engine import SILENT, train
 from minivit.errors import DataError
 from minivit.inference import predict_run

@@ -14,7 +14,7 @@ from streamlit.runtime.state import SafeSessionState, SessionState
 
 from minivit.config import preset
 from minivit.data import ImageSet
-from minivit.data.memmap import MappedImages
+from minivit.data.image_set import MappedImages
 from minivit.errors import RunError
 from minivit.inference import Predictions
 from minivit.inference import logits as compute_logits

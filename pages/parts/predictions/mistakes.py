@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from minivit.attention import METHODS
-from minivit.attention.mistakes import mistakes_minus_correct, mistakes_scale, ring_mass
+from minivit.attention.metrics import mistakes_minus_correct, mistakes_scale, ring_mass
 from minivit.figures import map_grid
 from minivit.machine import threads_for
 from minivit.runs import Run

@@ -17,8 +17,8 @@ import torch
 from cachetools import LRUCache, cached
 from cachetools.keys import hashkey
 
-from minivit.data.memmap import MappedImages
-from minivit.interrupts import interruptible
+from minivit.data.image_set import MappedImages
+from minivit.inference import interruptible
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -5,7 +5,7 @@ import yardstick
 from captum.attr import Occlusion
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
 
-from minivit.attention import faithfulness, localization, mistakes
+from minivit.attention import faithfulness, localization, metrics
 from minivit.attention.attribution import leave_one_out, memory_bounded_chunks, occlusion
 from minivit.errors import DataError
 from minivit.model import MiniViT
@@ -228,24 +228,24 @@ def test_only_what_is_above_zero_counts_as_mass():
     ("grid", "ring", "middle"), [(8, 28 / 64, 16 / 64), (4, 12 / 16, 4 / 16), (5, 16 / 25, 9 / 25)]
 )
 def test_a_uniform_map_has_the_uniform_mass_on_ring_and_middle(grid, ring, middle):
-    found = mistakes.ring_mass(torch.full((2, grid**2), 0.01))
+    found = metrics.ring_mass(torch.full((2, grid**2), 0.01))
     assert (found.uniform_ring, found.uniform_middle) == pytest.approx((ring, middle))
     assert found.ring.tolist() == pytest.approx([ring] * 2) and found.middle.tolist() == pytest.approx([middle] * 2)
 
 
 def test_a_corner_is_all_ring_and_the_centre_all_middle():
-    found = mistakes.ring_mass(torch.eye(64)[[7, 8 * 3 + 4, 8 + 1]])
+    found = metrics.ring_mass(torch.eye(64)[[7, 8 * 3 + 4, 8 + 1]])
     assert found.ring.tolist() == [1, 0, 0] and found.middle.tolist() == [0, 1, 0]
 
 
 def test_mistakes_minus_correct_compares_images_of_one_class():
     maps = torch.arange(10.0).view(5, 2)
     labels, predicted = torch.tensor([0, 0, 0, 1, 0]), torch.tensor([0, 1, 1, 1, 2])
-    found = mistakes.mistakes_minus_correct(maps, labels, predicted, true=0, mistaken=1)
+    found = metrics.mistakes_minus_correct(maps, labels, predicted, true=0, mistaken=1)
     assert found.tolist() == [(2 + 4) / 2 - 0, (3 + 5) / 2 - 1]
     for true, mistaken in ((1, 0), (2, 0)):
         with pytest.raises(DataError, match="another cell"):
-            mistakes.mistakes_minus_correct(maps, labels, predicted, true, mistaken)
+            metrics.mistakes_minus_correct(maps, labels, predicted, true, mistaken)
 
 
 def test_cells_of_mistakes_share_the_largest_difference_that_is_not_noise():
@@ -256,14 +256,14 @@ def test_cells_of_mistakes_share_the_largest_difference_that_is_not_noise():
     labels[:2], predicted[:2], maps[:2] = 2, 3, 100  # a cell of two
     labels[2], maps[2] = -1, 1000  # of no class of the model
     cells = [(true, said) for true in range(3) for said in range(3) if true != said]
-    sizes = [mistakes.mistakes_minus_correct(maps, labels, predicted, *cell).abs().max().item() for cell in cells]
-    assert mistakes.mistakes_scale(maps, labels, predicted, min_mistakes=3) == pytest.approx(max(sizes), rel=1e-5)
-    assert mistakes.mistakes_scale(maps, labels, predicted, min_mistakes=1) > 90
+    sizes = [metrics.mistakes_minus_correct(maps, labels, predicted, *cell).abs().max().item() for cell in cells]
+    assert metrics.mistakes_scale(maps, labels, predicted, min_mistakes=3) == pytest.approx(max(sizes), rel=1e-5)
+    assert metrics.mistakes_scale(maps, labels, predicted, min_mistakes=1) > 90
     assert (
-        mistakes.mistakes_scale(maps, labels, predicted, min_mistakes=50) > 90
+        metrics.mistakes_scale(maps, labels, predicted, min_mistakes=50) > 90
     )  # where no cell has so many, all count
-    assert mistakes.mistakes_scale(maps, predicted, predicted, min_mistakes=1) == 0
+    assert metrics.mistakes_scale(maps, predicted, predicted, min_mistakes=1) == 0
     labels, predicted = torch.tensor([0] * 9 + [0]), torch.tensor([0] * 9 + [1])
     assert (
-        mistakes.mistakes_scale(maps[:10], labels, predicted, min_mistakes=5) > 0
+        metrics.mistakes_scale(maps[:10], labels, predicted, min_mistakes=5) > 0
     )  # nine right answers are no mistakes

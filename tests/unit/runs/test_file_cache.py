@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from cachetools import LRUCache
 
-from minivit.runs import file_cache
-from minivit.runs.file_cache import read_cached, read_json, read_rows
-from minivit.runs.files import replace_file
+from minivit.runs import files
+from minivit.runs.files import read_cached, read_json, read_rows, replace_file
 
 
 def parse(line: bytes) -> dict | None:
@@ -66,9 +65,9 @@ def test_lines_that_are_not_objects_are_skipped(tmp_path: Path) -> None:
 def test_cached_rows_are_bounded_and_callers_may_change_the_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_cache, "MAX_ROWS", 6)
-    tables = LRUCache(6, getsizeof=file_cache._tables.getsizeof)
-    monkeypatch.setattr(file_cache, "_tables", tables)
+    monkeypatch.setattr(files, "MAX_ROWS", 6)
+    tables = LRUCache(6, getsizeof=files._tables.getsizeof)
+    monkeypatch.setattr(files, "_tables", tables)
     for number in range(5):
         append(tmp_path / f"{number}.jsonl", {"a": 1}, {"a": 2})
         read_jsonl(tmp_path / f"{number}.jsonl").clear()
@@ -111,4 +110,4 @@ def test_a_file_of_a_million_lines_that_are_no_rows_is_given_up_soon(tmp_path: P
     (tmp_path / "rows.jsonl").write_bytes(b'{"a": 1}\n' + b"1\n" * 1_000_000 + b'{"a": 2}\n')
     parsed = []
     rows, num_invalid = read_rows(tmp_path / "rows.jsonl", lambda line: parsed.append(line) or parse(line))
-    assert rows == [{"a": 1}] and num_invalid == len(parsed) - 1 == file_cache.MAX_INVALID
+    assert rows == [{"a": 1}] and num_invalid == len(parsed) - 1 == files.MAX_INVALID

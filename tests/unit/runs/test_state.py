@@ -12,7 +12,7 @@ from trainings import write
 from minivit.errors import RunError
 from minivit.runs import Run
 from minivit.runs import run as run_module
-from minivit.runs.file_cache import read_json
+from minivit.runs.files import read_json
 
 
 def test_a_training_run_without_a_living_worker_is_reported_as_failed_with_its_epoch(run):
