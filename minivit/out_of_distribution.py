@@ -69,10 +69,8 @@ def calibrate(model: MiniViT, test_set: ImageSet, other: ImageSet) -> ScoreCalib
         logits(model, images.images[torch.tensor(evenly_spaced(len(images), count))]).cpu()
         for images in (test_set, other)
     )
-    (scores, other_scores), (confidence, other_confidence) = (
-        [values.amax(1).numpy() for values in (known, unknown)],
-        [values.softmax(1).amax(1).numpy() for values in (known, unknown)],
-    )
+    scores, other_scores = (values.amax(1).numpy() for values in (known, unknown))
+    confidence, other_confidence = (values.softmax(1).amax(1).numpy() for values in (known, unknown))
     return ScoreCalibration(scores, other_scores, other.classes, confidence, other_confidence)
 
 

@@ -6,7 +6,7 @@ else than what the model learned: the image, or the architecture. B images, P pa
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,7 +44,8 @@ class Cascade:
 
     def at_steps(self, name: str) -> list[Correlation | None]:
         """The mean at each step over the images whose map is not constant; None if there are none."""
-        return [_mean(values[~values.isnan()]) for values in self.correlations[name]]
+        known = [values[~values.isnan()] for values in self.correlations[name]]
+        return [Correlation(values.mean().item(), *bootstrap(values)) if len(values) else None for values in known]
 
     def changed_at(self, name: str) -> str | None:
         """The first step from which on the mean is within ±`KEPT`, or None if the map is kept to the end."""
@@ -62,10 +63,6 @@ def summary(result: Cascade) -> str:
         return f"All maps change: none keeps a rank correlation beyond ±{KEPT} with the intact model's {everything}."
     verb = "does not show" if len(kept) == 1 else "do not show"
     return f"{', '.join(kept)} {verb} what the model learned: its ranking stays beyond ±{KEPT} {everything}."
-
-
-def _mean(values: Tensor) -> Correlation | None:
-    return Correlation(values.mean().item(), *bootstrap(values)) if len(values) else None
 
 
 def cascade(
@@ -124,12 +121,12 @@ def reinitialized(model: MiniViT, seed: int) -> Iterator[tuple[str, MiniViT]]:
 
 def layer_groups(model: MiniViT) -> list[tuple[str, list[str]]]:
     """The names of all parameters by step, from the top: head, blocks, embedding."""
-    names = [name for name, _ in model.named_parameters()]
-    blocks = {f"block {index + 1}": f"blocks.{index}." for index in reversed(range(model.config.depth))}
-    groups: dict[str, Sequence[str]] = {"head": [name for name in names if name.startswith(HEAD)]}
-    groups |= {step: [name for name in names if name.startswith(prefix)] for step, prefix in blocks.items()}
-    groups["embedding"] = [name for name in names if not name.startswith((*HEAD, "blocks."))]
-    return [(step, list(group)) for step, group in groups.items() if group]
+    steps = ["head", *(f"block {index}" for index in range(model.config.depth, 0, -1)), "embedding"]
+    groups: dict[str, list[str]] = {step: [] for step in steps}
+    for name, _ in model.named_parameters():
+        block = f"block {int(name.split('.')[1]) + 1}" if name.startswith("blocks.") else "embedding"
+        groups["head" if name.startswith(HEAD) else block].append(name)
+    return [(step, names) for step, names in groups.items() if names]
 
 
 def num_passes(method: Method, config: ViTConfig) -> int:

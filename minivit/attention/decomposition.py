@@ -21,17 +21,17 @@ TERMS = ("content–content", "content–position", "position–content", "posit
 MAX_COMPONENTS = 28  # as in ViT's figure 7
 
 
-def filter_components(weight: Tensor, max_components: int = MAX_COMPONENTS) -> tuple[Tensor, Tensor]:
+def filter_components(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Principal components of patch filters (D, C, p, p): (n, C, p, p) of unit length, and shares of variance (n,).
 
     The components are the eigenvectors of the covariance of D points with C·p·p coordinates, largest eigenvalue first;
     a share is an eigenvalue over the sum of all. As in ViT's figure 7, left (2010.11929). The covariance has rank at
-    most D − 1, so n is at most that, C·p·p and `max_components`. The sign of a component is arbitrary: here its
+    most D − 1, so n is at most that, C·p·p and `MAX_COMPONENTS`. The sign of a component is arbitrary: here its
     largest coordinate is positive.
     """
     points = weight.detach().double().flatten(1)
     _, scales, components = torch.linalg.svd(points - points.mean(0), full_matrices=False)
-    num = min(max_components, points.shape[0] - 1, points.shape[1])
+    num = min(MAX_COMPONENTS, points.shape[0] - 1, points.shape[1])
     largest = components.gather(1, components.abs().argmax(1, keepdim=True))
     shares = scales.square() / scales.square().sum().clamp(min=torch.finfo(torch.float64).tiny)
     return (components * largest.sign())[:num].unflatten(1, weight.shape[1:]).float(), shares[:num].float()
@@ -47,12 +47,9 @@ def position_similarity(model: MiniViT) -> Tensor:
 def why_no_terms(config: ViTConfig) -> str | None:
     """Why the scores of layer 1 are not a sum of terms of position and content, or None if they are."""
     if config.pos_embed == "rotary":
-        return "The scores of this model cannot be split into position and content: rotary positions multiply both."
+        return "The scores cannot be split into position and content: rotary positions multiply both."
     if config.norm_pre or config.qk_norm:
-        return (
-            "The scores of this model cannot be split into position and content: a LayerNorm follows their sum or the "
-            "query."
-        )
+        return "The scores cannot be split into position and content: a LayerNorm follows their sum or the query."
     return None
 
 

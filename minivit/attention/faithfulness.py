@@ -5,7 +5,7 @@ it. Patches are removed by dropping their tokens after the embedding; CLS stays.
 patches see their neighbors before that, so traces of a dropped patch remain in the others.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -115,19 +115,14 @@ def saco(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast
     """
     ranking = _ranking(maps).cpu()
     groups = ranking.tensor_split(min(NUM_GROUPS, ranking.shape[1]), dim=1)
+    without_each = [torch.cat([*groups[:index], *groups[index + 1 :]], dim=1) for index in range(len(groups))]
     salience = torch.stack([maps.cpu().double().gather(1, group).sum(1) for group in groups], dim=1)  # (B, G)
-    probability = _probabilities(model, images, classes, [ranking, *_without_each(groups)], contrast).cpu().double()
+    probability = _probabilities(model, images, classes, [ranking, *without_each], contrast).cpu().double()
     effect = probability[:, :1] - probability[:, 1:]
     i, j = torch.triu_indices(len(groups), len(groups), 1)
     weight = salience[:, i] - salience[:, j]
     signed = torch.where(effect[:, i] >= effect[:, j], weight, -weight)
     return signed.sum(1) / weight.abs().sum(1).clamp(min=1e-12)
-
-
-def _without_each(groups: Sequence[Tensor]) -> Iterator[Tensor]:
-    """The patches outside of each group, (B, P - size)."""
-    for index in range(len(groups)):
-        yield torch.cat([group for other, group in enumerate(groups) if other != index], dim=1)
 
 
 def _probability(logits: Tensor, targets: Tensor) -> Tensor:
@@ -201,8 +196,8 @@ def faithfulness(
     )
 
 
-def maps_of_others(maps: Tensor, num_others: int = NUM_OTHERS) -> Tensor:
-    """For each of B maps (B, P), those of `num_others` other images at equal distances, (B, M, P), or fewer."""
+def maps_of_others(maps: Tensor) -> Tensor:
+    """For each of B maps (B, P), those of `NUM_OTHERS` other images at equal distances, (B, M, P), or fewer."""
     B = len(maps)
-    steps = sorted({round(B * (index + 1) / (num_others + 1)) for index in range(num_others)} - {0, B})
+    steps = sorted({round(B * (index + 1) / (NUM_OTHERS + 1)) for index in range(NUM_OTHERS)} - {0, B})
     return torch.stack([maps.roll(step, 0) for step in steps], dim=1) if steps else maps[:, None][:, :0]

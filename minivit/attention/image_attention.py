@@ -136,9 +136,7 @@ def softmax_row(model: MiniViT, image: Tensor, layer: int, head: int, token: int
             raise ConfigError(f"There is no {name} {index + 1}; the model has {num}.")
     if not 0 <= token < config.num_tokens:
         raise ConfigError(f"There is no token {token}; choose 0 to {config.num_tokens - 1}.")
-    block = model.blocks[layer]
-    assert isinstance(block, Block)
-    attn = block.attn
+    attn = _block(model, layer).attn
     with eval_mode(model):
         tokens = model.embed(to_model(model, image))
         _, out = model.forward_tokens(tokens, ("attn_input",))

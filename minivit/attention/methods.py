@@ -8,7 +8,6 @@ B images, L layers, H heads, N tokens with CLS first.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -89,11 +88,12 @@ class Method:
 
     def attribute_heads(self, model: MiniViT, images: Images, choices: Sequence[tuple[int, Head]]) -> Tensor:
         """Maps (n, B, N-1) of n choices of layer and head, from one pass over the images."""
+        assert self.matrices is not None
         choices = [(layer % model.config.depth, head) for layer, head in choices]
         layers = sorted({layer for layer, _ in choices})
         parts = []
         for batch in batches(model, images):
-            matrices = dict(zip(layers, self._matrices(model, batch, layers), strict=True))
+            matrices = dict(zip(layers, self.matrices(model, batch, layers), strict=True))
             P = model.config.num_prefix_tokens
             parts.append(torch.stack([cls_map(matrices[layer], head, P) for layer, head in choices]))
         return torch.cat(parts, dim=1)
@@ -108,10 +108,10 @@ class Method:
     ) -> Tensor:
         """All values of the method: (B, L, H, n + 1, n + 1), CLS and patches, if it needs a layer, else (B, n)."""
         self._check(model.config, classes)
-        if not self.needs_layer:
+        if self.matrices is None:
             return torch.cat(list(self._maps(model, images, classes, contrast, report)))
         layers = range(model.config.depth)
-        matrices = [torch.stack(self._matrices(model, batch, layers), 1) for batch in batches(model, images)]
+        matrices = [torch.stack(self.matrices(model, batch, layers), 1) for batch in batches(model, images)]
         return without_registers(torch.cat(matrices), model.config)
 
     def scale_max(self, model: MiniViT, images: Images, classes: Tensor | None = None) -> float:
@@ -124,10 +124,6 @@ class Method:
             maps = self.attribute(model, images, classes)
         return max(float(maps.flatten().abs().quantile(0.99)), 1e-12)
 
-    def _matrices(self, model: MiniViT, batch: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        assert self.matrices is not None
-        return self.matrices(model, batch, layers)
-
     def _maps(
         self, model: MiniViT, images: Images, classes: Tensor | None, contrast: Tensor | None, report: Report
     ) -> Iterator[Tensor]:
@@ -136,7 +132,10 @@ class Method:
         start = 0
         for batch in batches(model, images):
             rows = slice(start, start + len(batch))
-            report_batch = partial(_report_part, report, start / len(images), len(batch) / len(images))
+
+            def report_batch(share: float, rows: slice = rows) -> None:
+                report((rows.start + share * (rows.stop - rows.start)) / len(images))
+
             targets = torch.zeros(len(batch), dtype=torch.int64) if classes is None else classes[rows]
             arguments = (model, batch, targets, None if contrast is None else contrast[rows])
             report_batch(0)
@@ -159,10 +158,6 @@ class Method:
             raise ConfigError(
                 f"There is no layer {layer + 1}; the model has {config.depth}. Choose 1 to {config.depth}."
             )
-
-
-def _report_part(report: Report, start: float, size: float, share: float) -> None:
-    report(start + size * share)
 
 
 def available_methods(config: ViTConfig) -> dict[str, Method]:

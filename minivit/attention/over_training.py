@@ -108,9 +108,5 @@ def stack(
 
 def _metrics(maps: Tensor, untrained: Tensor) -> tuple[float, ...]:
     """The `MAP_METRICS` of the maps of all images (B, n), in their order."""
-    return (
-        float(entropy(maps).mean()),
-        float(divergence(maps, untrained).mean()),
-        between_image_variation(maps),
-        image_specific_share(maps),
-    )
+    means = float(entropy(maps).mean()), float(divergence(maps, untrained).mean())
+    return *means, between_image_variation(maps), image_specific_share(maps)

@@ -7,9 +7,11 @@ into the page from installed packages, and a few lines replace require.js.
 import importlib.resources
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -43,11 +45,8 @@ def bertviz_html(
     from bertviz import head_view  # takes two seconds to import
 
     layers = check_layers(len(attn), layers)
-    first, num_patches = layer if layer in layers else layers[0], attn[layers[0]].shape[-1] - 1
-    view = head_view(
-        _rounded(attn, layers), tokens(num_patches), layer=first, include_layers=layers, html_action="return"
-    )
-    return _page("BertViz head view", view.data, image, num_patches)
+    first = layer if layer in layers else layers[0]
+    return _page("BertViz head view", partial(head_view, layer=first), attn, layers, image)
 
 
 def bertviz_model_html(
@@ -60,15 +59,7 @@ def bertviz_model_html(
     from bertviz import model_view
 
     layers = check_layers(len(attn), layers)
-    num_patches = attn[layers[0]].shape[-1] - 1
-    view = model_view(
-        _rounded(attn, layers),
-        tokens(num_patches),
-        include_layers=layers,
-        display_mode="light",
-        html_action="return",
-    )
-    return _page("BertViz model view", view.data, image, num_patches)
+    return _page("BertViz model view", partial(model_view, display_mode="light"), attn, layers, image)
 
 
 def check_layers(num_layers: int, layers: Sequence[int] | None) -> list[int]:
@@ -82,15 +73,15 @@ def check_layers(num_layers: int, layers: Sequence[int] | None) -> list[int]:
     return indices
 
 
-def _rounded(attn: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
-    """All layers (1, H, N, N), as BertViz takes them; it reads the selected ones only."""
-    return [
-        (values.double().round(decimals=4) if layer in layers else values)[None] for layer, values in enumerate(attn)
-    ]
-
-
-def _page(title: str, view: str, image: Tensor | None, num_patches: int) -> str:
-    view = re.sub(r'<script src="[^"]*require[^"]*"></script>', "", view, count=1)
+def _page(
+    title: str, view: Callable[..., Any], attn: Sequence[Tensor], layers: Sequence[int], image: Tensor | None
+) -> str:
+    """BertViz's page with its `view`, which takes all layers (1, H, N, N) and reads the selected ones only."""
+    rounded = [(values.double().round(decimals=4) if layer in layers else values) for layer, values in enumerate(attn)]
+    num_patches = attn[layers[0]].shape[-1] - 1
+    names = tokens(num_patches)
+    html = view([values[None] for values in rounded], names, include_layers=layers, html_action="return").data
+    html = re.sub(r'<script src="[^"]*require[^"]*"></script>', "", html, count=1)
     before = [
         _packaged("xstatic.pkg.jquery", "data/jquery.min.js"),
         _packaged("mpld3", "js/d3.v5.min.js"),
@@ -101,7 +92,7 @@ def _page(title: str, view: str, image: Tensor | None, num_patches: int) -> str:
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{escape(title)}</title></head>'
-        f'<body style="background: white; color: black; margin: 8px">{scripts}{view}{peek}</body></html>'
+        f'<body style="background: white; color: black; margin: 8px">{scripts}{html}{peek}</body></html>'
     )
 
 

@@ -37,7 +37,6 @@ def _of_image(make: Callable[[ImageExport, ExportRequest], str | bytes]) -> Call
 
 
 def _picture(fmt: PictureFormat) -> Callable[[Run, ExportRequest], str | bytes]:
-    """A picture of the map of one layer and head."""
     return _of_image(lambda image, request: image.picture(request.layer, request.head).render(fmt))
 
 

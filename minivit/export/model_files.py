@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Template
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -58,8 +58,8 @@ def timm_checkpoint(model: MiniViT, classes: Sequence[str] = ()) -> bytes:
     Its metadata contain `timm_arguments` as "arguments" and the class names as "classes", both JSON. Sine positions
     become learned ones with the same values. ConfigError for a model that timm cannot represent.
     """
-    metadata = {"norm_eps": json.dumps(model.config.norm_eps)}
-    metadata |= {
+    metadata = {
+        "norm_eps": json.dumps(model.config.norm_eps),
         "arguments": json.dumps(timm_arguments(model.config)),
         "classes": json.dumps(list(classes)[: model.config.num_classes]),
     }
@@ -120,12 +120,6 @@ def onnx_model(model: MiniViT, classes: Sequence[str] = ()) -> bytes:
 
 
 ARCHITECTURE = "vit_tiny_patch16_224"  # a name that timm knows; all that differs stands in model_args
-_templates = Environment(  # Markdown is not escaped: names of classes stand in it as JSON inside a code block
-    loader=FileSystemLoader(Path(__file__).parent),
-    undefined=StrictUndefined,
-    autoescape=select_autoescape(),
-    trim_blocks=True,
-)
 
 
 def hub_folder(run: Run, epoch: int | None = None) -> dict[str, bytes]:
@@ -176,7 +170,8 @@ def model_card(run: Run, epoch: int | None, class_names: list[str]) -> str:
     """A README.md with the Hub's metadata, the accuracy, the settings and how to load the model."""
     epoch = run.epochs()[-1] if epoch is None else epoch
     row = next((row for row in run.metrics() if row["epoch"] == epoch), None)
-    return _templates.get_template("model_card.md").render(
+    template = Template((Path(__file__).parent / "model_card.md").read_text(encoding="utf-8"), trim_blocks=True)
+    return template.render(  # not escaped: the names of classes are JSON inside a code block
         title=json.dumps(f"MiniViT {run.id}"),
         epoch=epoch,
         row=row,

@@ -32,7 +32,7 @@ def report_html(run: Run, epoch: int | None = None) -> str:
 
     RunError if there are no weights, DataError if the images are missing.
     """
-    from jinja2 import Environment, FileSystemLoader
+    from jinja2 import Template
 
     model = run.load_model(epoch)
     epochs = run.epochs()
@@ -42,7 +42,7 @@ def report_html(run: Run, epoch: int | None = None) -> str:
     num_correct, num_images = int(predictions.correct.sum()), len(predictions.labels)
     examples, color_bar = _examples(run, checkpoints, test_set)
     rows = run.metrics()
-    template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("report.html")
+    template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"), autoescape=True)
     return template.render(
         run=run,
         title=run.name or " · ".join(run.config.classes[:6]),

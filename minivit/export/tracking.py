@@ -5,8 +5,7 @@ trained or long after. An epoch is written once, however often a run is tracked.
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from minivit.errors import ConfigError
 from minivit.runs import Run
@@ -24,19 +23,26 @@ RUN_TAG = "minivit.run"
 MLFLOW_STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}  # of a phase; others are RUNNING
 
 
-class Tracker(Protocol):
-    """Writes rows of one run; rows that it has already are left out."""
+class Tracker:
+    """Writes rows of one run; `last_epoch` is the last one that it has."""
+
+    last_epoch: int
 
     def log(self, rows: list[dict[str, Any]]) -> int:
         """Writes the rows that are new, and returns how many."""
+        new = [row for row in rows if row["epoch"] > self.last_epoch]
+        for row in new:
+            self.write(row["epoch"], {name: row[key] for key, name in TRACKED_METRICS.items() if row[key] is not None})
+            self.last_epoch = row["epoch"]
+        return len(new)
+
+    def write(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Writes the metrics of an epoch by their names; the untrained model has no training metrics."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Call this at the end."""
-
-
-def metric_values(row: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of a row by their names; the untrained model has no training metrics."""
-    return {name: row[key] for key, name in TRACKED_METRICS.items() if row.get(key) is not None}
+        raise NotImplementedError
 
 
 def parameters(run: Run) -> dict[str, Any]:
@@ -45,7 +51,7 @@ def parameters(run: Run) -> dict[str, Any]:
     return {**config.pop("model"), **config}
 
 
-class TensorBoard:
+class TensorBoard(Tracker):
     """Event files in a folder, one folder per run, which `tensorboard --logdir` shows next to others."""
 
     def __init__(self, run: Run, log_dir: str) -> None:
@@ -65,20 +71,16 @@ class TensorBoard:
         if not tags:
             self.writer.add_text("settings", f"```json\n{json.dumps(parameters(run), indent=2)}\n```")
 
-    def log(self, rows: list[dict[str, Any]]) -> int:
-        new = [row for row in rows if row["epoch"] > self.last_epoch]
-        for row in new:
-            for name, value in metric_values(row).items():
-                self.writer.add_scalar(name, value, row["epoch"])
-            self.last_epoch = row["epoch"]
+    def write(self, epoch: int, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            self.writer.add_scalar(name, value, epoch)
         self.writer.flush()
-        return len(new)
 
     def close(self) -> None:
         self.writer.close()
 
 
-class MLflow:
+class MLflow(Tracker):
     """A run of the experiment "MiniViT" at a tracking URI, found again by the run's id."""
 
     def __init__(self, run: Run, uri: str) -> None:
@@ -107,13 +109,9 @@ class MLflow:
             raise ConfigError(f"MLflow at {uri} cannot be written: {reason}.") from None
         self.last_epoch = max((metric.step for metric in history), default=-1)
 
-    def log(self, rows: list[dict[str, Any]]) -> int:
-        new = [row for row in rows if row["epoch"] > self.last_epoch]
-        for row in new:
-            metrics = [self.metric(name, value, 0, row["epoch"]) for name, value in metric_values(row).items()]
-            self.client.log_batch(self.run_id, metrics=metrics)
-            self.last_epoch = row["epoch"]
-        return len(new)
+    def write(self, epoch: int, metrics: dict[str, float]) -> None:
+        values = [self.metric(name, value, 0, epoch) for name, value in metrics.items()]
+        self.client.log_batch(self.run_id, metrics=values)
 
     def close(self) -> None:
         self.client.update_run(self.run_id, MLFLOW_STATUS.get(self.run.state.phase, "RUNNING"))

@@ -69,7 +69,7 @@ def test_a_quarter_of_the_memory_is_for_images_unless_it_is_set(
 ) -> None:
     monkeypatch.delenv("MINIVIT_MEMORY", raising=False)
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    monkeypatch.setattr("minivit.data.memmap.CGROUP_LIMIT", tmp_path / "max")
+    monkeypatch.setattr("minivit.data.image_set.CGROUP_LIMIT", tmp_path / "max")
     assert memory_limit() == there // 4
     (tmp_path / "max").write_text("max\n")  # a container without a limit
     assert memory_limit() == there // 4
