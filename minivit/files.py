@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from minivit.errors import MiniViTError
+
 # What zipfile raises for a damaged, truncated or encrypted file, an unknown compression and an impossible name
 ZIP_ERRORS = (BadZipFile, EOFError, RuntimeError, ValueError, zlib.error)
 
@@ -38,6 +40,15 @@ def is_bomb(files: Iterable[ZipInfo]) -> bool:
 def is_text(name: str) -> bool:
     """Whether a name is valid Unicode; in others Python has surrogates, which no page can show."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+@contextmanager
+def explain_os_error(error_class: type[MiniViTError], what: str, advice: str) -> Iterator[None]:
+    """Converts an OSError in the block to an error that says what cannot be done, the reason, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise error_class(f"{what}: {error.strerror or error}. {advice}") from None
 
 
 @contextmanager

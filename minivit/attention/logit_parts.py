@@ -39,7 +39,8 @@ def logit_shares(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tens
     LayerNorm and the factors act(x) / x of the activation are constants. Then the logit f_c is linear in the tokens t
     (after positions) and the biases b together, so that f_c = Σ_j t_j · ∂f_c/∂t_j + Σ b · ∂f_c/∂b, exactly.
     """
-    model = _shared_copy(model).eval()
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    model = copy.deepcopy(model, shared).eval()  # the same parameters in new modules, which alone get hooks
     biased: list[tuple[Tensor, Tensor]] = []  # outputs (B, …, M) and the bias (M,) in each
     for module in model.modules():
         _make_linear(module, biased)
@@ -57,11 +58,6 @@ def logit_shares(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tens
             bias += (gradient * b).flatten(1).sum(1)
     P = model.config.num_prefix_tokens
     return LogitShares(shares[:, P:], shares[:, :P].sum(1), bias)
-
-
-def _shared_copy(model: MiniViT) -> MiniViT:
-    """The same parameters in new modules, so that hooks do not affect the original."""
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
 def _make_linear(module: nn.Module, biased: list[tuple[Tensor, Tensor]]) -> None:

@@ -26,6 +26,7 @@ from minivit.engine import Events, Training, train
 from minivit.engine.compiler import Compiler
 from minivit.engine.events import ignore
 from minivit.errors import ConfigError, MiniViTError
+from minivit.files import explain_os_error
 from minivit.fused import FusedViT
 from minivit.machine import choose_threads, environment, num_cores, pick_device
 from minivit.model import MiniViT
@@ -278,7 +279,5 @@ def write_json(measurements: Sequence[Measurement], path: Path) -> None:
     for figure in figures:
         figure["value"] = None if math.isnan(figure["value"]) else figure["value"]  # JSON has no NaN
     content = {"machine": environment(pick_device("auto")) | {"cores": num_cores()}, "figures": figures}
-    try:
+    with explain_os_error(ConfigError, f"{path} cannot be written", "Choose another file."):
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}. Choose another file.") from None

@@ -2,6 +2,7 @@
 
 import json
 import time
+from math import isnan
 from typing import Any
 
 import torch
@@ -123,21 +124,15 @@ def _report(results: dict[str, Faithfulness], changes: Cascade | None, seconds: 
         saco = results[name].saco
         report[key] = {verdict.curve: _verdict_values(verdict) for verdict in verdicts}
         report[key]["saco"] = {"mean": saco.mean().item(), "interval": list(bootstrap(saco))}
-        report[key]["rank_correlation_with_leave_one_out"] = _finite(results[name].mean_correlation)
+        correlation = results[name].mean_correlation
+        report[key]["rank_correlation_with_leave_one_out"] = None if isnan(correlation) else correlation  # as in JSON
         if name in seconds:  # not a control, which needs no model
             report[key]["seconds_per_map"] = seconds[name]
             if changes:
-                report[key]["cascade"] = _cascade_values(changes, name)
+                at_steps = [step and {"mean": step.mean, "interval": step[1:]} for step in changes.at_steps(name)]
+                steps = dict(zip(changes.steps, at_steps, strict=True))
+                report[key]["cascade"] = {"steps": steps, "changed_at": changes.changed_at(name)}
     return report
-
-
-def _cascade_values(changes: Cascade, name: str) -> dict[str, Any]:
-    steps = dict(zip(changes.steps, changes.at_steps(name), strict=True))
-    values = {
-        step: correlation and {"mean": correlation.mean, "interval": [correlation.low, correlation.high]}
-        for step, correlation in steps.items()
-    }
-    return {"steps": values, "changed_at": changes.changed_at(name)}
 
 
 def _verdict_values(verdict: Verdict) -> dict[str, Any]:
@@ -161,10 +156,6 @@ def _comparison_values(comparison: Comparison) -> dict[str, Any]:
         "interval": [comparison.low, comparison.high],
         "p": comparison.p,
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if value == value else None  # JSON has no NaN
 
 
 def _localization_table(

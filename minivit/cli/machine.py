@@ -31,7 +31,7 @@ def add_commands(commands: Commands) -> None:
     parser = commands.add_parser("download", help="download a data set")
     parser.add_argument("dataset", choices=data.DOWNLOADS)
     parser.add_argument("--data-dir", default="", help="target folder (default: MINIVIT_DATA or data/)")
-    parser.set_defaults(command=_download)
+    parser.set_defaults(command=lambda args: data.download(args.dataset, args.data_dir, ProgressBar()))
 
 
 def _bench(args: argparse.Namespace) -> None:
@@ -55,7 +55,3 @@ def _bench(args: argparse.Namespace) -> None:
     print(table(results))
     if args.output:
         write_json(results, args.output)
-
-
-def _download(args: argparse.Namespace) -> None:
-    data.download(args.dataset, args.data_dir, ProgressBar())

@@ -21,6 +21,7 @@ from minivit.data.decode import image_format, read_picture
 from minivit.errors import ConfigError, DataError
 from minivit.export import FORMATS, ExportRequest, export
 from minivit.export.tracking import MLflow, TensorBoard, Tracker
+from minivit.files import explain_os_error
 from minivit.imports import NORMALIZATIONS, ImportOptions, assumptions, import_model
 from minivit.inference import Predictions, logits, precision_recall, predict_run
 from minivit.layers import ACTIVATIONS
@@ -196,15 +197,13 @@ def _export(args: argparse.Namespace) -> None:
             raise ConfigError(f"The format {args.what!r} is not text. Pass a file to write: --output FILE.")
         print(content)
         return
-    try:
+    with explain_os_error(ConfigError, f"{args.output} cannot be written", "Choose another file."):
         if isinstance(content, bytes) and FORMATS[args.what].is_folder and args.output.suffix != ".zip":
             args.output.mkdir(parents=True, exist_ok=True)
             with ZipFile(BytesIO(content)) as archive:
                 archive.extractall(args.output)
         else:
             args.output.write_bytes(content if isinstance(content, bytes) else content.encode())
-    except OSError as error:
-        raise ConfigError(f"{args.output} cannot be written: {error.strerror}. Choose another file.") from None
 
 
 def _import(args: argparse.Namespace) -> None:

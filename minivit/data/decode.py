@@ -20,6 +20,7 @@ from pillow_heif import register_heif_opener
 from minivit.config import Preprocessing, TrainConfig
 from minivit.data.image_set import ClassImages
 from minivit.errors import DataError
+from minivit.files import explain_os_error
 
 SUFFIXES = tuple(
     [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif"]
@@ -145,13 +146,10 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
 
 def read_picture(path: Path, fmt: ImageFormat) -> torch.Tensor:
     """The image in one file, uint8 (1, C, H, W); DataError if it is not a regular file or not a readable image."""
-    try:
+    with explain_os_error(DataError, f"{path} cannot be read", "Choose another image."):
         if not path.is_file():
             raise DataError(f"{path} is not a file. Choose an image.")
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. Choose another image.") from None
-    return decode_picture(content, str(path), fmt)
+        return decode_picture(path.read_bytes(), str(path), fmt)
 
 
 def decode_picture(content: bytes, name: str, fmt: ImageFormat) -> torch.Tensor:

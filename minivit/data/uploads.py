@@ -19,7 +19,7 @@ from minivit.data.decode import SUFFIXES
 from minivit.data.folder import JUNK_FILES, JUNK_FOLDERS, MAX_DEPTH, class_folders
 from minivit.data.image_set import Progress
 from minivit.errors import DataError
-from minivit.files import ZIP_ERRORS, is_bomb, is_text, open_zip
+from minivit.files import ZIP_ERRORS, explain_os_error, is_bomb, is_text, open_zip
 
 MAX_FILES = 50_000
 MAX_FILE_BYTES = 64 * 2**20
@@ -52,6 +52,7 @@ def unpack_upload(file: BinaryIO, name: str, progress: Progress | None = None) -
     target = _new_folder(name)
     try:
         with (
+            explain_os_error(DataError, f"{target} cannot be written", "Free some disk space."),
             open_zip(file) as archive,
             tempfile.TemporaryDirectory(dir=_root(), prefix=".upload-") as temporary,
         ):
@@ -72,8 +73,6 @@ def unpack_upload(file: BinaryIO, name: str, progress: Progress | None = None) -
             unpacked.replace(target)
     except ZIP_ERRORS as error:
         raise DataError(f"This is not a readable .zip file: {error!s:.200}. Choose another file.") from None
-    except OSError as error:
-        raise DataError(f"{target} cannot be written: {error.strerror}. Free some disk space.") from None
     return UploadReport(len(members), left_out)
 
 
@@ -82,7 +81,7 @@ def add_to_upload(name: str, class_name: str, files: Iterable[tuple[str, bytes]]
     folder = _root() / _checked(name, "set") / _checked(class_name, "class")
     left_out: list[str] = []
     num_added = 0
-    try:
+    with explain_os_error(DataError, f"{folder} cannot be written", "Free some disk space."):
         folder.mkdir(parents=True, exist_ok=True)
         for file_name, content in files:
             if Path(file_name).suffix.lower() not in SUFFIXES:
@@ -92,8 +91,6 @@ def add_to_upload(name: str, class_name: str, files: Iterable[tuple[str, bytes]]
             else:
                 _write_new(folder, file_name, content)
                 num_added += 1
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror}. Free some disk space.") from None
     return UploadReport(num_added, left_out)
 
 
@@ -128,10 +125,8 @@ def _new_folder(name: str) -> Path:
     path = _root() / _checked(name, "set")
     if path.exists():
         raise DataError(f"There is a set {path.name!r} already. Choose another name, or delete it first.")
-    try:
+    with explain_os_error(DataError, f"{path.parent} cannot be written", "Check its permissions."):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{path.parent} cannot be written: {error.strerror}. Check its permissions.") from None
     return path
 
 

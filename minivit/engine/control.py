@@ -38,14 +38,6 @@ class StatusPoller:
         self.threads: AdaptiveThreads | None = None  # if the settings leave their number open
         self.save_position: Callable[[], None] = ignore  # saves the last position, if the process has to end now
 
-    def report_loading(self, task: str, done: int, total: int) -> None:
-        """Reports progress on the data; raises Interrupted on a command to pause or stop."""
-        self._report("loading", task, done, total)
-
-    def report_waiting(self, device: torch.device) -> None:
-        """Reports that the device is busy; raises Interrupted on a command to pause or stop."""
-        self._report("queued", f"Waiting for another run to release the {device.type}.", 0, 1)
-
     def poll(self, epoch: int, step: int, num_steps: int) -> Command | None:
         """The command to pause or stop, if there is one; called before each step, of which `step` are done."""
         self.num_steps += 1
@@ -66,7 +58,8 @@ class StatusPoller:
             self.noticed = index > 0
         return COMMANDS[index]
 
-    def _report(self, phase: Phase, task: str, done: int, total: int) -> None:
+    def report(self, task: str, done: int, total: int, phase: Phase = "loading") -> None:
+        """Reports progress before the first step; raises Interrupted on a command to pause or stop."""
         self.events.progress(task, done, total)
         if self._is_due() and (command := self._read(phase, self.run.state.epoch, task, done / max(total, 1))):
             raise Interrupted(command)
@@ -89,7 +82,8 @@ def training_device(config: TrainConfig, group: Group, poller: StatusPoller) -> 
     """The device to train on, once no other run uses it; sets the number of CPU threads."""
     device = pick_device(config.device, group.local_rank, group.local_world_size)
     num_slots = num_slots_needed(config, device, group.local_world_size)
-    queue = acquire_device(device, lambda: poller.report_waiting(device), num_slots)
+    task = f"Waiting for another run to release the {device.type}."
+    queue = acquire_device(device, lambda: poller.report(task, 0, 1, "queued"), num_slots)
     with queue if group.is_main else nullcontext(device) as device:
         group.barrier("device acquired")
         if device.index is not None:
@@ -98,7 +92,7 @@ def training_device(config: TrainConfig, group: Group, poller: StatusPoller) -> 
         torch.set_num_threads(num_threads)
         if device.type == "cpu" and group.world_size == 1 and num_threads > 1 and not config.threads:
             poller.threads = AdaptiveThreads(num_threads, poller.events.log)
-        poller.report_loading("Loading the images", 0, 1)
+        poller.report("Loading the images", 0, 1)
         yield device
 
 
@@ -113,9 +107,6 @@ def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
             yield
         return
 
-    def leave(phase: Phase, message: str) -> None:
-        run.set_state(phase, run.state.epoch, message)
-
     with run.hold():
         if run.state.phase != "queued":
             run.request("resume")  # discards a command for an earlier worker
@@ -123,16 +114,16 @@ def hold_run(run: Run, events: Events, group: Group) -> Iterator[None]:
             yield
         except Interrupted as interrupted:
             phase, epoch, message = interrupted_state(interrupted.command, run.state.epoch)
-            leave(phase, message)
+            run.set_state(phase, epoch, message)
             events.log(f"{phase} after epoch {epoch}")
         except (KeyboardInterrupt, BrokenPipeError) as error:
             cause = "Stopped with Ctrl-C" if isinstance(error, KeyboardInterrupt) else "Its output was closed"
-            leave("stopped", f"{cause}. Resume continues from here.")
+            run.set_state("stopped", run.state.epoch, f"{cause}. Resume continues from here.")
             raise
         except Exception as error:
             is_user_error = isinstance(error, MiniViTError)
             message = str(error) if is_user_error else f"{type(error).__name__}: {error}. The log has the details."
-            leave("failed", message)
+            run.set_state("failed", run.state.epoch, message)
             raise
         else:
             reason = stop_reason(run.config, {row["epoch"]: row["test_acc"] for row in run.metrics()})

@@ -56,7 +56,7 @@ def train(
         Compiler(config, events.log) as compiler,
     ):
         begun = time.perf_counter()
-        train_set, test_set = group.main_process_first(lambda: load_split(config, poller.report_loading))
+        train_set, test_set = group.main_process_first(lambda: load_split(config, poller.report))
         clock = Clock(config.minutes, startup_seconds + time.perf_counter() - begun, group)
         training = Training(config, device, train_set, test_set, group, clock)
         training.load_position(run)

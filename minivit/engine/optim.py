@@ -107,8 +107,9 @@ class Muon(Adam):
         super().__init__(config, flat, decoupled=True)
         self.state["momentum"] = torch.zeros_like(flat.values)
         self.hidden: dict[tuple[int, ...], list[str]] = {}  # names by shape, rows and columns
-        for name, shape in flat.shapes.items():
-            if is_hidden(name, len(shape)):
+        for name, shape in flat.shapes.items():  # neither the first layer, which reads pixels, nor the head
+            is_hidden = name.startswith(("blocks.", "patch_embed.stem.")) and name != "patch_embed.stem.0.weight"
+            if is_hidden and len(shape) >= 2:
                 self.hidden.setdefault((shape[0], shape[1:].numel()), []).append(name)
 
     def direction(self, gradient: Tensor, scalars: StepScalars) -> Tensor:
@@ -121,11 +122,6 @@ class Muon(Adam):
             update = 0.2 * max(shape) ** 0.5 * orthogonalize(stacked)
             direction.update(zip(names, update.reshape(-1, *shape), strict=True))
         return self.flat.flatten(direction.values())
-
-
-def is_hidden(name: str, ndim: int) -> bool:
-    """Whether a parameter is a matrix or convolution between features, neither the first (pixels) nor the head."""
-    return ndim >= 2 and name.startswith(("blocks.", "patch_embed.stem.")) and name != "patch_embed.stem.0.weight"
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from minivit.errors import ConfigError
+from minivit.files import explain_os_error
 from minivit.runs import Run
 
 TRACKED_METRICS = {  # metrics row -> name; TensorBoard draws names with the same beginning side by side
@@ -61,10 +62,8 @@ class TensorBoard(Tracker):
         except ImportError:
             raise ConfigError("TensorBoard is not installed. Run `pip install tensorboard`, then try again.") from None
         folder = f"{log_dir}/{run.id}"
-        try:
+        with explain_os_error(ConfigError, f"{folder} cannot be written", "Choose another folder."):
             self.writer = SummaryWriter(folder)
-        except OSError as error:
-            raise ConfigError(f"{folder} cannot be written: {error.strerror}. Choose another folder.") from None
         accumulator = EventAccumulator(folder, {"scalars": 0}).Reload()  # 0: all of them
         tags = accumulator.Tags()["scalars"]
         self.last_epoch = max((event.step for tag in tags for event in accumulator.Scalars(tag)), default=-1)

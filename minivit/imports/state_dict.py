@@ -6,7 +6,7 @@ Nothing in a file is executed.
 import argparse
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from minivit.errors import RunError
-from minivit.files import ZIP_ERRORS, open_zip
+from minivit.files import ZIP_ERRORS, explain_os_error, open_zip
 from minivit.imports.convert import PATCH_EMBEDDINGS
 from minivit.runs.checkpoint import read_safetensors
 from minivit.runs.files import check_regular
@@ -43,16 +43,14 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     A directory's preprocessor_config.json is the entry "preprocessor" of its metadata. RunError if
     the weights are missing, too large, not finite, or not a state dict.
     """
-    try:
-        is_directory = path.is_dir()
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}.") from None
-    stored, metadata = _read_directory(path) if is_directory else _read_file(path)
+    with explain_os_error(RunError, f"{path} cannot be read", "Check the path."):
+        stored, metadata = _read_directory(path) if path.is_dir() else _read_file(path)
     tensors = _unwrap(stored, path)
     for name, value in tensors.items():
         if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
             raise RunError(f"{path} contains {name}, which is not a plain tensor. Save the model's state_dict().")
-    if sum(value.numel() for value in tensors.values()) > MAX_REPEATS * _num_bytes(path):
+    num_bytes = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
+    if sum(value.numel() for value in tensors.values()) > MAX_REPEATS * num_bytes:
         raise RunError(f"{path} contains tensors that are larger than the file. Save the model's state_dict().")
     try:
         tensors = {name: value.float() for name, value in tensors.items()}
@@ -113,8 +111,8 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
             return torch.load(path, map_location="cpu", weights_only=True), {}
     except RunError:
         raise
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except OSError:
+        raise
     except SafetensorError as error:
         raise RunError(
             f"{path} cannot be read; it is empty, cut off or damaged ({error}). Download it again."
@@ -124,10 +122,6 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
             f"{path} contains no weights that can be read without running code. Save the model's state_dict(), "
             "preferably as .safetensors."
         ) from None
-
-
-def _num_bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
 
 
 def _check_compression(path: Path) -> None:
@@ -169,16 +163,13 @@ def _unwrap(stored: Any, path: Path) -> dict[str, Tensor]:
         tensors = {str(name): value for name, value in stored.items() if isinstance(value, Tensor)}
         if any(_patch_embedding(name) for name in tensors):
             return _without_prefix(tensors)
-        stored = next(_inner(stored), tensors or None)
+        inner = (stored[name] for name in WRAPPERS if isinstance(stored.get(name), Mapping) and stored[name])
+        stored = next(inner, tensors or None)
         if stored == tensors:
             break
     if isinstance(stored, Mapping) and stored and all(isinstance(value, Tensor) for value in stored.values()):
         return _without_prefix({str(name): value for name, value in stored.items()})
     raise RunError(f"{path} is not a state dict (tensors by name). Save the model's state_dict().")
-
-
-def _inner(stored: Mapping[Any, Any]) -> Iterator[Any]:
-    return (stored[name] for name in WRAPPERS if isinstance(stored.get(name), Mapping) and stored[name])
 
 
 def _patch_embedding(name: str) -> str | None:

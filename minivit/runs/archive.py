@@ -10,7 +10,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from minivit.errors import RunError
 from minivit.files import ZIP_ERRORS, is_bomb, open_zip
-from minivit.runs.files import EXAMPLE, default_runs_dir, make_unique_folder, write_error
+from minivit.runs.files import EXAMPLE, default_runs_dir, explain_write_error, make_unique_folder
 from minivit.runs.run import Run
 
 # The files of a run folder in an archive, and the maximum size of each. Locks and commands are local to a machine.
@@ -56,9 +56,14 @@ def unpack(file: BinaryIO) -> Run:
     complete is marked as stopped. Raises RunError for a file that is not a run, is damaged, or is too large.
     """
     root = default_runs_dir()
-    try:
+    with explain_write_error(root):
         root.mkdir(parents=True, exist_ok=True)
-        with open_zip(file) as archive, tempfile.TemporaryDirectory(dir=root, prefix=".import-") as temporary:
+    try:
+        with (
+            explain_write_error(root),
+            open_zip(file) as archive,
+            tempfile.TemporaryDirectory(dir=root, prefix=".import-") as temporary,
+        ):
             name, members = _members(archive)
             folder = Path(temporary) / "run"  # one level down, so that it is not listed as a run
             for target, member in members.items():
@@ -70,8 +75,6 @@ def unpack(file: BinaryIO) -> Run:
             folder.replace(path)
     except ZIP_ERRORS as error:
         raise RunError(f"This is not a readable .zip file: {error!s:.200}. Export the run again.") from None
-    except OSError as error:
-        raise write_error(root, error) from None
     return Run.open(path)
 
 

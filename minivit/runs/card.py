@@ -1,8 +1,6 @@
 """A run as a notebook shows it: state, accuracy with its interval and curve, and the settings that were changed."""
 
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from minivit.config import TrainConfig
 from minivit.runs.comparison import different_settings, format_value
@@ -11,20 +9,20 @@ from minivit.runs.run import Run
 from minivit.runs.summary import run_title, summarize
 from minivit.stats import wilson
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
 WIDTH, HEIGHT = 240, 60  # of the curve in card.html, whose y axis is 0 to 100%
 
 
 def card_html(run: Run) -> str:
     """The run as HTML without scripts; all text is escaped, and what cannot be read is named."""
+    from jinja2 import Template  # takes a while, and only notebooks need it
+
     state, summary, num_test = run.state, summarize(run), run.environment.get("num_test")
     accuracy, accuracies = summary.test_acc, summary.accuracies
     step = WIDTH / max(1, len(accuracies) - 1)
     points = [f"{step * index:.1f},{HEIGHT * (1 - share):.1f}" for index, share in enumerate(accuracies)]
     changed = [setting for setting in different_settings([TrainConfig(), run.config]) if setting.group != "machine"]
-    return _template().render(
+    template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"), autoescape=True)
+    return template.render(
         title=run_title(run),
         phase=state.phase,
         epoch=run.config.epoch_title(state.epoch),
@@ -37,10 +35,3 @@ def card_html(run: Run) -> str:
         changed=[(setting.name, format_value(setting.value(run.config))) for setting in changed],
         path=run.path,
     )
-
-
-@cache
-def _template() -> "Template":
-    from jinja2 import Template  # takes a while, and only notebooks need it
-
-    return Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"), autoescape=True)

@@ -69,11 +69,6 @@ def checkpoint_interval(epoch: int, num_bytes: int) -> int:
     return interval
 
 
-def is_saved_early(num_bytes: int) -> bool:
-    """Whether weights of this size are also saved within the first epoch."""
-    return num_bytes <= MAX_CHECKPOINT_BYTES / 64
-
-
 MAX_HEADER_BYTES = 4 * 2**20  # of a .safetensors file, which takes up to 15 times as much memory
 
 

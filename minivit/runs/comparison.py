@@ -106,18 +106,14 @@ def to_csv(runs: Sequence[Run]) -> str:
         row = facts(run)
         metrics = row.pop("metrics") or {}
         del row["config"]
-        row |= {"tags": " ".join(row["tags"])} | {name: metrics.get(name) for name in ("test_acc", "test_loss")}
-        rows.append(row | {setting.name: _cell(setting.value(run.config)) for setting in ordered})
+        row |= {"tags": tuple(row["tags"])} | {name: metrics.get(name) for name in ("test_acc", "test_loss")}
+        rows.append(row | {setting.name: setting.value(run.config) for setting in ordered})
     return _write_csv(rows)
 
 
 def curves_to_csv(runs: Iterable[Run]) -> str:
     """A line per run and epoch with all metrics."""
     return _write_csv([{"run": run.id, **row} for run in runs for row in run.metrics()])
-
-
-def _cell(value: Any) -> Any:
-    return " ".join(value) if isinstance(value, tuple) else value
 
 
 def _write_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -130,5 +126,6 @@ def _write_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _as_text(value: Any) -> Any:
-    """A value that no spreadsheet takes for a formula, as an imported run's name could be one."""
+    """A value that no spreadsheet takes for a formula, as an imported run's name could be one; a tuple as one text."""
+    value = " ".join(map(str, value)) if isinstance(value, tuple) else value
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value

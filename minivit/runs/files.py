@@ -154,29 +154,27 @@ def make_unique_folder(root: Path, name: str) -> Path:
 def replace_file(path: Path, content: Mapping[str, Any] | bytes) -> None:
     """Replaces a file atomically, with bytes or with a mapping as JSON; RunError if it cannot be written."""
     data = content if isinstance(content, bytes) else (json.dumps(content, indent=2) + "\n").encode()
-    try:
-        with atomic_write(path) as file:
-            file.write(data)
-    except OSError as error:
-        raise write_error(path, error) from None
+    with explain_write_error(path), atomic_write(path) as file:
+        file.write(data)
 
 
 def append_line(path: Path, line: str) -> None:
     """Appends a line, in place of an incomplete one left by a full disk; RunError if it cannot be written."""
+    with explain_write_error(path), path.open("ab+") as file:
+        size = file.tell()
+        file.seek(max(0, size - MAX_LINE))
+        file.truncate(size - len(file.read().rpartition(b"\n")[2]))
+        file.write(f"{line}\n".encode())
+
+
+@contextmanager
+def explain_write_error(path: Path) -> Iterator[None]:
+    """Converts an OSError in the block to the RunError that a file cannot be written, with advice for its cause."""
     try:
-        with path.open("ab+") as file:
-            size = file.tell()
-            file.seek(max(0, size - MAX_LINE))
-            file.truncate(size - len(file.read().rpartition(b"\n")[2]))
-            file.write(f"{line}\n".encode())
+        yield
     except OSError as error:
-        raise write_error(path, error) from None
-
-
-def write_error(path: Path, error: OSError) -> RunError:
-    """The error for a file that cannot be written, with advice for its cause."""
-    advice = ADVICE.get(error.errno or 0, "Check the permissions of its folder.")
-    return RunError(f"{path} cannot be written: {error.strerror}. {advice}")
+        advice = ADVICE.get(error.errno or 0, "Check the permissions of its folder.")
+        raise RunError(f"{path} cannot be written: {error.strerror}. {advice}") from None
 
 
 def remove_temporary_files(folder: Path) -> None:
@@ -221,12 +219,11 @@ def is_locked(path: Path) -> bool:
 @contextmanager
 def hold_lock(path: Path, refusal: MiniViTError) -> Iterator[None]:
     """Holds the lock file `path`; raises `refusal` if another process holds it."""
-    try:
-        lock = FileLock(path).acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        raise refusal from None
-    except OSError as error:
-        raise write_error(path, error) from None
+    with explain_write_error(path):
+        try:
+            lock = FileLock(path).acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            raise refusal from None
     with lock:
         yield
 

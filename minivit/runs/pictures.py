@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from minivit.errors import RunError
+from minivit.files import explain_os_error
 from minivit.runs.files import replace_file
 from minivit.runs.run import Run
 
@@ -22,10 +23,8 @@ def save_picture(run: Run, content: bytes, suffix: str) -> None:
     run.require_own()
     if len(saved_pictures(run)) >= MAX_PICTURES:
         raise RunError(f"The run {run.id} already has {MAX_PICTURES} saved pictures, the maximum. Remove one first.")
-    try:
+    with explain_os_error(RunError, f"Cannot create {_folder(run)}", "Check the permissions."):
         _folder(run).mkdir(exist_ok=True)
-    except OSError as error:
-        raise RunError(f"Cannot create {_folder(run)}: {error.strerror}. Check the permissions.") from None
     replace_file(_folder(run) / f"{picture_id(content)}{suffix.lower()}", content)
 
 

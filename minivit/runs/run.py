@@ -29,13 +29,13 @@ from torch import Tensor, nn
 
 from minivit.config import SCHEMA_VERSION, TrainConfig
 from minivit.errors import ConfigError, RunError
-from minivit.files import is_text
+from minivit.files import explain_os_error, is_text
 from minivit.model import MiniViT
 from minivit.runs import schema
 from minivit.runs.checkpoint import (
+    MAX_CHECKPOINT_BYTES,
     Checkpoint,
     checkpoint_interval,
-    is_saved_early,
     load_tensors,
     load_weights,
     serialize,
@@ -98,12 +98,10 @@ class Run:
         """
         root = Path(os.path.expanduser(runs_dir)) if runs_dir else default_runs_dir()  # noqa: PTH111, never raises
         slug = re.sub(r"[^a-z0-9]+", "-", "-".join(config.classes).lower()).strip("-")[:40].strip("-") or "run"
-        try:
+        with explain_os_error(RunError, f"Cannot create a run in {root}", "Choose another folder."):
             root.mkdir(parents=True, exist_ok=True)
             path = make_unique_folder(root, f"{datetime.now():%Y%m%d-%H%M%S}-{slug}")
             (path / "checkpoints").mkdir()
-        except OSError as error:
-            raise RunError(f"Cannot create a run in {root}: {error.strerror}. Choose another folder.") from None
         if sweep:
             replace_file(path / "sweep.txt", sweep.encode())
         run = cls(path, config)
@@ -267,7 +265,7 @@ class Run:
     def save_early(self, model: nn.Module | Mapping[str, Tensor], step: int) -> None:
         """Saves the weights after `step` steps of the first epoch, unless they are large."""
         data = serialize(model)
-        if is_saved_early(len(data)):
+        if len(data) <= MAX_CHECKPOINT_BYTES / 64:
             replace_file(self.checkpoint_path(Checkpoint(0, step)), data)
 
     def save_resume(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:

@@ -78,10 +78,6 @@ class SweepFolder:
         """Whether a process holds the lock of a worker."""
         return is_locked(self._worker_lock(worker))
 
-    def is_any_worker_alive(self) -> bool:
-        """Whether a process holds the lock of any worker."""
-        return any(is_locked(lock) for lock in sorted((self.path / "workers").glob("*.lock")))
-
     def was_just_started(self) -> bool:
         """Whether workers that were just started may need more time to lock their files."""
         control = read_json(self.path / "control.json")

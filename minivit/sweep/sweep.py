@@ -15,7 +15,7 @@ from minivit.config import SCHEMA_VERSION
 from minivit.errors import ConfigError, RunError, SweepError
 from minivit.machine import num_slots, pick_device
 from minivit.runs import Run
-from minivit.runs.files import read_json, replace_file
+from minivit.runs.files import is_locked, read_json, replace_file
 from minivit.runs.schema import with_earlier_settings
 from minivit.sweep.folder import SweepFolder, make_sweep_folder, sweeps_dir
 from minivit.sweep.space import SweepConfig
@@ -232,7 +232,7 @@ class Sweep(SweepFolder):
     @property
     def active(self) -> bool:
         """Whether a worker of this machine is running or about to start."""
-        if self.is_any_worker_alive():
+        if any(is_locked(lock) for lock in sorted((self.path / "workers").glob("*.lock"))):
             return True
         return self.was_just_started() and any(trial.phase == "waiting" for trial in self.trials())
 
