@@ -82,9 +82,8 @@ def _read(path: Path, source: str) -> PredictionRows:
     with suppress(RunError, KeyError):
         tensors, metadata = load_tensors(path)
         if metadata["source"] == source:
-            return PredictionRows(
-                *(tensors[name].numpy().copy() for name in PredictionRows._fields)
-            )  # not a mapped file
+            columns = (tensors[name].numpy().copy() for name in PredictionRows._fields)  # not of a mapped file
+            return PredictionRows(*columns)
     return PredictionRows(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
 
 

@@ -74,23 +74,19 @@ def multiplications(config: ViTConfig) -> float:
     return config.depth * N * D * ((4 + 2 * config.mlp_ratio) * D + 2 * N)  # projections and MLP, and attention
 
 
-def eval_batch(model: MiniViT) -> int:
-    """The number of images that are predicted at a time: of a large model on a CPU, as many as take about a second."""
-    kind = model.mean.device.type
-    limit = int(BATCH_MULTIPLICATIONS / multiplications(model.config)) if kind == "cpu" else EVAL_BATCH[kind]
-    return min(EVAL_BATCH[kind], limit)
-
-
 def logits(model: MiniViT, images: Images, in_patches: bool = False) -> Tensor:
     """Logits (N, K) of images (N, C, H, W), uint8 or float 0..1, on the model's device, without dropout or gradients.
 
     With `in_patches` the images are already cut into patches, as `FusedViT` takes them. ConfigError without a head.
     """
     device, forward = model.mean.device, FusedViT(model, in_patches)
+    size = EVAL_BATCH[device.type]
+    if device.type == "cpu":  # of a large model, as many as take about a second
+        size = min(size, int(BATCH_MULTIPLICATIONS / multiplications(model.config)))
     if not model.config.num_classes:
         raise ConfigError("This model has no classifier head, so it predicts no class. Inspect its attention instead.")
     with eval_mode(model):
-        batches = (batch.to(device) for batch in chunks(images, eval_batch(model)))
+        batches = (batch.to(device) for batch in chunks(images, size))
         return torch.cat([forward(batch if in_patches else as_float(batch)) for batch in batches])
 
 
@@ -153,16 +149,8 @@ class Predictions:
             if filter_value is not None:
                 matches &= values == filter_value
         indices = np.flatnonzero(matches)
-        match order:
-            case "index":
-                return indices
-            case "most confident":
-                key = -self.confidence
-            case "least confident":
-                key = self.confidence
-            case "highest loss":
-                key = -self.loss
-        return indices[key[indices].argsort(kind="stable")]
+        keys = {"most confident": -self.confidence, "least confident": self.confidence, "highest loss": -self.loss}
+        return indices if order == "index" else indices[keys[order][indices].argsort(kind="stable")]
 
 
 def predict(model: MiniViT, image_set: ImageSet) -> Predictions:

@@ -29,10 +29,8 @@ Head = int | Literal["mean", "max"]  # one head, from 0, or the mean or maximum 
 
 def read_head(text: str) -> Head:
     """Parses a head: 'mean', 'max' or a number from 1. ConfigError for anything else."""
-    if text == "mean":
-        return "mean"
-    if text == "max":
-        return "max"
+    if text in ("mean", "max"):
+        return text  # type: ignore[return-value]
     if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"There is no head {text!r}. Choose 'mean', 'max' or a number from 1.")
     return int(text) - 1

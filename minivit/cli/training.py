@@ -24,6 +24,7 @@ from minivit.sweep import (
     SweepConfig,
     Vary,
     as_completed,
+    best_trial,
     find_sweep,
     format_params,
     list_sweeps,
@@ -137,7 +138,7 @@ def _sweep(args: argparse.Namespace) -> None:
         raise SystemExit(130) from None
     if sweep.problem:
         raise SweepError(sweep.problem)
-    best = sweep.best()
+    best = best_trial(sweep.trials())
     if best is None:
         raise SweepError(f"No trial finished. {sweep.path / 'log.txt'} contains the reason.")
     print(f"best: trial {best.number}, test accuracy {best.accuracy:.4f}, {format_params(best.params)}")

@@ -8,7 +8,6 @@ import math
 import random
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +15,11 @@ from torch import Tensor
 
 from minivit.data.batches import copy_to
 
-Augmentation = Literal["none", "flip", "flip-crop", "rand"]
-
 NUM_OPS = 2  # of RandAugment, one after the other on each image
 STRENGTH = 0.3  # of each of its operations, 0..1: magnitude 9 of 30
 
 
-def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, how: str, generator: torch.Generator) -> Tensor:
     """A batch (B, C, H, W), each image changed at random by itself; of any dtype, uint8 for 'rand'.
 
     'flip' mirrors left and right with probability ½; 'flip-crop' also shifts by up to 12.5% of the side, as does a

@@ -48,7 +48,11 @@ def cached(name: str, key: str, make: Callable[[], Iterable[ClassImages]]) -> Cl
     with suppress(OSError, SafetensorError, LookupError, ValueError):
         return _read(path, key)
     with suppress(OSError, SafetensorError):
-        _write(path, key, make())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            _fill(file, key, make())
+            file.flush()
+            os.fsync(file.fileno())  # so that the file is complete even after a power failure
         return _read(path, key)
     return _in_memory(path, make())
 
@@ -62,14 +66,6 @@ def _read(path: Path, key: str) -> ClassImages:
         return ClassImages(file.get_tensor("images"), masks, tuple(skipped))
 
 
-def _write(path: Path, key: str, chunks: Iterable[ClassImages]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        _fill(file, key, chunks)
-        file.flush()
-        os.fsync(file.fileno())  # so that the file is complete even after a power failure
-
-
 def _fill(file: BinaryIO, key: str, chunks: Iterable[ClassImages]) -> None:
     """Writes a safetensors file, its header last, into reserved space: the counts are known only then."""
     tensors: dict[str, tuple[str, list[int], int]] = {}  # name: type, shape, bytes, in the order of the file
@@ -79,13 +75,13 @@ def _fill(file: BinaryIO, key: str, chunks: Iterable[ClassImages]) -> None:
     file.seek(HEADER_BYTES)
     for chunk in chunks:
         num_images += len(chunk.images)
-        num_bytes += file.write(_bytes(chunk.images))
+        num_bytes += file.write(chunk.images.contiguous().numpy().data)
         tensors["images"] = ("U8", [num_images, *chunk.images.shape[1:]], num_bytes)
         masks += [] if chunk.masks is None else [chunk.masks]
         skipped += chunk.skipped
     if masks:
         all_masks = torch.cat(masks)
-        tensors["masks"] = ("BOOL", list(all_masks.shape), file.write(_bytes(all_masks)))
+        tensors["masks"] = ("BOOL", list(all_masks.shape), file.write(all_masks.numpy().data))
     text = json.dumps(skipped).encode()
     tensors["skipped"] = ("U8", [len(text)], file.write(text))
 
@@ -97,10 +93,6 @@ def _fill(file: BinaryIO, key: str, chunks: Iterable[ClassImages]) -> None:
     file.seek(0)
     file.write((HEADER_BYTES - 8).to_bytes(8, "little"))
     file.write(json.dumps(header).encode().ljust(HEADER_BYTES - 8))
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.contiguous().numpy().data
 
 
 def _in_memory(path: Path, chunks: Iterable[ClassImages]) -> ClassImages:

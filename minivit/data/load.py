@@ -4,9 +4,8 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from minivit.data.image_set import (
     CHUNK_BYTES,
     ClassImages,
     ImageRequest,
+    Images,
     ImageSet,
     Progress,
     concatenate_classes,
@@ -88,9 +88,9 @@ def load_split(
     if config.imported:
         test_set = _load_for_imported(config, progress)
         return test_set.select([]), test_set
-    images = _load_part(config, "train", config.classes, progress, max_bytes)
+    images = _load_part(config, progress, max_bytes)
     if config.split == "official":
-        train_set, test_set = images, _load_part(config, "test", config.classes, progress, max_bytes)
+        train_set, test_set = images, _load_part(config, progress, max_bytes, part="test")
     else:
         train, test = stratified_split(images) if is_stratified(config) else article_split(len(images))
         train_set, test_set = images.select(train), images.select(test)
@@ -116,11 +116,11 @@ def is_stratified(config: TrainConfig) -> bool:
 
 def stratified_split(images: ImageSet) -> tuple[list[int], list[int]]:
     """Indices of training and test images: each class shuffled with seed 42 and split at 80%."""
-    if single := [f"{name} {count}" for name, count in images.counts.items() if count < 2]:
+    if single := [name for name, count in images.counts.items() if count < 2]:
         counts = ", ".join(f"{name} {count}" for name, count in images.counts.items())
         raise DataError(
             f"Each class needs at least 2 images, one for training and one for testing. Images per class: {counts}. "
-            f"Add images of {', '.join(line.rsplit(' ', 1)[0] for line in single)}."
+            f"Add images of {', '.join(single)}."
         )
     train: list[int] = []
     test: list[int] = []
@@ -160,18 +160,12 @@ def data_warnings(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) 
     return lines + [f"{len(train_set.skipped) - MAX_LISTED} more cannot be decoded."] * (train_set.skipped > skipped)
 
 
-def _load_part(
-    config: TrainConfig,
-    part: Part,
-    classes: Sequence[str],
-    progress: Progress | None,
-    max_bytes: int | None,
-) -> ImageSet:
+def _load_part(config: TrainConfig, progress: Progress | None, max_bytes: int | None, **which: Any) -> ImageSet:
+    """The images of `config`; `which` replaces its classes and the training split."""
     return load_images(
         config.dataset,
         data_dir=config.data_dir,
-        classes=classes,
-        part=part,
+        **{"classes": config.classes, **which},
         img_size=config.model.img_size,
         in_chans=config.model.in_chans,
         images_per_class=config.images_per_class,
@@ -185,7 +179,7 @@ def _load_part(
 def _load_for_imported(config: TrainConfig, progress: Progress | None) -> ImageSet:
     """All images in the folder of an imported model; labels from `num_classes` on are classes that it lacks."""
     folders = list_classes("folder", config.data_dir)
-    images = _load_part(config, "train", folders, progress, MAX_INSPECTED_BYTES)
+    images = _load_part(config, progress, MAX_INSPECTED_BYTES, classes=folders)
     label_of = {name: label for label, name in enumerate(config.classes)}
     labels = [label_of.get(name, label_of.get(f"{name} (no class of this model)")) for name in folders]  # of older runs
     if None in labels:
@@ -258,11 +252,11 @@ def _resized(image_set: ImageSet, img_size: int, in_chans: int) -> ImageSet:
     for label, name in enumerate(image_set.classes):
         of_class = image_set.select((image_set.labels == label).nonzero().flatten())
         key = digest(of_class.fingerprint(), img_size, in_chans)
-        parts[name] = cached(f"resized-{key}", key, partial(_resize_chunks, of_class, img_size, in_chans))
+
+        def resize_chunks(images: Images = of_class.images) -> Iterator[ClassImages]:
+            for chunk in images.split(max(1, CHUNK_BYTES // (in_chans * img_size**2))):
+                yield ClassImages(resize_chunk(chunk, img_size, in_chans))
+
+        parts[name] = cached(f"resized-{key}", key, resize_chunks)
     row = image_set.labels.argsort(stable=True).argsort()  # the row of each image when sorted by class
     return replace(image_set, images=concatenate_classes(parts, image_set.classes).select(row).images)
-
-
-def _resize_chunks(image_set: ImageSet, img_size: int, in_chans: int) -> Iterator[ClassImages]:
-    for chunk in image_set.images.split(max(1, CHUNK_BYTES // (in_chans * img_size**2))):
-        yield ClassImages(resize_chunk(chunk, img_size, in_chans))

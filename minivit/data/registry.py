@@ -6,7 +6,7 @@ from typing import Protocol
 from minivit.config import DATASETS, Dataset, TrainConfig
 from minivit.data import folder, shapes
 from minivit.data.image_set import ImageRequest, ImageSet, Progress
-from minivit.data.torchvision import FashionMNISTReader, SVHNReader, TorchvisionReader
+from minivit.data.torchvision import TorchvisionReader
 from minivit.errors import DataError
 
 
@@ -29,8 +29,8 @@ class Reader(Protocol):
 DOWNLOADS = {
     "cifar10": TorchvisionReader("cifar10", "CIFAR10"),
     "cifar100": TorchvisionReader("cifar100", "CIFAR100"),
-    "fashion_mnist": FashionMNISTReader("fashion_mnist", "FashionMNIST"),
-    "svhn": SVHNReader("svhn", "SVHN"),
+    "fashion_mnist": TorchvisionReader("fashion_mnist", "FashionMNIST"),
+    "svhn": TorchvisionReader("svhn", "SVHN"),
 }
 READERS: dict[str, Reader] = {**DOWNLOADS, "folder": folder, "shapes": shapes}
 

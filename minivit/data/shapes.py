@@ -41,10 +41,8 @@ def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
                 progress(f"Drawing {name}", index * num_images + done, len(names) * num_images)
 
         def draw() -> Iterator[ClassImages]:
-            seed, img_size, drawing = SEED[request.part], request.img_size, request.drawing
-            yield ClassImages(
-                *shapes_drawing.draw(name, num_images, seed=seed, img_size=img_size, drawing=drawing, progress=report)
-            )
+            look = {"seed": SEED[request.part], "img_size": request.img_size, "drawing": request.drawing}
+            yield ClassImages(*shapes_drawing.draw(name, num_images, **look, progress=report))
 
         return cached(f"{title}-{request.part}-{name}-{request.img_size}px-{num_images}", key, draw)
 

@@ -26,7 +26,7 @@ DOWNLOAD_CHUNK_BYTES = 2**18
 
 
 class TorchvisionReader:
-    """Reads and downloads CIFAR-10 or CIFAR-100; subclasses adapt it to other data sets."""
+    """Reads and downloads CIFAR-10, CIFAR-100, Fashion-MNIST (four gz files) or SVHN (a MATLAB file for each split)."""
 
     def __init__(self, dataset: Dataset, class_name: str) -> None:
         self.dataset, self.class_name = dataset, class_name
@@ -41,16 +41,13 @@ class TorchvisionReader:
 
     def archives(self) -> list[tuple[str, str, str]]:
         """URL, path below the data folder and MD5 of every file to download."""
-        cifar = self.torchvision_class
-        return [(cifar.url, cifar.filename, cifar.tgz_md5)]
-
-    def part_arguments(self, part: str) -> dict[str, Any]:
-        """The arguments by which torchvision's class selects the training or test split."""
-        return {"train": part == "train"}
-
-    def labels(self, split: Any) -> torch.Tensor:
-        """The labels (N,) of an opened split."""
-        return torch.as_tensor(split.targets)
+        source = self.torchvision_class
+        match self.dataset:
+            case "fashion_mnist":
+                return [(source.mirrors[0] + name, f"FashionMNIST/raw/{name}", md5) for name, md5 in source.resources]
+            case "svhn":
+                return [tuple(source.split_list[part]) for part in ("train", "test")]
+        return [(source.url, source.filename, source.tgz_md5)]
 
     def list_classes(self, data_dir: str | Path = "") -> tuple[str, ...]:
         """The classes in data-set order, known before the download."""
@@ -80,7 +77,7 @@ class TorchvisionReader:
             ) from error
         label_of = torch.full((len(self.info.classes),), -1)
         label_of[[self.info.classes.index(name) for name in request.classes]] = torch.arange(len(request.classes))
-        labels = label_of[self.labels(split)]
+        labels = label_of[torch.as_tensor(split.labels if self.dataset == "svhn" else split.targets)]
         if request.images_per_class:
             for label in range(len(request.classes)):
                 labels[(labels == label).nonzero()[request.images_per_class :]] = -1
@@ -191,25 +188,5 @@ class TorchvisionReader:
     def _open(self, root: Path, part: str, download: bool = False) -> Any:
         with warnings.catch_warnings():  # old pickles and tar files make newer numpy and Python complain
             warnings.simplefilter("ignore")
-            return self.torchvision_class(root, **self.part_arguments(part), download=download)
-
-
-class FashionMNISTReader(TorchvisionReader):
-    """Fashion-MNIST: four gz files."""
-
-    def archives(self) -> list[tuple[str, str, str]]:
-        mnist = self.torchvision_class
-        return [(mnist.mirrors[0] + name, f"FashionMNIST/raw/{name}", md5) for name, md5 in mnist.resources]
-
-
-class SVHNReader(TorchvisionReader):
-    """SVHN: a MATLAB file for each split."""
-
-    def archives(self) -> list[tuple[str, str, str]]:
-        return [tuple(self.torchvision_class.split_list[part]) for part in ("train", "test")]
-
-    def part_arguments(self, part: str) -> dict[str, Any]:
-        return {"split": part}
-
-    def labels(self, split: Any) -> torch.Tensor:
-        return torch.as_tensor(split.labels)
+            which = {"split": part} if self.dataset == "svhn" else {"train": part == "train"}
+            return self.torchvision_class(root, **which, download=download)

@@ -91,7 +91,9 @@ def should_compile(config: TrainConfig, device: torch.device, seconds_left: floa
         reason = "it is enabled in the settings"
     elif saved < MIN_SAVED:
         return False, reason
-    return (True, reason) if has_compiler(device) else (False, "this machine has no C++ compiler")
+    names = [os.environ.get("CXX"), "g++", "clang++", "c++", "cl"]  # for CUDA, Triton comes with torch
+    has_compiler = device.type == "cuda" or any(shutil.which(name) for name in names if name)
+    return (True, reason) if has_compiler else (False, "this machine has no C++ compiler")
 
 
 def saved_share(config: TrainConfig, device: torch.device) -> float:
@@ -103,9 +105,3 @@ def saved_share(config: TrainConfig, device: torch.device) -> float:
         return SAVED_SHARE
     is_tiny = choose_threads(config.changed(threads=0)) == 1
     return SAVED_SHARE * min(1, SAVED_ACTIVATIONS / num_activations(config)) if is_tiny else 0
-
-
-def has_compiler(device: torch.device) -> bool:
-    """Whether Inductor's dependencies are there: Triton, which comes with torch for CUDA, or a C++ compiler."""
-    compilers = (os.environ.get("CXX"), "g++", "clang++", "c++", "cl")
-    return device.type == "cuda" or any(shutil.which(name) for name in compilers if name)

@@ -1,5 +1,7 @@
 """What surrounds the training loop: the user's commands, the device, and the final state of the run folder."""
 
+import json
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -9,7 +11,7 @@ from typing import Any, get_args
 import torch
 
 from minivit.config import TrainConfig
-from minivit.engine.distributed import SINGLE_PROCESS, Group, gather_environment
+from minivit.engine.distributed import SINGLE_PROCESS, Group
 from minivit.engine.events import Events, Interrupted, ignore
 from minivit.engine.stopping import stop_reason
 from minivit.engine.threads import AdaptiveThreads
@@ -159,9 +161,10 @@ def record_environment(run: Run, training: Training, group: Group) -> None:
     group.check_same("state of the run", f"{training.epoch} {training.step} {len(run.metrics())}")
     check_same_images(run, facts)
     machine = environment(training.device)
-    processes = gather_environment(group, machine)
+    process = {"host": socket.gethostname(), **{name: machine[name] for name in ("device", "gpu", "threads")}}
+    devices = [json.loads(text) for text in group.all_gather("devices", json.dumps(process))]
     if group.is_main:
-        run.set_environment(machine | processes | facts)
+        run.set_environment(machine | {"world_size": group.world_size, "devices": devices} | facts)
 
 
 def check_same_images(run: Run, facts: Mapping[str, Any]) -> None:

@@ -138,17 +138,14 @@ class ProcessGroup(Group):
             if isinstance(error, Interrupted):
                 self.report_command(error.command)
             else:
-                self._report({"error": self._message(error)})
+                message = str(error) if isinstance(error, MiniViTError) else f"{type(error).__name__}: {error}"
+                source = f" (Process {self.rank + 1} of {self.world_size}, on {socket.gethostname()}.)"
+                self._report({"error": message if self.is_main else message + source})
             raise
 
     def _report(self, reason: Mapping[str, str]) -> None:
         with suppress(RuntimeError):  # the machine with the store may be gone
             self.store.compare_set("reason", "", json.dumps(reason))  # the first reason is kept
-
-    def _message(self, error: BaseException) -> str:
-        message = str(error) if isinstance(error, MiniViTError) else f"{type(error).__name__}: {error}"
-        source = f" (Process {self.rank + 1} of {self.world_size}, on {socket.gethostname()}.)"
-        return message if self.is_main else message + source
 
     def _raise_propagated(self) -> None:
         """Raises the error that ended another process, if one has ended."""
@@ -182,10 +179,3 @@ def init_process_group() -> Iterator[Group]:
         with suppress(Interrupted):
             group.barrier("end")  # keeps connections open until all are done
     dist.destroy_process_group()
-
-
-def gather_environment(group: Group, environment: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of `environment.json` about all processes, from the `environment` of each."""
-    own = {"host": socket.gethostname(), **{name: environment[name] for name in ("device", "gpu", "threads")}}
-    devices = [json.loads(text) for text in group.all_gather("devices", json.dumps(own))]
-    return {"world_size": group.world_size, "devices": devices}

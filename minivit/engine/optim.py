@@ -145,10 +145,6 @@ Optimizer = SGD | Adam
 
 
 def make_optimizer(config: TrainConfig, flat: FlatParameters) -> Optimizer:
-    match config.optimizer:
-        case "sgd":
-            return SGD(config, flat)
-        case "muon":
-            return Muon(config, flat)
-        case "adam" | "adamw":
-            return Adam(config, flat, decoupled=config.optimizer == "adamw")
+    if config.optimizer in ("adam", "adamw"):
+        return Adam(config, flat, decoupled=config.optimizer == "adamw")
+    return (SGD if config.optimizer == "sgd" else Muon)(config, flat)

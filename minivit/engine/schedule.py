@@ -78,11 +78,6 @@ def learning_rate(config: TrainConfig, step: float, steps_per_epoch: int) -> flo
     return lr
 
 
-def learning_rate_by_clock(config: TrainConfig, share: float, steps_per_epoch: int) -> float:
-    """The learning rate after a `share` (0..1) of the run's minutes: the schedule of `epochs`, by the clock."""
-    return learning_rate(config, share * (config.epochs * steps_per_epoch - 1), steps_per_epoch)
-
-
 def derive_seed(*values: int) -> int:
     """One 63-bit seed from a tuple of integers."""
     return int.from_bytes(hashlib.blake2b(repr(values).encode(), digest_size=8).digest(), "big") >> 1

@@ -15,7 +15,7 @@ from torch import Tensor
 from minivit.config import TrainConfig
 from minivit.data import BatchSource, ImageSet, augment, channel_stats, copy_to, mix_pairs
 from minivit.engine.distributed import SINGLE_PROCESS, Group
-from minivit.engine.schedule import derive_seed, epoch_scalars, learning_rate, learning_rate_by_clock
+from minivit.engine.schedule import derive_seed, epoch_scalars, learning_rate
 from minivit.engine.step import TrainStep
 from minivit.engine.stopping import Clock, stop_reason
 from minivit.engine.whitening import unwhitened_state_dict, whiten
@@ -112,7 +112,8 @@ class Training:
         for step in range(self.step, len(batches)):
             if self.config.minutes:  # an epoch that ends too late for another one is the last
                 share = self.clock.read(num_epoch_ends=2 if step == len(batches) - 1 else 1)
-                self.lr = learning_rate_by_clock(self.config, share, self.steps_per_epoch)
+                last_step = self.config.epochs * self.steps_per_epoch - 1  # of the schedule, by the clock
+                self.lr = learning_rate(self.config, share * last_step, self.steps_per_epoch)
                 scalars[step, 0] = self.lr  # the first of StepScalars
             seed = derive_seed(self.config.seed, epoch, step)
             yield *self._batch(seed, *batches[step : step + 2]), scalars[step]
@@ -132,13 +133,9 @@ class Training:
             generator = torch.Generator().manual_seed(seed)
             batch = augment(batch, config.augment, generator)
             if config.mixup or config.cutmix:
+                alphas = {"mixup": config.mixup, "cutmix": config.cutmix}
                 batch, target = mix_pairs(
-                    as_float(batch),
-                    target,
-                    config.model.num_classes,
-                    mixup=config.mixup,
-                    cutmix=config.cutmix,
-                    generator=generator,
+                    as_float(batch), target, config.model.num_classes, **alphas, generator=generator
                 )
         return self.group.shard(batch), self.group.shard(target)
 
@@ -257,12 +254,8 @@ class Training:
         return lambda: run.save_resume(tensors | {"sums": sums}, position) if self.group.is_main else None
 
     def _position(self) -> dict[str, str]:
-        return {
-            "epoch": str(self.epoch),
-            "step": str(self.step),
-            "seconds": str(self.seconds),
-            "clock": str(self.clock.spent()),
-        }
+        position = {"epoch": self.epoch, "step": self.step, "seconds": self.seconds, "clock": self.clock.spent()}
+        return {name: str(value) for name, value in position.items()}
 
     def load_position(self, run: Run) -> None:
         """Restores the last saved position, if there is one."""

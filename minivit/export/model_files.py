@@ -133,7 +133,7 @@ def hub_folder(run: Run, epoch: int | None = None) -> dict[str, bytes]:
     }
 
 
-def hub_archive(run: Run, epoch: int | None = None) -> bytes:
+def hub_archive(run: Run, epoch: int | None) -> bytes:
     """The same as a .zip."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -65,17 +65,17 @@ def read_architecture(weights: Mapping[str, Tensor], name: str, facts: Facts) ->
     fc1, fc2 = (weights.get(f"blocks.0.mlp.{layer}.weight") for layer in ("fc1", "fc2"))
     if fc1 is None or fc2 is None or fc1.shape[0] != fc2.shape[1]:
         raise RunError(f"{name} has no plain feed-forward layer (blocks.0.mlp), perhaps SwiGLU. Choose a plain ViT.")
+    mlp_ratio = len(fc1) / embed_dim
+    grid_size = 0 if pos_embed is None else _grid(pos_embed.shape[1], num_registers) * patch_size
     return ViTConfig(
-        img_size=(facts.img_size or ROTARY_IMG_SIZE)
-        if pos_embed is None
-        else _grid(pos_embed.shape[1], num_registers) * patch_size,
+        img_size=grid_size or facts.img_size or ROTARY_IMG_SIZE,
         in_chans=in_chans,
         num_classes=0 if head is None else len(head),
         patch_size=patch_size,
         embed_dim=embed_dim,
         depth=len({key.split(".")[1] for key in weights if key.startswith("blocks.")}),
         num_heads=_num_heads(name, embed_dim, facts.num_heads),
-        mlp_ratio=_mlp_ratio(len(fc1), embed_dim),
+        mlp_ratio=mlp_ratio if int(embed_dim * mlp_ratio) == len(fc1) else (len(fc1) + 0.5) / embed_dim,  # rounding
         norm="pre",
         pos_embed="rotary" if pos_embed is None else "learned",
         rope_base=facts.rope_base or DINOV3_BASE,
@@ -140,9 +140,3 @@ def _num_heads(name: str, embed_dim: int, num_heads: int | None) -> int:
             f"{num_heads} heads do not divide the embedding dimension of {embed_dim} of {name}. Specify another number."
         )
     return num_heads
-
-
-def _mlp_ratio(hidden: int, embed_dim: int) -> float:
-    """The ratio for which `int(embed_dim * ratio)` is `hidden`, despite rounding."""
-    ratio = hidden / embed_dim
-    return ratio if int(embed_dim * ratio) == hidden else (hidden + 0.5) / embed_dim

@@ -92,19 +92,16 @@ def import_model(
     model = MiniViT(config.model)
     states = [dict(model.state_dict()), state]
     run = Run.create(config, runs_dir)
+    buffers = {name: value[: vit.in_chans].view(-1, 1, 1) for name, value in (("mean", mean), ("std", std))}
     for epoch, state in enumerate(states):
-        model.load_state_dict(
-            state | {"mean": mean[: vit.in_chans].view(-1, 1, 1), "std": std[: vit.in_chans].view(-1, 1, 1)}
-        )
+        model.load_state_dict(state | buffers)
         run.save_checkpoint(model, epoch)
-    run.set_environment(
-        environment(torch.device("cpu"))
-        | {
-            "imported_from": str(path.absolute()),
-            "normalization": {"mean": mean.tolist(), "std": std.tolist()},
-            "assumed": assumed,
-        }
-    )
+    facts_of_import = {
+        "imported_from": str(path.absolute()),
+        "normalization": {"mean": mean.tolist(), "std": std.tolist()},
+        "assumed": assumed,
+    }
+    run.set_environment(environment(torch.device("cpu")) | facts_of_import)
     run.rename(path.stem)
     message = f"Imported from {path.name}; epoch 0 is the same architecture with random weights."
     run.set_state("done", 1, " ".join([message, *assumed]))

@@ -8,9 +8,9 @@ accuracy>0.7  lr=0.001      a score or a setting, by its name on the command lin
 """
 
 import calendar
-import operator
 import re
 from collections.abc import Callable, Iterable
+from operator import ge, gt, le, lt
 from typing import Any
 
 from minivit.config import settings
@@ -29,12 +29,7 @@ SCORES: dict[str, Callable[[Run], float | None]] = {
     "epoch": lambda run: run.state.epoch,
 }
 SETTINGS = {setting.name: setting for setting in (*settings(), *settings("derived"))}
-COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 
 
 def search(runs: Iterable[Run], query: str) -> list[Run]:

@@ -61,7 +61,8 @@ class Vary(Settings):
 
     def _check_range(self) -> None:
         if self.kind not in (int, float):
-            raise ConfigError(f"{self.name} cannot have a range. List its values, as in {self.name}={self.examples}.")
+            examples = ",".join(map(str, variable_settings()[self.name].choices or ("true", "false")))
+            raise ConfigError(f"{self.name} cannot have a range. List its values, as in {self.name}={examples}.")
         if self.low is None or self.high is None or self.low >= self.high:
             raise ConfigError(f"The range of {self.name}, {self.text}, needs a low end below its high end.")
         if self.log and self.low <= 0:
@@ -73,11 +74,6 @@ class Vary(Settings):
     def kind(self) -> Any:
         """int, float, bool or str."""
         return variable_settings()[self.name].kind
-
-    @property
-    def examples(self) -> str:
-        """Values that the setting can have, as a user would type them."""
-        return ",".join(str(choice) for choice in variable_settings()[self.name].choices or ("true", "false"))
 
     @property
     def text(self) -> str:
@@ -97,17 +93,13 @@ class Vary(Settings):
                 f"{text!r} is not valid. Write NAME=1,2,4 for values or NAME=LOW..HIGH for a range, followed by :log "
                 "for a logarithmic scale."
             )
-        if dots:
-            ends = {"low": low, "high": high, "log": bool(scale)}
-            return cls.model_validate({"name": name.replace("-", "_"), **ends})
-        return cls.model_validate({"name": name.replace("-", "_"), "values": tuple(values.split(","))})
+        content = {"low": low, "high": high, "log": bool(scale)} if dots else {"values": tuple(values.split(","))}
+        return cls.model_validate({"name": name.replace("-", "_"), **content})
 
     @property
     def num_values(self) -> int | None:
         """The number of values; None for a range of floats."""
-        if self.values:
-            return len(self.values)
-        return int(self.high or 0) - int(self.low or 0) + 1 if self.kind is int else None
+        return len(self.candidates()) if self.values or self.kind is int else None
 
     def candidates(self) -> Sequence[Any]:
         """All values, or the middle of a range of floats."""
@@ -148,12 +140,10 @@ class SweepConfig(Settings):
         names = [vary.name for vary in self.vary]
         if not names:
             raise ConfigError("A sweep varies at least one setting. Specify a setting with its values or its range.")
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ConfigError(f"{repeated[0]} is specified twice. List all its values together.")
         if self.sampler == "grid":
-            ranges = [vary for vary in self.vary if not vary.values]
-            if ranges:
+            if ranges := [vary for vary in self.vary if not vary.values]:
                 raise ConfigError(
                     f"A grid needs values, and {ranges[0].name} has a range, {ranges[0].text}. List values, or "
                     "choose the search method 'tpe' or 'random'."
@@ -189,8 +179,7 @@ class SweepConfig(Settings):
     def sample_trials(self, num_samples: int) -> list[TrainConfig]:
         """The settings of at most `num_samples` trials, evenly spaced among the combinations, without invalid ones."""
         combinations = list(itertools.islice(self.combinations(), 10 * MAX_TRIALS))
-        step = max(1, len(combinations) // num_samples)
-        configs = []
+        step, configs = max(1, len(combinations) // num_samples), []
         for params in combinations[::step][:num_samples]:
             with suppress(ConfigError):
                 configs.append(self.base.changed(**params))

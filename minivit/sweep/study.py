@@ -62,13 +62,6 @@ def storage_errors(url: str) -> Iterator[None]:
         raise SweepError(f"The journal {url} is damaged. Restore a backup of it, or start a new sweep.") from None
 
 
-def sqlite_path(url: str) -> str:
-    """The file of an SQLite URL; empty for any other."""
-    from sqlalchemy.engine import make_url
-
-    return (make_url(url).database or "") if url.startswith("sqlite") else ""
-
-
 def without_password(url: str) -> str:
     """A URL for display."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:…@", url)

@@ -28,7 +28,6 @@ from minivit.sweep.study import (
     create_study,
     load_study,
     open_storage,
-    sqlite_path,
     storage_errors,
     stored_config,
 )
@@ -149,8 +148,10 @@ class Sweep(SweepFolder):
         For a study in an SQLite file also those of the other machines that use the file: two processes could otherwise
         claim the same trial, as what Optuna locks in a database, SQLite does not.
         """
-        path = sqlite_path(self.storage_url)
-        with FileLock(self.path / "queue.lock"), FileLock(f"{path}.lock") if path else nullcontext():
+        from sqlalchemy.engine import make_url
+
+        database = make_url(self.storage_url).database if self.storage_url.startswith("sqlite") else None
+        with FileLock(self.path / "queue.lock"), FileLock(f"{database}.lock") if database else nullcontext():
             yield
 
     def study(self, trial_number: int = 0) -> "optuna.Study":
@@ -168,10 +169,6 @@ class Sweep(SweepFolder):
             trials = self.study().get_trials(deepcopy=False)
         retried = {trial.user_attrs[RETRY] for trial in trials if RETRY in trial.user_attrs}
         return [self._info(trial, retried) for trial in trials]
-
-    def best(self) -> TrialInfo | None:
-        """The trial with the highest accuracy among those that are done."""
-        return best_trial(self.trials())
 
     def run_of(self, trial: TrialInfo) -> Run | None:
         """The run of a trial, if it is on this machine."""

@@ -4,6 +4,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from minivit import data
@@ -12,6 +13,7 @@ from minivit.errors import ConfigError, DataError, MiniViTError, RunError, Train
 from minivit.machine import pick_device, share_cores
 from minivit.processes import start_detached
 from minivit.runs import Run
+from minivit.runs.files import append_line
 from minivit.sweep.study import FIXED_PARAMS, MESSAGE, RUN, WORKER, unused_params
 from minivit.sweep.sweep import Sweep, TrialInfo, format_params
 
@@ -170,15 +172,12 @@ def _train(sweep: Sweep, trial: "optuna.Trial", run: Run) -> int | None:
             pruned_at = row["epoch"]
             raise Interrupted("stop")
 
-    def write_log(line: str) -> None:
-        with (run.path / "log.txt").open("a") as log:
-            log.write(line + "\n")
-
     for row in run.metrics():  # an earlier worker may have been killed before it reported them
         report(row)
     if sweep.requested_command() == "stop":
         run.request("stop")  # the command came before the run was created
-    train(run.config, run, Events(log=write_log, epoch_done=report_or_prune))
+    log = partial(append_line, run.path / "log.txt")
+    train(run.config, run, Events(log=log, epoch_done=report_or_prune))
     if pruned_at is not None:
         run.set_state("stopped", pruned_at, f"Pruned by the sweep {sweep.id}. Resume continues from here.")
     return pruned_at

@@ -64,10 +64,11 @@ def make_example(folder: Path = EXAMPLE) -> None:
             shutil.copyfile(path, folder / path.relative_to(run.path))
         example = Run(folder, CONFIG)
         example.set_environment({name: run.environment[name] for name in FACTS if name in run.environment})
-        write_highlights(folder, find_highlights(example.load_model(), load_split(CONFIG)[1]))
+        highlights = find_highlights(example.load_model(), load_split(CONFIG)[1])
+        (folder / HIGHLIGHTS).write_text(json.dumps(asdict(highlights), indent=2) + "\n", encoding="utf-8")
 
 
-FILE = "highlights.json"  # in the folder of the run
+HIGHLIGHTS = "highlights.json"  # in the folder of the run
 MIN_CONFIDENCE = 0.5
 MIN_RATIO = 2  # of the most attended patch to uniform attention
 
@@ -142,14 +143,9 @@ def without_top_patch(model: MiniViT, images: Images, maps: Tensor) -> Tensor:
     return attend_all(model, images, patches[patches != maps.argmax(1, keepdim=True)].view(B, P - 1))[0]
 
 
-def write_highlights(folder: Path, highlights: Highlights) -> None:
-    """Writes the file that `read_highlights` reads."""
-    (folder / FILE).write_text(json.dumps(asdict(highlights), indent=2) + "\n", encoding="utf-8")
-
-
 def read_highlights() -> Highlights:
     """The images of the example run, as they were found when it was made."""
-    return Highlights(**json.loads((EXAMPLE / FILE).read_text(encoding="utf-8")))
+    return Highlights(**json.loads((EXAMPLE / HIGHLIGHTS).read_text(encoding="utf-8")))
 
 
 def example_run() -> Run:

@@ -4,7 +4,7 @@ import pytest
 
 from minivit.config import TrainConfig
 from minivit.runs import Run
-from minivit.sweep import Sweep, SweepConfig, Vary, list_sweeps
+from minivit.sweep import Sweep, SweepConfig, Vary, best_trial, list_sweeps
 from minivit.sweep.workers import main
 from tests.app.conftest import Open, button, errors, labels, widget
 
@@ -78,7 +78,7 @@ def test_invalid_settings_are_reported_and_start_nothing(open_page: Open, begun:
 def test_a_finished_sweep_shows_its_trials_both_charts_and_its_best_run(open_page: Open, swept: Sweep) -> None:
     page = open_page("sweeps", sweep=swept.id)
     assert "4 trials: 2 done, 2 pruned" in [text.value for text in page.text]
-    best = swept.best()
+    best = best_trial(swept.trials())
     assert any(f"**{best.accuracy:.1%}** test accuracy, trial {best.number}" in text.value for text in page.markdown)
     links = {link.proto.query_string for link in page.main.get("page_link")}
     assert links == {f"run={best.run_id}"}

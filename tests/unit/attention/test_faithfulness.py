@@ -259,9 +259,7 @@ def test_cells_of_mistakes_share_the_largest_difference_that_is_not_noise():
     sizes = [metrics.mistakes_minus_correct(maps, labels, predicted, *cell).abs().max().item() for cell in cells]
     assert metrics.mistakes_scale(maps, labels, predicted, min_mistakes=3) == pytest.approx(max(sizes), rel=1e-5)
     assert metrics.mistakes_scale(maps, labels, predicted, min_mistakes=1) > 90
-    assert (
-        metrics.mistakes_scale(maps, labels, predicted, min_mistakes=50) > 90
-    )  # where no cell has so many, all count
+    assert metrics.mistakes_scale(maps, labels, predicted, min_mistakes=50) > 90  # where no cell has so many, all count
     assert metrics.mistakes_scale(maps, predicted, predicted, min_mistakes=1) == 0
     labels, predicted = torch.tensor([0] * 9 + [0]), torch.tensor([0] * 9 + [1])
     assert (

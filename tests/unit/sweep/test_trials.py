@@ -6,7 +6,7 @@ import pytest
 from sweeps import DEADLINE, start, sweep_of
 
 from minivit.runs import list_runs
-from minivit.sweep import Sweep, find_sweep
+from minivit.sweep import Sweep, best_trial, find_sweep
 from minivit.sweep.workers import main
 
 pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
@@ -28,7 +28,7 @@ def test_two_workers_train_each_combination_of_a_grid_once_as_ordinary_runs(smal
         assert run.config == small.changed(**trial.params)
         assert trial.curve == {row["epoch"]: row["test_acc"] for row in run.metrics()}
         assert trial.accuracy == run.metrics()[-1]["test_acc"]
-    assert sweep.best().accuracy == max(trial.accuracy for trial in trials)
+    assert best_trial(sweep.trials()).accuracy == max(trial.accuracy for trial in trials)
     assert not sweep.active and not sweep.problem
 
 
@@ -86,7 +86,7 @@ def test_a_trial_below_the_median_is_pruned_and_its_run_can_be_resumed(tiny, mon
     run = sweep.run_of(bad)
     assert (run.state.phase, run.state.epoch) == ("stopped", max(bad.curve))
     assert run.state.message == f"Pruned by the sweep {sweep.id}. Resume continues from here."
-    assert sweep.best().number == good.number
+    assert best_trial(sweep.trials()).number == good.number
 
 
 def test_a_trial_whose_loss_diverges_is_pruned_and_the_sweep_continues(small):
