@@ -44,9 +44,13 @@ def start_worker(run: Run) -> None:
     log.open("ab").close()  # the standby could not report that it cannot be written
     stop = partial(_stop_while_starting, run)
 
+    def report_failure() -> None:
+        if _is_unclaimed(run):
+            reason = (run.log(1) or "Its log is empty.").strip()
+            run.set_state("failed", run.state.epoch, f"The worker could not start: {reason}")
+
     def start() -> None:
-        failed = partial(_report_failed_start, run)
-        start_detached("minivit.worker", run_dir, log=log, started=stop, ended=failed)
+        start_detached("minivit.worker", run_dir, log=log, started=stop, ended=report_failure)
 
     if process := standby.take(run_dir):
         watch(process, stop, lambda: start() if _is_unclaimed(run) else None)  # if it ended before it held the run
@@ -57,12 +61,6 @@ def start_worker(run: Run) -> None:
 def _is_unclaimed(run: Run) -> bool:
     """Whether no worker has begun with a run that waits for one."""
     return run.path.is_dir() and run.state.phase == "queued" and not run.is_worker_alive()
-
-
-def _report_failed_start(run: Run) -> None:
-    if _is_unclaimed(run):
-        reason = (run.log(1) or "Its log is empty.").strip()
-        run.set_state("failed", run.state.epoch, f"The worker could not start: {reason}")
 
 
 def _stop_while_starting(run: Run, process: subprocess.Popen[bytes]) -> None:

@@ -30,7 +30,11 @@ def main(arguments: Sequence[str] | None = None, startup_seconds: float = 0.0) -
 
 
 def _run(arguments: Sequence[str] | None, startup_seconds: float) -> int:
-    args = make_parser().parse_args(arguments, argparse.Namespace(startup_seconds=startup_seconds))
+    parser = Parser(prog="python -m minivit", description="Train a small ViT and see what it attends to.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for group in (training, runs, machine):
+        group.add_commands(commands)
+    args = parser.parse_args(arguments, argparse.Namespace(startup_seconds=startup_seconds))
     try:
         return args.command(args) or 0
     except MiniViTError as error:
@@ -39,11 +43,3 @@ def _run(arguments: Sequence[str] | None, startup_seconds: float) -> int:
     except KeyboardInterrupt:
         print("\nStopped. Finished epochs are kept; `python -m minivit resume RUN_DIR` continues.", file=sys.stderr)
         return 130
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m minivit", description="Train a small ViT and see what it attends to.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (training, runs, machine):
-        group.add_commands(commands)
-    return parser

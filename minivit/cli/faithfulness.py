@@ -27,7 +27,7 @@ from minivit.attention.localization import (
     uniform_pointing,
 )
 from minivit.attention.methods import METHODS, Method, available_methods
-from minivit.attention.verdicts import ALPHA, MIN_EFFECT, Comparison, Verdict, corrected
+from minivit.attention.verdicts import ALPHA, MIN_EFFECT, Verdict, corrected
 from minivit.data import load_split
 from minivit.data.image_set import evenly_by_class
 from minivit.errors import ConfigError
@@ -137,7 +137,16 @@ def _report(results: dict[str, Faithfulness], changes: Cascade | None, seconds: 
 
 def _verdict_values(verdict: Verdict) -> dict[str, Any]:
     comparisons = {"random": verdict.random, "other_images": verdict.others}
-    by_control = {control: _comparison_values(comparison) for control, comparison in comparisons.items() if comparison}
+    by_control = {
+        control: {
+            "mean": comparison.control,
+            "difference": comparison.difference,
+            "interval": [comparison.low, comparison.high],
+            "p": comparison.p,
+        }
+        for control, comparison in comparisons.items()
+        if comparison
+    }
     return {
         "mean": verdict.area,
         "controls": {control: values["mean"] for control, values in by_control.items()},
@@ -146,15 +155,6 @@ def _verdict_values(verdict: Verdict) -> dict[str, Any]:
         "against": by_control,
         "p": verdict.p,
         "verdict": verdict.outcome,
-    }
-
-
-def _comparison_values(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "mean": comparison.control,
-        "difference": comparison.difference,
-        "interval": [comparison.low, comparison.high],
-        "p": comparison.p,
     }
 
 

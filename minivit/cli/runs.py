@@ -210,11 +210,8 @@ def _import(args: argparse.Namespace) -> None:
     options = ImportOptions(
         args.heads, args.normalization, args.class_names, args.images_per_class, args.act, args.img_size
     )
-    bar = ProgressBar()
-    try:
+    with closing(ProgressBar()) as bar:
         run = import_model(args.file, args.data_dir, options, args.runs_dir, bar)
-    finally:
-        bar.close()
     for line in assumptions(run):
         print(line)
     print(run.path)

@@ -92,7 +92,11 @@ def load_split(
     if config.split == "official":
         train_set, test_set = images, _load_part(config, progress, max_bytes, part="test")
     else:
-        train, test = stratified_split(images) if is_stratified(config) else article_split(len(images))
+        has_no_parts = config.dataset == "folder" and "test" not in folder.part_folders(
+            resolve_data_dir(config.data_dir)
+        )
+        is_stratified = config.stratify and has_no_parts
+        train, test = stratified_split(images) if is_stratified else article_split(len(images))
         train_set, test_set = images.select(train), images.select(test)
     if config.drop_duplicates:
         train_set = train_set.select((~duplicates(train_set, test_set)).nonzero().flatten())
@@ -102,16 +106,6 @@ def load_split(
         order = torch.randperm(len(train_set), generator=torch.Generator().manual_seed(config.seed))
         train_set = replace(train_set, labels=train_set.labels[order])
     return train_set, test_set
-
-
-def is_stratified(config: TrainConfig) -> bool:
-    """Whether the split of `config` holds out a share of each class."""
-    return (
-        config.dataset == "folder"
-        and config.split == "article"
-        and config.stratify
-        and "test" not in folder.part_folders(resolve_data_dir(config.data_dir))
-    )
 
 
 def stratified_split(images: ImageSet) -> tuple[list[int], list[int]]:

@@ -107,7 +107,10 @@ class TorchvisionReader:
                 try:
                     shutil.rmtree(temporary, ignore_errors=True)
                     self._fetch(temporary, progress)
-                    self._move(temporary, root)
+                    for name in sorted({Path(file).parts[0] for file in self.info.files}):
+                        with suppress(FileNotFoundError):
+                            (root / name).replace(temporary / f"broken-{name}")  # an incomplete earlier copy
+                        (temporary / name).replace(root / name)
                 finally:
                     shutil.rmtree(temporary, ignore_errors=True)
         except Timeout:
@@ -170,12 +173,6 @@ class TorchvisionReader:
                 f"{self.info.title} cannot be downloaded from {url} ({reason}). "
                 f"Check the network and try again. {ALTERNATIVES}"
             ) from error
-
-    def _move(self, folder: Path, root: Path) -> None:
-        for name in sorted({Path(file).parts[0] for file in self.info.files}):
-            with suppress(FileNotFoundError):
-                (root / name).replace(folder / f"broken-{name}")  # an incomplete earlier copy
-            (folder / name).replace(root / name)
 
     def _is_complete(self, root: Path) -> bool:
         try:

@@ -49,7 +49,11 @@ def unpack_upload(file: BinaryIO, name: str, progress: Progress | None = None) -
     Nothing is written outside of the set, and nothing at all if it cannot be trained on. DataError if the file is not a
     .zip or is too large, if the name is taken, and if `class_folders` raises one.
     """
-    target = _new_folder(name)
+    target = _root() / _checked(name, "set")
+    if target.exists():
+        raise DataError(f"There is a set {target.name!r} already. Choose another name, or delete it first.")
+    with explain_os_error(DataError, f"{target.parent} cannot be written", "Check its permissions."):
+        target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with (
             explain_os_error(DataError, f"{target} cannot be written", "Free some disk space."),
@@ -119,15 +123,6 @@ def _checked(name: str, what: str) -> str:
             r'/ \ : * ? " < > | that do not start with a dot.'
         )
     return name
-
-
-def _new_folder(name: str) -> Path:
-    path = _root() / _checked(name, "set")
-    if path.exists():
-        raise DataError(f"There is a set {path.name!r} already. Choose another name, or delete it first.")
-    with explain_os_error(DataError, f"{path.parent} cannot be written", "Check its permissions."):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _write_new(folder: Path, file_name: str, content: bytes) -> None:

@@ -152,6 +152,9 @@ class Training:
         train_metrics = self._train_metrics(epoch)
         begun = time.perf_counter()
         test_loss, test_acc = self._evaluate()
+        lr = self.lr  # of the epoch's last step; for the untrained model that of the first step
+        if not (self.config.minutes and epoch):
+            lr = learning_rate(self.config, max(0, epoch * self.steps_per_epoch - 1), self.steps_per_epoch)
         if not math.isfinite(test_loss + (train_metrics["train_loss"] or 0)):
             raise TrainingError(
                 f"The loss became NaN or infinite in epoch {epoch}. Lower the learning rate (now {self.config.lr:g}) "
@@ -162,7 +165,7 @@ class Training:
             **train_metrics,
             "test_loss": test_loss,
             "test_acc": test_acc,
-            "lr": self._last_lr(epoch),
+            "lr": lr,
             "eval_seconds": time.perf_counter() - begun,
         }
 
@@ -183,12 +186,6 @@ class Training:
             "train_seconds": seconds,
             "images_per_second": num_images / seconds,
         }
-
-    def _last_lr(self, epoch: int) -> float:
-        """The learning rate of an epoch's last step; for the untrained model that of the first step."""
-        if self.config.minutes and epoch:
-            return self.lr
-        return learning_rate(self.config, max(0, epoch * self.steps_per_epoch - 1), self.steps_per_epoch)
 
     def _evaluate(self) -> tuple[float, float]:
         """Mean loss and accuracy on the test images."""

@@ -87,19 +87,16 @@ def _page(
         _packaged("mpld3", "js/d3.v5.min.js"),
         REQUIRE_SHIM,
     ]
-    after = [] if image is None else [_peek(image, num_patches)]
-    scripts, peek = ("".join(f"<script>{code}</script>" for code in codes) for codes in (before, after))
+    after = []
+    if image is not None:  # a script that shows the patch of the token under the pointer
+        facts = json.dumps({"image": png_uri(rgb(image.numpy())), "grid": round(num_patches**0.5)})
+        after = [f"const PEEK = {facts};", Path(__file__).with_name("peek.js").read_text(encoding="utf-8")]
+    scripts, peek = ("".join(f"<script>{code}</script>" for code in codes) for codes in (before, ["\n".join(after)]))
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{escape(title)}</title></head>'
         f'<body style="background: white; color: black; margin: 8px">{scripts}{html}{peek}</body></html>'
     )
-
-
-def _peek(image: Tensor, num_patches: int) -> str:
-    """The script that shows the patch of the token under the pointer."""
-    facts = json.dumps({"image": png_uri(rgb(image.numpy())), "grid": round(num_patches**0.5)})
-    return f"const PEEK = {facts};\n" + Path(__file__).with_name("peek.js").read_text(encoding="utf-8")
 
 
 def _packaged(package: str, path: str) -> str:

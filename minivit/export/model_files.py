@@ -122,23 +122,15 @@ def onnx_model(model: MiniViT, classes: Sequence[str] = ()) -> bytes:
 ARCHITECTURE = "vit_tiny_patch16_224"  # a name that timm knows; all that differs stands in model_args
 
 
-def hub_folder(run: Run, epoch: int | None = None) -> dict[str, bytes]:
-    """The files by name: weights, configuration and model card. ConfigError for a model that timm cannot represent."""
+def hub_archive(run: Run, epoch: int | None = None) -> bytes:
+    """The folder as a .zip: weights, configuration, model card. ConfigError for a model that timm cannot represent."""
     model = run.load_model(epoch)
     names = list(run.config.classes)[: model.config.num_classes]
-    return {
-        "model.safetensors": timm_checkpoint(model, names),
-        "config.json": json.dumps(hub_config(run.config, names), indent=2).encode(),
-        "README.md": model_card(run, epoch, names).encode(),
-    }
-
-
-def hub_archive(run: Run, epoch: int | None) -> bytes:
-    """The same as a .zip."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in hub_folder(run, epoch).items():
-            archive.writestr(name, data)
+        archive.writestr("model.safetensors", timm_checkpoint(model, names))
+        archive.writestr("config.json", json.dumps(hub_config(run.config, names), indent=2))
+        archive.writestr("README.md", model_card(run, epoch, names))
     return content.getvalue()
 
 

@@ -92,7 +92,11 @@ def _validate(run: Run) -> None:
 
 def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:
     """The run's name, and its files by their paths in the run folder."""
-    files = [info for info in archive.infolist() if not info.is_dir() and not _is_left_out(info.filename)]
+    files = []
+    for info in archive.infolist():
+        *folders, name = PurePosixPath(info.filename).parts or ("",)
+        if not (info.is_dir() or name in LEFT_OUT or "__MACOSX" in (*folders, name) or "predictions" in folders):
+            files.append(info)
     if len(files) > MAX_FILES or sum(info.file_size for info in files) > MAX_BYTES:
         raise RunError(
             f"This .zip exceeds the limits for a run, {MAX_FILES:,} files and {MAX_BYTES // 2**30} GB. "
@@ -124,12 +128,6 @@ def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:
         members[name] = info
     folder = re.sub(r"[^A-Za-z0-9._-]+", "-", prefix.rstrip("/").rsplit("/", 1)[-1])[:80].strip(".-")
     return folder if folder not in ("", EXAMPLE.name) else "imported", members  # the example keeps its link
-
-
-def _is_left_out(name: str) -> bool:
-    """Whether a file is local to a machine or operating system and not part of the run."""
-    parts = PurePosixPath(name).parts
-    return bool(parts) and ("__MACOSX" in parts or parts[-1] in LEFT_OUT or "predictions" in parts[:-1])
 
 
 def _max_size(name: str) -> int:

@@ -16,7 +16,6 @@ from typing import Literal
 from minivit.errors import SweepError
 from minivit.runs import default_runs_dir
 from minivit.runs.files import hold_lock, is_locked, make_unique_folder, read_json, replace_file, tail
-from minivit.runs.run import STARTUP_SECONDS
 
 
 class SweepFolder:
@@ -77,13 +76,6 @@ class SweepFolder:
     def is_worker_alive(self, worker: int) -> bool:
         """Whether a process holds the lock of a worker."""
         return is_locked(self._worker_lock(worker))
-
-    def was_just_started(self) -> bool:
-        """Whether workers that were just started may need more time to lock their files."""
-        control = read_json(self.path / "control.json")
-        started = control.get("time", 0) if control.get("command") == "start" else 0
-        failed = read_json(self.path / "problem.json").get("time", 0)
-        return failed < started and time.time() - started < STARTUP_SECONDS
 
     def _worker_lock(self, worker: int) -> Path:
         return self.path / "workers" / f"{worker}.lock"

@@ -1,6 +1,7 @@
 """A sweep: a hyperparameter search with an Optuna study, whose trials are trained as ordinary runs."""
 
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,6 +17,7 @@ from minivit.errors import ConfigError, RunError, SweepError
 from minivit.machine import num_slots, pick_device
 from minivit.runs import Run
 from minivit.runs.files import is_locked, read_json, replace_file
+from minivit.runs.run import STARTUP_SECONDS
 from minivit.runs.schema import with_earlier_settings
 from minivit.sweep.folder import SweepFolder, make_sweep_folder, sweeps_dir
 from minivit.sweep.space import SweepConfig
@@ -231,7 +233,11 @@ class Sweep(SweepFolder):
         """Whether a worker of this machine is running or about to start."""
         if any(is_locked(lock) for lock in sorted((self.path / "workers").glob("*.lock"))):
             return True
-        return self.was_just_started() and any(trial.phase == "waiting" for trial in self.trials())
+        control = read_json(self.path / "control.json")
+        started = control.get("time", 0) if control.get("command") == "start" else 0
+        failed = read_json(self.path / "problem.json").get("time", 0)
+        was_just_started = failed < started and time.time() - started < STARTUP_SECONDS  # and must lock its file first
+        return was_just_started and any(trial.phase == "waiting" for trial in self.trials())
 
     def request(self, command: Literal["start", "stop"]) -> None:
         """Requests a command from the workers of this machine; stop also ends the trials in progress."""
