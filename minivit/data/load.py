@@ -92,11 +92,9 @@ def load_split(
     if config.split == "official":
         train_set, test_set = images, _load_part(config, progress, max_bytes, part="test")
     else:
-        has_no_parts = config.dataset == "folder" and "test" not in folder.part_folders(
-            resolve_data_dir(config.data_dir)
-        )
-        is_stratified = config.stratify and has_no_parts
-        train, test = stratified_split(images) if is_stratified else article_split(len(images))
+        by_class = config.dataset == "folder" and config.stratify
+        by_class = by_class and "test" not in folder.part_folders(resolve_data_dir(config.data_dir))
+        train, test = stratified_split(images) if by_class else article_split(len(images))
         train_set, test_set = images.select(train), images.select(test)
     if config.drop_duplicates:
         train_set = train_set.select((~duplicates(train_set, test_set)).nonzero().flatten())

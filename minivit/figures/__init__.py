@@ -1,22 +1,11 @@
 """Arrays in, Plotly figures and colors out. No files, no torch, no Streamlit.
 
-colors   colors of curves, maps and methods; limits of color scales
+style    colors of curves, maps and methods; limits of color scales; layout of charts
 maps     patch mosaics, grids of small maps, heads, waterfalls
 curves   metrics of runs, deletion and insertion, reliability
 sweeps   trials across their settings
 """
 
-from minivit.figures.colors import (
-    COLORMAPS,
-    GRAY,
-    METHOD_COLOR,
-    RUN_LINES,
-    SPLIT_COLORS,
-    attention_scale,
-    color_indices,
-    colormap,
-    scale_limit,
-)
 from minivit.figures.curves import (
     Axes,
     NamedCurve,
@@ -38,5 +27,16 @@ from minivit.figures.maps import (
     similarity_grid,
     sum_bars,
     term_bars,
+)
+from minivit.figures.style import (
+    COLORMAPS,
+    GRAY,
+    METHOD_COLOR,
+    RUN_LINES,
+    SPLIT_COLORS,
+    attention_scale,
+    color_indices,
+    colormap,
+    scale_limit,
 )
 from minivit.figures.sweeps import Axis, choice_axis, parallel_coordinates, range_axis

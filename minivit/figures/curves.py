@@ -10,10 +10,15 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from minivit.figures.colors import GRAY, METHOD_COLOR, SPLIT_COLORS
-
-# Clear of the axis title, also when it wraps
-LEGEND_BELOW = {"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"}
+from minivit.figures.style import (
+    GRAY,
+    LEGEND_ABOVE,
+    LEGEND_BELOW,
+    METHOD_COLOR,
+    SPLIT_COLORS,
+    error_bars,
+    layout,
+)
 
 
 def downsample(
@@ -109,19 +114,10 @@ def metric_curves(
             **common,
         )
     ticks = {"rangemode": "tozero", "tickformat": "d", "dtick": max(1, int(largest) // 10)} if axes.x == "epoch" else {}
-    figure.update_layout(
-        xaxis={"title": axes.x, **({"type": "log"} if axes.log_x else ticks)},
-        yaxis={
-            "title": axes.y,
-            "tickformat": ".0%" if axes.percent else "",
-            "type": "log" if axes.log_y else "linear",
-        },
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        margin={"l": 50, "r": 10, "t": 10, "b": 50},
-        height=380,
-        showlegend=True,
-    )
-    return figure
+    x_axis = {"title": axes.x, **({"type": "log"} if axes.log_x else ticks)}
+    y_type = "log" if axes.log_y else "linear"
+    y_axis = {"title": axes.y, "tickformat": ".0%" if axes.percent else "", "type": y_type}
+    return layout(figure, x_axis, y_axis, 380, left=50, legend=LEGEND_ABOVE, showlegend=True)
 
 
 TRIAL_LINES = {
@@ -172,8 +168,7 @@ def removal_curves(
     figure.update_xaxes(title="patches", range=[0, len(steps) - 1])
     figure.update_yaxes(range=[0, 1])
     figure.update_yaxes(title=escape(axis_title), col=1)
-    figure.update_layout(height=340, margin={"l": 60, "r": 10, "t": 50, "b": 90}, legend=LEGEND_BELOW)
-    return figure
+    return layout(figure, {}, {}, 340, top=50, bottom=90, legend=LEGEND_BELOW)
 
 
 def cascade_curves(
@@ -191,19 +186,14 @@ def cascade_curves(
             name=escape(name),
             mode="lines+markers",
             line={"width": 4 if is_selected else 1.5},
-            error_y={"array": highs - values, "arrayminus": values - lows, "thickness": 1, "visible": is_selected},
+            error_y=error_bars(values, lows, highs, thickness=1, visible=is_selected),
             customdata=np.stack([lows, highs], 1),
             hovertemplate="%{y:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})",
         )
     figure.add_hline(y=0, line_dash="dot", line_color=GRAY)
-    figure.update_layout(
-        xaxis={"title": "re-initialized down to", "type": "category"},
-        yaxis={"title": "rank correlation with intact", "range": [-1.02, 1.02]},
-        height=380,
-        margin={"l": 60, "r": 10, "t": 10, "b": 90},
-        legend=LEGEND_BELOW,
-    )
-    return figure
+    x_axis = {"title": "re-initialized down to", "type": "category"}
+    y_axis = {"title": "rank correlation with intact", "range": [-1.02, 1.02]}
+    return layout(figure, x_axis, y_axis, 380, bottom=90, legend=LEGEND_BELOW)
 
 
 def reliability_diagram(
@@ -221,21 +211,12 @@ def reliability_diagram(
         y=accuracy,
         mode="lines+markers",
         line={"color": SPLIT_COLORS["test"]},
-        error_y={
-            "array": [high - value for value, (_, high) in zip(accuracy, intervals, strict=True)],
-            "arrayminus": [value - low for value, (low, _) in zip(accuracy, intervals, strict=True)],
-        },
+        error_y=error_bars(accuracy, *zip(*intervals, strict=True)),
         customdata=counts,
         hovertemplate="confidence %{x:.0%}: %{y:.0%} of %{customdata} correct<extra></extra>",
     )
-    figure.update_layout(
-        xaxis={"title": "mean confidence", "range": ends, "tickformat": ".0%"},
-        yaxis={"title": "accuracy", "range": ends, "tickformat": ".0%"},
-        margin={"l": 60, "r": 10, "t": 10, "b": 50},
-        height=300,
-        showlegend=False,
-    )
-    return figure
+    x_axis, y_axis = ({"title": title, "range": ends, "tickformat": ".0%"} for title in ("mean confidence", "accuracy"))
+    return layout(figure, x_axis, y_axis, 300, showlegend=False)
 
 
 def confidence_histogram(groups: Mapping[str, NDArray[np.floating]], num_bins: int = 10) -> go.Figure:
@@ -256,14 +237,9 @@ def confidence_histogram(groups: Mapping[str, NDArray[np.floating]], num_bins: i
             cliponaxis=False,
             hovertemplate="confidence %{customdata[0]:.0%} to %{customdata[1]:.0%}: %{customdata[2]} images (%{y:.0%})",
         )
-    figure.update_layout(
-        xaxis={"title": "confidence", "range": [0, 1], "tickformat": ".0%", "dtick": 0.2},
-        yaxis={"title": "share of the images", "tickformat": ".0%"},
-        margin={"l": 60, "r": 10, "t": 30, "b": 90},
-        height=320,
-        legend=LEGEND_BELOW,
-    )
-    return figure
+    x_axis = {"title": "confidence", "range": [0, 1], "tickformat": ".0%", "dtick": 0.2}
+    y_axis = {"title": "share of the images", "tickformat": ".0%"}
+    return layout(figure, x_axis, y_axis, 320, top=30, bottom=90, legend=LEGEND_BELOW)
 
 
 def share_curves(
@@ -279,7 +255,7 @@ def share_curves(
         figure.add_scatter(
             x=list(epochs),
             y=values,
-            error_y={"array": highs - values, "arrayminus": values - lows, "thickness": 1, "width": 3},
+            error_y=error_bars(values, lows, highs, thickness=1, width=3),
             name=name,
             mode="lines+markers",
             line={"color": color},
@@ -293,11 +269,6 @@ def share_curves(
             annotation_text=f"chance {chance[name]:.0%}",
             annotation_position="bottom right",
         )
-    figure.update_layout(
-        xaxis={"title": "epoch (0 is untrained)", "dtick": max(1, max(epochs) // 8)},
-        yaxis={"title": title, "tickformat": ".0%", "range": [0, 1.02]},
-        height=340,
-        margin={"l": 60, "r": 10, "t": 10, "b": 90},
-        legend=LEGEND_BELOW,
-    )
-    return figure
+    x_axis = {"title": "epoch (0 is untrained)", "dtick": max(1, max(epochs) // 8)}
+    y_axis = {"title": title, "tickformat": ".0%", "range": [0, 1.02]}
+    return layout(figure, x_axis, y_axis, 340, bottom=90, legend=LEGEND_BELOW)

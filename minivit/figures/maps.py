@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from minivit.figures.colors import GRAY, SPLIT_COLORS
+from minivit.figures.style import GRAY, LEGEND_ABOVE, SPLIT_COLORS, layout
 
 MAX_SIMILARITY_MAPS = 16  # along a side
 
@@ -116,15 +116,10 @@ def attention_distance_chart(distances: NDArray[np.float32], uniform: float) -> 
     figure.add_hline(y=uniform, line={"dash": "dot", "color": GRAY})
     corner = {"x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom"}
     figure.add_annotation(text=f"dotted: uniform attention, {uniform:.1f} px", showarrow=False, **corner)
-    figure.update_layout(
-        xaxis={"title": "layer", "dtick": 1, "range": [0.5, num_layers + 0.5]},
-        yaxis={"title": "mean attention distance (px)", "rangemode": "tozero"},
-        legend={"orientation": "h", "y": -0.2, "yanchor": "top"},
-        margin={"l": 50, "r": 10, "t": 30, "b": 50},
-        height=360,
-        showlegend=1 < num_heads <= 8,
-    )
-    return figure
+    x_axis = {"title": "layer", "dtick": 1, "range": [0.5, num_layers + 0.5]}
+    y_axis = {"title": "mean attention distance (px)", "rangemode": "tozero"}
+    legend = {"orientation": "h", "y": -0.2, "yanchor": "top"}
+    return layout(figure, x_axis, y_axis, 360, left=50, top=30, legend=legend, showlegend=1 < num_heads <= 8)
 
 
 def sum_bars(parts: Mapping[str, float], total: str) -> go.Figure:
@@ -143,13 +138,8 @@ def sum_bars(parts: Mapping[str, float], total: str) -> go.Figure:
             totals={"marker": {"color": GRAY}},
         )
     )
-    figure.update_layout(
-        yaxis={"autorange": "reversed"},
-        xaxis={"title": "logits", "zeroline": True},
-        margin={"l": 70, "r": 10, "t": 10, "b": 40},
-        height=210,
-    )
-    return figure
+    x_axis = {"title": "logits", "zeroline": True}
+    return layout(figure, x_axis, {"autorange": "reversed"}, 210, left=70, bottom=40)
 
 
 # Warm colors for terms with the content of the key, cold ones for its position; the query sets the shade.
@@ -171,14 +161,7 @@ def term_bars(shares: NDArray[np.float32], terms: Sequence[str]) -> go.Figure:
             textangle=0,
             hovertemplate=f"head %{{x}}, {name}: %{{y:.1%}}<extra></extra>",
         )
-    figure.update_layout(
-        barmode="relative",
-        uniformtext={"mode": "hide", "minsize": 10},
-        bargap=0.35,
-        xaxis={"title": "head", "type": "category"},
-        yaxis={"title": "share of the scores' variance", "tickformat": ".0%"},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
-        margin={"l": 60, "r": 10, "t": 10, "b": 40},
-        height=340,
-    )
-    return figure
+    figure.update_layout(barmode="relative", uniformtext={"mode": "hide", "minsize": 10}, bargap=0.35)
+    x_axis = {"title": "head", "type": "category"}
+    y_axis = {"title": "share of the scores' variance", "tickformat": ".0%"}
+    return layout(figure, x_axis, y_axis, 340, bottom=40, legend=LEGEND_ABOVE | {"traceorder": "normal"})

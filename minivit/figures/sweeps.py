@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from minivit.figures.colors import GRAY, SPLIT_COLORS
+from minivit.figures.style import GRAY, SPLIT_COLORS, layout
 
 NUM_SHADES = 8
 
@@ -72,18 +72,7 @@ def parallel_coordinates(axes: Sequence[Axis], names: Sequence[str], scores: Seq
         figure.add_vline(x=index, line={"width": 1, "color": GRAY}, layer="below")
         for position, label in axis.ticks.items():
             figure.add_annotation(x=index, y=position, text=label, showarrow=False, xanchor="left", xshift=6, yshift=8)
-    figure.update_layout(
-        xaxis={
-            "tickvals": list(range(len(axes))),
-            "ticktext": [axis.title for axis in axes],
-            "showgrid": False,
-            "side": "top",
-            "range": [-0.35, len(axes) - 0.6],
-            "fixedrange": True,
-        },
-        yaxis={"visible": False, "range": [-0.08, 1.12], "fixedrange": True},
-        margin={"l": 10, "r": 10, "t": 40, "b": 10},
-        height=360,
-        hovermode="closest",
-    )
-    return figure
+    titles = {"tickvals": list(range(len(axes))), "ticktext": [axis.title for axis in axes], "side": "top"}
+    x_axis = {**titles, "showgrid": False, "range": [-0.35, len(axes) - 0.6], "fixedrange": True}
+    y_axis = {"visible": False, "range": [-0.08, 1.12], "fixedrange": True}
+    return layout(figure, x_axis, y_axis, 360, left=10, top=40, bottom=10, hovermode="closest")

@@ -1,8 +1,10 @@
-"""Colors of curves, maps and methods, and the limits of color scales, shared by all pages."""
+"""Colors of curves, maps and methods, the limits of color scales, and the layout of charts, shared by all pages."""
 
 import re
+from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
 from plotly.colors import get_colorscale, sample_colorscale
 
@@ -14,6 +16,8 @@ RUN_COLORS = (SPLIT_COLORS["train"], SPLIT_COLORS["test"], "#178A5B", "#7A6BF0",
 RUN_LINES = [{"color": color, "dash": dash} for dash in ("solid", "dash", "dot") for color in RUN_COLORS]
 GRAY = "#85868F"  # chance, random rankings, pruned trials
 METHOD_COLOR = "#7A6BF0"  # an attribution method compared with random rankings
+LEGEND_BELOW = {"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"}  # clear of a title of the axis that wraps
+LEGEND_ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
 SHARE_INSIDE = 0.99  # of the values are within a color scale, so that one outlier does not turn all others black
 
 
@@ -42,3 +46,24 @@ def attention_scale(maps: NDArray[np.float32], num_tokens: int) -> tuple[float, 
     `high` is at least four times the uniform value 1/N, so that nearly uniform attention looks uniform.
     """
     return 0.0, scale_limit(maps, 4 / num_tokens)
+
+
+def layout(
+    figure: go.Figure,
+    x: dict[str, Any],
+    y: dict[str, Any],
+    height: int,
+    *,
+    left: int = 60,
+    top: int = 10,
+    bottom: int = 50,
+    **others: Any,
+) -> go.Figure:
+    """The figure with these axes, height in px, margins in px (the right one is 10), and other settings."""
+    margin = {"l": left, "r": 10, "t": top, "b": bottom}
+    return figure.update_layout(xaxis=x, yaxis=y, height=height, margin=margin, **others)
+
+
+def error_bars(values: ArrayLike, lows: ArrayLike, highs: ArrayLike, **style: Any) -> dict[str, Any]:
+    """Error bars from the lower to the upper ends of intervals, (n,) each."""
+    return {"array": np.subtract(highs, values), "arrayminus": np.subtract(values, lows), **style}
