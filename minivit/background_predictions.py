@@ -104,7 +104,6 @@ def watch(run: Run, epoch: int) -> None:
 
 
 def is_watched(run: Run, epoch: int) -> bool:
-    """Whether `watch` was called within the last `WATCH_SECONDS`."""
     try:
         return time.time() - prediction_path(run, epoch).with_suffix(".watched").stat().st_mtime < WATCH_SECONDS
     except OSError:

@@ -121,12 +121,10 @@ class Predictions:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether the predicted class is the true one."""
         return self.predicted == self.labels
 
     @property
     def accuracy(self) -> float:
-        """Share of correct predictions, 0..1."""
         return float(self.correct.mean())
 
     @property
@@ -154,7 +152,6 @@ class Predictions:
 
 
 def predict(model: MiniViT, image_set: ImageSet) -> Predictions:
-    """The model's predictions for a set of images."""
     return Predictions.from_logits(logits(model, image_set.images), image_set.labels, len(image_set.classes))
 
 

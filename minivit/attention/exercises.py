@@ -24,7 +24,6 @@ class Answer:
 
     @property
     def predicted(self) -> int:
-        """The most probable class of the whole image."""
         return int(self.probs.argmax())
 
     @property

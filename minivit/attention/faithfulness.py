@@ -146,7 +146,6 @@ class Faithfulness:
 
     @property
     def verdicts(self) -> tuple[Verdict, Verdict]:
-        """On deletion and on insertion."""
         random, has_others = area(self.random), self.others_deletion.shape[1] > 0
         others = [area(curves) if has_others else None for curves in (self.others_deletion, self.others_insertion)]
         return (

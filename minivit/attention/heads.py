@@ -65,13 +65,11 @@ class HeadAblation:
     complete: NDArray[np.bool_]
 
     def effect(self, layer: int, head: int) -> HeadEffect:
-        """The effect of ablating one head."""
         ablated, total = self.ablated[layer, head], len(self.complete)
         gained, lost = int((ablated & ~self.complete).sum()), int((self.complete & ~ablated).sum())
         return HeadEffect(float(ablated.mean()), (gained - lost) / total, *paired_change(gained, lost, total))
 
     def effects(self) -> dict[tuple[int, int], HeadEffect]:
-        """The effects of all heads by layer and head."""
         return {(layer, head): self.effect(layer, head) for layer, head in np.ndindex(self.ablated.shape[:2])}
 
 

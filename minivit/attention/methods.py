@@ -161,7 +161,6 @@ class Method:
 
 
 def available_methods(config: ViTConfig) -> dict[str, Method]:
-    """The methods that are available for models of this config."""
     return {name: method for name, method in METHODS.items() if not method.why_unavailable(config)}
 
 

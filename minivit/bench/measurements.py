@@ -241,7 +241,6 @@ def _train_and_evaluate(training: Training) -> None:
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Seconds that a function takes."""
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
@@ -259,7 +258,6 @@ def peak_speed(device: torch.device, dtype: torch.dtype, size: int) -> float:
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits for a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -72,7 +72,6 @@ def add_settings(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -
 
 
 def passed_settings(args: argparse.Namespace, settings: Iterable[Setting]) -> dict[str, Any]:
-    """The settings that were passed on the command line, by name."""
     return {setting.name: vars(args)[setting.name] for setting in settings if setting.name in vars(args)}
 
 

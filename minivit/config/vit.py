@@ -108,7 +108,6 @@ class ViTConfig(Settings):
 
     @property
     def num_patches(self) -> int:
-        """Patches of one image."""
         return self.grid**2
 
     @property

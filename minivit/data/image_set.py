@@ -138,7 +138,6 @@ class ImageSet:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of images of each class."""
         counts = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
         return dict(zip(self.classes, counts, strict=True))
 

@@ -36,7 +36,6 @@ READERS: dict[str, Reader] = {**DOWNLOADS, "folder": folder, "shapes": shapes}
 
 
 def find_reader(dataset: Dataset) -> Reader:
-    """The reader of a data set; DataError for an unknown name."""
     if dataset not in READERS:
         raise DataError(f"There is no data set {dataset!r}. Choose from {', '.join(DATASETS)}.")
     return READERS[dataset]

@@ -50,17 +50,14 @@ class TorchvisionReader:
         return [(source.url, source.filename, source.tgz_md5)]
 
     def list_classes(self, data_dir: str | Path = "") -> tuple[str, ...]:
-        """The classes in data-set order, known before the download."""
         return self.info.classes
 
     def is_present(self, data_dir: str | Path) -> bool:
-        """Whether all files are in the data folder, by their names alone."""
         with suppress(OSError):
             return all((resolve_data_dir(data_dir) / file).is_file() for file in self.info.files)
         return False
 
     def check(self, config: TrainConfig) -> None:
-        """DataError if the set has not been downloaded."""
         self._check_present(config.data_dir)
 
     def read(self, request: ImageRequest, progress: Progress | None = None) -> ImageSet:

@@ -37,7 +37,6 @@ class UploadReport:
 
 
 def list_uploads() -> dict[str, Path]:
-    """The folders of the uploaded sets by their names, sorted."""
     root = _root()
     paths = sorted(root.iterdir()) if root.is_dir() else []
     return {path.name: path for path in paths if path.is_dir() and not path.name.startswith(".")}

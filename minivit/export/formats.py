@@ -32,7 +32,6 @@ class Format:
 
 
 def _of_image(make: Callable[[ImageExport, ExportRequest], str | bytes]) -> Callable[[Run, ExportRequest], str | bytes]:
-    """A file of one test image."""
     return lambda run, request: make(ImageExport.of(run, request.epoch, request.image), request)
 
 

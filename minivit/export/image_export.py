@@ -74,7 +74,6 @@ class ImageExport:
 
     @property
     def probs(self) -> Tensor:
-        """Probabilities (K,)."""
         return self.inputs.probs
 
     def matrix(self, layer: int, head: Head) -> Tensor:
@@ -146,12 +145,10 @@ class ImageExport:
         return MapPicture(self.image.numpy(), values, self.scale, 1 / self.model.config.num_tokens, title)
 
     def bertviz(self, layer: int, layers: list[int] | None = None) -> str:
-        """BertViz's head view, with the patches."""
         attn = self.attention(layers, MAX_BERTVIZ_VALUES)
         return bertviz_html(attn, layer, layers=layers, image=self.image)
 
     def bertviz_model(self, layers: list[int] | None = None) -> str:
-        """BertViz's model view, with the patches."""
         return bertviz_model_html(self.attention(layers, MAX_BERTVIZ_VALUES), layers=layers, image=self.image)
 
 

@@ -65,7 +65,6 @@ def report_html(run: Run, epoch: int | None = None) -> str:
 
 
 def _curves(rows: Sequence[Mapping[str, Any]], num_classes: int) -> "Figure":
-    """Loss and accuracy by epoch, from 0."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -127,7 +126,6 @@ def _svg_uri(figure: "Figure") -> str:
 
 
 def _text(value: Any) -> str:
-    """A value of the settings or the environment as text."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "–"}[value]
     if isinstance(value, list | tuple):

@@ -204,7 +204,6 @@ def tail(path: Path, num_lines: int) -> list[str]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock file `path`."""
     if not path.exists():  # it would be made, and a folder that is read-only is not locked
         return False
     try:

@@ -14,7 +14,6 @@ MAX_PICTURES = 200
 
 
 def picture_id(content: bytes) -> str:
-    """The id of a picture, by its content."""
     return hashlib.sha256(content).hexdigest()[:ID_LENGTH]
 
 

@@ -161,7 +161,6 @@ class Run:
         replace_file(self.path / "name.txt", name.strip()[: schema.MAX_NAME_LENGTH].encode(errors="replace"))
 
     def set_config(self, config: TrainConfig) -> None:
-        """Replaces `config.json`."""
         content = {"schema_version": SCHEMA_VERSION, **config.model_dump(mode="json")}
         replace_file(self.path / "config.json", content)
         self.config = config
@@ -197,7 +196,6 @@ class Run:
         return self.read("environment.json", schema.parse_environment, None) or {}
 
     def set_environment(self, facts: Mapping[str, Any]) -> None:
-        """Replaces `environment.json`."""
         replace_file(self.path / "environment.json", facts)
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -209,7 +207,6 @@ class Run:
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Appends a row to `metrics.jsonl`."""
         append_line(self.path / "metrics.jsonl", json.dumps(row))
 
     def log(self, num_lines: int = 200) -> str:
@@ -269,7 +266,6 @@ class Run:
             replace_file(self.checkpoint_path(Checkpoint(0, step)), data)
 
     def save_resume(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-        """Replaces `resume.safetensors`."""
         replace_file(self.path / "resume.safetensors", serialize(tensors, dict(facts)))
 
     def load_resume(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
@@ -285,7 +281,6 @@ class Run:
         replace_file(self.path / "control.json", {"command": command, "time": time.time()})
 
     def requested_command(self) -> Command | None:
-        """The last command."""
         command = read_json(self.path / "control.json").get("command")
         return command if command in get_args(Command) else None
 

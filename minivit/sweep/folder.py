@@ -43,7 +43,6 @@ class SweepFolder:
         replace_file(self.path / "control.json", {"command": command, "time": now, "stopped": stopped})
 
     def requested_command(self) -> str:
-        """The last command."""
         return str(read_json(self.path / "control.json").get("command", ""))
 
     @property
@@ -57,7 +56,6 @@ class SweepFolder:
         return str(read_json(self.path / "problem.json").get("message", ""))
 
     def set_problem(self, message: str) -> None:
-        """Replaces `problem.json`."""
         replace_file(self.path / "problem.json", {"message": message, "time": time.time()})
 
     def log(self, num_lines: int = 200) -> str:
@@ -74,7 +72,6 @@ class SweepFolder:
             yield
 
     def is_worker_alive(self, worker: int) -> bool:
-        """Whether a process holds the lock of a worker."""
         return is_locked(self._worker_lock(worker))
 
     def _worker_lock(self, worker: int) -> Path:
@@ -82,7 +79,6 @@ class SweepFolder:
 
 
 def sweeps_dir(runs_dir: str | Path | None = None) -> Path:
-    """The folder of the sweeps in a runs folder."""
     return (Path(runs_dir) if runs_dir else default_runs_dir()) / "sweeps"
 
 

@@ -69,7 +69,6 @@ class TrialInfo:
 
 
 def best_trial(trials: Sequence[TrialInfo]) -> TrialInfo | None:
-    """The trial with the highest accuracy among those that are done."""
     done = [trial for trial in trials if trial.phase == "done" and trial.accuracy is not None]
     return max(done, key=lambda trial: (trial.accuracy or 0, -trial.number), default=None)
 
