@@ -5,10 +5,11 @@ created, so that any number of workers on any number of machines train each of t
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from minivit.engine import derive_seed
 from minivit.errors import SweepError
@@ -23,6 +24,48 @@ MESSAGE, RUN, WORKER, RETRY = "message", "run", "worker", "retry_of"  # attribut
 FIXED_PARAMS = "fixed_params"  # Optuna's attribute for the values of an enqueued trial
 STARTUP_TRIALS = 4  # trials that end before any is pruned
 NUM_SUGGESTIONS = 20  # of the sampler before an unused combination is chosen
+
+
+TrialPhase = Literal["waiting", "running", "done", "pruned", "failed"]
+PHASES: dict[str, TrialPhase] = {
+    "WAITING": "waiting",
+    "RUNNING": "running",
+    "COMPLETE": "done",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+}
+ORPHANED = "Its worker stopped unexpectedly. Retry continues from its last epoch."
+
+
+@dataclass(frozen=True)
+class TrialInfo:
+    """One trial. `curve` is its test accuracy by epoch, from epoch 0."""
+
+    number: int
+    phase: TrialPhase
+    params: Mapping[str, Any] = field(default_factory=dict)
+    curve: Mapping[int, float] = field(default_factory=dict)
+    run_id: str = ""
+    is_local: bool = False  # whether its run folder is on this machine
+    message: str = ""
+    retried: bool = False
+
+    @property
+    def accuracy(self) -> float | None:
+        """The test accuracy after the last complete epoch; None before the first."""
+        epochs = [epoch for epoch in self.curve if epoch]
+        return self.curve[max(epochs)] if epochs else None
+
+
+def best_trial(trials: Sequence[TrialInfo]) -> TrialInfo | None:
+    done = [trial for trial in trials if trial.phase == "done" and trial.accuracy is not None]
+    return max(done, key=lambda trial: (trial.accuracy or 0, -trial.number), default=None)
+
+
+def format_params(params: Mapping[str, Any]) -> str:
+    """Settings as a user would type them: `lr=0.0003 depth=2`."""
+    values = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in params.items()}
+    return " ".join(f"{name}={value}" for name, value in values.items())
 
 
 def open_storage(url: str) -> "optuna.storages.BaseStorage":

@@ -1,11 +1,17 @@
-"""A sweep: a hyperparameter search with an Optuna study, whose trials are trained as ordinary runs."""
+"""A sweep: a hyperparameter search with an Optuna study, whose trials are trained as ordinary runs. Its folder has
 
+sweep.json      the settings and the URL of the study, written once    control.json   the user's last command
+study.journal   the study, unless a URL was given                      problem.json   the error that ended a worker
+workers/        locks of the running workers                           log.txt        the workers' output
+"""
+
+import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -14,19 +20,22 @@ from filelock import FileLock
 
 from minivit.config import SCHEMA_VERSION
 from minivit.errors import ConfigError, RunError, SweepError
+from minivit.files import explain_os_error
 from minivit.machine import num_slots, pick_device
-from minivit.runs import Run
-from minivit.runs.files import is_locked, read_json, replace_file
+from minivit.runs import Run, default_runs_dir
+from minivit.runs.files import is_locked, make_unique_folder, read_json, replace_file, tail
 from minivit.runs.run import STARTUP_SECONDS
 from minivit.runs.schema import with_earlier_settings
-from minivit.sweep.folder import SweepFolder, make_sweep_folder, sweeps_dir
 from minivit.sweep.space import SweepConfig
 from minivit.sweep.study import (
     JOURNAL,
     MESSAGE,
+    ORPHANED,
+    PHASES,
     RETRY,
     RUN,
     WORKER,
+    TrialInfo,
     create_study,
     load_study,
     open_storage,
@@ -37,53 +46,12 @@ from minivit.sweep.study import (
 if TYPE_CHECKING:
     import optuna
 
-TrialPhase = Literal["waiting", "running", "done", "pruned", "failed"]
-PHASES: dict[str, TrialPhase] = {
-    "WAITING": "waiting",
-    "RUNNING": "running",
-    "COMPLETE": "done",
-    "PRUNED": "pruned",
-    "FAIL": "failed",
-}
-ORPHANED = "Its worker stopped unexpectedly. Retry continues from its last epoch."
 
-
-@dataclass(frozen=True)
-class TrialInfo:
-    """One trial. `curve` is its test accuracy by epoch, from epoch 0."""
-
-    number: int
-    phase: TrialPhase
-    params: Mapping[str, Any] = field(default_factory=dict)
-    curve: Mapping[int, float] = field(default_factory=dict)
-    run_id: str = ""
-    is_local: bool = False  # whether its run folder is on this machine
-    message: str = ""
-    retried: bool = False
-
-    @property
-    def accuracy(self) -> float | None:
-        """The test accuracy after the last complete epoch; None before the first."""
-        epochs = [epoch for epoch in self.curve if epoch]
-        return self.curve[max(epochs)] if epochs else None
-
-
-def best_trial(trials: Sequence[TrialInfo]) -> TrialInfo | None:
-    done = [trial for trial in trials if trial.phase == "done" and trial.accuracy is not None]
-    return max(done, key=lambda trial: (trial.accuracy or 0, -trial.number), default=None)
-
-
-def format_params(params: Mapping[str, Any]) -> str:
-    """Settings as a user would type them: `lr=0.0003 depth=2`."""
-    values = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in params.items()}
-    return " ".join(f"{name}={value}" for name, value in values.items())
-
-
-class Sweep(SweepFolder):
+class Sweep:
     """One sweep folder. `create` makes one with a new study, `join` one for a shared study, `open` reads one."""
 
     def __init__(self, path: Path, config: SweepConfig, storage_url: str, machine: str) -> None:
-        super().__init__(path)
+        self.path = path
         self.config = config
         self.storage_url = storage_url
         self.machine = machine
@@ -130,6 +98,18 @@ class Sweep(SweepFolder):
             return cls(path, SweepConfig.model_validate({**stored, "base": base}), url, machine)
         except (ConfigError, KeyError) as error:
             raise SweepError(f"The settings of the sweep in {path} are invalid: {error}") from None
+
+    @property
+    def id(self) -> str:
+        """The name of the folder and of the study."""
+        return self.path.name
+
+    @property
+    def runs_dir(self) -> Path:
+        """The folder of its trials' runs."""
+        return self.path.parents[1]
+
+    # The study
 
     @cached_property
     def storage(self) -> "optuna.storages.BaseStorage":
@@ -240,19 +220,61 @@ class Sweep(SweepFolder):
 
     def request(self, command: Literal["start", "stop"]) -> None:
         """Requests a command from the workers of this machine; stop also ends the trials in progress."""
-        super().request(command)
+        now = time.time()
+        stopped = now if command == "stop" else self.last_stop
+        replace_file(self.path / "control.json", {"command": command, "time": now, "stopped": stopped})
         for trial in self.trials() if command == "stop" else ():
             run = self.run_of(trial)
             if run and trial.phase == "running":
                 run.request("stop")
 
+    def requested_command(self) -> str:
+        return str(read_json(self.path / "control.json").get("command", ""))
+
+    @property
+    def last_stop(self) -> float:
+        """When a stop was last requested, in seconds since 1970."""
+        return float(read_json(self.path / "control.json").get("stopped", 0))
+
+    @property
+    def problem(self) -> str:
+        """The error that ended the last worker, as a sentence; empty if there was none."""
+        return str(read_json(self.path / "problem.json").get("message", ""))
+
+    def set_problem(self, message: str) -> None:
+        replace_file(self.path / "problem.json", {"message": message, "time": time.time()})
+
+    def log(self, num_lines: int = 200) -> str:
+        """The last lines of the workers' output."""
+        return "\n".join(tail(self.path / "log.txt", num_lines))
+
+    def worker_lock(self, worker: int) -> Path:
+        """The file that a running worker locks."""
+        return self.path / "workers" / f"{worker}.lock"
+
+    def is_worker_alive(self, worker: int) -> bool:
+        return is_locked(self.worker_lock(worker))
+
     @classmethod
     def _create_folder(cls, config: SweepConfig, runs_dir: str | Path | None, name: str, storage: str) -> Self:
-        path = make_sweep_folder(runs_dir, name, default_name="-".join(vary.name for vary in config.vary))
+        if name and not re.fullmatch(r"\w[\w.-]{0,79}", name):
+            raise SweepError(f"{name!r} is not a valid name for a sweep. Use letters, digits, '-', '_' and '.'.")
+        root = sweeps_dir(runs_dir)
+        if name and (root / name).exists():
+            raise SweepError(f"There is a sweep {name!r} in {root} already. Choose another name.")
+        default_name = f"{datetime.now():%Y%m%d-%H%M%S}-{'-'.join(vary.name for vary in config.vary)}"
+        with explain_os_error(SweepError, f"Cannot create a sweep in {root}", "Choose another folder."):
+            root.mkdir(parents=True, exist_ok=True)
+            path = make_unique_folder(root, name or default_name)
+            (path / "workers").mkdir()
         machine = uuid.uuid4().hex
         facts = {"schema_version": SCHEMA_VERSION, "storage": storage, "machine": machine}
         replace_file(path / "sweep.json", facts | config.model_dump(mode="json"))
         return cls(path, config, storage, machine)
+
+
+def sweeps_dir(runs_dir: str | Path | None = None) -> Path:
+    return (Path(runs_dir) if runs_dir else default_runs_dir()) / "sweeps"
 
 
 def list_sweeps(runs_dir: str | Path | None = None) -> list[Sweep]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from minivit import data
 from minivit.engine import Events, Interrupted, train
-from minivit.errors import ConfigError, DataError, MiniViTError, RunError, TrainingError
+from minivit.errors import ConfigError, DataError, MiniViTError, RunError, SweepError, TrainingError
 from minivit.machine import pick_device, share_cores
 from minivit.processes import start_detached
 from minivit.runs import Run
-from minivit.runs.files import append_line
-from minivit.sweep.study import FIXED_PARAMS, MESSAGE, RUN, WORKER, unused_params
-from minivit.sweep.sweep import Sweep, TrialInfo, format_params
+from minivit.runs.files import append_line, hold_lock
+from minivit.sweep.study import FIXED_PARAMS, MESSAGE, RUN, WORKER, TrialInfo, format_params, unused_params
+from minivit.sweep.sweep import Sweep
 
 if TYPE_CHECKING:
     import optuna
@@ -54,7 +54,8 @@ def main(sweep_dir: str, worker: int) -> int:
         print(error)
         return 2
     try:
-        with sweep.hold(worker), sweep.storage_errors():
+        refusal = SweepError(f"Worker {worker} of the sweep {sweep.id} is already running.")
+        with hold_lock(sweep.worker_lock(worker), refusal), sweep.storage_errors():
             run_trials(sweep, worker)
     except MiniViTError as error:
         sweep.set_problem(str(error))

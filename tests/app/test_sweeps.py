@@ -1,6 +1,7 @@
 """Sweeps: what is chosen reaches the study, and a study shows as it is."""
 
 import pytest
+from filelock import FileLock
 
 from minivit.config import TrainConfig
 from minivit.runs import Run
@@ -97,7 +98,7 @@ def test_a_sweep_can_be_stopped_gone_on_with_and_tried_again(
     assert "2 trials: 2 waiting" in [text.value for text in page.text]
     button(page, "Resume").click().run()
     assert [run.id for run in begun] == [sweep.id]
-    with sweep.hold(0):
+    with FileLock(sweep.worker_lock(0)):
         page.run()
         assert "Resume" not in labels(page)
         button(page, "Stop").click().run()

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 import torch
+from filelock import FileLock
 from sweeps import start, sweep_of, wait_for
 
 from minivit.machine import acquire_device
@@ -95,7 +96,7 @@ def test_a_trial_whose_run_is_stopped_is_pruned_and_not_started_again(small, mon
 def test_a_second_worker_of_the_same_number_exits(small, monkeypatch, capsys):
     monkeypatch.setattr("minivit.runs.files.LOCK_SECONDS", 0.1)
     sweep = Sweep.create(sweep_of(small, "seed=0", sampler="grid"))
-    with sweep.hold(0):
+    with FileLock(sweep.worker_lock(0)):
         assert main(str(sweep.path), 0) == 2
     assert f"Worker 0 of the sweep {sweep.id} is already running." in capsys.readouterr().out
     assert sweep.trials()[0].phase == "waiting"
