@@ -124,7 +124,7 @@ class ClsTerms:
     @property
     def position_share(self) -> NDArray[np.float32]:
         """Share of the variance in the terms with the key's position, (H,)."""
-        return self.shares[:, [TERMS.index("content–position"), TERMS.index("position–position")]].sum(1)
+        return self.shares[:, [name.endswith("–position") for name in TERMS]].sum(1)
 
     @property
     def scale_max(self) -> float:

@@ -149,8 +149,7 @@ class Method:
         return self.unavailable(config)
 
     def _check(self, config: ViTConfig, classes: Tensor | None, layer: int = -1) -> None:
-        reason = self.why_unavailable(config)
-        if reason:
+        if reason := self.why_unavailable(config):
             raise ConfigError(reason)
         if self.needs_class and classes is None:
             raise ConfigError(f"{self.title} explains a class. Pass one class per image.")

@@ -83,11 +83,10 @@ def _described(comparison: Comparison) -> str:
 
 def verdict(areas: Tensor, random: Tensor, others: Tensor | None, curve: Curve) -> Verdict:
     """The verdict on areas (B,), given those of random rankings (B, R) and of maps of other images (B, M)."""
-    comparisons = [compare(areas, random)] + ([] if others is None else [compare(areas, others)])
-    gain = -comparisons[0].difference if curve == "deletion" else comparisons[0].difference
-    p = max(comparison.p for comparison in comparisons) if gain > 0 else comparisons[0].p  # worse than random is worse
-    other = comparisons[1] if others is not None else None
-    return Verdict(curve, float(areas.double().mean()), comparisons[0], other, len(areas), p)
+    against_random, against_others = compare(areas, random), None if others is None else compare(areas, others)
+    gain = -against_random.difference if curve == "deletion" else against_random.difference
+    p = max(against_random.p, against_others.p) if against_others and gain > 0 else against_random.p  # worse is worse
+    return Verdict(curve, float(areas.double().mean()), against_random, against_others, len(areas), p)
 
 
 def corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import closing
 
 from minivit.cli.options import (
     PRESET,
@@ -105,17 +106,15 @@ def _train_run(run: Run, startup_seconds: float) -> int:
             return launch(run)
         finally:
             print(run.path)
-    bar = ProgressBar()
 
     def log(line: str) -> None:
         bar.close()
         print(line, flush=True)
 
     try:
-        with stop_on_signal(run, SINGLE_PROCESS):
+        with closing(ProgressBar()) as bar, stop_on_signal(run, SINGLE_PROCESS):
             train(run.config, run, Events(log=log, progress=bar), startup_seconds=startup_seconds)
     finally:
-        bar.close()
         print(run.path)
     return 0
 

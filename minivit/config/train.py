@@ -136,8 +136,7 @@ class TrainConfig(Settings):
         if len(self.classes) < 2 and not self.imported:
             selected = f"only {self.classes[0]!r} is selected" if self.classes else "none is selected"
             raise ConfigError(f"A classifier needs at least 2 classes, and {selected}. Select at least two classes.")
-        repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
-        if repeated:
+        if repeated := sorted({name for name in self.classes if self.classes.count(name) > 1}):
             raise ConfigError(f"The class {repeated[0]!r} is selected twice. Select each class once.")
         for text in (*self.classes, self.data_dir):
             if not is_text(text):

@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from minivit.config import TrainConfig
 from minivit.data.cache import cached, digest, resolve_data_dir
 from minivit.data.decode import SUFFIXES, decode_files, describe_error, original_size
 from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, concatenate_classes
@@ -49,10 +48,10 @@ def is_present(data_dir: str | Path) -> bool:
         return False
 
 
-def check(config: TrainConfig) -> None:
-    """DataError if the test split of `config` is missing."""
-    if config.split == "official":
-        class_folders(config.data_dir, "test")
+def check(data_dir: str | Path, split: str) -> None:
+    """DataError if the test split is missing that the split 'official' needs."""
+    if split == "official":
+        class_folders(data_dir, "test")
 
 
 def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:

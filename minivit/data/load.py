@@ -202,7 +202,7 @@ def select_classes(config: TrainConfig) -> TrainConfig:
 def check(config: TrainConfig) -> None:
     """DataError if `load_split` would not find the images of `config`; none is read."""
     _check_classes(config.dataset, list_classes(config.dataset, config.data_dir), config.classes)
-    find_reader(config.dataset).check(config)
+    find_reader(config.dataset).check(config.data_dir, config.split)
 
 
 def is_present(dataset: Dataset, data_dir: str | Path = "") -> bool:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from minivit.config import DATASETS, Dataset, TrainConfig
+from minivit.config import DATASETS, Dataset
 from minivit.data import folder, shapes
 from minivit.data.image_set import ImageRequest, ImageSet, Progress
 from minivit.data.torchvision import TorchvisionReader
@@ -19,8 +19,8 @@ class Reader(Protocol):
     def is_present(self, data_dir: str | Path) -> bool:
         """Whether the images can be read without a download, judged by file names alone."""
 
-    def check(self, config: TrainConfig) -> None:
-        """DataError if the images of `config` are missing; none is read."""
+    def check(self, data_dir: str | Path, split: str) -> None:
+        """DataError if the images for a `TrainConfig.split` are missing; none is read."""
 
     def read(self, request: ImageRequest, progress: Progress | None) -> ImageSet:
         """The images in data-set order; in their own size and channels if the files are not decoded anew."""

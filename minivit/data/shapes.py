@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from minivit.config import SHAPES_CLASSES, TrainConfig
+from minivit.config import SHAPES_CLASSES
 from minivit.data import shapes_drawing
 from minivit.data.cache import cached, digest
 from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, concatenate_classes
@@ -23,7 +23,7 @@ def is_present(data_dir: str | Path = "") -> bool:
     return True
 
 
-def check(config: TrainConfig) -> None:
+def check(data_dir: str | Path, split: str) -> None:
     """Nothing can be missing."""
 
 

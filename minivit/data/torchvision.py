@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 import torch
 from filelock import FileLock, Timeout
 
-from minivit.config import DATASETS, Dataset, TrainConfig
+from minivit.config import DATASETS, Dataset
 from minivit.data.cache import resolve_data_dir
 from minivit.data.image_set import ImageRequest, ImageSet, Progress
 from minivit.errors import DataError
@@ -57,13 +57,10 @@ class TorchvisionReader:
             return all((resolve_data_dir(data_dir) / file).is_file() for file in self.info.files)
         return False
 
-    def check(self, config: TrainConfig) -> None:
-        self._check_present(config.data_dir)
-
     def read(self, request: ImageRequest, progress: Progress | None = None) -> ImageSet:
         """The images in data-set order and native size. DataError if the data set is missing or damaged."""
         root = resolve_data_dir(request.data_dir)
-        self._check_present(root)
+        self.check(root)
         if progress:
             progress(f"Reading {self.info.title}", 0, 1)
         try:
@@ -120,7 +117,7 @@ class TorchvisionReader:
                 "Fix the permissions, free some space, or choose another data folder."
             ) from error
 
-    def _check_present(self, data_dir: str | Path) -> None:
+    def check(self, data_dir: str | Path, split: str = "") -> None:
         if not self.is_present(data_dir):
             raise DataError(
                 f"{self.info.title} is not in {resolve_data_dir(data_dir)}. {self._how_to_download('Download it')} "

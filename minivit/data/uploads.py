@@ -61,10 +61,8 @@ def unpack_upload(file: BinaryIO, name: str, progress: Progress | None = None) -
         ):
             members, left_out = _members(archive)
             for done, (path, info) in enumerate(members.items()):
-                target_file = Path(temporary) / "images" / path
-                target_file.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(info) as source, target_file.open("wb") as copy:
-                    shutil.copyfileobj(source, copy)
+                info.filename = path
+                archive.extract(info, Path(temporary) / "images")
                 if progress:
                     progress(f"Unpacking {name}", done + 1, len(members))
             unpacked = Path(temporary) / "images"

@@ -40,9 +40,8 @@ def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> floa
     """
     if config.minutes:
         return 60 * config.minutes
-    num_processes = config.devices
+    num_processes = num_parallel = config.devices
     device = pick_device(config.device, local_world_size=num_processes)
-    num_parallel = num_processes
     if device.type == "cpu":  # processes beyond the number of cores wait for each other
         num_parallel = min(num_processes, max(1, num_cores() // choose_threads(config, num_processes)))
     num_images = config.epochs * (num_train + num_test / 3) / num_parallel  # evaluation has no backward pass

@@ -2,7 +2,6 @@
 
 import io
 import re
-import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -67,9 +66,8 @@ def unpack(file: BinaryIO) -> Run:
             name, members = _members(archive)
             folder = Path(temporary) / "run"  # one level down, so that it is not listed as a run
             for target, member in members.items():
-                (folder / target).parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(member) as source, (folder / target).open("wb") as unpacked:
-                    shutil.copyfileobj(source, unpacked)
+                member.filename = target
+                archive.extract(member, folder)
             _validate(Run.open(folder))
             path = make_unique_folder(root, name)
             folder.replace(path)

@@ -87,12 +87,8 @@ class _Table:
     rows: list[dict[str, Any]] = field(default_factory=list)
     num_invalid: int = 0  # invalid lines
 
-    @property
-    def size(self) -> int:
-        return min(1 + len(self.rows), MAX_ROWS)
 
-
-_tables: LRUCache[Path, _Table] = LRUCache(MAX_ROWS, getsizeof=lambda table: table.size)
+_tables: LRUCache[Path, _Table] = LRUCache(MAX_ROWS, getsizeof=lambda table: min(1 + len(table.rows), MAX_ROWS))
 _tables_lock = threading.Lock()
 
 
