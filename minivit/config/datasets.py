@@ -1,4 +1,4 @@
-"""Facts of the data sets that do not require reading them; `minivit.data.registry` holds their readers."""
+"""Facts of the data sets that do not require reading them; `minivit.data.load` holds their readers."""
 
 from dataclasses import dataclass
 from typing import Literal

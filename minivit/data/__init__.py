@@ -5,8 +5,7 @@
     folder       the user's own images; decode reads the files
     torchvision  CIFAR-10, CIFAR-100, Fashion-MNIST and SVHN
     shapes       synthetic shapes; shapes_drawing draws them
-    registry     the reader of each data set
-    load         any data set by its name; the split
+    load         any data set by its name: its reader; the split
     batches      size and channels, patches, statistics; batches of images on the training device
     augment      random changes to a batch: flip, crop, RandAugment, Mixup, CutMix
 
@@ -18,6 +17,7 @@ from minivit.data.batches import BatchSource, channel_stats, copy_to, patches
 from minivit.data.cache import default_data_dir
 from minivit.data.image_set import Images, ImageSet, Progress, evenly_spaced
 from minivit.data.load import (
+    DOWNLOADS,
     MAX_INSPECTED_BYTES,
     article_split,
     check,
@@ -29,4 +29,3 @@ from minivit.data.load import (
     load_split,
     select_classes,
 )
-from minivit.data.registry import DOWNLOADS

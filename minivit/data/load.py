@@ -1,17 +1,19 @@
-"""Any data set by its name: its classes, its images, and its training and test split."""
+"""Any data set by its name: its reader, its classes, its images, and its training and test split.
+
+The facts of the data sets are in `minivit.config.datasets`."""
 
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from minivit.config import DATASETS, Dataset, Preprocessing, TrainConfig
-from minivit.data import folder
+from minivit.data import folder, shapes
 from minivit.data.batches import resize, resize_chunk
 from minivit.data.cache import cached, digest, resolve_data_dir
 from minivit.data.image_set import (
@@ -25,8 +27,40 @@ from minivit.data.image_set import (
     memory_limit,
     row_chunks,
 )
-from minivit.data.registry import DOWNLOADS, find_reader
+from minivit.data.torchvision import TorchvisionReader
 from minivit.errors import DataError
+
+
+class Reader(Protocol):
+    """What `minivit.data` needs to read a data set; every method may raise DataError."""
+
+    def list_classes(self, data_dir: str | Path) -> tuple[str, ...]:
+        """The classes in data-set order, without reading an image."""
+
+    def is_present(self, data_dir: str | Path) -> bool:
+        """Whether the images can be read without a download, judged by file names alone."""
+
+    def check(self, data_dir: str | Path, split: str) -> None:
+        """DataError if the images for a `TrainConfig.split` are missing; none is read."""
+
+    def read(self, request: ImageRequest, progress: Progress | None) -> ImageSet:
+        """The images in data-set order; in their own size and channels if the files are not decoded anew."""
+
+
+DOWNLOADS = {
+    "cifar10": TorchvisionReader("cifar10", "CIFAR10"),
+    "cifar100": TorchvisionReader("cifar100", "CIFAR100"),
+    "fashion_mnist": TorchvisionReader("fashion_mnist", "FashionMNIST"),
+    "svhn": TorchvisionReader("svhn", "SVHN"),
+}
+READERS: dict[str, Reader] = {**DOWNLOADS, "folder": folder, "shapes": shapes}
+
+
+def find_reader(dataset: Dataset) -> Reader:
+    if dataset not in READERS:
+        raise DataError(f"There is no data set {dataset!r}. Choose from {', '.join(DATASETS)}.")
+    return READERS[dataset]
+
 
 Part = Literal["train", "test"]
 MIN_TEST_IMAGES = 20
