@@ -127,9 +127,7 @@ def _lock_folder() -> Path:
             return Path(folder)
     except OSError as error:
         reason = f"{folder or 'the temporary folder'} cannot be written ({error.strerror})"
-        raise ConfigError(
-            f"The queue for devices needs a folder, but {reason}. Set MINIVIT_LOCKS to another."
-        ) from None
+        raise ConfigError(f"The device queue needs a folder, but {reason}. Set MINIVIT_LOCKS to another.") from None
 
 
 def _acquire_any(locks: Sequence[FileLock], on_wait: Callable[[], None]) -> FileLock:

@@ -126,10 +126,8 @@ def _logit_decrease(
         return class_score(values, *targets[:, image])
 
     with eval_mode(model):
-        image_indices = torch.arange(len(images), device=images.device)
-        complete = torch.cat(
-            [score(logits(model, images[chunk]), chunk) for chunk in memory_bounded_chunks(image_indices, model)]
-        )
+        chunks_of_images = memory_bounded_chunks(torch.arange(len(images), device=images.device), model)
+        complete = torch.cat([score(logits(model, images[chunk]), chunk) for chunk in chunks_of_images])
         rows = torch.arange(len(images) * P, device=images.device)  # a row is image · P + patch
         masked = []
         for chunk in memory_bounded_chunks(rows, model):

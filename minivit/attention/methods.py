@@ -154,9 +154,7 @@ class Method:
         if self.needs_class and classes is None:
             raise ConfigError(f"{self.title} explains a class. Pass one class per image.")
         if self.needs_layer and not -config.depth <= layer < config.depth:
-            raise ConfigError(
-                f"There is no layer {layer + 1}; the model has {config.depth}. Choose 1 to {config.depth}."
-            )
+            raise ConfigError(f"There is no layer {layer + 1}; the model has {config.depth}. Choose another one.")
 
 
 def available_methods(config: ViTConfig) -> dict[str, Method]:

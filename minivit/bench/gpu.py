@@ -130,13 +130,9 @@ def speed(
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         training = make_training(config, device, split)
-        accelerate = {
-            "plain steps": None,
-            "CUDA graph": training.train_step.record,
-            "compiled": training.train_step.compile,
-        }
-        if start := accelerate[title]:
-            start(_raise_cause)
+        accelerate = {"CUDA graph": training.train_step.record, "compiled": training.train_step.compile}
+        if title in accelerate:
+            accelerate[title](_raise_cause)
         batches = (batch for epoch in count(1) for batch in training.batches(epoch))
         fixed = next(batches)
         for what, source in (("", batches), (", the same batch", repeat(fixed))):

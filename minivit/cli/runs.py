@@ -58,9 +58,7 @@ def add_commands(commands: Commands) -> None:
     help = "faithfulness of a run's maps: localization, deletion and insertion"
     parser = commands.add_parser("trust", parents=[RUN_DIR, EPOCH], help=help)
     parser.add_argument("--images", type=int, default=NUM_IMAGES, help=f"test images (default: {NUM_IMAGES})")
-    parser.add_argument(
-        "--cascade", action="store_true", help="also: do the maps change when layers are re-initialized?"
-    )
+    parser.add_argument("--cascade", action="store_true", help="also whether maps change as layers are re-initialized")
     parser.add_argument("--json", action="store_true", help="all results as JSON")
     parser.set_defaults(command=_trust)
 
@@ -74,16 +72,12 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--image", type=int, default=0, help="index of the test image (default: 0)")
     parser.add_argument("--layer", type=int, default=1, help="layer, from 1")
     parser.add_argument("--head", default="mean", help="head, from 1, or 'mean' or 'max'")
-    parser.add_argument(
-        "--output", type=Path, help="file to write, for huggingface a folder (default: standard output)"
-    )
+    parser.add_argument("--output", type=Path, help="file, for huggingface a folder (default: standard output)")
     parser.set_defaults(command=_export)
 
     help = "import a ViT from timm, Hugging Face or torchvision, with a folder of images"
     parser = commands.add_parser("import", parents=[RUNS_DIR], help=help)
-    parser.add_argument(
-        "file", type=Path, metavar="PATH", help="a weights file, or a directory written by save_pretrained"
-    )
+    parser.add_argument("file", type=Path, metavar="PATH", help="a weights file, or a directory of save_pretrained")
     parser.add_argument("--data-dir", required=True, help="folder that contains one folder of images per class")
     parser.add_argument("--heads", type=int, help="attention heads (default: from the metadata, else dimension / 64)")
     parser.add_argument("--act", choices=ACTIVATIONS, help="activation (default: from the metadata, else gelu)")
@@ -166,9 +160,8 @@ def format_predictions(predictions: Predictions, config: TrainConfig) -> str:
     """Accuracy with its interval, and the confusion matrix with recall and precision, as text."""
     num_correct, num_images = int(predictions.correct.sum()), len(predictions.labels)
     low, high = wilson(num_correct, num_images)
-    lines = [
-        f"accuracy {predictions.accuracy:.4f} ({num_correct} of {num_images}; 95% interval {low:.4f} to {high:.4f})"
-    ]
+    counts = f"{num_correct} of {num_images}; 95% interval {low:.4f} to {high:.4f}"
+    lines = [f"accuracy {predictions.accuracy:.4f} ({counts})"]
     if len(config.classes) > MAX_MATRIX:
         return f"{lines[0]}\n\nThe confusion matrix of {len(config.classes):,} classes is too large to print."
     lines += ["", "confusion matrix: rows true, columns predicted"]

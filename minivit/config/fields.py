@@ -53,9 +53,8 @@ def describe(name: str, field: FieldInfo) -> Setting:
     """A field of any `Settings` as a form or a parser needs it."""
     extra = field.json_schema_extra
     assert isinstance(extra, dict)
-    bounds = {
-        key: getattr(part, key) for part in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(part, key)
-    }
+    keys = ("ge", "gt", "le", "lt")
+    bounds = {key: getattr(part, key) for part in field.metadata for key in keys if hasattr(part, key)}
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return Setting(
         name=name,

@@ -94,9 +94,8 @@ def part_folders(root: Path) -> dict[str, Path]:
 
 def _part_named(folders: dict[str, Path], names: Sequence[str]) -> Path | None:
     """The folder with the first of these names, in any case: "Train", "train_set", "Training data"."""
-    by_name = {
-        re.sub(r"(set|data|images)$", "", re.sub(r"[^a-z]", "", name.lower())): path for name, path in folders.items()
-    }
+    letters = {re.sub(r"[^a-z]", "", name.lower()): path for name, path in folders.items()}
+    by_name = {re.sub(r"(set|data|images)$", "", name): path for name, path in letters.items()}
     return next((by_name[name] for name in names if name in by_name), None)
 
 
@@ -136,9 +135,8 @@ def ignored_files(data_dir: str | Path, split: str) -> list[str]:
         if "test" in parts and split != "official":
             lines.append(f"{parts['test'].name}: not used. The split {split!r} tests on a share of the training split.")
         others = [path.name for path in _subfolders(root).values() if parts and path not in parts.values()]
-        lines += [
-            f"{name}: not used. The splits are {', '.join(path.name for path in parts.values())}." for name in others
-        ]
+        used = ", ".join(path.name for path in parts.values())
+        lines += [f"{name}: not used. The splits are {used}." for name in others]
         for parent in parts.values() or [root]:
             lines += [f"{name}: no images" for name, path in _subfolders(parent).items() if not _has_images(path)]
             for name, path in _subfolders(parent).items():
@@ -216,9 +214,7 @@ def image_files(folder: Path) -> list[ImageFile]:
                 status = entry.stat(follow_symlinks=not is_broken)
                 files.append(ImageFile(entry.path[start:], status.st_size, status.st_mtime_ns))
     if not files:
-        raise DataError(
-            f"The class folder {folder} contains no {', '.join(SUFFIXES)} files. Add some or leave the class out."
-        )
+        raise DataError(f"The class folder {folder} contains no images. Add some, or leave the class out.")
     return files
 
 
@@ -280,10 +276,7 @@ def _os_errors_as_data_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise DataError(
-            f"There is no permission to read {error.filename or path}. Grant it, or choose another folder."
-        ) from None
+        where = error.filename or path
+        raise DataError(f"There is no permission to read {where}. Grant it, or choose another folder.") from None
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({describe_error(error)}). Check the path of the data folder."
-        ) from None
+        raise DataError(f"{path} cannot be read ({describe_error(error)}). Check the path.") from None

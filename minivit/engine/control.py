@@ -176,9 +176,8 @@ def check_same_images(run: Run, facts: Mapping[str, Any]) -> None:
     previous = run.environment
     if not run.metrics() or previous.get("data_fingerprint") in (None, facts["data_fingerprint"]):
         return
-    before, now = (
-        f"{env.get('num_train', 0):,} training and {env.get('num_test', 0):,} test images" for env in (previous, facts)
-    )
+    counts = ((env.get("num_train", 0), env.get("num_test", 0)) for env in (previous, facts))
+    before, now = (f"{num_train:,} training and {num_test:,} test images" for num_train, num_test in counts)
     change = f"it had {before}, now there are {now}" if before != now else f"there are still {before}"
     raise DataError(
         f"The images of {run.id} have changed since it was started ({change}). Restore them, or start a new run. "

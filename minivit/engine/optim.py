@@ -32,9 +32,7 @@ class FlatParameters:
         parameters = dict(sorted(model.named_parameters(), key=lambda item: not has_weight_decay(*item)))
         self.parameters = list(parameters.values())
         self.shapes = {name: parameter.shape for name, parameter in parameters.items()}
-        self.num_decayed = sum(
-            parameter.numel() for name, parameter in parameters.items() if has_weight_decay(name, parameter)
-        )
+        self.num_decayed = sum(each.numel() for name, each in parameters.items() if has_weight_decay(name, each))
         self.values = self.flatten(parameter.detach() for parameter in self.parameters)
         for name, view in self.views(self.values).items():
             parameters[name].data = view

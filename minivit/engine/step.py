@@ -90,9 +90,7 @@ class TrainStep:
     def record(self, report: Callable[[str | None], None]) -> None:
         """Repeats the following plain steps as a CUDA graph; `report` gets the cause of a failure, or None."""
         state = self._state()
-        self.recorded = self._as_graph(
-            self._gradient, lambda function, plain: record_or_fall_back(plain, state, report)
-        )
+        self.recorded = self._as_graph(self._gradient, lambda _, plain: record_or_fall_back(plain, state, report))
 
     def compile(self, report: Callable[[str | None], None]) -> None:
         """Compiles the step at its next call; `report` gets the cause of a failure, or None."""

@@ -82,11 +82,8 @@ def _page(
     names = tokens(num_patches)
     html = view([values[None] for values in rounded], names, include_layers=layers, html_action="return").data
     html = re.sub(r'<script src="[^"]*require[^"]*"></script>', "", html, count=1)
-    before = [
-        _packaged("xstatic.pkg.jquery", "data/jquery.min.js"),
-        _packaged("mpld3", "js/d3.v5.min.js"),
-        REQUIRE_SHIM,
-    ]
+    packages = {"xstatic.pkg.jquery": "data/jquery.min.js", "mpld3": "js/d3.v5.min.js"}
+    before = [*(_packaged(package, path) for package, path in packages.items()), REQUIRE_SHIM]
     after = []
     if image is not None:  # a script that shows the patch of the token under the pointer
         facts = json.dumps({"image": png_uri(rgb(image.numpy())), "grid": round(num_patches**0.5)})

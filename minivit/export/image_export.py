@@ -137,10 +137,8 @@ class ImageExport:
         heads = f"{head} over heads" if isinstance(head, str) else f"head {write_head(head)}"
         true = "" if self.label is None else f"{self.classes[self.label]} → "
         predicted = self.classes[int(self.probs.argmax())] if len(self.probs) else "no prediction"
-        title = (
-            f"{self.name}: {true}{predicted} · "
-            f"layer {layer + 1}, {heads} · {Checkpoint(self.epoch).title} · {self.run_id}"
-        )
+        where = f"layer {layer + 1}, {heads} · {Checkpoint(self.epoch).title} · {self.run_id}"
+        title = f"{self.name}: {true}{predicted} · {where}"
         values = self.matrix(layer, head)[0, 1:].numpy()
         return MapPicture(self.image.numpy(), values, self.scale, 1 / self.model.config.num_tokens, title)
 

@@ -64,10 +64,10 @@ def timm_checkpoint(model: MiniViT, classes: Sequence[str] = ()) -> bytes:
         "classes": json.dumps(list(classes)[: model.config.num_classes]),
     }
     weights = {name: value.detach() for name, value in model.state_dict().items() if name not in ("mean", "std")}
-    weight, bias = fold_normalization(
-        weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], model.mean, model.std
-    )
-    weights |= {"patch_embed.proj.weight": weight, "patch_embed.proj.bias": bias}
+    names = ("patch_embed.proj.weight", "patch_embed.proj.bias")
+    weight, bias = (weights[name] for name in names)
+    folded = fold_normalization(weight, bias, model.mean, model.std)
+    weights |= dict(zip(names, folded, strict=True))
     if R := model.config.num_registers:  # timm adds positions to them; here they have none
         cls, patches = weights["pos_embed"].split([1, model.config.num_patches], dim=1)
         weights["pos_embed"] = torch.cat([cls, cls.new_zeros(1, R, cls.shape[-1]), patches], dim=1)

@@ -94,9 +94,8 @@ def _examples(run: Run, checkpoints: Sequence[Checkpoint], test_set: ImageSet) -
     images, labels = test_set.images[torch.tensor(indices)], test_set.labels[torch.tensor(indices)]
     models = [run.load_model(checkpoint) for checkpoint in checkpoints]
     probs, attn = zip(*(attend(model, images) for model in models), strict=True)
-    maps = np.stack(
-        [cls_map(layers[:, -1], num_prefix_tokens=run.config.model.num_prefix_tokens).numpy() for layers in attn]
-    )
+    P = run.config.model.num_prefix_tokens
+    maps = np.stack([cls_map(layers[:, -1], num_prefix_tokens=P).numpy() for layers in attn])
     scale = model_scale(models[-1], test_set)
     examples = []
     for row, (index, image, label) in enumerate(zip(indices, images.numpy(), labels.tolist(), strict=True)):
@@ -110,10 +109,8 @@ def _examples(run: Run, checkpoints: Sequence[Checkpoint], test_set: ImageSet) -
             }
             for checkpoint, (confidence, predicted) in zip(checkpoints, predictions, strict=True)
         ]
-        pictures = [
-            png_uri(rgb(image)),
-            *(png_uri(map_pixels(values, scale, image.shape[-1])) for values in maps[:, row]),
-        ]
+        pixels = [rgb(image), *(map_pixels(values, scale, image.shape[-1]) for values in maps[:, row])]
+        pictures = [png_uri(picture) for picture in pixels]
         true_class = test_set.classes[label]
         examples.append({"index": index, "true_class": true_class, "pictures": pictures, "captions": captions})
     figure = Figure(figsize=(4.4, 0.9), layout="constrained")

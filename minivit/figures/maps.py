@@ -41,9 +41,8 @@ def similarity_grid(similarity: NDArray[np.float32]) -> go.Figure:
     rows = np.arange(0, grid, -(-grid // MAX_SIMILARITY_MAPS))
     maps = similarity.reshape(grid, grid, grid, grid)[rows][:, rows]
     labels = [str(row + 1) for row in rows]
-    figure = _heatmap_grid(
-        maps, gap=1, row_labels=labels, column_labels=labels, limit=1, colorbar={"title": {"text": "cosine"}}
-    )
+    bar = {"title": {"text": "cosine"}}
+    figure = _heatmap_grid(maps, gap=1, row_labels=labels, column_labels=labels, limit=1, colorbar=bar)
     figure.data[0].colorbar.update(orientation="h", thickness=12, y=1, ypad=4, title_side="top")
     figure.update_xaxes(title="column of the patch", side="bottom")
     figure.update_yaxes(title="row of the patch")

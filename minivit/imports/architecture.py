@@ -58,9 +58,7 @@ def read_architecture(weights: Mapping[str, Tensor], name: str, facts: Facts) ->
             "Choose a classifier of at least 2 classes that reads the CLS token, the mean of the patches, or both."
         )
     if facts.global_pool not in POOLS:
-        raise RunError(
-            f"{name} pools its tokens by {facts.global_pool!r}, which MiniViT does not support. Choose a plain ViT."
-        )
+        raise RunError(f"{name} pools its tokens by {facts.global_pool!r}, which MiniViT lacks. Choose a plain ViT.")
     num_registers = sum(weights[key].shape[1] for key in ("dist_token", "reg_token") if key in weights)
     fc1, fc2 = (weights.get(f"blocks.0.mlp.{layer}.weight") for layer in ("fc1", "fc2"))
     if fc1 is None or fc2 is None or fc1.shape[0] != fc2.shape[1]:

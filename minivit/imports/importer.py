@@ -158,9 +158,7 @@ def _read_facts(metadata: Mapping[str, Any], path: Path) -> Facts:
     try:
         return read_facts(metadata)
     except (AttributeError, TypeError, ValueError, ArithmeticError) as error:
-        raise RunError(
-            f"The metadata of {path} are invalid ({error}). Correct them, or import the file alone."
-        ) from None
+        raise RunError(f"The metadata of {path} are invalid ({error}). Import the weights file alone.") from None
 
 
 @contextmanager

@@ -87,20 +87,15 @@ def _preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
     size, crop = config.get("size"), config.get("crop_size") if config.get("do_center_crop") else None
     if isinstance(size, int):  # as older versions wrote it
         size = {"shortest_edge" if crop else "height": size}
-    shorter, both = (
-        (_number(size.get(name)) for name in ("shortest_edge", "height")) if isinstance(size, dict) else (0, 0)
-    )
+    sizes = size if isinstance(size, dict) else {}
+    shorter, both = (_number(sizes.get(name)) for name in ("shortest_edge", "height"))
     resample = config.get("resample", 2)
     if not config.get("do_resize", True) or not (side := shorter or both) or resample not in range(len(INTERPOLATIONS)):
         return {}
-    settings = {
-        "size": side,
-        "keep_aspect": bool(shorter),
-        "interpolation": INTERPOLATIONS[resample],
-        "on_tensors": True,
-    }
+    settings = {"size": side, "keep_aspect": bool(shorter), "interpolation": INTERPOLATIONS[resample]}
     cropped = crop.get("height") if isinstance(crop, dict) else crop
-    return {"img_size": _number(cropped) or both, "preprocessing": Preprocessing.model_validate(settings)}
+    preprocessing = Preprocessing.model_validate(settings | {"on_tensors": True})
+    return {"img_size": _number(cropped) or both, "preprocessing": preprocessing}
 
 
 def _timm_preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:

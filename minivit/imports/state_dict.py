@@ -76,9 +76,7 @@ def _read_directory(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         raise RunError(f"{weights} does not list the weights files. Download the model again.")
     names = sorted(set(listed))
     if missing := [name for name in names if not os.path.isfile(path / name)]:  # noqa: PTH113
-        raise RunError(
-            f"{path} lacks {missing[0]:.200}, one of the {len(names)} weights files. Download the model again."
-        )
+        raise RunError(f"{path} lacks {missing[0]:.200}, one of {len(names)} weights files. Download the model again.")
     _check_size(path, sum((path / name).stat().st_size for name in names))
     shards = [_read_file(path / name)[0] for name in names]
     return {name: value for shard in shards for name, value in shard.items()}, metadata
@@ -140,9 +138,8 @@ def _check_compression(path: Path) -> None:
 
 def _check_size(path: Path, num_bytes: int) -> None:
     if num_bytes > MAX_BYTES:
-        raise RunError(
-            f"{path} is {num_bytes / 2**30:.1f} GB; the limit is {MAX_BYTES // 2**30} GB. Choose a smaller model."
-        )
+        size, limit = num_bytes / 2**30, MAX_BYTES // 2**30
+        raise RunError(f"{path} is {size:.1f} GB; the limit is {limit} GB. Choose a smaller model.")
 
 
 def _check_beginning(path: Path) -> None:

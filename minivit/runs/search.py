@@ -59,9 +59,8 @@ def _text(run: Run) -> str:
 def _comparison(name: str, sign: str, text: str) -> Condition:
     """A score or setting compared with a value; 70% is 0.7."""
     if name not in SCORES and name not in SETTINGS:
-        raise ConfigError(
-            f"{name!r} is not a score ({', '.join(SCORES)}) or a setting, such as lr, so it cannot be compared."
-        )
+        scores = ", ".join(SCORES)
+        raise ConfigError(f"{name!r} is not a score ({scores}) or a setting, such as lr, so it cannot be compared.")
     number = _number(text)
     if sign in COMPARISONS and number is None:
         raise ConfigError(f"{text!r} is not a number, so {name} cannot be compared with it. Write {name}{sign}0.5.")

@@ -38,9 +38,8 @@ class Vary(Settings):
     def _is_variable(cls, name: str) -> str:
         if name not in variable_settings():
             reason = "is the same in all trials" if name in FIXED else "is not a setting"
-            raise ConfigError(
-                f"{name!r} {reason}, so it cannot be varied. Choose among {', '.join(variable_settings())}."
-            )
+            names = ", ".join(variable_settings())
+            raise ConfigError(f"{name!r} {reason}, so it cannot be varied. Choose among {names}.")
         return name
 
     @field_validator("values")
