@@ -180,7 +180,7 @@ def faithfulness(
     B, M, _ = others.shape
     index = torch.arange(B).repeat_interleave(M)
     rankings = _ranking(others.flatten(0, 1))
-    removed, added = (
+    deletion_curves, insertion_curves = (
         _probabilities(model, images, classes, _steps(order), contrast, index, report)
         for order in (rankings, rankings.flip(1))
     )
@@ -188,8 +188,8 @@ def faithfulness(
         deletion(model, images, classes, maps, contrast),
         insertion(model, images, classes, maps, contrast),
         random,
-        removed.view(B, M, -1),
-        added.flip(1).view(B, M, -1),
+        deletion_curves.view(B, M, -1),
+        insertion_curves.flip(1).view(B, M, -1),
         saco(model, images, classes, maps, contrast),
         rank_correlation(maps, reference),
     )

@@ -41,26 +41,26 @@ def logit_shares(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tens
     """
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     model = copy.deepcopy(model, shared).eval()  # the same parameters in new modules, which alone get hooks
-    biased: list[tuple[Tensor, Tensor]] = []  # outputs (B, …, M) and the bias (M,) in each
+    outputs_with_bias: list[tuple[Tensor, Tensor]] = []  # outputs (B, …, M) and the bias (M,) in each
     for module in model.modules():
-        _make_linear(module, biased)
+        _make_linear(module, outputs_with_bias)
     with torch.enable_grad():
         tokens = model.embed(to_model(model, images)).detach().requires_grad_()
-        biased.clear()  # of the patch embedding, which is part of the tokens
+        outputs_with_bias.clear()  # of the patch embedding, which is part of the tokens
         logits, _ = model.forward_tokens(tokens)
         score = class_score(logits, classes, contrast).sum()
-        inputs = [tokens, *(output for output, _ in biased)]
+        inputs = [tokens, *(output for output, _ in outputs_with_bias)]
         gradients = torch.autograd.grad(score, inputs, materialize_grads=True)
     with torch.no_grad():
         shares = (tokens * gradients[0]).sum(-1)  # (B, N)
         bias = torch.zeros_like(shares[:, 0])
-        for gradient, (_, b) in zip(gradients[1:], biased, strict=True):
+        for gradient, (_, b) in zip(gradients[1:], outputs_with_bias, strict=True):
             bias += (gradient * b).flatten(1).sum(1)
     P = model.config.num_prefix_tokens
     return LogitShares(shares[:, P:], shares[:, :P].sum(1), bias)
 
 
-def _make_linear(module: nn.Module, biased: list[tuple[Tensor, Tensor]]) -> None:
+def _make_linear(module: nn.Module, outputs_with_bias: list[tuple[Tensor, Tensor]]) -> None:
     """Adds hooks that make non-linear parts constant in the backward pass, and that collect outputs with a bias."""
 
     def collect(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def _make_linear(module: nn.Module, biased: list[tuple[Tensor, Tensor]]) -> None
             deviation = (x.var(-1, correction=0, keepdim=True) + module.eps).sqrt().detach()
             output = (x - x.mean(-1, keepdim=True)) / deviation * module.weight + module.bias
         assert isinstance(module.bias, Tensor)
-        biased.append((output, module.bias))
+        outputs_with_bias.append((output, module.bias))
         return output
 
     def scale(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:

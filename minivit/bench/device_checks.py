@@ -118,7 +118,7 @@ def synchronizations(training: Training) -> float:
     batches = training.batches(1)
     for batch in islice(batches, 3):  # what is done once may wait
         training.train_step(*batch)
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as messages:
         warnings.simplefilter("always")
         if training.device.type == "cuda":
             torch.cuda.set_sync_debug_mode("warn")
@@ -128,7 +128,7 @@ def synchronizations(training: Training) -> float:
         finally:
             if training.device.type == "cuda":
                 torch.cuda.set_sync_debug_mode("default")
-    return sum("synchronizing" in str(warning.message) for warning in caught)
+    return sum("synchronizing" in str(warning.message) for warning in messages)
 
 
 def weights_of_accelerated(training: Training, accelerate: Accelerate) -> Tensor:

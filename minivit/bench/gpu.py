@@ -134,8 +134,8 @@ def speed(
         if title in accelerate:
             accelerate[title](_raise_cause)
         batches = (batch for epoch in count(1) for batch in training.batches(epoch))
-        fixed = next(batches)
-        for what, source in (("", batches), (", the same batch", repeat(fixed))):
+        fixed_batch = next(batches)
+        for what, source in (("", batches), (", the same batch", repeat(fixed_batch))):
             images_per_second = _images_per_second(training.train_step, source, device)
             share = flop * images_per_second / peaks[dtype]
             note = f"{flop / 1e6:,.1f} MFLOP per image: {share:.1%} of the {_name(dtype)} product"
@@ -189,9 +189,9 @@ def first_minutes(config: TrainConfig, minutes: float) -> Iterator[Measurement]:
     note = f"{len(rows) - 1} epochs in {ends[-1]:.0f} s on {about}"
     yield Measurement(f"gpu, {config.minutes:.1f} minutes, test accuracy", rows[-1]["test_acc"], "", "≥ 0.9", note)
     for goal in GOALS:
-        reached = [end for end, row in zip(ends, rows, strict=True) if row["test_acc"] >= goal]
-        note = f"on {about}" if reached else f"not reached on {about}"
-        yield Measurement(f"gpu, until {goal}", reached[0] if reached else nan, "s", "≤ 60" * (goal == 0.9), note)
+        times = [end for end, row in zip(ends, rows, strict=True) if row["test_acc"] >= goal]
+        note = f"on {about}" if times else f"not reached on {about}"
+        yield Measurement(f"gpu, until {goal}", times[0] if times else nan, "s", "≤ 60" * (goal == 0.9), note)
     speeds = [row["images_per_second"] for row in rows[1:]]
     yield Measurement("gpu, images per second", median(speeds), "1/s", note="median of the epochs")
 

@@ -211,10 +211,10 @@ def under_load(images: dict[str, Any]) -> Iterator[Measurement]:
             with busy_process():
                 busy[name].append(worker_speed(config))
     for name, (_, target) in variants.items():
-        alone, loaded = median(quiet[name]), median(busy[name])
-        note = f"{LOAD_ROUNDS} alternating rounds: {alone:,.0f} and {loaded:,.0f} images/s"
+        alone, next_to_load = median(quiet[name]), median(busy[name])
+        note = f"{LOAD_ROUNDS} alternating rounds: {alone:,.0f} and {next_to_load:,.0f} images/s"
         yield Measurement(f"strong, {name}", alone, "1/s")
-        yield Measurement(f"strong, {name}, next to a busy process ÷ alone", loaded / alone, "×", target, note)
+        yield Measurement(f"strong, {name}, next to a busy process ÷ alone", next_to_load / alone, "×", target, note)
 
 
 @contextmanager

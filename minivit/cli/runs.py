@@ -99,8 +99,8 @@ def add_commands(commands: Commands) -> None:
 
 
 def _runs(args: argparse.Namespace) -> None:
-    named = [find_run(name, args.runs_dir) for name in args.runs]
-    runs = search(named or list_runs(args.runs_dir), args.search)
+    requested_runs = [find_run(name, args.runs_dir) for name in args.runs]
+    runs = search(requested_runs or list_runs(args.runs_dir), args.search)
     if args.json or args.csv:
         print(to_json(runs) if args.json else to_csv(runs).rstrip("\n"))
         return

@@ -261,8 +261,8 @@ def _check_classes(dataset: str, known: tuple[str, ...], classes: Sequence[str] 
         raise DataError("No class is selected. Select at least two classes.")
     for name in classes:
         if name not in known:
-            listed = ", ".join(known[:10]) + (f" … ({len(known)} in all)" if len(known) > 10 else "")
-            raise DataError(f"{dataset} has no class {name!r}. Choose from {listed}.")
+            names = ", ".join(known[:10]) + (f" … ({len(known)} in all)" if len(known) > 10 else "")
+            raise DataError(f"{dataset} has no class {name!r}. Choose from {names}.")
         if classes.count(name) > 1:
             raise DataError(f"The class {name!r} is selected twice. Select each class once.")
     return classes

@@ -86,8 +86,8 @@ class Training:
         """Adopts the learning rate that the user requested, if any, before the first step of an epoch."""
         if self.step:
             return
-        adopted = self.group.is_main and adopt_learning_rate(run, self.epoch)
-        if any(self.group.broadcast(int(adopted))):
+        has_new_lr = self.group.is_main and adopt_learning_rate(run, self.epoch)
+        if any(self.group.broadcast(int(has_new_lr))):
             self.config = self.config.changed(lr_changes=Run.open(run.path).config.lr_changes)
 
     def batches(self, epoch: int) -> Iterator[Batch]:

@@ -137,8 +137,8 @@ def trial_curves(trials: Sequence[tuple[str, str, Mapping[int, float]]], best: s
         epochs = sorted(curve)
         group = f"best: {best}" if name == best else phase
         groups[group].append(NamedCurve(name, epochs, [curve[epoch] for epoch in epochs]))
-    drawn = {group: curves for group, curves in groups.items() if any(curve.x for curve in curves)}
-    return metric_curves(drawn, {**TRIAL_LINES, f"best: {best}": BEST_LINE})
+    visible = {group: curves for group, curves in groups.items() if any(curve.x for curve in curves)}
+    return metric_curves(visible, {**TRIAL_LINES, f"best: {best}": BEST_LINE})
 
 
 def removal_curves(

@@ -110,8 +110,8 @@ def import_model(
 
 def assumptions(run: Run) -> list[str]:
     """The assumptions that were made when the run's model was imported, one sentence each."""
-    stored = run.environment.get("assumed")
-    return [line for line in stored if isinstance(line, str)] if isinstance(stored, list) else []
+    sentences = run.environment.get("assumed")
+    return [line for line in sentences if isinstance(line, str)] if isinstance(sentences, list) else []
 
 
 def num_head_classes(run: Run) -> int:

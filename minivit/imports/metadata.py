@@ -93,9 +93,9 @@ def _preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
     if not config.get("do_resize", True) or not (side := shorter or both) or resample not in range(len(INTERPOLATIONS)):
         return {}
     settings = {"size": side, "keep_aspect": bool(shorter), "interpolation": INTERPOLATIONS[resample]}
-    cropped = crop.get("height") if isinstance(crop, dict) else crop
+    crop_size = crop.get("height") if isinstance(crop, dict) else crop
     preprocessing = Preprocessing.model_validate(settings | {"on_tensors": True})
-    return {"img_size": _number(cropped) or both, "preprocessing": preprocessing}
+    return {"img_size": _number(crop_size) or both, "preprocessing": preprocessing}
 
 
 def _timm_preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:

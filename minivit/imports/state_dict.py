@@ -71,10 +71,10 @@ def _read_directory(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         stored, _ = _read_file(weights)
         return stored, metadata
     weight_map = _read_json(weights).get("weight_map")
-    listed = list(weight_map.values()) if isinstance(weight_map, dict) else []
-    if not listed or not all(isinstance(name, str) and Path(name).name == name for name in listed):
+    shard_names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not shard_names or not all(isinstance(name, str) and Path(name).name == name for name in shard_names):
         raise RunError(f"{weights} does not list the weights files. Download the model again.")
-    names = sorted(set(listed))
+    names = sorted(set(shard_names))
     if missing := [name for name in names if not os.path.isfile(path / name)]:  # noqa: PTH113
         raise RunError(f"{path} lacks {missing[0]:.200}, one of {len(names)} weights files. Download the model again.")
     _check_size(path, sum((path / name).stat().st_size for name in names))

@@ -44,25 +44,25 @@ def short_names(runs: Sequence[Run]) -> dict[str, str]:
     """
     different = different_settings([run.config for run in runs])
     minor = [setting for setting in different if setting.name == "seed" or setting.group == "machine"]
-    chosen: list[Setting] = []
+    selection: list[Setting] = []
     for remaining in ([setting for setting in different if setting not in minor], minor):
         while remaining:
-            best = max(remaining, key=lambda setting: _num_distinct(runs, [*chosen, setting]))
-            if _num_distinct(runs, [*chosen, best]) == _num_distinct(runs, chosen):
+            best = max(remaining, key=lambda setting: _num_distinct(runs, [*selection, setting]))
+            if _num_distinct(runs, [*selection, best]) == _num_distinct(runs, selection):
                 break
-            chosen.append(best)
+            selection.append(best)
             remaining.remove(best)
     names: dict[str, str] = {}
     for run in runs:
-        values = " · ".join(f"{setting.name} {format_value(setting.value(run.config))}" for setting in chosen)
+        values = " · ".join(f"{setting.name} {format_value(setting.value(run.config))}" for setting in selection)
         name = run.name or values or ", ".join(run.config.classes[:MAX_NAMED_CLASSES])
-        numbered = (name if number == 1 else f"{name} ({number})" for number in itertools.count(1))
-        names[run.id] = next(title for title in numbered if title not in names.values())
+        candidates = (name if number == 1 else f"{name} ({number})" for number in itertools.count(1))
+        names[run.id] = next(title for title in candidates if title not in names.values())
     return names
 
 
-def _num_distinct(runs: Sequence[Run], chosen: Sequence[Setting]) -> int:
-    return len({tuple(setting.value(run.config) for setting in chosen) for run in runs})
+def _num_distinct(runs: Sequence[Run], selection: Sequence[Setting]) -> int:
+    return len({tuple(setting.value(run.config) for setting in selection) for run in runs})
 
 
 def curve(rows: Sequence[Mapping[str, Any]], metric: str, axis: Axis = "epoch") -> Curve:

@@ -148,15 +148,15 @@ def unused_params(config: SweepConfig, study: "optuna.Study", trial_number: int)
     if config.num_combinations is None:
         return {}
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number != trial_number]
-    used = [*(trial.params for trial in trials), *(trial.system_attrs.get(FIXED_PARAMS, {}) for trial in trials)]
+    used_params = [*(trial.params for trial in trials), *(trial.system_attrs.get(FIXED_PARAMS, {}) for trial in trials)]
     copy = optuna.create_study(sampler=study.sampler, direction="maximize")  # in memory, to draw suggestions
     copy.add_trials([trial for trial in trials if trial.state.is_finished()])
     for _ in range(NUM_SUGGESTIONS):
-        suggested = copy.ask()
-        params = {vary.name: vary.suggest(suggested) for vary in config.vary}
-        if params not in used:
+        suggestion = copy.ask()
+        params = {vary.name: vary.suggest(suggestion) for vary in config.vary}
+        if params not in used_params:
             return params
-    unused = [params for params in config.combinations() if params not in used]
+    unused = [params for params in config.combinations() if params not in used_params]
     return unused[derive_seed(config.base.seed, trial_number) % len(unused)] if unused else {}
 
 

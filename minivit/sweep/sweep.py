@@ -213,16 +213,18 @@ class Sweep:
         if any(is_locked(lock) for lock in sorted((self.path / "workers").glob("*.lock"))):
             return True
         control = read_json(self.path / "control.json")
-        started = control.get("time", 0) if control.get("command") == "start" else 0
-        failed = read_json(self.path / "problem.json").get("time", 0)
-        was_just_started = failed < started and time.time() - started < STARTUP_SECONDS  # and must lock its file first
+        started_at = control.get("time", 0) if control.get("command") == "start" else 0
+        failed_at = read_json(self.path / "problem.json").get("time", 0)
+        was_just_started = (
+            failed_at < started_at and time.time() - started_at < STARTUP_SECONDS
+        )  # and must lock its file first
         return was_just_started and any(trial.phase == "waiting" for trial in self.trials())
 
     def request(self, command: Literal["start", "stop"]) -> None:
         """Requests a command from the workers of this machine; stop also ends the trials in progress."""
         now = time.time()
-        stopped = now if command == "stop" else self.last_stop
-        replace_file(self.path / "control.json", {"command": command, "time": now, "stopped": stopped})
+        stopped_at = now if command == "stop" else self.last_stop
+        replace_file(self.path / "control.json", {"command": command, "time": now, "stopped": stopped_at})
         for trial in self.trials() if command == "stop" else ():
             run = self.run_of(trial)
             if run and trial.phase == "running":

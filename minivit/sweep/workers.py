@@ -35,13 +35,13 @@ def as_completed(sweep: Sweep, poll_seconds: float = 0.5) -> Iterator[TrialInfo]
     def ended() -> dict[int, TrialInfo]:
         return {trial.number: trial for trial in sweep.trials() if trial.phase not in ("waiting", "running")}
 
-    seen = set(ended())
+    numbers = set(ended())
     active = True
     while active:
         active = sweep.active  # before the trials, so that none is missed
         for number, trial in ended().items():
-            if number not in seen:
-                seen.add(number)
+            if number not in numbers:
+                numbers.add(number)
                 yield trial
         time.sleep(poll_seconds * active)
 
@@ -159,10 +159,10 @@ def _open_or_create_run(sweep: Sweep, trial: "optuna.Trial") -> Run:
 def _train(sweep: Sweep, trial: "optuna.Trial", run: Run) -> int | None:
     """Trains the run and reports its test accuracy after each epoch; returns the epoch at which it was pruned."""
     pruned_at = None
-    reported = dict(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+    known_epochs = dict(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def report(row: Mapping[str, Any]) -> None:
-        if row["epoch"] not in reported:
+        if row["epoch"] not in known_epochs:
             trial.report(row["test_acc"], row["epoch"])
 
     def report_or_prune(row: Mapping[str, Any]) -> None:

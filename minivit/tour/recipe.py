@@ -128,8 +128,8 @@ def attend_all(model: MiniViT, images: Images, keep_idx: Tensor | None = None) -
     parts, first = [], 0
     with eval_mode(model):
         for batch in batches(model, images):
-            kept = None if keep_idx is None else keep_idx[first : first + len(batch)]
-            logits, rows = forward_cls(model, model.embed(to_model(model, batch), kept), keep_idx=kept)
+            idx = None if keep_idx is None else keep_idx[first : first + len(batch)]
+            logits, rows = forward_cls(model, model.embed(to_model(model, batch), idx), keep_idx=idx)
             parts.append((logits.softmax(1), rows[-1][:, :, 0, model.config.num_prefix_tokens :].mean(1)))
             first += len(batch)
     probs, maps = zip(*parts, strict=True)
