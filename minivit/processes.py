@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 PROJECT = Path(__file__).parent.parent
+Process = subprocess.Popen[bytes]
 
 
 def limit_spinning() -> None:
@@ -34,7 +35,7 @@ def start_detached(
     module: str,
     *arguments: str,
     log: Path,
-    started: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
+    started: Callable[[Process], None] = lambda _: None,
     ended: Callable[[], None] = lambda: None,
 ) -> None:
     """Starts `python -m module arguments…` as a process that outlives this one; its output is appended to `log`.
@@ -46,9 +47,7 @@ def start_detached(
     watch(process, started, ended)
 
 
-def watch(
-    process: subprocess.Popen[bytes], started: Callable[[subprocess.Popen[bytes]], None], ended: Callable[[], None]
-) -> None:
+def watch(process: Process, started: Callable[[Process], None], ended: Callable[[], None]) -> None:
     """Calls `started` with the process in a thread, and `ended` when it ends."""
 
     def wait() -> None:
@@ -59,7 +58,7 @@ def watch(
     threading.Thread(target=wait, daemon=True).start()
 
 
-def start(module: str, *arguments: str, stdin: int, output: IO[bytes] | int) -> subprocess.Popen[bytes]:
+def start(module: str, *arguments: str, stdin: int, output: IO[bytes] | int) -> Process:
     """Starts `python -m module arguments…` in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-P", "-u", "-m", module, *arguments],
@@ -72,7 +71,7 @@ def start(module: str, *arguments: str, stdin: int, output: IO[bytes] | int) -> 
     )
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
+def end_group(process: Process) -> None:
     """Kills a process of `start`, and on Unix also those that it started."""
     if process.poll() is None:
         with suppress(ProcessLookupError):
@@ -90,7 +89,7 @@ class Standby:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._is_enabled = False  # only a server keeps a worker ready
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._context: object = None  # in which it was started
 
     @contextmanager
@@ -111,7 +110,7 @@ class Standby:
                 self._context = _context()
                 self._process = start("minivit.worker", stdin=subprocess.PIPE, output=subprocess.DEVNULL)
 
-    def take(self, run_dir: str) -> subprocess.Popen[bytes] | None:
+    def take(self, run_dir: str) -> Process | None:
         """Gives the run to the worker that waits; None if there is none, or environment or folder have changed."""
         with self._lock:
             if self._context != _context():

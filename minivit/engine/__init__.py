@@ -17,12 +17,11 @@ distributed  several processes that train one run
 estimate     how long a run will take on this machine
 """
 
-from minivit.engine.control import StatusPoller
 from minivit.engine.distributed import Group, init_process_group
 from minivit.engine.estimate import estimate_seconds, same_speed, time_of_all
-from minivit.engine.events import PRINT_LOG, SILENT, Events, Interrupted
+from minivit.engine.events import SILENT, Events, Interrupted
 from minivit.engine.loop import train
 from minivit.engine.optim import FlatParameters, make_optimizer
-from minivit.engine.schedule import derive_seed, learning_rate
+from minivit.engine.schedule import derive_seed
 from minivit.engine.step import TrainStep
 from minivit.engine.training import Training

@@ -31,7 +31,6 @@ from minivit.figures.maps import (
 from minivit.figures.style import (
     COLORMAPS,
     GRAY,
-    METHOD_COLOR,
     RUN_LINES,
     SPLIT_COLORS,
     attention_scale,

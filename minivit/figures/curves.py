@@ -20,10 +20,10 @@ from minivit.figures.style import (
     layout,
 )
 
+Array = NDArray[np.float64]
 
-def downsample(
-    x: NDArray[np.float64], y: NDArray[np.float64], limit: int = 1000
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+
+def downsample(x: Array, y: Array, limit: int = 1000) -> tuple[Array, Array]:
     """At most `limit` of the points: the first, the last, and the lowest and highest of equal buckets in between.
 
     Peaks are kept, so the curve looks the same. A bucket of NaN keeps one of them, and so its gap.
@@ -43,7 +43,7 @@ def downsample(
     return x[indices], y[indices]
 
 
-def smooth(y: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+def smooth(y: Array, weight: float) -> Array:
     """An exponential moving average without the bias to 0 at its beginning, as TensorBoard draws it; NaN stays NaN.
 
     `weight`, 0 <= weight < 1, is that of the past.
@@ -197,8 +197,8 @@ def cascade_curves(
 
 
 def reliability_diagram(
-    confidence: NDArray[np.float64],
-    accuracy: NDArray[np.float64],
+    confidence: Array,
+    accuracy: Array,
     intervals: Sequence[tuple[float, float]],
     counts: NDArray[np.int64],
 ) -> go.Figure:

@@ -53,9 +53,9 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
     pretrained = metadata.get("pretrained_cfg")
     timm = pretrained if isinstance(pretrained, dict) else {}
     preprocessor = metadata.get("preprocessor") or {}
-    labels = metadata.get("id2label")
-    if isinstance(labels, dict):
-        labels = [labels[key] for key in sorted(labels, key=lambda key: int(key) if str(key).isdecimal() else 0)]
+    id2label = metadata.get("id2label")
+    labels = id2label if isinstance(id2label, dict) else {}
+    names = [labels[key] for key in sorted(labels, key=lambda key: int(key) if str(key).isdecimal() else 0)]
     model_args = metadata.get("model_args")  # of timm
     timm_args = model_args if isinstance(model_args, dict) else {}
     architecture = _text(metadata.get("architecture")) or ""
@@ -66,7 +66,7 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
         _number(metadata.get("num_attention_heads") or timm_args.get("num_heads")),
         HUB_ACTIVATIONS.get(str(metadata.get("hidden_act") or timm_args.get("act_layer"))),
         _stats(preprocessor.get("image_mean") or timm.get("mean"), preprocessor.get("image_std") or timm.get("std")),
-        _names(labels or metadata.get("label_names") or timm.get("label_names")),
+        _names(names or metadata.get("label_names") or timm.get("label_names")),
         norm_eps=eps if isinstance(eps := metadata.get("layer_norm_eps"), float) else 0.0,
         global_pool=_text(metadata.get("global_pool") or timm_args.get("global_pool")),
         rope_base=_rope_base(metadata, architecture),
