@@ -4,15 +4,12 @@ First whether the results are right, then how fast they come. It takes at most a
 any more is reported as not run.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import count, islice, repeat
 from math import nan
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
@@ -24,17 +21,16 @@ from minivit.bench.measurements import (
     Part,
     flop_per_image,
     peak_speed,
+    run_as_process,
+    run_here,
     synchronize,
 )
 from minivit.config import DATASETS, PRESETS, TrainConfig, preset
 from minivit.data import load_split, select_classes
-from minivit.engine import Events, train
-from minivit.engine.events import ignore
 from minivit.engine.step import autocast_dtype
 from minivit.engine.training import Batch
 from minivit.errors import ConfigError
 from minivit.machine import environment
-from minivit.runs import Run
 
 BUDGET_SECONDS = 8 * 60
 CHECK_IMAGES = 400  # of each class, for the checks, whose reference is the CPU
@@ -164,27 +160,15 @@ def _images_per_second(step: Callable[..., None], batches: Iterator[Batch], devi
 
 def whole_run(name: str, config: TrainConfig, timeout: float) -> Iterator[Measurement]:
     """A complete run as a process of its own, with the imports."""
-    with TemporaryDirectory() as folder:
-        run = Run.create(config, folder)
-        command = [sys.executable, "-m", "minivit.worker", str(run.path)]
-        begun = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-        seconds = time.perf_counter() - begun
-        if done.returncode:
-            raise RuntimeError(done.stdout[-300:])
-        accuracy = run.metrics()[-1]["test_acc"]
-    note = f"test accuracy {accuracy:.4f} on {_title(config)}"
+    seconds, rows = run_as_process(config, timeout)
+    note = f"test accuracy {rows[-1]['test_acc']:.4f} on {_title(config)}"
     yield Measurement(f"{name}, {config.epochs} epochs, from command to result", seconds, "s", "≤ 15", note)
 
 
 def first_minutes(config: TrainConfig, minutes: float) -> Iterator[Measurement]:
     """The preset with a schedule for a few minutes: accuracy, and the time to each of the `GOALS`."""
     config = config.changed(minutes=min(minutes, PRESET_MINUTES))
-    begun, ends = time.perf_counter(), list[float]()
-    with TemporaryDirectory() as folder:
-        run = Run.create(config, folder)
-        train(config, run, Events(log=ignore, epoch_done=lambda _: ends.append(time.perf_counter() - begun)))
-        rows = run.metrics()
+    ends, rows = run_here(config)
     about = f"{_title(config)}, {len(config.classes)} classes"
     note = f"{len(rows) - 1} epochs in {ends[-1]:.0f} s on {about}"
     yield Measurement(f"gpu, {config.minutes:.1f} minutes, test accuracy", rows[-1]["test_acc"], "", "≥ 0.9", note)

@@ -132,11 +132,8 @@ def _against_peak(config: TrainConfig, images_per_second: float) -> Iterator[Mea
 def _quick(config: TrainConfig, reference_epoch: Callable[[], float]) -> Iterator[Measurement]:
     """Time of `quick` until the article's final accuracy, against 100 epochs of the notebook's operations."""
     torch.set_num_threads(choose_threads(config))
-    begun, ends = time.perf_counter(), []
-    with TemporaryDirectory() as folder:
-        run = Run.create(config, folder)
-        train(config, run, Events(log=ignore, epoch_done=lambda _: ends.append(time.perf_counter() - begun)))
-        accuracies = [row["test_acc"] for row in run.metrics()]
+    ends, rows = run_here(config)
+    accuracies = [row["test_acc"] for row in rows]
     torch.set_num_threads(1)
     yield Measurement("quick, test accuracy", accuracies[-1], "", note=f"{config.epochs} epochs in {ends[-1]:.1f} s")
     goals = [end for end, accuracy in zip(ends, accuracies, strict=True) if accuracy >= ARTICLE_ACCURACY]
@@ -172,11 +169,29 @@ def together(images: dict[str, Any]) -> Iterator[Measurement]:
 
 def worker_speed(config: TrainConfig) -> float:
     """Images per second of a run in its own process or processes, the median of its epochs after the first."""
+    _, rows = run_as_process(config)
+    return median(row["images_per_second"] for row in rows[2:])
+
+
+def run_here(config: TrainConfig) -> tuple[list[float], list[dict[str, Any]]]:
+    """Seconds until the end of each epoch of a run in this process, and its metrics."""
+    begun, ends = time.perf_counter(), list[float]()
     with TemporaryDirectory() as folder:
         run = Run.create(config, folder)
-        command = [sys.executable, "-m", "minivit.worker", str(run.path)]
-        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MINIVIT_LOCKS": folder})
-        return median(row["images_per_second"] for row in run.metrics()[2:])
+        train(config, run, Events(log=ignore, epoch_done=lambda _: ends.append(time.perf_counter() - begun)))
+        return ends, run.metrics()
+
+
+def run_as_process(config: TrainConfig, timeout: float | None = None) -> tuple[float, list[dict[str, Any]]]:
+    """Seconds of a run as a process of its own, imports included, and its metrics; RuntimeError if it fails."""
+    with TemporaryDirectory() as folder:
+        run = Run.create(config, folder)
+        command, environment = [sys.executable, "-m", "minivit.worker", str(run.path)], {"MINIVIT_LOCKS": folder}
+        begun = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=os.environ | environment)
+        if done.returncode:
+            raise RuntimeError(done.stdout[-300:])
+        return time.perf_counter() - begun, run.metrics()
 
 
 def _sweep_speed(config: TrainConfig, workers: int) -> float:
