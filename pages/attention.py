@@ -82,7 +82,7 @@ with frame(
             on_pick=lambda picked: set_params(
                 layer=picked.layer + 1, head=write_head(picked.head), token=token_name(picked.token)
             ),
-            on_mask=lambda tokens: set_params(off=",".join(map(token_name, tokens)) or None),
+            on_mask=lambda tokens: set_params(off=list(map(token_name, tokens))),
         )
         if picture and config.num_classes:
             membership(run, epoch, picture)

@@ -64,7 +64,7 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
         with st.container(horizontal=True, vertical_alignment="bottom"):
             filter_heading(true, predicted, result)
             if len(pages) > 1:
-                page = bind_to_url("page", page, lambda **how: st.selectbox("Page", pages, width=90, **how))
+                page = bind_to_url("page", page, st.selectbox, "Page", pages, width=90)
         on_page = matches[(page - 1) * PER_PAGE : page * PER_PAGE]
         st.caption(f"{len(on_page)} of {len(matches):,} images. T: true class, P: predicted class and its probability.")
         titles = [

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import streamlit as st
 
@@ -111,15 +110,12 @@ def exercise_list(run: Run, predictions: Predictions | None) -> None:
         return
     by_name = exercises(run.config.model, predictions)
     solved = {name for name in by_name if (run.id, name) in _solved()}
-
-    def picker(**options: Any) -> str | None:
-        tasks = {name: f"{'✓ ' * (name in solved)}{exercise.task}" for name, exercise in by_name.items()}
-        return st.radio("Exercise", list(tasks), None, tasks.__getitem__, label_visibility="collapsed", **options)
-
+    tasks = {name: f"{'✓ ' * (name in solved)}{exercise.task}" for name, exercise in by_name.items()}
+    how = {"index": None, "format_func": tasks.__getitem__, "label_visibility": "collapsed"}
     with st.container(border=True, gap="small"):
         st.markdown(f"**Exercises** · {len(solved)} of {len(by_name)} solved")
         current = param("exercise") if param("exercise") in by_name else None
-        bind_to_url("exercise", current, picker, off=None, token=None)
+        bind_to_url("exercise", current, st.radio, "Exercise", list(tasks), clears=("off", "token"), **how)
         st.button("Reset", key="exercise_reset", icon=":material/restart_alt:", on_click=_reset, disabled=not solved)
 
 

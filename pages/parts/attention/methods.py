@@ -27,7 +27,7 @@ from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.pickers import head_param
 from pages.parts.shell.progress import estimate, progress
-from pages.parts.shell.url import bind_to_url, int_param, masked_param, param, set_params, token_param
+from pages.parts.shell.url import bind_to_url, int_param, param, patch_params, set_params
 from pages.parts.shell.wording import escape_markdown
 
 DEFAULT = "cls_map"
@@ -70,35 +70,27 @@ def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.flo
     ]
     name = RENAMED.get(param("method"), param("method"))
     name = name if name in methods else DEFAULT
-
-    def picker(**options: Any) -> str:
-        return st.selectbox(
-            "Method",
-            list(methods),
-            format_func=lambda name: METHODS[name].title,
-            width=WIDTH_PX,
-            help=escape_markdown(" ".join([explain(METHODS[name].title), *reasons])),
-            **options,
-        )
-
-    name = bind_to_url("method", name, picker)
+    name = bind_to_url(
+        "method",
+        name,
+        st.selectbox,
+        "Method",
+        list(methods),
+        format_func=lambda name: METHODS[name].title,
+        width=WIDTH_PX,
+        help=escape_markdown(" ".join([explain(METHODS[name].title), *reasons])),
+    )
     selection = MethodSelection(name, int(probs.argmax()) if classes else 0)
     return _pick_classes(selection, classes) if selection.method.needs_class else selection
 
 
 def _pick_classes(selection: MethodSelection, classes: Sequence[str]) -> MethodSelection:
-    target = bind_to_url(
-        "class",
-        param("class") if param("class") in classes else classes[selection.target],
-        lambda **options: st.selectbox("Target class", classes, width=WIDTH_PX, **options),
-    )
+    target = param("class") if param("class") in classes else classes[selection.target]
+    target = bind_to_url("class", target, st.selectbox, "Target class", classes, width=WIDTH_PX)
     others = [name for name in classes if name != target]
-
-    def picker(**options: Any) -> str | None:
-        return st.selectbox("Contrast class", others, index=None, placeholder="none", width=WIDTH_PX, **options)
-
     contrast = param("against") if param("against") in others else None
-    contrast = bind_to_url("against", contrast, picker, write=lambda name: name)
+    how: dict[str, Any] = {"index": None, "placeholder": "none", "width": WIDTH_PX}
+    contrast = bind_to_url("against", contrast, st.selectbox, "Contrast class", others, **how)
     return MethodSelection(selection.name, classes.index(target), None if contrast is None else classes.index(contrast))
 
 
@@ -137,9 +129,9 @@ class View(NamedTuple):
 
 def view_of_url(config: ViTConfig) -> View:
     """The view that the URL selects; by default CLS in the last layer, mean over heads."""
-    num_tokens = 1 + config.num_patches
+    token, masked = (patch_params(name, 1 + config.num_patches) for name in ("token", "off"))
     layer = int_param("layer", range(1, config.depth + 1), config.depth) - 1
-    return View(layer, head_param(config.num_heads), token_param(num_tokens), tuple(masked_param(num_tokens)))
+    return View(layer, head_param(config.num_heads), token[0] if token else 0, tuple(masked))
 
 
 def is_large(config: ViTConfig) -> bool:

@@ -43,8 +43,5 @@ def _pick_other(run: Run, image: ImageId) -> int:
     if isinstance(image, int):
         same = torch.roll(labels == labels[image], -image - 1)  # from the next image to this one
         following = (image + 1 + int(same.int().argmax())) % len(labels)
-    return bind_to_url(
-        "other",
-        int_param("other", range(len(labels)), following),
-        lambda **options: st.number_input("Compare with test image", 0, len(labels) - 1, width=220, **options),
-    )
+    other = int_param("other", range(len(labels)), following)
+    return bind_to_url("other", other, st.number_input, "Compare with test image", 0, len(labels) - 1, width=220)

@@ -11,7 +11,7 @@ from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
-from pages.parts.shell.url import patch_param, set_params, token_name
+from pages.parts.shell.url import patch_params, set_params, token_name
 from pages.parts.tour.bar import tour_stage
 
 
@@ -29,6 +29,7 @@ def _numbers(run: Run, epoch: int, image: ImageId, view: View) -> None:
     head = view.head if isinstance(view.head, int) else 0
     row = _row(run, epoch, image, view.layer, head, view.token)
     tokens = np.r_[0, np.arange(config.num_prefix_tokens, config.num_tokens)]
+    patches = patch_params("patch", config.num_patches + 1)
     weights = row.weights.numpy()[tokens[1:]]
     softmax(
         cache.image_pixels(run, image)[0].numpy(),
@@ -36,7 +37,7 @@ def _numbers(run: Run, epoch: int, image: ImageId, view: View) -> None:
         tokens,
         patch_size=config.patch_size,
         query=view.token,
-        patch=patch_param("patch", config.num_patches + 1, 1 + int(weights.argmax())) - 1,
+        patch=patches[0] - 1 if patches else int(weights.argmax()),
         place=f"layer {view.layer + 1}, head {head + 1}",
         scale=cache.run_scale(run),
         stage=tour_stage(),

@@ -48,7 +48,7 @@ def what_if(
                     key=f"attention_mask_{reason}",
                     icon=":material/visibility_off:",
                     on_click=set_params,
-                    kwargs={"off": ",".join(map(token_name, masked))},
+                    kwargs={"off": list(map(token_name, masked))},
                 )
                 change = f"{escape_markdown(name)} {before:.1%} → **{after:.1%}**"
                 st.markdown(f"Without {patch}, {reason}: {change}", width="content")

@@ -44,23 +44,19 @@ def pick_second_run(run: Run) -> Run | None:
     requested = param("run2")
     current = requested if requested in others else None
     titles = run_options(list(others.values()), run.sweep, others[current].sweep if current else "")
-
-    def picker(**options: Any) -> str | None:
-        text = "A run to compare with, on the same images. Patch sizes and numbers of layers may differ."
-        if not others:
-            text = "No other run has the same data set, classes and split."
-        return st.selectbox(
-            "Second run",
-            list(titles),
-            None,
-            titles.__getitem__,
-            placeholder="none",
-            help=text,
-            disabled=not others,
-            **options,
-        )
-
-    selected = bind_to_url("run2", current, picker, lambda run_id: run_id)
+    text = "A run to compare with, on the same images. Patch sizes and numbers of layers may differ."
+    selected = bind_to_url(
+        "run2",
+        current,
+        st.selectbox,
+        "Second run",
+        list(titles),
+        index=None,
+        format_func=titles.__getitem__,
+        placeholder="none",
+        help=text if others else "No other run has the same data set, classes and split.",
+        disabled=not others,
+    )
     if selected is not None:
         return others[selected]
     if requested and requested != run.id:
@@ -92,11 +88,8 @@ def pick_selection(of_two: bool) -> str:
     """The URL's selection, `images`, or all images; some selections need two runs."""
     selections = SELECTIONS | OF_TWO if of_two else SELECTIONS
     name = FORMER_NAMES.get(param("images"), param("images"))
-
-    def selectbox(**options: Any) -> str:
-        return st.selectbox("Images", selections, format_func=selections.__getitem__, **options)
-
-    return bind_to_url("images", name if name in selections else "all", selectbox)
+    name = name if name in selections else "all"
+    return bind_to_url("images", name, st.selectbox, "Images", list(selections), format_func=selections.__getitem__)
 
 
 def pick_one(images: Sequence[int]) -> int:

@@ -62,15 +62,12 @@ def _pick(label: str, name: str, counts: Mapping[str, int]) -> str | None:
 
     with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall"):
         st.text(label, width=LABEL_PX)
-        return bind_to_url(name, option, widget, write=lambda value: value, page=None)
+        return bind_to_url(name, option, widget, clears=("page",))
 
 
 def _pick_order(default: Order) -> Order:
     order = next((order for order in ORDERS if order == param("order")), default)
-
-    def selectbox(**how: Any) -> Order:
-        return st.selectbox("Sort by", ORDERS, label_visibility="collapsed", width=SORT_PX, **how)
-
+    how = {"label_visibility": "collapsed", "width": SORT_PX}
     with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall"):
         st.text("Sort by", width=LABEL_PX)
-        return bind_to_url("order", order, selectbox, page=None)
+        return bind_to_url("order", order, st.selectbox, "Sort by", ORDERS, clears=("page",), **how)

@@ -1,7 +1,7 @@
 """Several selected runs compared: curves, scores, the settings in which they differ, and downloads."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import streamlit as st
@@ -56,17 +56,20 @@ def _pick_view() -> CurveView:
     with split:
         of_split = _pick_one("Curves", "split", SPLITS)
     with smoothing:
-        weight = bind_to_url("smoothing", _smoothing(), _smoothing_slider)
+        text = "Weight of earlier epochs in a moving average; the measured values stay visible behind it."
+        weight = bind_to_url(
+            "smoothing", _smoothing(), st.slider, "Smoothing", 0.0, MAX_SMOOTHING, step=0.01, help=text
+        )
     with log:
-        chosen = [name for name in LOG_AXES if name in param("log").split(",")]
-        chosen = bind_to_url("log", chosen, _log_pills, lambda names: ",".join(names) or None)
-    return CurveView(AXES[by], of_split, weight, chosen)
+        axes = [name for name in LOG_AXES if name in param("log").split(",")]
+        axes = bind_to_url("log", axes, st.pills, "Log scale", LOG_AXES, selection_mode="multi")
+    return CurveView(AXES[by], of_split, weight, axes)
 
 
 def _pick_one(label: str, name: str, options: Sequence[str]) -> str:
     """One of the options, as the URL's `name` says, else the first."""
     current = param(name) if param(name) in options else options[0]
-    return bind_to_url(name, current, lambda **more: st.segmented_control(label, options, required=True, **more))
+    return bind_to_url(name, current, st.segmented_control, label, options, required=True)
 
 
 def _smoothing() -> float:
@@ -74,15 +77,6 @@ def _smoothing() -> float:
         return min(max(float(param("smoothing") or 0), 0.0), MAX_SMOOTHING)
     except ValueError:
         return 0.0
-
-
-def _smoothing_slider(**options: Any) -> float:
-    text = "Weight of earlier epochs in a moving average; the measured values stay visible behind it."
-    return st.slider("Smoothing", 0.0, MAX_SMOOTHING, step=0.01, help=text, **options)
-
-
-def _log_pills(**options: Any) -> list[str]:
-    return st.pills("Log scale", LOG_AXES, selection_mode="multi", **options)
 
 
 def _charts(runs: Sequence[Run], names: dict[str, str], view: CurveView) -> None:

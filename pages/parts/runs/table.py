@@ -34,13 +34,11 @@ def search_field(runs: list[Run]) -> list[Run]:
     query = bind_to_url(
         "search",
         query,
-        lambda **options: st.text_input(
-            "Search",
-            placeholder="name, class, state, #tag, accuracy>0.7 or a setting, such as lr=0.001",
-            icon=":material/search:",
-            help=SEARCH_HELP,
-            **options,
-        ),
+        st.text_input,
+        "Search",
+        placeholder="name, class, state, #tag, accuracy>0.7 or a setting, such as lr=0.001",
+        icon=":material/search:",
+        help=SEARCH_HELP,
     )
     matching: list[Run] = []
     with show_errors():
@@ -71,7 +69,7 @@ def pick_rows(runs: list[Run]) -> list[list[Run]]:
         column_config=column_config([best_run(row).config for row in rows]),
     ).selection.rows
     selected = [index for index in selected if index < len(rows)]
-    set_params(selected=",".join(names[index] for index in selected) or None)
+    set_params(selected=[names[index] for index in selected])
     st.session_state["runs_link"] = param("selected")
     return [rows[index] for index in selected]
 

@@ -28,7 +28,7 @@ def pick_sweep() -> Sweep:
     if not names:
         st.info("The accuracy curves appear here once you start a sweep.")
         st.stop()
-    name = bind_to_url("sweep", requested or names[0], lambda **options: st.selectbox("Sweep", names, **options))
+    name = bind_to_url("sweep", requested or names[0], st.selectbox, "Sweep", names)
     return _open(name, find_sweep(name).path.stat().st_ino)
 
 
