@@ -5,7 +5,7 @@ A refresh costs the server hardly more than Streamlit's rerun of an empty fragme
 
 import threading
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cachetools import LRUCache, cached
 
@@ -13,7 +13,7 @@ from minivit.data.image_set import evenly_spaced
 from minivit.errors import MiniViTError
 from minivit.runs import Checkpoint, Run, State
 from pages.parts.components.live_curves import to_send
-from pages.parts.components.maps import MapsData, maps_data
+from pages.parts.components.maps import maps_data
 from pages.parts.shell import cache
 from pages.parts.shell.wording import duration
 
@@ -41,7 +41,7 @@ class RunPoller:
         self._status: Status | None = None
         self._time = 0.0
         self._rows: list[dict] = []  # that the status is about, as many as there were
-        self._maps: dict[Checkpoint, MapsData] = {}
+        self._maps: dict[Checkpoint, dict[str, Any]] = {}
 
     def poll(self, *, force: bool = False) -> Status:
         """The status of at most `MAX_AGE` intervals ago, or with `force` a new one.
@@ -87,7 +87,7 @@ class RunPoller:
         )
         return Status(state, share, payload, error)
 
-    def _probe_maps(self, state: State) -> MapsData | None:
+    def _probe_maps(self, state: State) -> dict[str, Any] | None:
         checkpoint = cache.recent_checkpoint(self.run, state.active)
         if checkpoint is not None and checkpoint not in self._maps:
             try:
@@ -111,7 +111,7 @@ def poll_seconds(run: Run, state: State) -> float:
     return START_POLL_SECONDS if is_starting else POLL_SECONDS
 
 
-def probe_maps(run: Run, checkpoint: Checkpoint) -> MapsData:
+def probe_maps(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
     """Eight test images with their maps, untrained and at a checkpoint, on one scale."""
     test_set = cache.test_set(run)
     indices = tuple(evenly_spaced(len(test_set), NUM_PROBES))
@@ -124,8 +124,7 @@ def probe_maps(run: Run, checkpoint: Checkpoint) -> MapsData:
         test_set.images[list(indices)].numpy(),
         columns,
         key=f"live_{run.id}",
-        controls=False,
-        clickable=False,
+        interactive=False,
         size=72,
         scale=cache.checkpoint_scale(run, checkpoint),
         uniform=1 / run.config.model.num_tokens,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import plotly
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from minivit.figures import SPLIT_COLORS, downsample
 from minivit.files import atomic_write
 from pages.parts.components.component import PackedArray, component, packed
-from pages.parts.components.maps import MapsData
 
 STATIC = Path(__file__).parents[4] / "static"  # Streamlit serves it: it is beside dashboard.py
 CURVES = {
@@ -40,22 +39,6 @@ def plotly_script(static: Path = STATIC) -> str:
     return f"/app/static/{target.name}"
 
 
-class LiveCurvesData(TypedDict):
-    """What `live_curves.js` draws."""
-
-    key: str
-    plotly: str  # the path of Plotly's script
-    colors: dict[str, str]
-    chance: float
-    curves: dict[str, dict[str, PackedArray]]
-    headline: str
-    progress: float
-    active: bool
-    phase: str
-    maps: MapsData | None
-    mapsNotice: str
-
-
 def live_curves(sent: bytes, *, key: str) -> int | None:
     """Draws the payload of `to_send`; returns the epoch that was clicked, in the rerun that follows.
 
@@ -74,7 +57,7 @@ def to_send(
     progress: float = 0,
     active: bool = False,
     phase: str = "",
-    maps: MapsData | None = None,
+    maps: dict[str, Any] | None = None,
     maps_notice: str = "",
 ) -> bytes:
     """The payload as JSON: the `metrics` rows as curves, with headline and progress bar above, maps below.
@@ -88,19 +71,19 @@ def to_send(
         chart: {split: _curve(epochs, metrics, column, scale) for split, (column, scale) in columns.items()}
         for chart, columns in CURVES.items()
     }
-    data = LiveCurvesData(
-        key=key,
-        plotly=plotly_script(),
-        colors=SPLIT_COLORS,
-        chance=100 / num_classes,
-        curves=curves,
-        headline=headline,
-        progress=progress,
-        active=active,
-        phase=phase,
-        maps=maps,
-        mapsNotice=maps_notice,
-    )
+    data = {
+        "key": key,
+        "plotly": plotly_script(),
+        "colors": SPLIT_COLORS,
+        "chance": 100 / num_classes,
+        "curves": curves,
+        "headline": headline,
+        "progress": progress,
+        "active": active,
+        "phase": phase,
+        "maps": maps,
+        "mapsNotice": maps_notice,
+    }
     return json.dumps(data).encode()
 
 
