@@ -3,9 +3,10 @@
 import streamlit as st
 
 from minivit.attention import write_head
-from pages.parts.attention.exercises import exercise_bar, exercise_list
+from pages.parts.attention.exercises import exercise_bar, exercise_list, what_if
 from pages.parts.attention.export import export_section
 from pages.parts.attention.faithfulness import faithfulness_section
+from pages.parts.attention.images import membership, next_match, other_images, pick_picture
 from pages.parts.attention.logit import logit_section
 from pages.parts.attention.methods import (
     about,
@@ -13,17 +14,14 @@ from pages.parts.attention.methods import (
     method_values,
     notes,
     pick_method,
+    probabilities,
     probabilities_of,
     untrained_values,
     value_format,
     view_of_url,
 )
-from pages.parts.attention.other_images import next_match, other_images
-from pages.parts.attention.own_pictures import membership, pick_picture
-from pages.parts.attention.probabilities import probabilities
 from pages.parts.attention.tokens import tokens_section
 from pages.parts.attention.weight import weight_section
-from pages.parts.attention.what_if import what_if
 from pages.parts.components.inspector import inspector
 from pages.parts.shell import cache
 from pages.parts.shell.frame import controls_above, frame

@@ -6,8 +6,7 @@ from pages.parts.components.confusion import confusion
 from pages.parts.components.gallery import GalleryItem, gallery
 from pages.parts.predictions.accuracy import accuracy, class_table, reliability, unseen_classes
 from pages.parts.predictions.filters import RESULTS, filter_heading, pick_filters
-from pages.parts.predictions.hover import hover_maps
-from pages.parts.predictions.mistakes import mistakes
+from pages.parts.predictions.mistakes import hover_maps, mistakes
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, frame, side_by_side
 from pages.parts.shell.glossary import explain

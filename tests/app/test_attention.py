@@ -18,7 +18,7 @@ from minivit.engine import SILENT, train
 from minivit.inference import predict_run
 from minivit.runs import Run
 from minivit.stats import rank_correlation
-from pages.parts.attention.localization import format_share
+from pages.parts.attention.faithfulness import format_share
 from tests.app.conftest import Open, button, charts, errors, sent, widget
 
 

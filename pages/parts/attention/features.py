@@ -11,19 +11,33 @@ from torch import Tensor
 
 from minivit.attention.features import PatchComponents, cosine_similarity, patch_components
 from minivit.attention.maps import affordable
+from minivit.attention.sinks import TokenStatistics, token_statistics
+from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
 from minivit.errors import RunError
 from minivit.machine import threads_for
 from minivit.runs import Run
-from pages.parts.attention.sinks import statistics_of, tile_size
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.memoize import memoize
 
+FEW_LAYERS = 4  # whose maps are drawn larger
 MAX_EPOCHS = 8  # in the row over training
 MAX_FIT_IMAGES, MIN_FIT_IMAGES = 32, 4  # test images whose patches the components are computed from
 PICTURE_PX = 96  # larger pictures are downsampled
+
+
+@memoize("Computing the features of the tokens")
+def statistics_of(run: Run, epoch: int, image: ImageId) -> TokenStatistics:
+    """Attention received, norms and features of the tokens of one image at one epoch."""
+    with threads_for(run.config):
+        return token_statistics(cache.model_of(run, epoch), cache.image_pixels(run, image))
+
+
+def tile_size(config: ViTConfig) -> int:
+    """The width of a map in pixels: a row has one for each layer."""
+    return 96 if config.depth <= FEW_LAYERS else 72
 
 
 def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, patch: int) -> None:

@@ -1,4 +1,4 @@
-"""The attribution method that the Attention page shows: its widgets, its values and its description."""
+"""The attribution method that the Attention page shows: its widgets, values and description; and the prediction."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -20,7 +20,7 @@ from minivit.figures import scale_limit
 from minivit.imports import assumptions
 from minivit.inference import multiplications
 from minivit.runs import Run
-from pages.parts.components.inspector import HeadInView, ValueFormat, attention_format
+from pages.parts.components.inspector import HeadInView, PredictionVerdict, Probabilities, ValueFormat, attention_format
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.glossary import explain
@@ -34,6 +34,7 @@ DEFAULT = "cls_map"
 NUM_SCALE_IMAGES = 32
 WIDTH_PX = 190  # of a widget
 MAX_VALUES = 1_000_000  # of attention sent to the browser in one message, a byte each
+MAX_CLASSES = 10
 
 
 class MethodSelection(NamedTuple):
@@ -237,3 +238,35 @@ def about(method: Method, view: View, config: ViTConfig) -> None:
     with st.expander("About this method", key="attention_about"):
         for note in notes:
             st.caption(note)
+
+
+def probabilities(
+    classes: Sequence[str],
+    probs: NDArray[np.float32],
+    true: int | None,
+    masked: NDArray[np.float32] | None = None,
+    num_masked: int = 0,
+) -> Probabilities:
+    """The verdict on the prediction and the probabilities (K,), the most probable classes first.
+
+    `masked` are the probabilities with `num_masked` patches masked: a second verdict, and a second value by class.
+    """
+    if not len(probs):
+        known = "" if true is None else f" Class: {classes[true]}."
+        return Probabilities([PredictionVerdict(text=f"This model has no classifier head.{known}", correct=None)], {})
+    parts = {"": probs}
+    if masked is not None:
+        parts[f"With {num_masked} patch{'es' if num_masked > 1 else ''} masked: "] = masked
+    order = np.argsort(-probs, kind="stable")[:MAX_CLASSES]
+    return Probabilities(
+        [_verdict(classes, values, true, prefix) for prefix, values in parts.items()],
+        {classes[k] + (" (true)" if k == true else ""): [float(values[k]) for values in parts.values()] for k in order},
+    )
+
+
+def _verdict(classes: Sequence[str], probs: NDArray[np.float32], true: int | None, prefix: str) -> PredictionVerdict:
+    predicted = int(np.argmax(probs))
+    sentence = f"{prefix}Predicted: {classes[predicted]} ({probs[predicted]:.1%})."
+    if true is None:
+        return PredictionVerdict(text=sentence, correct=None)
+    return PredictionVerdict(text=f"{sentence} True class: {classes[true]}.", correct=predicted == true)

@@ -1,15 +1,20 @@
-"""What the tokens of an image receive and contain: attention sinks, and the features of the patches."""
+"""What the tokens of an image receive, pass on and contain: attention sinks, and the features of the patches."""
 
+import numpy as np
 import streamlit as st
 import torch
+from torch import Tensor
 
-from minivit.attention.sinks import sinks
+from minivit.attention.sinks import SINK_ATTENTION, SINK_VALUE, Sinks, sinks
+from minivit.config import ViTConfig
+from minivit.figures import attention_scale, scale_limit
 from minivit.runs import Run
-from pages.parts.attention.features import components, similarity
+from pages.parts.attention.features import components, similarity, statistics_of, tile_size
 from pages.parts.attention.methods import View
-from pages.parts.attention.sinks import attention_sinks, statistics_of
+from pages.parts.components.tiles import Row, Scale, Tile, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.url import bind_to_url, int_param
 
 
@@ -45,3 +50,129 @@ def _pick_other(run: Run, image: ImageId) -> int:
         following = (image + 1 + int(same.int().argmax())) % len(labels)
     other = int_param("other", range(len(labels)), following)
     return bind_to_url("other", other, st.number_input, "Compare with test image", 0, len(labels) - 1, width=220)
+
+
+def attention_sinks(result: Sinks, view: View, config: ViTConfig) -> None:
+    """A finding, maps of the attention that patches receive and of their norms, and a table of the layer in view."""
+    st.subheader("Is a bright patch an attention sink?", anchor=False, help=explain("Attention sink"))
+    st.markdown(finding(result, config))
+    layers = range(1, config.depth + 1)
+    tops = [result.top_patch(layer - 1) for layer in layers]
+    received = _patches(result.received, config)
+    captions = [_numbers(result.attention[layer - 1], tops[layer - 1], config) for layer in layers]
+    names = [f"layer {layer}" for layer in layers]
+    low, high = attention_scale(received, num_tokens=1)
+    heads = f"head {view.head + 1}" if isinstance(view.head, int) else f"{view.head} over heads"
+    tiles(
+        [Row("attention received", list(map(Tile, received, names, captions)))],
+        Scale(
+            title=f"Attention that a patch receives from all tokens, {heads}; 1 if attention is uniform. Below: the "
+            "most attended patch and CLS, as multiples of the median patch.",
+            low=low,
+            high=high,
+            marks={"1, uniform": 1.0},
+        ),
+        key="tokens_received",
+        label="Attention received",
+        size=tile_size(config),
+        choice=True,
+    )
+    norms = {"value norm": result.value_norms, "token norm": result.token_norms}
+    rows = []
+    for name, values in norms.items():
+        texts = [_numbers(row, top, config) for row, top in zip(values, [*tops, tops[-1]], strict=False)]
+        rows.append(Row(name, list(map(Tile, _patches(values, config) - 1, [*names, "output"], texts))))
+    limit = scale_limit([_patches(result.value_norms, config) - 1], 1.0)
+    tiles(
+        rows,
+        Scale(
+            title="Norm of a patch's value and of the patch as it enters the layer, relative to the median patch: −1 "
+            "is zero, +1 is twice the median. Below: the same tokens as above, as multiples of the median patch.",
+            low=-limit,
+            high=limit,
+            colors="difference",
+            marks={"0, median": 0.0},
+        ),
+        key="tokens_norms",
+        label="Norms",
+        size=tile_size(config),
+    )
+    _table(result, view, config)
+    equal = " LayerNorm after each sum (“post”) makes the token norms nearly equal." if config.norm == "post" else ""
+    unused = (
+        " In the last layer, only the queries that the head reads affect the logits." if config.pool == "cls" else ""
+    )
+    st.caption(
+        f"Called a sink here: at least {SINK_ATTENTION:g}× the median patch's attention with at most {SINK_VALUE:g}× "
+        "its value norm. Such a token takes up attention without passing much on, so it says little about what is at "
+        "its position. High token norms: patches that hold global information, 'Vision Transformers Need Registers', "
+        f"arXiv 2309.16588.{equal}{unused}"
+    )
+
+
+def finding(result: Sinks, config: ViTConfig) -> str:
+    """The strongest sink, or that there is none, and the CLS and register tokens that are sinks."""
+    P = config.num_prefix_tokens
+    layer, patch = result.strongest()
+    token = layer, P + patch
+    share = float(result.received[token]) / config.num_tokens
+    numbers = (
+        f"p{patch} receives {_times(result.attention[token])} the median attention ({share:.0%} of all) and its value "
+        f"is {_times(result.value_norms[token])} the median norm"
+    )
+    if result.is_sink[token]:
+        sentences = [f"**Layer {layer + 1}: {numbers}: it behaves like a sink.**"]
+        if (count := int(result.is_sink[:, P:].any(0).sum())) > 1:
+            sentences.append(f"{count} of {config.num_patches} patches do in some layer.")
+    else:
+        passed_on = ", so its content is passed on" if result.attention[token] >= SINK_ATTENTION else ""
+        sentences = [
+            f"**No patch behaves like a sink.** The most attended, in layer {layer + 1}: {numbers}{passed_on}."
+        ]
+    for prefix in range(P):
+        if layers := [str(index + 1) for index in np.flatnonzero(result.is_sink[:, prefix])]:
+            sentences.append(f"{_name(prefix)} behaves like one in layer {', '.join(layers)}.")
+    return " ".join(sentences)
+
+
+def _table(result: Sinks, view: View, config: ViTConfig) -> None:
+    """The tokens of the layer in view that a reader asks about, CLS and registers included."""
+    P, top = config.num_prefix_tokens, result.top_patch(view.layer)
+    tokens = {f"p{top} (most attended)": P + top}
+    if view.token and view.token - 1 != top:
+        tokens[f"p{view.token - 1} (selected)"] = P + view.token - 1
+    tokens |= {_name(token): token for token in range(P)}
+    rows = list(tokens.values())
+    columns = {
+        "attention": result.attention,
+        "value norm": result.value_norms,
+        "token norm": result.token_norms,
+    }
+    st.caption(f"Layer {view.layer + 1}, as multiples of the median patch:")
+    st.dataframe(
+        {
+            "token": list(tokens),
+            **{name: values[view.layer, rows].double().numpy() for name, values in columns.items()},
+        },
+        column_config={name: st.column_config.NumberColumn(name, format="%.2f×") for name in columns},
+        hide_index=True,
+        width="content",
+    )
+
+
+def _name(token: int) -> str:
+    return f"Register {token}" if token else "CLS"
+
+
+def _numbers(values: Tensor, top: int, config: ViTConfig) -> str:
+    """The values of the most attended patch and of CLS, below a map."""
+    return f"p{top}: {_times(values[config.num_prefix_tokens + top])}\nCLS: {_times(values[0])}"
+
+
+def _times(value: Tensor) -> str:
+    return f"{value:.0f}×" if value >= 100 else f"{value:.1f}×"
+
+
+def _patches(values: Tensor, config: ViTConfig) -> np.ndarray:
+    """Values of tokens (L, N) as maps of the patches, (L, G, G)."""
+    return values[:, config.num_prefix_tokens :].unflatten(-1, (config.grid, config.grid)).numpy()

@@ -7,7 +7,7 @@ import numpy as np
 import streamlit as st
 
 from minivit.inference import Order, Predictions
-from pages.parts.shell.url import bind_to_url, param, set_params
+from pages.parts.shell.url import bind_to_url, param, param_button
 from pages.parts.shell.wording import escape_markdown
 
 RESULTS = {"correct": True, "incorrect": False}
@@ -42,7 +42,7 @@ def filter_heading(true: str | None, predicted: str | None, result: str | None) 
         return
     st.header(f"Images: {escape_markdown(', '.join(parts))}", anchor=False, width="content")
     empty = dict.fromkeys(("true", "predicted", "result", "page"))
-    st.button("Clear", key="predictions_clear", icon=":material/close:", on_click=set_params, kwargs=empty)
+    param_button("Clear", "predictions_clear", empty, icon=":material/close:")
 
 
 def _pick(label: str, name: str, counts: Mapping[str, int]) -> str | None:

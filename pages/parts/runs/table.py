@@ -11,7 +11,7 @@ from minivit.runs import Run, group_by_sweep, read_annotations, search, summariz
 from minivit.runs.comparison import different_settings, format_value
 from pages.parts.runs.cards import best_run, most_urgent
 from pages.parts.shell.frame import show_errors
-from pages.parts.shell.url import bind_to_url, param, set_params
+from pages.parts.shell.url import bind_to_url, param, param_button, set_params
 from pages.parts.shell.wording import group_title
 
 SEARCH_HELP = (
@@ -133,12 +133,8 @@ def sweep_links(row: list[Run]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link("pages/sweeps.py", label="Open sweep", query_params={"sweep": sweep})
         if expanded or len(row) > 1:
-            st.button(
-                "Collapse" if expanded else f"Show {len(row)} runs",
-                key="runs_expand",
-                on_click=set_params,
-                kwargs={"sweep": None if expanded else sweep},
-            )
+            label = "Collapse" if expanded else f"Show {len(row)} runs"
+            param_button(label, "runs_expand", {"sweep": None if expanded else sweep})
 
 
 def _expand(group: list[Run]) -> list[list[Run]]:

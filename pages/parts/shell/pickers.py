@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from minivit.attention import Head, write_head
 from minivit.runs import EXAMPLE, Checkpoint, Run, best_epoch, find_run, list_runs, runs_to_open
 from pages.parts.shell.glossary import explain
-from pages.parts.shell.url import bind_to_url, int_param, param, set_params
+from pages.parts.shell.url import bind_to_url, int_param, param, param_button, set_params
 from pages.parts.shell.wording import run_options
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ def _best(run: Run) -> None:
             f"Epoch {best} has the highest test accuracy of the saved epochs. It is chosen by test accuracy, so that "
             "accuracy is slightly optimistic as an estimate for new images."
         )
-        st.button(f"Open epoch {best}", key="frame_best", on_click=set_params, kwargs={"epoch": best})
+        param_button(f"Open epoch {best}", "frame_best", {"epoch": best})
         st.checkbox(
             "Open runs at their best epoch",
             key=OPEN_BEST,
@@ -168,15 +168,10 @@ def neighbor_buttons(images: Sequence[int], image: int) -> DeltaGenerator:
     position = images.index(image)
     for title, direction, neighbor in (("Previous", "left", position - 1), ("Next", "right", position + 1)):
         exists = neighbor in range(len(images))
-        beside.button(
-            "",
-            key=f"frame_{title}",
-            icon=f":material/chevron_{direction}:",
-            help=f"{title} image",
-            disabled=not exists,
-            on_click=set_params,
-            kwargs={"image": images[neighbor], "picture": None} if exists else {},
-        )
+        params = {"image": images[neighbor], "picture": None} if exists else {}
+        icon = f":material/chevron_{direction}:"
+        with beside:
+            param_button("", f"frame_{title}", params, icon=icon, help=f"{title} image", disabled=not exists)
     return beside
 
 

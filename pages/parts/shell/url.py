@@ -3,7 +3,7 @@
 A page reads the values with `param` and writes them with `set_params`; the pickers do both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import streamlit as st
@@ -30,6 +30,11 @@ def param(name: str) -> str:
     return FORMER_VALUES.get(name, {}).get(text, text)
 
 
+def is_presented() -> bool:
+    """Whether the URL selects presentation mode, for showing a page or the tour to a class: see `frame.py`."""
+    return param("present") == "true"
+
+
 def int_param(name: str, options: range | list[int], default: int) -> int:
     """An integer from the URL if it is one of `options`, else `default`."""
     text = param(name)
@@ -54,6 +59,11 @@ def set_params(**values: Any) -> None:
     changed = {name: text for name, text in texts.items() if text != param(name)}
     if changed:
         st.query_params.update({name: text or [] for name, text in changed.items()})  # [] leaves out the name
+
+
+def param_button(label: str, key: str, params: Mapping[str, Any], **how: Any) -> None:
+    """A button that writes values to the URL."""
+    st.button(label, key=key, on_click=set_params, kwargs=dict(params), **how)
 
 
 def bind_to_url(
