@@ -5,15 +5,10 @@ import streamlit as st
 
 from minivit.attention import TERMS
 from minivit.attention.decomposition import ClsTerms, cls_terms
-from minivit.attention.maps import affordable
-from minivit.data.image_set import evenly_spaced
 from minivit.figures import term_bars
-from minivit.machine import threads_for
 from minivit.runs import Checkpoint, Run
-from pages.parts.components.tiles import Row, Scale, Tile, tiles
+from pages.parts.components.tiles import Row, Tile, signed_scale, tiles
 from pages.parts.shell import cache
-from pages.parts.shell.cache import newest_readable
-from pages.parts.shell.memoize import memoize
 from pages.parts.shell.pickers import pick_image
 
 NUM_IMAGES = 64
@@ -24,16 +19,17 @@ def decomposition(run: Run, checkpoint: Checkpoint) -> None:
     """The four terms and their sum for one image, a bar per head over many images, and a summary."""
     st.header("Position and content in layer 1", anchor=False)
     test_set = cache.test_set(run)
-    indices = tuple(evenly_spaced(len(test_set), affordable(run.config.model, NUM_IMAGES)))
-    terms = _terms(run, checkpoint, indices)
+    indices = cache.some_images(run, NUM_IMAGES)
+    terms = cache.analyze(cls_terms, run, checkpoint, indices)
     st.markdown(finding(terms))
     left, right = st.columns([1.35, 1], gap="large")
     with left:
         image = pick_image(len(test_set))
         label = test_set.classes[test_set.labels[image]]
         # One scale for all checkpoints and images
-        scale_max = _terms(run, newest_readable(run), indices).scale_max
-        _maps(_terms(run, checkpoint, (image,)), test_set.images[image].numpy(), label, scale_max)
+        scale_max = cache.analyze(cls_terms, run, cache.newest_readable(run), indices).scale_max
+        of_image = cache.analyze(cls_terms, run, checkpoint, (image,))
+        _maps(of_image, test_set.images[image].numpy(), label, scale_max)
     with right:
         st.caption(
             f"Share of each term in the variance of the CLS scores over patches, {len(indices)} test images. Terms are "
@@ -51,13 +47,8 @@ def _maps(terms: ClsTerms, image: np.ndarray, label: str, scale_max: float) -> N
         values = [*maps, maps.sum(0)]
         cells = [Tile(term.reshape(grid, grid), title) for term, title in zip(values, titles, strict=True)]
         rows.append(Row(f"head {head + 1}", cells))
-    scale = Scale(
-        title="Score of a patch minus the mean over all tokens: +1 means e ≈ 2.7 times the attention.",
-        low=-scale_max,
-        high=scale_max,
-        colors="difference",
-        marks={"0, uniform": 0.0},
-    )
+    title = "Score of a patch minus the mean over all tokens: +1 means e ≈ 2.7 times the attention."
+    scale = signed_scale(title, scale_max, "0, uniform")
     tiles(rows, scale, key="anatomy_term_maps", label="Terms of layer 1", size=72, choice=True)
 
 
@@ -82,9 +73,3 @@ def _range(values: np.ndarray, fmt: str) -> str:
     """The value of a single head, or the lowest and highest of several."""
     low, high = format(values.min(), fmt), format(values.max(), fmt)
     return low if low == high else f"{low} to {high}"
-
-
-@memoize("Decomposing the scores of layer 1")
-def _terms(run: Run, checkpoint: Checkpoint, indices: tuple[int, ...]) -> ClsTerms:
-    with threads_for(run.config):
-        return cls_terms(cache.model_of(run, checkpoint), cache.test_set(run).images[list(indices)])

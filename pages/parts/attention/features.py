@@ -5,34 +5,24 @@ from contextlib import suppress
 
 import numpy as np
 import streamlit as st
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.attention.features import PatchComponents, cosine_similarity, patch_components
+from minivit.attention.features import cosine_similarity, patch_components
 from minivit.attention.maps import affordable
-from minivit.attention.sinks import TokenStatistics, token_statistics
+from minivit.attention.sinks import token_statistics
 from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
 from minivit.errors import RunError
-from minivit.machine import threads_for
 from minivit.runs import Run
-from pages.parts.components.tiles import Row, Scale, Tile, tiles
+from pages.parts.components.tiles import Row, Tile, signed_scale, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
-from pages.parts.shell.memoize import memoize
 
 FEW_LAYERS = 4  # whose maps are drawn larger
 MAX_EPOCHS = 8  # in the row over training
 MAX_FIT_IMAGES, MIN_FIT_IMAGES = 32, 4  # test images whose patches the components are computed from
 PICTURE_PX = 96  # larger pictures are downsampled
-
-
-@memoize("Computing the features of the tokens")
-def statistics_of(run: Run, epoch: int, image: ImageId) -> TokenStatistics:
-    """Attention received, norms and features of the tokens of one image at one epoch."""
-    with threads_for(run.config):
-        return token_statistics(cache.model_of(run, epoch), cache.image_pixels(run, image))
 
 
 def tile_size(config: ViTConfig) -> int:
@@ -63,15 +53,10 @@ def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, pat
         names = [f"epoch {saved}" for saved in over_training]
         means = [f"mean {np.delete(row, patch).mean():.2f}" for row in over_training.values()]
         rows.append(Row(f"layer {layer + 1} over training", _tiles(np.stack([*over_training.values()]), names, means)))
+    title = f"Cosine similarity to p{patch}. Below: the mean over the other patches, or the most similar patch."
     tiles(
         rows,
-        Scale(
-            title=f"Cosine similarity to p{patch}. Below: the mean over the other patches, or the most similar patch.",
-            low=-1,
-            high=1,
-            colors="difference",
-            marks={"0": 0.0},
-        ),
+        signed_scale(title, 1),
         key="tokens_similarity",
         label="Similarity of features",
         size=tile_size(run.config.model),
@@ -86,9 +71,8 @@ def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, pat
 
 def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> None:
     """The first three principal components of the patches of two images as colors."""
-    num_images = affordable(run.config.model, MAX_FIT_IMAGES, MIN_FIT_IMAGES)
-    indices = tuple(evenly_spaced(len(cache.test_set(run)), num_images))
-    common, own = _components(run, epoch, indices), _components(run, epoch, (image,))
+    indices = cache.some_images(run, MAX_FIT_IMAGES, MIN_FIT_IMAGES)
+    common, own = (cache.analyze(patch_components, run, epoch, images) for images in (indices, (image,)))
     explained = common.explained[layer + 1]
     st.markdown(
         f"**After layer {layer + 1}, three components explain {explained.sum():.0%} of the variance between the "
@@ -126,16 +110,9 @@ def _over_training(run: Run, image: ImageId, layer: int, patch: int) -> dict[int
     return result
 
 
-@memoize("Computing the components")
-def _components(run: Run, epoch: int, images: tuple[ImageId, ...]) -> PatchComponents:
-    with threads_for(run.config):
-        pixels = torch.cat([cache.image_pixels(run, image) for image in images])
-        return patch_components(cache.model_of(run, epoch), pixels)
-
-
 def _patches(run: Run, epoch: int, image: ImageId) -> Tensor:
     """The features of an image's patches, (L + 1, n, D)."""
-    return statistics_of(run, epoch, image).features[:, run.config.model.num_prefix_tokens :]
+    return cache.analyze(token_statistics, run, epoch, (image,)).features[:, run.config.model.num_prefix_tokens :]
 
 
 def _depths(run: Run) -> list[str]:

@@ -1,23 +1,26 @@
 """Decomposition of a logit: shares of patches, CLS and biases; contributions of heads; the logit lens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.attention import LogitShares, logit_shares
+from minivit.attention import logit_shares
 from minivit.attention.contributions import Contributions, direct_contributions, logit_lens, why_no_contributions
 from minivit.figures import scale_limit, sum_bars
 from minivit.runs import Run
 from pages.parts.attention.methods import MethodSelection
-from pages.parts.components.tiles import Row, Scale, Tile, tiles
+from pages.parts.components.tiles import Row, Tile, signed_scale, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.wording import escape_markdown
+
+T = TypeVar("T")
 
 
 def logit_section(run: Run, epoch: int, image: ImageId, selection: MethodSelection, classes: Sequence[str]) -> None:
@@ -30,7 +33,7 @@ def logit_section(run: Run, epoch: int, image: ImageId, selection: MethodSelecti
         return
     target, config = classes[selection.target], run.config.model
     name = target if selection.contrast is None else f"{target} − {classes[selection.contrast]}"
-    shares = _shares(run, epoch, image, selection)
+    shares = _decompose(logit_shares, run, epoch, image, selection)
     parts = {"patches": shares.patches.sum(), "CLS": shares.cls.sum(), "biases": shares.bias.sum()}
     st.markdown(f"**Shares of the logit of {escape_markdown(name)}**, which sum to it.")
     st.plotly_chart(sum_bars({part: float(value) for part, value in parts.items()}, "logit"), key="logit_shares")
@@ -41,9 +44,9 @@ def logit_section(run: Run, epoch: int, image: ImageId, selection: MethodSelecti
     if reason := why_no_contributions(config):
         st.info(reason, icon=":material/info:")
     else:
-        _contributions(_direct(run, epoch, image, selection), config.grid)
+        _contributions(_decompose(direct_contributions, run, epoch, image, selection), config.grid)
     if config.pool == "cls":
-        _lens(_logit_lens(run, epoch, image, selection), config.grid)
+        _lens(_decompose(logit_lens, run, epoch, image, selection), config.grid)
 
 
 def _contributions(terms: Contributions, grid: int) -> None:
@@ -57,8 +60,7 @@ def _contributions(terms: Contributions, grid: int) -> None:
         for layer, by_head in enumerate(heads, 1)
     ]
     limit = scale_limit(heads[..., -(grid**2) :])
-    title = "Logits; below each head its sum over all tokens."
-    scale = Scale(title=title, low=-limit, high=limit, colors="difference", marks={"0": 0.0})
+    scale = signed_scale("Logits; below each head its sum over all tokens.", limit)
     tiles(rows, scale, key="logit_heads", label="Contributions of the heads", choice=True)
     st.caption(
         f"The rest: MLPs {terms.mlps.sum():+.2f}, CLS embedding {terms.cls.sum():+.2f}, biases "
@@ -72,8 +74,7 @@ def _lens(values: Tensor, grid: int) -> None:
     lens = values[0].numpy()
     names = ["embedding", *(f"layer {layer}" for layer in range(1, len(lens)))]
     cells = [Tile(_square(row, grid), name, f"CLS {row[0]:+.2f}") for name, row in zip(names, lens, strict=True)]
-    limit = scale_limit(lens)
-    scale = Scale(title="Logits.", low=-limit, high=limit, colors="difference", marks={"0": 0.0})
+    scale = signed_scale("Logits.", scale_limit(lens))
     tiles([Row("patches", cells)], scale, key="logit_lens", label="Logit lens", choice=True)
     st.caption("The last LayerNorm and the head on every token. Only CLS after the last layer was trained for it.")
 
@@ -83,16 +84,6 @@ def _square(values: NDArray[np.float32], grid: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(values[-(grid**2) :].reshape(grid, grid), np.float32)
 
 
-@memoize("Computing the shares")
-def _shares(run: Run, epoch: int, image: ImageId, selection: MethodSelection) -> LogitShares:
-    return logit_shares(cache.model_of(run, epoch), cache.image_pixels(run, image), *selection.tensors())
-
-
-@memoize("Computing the contributions")
-def _direct(run: Run, epoch: int, image: ImageId, selection: MethodSelection) -> Contributions:
-    return direct_contributions(cache.model_of(run, epoch), cache.image_pixels(run, image), *selection.tensors())
-
-
-@memoize("Computing the logit lens")
-def _logit_lens(run: Run, epoch: int, image: ImageId, selection: MethodSelection) -> Tensor:
-    return logit_lens(cache.model_of(run, epoch), cache.image_pixels(run, image), *selection.tensors())
+@memoize("Decomposing the logit")
+def _decompose(function: Callable[..., T], run: Run, epoch: int, image: ImageId, selection: MethodSelection) -> T:
+    return function(cache.model_of(run, epoch), cache.image_pixels(run, image), *selection.tensors())

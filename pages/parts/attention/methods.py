@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from minivit.attention.attribution import no_report
 from minivit.attention.cascade import num_passes
-from minivit.attention.maps import Head, affordable
+from minivit.attention.maps import Head
 from minivit.attention.methods import METHODS, RENAMED, Method, available_methods
 from minivit.config import ViTConfig
-from minivit.data.image_set import evenly_spaced
 from minivit.figures import scale_limit
 from minivit.imports import assumptions
 from minivit.inference import multiplications
@@ -191,12 +190,12 @@ def absolute_max(run: Run, selection: MethodSelection) -> float:
 
 @memoize()
 def _absolute_max(run: Run, epoch: int, name: str) -> float:
-    test_set = cache.test_set(run)
-    indices = evenly_spaced(len(test_set), affordable(run.config.model, NUM_SCALE_IMAGES, 1))
-    predicted = cache.predicted_classes(run, epoch, tuple(indices)) if METHODS[name].needs_class else None
+    indices = cache.some_images(run, NUM_SCALE_IMAGES, 1)
+    predicted = cache.predicted_classes(run, epoch, indices) if METHODS[name].needs_class else None
     if len(indices) == 1 and predicted is not None:  # a large model: the values that the page most likely shows
         return scale_limit(_values(run, epoch, indices[0], MethodSelection(name, int(predicted[0]))))
-    return METHODS[name].scale_max(cache.model_of(run, epoch), test_set.images[indices], predicted)
+    images = cache.test_set(run).images[list(indices)]
+    return METHODS[name].scale_max(cache.model_of(run, epoch), images, predicted)
 
 
 def notes(run: Run, *, has_untrained: bool) -> None:

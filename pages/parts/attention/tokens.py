@@ -5,13 +5,13 @@ import streamlit as st
 import torch
 from torch import Tensor
 
-from minivit.attention.sinks import SINK_ATTENTION, SINK_VALUE, Sinks, sinks
+from minivit.attention.sinks import SINK_ATTENTION, SINK_VALUE, Sinks, sinks, token_statistics
 from minivit.config import ViTConfig
 from minivit.figures import attention_scale, scale_limit
 from minivit.runs import Run
-from pages.parts.attention.features import components, similarity, statistics_of, tile_size
+from pages.parts.attention.features import components, similarity, tile_size
 from pages.parts.attention.methods import View
-from pages.parts.components.tiles import Row, Scale, Tile, tiles
+from pages.parts.components.tiles import Row, Scale, Tile, signed_scale, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.glossary import explain
@@ -27,7 +27,7 @@ def tokens_section(run: Run, epoch: int, image: ImageId, view: View) -> None:
     if view.masked:
         st.caption("Computed from the complete image, without masking.")
     config = run.config.model
-    result = sinks(statistics_of(run, epoch, image), view.head, config.num_patches)
+    result = sinks(cache.analyze(token_statistics, run, epoch, (image,)), view.head, config.num_patches)
     attention_sinks(result, view, config)
     st.subheader("Which patches are alike?", anchor=False)
     patch = view.token - 1 if view.token else result.top_patch(view.layer)
@@ -82,21 +82,13 @@ def attention_sinks(result: Sinks, view: View, config: ViTConfig) -> None:
     for name, values in norms.items():
         texts = [_numbers(row, top, config) for row, top in zip(values, [*tops, tops[-1]], strict=False)]
         rows.append(Row(name, list(map(Tile, _patches(values, config) - 1, [*names, "output"], texts))))
-    limit = scale_limit([_patches(result.value_norms, config) - 1], 1.0)
-    tiles(
-        rows,
-        Scale(
-            title="Norm of a patch's value and of the patch as it enters the layer, relative to the median patch: −1 "
-            "is zero, +1 is twice the median. Below: the same tokens as above, as multiples of the median patch.",
-            low=-limit,
-            high=limit,
-            colors="difference",
-            marks={"0, median": 0.0},
-        ),
-        key="tokens_norms",
-        label="Norms",
-        size=tile_size(config),
+    scale = signed_scale(
+        "Norm of a patch's value and of the patch as it enters the layer, relative to the median patch: −1 is zero, +1 "
+        "is twice the median. Below: the same tokens as above, as multiples of the median patch.",
+        scale_limit([_patches(result.value_norms, config) - 1], 1.0),
+        "0, median",
     )
+    tiles(rows, scale, key="tokens_norms", label="Norms", size=tile_size(config))
     _table(result, view, config)
     equal = " LayerNorm after each sum (“post”) makes the token norms nearly equal." if config.norm == "post" else ""
     unused = (

@@ -46,8 +46,7 @@ def opening() -> None:
 @memoize()
 def _maps(run: Run, image: int) -> np.ndarray:
     """The CLS maps (F, P) of an image at every checkpoint: last layer, mean over its heads."""
-    last = run.config.model.depth - 1
-    return np.concatenate([cache.cls_maps(run, each, (image,), last, "mean") for each in run.checkpoints()])
+    return np.concatenate([cache.cls_maps(run, checkpoint, (image,)) for checkpoint in run.checkpoints()])
 
 
 @memoize()

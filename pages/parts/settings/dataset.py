@@ -124,11 +124,8 @@ def offer_download(dataset: Dataset, *, aside: bool = False) -> None:
     if st.button(
         f"Download {title} ({megabytes:.0f} MB)", key=f"settings_download_{dataset}", icon=":material/download:"
     ):
-        bar = st.progress(0.0, f"Downloading {title}")
-        try:
-            data.download(dataset, progress=lambda *step: cache.show_progress(bar, *step))
-        finally:
-            bar.empty()
+        with cache.progress_bar(f"Downloading {title}") as report:
+            data.download(dataset, progress=report)
         st.rerun()
 
 

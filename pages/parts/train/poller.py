@@ -115,11 +115,7 @@ def probe_maps(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
     """Eight test images with their maps, untrained and at a checkpoint, on one scale."""
     test_set = cache.test_set(run)
     indices = tuple(evenly_spaced(len(test_set), NUM_PROBES))
-    last = run.config.model.depth - 1
-    columns = {
-        "untrained": cache.cls_maps(run, 0, indices, last, "mean"),
-        checkpoint.title: cache.cls_maps(run, checkpoint, indices, last, "mean"),
-    }
+    columns = {each.title: cache.cls_maps(run, each, indices) for each in (Checkpoint(0), checkpoint)}
     return maps_data(
         test_set.images[list(indices)].numpy(),
         columns,

@@ -36,6 +36,11 @@ class Scale:
     marks: Mapping[str, float] = field(default_factory=dict)
 
 
+def signed_scale(title: str, limit: float, zero: str = "0") -> Scale:
+    """From −limit, blue, to +limit, red, with a mark at zero."""
+    return Scale(title=title, low=-limit, high=limit, colors="difference", marks={zero: 0.0})
+
+
 def tiles(
     rows: Sequence[Row], scale: Scale | None, *, key: str, label: str, size: int = 72, choice: bool = False
 ) -> None:
