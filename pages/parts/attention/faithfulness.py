@@ -1,20 +1,13 @@
 """Can this map be trusted? Deletion and insertion of its patches for one image and for many, and localization."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import streamlit as st
-import torch
 from torch import Tensor
 
 from minivit.attention import METHODS, Head
-from minivit.attention.faithfulness import (
-    NUM_OTHERS,
-    Faithfulness,
-    faithfulness,
-    maps_of_others,
-    random_baseline,
-)
+from minivit.attention.faithfulness import NUM_OTHERS, Faithfulness, check, maps_of_others, num_multiplications
 from minivit.attention.localization import (
     Localization,
     Share,
@@ -25,12 +18,9 @@ from minivit.attention.localization import (
     uniform_pointing,
 )
 from minivit.attention.verdicts import summary
-from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import removal_curves, share_curves
-from minivit.inference import multiplications
 from minivit.machine import threads_for
-from minivit.model import MiniViT
 from minivit.runs import Run
 from pages.parts.attention.cascade import cascade_section
 from pages.parts.attention.methods import MethodSelection
@@ -115,9 +105,7 @@ def _check_image(
         attribute = partial(selection.method.attribute, model, layer=layer, head=head, report=report)
         maps = attribute(images, target, contrast=contrast)
         others = attribute(test_set.images[indices], cache.predicted_classes(run, epoch, tuple(indices)))
-        return _faithfulness(
-            model, images, target, maps, others[None], NUM_RANKINGS, cache.seed(image), report, contrast
-        )
+        return check(model, images, target, maps, others[None], NUM_RANKINGS, cache.seed(image), report, contrast)
 
 
 @memoize()
@@ -127,37 +115,7 @@ def _check_images(run: Run, epoch: int, num_images: int, name: str, layer: int, 
     with threads_for(run.config), progress("Dropping patches of the test images", cancel="trust") as report:
         images, classes = test_set.images[indices], cache.predicted_classes(run, epoch, tuple(indices))
         maps = METHODS[name].attribute(model, images, classes, layer=layer, head=head, report=report)
-        return _faithfulness(model, images, classes, maps, maps_of_others(maps), NUM_RANKINGS_PER_IMAGE, 0, report)
-
-
-def _faithfulness(
-    model: MiniViT,
-    images: Tensor,
-    classes: Tensor,
-    maps: Tensor,
-    others: Tensor,
-    num_rankings: int,
-    seed: int,
-    report: Callable[[float], None],
-    contrast: Tensor | None = None,
-) -> Faithfulness:
-    """The faithfulness of maps (B, P), with the same random rankings at every visit; reports the fraction done."""
-    rankings = torch.rand(len(images), num_rankings, maps.shape[1], generator=torch.Generator().manual_seed(seed))
-    num_curves, num_done = len(images) * (num_rankings + 2 * others.shape[1]), 0
-
-    def count(curves: int) -> None:
-        nonlocal num_done
-        report(num_done / num_curves)
-        num_done += curves
-
-    random = random_baseline(model, images, classes, rankings, contrast, count)
-    return faithfulness(model, images, classes, maps, random, others, contrast, report=count)
-
-
-def num_multiplications(config: ViTConfig, num_images: int, num_rankings: int) -> float:
-    """Multiplications of a check: in each step of a curve half of the patches are kept on average."""
-    num_curves = num_images * (num_rankings + 2 * NUM_OTHERS + 2)
-    return num_curves * config.num_patches * multiplications(config) / 2
+        return check(model, images, classes, maps, maps_of_others(maps), NUM_RANKINGS_PER_IMAGE, 0, report)
 
 
 def localization(run: Run, epoch: int, name: str, layer: int, head: Head) -> None:

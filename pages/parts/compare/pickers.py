@@ -9,7 +9,7 @@ from minivit.attention import Head
 from minivit.data.image_set import evenly_spaced
 from minivit.inference import Predictions
 from minivit.runs import Run, find_run, runs_to_open
-from pages.parts.shell import cache
+from minivit.runs.comparison import image_difference
 from pages.parts.shell.frame import NextStep
 from pages.parts.shell.pickers import neighbor_buttons, pick_heads, pick_layer
 from pages.parts.shell.url import bind_to_url, int_param, param
@@ -39,7 +39,7 @@ def pick_second_run(run: Run) -> Run | None:
 
     Raises NextStep if it was trained on other images, RunError if it does not exist.
     """
-    comparable = (other for other in runs_to_open() if not cache.image_difference(run, other))
+    comparable = (other for other in runs_to_open() if not image_difference(run, other))
     others = {other.id: other for other in comparable if other.id != run.id}
     requested = param("run2")
     current = requested if requested in others else None
@@ -61,7 +61,7 @@ def pick_second_run(run: Run) -> Run | None:
         return others[selected]
     if requested and requested != run.id:
         raise NextStep(
-            f"The two runs have different test images: {cache.image_difference(run, find_run(requested))}. Choose a "
+            f"The two runs have different test images: {image_difference(run, find_run(requested))}. Choose a "
             "second run with the same data set, classes and split, or none."
         )
     return None

@@ -2,22 +2,12 @@
 
 import streamlit as st
 
-from minivit.runs import Run, State, group_by_sweep, list_runs, run_title, summarize
+from minivit.runs import Run, group_by_sweep, list_runs, run_title, summarize
+from minivit.runs.summary import best_run, most_urgent
 from pages.parts.runs.status import run_links, state_badge
 from pages.parts.shell.wording import sweep_title
 
-PHASES = ("training", "loading", "queued", "failed", "paused", "stopped", "done")  # most urgent first
 NUM_CARDS = 12
-
-
-def best_run(runs: list[Run]) -> Run:
-    """The run with the highest test accuracy at its last epoch; the newest if no run has one."""
-    return max(runs, key=lambda run: (summarize(run).test_acc or -1, run.id)) if len(runs) > 1 else runs[0]
-
-
-def most_urgent(runs: list[Run]) -> State:
-    """The state to show for several runs: training, waiting and failed runs come before finished ones."""
-    return min((run.state for run in runs), key=lambda state: PHASES.index(state.phase))
 
 
 def run_cards() -> None:

@@ -8,9 +8,8 @@ import streamlit as st
 
 from minivit.figures import RUN_LINES, Axes, NamedCurve, metric_curves
 from minivit.runs import Run, summarize
-from minivit.runs.comparison import Axis, curve, curves_to_csv, short_names, to_csv, to_json
+from minivit.runs.comparison import Axis, curve, curves_to_csv, image_difference, short_names, to_csv, to_json
 from pages.parts.runs.table import column_config, percent, setting_columns
-from pages.parts.shell.cache import image_difference
 from pages.parts.shell.frame import download
 from pages.parts.shell.url import bind_to_url, param
 

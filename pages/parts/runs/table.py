@@ -9,7 +9,7 @@ import streamlit as st
 from minivit.config import TrainConfig
 from minivit.runs import Run, group_by_sweep, read_annotations, search, summarize
 from minivit.runs.comparison import different_settings, format_value
-from pages.parts.runs.cards import best_run, most_urgent
+from minivit.runs.summary import best_run, most_urgent
 from pages.parts.shell.frame import show_errors
 from pages.parts.shell.url import bind_to_url, param, param_button, set_params
 from pages.parts.shell.wording import group_title

@@ -29,6 +29,7 @@ from minivit.machine import threads_for
 from minivit.model import MiniViT
 from minivit.out_of_distribution import ScoreCalibration, calibrate, load_other_classes, score
 from minivit.runs import Checkpoint, Run
+from minivit.runs.comparison import SAME_IMAGES
 from pages.parts.shell.access import allowed_path
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.pictures import all_pictures, pixels
@@ -38,29 +39,7 @@ T = TypeVar("T")
 Array = NDArray[np.float32]
 ImageId = int | str  # a test image by its index, or a picture of the user's by its id
 
-# Two runs with the same values of these settings see the same images.
-SAME_IMAGES = (
-    "dataset",
-    "data_dir",
-    "classes",
-    "drawing",
-    "images_per_class",
-    "split",
-    "stratify",
-    "drop_duplicates",
-    "imported",
-    "preprocessing",
-)
 PROBE_SECONDS = 5  # maximum age of the checkpoint that a live page shows
-
-
-def image_difference(first: Run, second: Run) -> str:
-    """Why two runs cannot be compared image by image: the first setting that makes their test images differ; or ""."""
-    for name in SAME_IMAGES:
-        values = getattr(first.config, name), getattr(second.config, name)
-        if values[0] != values[1]:
-            return f"{name.replace('_', ' ')} is {values[0]!r} and {values[1]!r}"
-    return ""
 
 
 def _images_key(config: TrainConfig) -> Hashable:

@@ -4,7 +4,6 @@ from contextlib import suppress
 
 import streamlit as st
 
-from minivit.config import TrainConfig
 from minivit.errors import MiniViTError
 from minivit.runs import FINISHED, Phase, Run, best_epoch, iterate_runs
 from minivit.stats import wilson
@@ -56,24 +55,12 @@ def live_run(run: Run) -> None:
         with suppress(MiniViTError):  # reported below the curves, which do not need images
             cache.split(run.config)
     fragment(lambda: _curves(poller, state.phase), every=None if state.phase == "done" else every)
-    if differs := differences_of_train_loss(run.config):
+    if differs := run.config.only_in_train_loss:
         st.caption(f"The train loss is not comparable with the test loss: it includes {', '.join(differs)}.")
     run_settings(run)
     with st.expander("Log", key=f"live_log_{run.id}", on_change="rerun") as log:
         if log.open:
             fragment(lambda: _log(run), every=POLL_SECONDS if state.active else None)
-
-
-def differences_of_train_loss(config: TrainConfig) -> list[str]:
-    """What the train loss includes and the test loss does not, apart from changing weights during the epoch."""
-    parts = {
-        "label smoothing": config.label_smoothing > 0,
-        "mixed images": config.mixup > 0 or config.cutmix > 0,
-        "augmentation": config.augment != "none",
-        "dropout": config.model.drop_rate > 0,
-        "class weights": config.class_balance == "weights",
-    }
-    return [name for name, is_part in parts.items() if is_part]
 
 
 def _curves(poller: RunPoller, phase: Phase) -> None:

@@ -12,6 +12,7 @@ from cachetools import LRUCache, cached
 from minivit.data.image_set import evenly_spaced
 from minivit.errors import MiniViTError
 from minivit.runs import Checkpoint, Run, State
+from minivit.runs.summary import share_done
 from pages.parts.components.live_curves import to_send
 from pages.parts.components.maps import maps_data
 from pages.parts.shell import cache
@@ -125,15 +126,6 @@ def probe_maps(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
         scale=cache.checkpoint_scale(run, checkpoint),
         uniform=1 / run.config.model.num_tokens,
     )
-
-
-def share_done(run: Run, state: State, rows: list[dict]) -> float:
-    """The fraction of the run that is done, 0..1: of its epochs, or of its minutes."""
-    if not run.config.minutes:
-        return min(1.0, (state.epoch + state.progress) / run.config.epochs)
-    seconds = [row["train_seconds"] + row["eval_seconds"] for row in rows if row["train_seconds"]]
-    current = state.progress * seconds[-1] if seconds else 0.0
-    return 1.0 if state.phase == "done" else min(1.0, (sum(seconds) + current) / (60 * run.config.minutes))
 
 
 def headline(run: Run, state: State, rows: list[dict]) -> str:
