@@ -7,7 +7,7 @@ from minivit.attention import TERMS
 from minivit.attention.decomposition import ClsTerms, cls_terms
 from minivit.figures import term_bars
 from minivit.runs import Checkpoint, Run
-from pages.parts.components.tiles import Row, Tile, signed_scale, tiles
+from pages.parts.components.tiles import Row, Tile, map_tiles, signed_scale, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.pickers import pick_image
 
@@ -40,13 +40,10 @@ def decomposition(run: Run, checkpoint: Checkpoint) -> None:
 
 
 def _maps(terms: ClsTerms, image: np.ndarray, label: str, scale_max: float) -> None:
-    grid = round(terms.maps.shape[-1] ** 0.5)
+    titles = [*(term.replace("–", "–\n") for term in TERMS), "sum"]
     rows = [Row("image", [Tile(image.transpose(1, 2, 0), caption=label)])]
     for head, maps in enumerate(terms.maps[0]):
-        titles = [*(term.replace("–", "–\n") for term in TERMS), "sum"]
-        values = [*maps, maps.sum(0)]
-        cells = [Tile(term.reshape(grid, grid), title) for term, title in zip(values, titles, strict=True)]
-        rows.append(Row(f"head {head + 1}", cells))
+        rows.append(Row(f"head {head + 1}", map_tiles(np.stack([*maps, maps.sum(0)]), titles)))
     title = "Score of a patch minus the mean over all tokens: +1 means e ≈ 2.7 times the attention."
     scale = signed_scale(title, scale_max, "0, uniform")
     tiles(rows, scale, key="anatomy_term_maps", label="Terms of layer 1", size=72, choice=True)

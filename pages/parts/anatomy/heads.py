@@ -13,7 +13,7 @@ from minivit.inference import multiplications
 from minivit.machine import threads_for
 from minivit.runs import Checkpoint, Run
 from minivit.stats import wilson
-from pages.parts.components.tiles import Row, Scale, Tile, tiles
+from pages.parts.components.tiles import Row, Scale, map_tiles, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.frame import fragment
 from pages.parts.shell.glossary import explain
@@ -61,29 +61,16 @@ def heads(run: Run, checkpoint: Checkpoint) -> None:
         st.markdown(finding(ablation))
     images = cache.some_images(run, NUM_IMAGES)
     maps = cache.analyze(head_statistics, run, checkpoint, images).cls_maps
-    effects = ablation.effects() if ablation else {}
-    grid, (low, high) = run.config.model.grid, cache.run_scale(run)
+    captions = {place: caption(effect) for place, effect in ablation.effects().items()} if ablation else {}
     num_tokens = run.config.model.num_tokens
-    rows = [
-        Row(
-            f"layer {layer + 1}",
-            [
-                Tile(
-                    values.reshape(grid, grid),
-                    f"head {head + 1}",
-                    caption(effects[layer, head]) if effects else "",
-                )
-                for head, values in enumerate(layer_maps)
-            ],
-        )
-        for layer, layer_maps in enumerate(maps)
-    ]
-    scale = Scale(
-        title="Attention, one scale for all maps.",
-        low=low,
-        high=high,
-        marks={f"uniform 1/{num_tokens} = {1 / num_tokens:.4f}": 1 / num_tokens},
-    )
+    rows = []
+    for layer, layer_maps in enumerate(maps):
+        names = [f"head {head + 1}" for head in range(len(layer_maps))]
+        texts = [captions.get((layer, head), "") for head in range(len(layer_maps))]
+        rows.append(Row(f"layer {layer + 1}", map_tiles(layer_maps, names, texts)))
+    low, high = cache.run_scale(run)
+    marks = {f"uniform 1/{num_tokens} = {1 / num_tokens:.4f}": 1 / num_tokens}
+    scale = Scale(title="Attention, one scale for all maps.", low=low, high=high, marks=marks)
     tiles(rows, scale, key="anatomy_heads", label="Heads", size=104 if len(maps[0]) <= 4 else 78, choice=True)
     st.caption(
         f"CLS map of each head, mean over {len(images)} test images. An ablated head outputs zeros (Michel et "
@@ -139,8 +126,8 @@ def caption(effect: HeadEffect) -> str:
 
 def points(effect: HeadEffect) -> str:
     """A change of accuracy with its 95% interval, in percentage points."""
-    values = (f"{100 * value:+.1f}".replace("-", "−") for value in (effect.change, effect.low, effect.high))
-    change, low, high = values
+    values = (effect.change, effect.low, effect.high)
+    change, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in values)
     return f"{change} points, {low} to {high}"
 
 

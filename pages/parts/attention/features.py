@@ -1,6 +1,5 @@
 """Features of patches: their similarity in one image, across two and over training, and their principal components."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -15,7 +14,7 @@ from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
 from minivit.errors import RunError
 from minivit.runs import Run
-from pages.parts.components.tiles import Row, Tile, signed_scale, tiles
+from pages.parts.components.tiles import Row, Tile, map_tiles, signed_scale, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 
@@ -45,23 +44,19 @@ def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, pat
     means = [f"mean {row.mean():.2f}" for row in rest]
     matches = [f"p{row.argmax()}: {row.max():.2f}" for row in across]
     rows = [
-        Row("this image", [_picture(run, image, patch), *_tiles(within, _depths(run), means)]),
-        Row(title, [_picture(run, other), *_tiles(across, _depths(run), matches)]),
+        Row("this image", [_picture(run, image, patch), *map_tiles(within, _depths(run), means)]),
+        Row(title, [_picture(run, other), *map_tiles(across, _depths(run), matches)]),
     ]
     over_training = _over_training(run, image, layer, patch)
     if len(over_training) > 1:
         names = [f"epoch {saved}" for saved in over_training]
         means = [f"mean {np.delete(row, patch).mean():.2f}" for row in over_training.values()]
-        rows.append(Row(f"layer {layer + 1} over training", _tiles(np.stack([*over_training.values()]), names, means)))
-    title = f"Cosine similarity to p{patch}. Below: the mean over the other patches, or the most similar patch."
-    tiles(
-        rows,
-        signed_scale(title, 1),
-        key="tokens_similarity",
-        label="Similarity of features",
-        size=tile_size(run.config.model),
-        choice=True,
-    )
+        rows.append(
+            Row(f"layer {layer + 1} over training", map_tiles(np.stack([*over_training.values()]), names, means))
+        )
+    text = f"Cosine similarity to p{patch}. Below: the mean over the other patches, or the most similar patch."
+    scale, size = signed_scale(text, 1), tile_size(run.config.model)
+    tiles(rows, scale, key="tokens_similarity", label="Similarity of features", size=size, choice=True)
     st.caption(
         "Features are the tokens between the layers (the residual stream), before any further LayerNorm. A mean near 1 "
         "says that all patches are alike. Position embeddings are part of the features, so neighbors are similar even "
@@ -80,16 +75,10 @@ def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> 
         f"blue {explained[2]:.0%}."
     )
     rows = []
-    for name, shown, fit in (
-        ("this image", image, common),
-        (f"image {other}", other, common),
-        ("this image alone", image, own),
-    ):
-        colors, captions = (
-            fit.colors(_patches(run, epoch, shown)).numpy(),
-            [f"{row.sum():.0%}" for row in fit.explained],
-        )
-        rows.append(Row(name, [_picture(run, shown), *_tiles(colors, _depths(run), captions)]))
+    names = ("this image", f"image {other}", "this image alone")
+    for name, each, fit in zip(names, (image, other, image), (common, common, own), strict=True):
+        colors, captions = fit.colors(_patches(run, epoch, each)).numpy(), [f"{row.sum():.0%}" for row in fit.explained]
+        rows.append(Row(name, [_picture(run, each), *map_tiles(colors, _depths(run), captions)]))
     tiles(rows, None, key="tokens_components", label="Principal components", size=tile_size(run.config.model))
     st.caption(
         f"Above: the components of the patches of {len(indices)} test images, the same for every image, so that in a "
@@ -117,14 +106,6 @@ def _patches(run: Run, epoch: int, image: ImageId) -> Tensor:
 
 def _depths(run: Run) -> list[str]:
     return ["embedding", *(f"layer {layer}" for layer in range(1, run.config.model.depth + 1))]
-
-
-def _tiles(
-    values: NDArray[np.float32] | NDArray[np.uint8], names: Sequence[str], captions: Sequence[str]
-) -> list[Tile]:
-    """Values of patches, (T, n) or as colors (T, n, 3), as T maps."""
-    grid = round(values.shape[1] ** 0.5)
-    return list(map(Tile, values.reshape(len(values), grid, grid, *values.shape[2:]), names, captions))
 
 
 def _picture(run: Run, image: ImageId, patch: int | None = None) -> Tile:

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 from torch import Tensor
 
 from minivit.attention import logit_shares
@@ -13,7 +11,7 @@ from minivit.attention.contributions import Contributions, direct_contributions,
 from minivit.figures import scale_limit, sum_bars
 from minivit.runs import Run
 from pages.parts.attention.methods import MethodSelection
-from pages.parts.components.tiles import Row, Tile, signed_scale, tiles
+from pages.parts.components.tiles import Row, map_tiles, signed_scale, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.glossary import explain
@@ -52,13 +50,11 @@ def logit_section(run: Run, epoch: int, image: ImageId, selection: MethodSelecti
 def _contributions(terms: Contributions, grid: int) -> None:
     st.markdown("**Direct contributions of each head, from each patch.**")
     heads = terms.heads[0].numpy()
-    rows = [
-        Row(
-            f"layer {layer}",
-            [Tile(_square(values, grid), f"head {h}", f"{values.sum():+.2f}") for h, values in enumerate(by_head, 1)],
-        )
-        for layer, by_head in enumerate(heads, 1)
-    ]
+    rows = []
+    for layer, by_head in enumerate(heads, 1):
+        names = [f"head {head}" for head in range(1, len(by_head) + 1)]
+        sums = [f"{values.sum():+.2f}" for values in by_head]
+        rows.append(Row(f"layer {layer}", map_tiles(by_head[:, -(grid**2) :], names, sums)))
     limit = scale_limit(heads[..., -(grid**2) :])
     scale = signed_scale("Logits; below each head its sum over all tokens.", limit)
     tiles(rows, scale, key="logit_heads", label="Contributions of the heads", choice=True)
@@ -73,15 +69,10 @@ def _lens(values: Tensor, grid: int) -> None:
     st.markdown("**The logit that each token would have after each layer.**", help=explain("Logit lens"))
     lens = values[0].numpy()
     names = ["embedding", *(f"layer {layer}" for layer in range(1, len(lens)))]
-    cells = [Tile(_square(row, grid), name, f"CLS {row[0]:+.2f}") for name, row in zip(names, lens, strict=True)]
+    cells = map_tiles(lens[:, -(grid**2) :], names, [f"CLS {row[0]:+.2f}" for row in lens])
     scale = signed_scale("Logits.", scale_limit(lens))
     tiles([Row("patches", cells)], scale, key="logit_lens", label="Logit lens", choice=True)
     st.caption("The last LayerNorm and the head on every token. Only CLS after the last layer was trained for it.")
-
-
-def _square(values: NDArray[np.float32], grid: int) -> NDArray[np.float32]:
-    """The values of the patches, which come last, as an image."""
-    return np.ascontiguousarray(values[-(grid**2) :].reshape(grid, grid), np.float32)
 
 
 @memoize("Decomposing the logit")

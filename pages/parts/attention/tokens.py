@@ -11,7 +11,7 @@ from minivit.figures import attention_scale, scale_limit
 from minivit.runs import Run
 from pages.parts.attention.features import components, similarity, tile_size
 from pages.parts.attention.methods import View
-from pages.parts.components.tiles import Row, Scale, Tile, signed_scale, tiles
+from pages.parts.components.tiles import Row, Scale, map_tiles, signed_scale, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.glossary import explain
@@ -56,39 +56,31 @@ def attention_sinks(result: Sinks, view: View, config: ViTConfig) -> None:
     """A finding, maps of the attention that patches receive and of their norms, and a table of the layer in view."""
     st.subheader("Is a bright patch an attention sink?", anchor=False, help=explain("Attention sink"))
     st.markdown(finding(result, config))
-    layers = range(1, config.depth + 1)
-    tops = [result.top_patch(layer - 1) for layer in layers]
+    tops = [result.top_patch(layer) for layer in range(config.depth)]
     received = _patches(result.received, config)
-    captions = [_numbers(result.attention[layer - 1], tops[layer - 1], config) for layer in layers]
-    names = [f"layer {layer}" for layer in layers]
+    captions = [_numbers(row, top, config) for row, top in zip(result.attention, tops, strict=True)]
+    names = [f"layer {layer + 1}" for layer in range(config.depth)]
     low, high = attention_scale(received, num_tokens=1)
     heads = f"head {view.head + 1}" if isinstance(view.head, int) else f"{view.head} over heads"
-    tiles(
-        [Row("attention received", list(map(Tile, received, names, captions)))],
-        Scale(
-            title=f"Attention that a patch receives from all tokens, {heads}; 1 if attention is uniform. Below: the "
-            "most attended patch and CLS, as multiples of the median patch.",
-            low=low,
-            high=high,
-            marks={"1, uniform": 1.0},
-        ),
-        key="tokens_received",
-        label="Attention received",
-        size=tile_size(config),
-        choice=True,
+    text = (
+        f"Attention that a patch receives from all tokens, {heads}; 1 if attention is uniform. Below: the most "
+        "attended patch and CLS, as multiples of the median patch."
     )
+    scale, size = Scale(title=text, low=low, high=high, marks={"1, uniform": 1.0}), tile_size(config)
+    row = Row("attention received", map_tiles(received, names, captions))
+    tiles([row], scale, key="tokens_received", label="Attention received", size=size, choice=True)
     norms = {"value norm": result.value_norms, "token norm": result.token_norms}
     rows = []
     for name, values in norms.items():
         texts = [_numbers(row, top, config) for row, top in zip(values, [*tops, tops[-1]], strict=False)]
-        rows.append(Row(name, list(map(Tile, _patches(values, config) - 1, [*names, "output"], texts))))
+        rows.append(Row(name, map_tiles(_patches(values, config) - 1, [*names, "output"], texts)))
     scale = signed_scale(
         "Norm of a patch's value and of the patch as it enters the layer, relative to the median patch: −1 is zero, +1 "
         "is twice the median. Below: the same tokens as above, as multiples of the median patch.",
         scale_limit([_patches(result.value_norms, config) - 1], 1.0),
         "0, median",
     )
-    tiles(rows, scale, key="tokens_norms", label="Norms", size=tile_size(config))
+    tiles(rows, scale, key="tokens_norms", label="Norms", size=size)
     _table(result, view, config)
     equal = " LayerNorm after each sum (“post”) makes the token norms nearly equal." if config.norm == "post" else ""
     unused = (
@@ -134,22 +126,12 @@ def _table(result: Sinks, view: View, config: ViTConfig) -> None:
     if view.token and view.token - 1 != top:
         tokens[f"p{view.token - 1} (selected)"] = P + view.token - 1
     tokens |= {_name(token): token for token in range(P)}
-    rows = list(tokens.values())
-    columns = {
-        "attention": result.attention,
-        "value norm": result.value_norms,
-        "token norm": result.token_norms,
-    }
+    columns = {"attention": result.attention, "value norm": result.value_norms, "token norm": result.token_norms}
+    indices = list(tokens.values())
+    cells = {name: values[view.layer, indices].double().numpy() for name, values in columns.items()}
+    formats = {name: st.column_config.NumberColumn(name, format="%.2f×") for name in columns}
     st.caption(f"Layer {view.layer + 1}, as multiples of the median patch:")
-    st.dataframe(
-        {
-            "token": list(tokens),
-            **{name: values[view.layer, rows].double().numpy() for name, values in columns.items()},
-        },
-        column_config={name: st.column_config.NumberColumn(name, format="%.2f×") for name in columns},
-        hide_index=True,
-        width="content",
-    )
+    st.dataframe({"token": list(tokens), **cells}, column_config=formats, hide_index=True, width="content")
 
 
 def _name(token: int) -> str:
@@ -166,5 +148,5 @@ def _times(value: Tensor) -> str:
 
 
 def _patches(values: Tensor, config: ViTConfig) -> np.ndarray:
-    """Values of tokens (L, N) as maps of the patches, (L, G, G)."""
-    return values[:, config.num_prefix_tokens :].unflatten(-1, (config.grid, config.grid)).numpy()
+    """The values (L, n) of the patches of those of all tokens, (L, N)."""
+    return values[:, config.num_prefix_tokens :].numpy()

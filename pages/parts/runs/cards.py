@@ -19,38 +19,29 @@ def run_cards() -> None:
     for start in range(0, len(groups[:NUM_CARDS]), 3):
         for column, group in zip(st.columns(3), groups[start : start + 3], strict=False):
             with column:
-                sweep_card(group) if group[0].sweep else run_card(group[0])
+                _card(group)
     if len(groups) > NUM_CARDS:
         st.page_link("pages/runs.py", label=f"All {len(runs)} runs")
 
 
-def run_card(run: Run) -> None:
-    """State, accuracy with a sparkline, and links of one run."""
-    state, accuracies = run.state, summarize(run).accuracies
+def _card(runs: list[Run]) -> None:
+    """State, accuracy and links of a run, or of a sweep with its best accuracy."""
+    sweep, best, state = runs[0].sweep, best_run(runs), most_urgent(runs)
+    accuracies = summarize(best).accuracies
     with st.container(border=True):
-        st.text(run_title(run))
+        st.text(sweep_title(sweep) if sweep else run_title(best))
         with st.container(horizontal=True, vertical_alignment="center"):
             state_badge(state)
-            st.caption(run.config.epoch_title(state.epoch))
+            st.caption(f"{len(runs)} runs" if sweep else best.config.epoch_title(state.epoch))
         st.metric(
-            "test accuracy",
+            "best test accuracy" if sweep else "test accuracy",
             f"{accuracies[-1]:.1%}" if accuracies else "–",
-            chart_data=accuracies if len(accuracies) > 1 else None,
+            chart_data=accuracies if len(accuracies) > 1 and not sweep else None,
         )
-        run_links(run)
-
-
-def sweep_card(runs: list[Run]) -> None:
-    """The state of a sweep's runs, the best accuracy, and links."""
-    best = best_run(runs)
-    accuracy = summarize(best).test_acc
-    with st.container(border=True):
-        st.text(sweep_title(runs[0].sweep))
-        with st.container(horizontal=True, vertical_alignment="center"):
-            state_badge(most_urgent(runs))
-            st.caption(f"{len(runs)} runs")
-        st.metric("best test accuracy", "–" if accuracy is None else f"{accuracy:.1%}")
+        if not sweep:
+            run_links(best)
+            return
         with st.container(horizontal=True, gap="small"):
-            st.page_link("pages/sweeps.py", label="Sweep", query_params={"sweep": runs[0].sweep})
-            st.page_link("pages/runs.py", label="Runs", query_params={"sweep": runs[0].sweep})
+            st.page_link("pages/sweeps.py", label="Sweep", query_params={"sweep": sweep})
+            st.page_link("pages/runs.py", label="Runs", query_params={"sweep": sweep})
             st.page_link("pages/predictions.py", label="Best run", query_params={"run": best.id})

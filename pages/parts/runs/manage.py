@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from minivit.config import TrainConfig, preset, settings
+from minivit.config import preset, settings
 from minivit.errors import ConfigError
 from minivit.export import export, timm_arguments
 from minivit.runs import (
@@ -170,22 +170,19 @@ def run_settings(run: Run) -> None:
             label = "Copy to the Train form"
             if st.button(label, key="runs_copy", icon=":material/content_copy:", on_click=start_from, args=(run,)):
                 open_page("train", run=run.id)
-        rows = _rows({"value": run.config, "in the article": preset("article")})
+        article = preset("article")
+        derived = {"drawing": run.config.dataset == "shapes", "lr_changes": bool(run.config.lr_changes)}
+        rows = [
+            {
+                "setting": setting.title,
+                "name": setting.name,
+                "value": _text(setting.value(run.config)),
+                "in the article": _text(setting.value(article)),
+            }
+            for setting in (*settings(), *settings("derived"))
+            if derived.get(setting.name, setting.group != "derived")
+        ]
         st.dataframe(sorted(rows, key=lambda row: row["value"] == row["in the article"]), hide_index=True)
-
-
-def _rows(configs: dict[str, TrainConfig]) -> list[dict[str, str]]:
-    """A row for each setting: its title, its name on the command line, and its value in each configuration."""
-    derived = {
-        "drawing": any(config.dataset == "shapes" for config in configs.values()),
-        "lr_changes": any(config.lr_changes for config in configs.values()),
-    }
-    return [
-        {"setting": setting.title, "name": setting.name}
-        | {title: _text(setting.value(config)) for title, config in configs.items()}
-        for setting in (*settings(), *settings("derived"))
-        if setting.group != "derived" or derived.get(setting.name)
-    ]
 
 
 def _text(value: Any) -> str:

@@ -58,22 +58,20 @@ def start_form(
                 return
             train_set, test_set = cache.split(plan.configs[0])
             with summary:
-                size = f"{plan.size} · **{len(train_set):,}** training images"
-                size_and_time(size, plan.configs, len(train_set), len(test_set), plan.num_runs, plan.num_parallel)
+                _size_and_time(plan, len(train_set), len(test_set))
             with summary.container(key="settings_start"):
                 is_started = st.button(button, type="primary", icon=":material/play_arrow:", width="stretch")
             if is_started:
                 plan.start()
 
 
-def size_and_time(
-    size: str, configs: Sequence[TrainConfig], num_train: int, num_test: int, num_runs: int = 1, num_parallel: int = 1
-) -> None:
-    """Draws `size`, which is Markdown, and the time for `num_runs` runs, of which `configs` are a sample.
+def _size_and_time(plan: Plan, num_train: int, num_test: int) -> None:
+    """Draws what is trained, and how long it takes once that is known.
 
-    The time appears once it is known. Raises a MiniViTError for settings that this machine cannot train.
+    Raises a MiniViTError for settings that this machine cannot train.
     """
-    keys = [(same_speed(config), num_train, num_test) for config in configs]
+    size = f"{plan.size} · **{num_train:,}** training images"
+    keys = [(same_speed(config), num_train, num_test) for config in plan.configs]
     estimates = [_estimate(*key) for key in keys]
     if wait(estimates, WAIT_SECONDS).not_done:
         fragment(lambda: _wait_for(size, estimates), every=1)
@@ -82,7 +80,7 @@ def size_and_time(
         if estimate.exception():
             with _lock:
                 _estimates.pop(key, None)  # memory may be free the next time
-    seconds = time_of_all([estimate.result() for estimate in estimates], num_runs, num_parallel)
+    seconds = time_of_all([estimate.result() for estimate in estimates], plan.num_runs, plan.num_parallel)
     st.markdown(f"{size} · ≈ **{duration(seconds)}** on this machine")
 
 

@@ -109,7 +109,7 @@ def show_errors(container: DeltaGenerator | None = None) -> Iterator[None]:
         (container or st).error(escape_markdown(str(error)), icon=":material/error:")
 
 
-def fragment(draw: Callable[[], None], *, every: float | None = None) -> None:
+def fragment(draw: Callable[[], object], *, every: float | None = None) -> None:
     """Runs `draw` as a fragment of the page, repeated every `every` seconds."""
 
     def draw_with_errors() -> None:

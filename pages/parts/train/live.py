@@ -60,7 +60,8 @@ def live_run(run: Run) -> None:
     run_settings(run)
     with st.expander("Log", key=f"live_log_{run.id}", on_change="rerun") as log:
         if log.open:
-            fragment(lambda: _log(run), every=POLL_SECONDS if state.active else None)
+            often = POLL_SECONDS if state.active else None
+            fragment(lambda: st.code(run.log() or "Nothing yet.", language=None, height=240), every=often)
 
 
 def _curves(poller: RunPoller, phase: Phase) -> None:
@@ -83,10 +84,6 @@ def _title_tab(run: Run, status: Status) -> None:
         st.set_page_config(page_title=f"{status.share_done:.0%} · MiniViT")
     elif st.session_state.get(WATCHED) == run:
         st.set_page_config(page_title=f"{status.state.phase} · MiniViT")
-
-
-def _log(run: Run) -> None:
-    st.code(run.log() or "Nothing yet.", language=None, height=240)
 
 
 def result_card(run: Run) -> None:
