@@ -4,10 +4,8 @@ import streamlit as st
 
 from minivit.attention import METHODS, Head
 from minivit.attention.cascade import SEED, Cascade, cascade, num_passes, summary
-from minivit.attention.maps import affordable
 from minivit.attention.methods import available_methods
 from minivit.config import ViTConfig
-from minivit.data.image_set import evenly_spaced
 from minivit.figures import cascade_curves
 from minivit.inference import multiplications
 from minivit.machine import threads_for
@@ -27,7 +25,8 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
         "Layers get new random weights one after the other, the head first and the embedding last. A map of what the "
         "model learned changes; a map that stays the same shows the image or the architecture instead."
     )
-    names, num_images = _choice(run)
+    num_images = len(cache.some_images(run, NUM_IMAGES))
+    names = _methods(run.config.model, num_images)
     if not st.toggle("Re-initialize the layers", key="cascade", bind="query-params"):
         st.caption(estimate(_multiplications(run.config.model, names, num_images)))
         return
@@ -46,15 +45,13 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
 
 @memoize()
 def _cascade(run: Run, epoch: int, layer: int, head: Head) -> Cascade:
-    test_set = cache.test_set(run)
-    names, num_images = _choice(run)
-    indices = evenly_spaced(len(test_set), num_images)
-    classes = cache.predicted_classes(run, epoch, tuple(indices))
-    methods = {name: METHODS[name] for name in names}
+    indices = cache.some_images(run, NUM_IMAGES)
+    classes = cache.predicted_classes(run, epoch, indices)
+    methods = {name: METHODS[name] for name in _methods(run.config.model, len(indices))}
     with threads_for(run.config), progress("Re-initializing layers", cancel="cascade") as report:
         return cascade(
             cache.model_of(run, epoch),
-            test_set.images[indices],
+            cache.test_set(run).images[list(indices)],
             classes,
             methods,
             layer=layer,
@@ -64,13 +61,11 @@ def _cascade(run: Run, epoch: int, layer: int, head: Head) -> Cascade:
         )
 
 
-def _choice(run: Run) -> tuple[list[str], int]:
-    """The methods and the number of images that do not take too long."""
-    config, num_test_images = run.config.model, len(cache.test_set(run))
-    names, num_images = list(available_methods(config)), min(affordable(config, NUM_IMAGES), num_test_images)
-    if _multiplications(config, names, num_images) <= MAX_MULTIPLICATIONS:
-        return names, num_images
-    return [name for name in names if not METHODS[name].removes_patches], num_images
+def _methods(config: ViTConfig, num_images: int) -> list[str]:
+    """The methods that do not take too long."""
+    names = list(available_methods(config))
+    is_affordable = _multiplications(config, names, num_images) <= MAX_MULTIPLICATIONS
+    return [name for name in names if is_affordable or not METHODS[name].removes_patches]
 
 
 def _multiplications(config: ViTConfig, names: list[str], num_images: int) -> float:

@@ -8,6 +8,7 @@ import streamlit as st
 from minivit.data import ImageSet
 from minivit.data.decode import SUFFIXES, decode_picture, image_format
 from minivit.inference import Predictions
+from minivit.out_of_distribution import score
 from minivit.runs import Run
 from minivit.runs.pictures import picture_id, remove_picture, save_picture, saved_pictures
 from pages.parts.components.gallery import GalleryItem, gallery
@@ -107,7 +108,7 @@ def membership(run: Run, epoch: int, picture: str) -> None:
     if calibration is None:
         st.caption("Without images of other classes, it cannot be estimated whether this picture belongs to any class.")
         return
-    verdict = calibration.judge(cache.score_of(run, epoch, picture))
+    verdict = calibration.judge(float(cache.analyze(score, run, epoch, (picture,))))
     if verdict.is_other:
         st.warning("This picture probably belongs to none of the classes.", icon=":material/help:")
     st.caption(

@@ -265,7 +265,6 @@ def probabilities(
 
 def _verdict(classes: Sequence[str], probs: NDArray[np.float32], true: int | None, prefix: str) -> PredictionVerdict:
     predicted = int(np.argmax(probs))
-    sentence = f"{prefix}Predicted: {classes[predicted]} ({probs[predicted]:.1%})."
-    if true is None:
-        return PredictionVerdict(text=sentence, correct=None)
-    return PredictionVerdict(text=f"{sentence} True class: {classes[true]}.", correct=predicted == true)
+    known = "" if true is None else f" True class: {classes[true]}."
+    text = f"{prefix}Predicted: {classes[predicted]} ({probs[predicted]:.1%}).{known}"
+    return PredictionVerdict(text=text, correct=None if true is None else predicted == true)

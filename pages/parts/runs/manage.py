@@ -22,7 +22,7 @@ from minivit.runs import (
 from minivit.runs.archive import pack
 from minivit.runs.schema import MAX_NOTE_LENGTH
 from pages.parts.runs.status import create_and_start
-from pages.parts.settings.fields import start_from
+from pages.parts.settings.form import start_from
 from pages.parts.shell.access import may_change
 from pages.parts.shell.frame import download, show_errors
 from pages.parts.shell.url import open_page

@@ -27,7 +27,7 @@ from minivit.figures import attention_scale
 from minivit.inference import Predictions, logits, predict
 from minivit.machine import threads_for
 from minivit.model import MiniViT
-from minivit.out_of_distribution import ScoreCalibration, calibrate, load_other_classes, score
+from minivit.out_of_distribution import ScoreCalibration, calibrate, load_other_classes
 from minivit.runs import Checkpoint, Run
 from minivit.runs.comparison import SAME_IMAGES
 from pages.parts.shell.access import allowed_path
@@ -272,16 +272,11 @@ def one_image(run: Run, epoch: int, image: ImageId) -> ImageExport:
     )
 
 
-@memoize("Drawing BertViz's head view")
-def bertviz(run: Run, epoch: int, image: ImageId, layer: int, layers: tuple[int, ...]) -> str:
-    """BertViz's head view of one image, with these layers to choose from."""
-    return one_image(run, epoch, image).bertviz(layer, list(layers))
-
-
-@memoize("Drawing BertViz's model view")
-def bertviz_model(run: Run, epoch: int, image: ImageId, layers: tuple[int, ...]) -> str:
-    """BertViz's model view of one image, of these layers."""
-    return one_image(run, epoch, image).bertviz_model(list(layers))
+@memoize("Drawing BertViz")
+def bertviz(run: Run, epoch: int, image: ImageId, layers: tuple[int, ...], layer: int | None = None) -> str:
+    """BertViz's head view of one image, with these layers to choose from, opened at `layer`; else its model view."""
+    export = one_image(run, epoch, image)
+    return export.bertviz_model(list(layers)) if layer is None else export.bertviz(layer, list(layers))
 
 
 @memoize("Comparing with images of other classes")
@@ -289,9 +284,3 @@ def calibration(run: Run, epoch: int) -> ScoreCalibration | None:
     """Scores to judge whether a picture belongs to any class; None without images of other classes."""
     other = load_other_classes(run.config)
     return None if other is None else calibrate(model_of(run, epoch), test_set(run), other)
-
-
-@memoize()
-def score_of(run: Run, epoch: int, image: ImageId) -> float:
-    """The largest logit of one image."""
-    return float(score(model_of(run, epoch), image_pixels(run, image)))

@@ -9,8 +9,7 @@ from minivit.config import Setting, TrainConfig
 from minivit.errors import ConfigError
 from minivit.machine import num_slots, pick_device, share_cores
 from minivit.sweep import Sweep, SweepConfig, Vary, start_workers, sweep_settings, variable_settings
-from pages.parts.settings.fields import field, pick_settings
-from pages.parts.settings.form import Plan
+from pages.parts.settings.form import Plan, field, pick_settings
 from pages.parts.shell.access import allowed_path, require_change
 from pages.parts.shell.url import open_page
 

@@ -7,8 +7,7 @@ from minivit.config import TrainConfig, preset
 from minivit.inference import num_parameters
 from pages.parts.runs.status import start_run
 from pages.parts.settings.dataset import choose_data
-from pages.parts.settings.fields import PRESET, pick_settings
-from pages.parts.settings.form import Plan
+from pages.parts.settings.form import PRESET, Plan, pick_settings
 from pages.parts.tour.bar import tour_step
 from pages.parts.tour.steps import steps
 

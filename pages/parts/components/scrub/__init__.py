@@ -191,13 +191,8 @@ def _run_data(maps: RunMaps, frames: Sequence[Checkpoint], *, in_multiples: bool
 
 def _column_data(column: Column, run_maps: Sequence[RunMaps]) -> dict[str, Any]:
     checkpoints = run_maps[column.run].over_training.checkpoints
-    return {
-        "name": column.name,
-        "run": column.run,
-        "map": column.map,
-        "at": None if column.checkpoint is None else checkpoints.index(column.checkpoint),
-        "captioned": column.captioned,
-    }
+    index = column.checkpoint and checkpoints.index(column.checkpoint)
+    return {**column._asdict(), "checkpoint": index}
 
 
 def _difference_data(difference: Difference, columns: Sequence[Column], run_maps: Sequence[RunMaps]) -> dict[str, Any]:
