@@ -31,24 +31,15 @@ def augmented_samples(samples: ImageSet) -> None:
     generator = torch.Generator().manual_seed(st.session_state.get("data_seed", 0))
     images, titles = samples.images[:], [samples.classes[label] for label in samples.labels]
     if name == "mixup" or name == "cutmix":
-        mixed, shares = mix_pairs(
-            as_float(images),
-            samples.labels,
-            len(samples.classes),
-            generator=generator,
-            mixup=1.0 if name == "mixup" else 0.0,
-            cutmix=1.0 if name == "cutmix" else 0.0,
-        )
+        mixup, cutmix = float(name == "mixup"), float(name == "cutmix")
+        pairs = as_float(images), samples.labels, len(samples.classes)
+        mixed, shares = mix_pairs(*pairs, generator=generator, mixup=mixup, cutmix=cutmix)
         images = (255 * mixed).round().to(torch.uint8)
         titles = [mixed_title(row.tolist(), samples.classes) for row in shares]
     else:
         images = augment(images, name, generator)
-    gallery(
-        images.numpy(),
-        [GalleryItem(index, title) for index, title in enumerate(titles)],
-        key="data_augmented",
-        label="Augmented samples",
-    )
+    items = [GalleryItem(index, title) for index, title in enumerate(titles)]
+    gallery(images.numpy(), items, key="data_augmented", label="Augmented samples")
 
 
 def mixed_title(shares: list[float], classes: tuple[str, ...]) -> str:

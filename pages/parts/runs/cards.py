@@ -4,7 +4,7 @@ import streamlit as st
 
 from minivit.runs import Run, group_by_sweep, list_runs, run_title, summarize
 from minivit.runs.summary import best_run, most_urgent
-from pages.parts.runs.status import run_links, state_badge
+from pages.parts.runs.status import phase_badge, run_links
 from pages.parts.shell.wording import sweep_title
 
 NUM_CARDS = 12
@@ -31,7 +31,7 @@ def _card(runs: list[Run]) -> None:
     with st.container(border=True):
         st.text(sweep_title(sweep) if sweep else run_title(best))
         with st.container(horizontal=True, vertical_alignment="center"):
-            state_badge(state)
+            phase_badge(state.phase)
             st.caption(f"{len(runs)} runs" if sweep else best.config.epoch_title(state.epoch))
         st.metric(
             "best test accuracy" if sweep else "test accuracy",

@@ -18,7 +18,7 @@ from minivit.sweep import (
     variable_settings,
     without_password,
 )
-from pages.parts.runs.status import run_links
+from pages.parts.runs.status import phase_badge, run_links
 from pages.parts.shell.access import may_change
 from pages.parts.shell.url import bind_to_url, param
 from pages.parts.shell.wording import escape_markdown
@@ -65,7 +65,8 @@ def live_sweep(sweep: Sweep) -> None:
     if not any(trial.curve for trial in trials):
         st.caption("Curves appear here after the first epoch of the first trial.")
         return
-    draw_trial_curves(sweep, trials, best)
+    curves = [(f"trial {trial.number}", trial.phase, trial.curve) for trial in trials if trial.curve]
+    st.plotly_chart(trial_curves(curves, f"trial {best.number}" if best else ""), key=f"sweeps_curves_{sweep.id}")
     parallel_settings(sweep, trials)
     trial_table(sweep, trials)
 
@@ -75,12 +76,7 @@ def _headline(sweep: Sweep, active: bool, trials: list[TrialInfo]) -> None:
     counts = {phase: sum(trial.phase == phase for trial in trials) for phase in phases}
     counts["waiting"] = len(trials) - sum(counts.values())
     with st.container(horizontal=True, vertical_alignment="center"):
-        if active:
-            st.badge("running", color="violet", icon=":material/model_training:")
-        elif counts["waiting"] or counts["running"]:
-            st.badge("stopped", color="gray", icon=":material/stop:")
-        else:
-            st.badge("done", color="green", icon=":material/check:")
+        phase_badge("running" if active else "stopped" if counts["waiting"] or counts["running"] else "done")
         st.text(f"{len(trials)} trials: " + ", ".join(f"{count} {phase}" for phase, count in counts.items() if count))
     if sweep.storage_url:
         url = escape_markdown(without_password(sweep.storage_url))
@@ -106,12 +102,6 @@ def _buttons(sweep: Sweep, active: bool, trials: list[TrialInfo]) -> None:
             st.rerun()
 
 
-def draw_trial_curves(sweep: Sweep, trials: list[TrialInfo], best: TrialInfo | None) -> None:
-    """Test accuracy by epoch of each trial."""
-    curves = [(_title(trial), trial.phase, trial.curve) for trial in trials if trial.curve]
-    st.plotly_chart(trial_curves(curves, _title(best) if best else ""), key=f"sweeps_curves_{sweep.id}")
-
-
 def parallel_settings(sweep: Sweep, trials: list[TrialInfo]) -> None:
     """A line for each trial across the varied settings to its accuracy."""
     finished = [trial for trial in trials if trial.accuracy is not None]
@@ -121,7 +111,8 @@ def parallel_settings(sweep: Sweep, trials: list[TrialInfo]) -> None:
     axes = [_axis(vary, [trial.params[vary.name] for trial in finished]) for vary in sweep.config.vary]
     axes.append(range_axis("accuracy (%)", accuracies, min(accuracies), max(accuracies), fmt=".1f"))
     names = [
-        f"{_title(trial)}, {trial.phase}: {format_params(trial.params)}, {trial.accuracy:.1%}" for trial in finished
+        f"trial {trial.number}, {trial.phase}: {format_params(trial.params)}, {trial.accuracy:.1%}"
+        for trial in finished
     ]
     st.plotly_chart(parallel_coordinates(axes, names, accuracies), key=f"sweeps_lines_{sweep.id}")
 
@@ -152,10 +143,6 @@ def trial_table(sweep: Sweep, trials: list[TrialInfo]) -> None:
     for index in selected:
         if by_accuracy[index].is_local:
             run_links(find_run(by_accuracy[index].run_id))
-
-
-def _title(trial: TrialInfo) -> str:
-    return f"trial {trial.number}"
 
 
 def _axis(vary: Vary, values: list[Any]) -> Axis:

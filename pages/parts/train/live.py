@@ -9,7 +9,7 @@ from minivit.runs import FINISHED, Phase, Run, best_epoch, iterate_runs
 from minivit.stats import wilson
 from pages.parts.components.live_curves import live_curves
 from pages.parts.runs.manage import run_settings
-from pages.parts.runs.status import continue_run, run_buttons, run_links, state_badge
+from pages.parts.runs.status import continue_run, phase_badge, run_buttons, run_links
 from pages.parts.shell import cache
 from pages.parts.shell.access import may_change
 from pages.parts.shell.frame import fragment, show_errors
@@ -44,7 +44,7 @@ def live_run(run: Run) -> None:
     every = poll_seconds(run, state) if state.active else IDLE_POLL_SECONDS
     with st.container():  # of varying content; without it the fragment below would move and be recreated
         with st.container(horizontal=True, vertical_alignment="center"):
-            state_badge(state)
+            phase_badge(state.phase)
             fragment(lambda: run_buttons(run, state))
             if not state.active and state.message != FINISHED:
                 st.text(state.message)
