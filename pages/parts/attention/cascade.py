@@ -3,11 +3,9 @@
 import streamlit as st
 
 from minivit.attention import METHODS, Head
-from minivit.attention.cascade import SEED, Cascade, cascade, num_passes, summary
+from minivit.attention.cascade import SEED, Cascade, affordable_methods, cascade, num_multiplications, summary
 from minivit.attention.methods import available_methods
-from minivit.config import ViTConfig
 from minivit.figures import cascade_curves
-from minivit.inference import multiplications
 from minivit.machine import threads_for
 from minivit.runs import Run
 from pages.parts.shell import cache
@@ -15,7 +13,6 @@ from pages.parts.shell.memoize import memoize
 from pages.parts.shell.progress import estimate, progress
 
 NUM_IMAGES = 32
-MAX_MULTIPLICATIONS = 1e13  # of methods with a forward pass per patch, which are left out above it
 
 
 def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> None:
@@ -26,9 +23,9 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
         "model learned changes; a map that stays the same shows the image or the architecture instead."
     )
     num_images = len(cache.some_images(run, NUM_IMAGES))
-    names = _methods(run.config.model, num_images)
+    names = affordable_methods(run.config.model, num_images)
     if not st.toggle("Re-initialize the layers", key="cascade", bind="query-params"):
-        st.caption(estimate(_multiplications(run.config.model, names, num_images)))
+        st.caption(estimate(num_multiplications(run.config.model, names, num_images)))
         return
     result = _cascade(run, epoch, layer, head)
     st.markdown(f"**{summary(result)}**")
@@ -47,7 +44,7 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
 def _cascade(run: Run, epoch: int, layer: int, head: Head) -> Cascade:
     indices = cache.some_images(run, NUM_IMAGES)
     classes = cache.predicted_classes(run, epoch, indices)
-    methods = {name: METHODS[name] for name in _methods(run.config.model, len(indices))}
+    methods = {name: METHODS[name] for name in affordable_methods(run.config.model, len(indices))}
     with threads_for(run.config), progress("Re-initializing layers", cancel="cascade") as report:
         return cascade(
             cache.model_of(run, epoch),
@@ -59,15 +56,3 @@ def _cascade(run: Run, epoch: int, layer: int, head: Head) -> Cascade:
             seed=SEED + run.config.seed,
             report=report,
         )
-
-
-def _methods(config: ViTConfig, num_images: int) -> list[str]:
-    """The methods that do not take too long."""
-    names = list(available_methods(config))
-    is_affordable = _multiplications(config, names, num_images) <= MAX_MULTIPLICATIONS
-    return [name for name in names if is_affordable or not METHODS[name].removes_patches]
-
-
-def _multiplications(config: ViTConfig, names: list[str], num_images: int) -> float:
-    passes = sum(num_passes(METHODS[name], config) for name in names)
-    return (config.depth + 3) * num_images * passes * multiplications(config)
