@@ -64,12 +64,9 @@ with frame(
         inspector(
             cache.image_pixels(run, image)[0].numpy(),
             method_values(run, epoch, image, selection, view),
+            view,
             untrained=untrained,
             patch_size=config.patch_size,
-            layer=view.layer,
-            head=view.head,
-            token=view.token,
-            masked=view.masked,
             key="attention_inspector",
             absolute_max=scale_max,
             value_format=value_format(selection, classes, config, len(view.masked), scale_max),

@@ -18,7 +18,7 @@ INSPECTOR = """
 import numpy as np
 import streamlit as st
 from minivit.figures import attention_scale
-from pages.parts.components.inspector import ValueFormat, inspector, attention_format
+from pages.parts.components.inspector import ValueFormat, View, inspector, attention_format
 
 layers, heads, size = (int(st.query_params.get(name, 1)) for name in ("layers", "heads", "size"))
 even = "even" in st.query_params
@@ -35,9 +35,9 @@ def part():
     masked = st.session_state.setdefault("masked", [])
     signed = np.linspace(-0.5, 1, 64, dtype=np.float32) if "signed" in st.query_params else None
     inspector(
-        image, attn if signed is None else signed, patch_size=4, layer=layer, head=head, token=token, key="inspector",
-        title="<img src=x onerror=alert(1)>", masked=masked,
-        on_pick=lambda picked: st.session_state.update(pick=tuple(picked)),
+        image, attn if signed is None else signed, View(layer, head, token, tuple(masked)), patch_size=4,
+        key="inspector", title="<img src=x onerror=alert(1)>",
+        on_pick=lambda picked: st.session_state.update(pick=tuple(picked)[:3]),
         on_mask=lambda masked: st.session_state.update(masked=masked),
         value_format=attention_format(65) if signed is None else ValueFormat(title="Occlusion", signed=True),
         absolute_max=1 if signed is not None else attention_scale(attn[:, :, 0, 1:], 65)[1],

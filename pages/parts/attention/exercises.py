@@ -20,8 +20,8 @@ from minivit.attention.exercises import (
 from minivit.config import ViTConfig
 from minivit.inference import Predictions
 from minivit.runs import Run
-from pages.parts.attention.methods import DEFAULT, MethodSelection, View, is_large, method_values, probabilities_of
-from pages.parts.components.inspector import HeadInView
+from pages.parts.attention.methods import DEFAULT, MethodSelection, is_large, method_values, probabilities_of
+from pages.parts.components.inspector import HeadInView, View
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.url import bind_to_url, param, param_button, set_params, token_name
 from pages.parts.shell.wording import escape_markdown

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from minivit.attention.attribution import no_report
 from minivit.attention.cascade import num_passes
-from minivit.attention.maps import Head
 from minivit.attention.methods import METHODS, RENAMED, Method, available_methods
 from minivit.config import ViTConfig
 from minivit.figures import scale_limit
 from minivit.imports import assumptions
 from minivit.inference import multiplications
 from minivit.runs import Run
-from pages.parts.components.inspector import HeadInView, PredictionVerdict, Probabilities, ValueFormat, attention_format
+from pages.parts.components.inspector import HeadInView, Probabilities, ValueFormat, View, attention_format
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.glossary import explain
@@ -116,15 +115,6 @@ def value_format(
         uniform=method.uniform(config, config.num_tokens),
         uniform_name="uniform attention",
     )
-
-
-class View(NamedTuple):
-    """What the page shows of an image: layer, head and token, and the tokens of masked patches."""
-
-    layer: int
-    head: Head
-    token: int
-    masked: tuple[int, ...] = ()
 
 
 def view_of_url(config: ViTConfig) -> View:
@@ -251,20 +241,19 @@ def probabilities(
     `masked` are the probabilities with `num_masked` patches masked: a second verdict, and a second value by class.
     """
     if not len(probs):
-        known = "" if true is None else f" Class: {classes[true]}."
-        return Probabilities([PredictionVerdict(text=f"This model has no classifier head.{known}", correct=None)], {})
+        label = "" if true is None else f" Class: {classes[true]}."
+        return Probabilities([(f"This model has no classifier head.{label}", None)], {})
     parts = {"": probs}
     if masked is not None:
         parts[f"With {num_masked} patch{'es' if num_masked > 1 else ''} masked: "] = masked
+    known = "" if true is None else f" True class: {classes[true]}."
+    verdicts: list[tuple[str, bool | None]] = []
+    for prefix, values in parts.items():
+        predicted = int(np.argmax(values))
+        text = f"{prefix}Predicted: {classes[predicted]} ({values[predicted]:.1%}).{known}"
+        verdicts.append((text, None if true is None else predicted == true))
     order = np.argsort(-probs, kind="stable")[:MAX_CLASSES]
     return Probabilities(
-        [_verdict(classes, values, true, prefix) for prefix, values in parts.items()],
+        verdicts,
         {classes[k] + (" (true)" if k == true else ""): [float(values[k]) for values in parts.values()] for k in order},
     )
-
-
-def _verdict(classes: Sequence[str], probs: NDArray[np.float32], true: int | None, prefix: str) -> PredictionVerdict:
-    predicted = int(np.argmax(probs))
-    known = "" if true is None else f" True class: {classes[true]}."
-    text = f"{prefix}Predicted: {classes[predicted]} ({probs[predicted]:.1%}).{known}"
-    return PredictionVerdict(text=text, correct=None if true is None else predicted == true)

@@ -12,7 +12,8 @@ from minivit.attention.contributions import Contributions, direct_contributions,
 from minivit.attention.scores import SoftmaxRow, softmax_row
 from minivit.figures import scale_limit, sum_bars
 from minivit.runs import Run
-from pages.parts.attention.methods import MethodSelection, View
+from pages.parts.attention.methods import MethodSelection
+from pages.parts.components.inspector import View
 from pages.parts.components.softmax import softmax
 from pages.parts.components.tiles import Row, map_tiles, signed_scale, tiles
 from pages.parts.shell import cache

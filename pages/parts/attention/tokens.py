@@ -10,7 +10,7 @@ from minivit.config import ViTConfig
 from minivit.figures import attention_scale, scale_limit
 from minivit.runs import Run
 from pages.parts.attention.features import components, similarity, tile_size
-from pages.parts.attention.methods import View
+from pages.parts.components.inspector import View
 from pages.parts.components.tiles import Row, Scale, map_tiles, signed_scale, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId

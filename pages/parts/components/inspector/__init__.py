@@ -5,9 +5,9 @@ Repainted in the browser.
 Letters: L layers, H heads, N tokens with CLS first, C channels.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -17,12 +17,13 @@ from minivit.attention import Head
 from pages.parts.components.component import component, packed
 
 
-class Picked(NamedTuple):
-    """The selected layer and head, from 0 (or all heads), and token (0 is CLS, 1 is p0)."""
+class View(NamedTuple):
+    """Layer and head, from 0 (or all heads), token (0 is CLS, 1 is p0), and the tokens of masked patches."""
 
     layer: int
     head: Head
     token: int
+    masked: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +49,11 @@ class HeadInView:
     matrix: NDArray[np.float32]  # (N, N)
 
 
-class PredictionVerdict(TypedDict):
-    """A sentence about the prediction, and whether it is correct if the true class is known."""
-
-    text: str
-    correct: bool | None
-
-
 @dataclass(frozen=True)
 class Probabilities:
     """What the model predicts: a verdict, or two with patches masked, and by class a probability for each."""
 
-    verdicts: list[PredictionVerdict]
+    verdicts: list[tuple[str, bool | None]]  # a sentence, and whether the prediction is correct if that is known
     classes: dict[str, list[float]]  # the most probable first
 
 
@@ -72,11 +66,9 @@ def attention_format(num_tokens: int) -> ValueFormat:
 def inspector(
     image: NDArray[np.uint8],
     values: NDArray[np.float32] | HeadInView,
+    view: View,
     *,
     patch_size: int,
-    layer: int,
-    head: Head,
-    token: int,
     key: str,
     value_format: ValueFormat,
     absolute_max: float,
@@ -84,14 +76,13 @@ def inspector(
     title: str = "",
     name: str = "map",
     prediction: Probabilities | None = None,
-    masked: Collection[int] = (),
-    on_pick: Callable[[Picked], None] = lambda picked: None,
+    on_pick: Callable[[View], None] = lambda picked: None,
     on_mask: Callable[[list[int]], None] = lambda masked: None,
 ) -> None:
     """Draws the inspector.
 
-    `on_pick` is called with the selection before the page is drawn again; `on_mask` with the tokens (1 is p0) that are
-    masked. Rows and columns of `masked` tokens are hatched.
+    `on_pick` is called with the selected layer, head and token before the page is drawn again; `on_mask` with the
+    tokens that are masked. Their rows and columns are hatched.
 
     `image` is (C, H, W) with H = W and C 1 or 3. `values` are attention (L, H, N, N), one row per query token, or one
     map of the image, (N-1,), or the part in view for a large model.
@@ -104,8 +95,8 @@ def inspector(
     num_tokens = len(rows) + 1 if rows.ndim == 1 else rows.shape[-1]
     grid = image.shape[-1] // patch_size
     assert image.shape[-1] == image.shape[-2] and grid * grid + 1 == num_tokens, (image.shape, patch_size, rows.shape)
-    has_single_head = rows.ndim > 1 and rows.shape[1] == 1
-    requested = Picked(layer, 0 if has_single_head else head, token)
+    head = 0 if rows.ndim > 1 and rows.shape[1] == 1 else view.head
+    requested = {"layer": view.layer, "head": head, "token": view.token}
     component("inspector")(
         key=key,
         data={
@@ -117,19 +108,19 @@ def inspector(
             "untrained": None if untrained is None else _values_data(untrained, requested),
             "prediction": prediction and asdict(prediction),
             "valueFormat": asdict(value_format),
-            "requested": requested._asdict(),
-            "masked": sorted(masked),
+            "requested": requested,
+            "masked": sorted(view.masked),
             "absoluteMax": absolute_max,
         },
-        on_picked_change=lambda: on_pick(Picked(**st.session_state[key].picked)),
+        on_picked_change=lambda: on_pick(View(**st.session_state[key].picked)),
         on_masked_change=lambda: on_mask(sorted(st.session_state[key].masked)),
     )
 
 
-def _values_data(values: NDArray[np.float32] | HeadInView, requested: Picked) -> dict[str, Any]:
+def _values_data(values: NDArray[np.float32] | HeadInView, requested: dict[str, Any]) -> dict[str, Any]:
     """Values as uint8 with a scale for each row, or one map as float32; of a large model also the head in view."""
     if isinstance(values, HeadInView):
-        in_view = _values_data(values.matrix, requested) | requested._asdict()
+        in_view = _values_data(values.matrix, requested) | requested
         return _values_data(values.rows, requested) | {"inView": in_view}
     if values.ndim == 1:
         return {"values": packed(values.astype(np.float32)), "rowScales": None, "inView": None}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from minivit.figures import SPLIT_COLORS, downsample
 from minivit.files import atomic_write
-from pages.parts.components.component import PackedArray, component, packed
+from pages.parts.components.component import component, packed
 
 STATIC = Path(__file__).parents[4] / "static"  # Streamlit serves it: it is beside dashboard.py
 CURVES = {
@@ -68,7 +68,7 @@ def to_send(
     """
     epochs = np.array([row["epoch"] for row in metrics], float)
     curves = {
-        chart: {split: _curve(epochs, metrics, column, scale) for split, (column, scale) in columns.items()}
+        chart: {split: packed(_curve(epochs, metrics, *column)) for split, column in columns.items()}
         for chart, columns in CURVES.items()
     }
     data = {
@@ -87,7 +87,7 @@ def to_send(
     return json.dumps(data).encode()
 
 
-def _curve(epochs: NDArray[np.float64], metrics: Sequence[Mapping[str, Any]], column: str, scale: float) -> PackedArray:
-    """Epochs and values of one column, downsampled and packed, (2, n) float32."""
+def _curve(epochs: np.ndarray, metrics: Sequence[Mapping[str, Any]], column: str, scale: float) -> np.ndarray:
+    """Epochs and values of one column, downsampled, (2, n) float32."""
     values = np.array([row.get(column) for row in metrics], float)  # None becomes NaN
-    return packed(np.stack(downsample(epochs, scale * values)).astype(np.float32))
+    return np.stack(downsample(epochs, scale * values)).astype(np.float32)
