@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minivit.attention.maps import cell_share, patch_of_cell
+from minivit.attention.maps import multiples_of_common_uniform, patch_of_cell
 from minivit.attention.over_training import MAP_METRICS, AttentionOverTraining
 from minivit.figures import SPLIT_COLORS
 from minivit.runs import Checkpoint, Run
@@ -187,16 +187,12 @@ def _column_data(column: Column, run_maps: Sequence[RunMaps]) -> dict[str, Any]:
 
 
 def _difference_data(difference: Difference, columns: Sequence[Column], run_maps: Sequence[RunMaps]) -> dict[str, Any]:
-    """How the browser subtracts: on `grid` × `grid` cells, for each side the patch under a cell and its factor.
-
-    With two runs, a column has multiples of its own uniform 1/N. The difference is in multiples of that of the common
-    grid, 1 / (grid² + 1); if both runs have the same grid, the factors are 1.
-    """
+    """How the browser subtracts: on `grid` × `grid` cells, for each side the patch under a cell and its factor."""
     grids = [isqrt(run_maps[columns[index].run].over_training.maps.shape[-1]) for index in difference]
     cells = lcm(*grids)
     return {
         "columns": list(difference),
         "grid": cells,
         "patches": [packed(patch_of_cell(grid, cells)) for grid in grids],
-        "factors": [cell_share(grid, cells) * (cells**2 + 1) / (grid**2 + 1) for grid in grids],
+        "factors": [multiples_of_common_uniform(grid, cells) for grid in grids],
     }
