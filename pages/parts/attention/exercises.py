@@ -23,7 +23,7 @@ from minivit.runs import Run
 from pages.parts.attention.methods import DEFAULT, MethodSelection, is_large, method_values, probabilities_of
 from pages.parts.components.inspector import HeadInView, View
 from pages.parts.shell.cache import ImageId
-from pages.parts.shell.url import bind_to_url, param, param_button, set_params, token_name
+from pages.parts.shell.url import param, param_button, pick_param, set_params, token_name
 from pages.parts.shell.wording import escape_markdown
 
 SOLVED = "exercises_solved"  # in the session: (id of the run, name) of each
@@ -117,8 +117,7 @@ def exercise_list(run: Run, predictions: Predictions | None) -> None:
     how = {"index": None, "format_func": tasks.__getitem__, "label_visibility": "collapsed"}
     with st.container(border=True, gap="small"):
         st.markdown(f"**Exercises** · {len(solved)} of {len(by_name)} solved")
-        current = param("exercise") if param("exercise") in by_name else None
-        bind_to_url("exercise", current, st.radio, "Exercise", list(tasks), clears=("off", "token"), **how)
+        pick_param("exercise", None, st.radio, "Exercise", list(tasks), clears=("off", "token"), **how)
         st.button("Reset", key="exercise_reset", icon=":material/restart_alt:", on_click=_reset, disabled=not solved)
 
 

@@ -25,7 +25,7 @@ from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.pickers import head_param
 from pages.parts.shell.progress import estimate, progress
-from pages.parts.shell.url import bind_to_url, int_param, param, patch_params, set_params
+from pages.parts.shell.url import bind_to_url, int_param, param, patch_params, pick_param, set_params
 from pages.parts.shell.wording import escape_markdown
 
 DEFAULT = "cls_map"
@@ -84,12 +84,11 @@ def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.flo
 
 
 def _pick_classes(selection: MethodSelection, classes: Sequence[str]) -> MethodSelection:
-    target = param("class") if param("class") in classes else classes[selection.target]
-    target = bind_to_url("class", target, st.selectbox, "Target class", classes, width=WIDTH_PX)
+    predicted = classes[selection.target]
+    target = pick_param("class", predicted, st.selectbox, "Target class", classes, width=WIDTH_PX)
     others = [name for name in classes if name != target]
-    contrast = param("against") if param("against") in others else None
     how: dict[str, Any] = {"index": None, "placeholder": "none", "width": WIDTH_PX}
-    contrast = bind_to_url("against", contrast, st.selectbox, "Contrast class", others, **how)
+    contrast: str | None = pick_param("against", None, st.selectbox, "Contrast class", others, **how)
     return MethodSelection(selection.name, classes.index(target), None if contrast is None else classes.index(contrast))
 
 

@@ -12,7 +12,7 @@ from minivit.runs import Run, find_run, runs_to_open
 from minivit.runs.comparison import image_difference
 from pages.parts.shell.frame import NextStep
 from pages.parts.shell.pickers import neighbor_buttons, pick_heads, pick_layer
-from pages.parts.shell.url import bind_to_url, int_param, param
+from pages.parts.shell.url import bind_to_url, int_param, param, pick_param
 from pages.parts.shell.wording import run_options
 
 NUM_IMAGES = 8
@@ -25,12 +25,6 @@ SELECTIONS = {
 OF_TWO = {
     "first": "Correct in the first run only",
     "second": "Correct in the second run only",
-}
-FORMER_NAMES = {  # in links that earlier versions wrote
-    "Right or wrong": "all",
-    "Wrong before, right after": "corrected",
-    "Right before, wrong after": "lost",
-    "Wrong after": "incorrect",
 }
 
 
@@ -87,9 +81,7 @@ def _pick_in(boxes: Any, depth: int, label: str, name: str) -> int:
 def pick_selection(of_two: bool) -> str:
     """The URL's selection, `images`, or all images; some selections need two runs."""
     selections = SELECTIONS | OF_TWO if of_two else SELECTIONS
-    name = FORMER_NAMES.get(param("images"), param("images"))
-    name = name if name in selections else "all"
-    return bind_to_url("images", name, st.selectbox, "Images", list(selections), format_func=selections.__getitem__)
+    return pick_param("images", "all", st.selectbox, "Images", list(selections), format_func=selections.__getitem__)
 
 
 def pick_one(images: Sequence[int]) -> int:

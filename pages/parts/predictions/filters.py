@@ -7,7 +7,7 @@ import numpy as np
 import streamlit as st
 
 from minivit.inference import Order, Predictions
-from pages.parts.shell.url import bind_to_url, param, param_button
+from pages.parts.shell.url import bind_to_url, param, param_button, pick_param
 from pages.parts.shell.wording import escape_markdown
 
 RESULTS = {"correct": True, "incorrect": False}
@@ -66,8 +66,7 @@ def _pick(label: str, name: str, counts: Mapping[str, int]) -> str | None:
 
 
 def _pick_order(default: Order) -> Order:
-    order = next((order for order in ORDERS if order == param("order")), default)
     how = {"label_visibility": "collapsed", "width": SORT_PX}
     with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall"):
         st.text("Sort by", width=LABEL_PX)
-        return bind_to_url("order", order, st.selectbox, "Sort by", ORDERS, clears=("page",), **how)
+        return pick_param("order", default, st.selectbox, "Sort by", ORDERS, clears=("page",), **how)

@@ -11,7 +11,7 @@ from minivit.runs import Run, summarize
 from minivit.runs.comparison import Axis, curve, curves_to_csv, image_difference, short_names, to_csv, to_json
 from pages.parts.runs.table import column_config, percent, setting_columns
 from pages.parts.shell.frame import download
-from pages.parts.shell.url import bind_to_url, param
+from pages.parts.shell.url import bind_to_url, param, pick_param
 
 MAX_CURVES = len(RUN_LINES)
 AXES: dict[str, Axis] = {"epoch": "epoch", "training time": "time", "images seen": "images"}
@@ -51,9 +51,9 @@ def compare_runs(selected: Sequence[Run]) -> None:
 def _pick_view() -> CurveView:
     axis, split, smoothing, log = st.columns([1.6, 1, 1.4, 1], vertical_alignment="bottom")
     with axis:
-        by = _pick_one("x-axis", "x", list(AXES))
+        by = pick_param("x", "epoch", st.segmented_control, "x-axis", list(AXES), required=True)
     with split:
-        of_split = _pick_one("Curves", "split", SPLITS)
+        of_split = pick_param("split", "test", st.segmented_control, "Curves", SPLITS, required=True)
     with smoothing:
         text = "Weight of earlier epochs in a moving average; the measured values stay visible behind it."
         weight = bind_to_url(
@@ -63,12 +63,6 @@ def _pick_view() -> CurveView:
         axes = [name for name in LOG_AXES if name in param("log").split(",")]
         axes = bind_to_url("log", axes, st.pills, "Log scale", LOG_AXES, selection_mode="multi")
     return CurveView(AXES[by], of_split, weight, axes)
-
-
-def _pick_one(label: str, name: str, options: Sequence[str]) -> str:
-    """One of the options, as the URL's `name` says, else the first."""
-    current = param(name) if param(name) in options else options[0]
-    return bind_to_url(name, current, st.segmented_control, label, options, required=True)
 
 
 def _smoothing() -> float:

@@ -14,6 +14,12 @@ T = TypeVar("T")
 # Names and values in links of earlier versions, by their current names
 FORMER_NAMES = {"result": "answer"}
 FORMER_VALUES = {
+    "images": {
+        "Right or wrong": "all",
+        "Wrong before, right after": "corrected",
+        "Right before, wrong after": "lost",
+        "Wrong after": "incorrect",
+    },
     "result": {"right": "correct", "wrong": "incorrect"},
     "order": {
         "number": "index",
@@ -82,6 +88,12 @@ def bind_to_url(
         set_params(**{name: st.session_state[key]}, **dict.fromkeys(clears))
 
     return widget(*args, key=key, on_change=write, **options)
+
+
+def pick_param(name: str, default: T, widget: Callable[..., T], label: str, options: Sequence[Any], **how: Any) -> T:
+    """One of the options: the URL's, else `default`, or what the user picks with the widget instead."""
+    value: Any = param(name) if param(name) in options else default
+    return bind_to_url(name, value, widget, label, options, **how)
 
 
 def open_page(page: str, **params: Any) -> NoReturn:
