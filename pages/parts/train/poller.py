@@ -50,18 +50,13 @@ class RunPoller:
         While another viewer polls, the previous status is returned.
         """
         if self._status and not force:
-            age = time.monotonic() - self._time
-            recent = age < MAX_AGE * poll_seconds(self.run, self._status.state)
-            if recent or not self._lock.acquire(blocking=False):
+            is_recent = time.monotonic() - self._time < MAX_AGE * poll_seconds(self.run, self._status.state)
+            if is_recent or self._lock.locked():
                 return self._status
-        else:
-            self._lock.acquire()
-        try:
+        with self._lock:
             self._time = time.monotonic()
             self._status = self._read()
             return self._status
-        finally:
-            self._lock.release()
 
     def _read(self) -> Status:
         run = self.run
