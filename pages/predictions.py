@@ -76,7 +76,7 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
             )
             for i in on_page
         ]
-        picked = gallery(
+        click = gallery(
             test_set.images[on_page].numpy(),
             titles,
             key="predictions_gallery",
@@ -84,5 +84,5 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
             size=96,
             hover=hover_maps(run, epoch, on_page),
         )
-        if picked is not None:
-            open_page("attention", **{**st.query_params.to_dict(), "run": run.id, "epoch": epoch, "image": picked})
+        if click is not None:
+            open_page("attention", **{**st.query_params.to_dict(), "run": run.id, "epoch": epoch, "image": click})

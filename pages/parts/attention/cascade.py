@@ -31,12 +31,12 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
     st.markdown(f"**{summary(result)}**")
     curves = {METHODS[method].title: result.at_steps(method) for method in result.correlations}
     st.plotly_chart(cascade_curves(result.steps, curves, METHODS[name].title), key="trust_cascade")
-    left_out = [method.title for key, method in available_methods(run.config.model).items() if key not in names]
+    slow_methods = [method.title for key, method in available_methods(run.config.model).items() if key not in names]
     st.caption(
         f"{num_images} test images, the class that the intact model predicts, mean with 95% intervals, one draw of new "
         "weights. The map of a layer cannot change before that layer or one below it is re-initialized. Adebayo et "
         "al., arXiv 1810.03292."
-        + (f" Left out, as they take too long for this model: {', '.join(left_out)}." if left_out else "")
+        + (f" Left out, as they take too long for this model: {', '.join(slow_methods)}." if slow_methods else "")
     )
 
 

@@ -100,10 +100,10 @@ def exercise_bar(
             st.markdown(f":material/check_circle: **Solved.** {exercise.lesson}")
         else:
             st.markdown(f"Not solved yet. {exercise.hint}")
-        following = [other for other in by_name if (run.id, other) not in _solved()]
+        unsolved = [other for other in by_name if (run.id, other) not in _solved()]
         with st.container(horizontal=True, gap="small"):
-            if is_solved and following:
-                _button("Next exercise", following[0])
+            if is_solved and unsolved:
+                _button("Next exercise", unsolved[0])
             _button("Close", None)
 
 

@@ -71,5 +71,5 @@ def _pick_layers(config: ViTConfig, layer: int) -> list[int]:
         return [0]
     layers = list(range(1, config.depth + 1))
     default = [layer + 1] if is_large(config) else layers
-    selected = st.multiselect("Layers in BertViz", layers, default, key=f"bertviz_layers_of_{config.depth}")
-    return [layer - 1 for layer in sorted(selected)]
+    numbers = st.multiselect("Layers in BertViz", layers, default, key=f"bertviz_layers_of_{config.depth}")
+    return [layer - 1 for layer in sorted(numbers)]

@@ -76,9 +76,9 @@ def _gallery(run: Run, pictures: dict[str, Picture], current: str | None) -> Non
     titles = [GalleryItem(index, picture.name) for index, picture in enumerate(pictures.values())]
     images = np.concatenate([pixels(run, picture).numpy() for picture in ids])
     selected = ids.index(current) if current else None
-    clicked = gallery(images, titles, key="attention_pictures", label="Your pictures", selected=selected)
-    if clicked is not None:
-        set_params(picture=ids[clicked])
+    click = gallery(images, titles, key="attention_pictures", label="Your pictures", selected=selected)
+    if click is not None:
+        set_params(picture=ids[click])
         st.rerun()
 
 
@@ -135,13 +135,14 @@ def next_match(predictions: Predictions, classes: tuple[str, ...], image: ImageI
     )
     words = {True: "correct ", False: "incorrect ", None: ""}[correct] + (true or "image")
     title = f"{words} → {predicted}" if predicted else words
-    following = np.roll(matches, -int(np.searchsorted(matches, -1 if isinstance(image, str) else image, side="right")))
+    index_in_view = -1 if isinstance(image, str) else image
+    next_images = np.roll(matches, -int(np.searchsorted(matches, index_in_view, side="right")))
     param_button(
         escape_markdown(f"Next {title}"),
         "attention_next",
-        {"image": int(following[0]), "picture": None} if len(following) else {},
+        {"image": int(next_images[0]), "picture": None} if len(next_images) else {},
         icon=":material/skip_next:",
-        disabled=not len(following),
+        disabled=not len(next_images),
         help=f"{len(matches):,} of {len(predictions.labels):,} test images match.",
     )
 
@@ -154,7 +155,7 @@ def other_images(test_set: ImageSet, index: int) -> None:
         indices = list(range(max(0, index - NUM_BEFORE), min(len(test_set), index + NUM_AFTER)))
         titles = [GalleryItem(other, test_set.classes[test_set.labels[other]]) for other in indices]
         images = test_set.images[indices].numpy()
-        clicked = gallery(images, titles, key="attention_others", label="Other test images", selected=index)
-        if clicked is not None:
-            set_params(image=clicked, picture=None)
+        click = gallery(images, titles, key="attention_others", label="Other test images", selected=index)
+        if click is not None:
+            set_params(image=click, picture=None)
             st.rerun()

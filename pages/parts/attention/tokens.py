@@ -44,11 +44,11 @@ def tokens_section(run: Run, epoch: int, image: ImageId, view: View) -> None:
 def _pick_other(run: Run, image: ImageId) -> int:
     """A second test image to compare with; by default the next one of the same class."""
     labels = cache.test_set(run).labels
-    following = 0
+    next_image = 0
     if isinstance(image, int):
         same = torch.roll(labels == labels[image], -image - 1)  # from the next image to this one
-        following = (image + 1 + int(same.int().argmax())) % len(labels)
-    other = int_param("other", range(len(labels)), following)
+        next_image = (image + 1 + int(same.int().argmax())) % len(labels)
+    other = int_param("other", range(len(labels)), next_image)
     return bind_to_url("other", other, st.number_input, "Compare with test image", 0, len(labels) - 1, width=220)
 
 

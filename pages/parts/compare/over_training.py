@@ -38,8 +38,8 @@ def attention_over_training(
     """
     checkpoints = run.checkpoints()
     limit = MAX_VALUES // (len(images) * len(heads) * run.config.model.num_patches)
-    selected = evenly_spaced(len(checkpoints), max(2, min(MAX_CHECKPOINTS, limit)))
-    included = sorted({*(checkpoints[index] for index in selected), *always})
+    indices = evenly_spaced(len(checkpoints), max(2, min(MAX_CHECKPOINTS, limit)))
+    included = sorted({*(checkpoints[index] for index in indices), *always})
     return _attention_over_training(run, tuple(included), tuple(images), layer, tuple(heads))
 
 

@@ -35,11 +35,11 @@ def pick_second_run(run: Run) -> Run | None:
     """
     comparable = (other for other in runs_to_open() if not image_difference(run, other))
     others = {other.id: other for other in comparable if other.id != run.id}
-    requested = param("run2")
-    current = requested if requested in others else None
+    url_id = param("run2")
+    current = url_id if url_id in others else None
     titles = run_options(list(others.values()), run.sweep, others[current].sweep if current else "")
     text = "A run to compare with, on the same images. Patch sizes and numbers of layers may differ."
-    selected = bind_to_url(
+    selection = bind_to_url(
         "run2",
         current,
         st.selectbox,
@@ -51,11 +51,11 @@ def pick_second_run(run: Run) -> Run | None:
         help=text if others else "No other run has the same data set, classes and split.",
         disabled=not others,
     )
-    if selected is not None:
-        return others[selected]
-    if requested and requested != run.id:
+    if selection is not None:
+        return others[selection]
+    if url_id and url_id != run.id:
         raise NextStep(
-            f"The two runs have different test images: {image_difference(run, find_run(requested))}. Choose a "
+            f"The two runs have different test images: {image_difference(run, find_run(url_id))}. Choose a "
             "second run with the same data set, classes and split, or none."
         )
     return None

@@ -50,12 +50,12 @@ def mixed_title(shares: list[float], classes: tuple[str, ...]) -> str:
 
 def image_and_patches(samples: ImageSet, image: int, patch_size: int) -> None:
     """An image beside its patches, with the size of the model's input."""
-    selected = samples.images[image : image + 1]
-    img_size = selected.shape[-1]
-    cut = patches(selected, patch_size)[0]
+    pixels = samples.images[image : image + 1]
+    img_size = pixels.shape[-1]
+    cut = patches(pixels, patch_size)[0]
     left, right = st.columns(2)
     left.image(
-        patch_mosaic(patches(selected, img_size)[0].numpy()),
+        patch_mosaic(patches(pixels, img_size)[0].numpy()),
         caption=f"{img_size} × {img_size} px",
         output_format="PNG",
         alt="The selected image",

@@ -56,9 +56,9 @@ def _maps(run: Run, image: int) -> np.ndarray:
 @memoize()
 def _shares_on_object(run: Run, image: int) -> tuple[float, float, float]:
     """The share of the attention to patches that is on the object, untrained and trained; the object's of the image."""
-    selected = cache.test_set(run).select([image])
-    assert selected.masks is not None  # the data set 'shapes' has them
-    masks, maps = selected.masks[:], torch.from_numpy(_maps(run, image)[[0, -1]])
+    image_set = cache.test_set(run).select([image])
+    assert image_set.masks is not None  # the data set 'shapes' has them
+    masks, maps = image_set.masks[:], torch.from_numpy(_maps(run, image)[[0, -1]])
     before, after = energy_inside(maps, masks, run.config.model.patch_size).tolist()
     return before, after, float(uniform_energy(masks)[0])
 

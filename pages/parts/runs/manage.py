@@ -74,11 +74,11 @@ def _tags(runs: Sequence[Run]) -> None:
 
 def _change_tags(runs: Sequence[Run], is_added: bool) -> None:
     """Adds the chosen tags to runs, or removes them, and clears the choice; a callback, so that the table shows it."""
-    chosen = st.session_state["runs_tags"]
+    tags = st.session_state["runs_tags"]
     st.session_state["runs_tags"] = []
     for run in runs:
-        others = [tag for tag in read_annotations(run).tags if tag not in chosen]
-        annotate(run, tags=[*others, *chosen] if is_added else others)
+        others = [tag for tag in read_annotations(run).tags if tag not in tags]
+        annotate(run, tags=[*others, *tags] if is_added else others)
 
 
 def _clone(runs: Sequence[Run]) -> None:

@@ -57,8 +57,8 @@ def pick_rows(runs: list[Run]) -> list[list[Run]]:
     names = [row[0].id if len(row) == 1 else row[0].sweep for row in rows]
     key, link = f"runs_table_{hash(tuple(tuple(run.id for run in row) for row in rows))}", param("selected")
     if key not in st.session_state or st.session_state.get("runs_link", "") != link:
-        requested = set(link.split(","))
-        indices = [index for index, name in enumerate(names) if name in requested]
+        names_in_url = set(link.split(","))
+        indices = [index for index, name in enumerate(names) if name in names_in_url]
         st.session_state[key] = {"selection": {"rows": indices, "columns": [], "cells": []}}
     selected = st.dataframe(
         table_columns(rows),

@@ -21,10 +21,10 @@ OPEN_BEST = "open_best"  # in the session: whether runs open at their best epoch
 def pick_run() -> Run:
     """The URL's run, or the newest; the example run, with a line that says so, if there are no others."""
     runs = {run.id: run for run in runs_to_open()}
-    requested = param("run")
-    current = (requested if requested in runs else None) if requested else next(iter(runs))
+    url_id = param("run")
+    current = (url_id if url_id in runs else None) if url_id else next(iter(runs))
     titles = run_options(list(runs.values()), runs[current].sweep if current else "")
-    selected = bind_to_url(
+    selection = bind_to_url(
         "run",
         current,
         st.selectbox,
@@ -35,13 +35,13 @@ def pick_run() -> Run:
         placeholder="Choose a run",
         clears=("epoch", "checkpoint"),  # another run opens at its newest epoch
     )
-    if selected is None:
-        find_run(requested)  # raises: there is no such run
+    if selection is None:
+        find_run(url_id)  # raises: there is no such run
         st.stop()
-    if not requested:
-        set_params(run=selected)
+    if not url_id:
+        set_params(run=selection)
         st.rerun()  # so that the links to other pages open the same run
-    run = runs[selected]
+    run = runs[selection]
     if run.is_example:
         own = "" if list_runs() else " You have no runs of your own yet."
         st.caption(f"This run ships with MiniViT and is read-only.{own}")

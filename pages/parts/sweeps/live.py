@@ -27,13 +27,13 @@ from pages.parts.shell.wording import escape_markdown
 def pick_sweep() -> Sweep:
     """The URL's sweep, or the newest; stops the page if there are none."""
     names = [sweep.id for sweep in list_sweeps()]
-    requested = param("sweep")
-    if requested and requested not in names:
-        find_sweep(requested)  # raises: there is no such sweep
+    url_id = param("sweep")
+    if url_id and url_id not in names:
+        find_sweep(url_id)  # raises: there is no such sweep
     if not names:
         st.info("The accuracy curves appear here once you start a sweep.")
         st.stop()
-    name = bind_to_url("sweep", requested or names[0], st.selectbox, "Sweep", names)
+    name = bind_to_url("sweep", url_id or names[0], st.selectbox, "Sweep", names)
     return _open(name, find_sweep(name).path.stat().st_ino)
 
 
@@ -132,7 +132,7 @@ def trial_table(sweep: Sweep, trials: list[TrialInfo]) -> None:
         }
         for trial in by_accuracy
     ]
-    selected = st.dataframe(
+    positions = st.dataframe(
         rows,
         hide_index=True,
         on_select="rerun",
@@ -140,7 +140,7 @@ def trial_table(sweep: Sweep, trials: list[TrialInfo]) -> None:
         key=f"sweeps_table_{sweep.id}",
         column_config={"test accuracy": st.column_config.NumberColumn(format="percent")},
     ).selection.rows
-    for index in selected:
+    for index in positions:
         if by_accuracy[index].is_local:
             run_links(find_run(by_accuracy[index].run_id))
 

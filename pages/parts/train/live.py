@@ -70,9 +70,9 @@ def _curves(poller: RunPoller, phase: Phase) -> None:
     _title_tab(run, status)
     if status.state.phase != phase:
         st.rerun()
-    picked = live_curves(status.payload, key=f"live_{run.id}")
-    if picked is not None and (epochs := run.epochs()):
-        open_page("predictions", run=run.id, epoch=min(epochs, key=lambda epoch: abs(epoch - picked)))
+    click = live_curves(status.payload, key=f"live_{run.id}")
+    if click is not None and (epochs := run.epochs()):
+        open_page("predictions", run=run.id, epoch=min(epochs, key=lambda epoch: abs(epoch - click)))
     if status.error:
         raise status.error
 
