@@ -11,9 +11,7 @@ if __name__ == "__main__":  # the page; the server imports only `app`, so that i
     import streamlit as st
 
     from minivit.runs import list_runs
-    from pages.parts.home.opening import opening
-    from pages.parts.home.start import start_options
-    from pages.parts.runs.cards import run_cards
+    from pages.parts.home.start import opening, run_cards, start_options
     from pages.parts.shell.frame import fragment, frame, show_errors
 
     with frame(

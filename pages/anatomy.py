@@ -3,8 +3,7 @@
 import streamlit as st
 
 from minivit.attention.decomposition import why_no_terms
-from pages.parts.anatomy.decomposition import decomposition
-from pages.parts.anatomy.filters import embedding
+from pages.parts.anatomy.embedding import decomposition, embedding
 from pages.parts.anatomy.heads import ABLATE_KEY, all_heads
 from pages.parts.anatomy.rollout_overlays import overlays
 from pages.parts.shell.frame import fragment, frame, show_errors

@@ -3,27 +3,24 @@
 import streamlit as st
 
 from minivit.attention import write_head
-from pages.parts.attention.exercises import exercise_bar, exercise_list
+from pages.parts.attention.exercises import exercise_bar, exercise_list, what_if
 from pages.parts.attention.export import export_section
 from pages.parts.attention.faithfulness import faithfulness_section
-from pages.parts.attention.logit import logit_section
+from pages.parts.attention.images import membership, next_match, other_images, pick_picture
 from pages.parts.attention.methods import (
     about,
     absolute_max,
     method_values,
     notes,
     pick_method,
+    probabilities,
     probabilities_of,
     untrained_values,
     value_format,
     view_of_url,
 )
-from pages.parts.attention.other_images import next_match, other_images
-from pages.parts.attention.own_pictures import membership, pick_picture
-from pages.parts.attention.probabilities import probabilities
+from pages.parts.attention.numbers import logit_section, weight_section
 from pages.parts.attention.tokens import tokens_section
-from pages.parts.attention.weight import weight_section
-from pages.parts.attention.what_if import what_if
 from pages.parts.components.inspector import inspector
 from pages.parts.shell import cache
 from pages.parts.shell.frame import controls_above, frame
@@ -67,12 +64,9 @@ with frame(
         inspector(
             cache.image_pixels(run, image)[0].numpy(),
             method_values(run, epoch, image, selection, view),
+            view,
             untrained=untrained,
             patch_size=config.patch_size,
-            layer=view.layer,
-            head=view.head,
-            token=view.token,
-            masked=view.masked,
             key="attention_inspector",
             absolute_max=scale_max,
             value_format=value_format(selection, classes, config, len(view.masked), scale_max),
@@ -82,7 +76,7 @@ with frame(
             on_pick=lambda picked: set_params(
                 layer=picked.layer + 1, head=write_head(picked.head), token=token_name(picked.token)
             ),
-            on_mask=lambda tokens: set_params(off=",".join(map(token_name, tokens)) or None),
+            on_mask=lambda tokens: set_params(off=list(map(token_name, tokens))),
         )
         if picture and config.num_classes:
             membership(run, epoch, picture)

@@ -5,7 +5,7 @@ import streamlit as st
 from minivit.attention import write_head
 from minivit.runs import Checkpoint
 from pages.parts.compare.agreement import agreement, agreement_of_maps, compared_predictions
-from pages.parts.compare.columns import columns, common_scale, notes
+from pages.parts.compare.columns import columns, common_scale, notes, value_table
 from pages.parts.compare.over_training import attention_over_training, metric_images
 from pages.parts.compare.pickers import (
     OF_TWO,
@@ -15,13 +15,11 @@ from pages.parts.compare.pickers import (
     pick_selection,
     select_images,
 )
-from pages.parts.compare.values import value_table
 from pages.parts.components.scrub import RunMaps, scrub
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, controls_above, frame
 from pages.parts.shell.pickers import pick_epoch, pick_run
-from pages.parts.shell.present import is_presented
-from pages.parts.shell.url import open_page
+from pages.parts.shell.url import is_presented, open_page
 
 with frame(
     "Compare",

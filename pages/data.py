@@ -43,9 +43,9 @@ with frame("Data", "Choose a data set and its classes, view samples, and see an 
         image_and_patches(samples, image, patch_size)
         st.header("Samples of each class", anchor=False)
         titles = [GalleryItem(index, samples.classes[label]) for index, label in enumerate(samples.labels)]
-        picked = gallery(samples.images[:].numpy(), titles, key="data_samples", label="Samples", selected=image)
-        if picked is not None:
-            set_params(image=picked)
+        click = gallery(samples.images[:].numpy(), titles, key="data_samples", label="Samples", selected=image)
+        if click is not None:
+            set_params(image=click)
             st.rerun()
         st.header("Augmented samples", anchor=False)
         augmented_samples(samples)

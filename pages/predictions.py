@@ -6,8 +6,7 @@ from pages.parts.components.confusion import confusion
 from pages.parts.components.gallery import GalleryItem, gallery
 from pages.parts.predictions.accuracy import accuracy, class_table, reliability, unseen_classes
 from pages.parts.predictions.filters import RESULTS, filter_heading, pick_filters
-from pages.parts.predictions.hover import hover_maps
-from pages.parts.predictions.mistakes import mistakes
+from pages.parts.predictions.mistakes import hover_maps, mistakes
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, frame, side_by_side
 from pages.parts.shell.glossary import explain
@@ -64,7 +63,7 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
         with st.container(horizontal=True, vertical_alignment="bottom"):
             filter_heading(true, predicted, result)
             if len(pages) > 1:
-                page = bind_to_url("page", page, lambda **how: st.selectbox("Page", pages, width=90, **how))
+                page = bind_to_url("page", page, st.selectbox, "Page", pages, width=90)
         on_page = matches[(page - 1) * PER_PAGE : page * PER_PAGE]
         st.caption(f"{len(on_page)} of {len(matches):,} images. T: true class, P: predicted class and its probability.")
         titles = [
@@ -77,7 +76,7 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
             )
             for i in on_page
         ]
-        picked = gallery(
+        click = gallery(
             test_set.images[on_page].numpy(),
             titles,
             key="predictions_gallery",
@@ -85,5 +84,5 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
             size=96,
             hover=hover_maps(run, epoch, on_page),
         )
-        if picked is not None:
-            open_page("attention", **{**st.query_params.to_dict(), "run": run.id, "epoch": epoch, "image": picked})
+        if click is not None:
+            open_page("attention", **{**st.query_params.to_dict(), "run": run.id, "epoch": epoch, "image": click})

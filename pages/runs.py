@@ -3,11 +3,9 @@
 import streamlit as st
 
 from minivit.runs import list_runs
-from pages.parts.runs.actions import run_actions
 from pages.parts.runs.comparison import compare_runs
 from pages.parts.runs.imports import import_forms
-from pages.parts.runs.manage import damaged_runs, describe_run, export_run
-from pages.parts.runs.settings import run_settings
+from pages.parts.runs.manage import damaged_runs, describe_run, export_run, run_actions, run_settings
 from pages.parts.runs.status import run_links
 from pages.parts.runs.table import pick_rows, search_field, sweep_links
 from pages.parts.shell.frame import frame

@@ -3,8 +3,7 @@
 from pages.parts.runs.status import prepare_worker
 from pages.parts.settings.form import start_form
 from pages.parts.shell.frame import frame, show_errors, side_by_side
-from pages.parts.tour.training import adjust_for_tour, fill_in_form
-from pages.parts.train.form import pick_training_plan
+from pages.parts.train.form import adjust_for_tour, fill_in_form, pick_training_plan
 from pages.parts.train.live import live_run, pick_live_run
 
 with frame(

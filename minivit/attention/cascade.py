@@ -6,7 +6,7 @@ else than what the model learned: the image, or the architecture. B images, P pa
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,14 +14,16 @@ import torch
 from torch import Tensor
 
 from minivit.attention.maps import Head
-from minivit.attention.methods import METHODS, Method
+from minivit.attention.methods import METHODS, Method, available_methods
 from minivit.config import ViTConfig
 from minivit.data import Images
+from minivit.inference import multiplications
 from minivit.model import MiniViT
 from minivit.stats import bootstrap, rank_correlation
 
 SEED = 181003292  # added to a run's seed for the new weights, as those of the seed itself are what training began with
 KEPT = 0.5  # a map with a rank correlation beyond ±this is still mostly the same ranking, or the same inverted
+MAX_MULTIPLICATIONS = 1e13  # of a cascade with the methods that have a forward pass per patch
 CHUNK = 8  # images of one method between two reports of progress
 
 HEAD = ("norm.", "fc_norm.", "head.", "head_dist.")
@@ -132,3 +134,16 @@ def layer_groups(model: MiniViT) -> list[tuple[str, list[str]]]:
 def num_passes(method: Method, config: ViTConfig) -> int:
     """Forward passes for one image, roughly: a backward pass counts as two."""
     return config.num_patches + 1 if method.removes_patches else 3 if method.needs_class else 1
+
+
+def num_multiplications(config: ViTConfig, names: Sequence[str], num_images: int) -> float:
+    """Multiplications of a cascade of these methods, roughly."""
+    passes = sum(num_passes(METHODS[name], config) for name in names)
+    return (config.depth + 3) * num_images * passes * multiplications(config)
+
+
+def affordable_methods(config: ViTConfig, num_images: int) -> list[str]:
+    """The names of the methods for a cascade: without those that remove patches one by one, if it would take long."""
+    names = list(available_methods(config))
+    is_affordable = num_multiplications(config, names, num_images) <= MAX_MULTIPLICATIONS
+    return [name for name in names if is_affordable or not METHODS[name].removes_patches]

@@ -15,8 +15,9 @@ from minivit.attention.attribution import class_score, memory_bounded_chunks
 from minivit.attention.maps import to_model
 from minivit.attention.methods import METHODS
 from minivit.attention.verdicts import Verdict, verdict
+from minivit.config import ViTConfig
 from minivit.fused import forward_cls
-from minivit.inference import eval_mode
+from minivit.inference import eval_mode, multiplications
 from minivit.layers import keep_patches
 from minivit.model import MiniViT
 from minivit.stats import rank_correlation
@@ -193,6 +194,36 @@ def faithfulness(
         saco(model, images, classes, maps, contrast),
         rank_correlation(maps, reference),
     )
+
+
+def check(
+    model: MiniViT,
+    images: Tensor,
+    classes: Tensor,
+    maps: Tensor,
+    others: Tensor,
+    num_rankings: int,
+    seed: int,
+    report: Callable[[float], None],
+    contrast: Tensor | None = None,
+) -> Faithfulness:
+    """`faithfulness` of maps (B, P) with random rankings that are the same for a seed; reports the fraction done."""
+    rankings = torch.rand(len(images), num_rankings, maps.shape[1], generator=torch.Generator().manual_seed(seed))
+    num_curves, num_done = len(images) * (num_rankings + 2 * others.shape[1]), 0
+
+    def count(curves: int) -> None:
+        nonlocal num_done
+        report(num_done / num_curves)
+        num_done += curves
+
+    random = random_baseline(model, images, classes, rankings, contrast, count)
+    return faithfulness(model, images, classes, maps, random, others, contrast, report=count)
+
+
+def num_multiplications(config: ViTConfig, num_images: int, num_rankings: int) -> float:
+    """Multiplications of a check: in each step of a curve half of the patches are kept on average."""
+    num_curves = num_images * (num_rankings + 2 * NUM_OTHERS + 2)
+    return num_curves * config.num_patches * multiplications(config) / 2
 
 
 def maps_of_others(maps: Tensor, num_others: int = NUM_OTHERS) -> Tensor:

@@ -143,3 +143,11 @@ def patch_of_cell(grid: int, cells: int) -> NDArray[np.int32]:
 def cell_share(grid: int, cells: int) -> float:
     """The share of a patch's attention that each of its cells gets, so that the sum of the map stays the same."""
     return (grid / cells) ** 2
+
+
+def multiples_of_common_uniform(grid: int, cells: int) -> float:
+    """The factor from multiples of a model's uniform 1/N to those of the common grid's, 1 / (cells² + 1).
+
+    1 if both grids are the same.
+    """
+    return cell_share(grid, cells) * (cells**2 + 1) / (grid**2 + 1)

@@ -152,6 +152,18 @@ class TrainConfig(Settings):
             )
         return self
 
+    @property
+    def only_in_train_loss(self) -> list[str]:
+        """What the train loss includes and the test loss does not, apart from changing weights during the epoch."""
+        parts = {
+            "label smoothing": self.label_smoothing > 0,
+            "mixed images": self.mixup > 0 or self.cutmix > 0,
+            "augmentation": self.augment != "none",
+            "dropout": self.model.drop_rate > 0,
+            "class weights": self.class_balance == "weights",
+        }
+        return [name for name, is_part in parts.items() if is_part]
+
     def epoch_title(self, epoch: int) -> str:
         """'epoch 3 of 100', or 'epoch 3' if time limits the run."""
         return f"epoch {epoch}" if self.minutes else f"epoch {epoch} of {self.epochs}"

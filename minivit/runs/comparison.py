@@ -15,6 +15,19 @@ from minivit.runs.summary import summarize
 Axis = Literal["epoch", "time", "images"]
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of a text that spreadsheets would compute
 MAX_NAMED_CLASSES = 4
+# Two runs with the same values of these settings see the same images.
+SAME_IMAGES = (
+    "dataset",
+    "data_dir",
+    "classes",
+    "drawing",
+    "images_per_class",
+    "split",
+    "stratify",
+    "drop_duplicates",
+    "imported",
+    "preprocessing",
+)
 
 
 class Curve(NamedTuple):
@@ -28,6 +41,15 @@ def different_settings(configs: Sequence[TrainConfig]) -> list[Setting]:
     """The settings in which these configurations differ, in the order of the form."""
     every = (*settings(), *settings("derived"))
     return [setting for setting in every if len({setting.value(config) for config in configs}) > 1]
+
+
+def image_difference(first: Run, second: Run) -> str:
+    """Why two runs cannot be compared image by image: the first setting that makes their test images differ; or ""."""
+    for name in SAME_IMAGES:
+        values = getattr(first.config, name), getattr(second.config, name)
+        if values[0] != values[1]:
+            return f"{name.replace('_', ' ')} is {values[0]!r} and {values[1]!r}"
+    return ""
 
 
 def format_value(value: Any) -> str:

@@ -11,6 +11,7 @@ from minivit.data.image_set import evenly_spaced
 from minivit.runs import schema
 from minivit.runs.files import file_version, read_rows
 from minivit.runs.run import Run
+from minivit.runs.schema import State
 
 
 def run_title(run: Run) -> str:
@@ -31,6 +32,7 @@ def creation_time(folder_name: str) -> str:
 
 
 NUM_POINTS = 200  # of a sparkline
+PHASES = ("training", "loading", "queued", "failed", "paused", "stopped", "done")  # most urgent first
 MAX_SUMMARIES = 5_000  # about 20 MB
 
 
@@ -61,6 +63,25 @@ def best_epoch(run: Run) -> int | None:
     saved = set(run.epochs())
     rows = [row for row in run.metrics() if row["epoch"] in saved]
     return max(rows, key=lambda row: row["test_acc"])["epoch"] if rows else None
+
+
+def best_run(runs: list[Run]) -> Run:
+    """The run with the highest test accuracy at its last epoch; the newest if no run has one."""
+    return max(runs, key=lambda run: (summarize(run).test_acc or -1, run.id)) if len(runs) > 1 else runs[0]
+
+
+def most_urgent(runs: list[Run]) -> State:
+    """The state to show for several runs: training, waiting and failed runs come before finished ones."""
+    return min((run.state for run in runs), key=lambda state: PHASES.index(state.phase))
+
+
+def share_done(run: Run, state: State, rows: list[dict]) -> float:
+    """The fraction of the run that is done, 0..1: of its epochs, or of its minutes."""
+    if not run.config.minutes:
+        return min(1.0, (state.epoch + state.progress) / run.config.epochs)
+    seconds = [row["train_seconds"] + row["eval_seconds"] for row in rows if row["train_seconds"]]
+    current = state.progress * seconds[-1] if seconds else 0.0
+    return 1.0 if state.phase == "done" else min(1.0, (sum(seconds) + current) / (60 * run.config.minutes))
 
 
 @cached(LRUCache(MAX_SUMMARIES), key=lambda run, version: (str(run.path), version), lock=threading.Lock())

@@ -24,6 +24,21 @@ def variable_settings() -> dict[str, Setting]:
     return {setting.name: setting for setting in settings() if setting.name not in FIXED}
 
 
+def example_values(setting: Setting, value: Any) -> list[Any]:
+    """All choices of a setting, or three values around its present one."""
+    if setting.kind is bool:
+        return ["true", "false"]
+    if setting.choices:
+        return list(setting.choices)
+    if setting.kind is int:
+        first = value // 2 if value // 2 >= (setting.minimum or 0) else value
+        numbers: tuple[float, ...] = (first, 2 * first, 4 * first)
+    else:
+        numbers = (round(value / 3, 5), value, round(3 * value, 5))
+    low, high = setting.minimum if setting.minimum is not None else 1e-6, setting.maximum or 0
+    return sorted({number for number in numbers if low <= number <= high})
+
+
 class Vary(Settings):
     """One setting that differs between trials: `values` to choose from, or a range from `low` to `high`."""
 

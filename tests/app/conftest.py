@@ -80,7 +80,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
 @pytest.fixture(autouse=True)
 def times_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page says how long a training takes in its first run."""
-    monkeypatch.setattr("pages.parts.settings.estimate.WAIT_SECONDS", 60)
+    monkeypatch.setattr("pages.parts.settings.form.WAIT_SECONDS", 60)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from minivit.engine import SILENT, train
 from minivit.inference import predict_run
 from minivit.runs import Run
 from minivit.stats import rank_correlation
-from pages.parts.attention.localization import format_share
+from pages.parts.attention.faithfulness import format_share
 from tests.app.conftest import Open, button, charts, errors, sent, widget
 
 
@@ -33,7 +33,7 @@ def test_the_probabilities_are_those_of_the_image_and_the_epoch(open_page: Open,
     true, predicted = test_set.classes[test_set.labels[5]], test_set.classes[probs.argmax()]
     assert [name for name in shares if name.endswith(" (true)")] == [f"{true} (true)"]
     text = f"Predicted: {predicted} ({probs.max():.1%}). True class: {true}."
-    assert verdict == [{"text": text, "correct": predicted == true}]
+    assert verdict == [[text, predicted == true]]
 
 
 def test_neighbors_and_numbers_lead_to_other_images(open_page: Open, trained: Run) -> None:
@@ -111,7 +111,7 @@ def test_masked_patches_are_dropped_by_the_model_and_change_the_probabilities(
 
 def test_all_patches_may_be_off(open_page: Open, trained: Run) -> None:
     page = open_page("attention", run=trained.id, off=",".join(f"p{patch}" for patch in range(16)))
-    assert sent(page)["prediction"]["verdicts"][1]["text"].startswith("With 16 patches masked: Predicted: ")
+    assert sent(page)["prediction"]["verdicts"][1][0].startswith("With 16 patches masked: Predicted: ")
     assert any(caption.value == "All patches are masked." for caption in page.caption)
 
 

@@ -21,7 +21,7 @@ from minivit.data import load_split
 from minivit.data.image_set import evenly_spaced
 from minivit.engine import SILENT, train
 from minivit.runs import Run
-from pages.parts.attention.sinks import finding
+from pages.parts.attention.tokens import finding
 from tests.app.conftest import Open, captions, errors, unpacked, widget
 
 

@@ -127,15 +127,15 @@ def test_the_page_does_not_wait_for_the_time_estimate(
         assert known.wait(60)
         return 7
 
-    monkeypatch.setattr("pages.parts.settings.estimate.estimate_seconds", slow)
-    monkeypatch.setattr("pages.parts.settings.estimate.WAIT_SECONDS", 0)
+    monkeypatch.setattr("pages.parts.settings.form.estimate_seconds", slow)
+    monkeypatch.setattr("pages.parts.settings.form.WAIT_SECONDS", 0)
     page = on_folder(open_page("train"), image_folder)
     set_to(page, "depth", 5)
     page.run()
     assert any("timing a few steps" in text.value for text in page.markdown)
     assert START in labels(page)
     known.set()
-    monkeypatch.setattr("pages.parts.settings.estimate.WAIT_SECONDS", 60)
+    monkeypatch.setattr("pages.parts.settings.form.WAIT_SECONDS", 60)
     page.run()
     assert any("≈ **7 s** on this machine" in text.value for text in page.markdown)
     assert asked.count((5, 72, 18)) == 1
@@ -147,12 +147,12 @@ def test_an_estimate_that_fails_is_reported_each_time(
     def full(*_: object) -> float:
         raise TrainingError("There is too little memory. Choose a smaller batch.")
 
-    monkeypatch.setattr("pages.parts.settings.estimate.estimate_seconds", full)
+    monkeypatch.setattr("pages.parts.settings.form.estimate_seconds", full)
     page = on_folder(open_page("train"), image_folder)
     set_to(page, "depth", 6)
     assert errors(page.run()) == ["There is too little memory. Choose a smaller batch."]
     assert START not in labels(page)
-    monkeypatch.setattr("pages.parts.settings.estimate.estimate_seconds", lambda *_: 9)
+    monkeypatch.setattr("pages.parts.settings.form.estimate_seconds", lambda *_: 9)
     page.run()
     assert not errors(page) and START in labels(page)
 

@@ -13,7 +13,7 @@ from minivit.config import preset
 from minivit.figures import attention_scale
 from minivit.model import MiniViT
 from minivit.stats import rank_correlation
-from pages.parts.components.inspector import HeadInView, ValueFormat, attention_format, inspector
+from pages.parts.components.inspector import HeadInView, ValueFormat, View, attention_format, inspector
 from tests.browser.canvases import expect_colors, painted, painted_maps, read_off
 from tests.browser.conftest import Mount
 
@@ -43,11 +43,8 @@ def draw(mount: Mount) -> Draw:
             inspector(
                 np.zeros((3, 32, 32), np.uint8),
                 attention(),
+                View(layer, head, token, masked),
                 patch_size=8,
-                layer=layer,
-                head=head,
-                token=token,
-                masked=masked,
                 absolute_max=TOP,
                 value_format=attention_format(17),
                 key="inspector",
@@ -117,10 +114,8 @@ def test_of_a_large_model_the_picture_follows_the_head_in_view_and_the_maps_the_
         inspector(
             np.zeros((3, 32, 32), np.uint8),
             HeadInView(rows, matrix),
+            View(1, "mean", 3),
             patch_size=8,
-            layer=1,
-            head="mean",
-            token=3,
             absolute_max=TOP,
             value_format=attention_format(17),
             key="inspector",
@@ -174,10 +169,8 @@ def test_a_signed_map_counts_the_patches_that_increase_and_decrease_the_logit(pa
         inspector(
             np.zeros((1, 32, 32), np.uint8),
             values,
+            View(0, 0, 0),
             patch_size=8,
-            layer=0,
-            head=0,
-            token=0,
             key="inspector",
             absolute_max=1,
             value_format=ValueFormat(title="Occlusion", signed=True, decimals=2),
@@ -213,10 +206,8 @@ def test_the_values_can_be_read_off_the_legend_from_the_pixels_of_the_overlay(
         inspector(
             image,
             values,
+            View(0, 0, 0),
             patch_size=4,
-            layer=0,
-            head=0,
-            token=0,
             absolute_max=high,
             value_format=attention_format(65),
             key="inspector",

@@ -18,7 +18,7 @@ INSPECTOR = """
 import numpy as np
 import streamlit as st
 from minivit.figures import attention_scale
-from pages.parts.components.inspector import ValueFormat, inspector, attention_format
+from pages.parts.components.inspector import ValueFormat, View, inspector, attention_format
 
 layers, heads, size = (int(st.query_params.get(name, 1)) for name in ("layers", "heads", "size"))
 even = "even" in st.query_params
@@ -34,15 +34,14 @@ def part():
     layer, head, token = st.session_state.setdefault("pick", (0, 0, 0))
     masked = st.session_state.setdefault("masked", [])
     signed = np.linspace(-0.5, 1, 64, dtype=np.float32) if "signed" in st.query_params else None
-    picked = inspector(
-        image, attn if signed is None else signed, patch_size=4, layer=layer, head=head, token=token, key="inspector",
-        title="<img src=x onerror=alert(1)>", masked=masked,
+    inspector(
+        image, attn if signed is None else signed, View(layer, head, token, tuple(masked)), patch_size=4,
+        key="inspector", title="<img src=x onerror=alert(1)>",
+        on_pick=lambda picked: st.session_state.update(pick=tuple(picked)[:3]),
         on_mask=lambda masked: st.session_state.update(masked=masked),
         value_format=attention_format(65) if signed is None else ValueFormat(title="Occlusion", signed=True),
         absolute_max=1 if signed is not None else attention_scale(attn[:, :, 0, 1:], 65)[1],
     )
-    if picked:
-        st.session_state.pick = tuple(picked)
     st.text(f"image {number}, pick {tuple(st.session_state.pick)}, masked {masked}")
 
 part()

@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from minivit.attention import head_effects, uniform_distance
-from minivit.attention.heads import HeadAblation, HeadEffect, HeadStatistics, head_statistics
+from minivit.attention.heads import HeadAblation, HeadEffect, head_statistics
 from minivit.attention.maps import affordable
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import attention_distance_chart
@@ -13,7 +13,7 @@ from minivit.inference import multiplications
 from minivit.machine import threads_for
 from minivit.runs import Checkpoint, Run
 from minivit.stats import wilson
-from pages.parts.components.tiles import Row, Scale, Tile, tiles
+from pages.parts.components.tiles import Row, Scale, map_tiles, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.frame import fragment
 from pages.parts.shell.glossary import explain
@@ -39,14 +39,15 @@ def all_heads(run: Run, checkpoint: Checkpoint) -> None:
 def distance_chart(run: Run, checkpoint: Checkpoint) -> None:
     """Mean attention distance per layer and head."""
     st.header("Mean attention distance", anchor=False, help=explain("Mean attention distance"))
-    config = run.config.model
-    uniform, distance = uniform_distance(config.grid, config.patch_size), _statistics(run, checkpoint).distance
+    config, images = run.config.model, cache.some_images(run, NUM_IMAGES)
+    uniform = uniform_distance(config.grid, config.patch_size)
+    distance = cache.analyze(head_statistics, run, checkpoint, images).distance
     st.markdown(
         f"Patches attend **{distance.min():.1f} to {distance.max():.1f} px** away; uniform would be {uniform:.1f} px."
     )
     st.plotly_chart(attention_distance_chart(distance, uniform), key="anatomy_distance")
     st.caption(
-        f"Attention distance of the patches in each head, mean over {_num_images(run)} test images. ViT, figure 7 "
+        f"Attention distance of the patches in each head, mean over {len(images)} test images. ViT, figure 7 "
         "right (arXiv 2010.11929)."
         + (" What patches attend to in the last layer does not affect the logits." if config.pool == "cls" else "")
     )
@@ -58,33 +59,21 @@ def heads(run: Run, checkpoint: Checkpoint) -> None:
     ablation = _ablation(run, checkpoint)
     if ablation:
         st.markdown(finding(ablation))
-    maps = _statistics(run, checkpoint).cls_maps
-    effects = ablation.effects() if ablation else {}
-    grid, (low, high) = run.config.model.grid, cache.run_scale(run)
+    images = cache.some_images(run, NUM_IMAGES)
+    maps = cache.analyze(head_statistics, run, checkpoint, images).cls_maps
+    captions = {place: caption(effect) for place, effect in ablation.effects().items()} if ablation else {}
     num_tokens = run.config.model.num_tokens
-    rows = [
-        Row(
-            f"layer {layer + 1}",
-            [
-                Tile(
-                    values.reshape(grid, grid),
-                    f"head {head + 1}",
-                    caption(effects[layer, head]) if effects else "",
-                )
-                for head, values in enumerate(layer_maps)
-            ],
-        )
-        for layer, layer_maps in enumerate(maps)
-    ]
-    scale = Scale(
-        title="Attention, one scale for all maps.",
-        low=low,
-        high=high,
-        marks={f"uniform 1/{num_tokens} = {1 / num_tokens:.4f}": 1 / num_tokens},
-    )
+    rows = []
+    for layer, layer_maps in enumerate(maps):
+        names = [f"head {head + 1}" for head in range(len(layer_maps))]
+        texts = [captions.get((layer, head), "") for head in range(len(layer_maps))]
+        rows.append(Row(f"layer {layer + 1}", map_tiles(layer_maps, names, texts)))
+    low, high = cache.run_scale(run)
+    marks = {f"uniform 1/{num_tokens} = {1 / num_tokens:.4f}": 1 / num_tokens}
+    scale = Scale(title="Attention, one scale for all maps.", low=low, high=high, marks=marks)
     tiles(rows, scale, key="anatomy_heads", label="Heads", size=104 if len(maps[0]) <= 4 else 78, choice=True)
     st.caption(
-        f"CLS map of each head, mean over {_num_images(run)} test images. An ablated head outputs zeros (Michel et "
+        f"CLS map of each head, mean over {len(images)} test images. An ablated head outputs zeros (Michel et "
         "al., arXiv 1905.10650): the drop in accuracy shows how much the model depends on it."
     )
 
@@ -137,21 +126,9 @@ def caption(effect: HeadEffect) -> str:
 
 def points(effect: HeadEffect) -> str:
     """A change of accuracy with its 95% interval, in percentage points."""
-    values = (f"{100 * value:+.1f}".replace("-", "−") for value in (effect.change, effect.low, effect.high))
-    change, low, high = values
+    values = (effect.change, effect.low, effect.high)
+    change, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in values)
     return f"{change} points, {low} to {high}"
-
-
-def _num_images(run: Run) -> int:
-    return min(len(cache.test_set(run)), affordable(run.config.model, NUM_IMAGES))
-
-
-@memoize("Computing the statistics of every head")
-def _statistics(run: Run, checkpoint: Checkpoint) -> HeadStatistics:
-    test_set = cache.test_set(run)
-    images = test_set.images[evenly_spaced(len(test_set), _num_images(run))]
-    with threads_for(run.config):
-        return head_statistics(cache.model_of(run, checkpoint), images)
 
 
 @memoize()

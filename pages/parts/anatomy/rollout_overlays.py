@@ -37,7 +37,7 @@ def overlays(run: Run, checkpoint: Checkpoint) -> None:
     _, newest = _overlays(run, newest_readable(run), name)  # one scale for all checkpoints
     uniform = METHODS[name].uniform(config, config.num_tokens)
     assert uniform is not None
-    opened = maps(
+    click = maps(
         test_set.images[indices].numpy(),
         {title: values},
         key="anatomy_overlays",
@@ -53,9 +53,9 @@ def overlays(run: Run, checkpoint: Checkpoint) -> None:
             "Attention from CLS to each patch through all layers, mean over heads, with the residual connections. ViT, "
             "figure 6 (arXiv 2010.11929), with the formula of Abnar & Zuidema (arXiv 2005.00928)."
         )
-    if opened is not None:
+    if click is not None:
         head = write_head("mean")
-        open_page("attention", run=run.id, epoch=checkpoint.epoch, image=indices[opened], method=name, head=head)
+        open_page("attention", run=run.id, epoch=checkpoint.epoch, image=indices[click], method=name, head=head)
 
 
 @memoize("Computing the maps of all layers")

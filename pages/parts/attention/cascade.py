@@ -3,13 +3,9 @@
 import streamlit as st
 
 from minivit.attention import METHODS, Head
-from minivit.attention.cascade import SEED, Cascade, cascade, num_passes, summary
-from minivit.attention.maps import affordable
+from minivit.attention.cascade import SEED, Cascade, affordable_methods, cascade, num_multiplications, summary
 from minivit.attention.methods import available_methods
-from minivit.config import ViTConfig
-from minivit.data.image_set import evenly_spaced
 from minivit.figures import cascade_curves
-from minivit.inference import multiplications
 from minivit.machine import threads_for
 from minivit.runs import Run
 from pages.parts.shell import cache
@@ -17,7 +13,6 @@ from pages.parts.shell.memoize import memoize
 from pages.parts.shell.progress import estimate, progress
 
 NUM_IMAGES = 32
-MAX_MULTIPLICATIONS = 1e13  # of methods with a forward pass per patch, which are left out above it
 
 
 def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> None:
@@ -27,34 +22,33 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
         "Layers get new random weights one after the other, the head first and the embedding last. A map of what the "
         "model learned changes; a map that stays the same shows the image or the architecture instead."
     )
-    names, num_images = _choice(run)
+    num_images = len(cache.some_images(run, NUM_IMAGES))
+    names = affordable_methods(run.config.model, num_images)
     if not st.toggle("Re-initialize the layers", key="cascade", bind="query-params"):
-        st.caption(estimate(_multiplications(run.config.model, names, num_images)))
+        st.caption(estimate(num_multiplications(run.config.model, names, num_images)))
         return
     result = _cascade(run, epoch, layer, head)
     st.markdown(f"**{summary(result)}**")
     curves = {METHODS[method].title: result.at_steps(method) for method in result.correlations}
     st.plotly_chart(cascade_curves(result.steps, curves, METHODS[name].title), key="trust_cascade")
-    left_out = [method.title for key, method in available_methods(run.config.model).items() if key not in names]
+    slow_methods = [method.title for key, method in available_methods(run.config.model).items() if key not in names]
     st.caption(
         f"{num_images} test images, the class that the intact model predicts, mean with 95% intervals, one draw of new "
         "weights. The map of a layer cannot change before that layer or one below it is re-initialized. Adebayo et "
         "al., arXiv 1810.03292."
-        + (f" Left out, as they take too long for this model: {', '.join(left_out)}." if left_out else "")
+        + (f" Left out, as they take too long for this model: {', '.join(slow_methods)}." if slow_methods else "")
     )
 
 
 @memoize()
 def _cascade(run: Run, epoch: int, layer: int, head: Head) -> Cascade:
-    test_set = cache.test_set(run)
-    names, num_images = _choice(run)
-    indices = evenly_spaced(len(test_set), num_images)
-    classes = cache.predicted_classes(run, epoch, tuple(indices))
-    methods = {name: METHODS[name] for name in names}
+    indices = cache.some_images(run, NUM_IMAGES)
+    classes = cache.predicted_classes(run, epoch, indices)
+    methods = {name: METHODS[name] for name in affordable_methods(run.config.model, len(indices))}
     with threads_for(run.config), progress("Re-initializing layers", cancel="cascade") as report:
         return cascade(
             cache.model_of(run, epoch),
-            test_set.images[indices],
+            cache.test_set(run).images[list(indices)],
             classes,
             methods,
             layer=layer,
@@ -62,17 +56,3 @@ def _cascade(run: Run, epoch: int, layer: int, head: Head) -> Cascade:
             seed=SEED + run.config.seed,
             report=report,
         )
-
-
-def _choice(run: Run) -> tuple[list[str], int]:
-    """The methods and the number of images that do not take too long."""
-    config, num_test_images = run.config.model, len(cache.test_set(run))
-    names, num_images = list(available_methods(config)), min(affordable(config, NUM_IMAGES), num_test_images)
-    if _multiplications(config, names, num_images) <= MAX_MULTIPLICATIONS:
-        return names, num_images
-    return [name for name in names if not METHODS[name].removes_patches], num_images
-
-
-def _multiplications(config: ViTConfig, names: list[str], num_images: int) -> float:
-    passes = sum(num_passes(METHODS[name], config) for name in names)
-    return (config.depth + 3) * num_images * passes * multiplications(config)

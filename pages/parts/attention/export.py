@@ -59,10 +59,10 @@ def _bertviz(run: Run, image: ImageId, export: ImageExport, layer: int) -> None:
         download("Head view as HTML", lambda: export.bertviz(layer, layers), export.file_name("bertviz", ".html"))
         download("Model view as HTML", lambda: export.bertviz_model(layers), export.file_name("bertviz-model", ".html"))
     if st.toggle("Show BertViz", key="bertviz", bind="query-params"):
-        html = cache.bertviz(run, export.epoch, image, layer, tuple(layers))
+        html = cache.bertviz(run, export.epoch, image, tuple(layers), layer)
         st.iframe(html, height=80 + TOKEN_PX * num_tokens)
     if st.toggle(f"Show the model view: all layers and heads ({num_values:,} lines)", key="bertviz_model"):
-        st.iframe(cache.bertviz_model(run, export.epoch, image, tuple(layers)), height=MODEL_VIEW_PX)
+        st.iframe(cache.bertviz(run, export.epoch, image, tuple(layers)), height=MODEL_VIEW_PX)
 
 
 def _pick_layers(config: ViTConfig, layer: int) -> list[int]:
@@ -71,5 +71,5 @@ def _pick_layers(config: ViTConfig, layer: int) -> list[int]:
         return [0]
     layers = list(range(1, config.depth + 1))
     default = [layer + 1] if is_large(config) else layers
-    selected = st.multiselect("Layers in BertViz", layers, default, key=f"bertviz_layers_of_{config.depth}")
-    return [layer - 1 for layer in sorted(selected)]
+    numbers = st.multiselect("Layers in BertViz", layers, default, key=f"bertviz_layers_of_{config.depth}")
+    return [layer - 1 for layer in sorted(numbers)]

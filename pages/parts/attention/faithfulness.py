@@ -1,30 +1,28 @@
-"""Can this map be trusted? Deletion and insertion of its patches for one image and for many, and the cascade."""
+"""Can this map be trusted? Deletion and insertion of its patches for one image and for many, and localization."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import streamlit as st
-import torch
 from torch import Tensor
 
 from minivit.attention import METHODS, Head
-from minivit.attention.faithfulness import (
-    NUM_OTHERS,
-    Faithfulness,
-    faithfulness,
-    maps_of_others,
-    random_baseline,
+from minivit.attention.faithfulness import NUM_OTHERS, Faithfulness, check, maps_of_others, num_multiplications
+from minivit.attention.localization import (
+    Localization,
+    Share,
+    localize,
+    localize_methods,
+    revealing_controls,
+    uniform_energy,
+    uniform_pointing,
 )
 from minivit.attention.verdicts import summary
-from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
-from minivit.figures import removal_curves
-from minivit.inference import multiplications
+from minivit.figures import removal_curves, share_curves
 from minivit.machine import threads_for
-from minivit.model import MiniViT
 from minivit.runs import Run
 from pages.parts.attention.cascade import cascade_section
-from pages.parts.attention.localization import localization
 from pages.parts.attention.methods import MethodSelection
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
@@ -35,6 +33,7 @@ from pages.parts.shell.progress import estimate, progress
 
 SIZES = (16, 64, 256)
 NUM_RANKINGS, NUM_RANKINGS_PER_IMAGE = 64, 8  # random rankings of one image, and of each of many
+NUM_IMAGES, NUM_EPOCHS = 64, 17
 
 
 def faithfulness_section(
@@ -106,9 +105,7 @@ def _check_image(
         attribute = partial(selection.method.attribute, model, layer=layer, head=head, report=report)
         maps = attribute(images, target, contrast=contrast)
         others = attribute(test_set.images[indices], cache.predicted_classes(run, epoch, tuple(indices)))
-        return _faithfulness(
-            model, images, target, maps, others[None], NUM_RANKINGS, cache.seed(image), report, contrast
-        )
+        return check(model, images, target, maps, others[None], NUM_RANKINGS, cache.seed(image), report, contrast)
 
 
 @memoize()
@@ -118,34 +115,83 @@ def _check_images(run: Run, epoch: int, num_images: int, name: str, layer: int, 
     with threads_for(run.config), progress("Dropping patches of the test images", cancel="trust") as report:
         images, classes = test_set.images[indices], cache.predicted_classes(run, epoch, tuple(indices))
         maps = METHODS[name].attribute(model, images, classes, layer=layer, head=head, report=report)
-        return _faithfulness(model, images, classes, maps, maps_of_others(maps), NUM_RANKINGS_PER_IMAGE, 0, report)
+        return check(model, images, classes, maps, maps_of_others(maps), NUM_RANKINGS_PER_IMAGE, 0, report)
 
 
-def _faithfulness(
-    model: MiniViT,
-    images: Tensor,
-    classes: Tensor,
-    maps: Tensor,
-    others: Tensor,
-    num_rankings: int,
-    seed: int,
-    report: Callable[[float], None],
-    contrast: Tensor | None = None,
-) -> Faithfulness:
-    """The faithfulness of maps (B, P), with the same random rankings at every visit; reports the fraction done."""
-    rankings = torch.rand(len(images), num_rankings, maps.shape[1], generator=torch.Generator().manual_seed(seed))
-    num_curves, num_done = len(images) * (num_rankings + 2 * others.shape[1]), 0
+def localization(run: Run, epoch: int, name: str, layer: int, head: Head) -> None:
+    """Every map at this epoch and untrained as a table, and the selected one over all saved epochs."""
+    st.subheader("Localization", anchor=False)
+    if cache.test_set(run).masks is None:
+        st.caption(
+            "Only the synthetic shapes have object masks. Train on them to see how much of each map lies on the object."
+        )
+        return
+    images, _, masks = _masked_images(run)
+    uniform = (float(uniform_energy(masks).mean()), float(uniform_pointing(masks, run.config.model.patch_size).mean()))
+    st.caption(
+        f"{len(images)} test images, true class, with 95% intervals. Energy inside the object: the share of the map "
+        f"on the object; {uniform[0]:.1%} for a uniform map. Pointing game: how often the highest patch touches the "
+        f"object; {uniform[1]:.1%} of all patches do. The verdict compares the energy with that of a uniform map, by a "
+        "paired t test corrected for the number of maps. Controls do not use the model."
+    )
+    results = [_localize_methods(run, epoch), _localize_methods(run, 0)]
+    if line := revealing_controls(results[0]):
+        st.caption(line)
+    st.dataframe(
+        [
+            {
+                "map": after.name,
+                f"energy, epoch {epoch}": format_share(after.energy),
+                "energy, untrained": format_share(before.energy),
+                f"pointing, epoch {epoch}": format_share(after.pointing),
+                "pointing, untrained": format_share(before.pointing),
+                "verdict on the energy": after.verdict,
+            }
+            for after, before in zip(*results, strict=True)
+        ],
+        column_config={"map": st.column_config.TextColumn(width=230)},
+        hide_index=True,
+    )
+    saved = run.epochs()
+    epochs = [saved[index] for index in evenly_spaced(len(saved), NUM_EPOCHS)]
+    by_epoch = [_localize(run, saved_epoch, name, layer, head) for saved_epoch in epochs]
+    shares = {
+        "energy inside the object": [result.energy for result in by_epoch],
+        "highest patch touches the object": [result.pointing for result in by_epoch],
+    }
+    figure = share_curves(
+        epochs,
+        {title: [(share.value, share.low, share.high) for share in values] for title, values in shares.items()},
+        dict(zip(shares, uniform, strict=True)),
+        f"{METHODS[name].title} (share)",
+    )
+    st.plotly_chart(figure, key="trust_epochs")
 
-    def count(curves: int) -> None:
-        nonlocal num_done
-        report(num_done / num_curves)
-        num_done += curves
 
-    random = random_baseline(model, images, classes, rankings, contrast, count)
-    return faithfulness(model, images, classes, maps, random, others, contrast, report=count)
+def format_share(share: Share) -> str:
+    """A share with its interval: "80.5% (78.9 to 82.0)"."""
+    return f"{share.value:.1%} ({100 * share.low:.1f} to {100 * share.high:.1f})"
 
 
-def num_multiplications(config: ViTConfig, num_images: int, num_rankings: int) -> float:
-    """Multiplications of a check: in each step of a curve half of the patches are kept on average."""
-    num_curves = num_images * (num_rankings + 2 * NUM_OTHERS + 2)
-    return num_curves * config.num_patches * multiplications(config) / 2
+def _masked_images(run: Run) -> tuple[Tensor, Tensor, Tensor]:
+    """Some test images with their labels and masks, in memory."""
+    test_set = cache.test_set(run)
+    assert test_set.masks is not None
+    indices = evenly_spaced(len(test_set), NUM_IMAGES)
+    return test_set.images[indices], test_set.labels[indices], test_set.masks[indices]
+
+
+@memoize("Comparing the maps with the objects")
+def _localize_methods(run: Run, epoch: int) -> list[Localization]:
+    images, labels, masks = _masked_images(run)
+    with threads_for(run.config):
+        return localize_methods(cache.model_of(run, epoch), images, masks, labels)
+
+
+@memoize()
+def _localize(run: Run, epoch: int, name: str, layer: int, head: Head) -> Localization:
+    images, labels, masks = _masked_images(run)
+    method = METHODS[name]
+    with threads_for(run.config):
+        maps = method.attribute(cache.model_of(run, epoch), images, labels, layer=layer, head=head)
+    return localize(method.title, maps, masks, run.config.model.patch_size)

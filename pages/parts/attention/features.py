@@ -1,29 +1,31 @@
 """Features of patches: their similarity in one image, across two and over training, and their principal components."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
 import streamlit as st
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from minivit.attention.maps import affordable
-from minivit.attention.tokens import PatchComponents, cosine_similarity, patch_components
+from minivit.attention.tokens import cosine_similarity, patch_components, token_statistics
+from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
 from minivit.errors import RunError
-from minivit.machine import threads_for
 from minivit.runs import Run
-from pages.parts.attention.sinks import statistics_of, tile_size
-from pages.parts.components.tiles import Row, Scale, Tile, tiles
+from pages.parts.components.tiles import Row, Tile, map_tiles, signed_scale, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
-from pages.parts.shell.memoize import memoize
 
+FEW_LAYERS = 4  # whose maps are drawn larger
 MAX_EPOCHS = 8  # in the row over training
 MAX_FIT_IMAGES, MIN_FIT_IMAGES = 32, 4  # test images whose patches the components are computed from
 PICTURE_PX = 96  # larger pictures are downsampled
+
+
+def tile_size(config: ViTConfig) -> int:
+    """The width of a map in pixels: a row has one for each layer."""
+    return 96 if config.depth <= FEW_LAYERS else 72
 
 
 def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, patch: int) -> None:
@@ -41,28 +43,19 @@ def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, pat
     means = [f"mean {row.mean():.2f}" for row in rest]
     matches = [f"p{row.argmax()}: {row.max():.2f}" for row in across]
     rows = [
-        Row("this image", [_picture(run, image, patch), *_tiles(within, _depths(run), means)]),
-        Row(title, [_picture(run, other), *_tiles(across, _depths(run), matches)]),
+        Row("this image", [_picture(run, image, patch), *map_tiles(within, _depths(run), means)]),
+        Row(title, [_picture(run, other), *map_tiles(across, _depths(run), matches)]),
     ]
     over_training = _over_training(run, image, layer, patch)
     if len(over_training) > 1:
         names = [f"epoch {saved}" for saved in over_training]
         means = [f"mean {np.delete(row, patch).mean():.2f}" for row in over_training.values()]
-        rows.append(Row(f"layer {layer + 1} over training", _tiles(np.stack([*over_training.values()]), names, means)))
-    tiles(
-        rows,
-        Scale(
-            title=f"Cosine similarity to p{patch}. Below: the mean over the other patches, or the most similar patch.",
-            low=-1,
-            high=1,
-            colors="difference",
-            marks={"0": 0.0},
-        ),
-        key="tokens_similarity",
-        label="Similarity of features",
-        size=tile_size(run.config.model),
-        choice=True,
-    )
+        rows.append(
+            Row(f"layer {layer + 1} over training", map_tiles(np.stack([*over_training.values()]), names, means))
+        )
+    text = f"Cosine similarity to p{patch}. Below: the mean over the other patches, or the most similar patch."
+    scale, size = signed_scale(text, 1), tile_size(run.config.model)
+    tiles(rows, scale, key="tokens_similarity", label="Similarity of features", size=size, choice=True)
     st.caption(
         "Features are the tokens between the layers (the residual stream), before any further LayerNorm. A mean near 1 "
         "says that all patches are alike. Position embeddings are part of the features, so neighbors are similar even "
@@ -72,9 +65,8 @@ def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, pat
 
 def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> None:
     """The first three principal components of the patches of two images as colors."""
-    num_images = affordable(run.config.model, MAX_FIT_IMAGES, MIN_FIT_IMAGES)
-    indices = tuple(evenly_spaced(len(cache.test_set(run)), num_images))
-    common, own = _components(run, epoch, indices), _components(run, epoch, (image,))
+    indices = cache.some_images(run, MAX_FIT_IMAGES, MIN_FIT_IMAGES)
+    common, own = (cache.analyze(patch_components, run, epoch, images) for images in (indices, (image,)))
     explained = common.explained[layer + 1]
     st.markdown(
         f"**After layer {layer + 1}, three components explain {explained.sum():.0%} of the variance between the "
@@ -82,16 +74,10 @@ def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> 
         f"blue {explained[2]:.0%}."
     )
     rows = []
-    for name, shown, fit in (
-        ("this image", image, common),
-        (f"image {other}", other, common),
-        ("this image alone", image, own),
-    ):
-        colors, captions = (
-            fit.colors(_patches(run, epoch, shown)).numpy(),
-            [f"{row.sum():.0%}" for row in fit.explained],
-        )
-        rows.append(Row(name, [_picture(run, shown), *_tiles(colors, _depths(run), captions)]))
+    names = ("this image", f"image {other}", "this image alone")
+    for name, each, fit in zip(names, (image, other, image), (common, common, own), strict=True):
+        colors, captions = fit.colors(_patches(run, epoch, each)).numpy(), [f"{row.sum():.0%}" for row in fit.explained]
+        rows.append(Row(name, [_picture(run, each), *map_tiles(colors, _depths(run), captions)]))
     tiles(rows, None, key="tokens_components", label="Principal components", size=tile_size(run.config.model))
     st.caption(
         f"Above: the components of the patches of {len(indices)} test images, the same for every image, so that in a "
@@ -112,28 +98,13 @@ def _over_training(run: Run, image: ImageId, layer: int, patch: int) -> dict[int
     return result
 
 
-@memoize("Computing the components")
-def _components(run: Run, epoch: int, images: tuple[ImageId, ...]) -> PatchComponents:
-    with threads_for(run.config):
-        pixels = torch.cat([cache.image_pixels(run, image) for image in images])
-        return patch_components(cache.model_of(run, epoch), pixels)
-
-
 def _patches(run: Run, epoch: int, image: ImageId) -> Tensor:
     """The features of an image's patches, (L + 1, n, D)."""
-    return statistics_of(run, epoch, image).features[:, run.config.model.num_prefix_tokens :]
+    return cache.analyze(token_statistics, run, epoch, (image,)).features[:, run.config.model.num_prefix_tokens :]
 
 
 def _depths(run: Run) -> list[str]:
     return ["embedding", *(f"layer {layer}" for layer in range(1, run.config.model.depth + 1))]
-
-
-def _tiles(
-    values: NDArray[np.float32] | NDArray[np.uint8], names: Sequence[str], captions: Sequence[str]
-) -> list[Tile]:
-    """Values of patches, (T, n) or as colors (T, n, 3), as T maps."""
-    grid = round(values.shape[1] ** 0.5)
-    return list(map(Tile, values.reshape(len(values), grid, grid, *values.shape[2:]), names, captions))
 
 
 def _picture(run: Run, image: ImageId, patch: int | None = None) -> Tile:

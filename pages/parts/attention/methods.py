@@ -1,4 +1,4 @@
-"""The attribution method that the Attention page shows: its widgets, its values and its description."""
+"""The attribution method that the Attention page shows: its widgets, values and description; and the prediction."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -12,28 +12,27 @@ from numpy.typing import NDArray
 
 from minivit.attention.attribution import no_report
 from minivit.attention.cascade import num_passes
-from minivit.attention.maps import Head, affordable
 from minivit.attention.methods import METHODS, RENAMED, Method, available_methods
 from minivit.config import ViTConfig
-from minivit.data.image_set import evenly_spaced
 from minivit.figures import scale_limit
 from minivit.imports import assumptions
 from minivit.inference import multiplications
 from minivit.runs import Run
-from pages.parts.components.inspector import HeadInView, ValueFormat, attention_format
+from pages.parts.components.inspector import HeadInView, Probabilities, ValueFormat, View, attention_format
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.glossary import explain
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.pickers import head_param
 from pages.parts.shell.progress import estimate, progress
-from pages.parts.shell.url import bind_to_url, int_param, masked_param, param, set_params, token_param
+from pages.parts.shell.url import bind_to_url, int_param, param, patch_params, pick_param, set_params
 from pages.parts.shell.wording import escape_markdown
 
 DEFAULT = "cls_map"
 NUM_SCALE_IMAGES = 32
 WIDTH_PX = 190  # of a widget
 MAX_VALUES = 1_000_000  # of attention sent to the browser in one message, a byte each
+MAX_CLASSES = 10
 
 
 class MethodSelection(NamedTuple):
@@ -70,35 +69,26 @@ def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.flo
     ]
     name = RENAMED.get(param("method"), param("method"))
     name = name if name in methods else DEFAULT
-
-    def picker(**options: Any) -> str:
-        return st.selectbox(
-            "Method",
-            list(methods),
-            format_func=lambda name: METHODS[name].title,
-            width=WIDTH_PX,
-            help=escape_markdown(" ".join([explain(METHODS[name].title), *reasons])),
-            **options,
-        )
-
-    name = bind_to_url("method", name, picker)
+    name = bind_to_url(
+        "method",
+        name,
+        st.selectbox,
+        "Method",
+        list(methods),
+        format_func=lambda name: METHODS[name].title,
+        width=WIDTH_PX,
+        help=escape_markdown(" ".join([explain(METHODS[name].title), *reasons])),
+    )
     selection = MethodSelection(name, int(probs.argmax()) if classes else 0)
     return _pick_classes(selection, classes) if selection.method.needs_class else selection
 
 
 def _pick_classes(selection: MethodSelection, classes: Sequence[str]) -> MethodSelection:
-    target = bind_to_url(
-        "class",
-        param("class") if param("class") in classes else classes[selection.target],
-        lambda **options: st.selectbox("Target class", classes, width=WIDTH_PX, **options),
-    )
+    predicted = classes[selection.target]
+    target = pick_param("class", predicted, st.selectbox, "Target class", classes, width=WIDTH_PX)
     others = [name for name in classes if name != target]
-
-    def picker(**options: Any) -> str | None:
-        return st.selectbox("Contrast class", others, index=None, placeholder="none", width=WIDTH_PX, **options)
-
-    contrast = param("against") if param("against") in others else None
-    contrast = bind_to_url("against", contrast, picker, write=lambda name: name)
+    how: dict[str, Any] = {"index": None, "placeholder": "none", "width": WIDTH_PX}
+    contrast: str | None = pick_param("against", None, st.selectbox, "Contrast class", others, **how)
     return MethodSelection(selection.name, classes.index(target), None if contrast is None else classes.index(contrast))
 
 
@@ -126,20 +116,11 @@ def value_format(
     )
 
 
-class View(NamedTuple):
-    """What the page shows of an image: layer, head and token, and the tokens of masked patches."""
-
-    layer: int
-    head: Head
-    token: int
-    masked: tuple[int, ...] = ()
-
-
 def view_of_url(config: ViTConfig) -> View:
     """The view that the URL selects; by default CLS in the last layer, mean over heads."""
-    num_tokens = 1 + config.num_patches
+    token, masked = (patch_params(name, 1 + config.num_patches) for name in ("token", "off"))
     layer = int_param("layer", range(1, config.depth + 1), config.depth) - 1
-    return View(layer, head_param(config.num_heads), token_param(num_tokens), tuple(masked_param(num_tokens)))
+    return View(layer, head_param(config.num_heads), token[0] if token else 0, tuple(masked))
 
 
 def is_large(config: ViTConfig) -> bool:
@@ -198,12 +179,12 @@ def absolute_max(run: Run, selection: MethodSelection) -> float:
 
 @memoize()
 def _absolute_max(run: Run, epoch: int, name: str) -> float:
-    test_set = cache.test_set(run)
-    indices = evenly_spaced(len(test_set), affordable(run.config.model, NUM_SCALE_IMAGES, 1))
-    predicted = cache.predicted_classes(run, epoch, tuple(indices)) if METHODS[name].needs_class else None
+    indices = cache.some_images(run, NUM_SCALE_IMAGES, 1)
+    predicted = cache.predicted_classes(run, epoch, indices) if METHODS[name].needs_class else None
     if len(indices) == 1 and predicted is not None:  # a large model: the values that the page most likely shows
         return scale_limit(_values(run, epoch, indices[0], MethodSelection(name, int(predicted[0]))))
-    return METHODS[name].scale_max(cache.model_of(run, epoch), test_set.images[indices], predicted)
+    images = cache.test_set(run).images[list(indices)]
+    return METHODS[name].scale_max(cache.model_of(run, epoch), images, predicted)
 
 
 def notes(run: Run, *, has_untrained: bool) -> None:
@@ -245,3 +226,33 @@ def about(method: Method, view: View, config: ViTConfig) -> None:
     with st.expander("About this method", key="attention_about"):
         for note in notes:
             st.caption(note)
+
+
+def probabilities(
+    classes: Sequence[str],
+    probs: NDArray[np.float32],
+    true: int | None,
+    masked: NDArray[np.float32] | None = None,
+    num_masked: int = 0,
+) -> Probabilities:
+    """The verdict on the prediction and the probabilities (K,), the most probable classes first.
+
+    `masked` are the probabilities with `num_masked` patches masked: a second verdict, and a second value by class.
+    """
+    if not len(probs):
+        label = "" if true is None else f" Class: {classes[true]}."
+        return Probabilities([(f"This model has no classifier head.{label}", None)], {})
+    parts = {"": probs}
+    if masked is not None:
+        parts[f"With {num_masked} patch{'es' if num_masked > 1 else ''} masked: "] = masked
+    known = "" if true is None else f" True class: {classes[true]}."
+    verdicts: list[tuple[str, bool | None]] = []
+    for prefix, values in parts.items():
+        predicted = int(np.argmax(values))
+        text = f"{prefix}Predicted: {classes[predicted]} ({values[predicted]:.1%}).{known}"
+        verdicts.append((text, None if true is None else predicted == true))
+    order = np.argsort(-probs, kind="stable")[:MAX_CLASSES]
+    return Probabilities(
+        verdicts,
+        {classes[k] + (" (true)" if k == true else ""): [float(values[k]) for values in parts.values()] for k in order},
+    )

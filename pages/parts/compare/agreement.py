@@ -49,8 +49,7 @@ def agreement_of_maps(run: Run, epoch: int, second: Run) -> None:
         return
     images = metric_images(run)
     maps, others = (
-        torch.from_numpy(cache.cls_maps(each, at, images, each.config.model.depth - 1, "mean"))
-        for each, at in ((run, epoch), (second, second.epochs()[-1]))
+        torch.from_numpy(cache.cls_maps(each, at, images)) for each, at in ((run, epoch), (second, second.epochs()[-1]))
     )
     correlations = map_agreement(maps, others)
     low, high = bootstrap(correlations)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from minivit.attention import Head
-from minivit.attention.maps import affordable
 from minivit.attention.over_training import (
     AttentionOverTraining,
     MapMetrics,
@@ -27,7 +26,7 @@ MAX_VALUES = 2_000_000  # map values sent to the browser in one message, a byte 
 
 def metric_images(run: Run) -> tuple[int, ...]:
     """The test images that the metrics over training are computed from, evenly spaced: fewer if the model is large."""
-    return tuple(evenly_spaced(len(cache.test_set(run)), affordable(run.config.model, MAX_METRIC_IMAGES)))
+    return cache.some_images(run, MAX_METRIC_IMAGES)
 
 
 def attention_over_training(
@@ -39,8 +38,8 @@ def attention_over_training(
     """
     checkpoints = run.checkpoints()
     limit = MAX_VALUES // (len(images) * len(heads) * run.config.model.num_patches)
-    selected = evenly_spaced(len(checkpoints), max(2, min(MAX_CHECKPOINTS, limit)))
-    included = sorted({*(checkpoints[index] for index in selected), *always})
+    indices = evenly_spaced(len(checkpoints), max(2, min(MAX_CHECKPOINTS, limit)))
+    included = sorted({*(checkpoints[index] for index in indices), *always})
     return _attention_over_training(run, tuple(included), tuple(images), layer, tuple(heads))
 
 

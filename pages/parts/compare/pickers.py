@@ -9,10 +9,10 @@ from minivit.attention import Head
 from minivit.data.image_set import evenly_spaced
 from minivit.inference import Predictions
 from minivit.runs import Run, find_run, runs_to_open
-from pages.parts.shell import cache
+from minivit.runs.comparison import image_difference
 from pages.parts.shell.frame import NextStep
 from pages.parts.shell.pickers import neighbor_buttons, pick_heads, pick_layer
-from pages.parts.shell.url import bind_to_url, int_param, param
+from pages.parts.shell.url import bind_to_url, int_param, param, pick_param
 from pages.parts.shell.wording import run_options
 
 NUM_IMAGES = 8
@@ -26,12 +26,6 @@ OF_TWO = {
     "first": "Correct in the first run only",
     "second": "Correct in the second run only",
 }
-FORMER_NAMES = {  # in links that earlier versions wrote
-    "Right or wrong": "all",
-    "Wrong before, right after": "corrected",
-    "Right before, wrong after": "lost",
-    "Wrong after": "incorrect",
-}
 
 
 def pick_second_run(run: Run) -> Run | None:
@@ -39,33 +33,29 @@ def pick_second_run(run: Run) -> Run | None:
 
     Raises NextStep if it was trained on other images, RunError if it does not exist.
     """
-    comparable = (other for other in runs_to_open() if not cache.image_difference(run, other))
+    comparable = (other for other in runs_to_open() if not image_difference(run, other))
     others = {other.id: other for other in comparable if other.id != run.id}
-    requested = param("run2")
-    current = requested if requested in others else None
+    url_id = param("run2")
+    current = url_id if url_id in others else None
     titles = run_options(list(others.values()), run.sweep, others[current].sweep if current else "")
-
-    def picker(**options: Any) -> str | None:
-        text = "A run to compare with, on the same images. Patch sizes and numbers of layers may differ."
-        if not others:
-            text = "No other run has the same data set, classes and split."
-        return st.selectbox(
-            "Second run",
-            list(titles),
-            None,
-            titles.__getitem__,
-            placeholder="none",
-            help=text,
-            disabled=not others,
-            **options,
-        )
-
-    selected = bind_to_url("run2", current, picker, lambda run_id: run_id)
-    if selected is not None:
-        return others[selected]
-    if requested and requested != run.id:
+    text = "A run to compare with, on the same images. Patch sizes and numbers of layers may differ."
+    selection = bind_to_url(
+        "run2",
+        current,
+        st.selectbox,
+        "Second run",
+        list(titles),
+        index=None,
+        format_func=titles.__getitem__,
+        placeholder="none",
+        help=text if others else "No other run has the same data set, classes and split.",
+        disabled=not others,
+    )
+    if selection is not None:
+        return others[selection]
+    if url_id and url_id != run.id:
         raise NextStep(
-            f"The two runs have different test images: {cache.image_difference(run, find_run(requested))}. Choose a "
+            f"The two runs have different test images: {image_difference(run, find_run(url_id))}. Choose a "
             "second run with the same data set, classes and split, or none."
         )
     return None
@@ -91,12 +81,7 @@ def _pick_in(boxes: Any, depth: int, label: str, name: str) -> int:
 def pick_selection(of_two: bool) -> str:
     """The URL's selection, `images`, or all images; some selections need two runs."""
     selections = SELECTIONS | OF_TWO if of_two else SELECTIONS
-    name = FORMER_NAMES.get(param("images"), param("images"))
-
-    def selectbox(**options: Any) -> str:
-        return st.selectbox("Images", selections, format_func=selections.__getitem__, **options)
-
-    return bind_to_url("images", name if name in selections else "all", selectbox)
+    return pick_param("images", "all", st.selectbox, "Images", list(selections), format_func=selections.__getitem__)
 
 
 def pick_one(images: Sequence[int]) -> int:

@@ -4,7 +4,7 @@ import base64
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -47,20 +47,10 @@ def joined(name: str, also: tuple[str, ...], kind: str) -> str:
     return "\n".join([*tables, *shared, *(path.read_text(encoding="utf-8") for path in own)])
 
 
-class PackedArray(TypedDict):
-    """An array as JSON; `unpack` in `shared.js` reads it."""
-
-    dtype: str
-    shape: list[int]
-    base64: str
-
-
-def packed(array: np.ndarray) -> PackedArray:
-    """An array with its bytes in base64."""
-    array = np.ascontiguousarray(array)
-    return PackedArray(
-        dtype=array.dtype.name, shape=list(array.shape), base64=base64.b64encode(array.tobytes()).decode()
-    )
+def packed(array: np.ndarray) -> dict[str, Any]:
+    """An array for `unpack` in `shared.js`, with its bytes in base64."""
+    content = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "base64": content}
 
 
 @cache

@@ -26,7 +26,7 @@ function setText(node, text, titled = false) {
   if (node.textContent !== text) Object.assign(node, { textContent: text }, titled ? { title: text } : {});
 }
 
-// ---- Attention maps, their legends and their controls: inspector, maps ----------------------------------
+// ---- Attention maps, their legends and their controls ----------------------------------
 
 function svgElement(tag, attributes) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -76,9 +76,7 @@ function pixelsOf(canvas) {
   return (canvas.pixels ??= new Uint32Array(canvas.picture.data.buffer));
 }
 
-function put(canvas) {
-  canvas.getContext("2d").putImageData(canvas.picture, 0, 0);
-}
+const put = (canvas) => canvas.getContext("2d").putImageData(canvas.picture, 0, 0);
 
 // One pixel per value, from `start` on; values outside low..high get the end colors, NaN is transparent.
 function colorPixels(pixels, values, scale, start = 0) {
@@ -238,16 +236,12 @@ function checkControl(label, checked, changed) {
   return element("label", { class: "control" }, box, element("span", {}, label));
 }
 
-function percent(share) {
-  return `${Math.round(100 * share)}%`;
-}
+const percent = (share) => `${Math.round(100 * share)}%`;
 
 // The cleanup of a component: Streamlit also calls it when a newer call supersedes one, so only a component that is no
 // longer on the page is disposed.
 function onRemoval(root, dispose) {
-  return () => {
-    if (!root.isConnected) dispose();
-  };
+  return () => root.isConnected || dispose();
 }
 
 // The full address of a path such as "/media/…" that this Streamlit server serves, under any base path: every
@@ -291,8 +285,11 @@ function patchByKey({ key }, patch, grid) {
 
 const hasModifier = (event) => event.altKey || event.ctrlKey || event.metaKey;
 
-// One tab stop for many buttons in rows of `columns()`: arrow keys, Home and End move the focus among them.
-function roveFocus(container, buttons, columns) {
+// One tab stop for many buttons in rows of `columns()`: arrow keys, Home and End move the focus among them. A click
+// calls `pick` with the index of the button.
+function roveFocus(container, buttons, columns, pick) {
+  const indexOf = (event) => buttons().indexOf(event.target.closest("button"));
+  container.addEventListener("click", (event) => indexOf(event) >= 0 && pick(indexOf(event)));
   container.addEventListener("focusin", (event) => {
     const focused = event.target.closest("button");
     if (!focused) return;
@@ -300,8 +297,7 @@ function roveFocus(container, buttons, columns) {
     focused.tabIndex = 0;
   });
   container.addEventListener("keydown", (event) => {
-    const all = buttons();
-    const at = all.indexOf(event.target.closest("button"));
+    const [all, at] = [buttons(), indexOf(event)];
     if (at < 0 || hasModifier(event)) return;
     const width = columns();
     const last = all.length - 1;

@@ -31,24 +31,15 @@ def augmented_samples(samples: ImageSet) -> None:
     generator = torch.Generator().manual_seed(st.session_state.get("data_seed", 0))
     images, titles = samples.images[:], [samples.classes[label] for label in samples.labels]
     if name == "mixup" or name == "cutmix":
-        mixed, shares = mix_pairs(
-            as_float(images),
-            samples.labels,
-            len(samples.classes),
-            generator=generator,
-            mixup=1.0 if name == "mixup" else 0.0,
-            cutmix=1.0 if name == "cutmix" else 0.0,
-        )
+        mixup, cutmix = float(name == "mixup"), float(name == "cutmix")
+        pairs = as_float(images), samples.labels, len(samples.classes)
+        mixed, shares = mix_pairs(*pairs, generator=generator, mixup=mixup, cutmix=cutmix)
         images = (255 * mixed).round().to(torch.uint8)
         titles = [mixed_title(row.tolist(), samples.classes) for row in shares]
     else:
         images = augment(images, name, generator)
-    gallery(
-        images.numpy(),
-        [GalleryItem(index, title) for index, title in enumerate(titles)],
-        key="data_augmented",
-        label="Augmented samples",
-    )
+    items = [GalleryItem(index, title) for index, title in enumerate(titles)]
+    gallery(images.numpy(), items, key="data_augmented", label="Augmented samples")
 
 
 def mixed_title(shares: list[float], classes: tuple[str, ...]) -> str:
@@ -59,12 +50,12 @@ def mixed_title(shares: list[float], classes: tuple[str, ...]) -> str:
 
 def image_and_patches(samples: ImageSet, image: int, patch_size: int) -> None:
     """An image beside its patches, with the size of the model's input."""
-    selected = samples.images[image : image + 1]
-    img_size = selected.shape[-1]
-    cut = patches(selected, patch_size)[0]
+    pixels = samples.images[image : image + 1]
+    img_size = pixels.shape[-1]
+    cut = patches(pixels, patch_size)[0]
     left, right = st.columns(2)
     left.image(
-        patch_mosaic(patches(selected, img_size)[0].numpy()),
+        patch_mosaic(patches(pixels, img_size)[0].numpy()),
         caption=f"{img_size} × {img_size} px",
         output_format="PNG",
         alt="The selected image",

@@ -50,14 +50,10 @@ def _zip_form() -> None:
         )
         name = st.text_input("Name of the set", key="data_zip_name")
         if st.form_submit_button("Unpack") and file:
-            bar = st.progress(0.0, "Unpacking")
-            try:
-                report = unpack_upload(
-                    file, name or file.name.removesuffix(".zip"), lambda *step: cache.show_progress(bar, *step)
-                )
-            finally:
-                bar.empty()
-            _finish(name or file.name.removesuffix(".zip"), report)
+            name = name or file.name.removesuffix(".zip")
+            with cache.progress_bar("Unpacking") as report:
+                result = unpack_upload(file, name, report)
+            _finish(name, result)
 
 
 def _class_form() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import streamlit as st
 
 from minivit.inference import Order, Predictions
-from pages.parts.shell.url import bind_to_url, param, set_params
+from pages.parts.shell.url import bind_to_url, param, param_button, pick_param
 from pages.parts.shell.wording import escape_markdown
 
 RESULTS = {"correct": True, "incorrect": False}
@@ -42,7 +42,7 @@ def filter_heading(true: str | None, predicted: str | None, result: str | None) 
         return
     st.header(f"Images: {escape_markdown(', '.join(parts))}", anchor=False, width="content")
     empty = dict.fromkeys(("true", "predicted", "result", "page"))
-    st.button("Clear", key="predictions_clear", icon=":material/close:", on_click=set_params, kwargs=empty)
+    param_button("Clear", "predictions_clear", empty, icon=":material/close:")
 
 
 def _pick(label: str, name: str, counts: Mapping[str, int]) -> str | None:
@@ -62,15 +62,11 @@ def _pick(label: str, name: str, counts: Mapping[str, int]) -> str | None:
 
     with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall"):
         st.text(label, width=LABEL_PX)
-        return bind_to_url(name, option, widget, write=lambda value: value, page=None)
+        return bind_to_url(name, option, widget, clears=("page",))
 
 
 def _pick_order(default: Order) -> Order:
-    order = next((order for order in ORDERS if order == param("order")), default)
-
-    def selectbox(**how: Any) -> Order:
-        return st.selectbox("Sort by", ORDERS, label_visibility="collapsed", width=SORT_PX, **how)
-
+    how = {"label_visibility": "collapsed", "width": SORT_PX}
     with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall"):
         st.text("Sort by", width=LABEL_PX)
-        return bind_to_url("order", order, selectbox, page=None)
+        return pick_param("order", default, st.selectbox, "Sort by", ORDERS, clears=("page",), **how)

@@ -1,14 +1,18 @@
-"""For a cell of the confusion matrix: attention of incorrect predictions compared with correct ones."""
+"""CLS maps of the test images: those that the gallery shows under the pointer, and those of a cell of mistakes."""
 
+import numpy as np
 import streamlit as st
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from minivit.attention import METHODS
+from minivit.attention.maps import affordable
 from minivit.attention.metrics import mistakes_minus_correct, mistakes_scale, ring_mass
 from minivit.figures import map_grid
 from minivit.machine import threads_for
 from minivit.runs import Run
+from pages.parts.components.gallery import HoverMaps
 from pages.parts.shell import cache
 from pages.parts.shell.memoize import memoize
 
@@ -61,3 +65,11 @@ def _maps(run: Run, epoch: int) -> Tensor:
     with threads_for(run.config):
         images = cache.test_set(run).images
         return METHODS["cls_map"].attribute(cache.model_of(run, epoch), images).cpu()
+
+
+def hover_maps(run: Run, epoch: int, indices: NDArray[np.int64]) -> HoverMaps | None:
+    """The CLS maps of some test images on the run's scale; None if the model is too large for that."""
+    if not len(indices) or affordable(run.config.model, len(indices), 0) < len(indices):
+        return None
+    maps = cache.cls_maps(run, epoch, tuple(indices.tolist()))
+    return HoverMaps(maps, cache.run_scale(run), 1 / run.config.model.num_tokens)

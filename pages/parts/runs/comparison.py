@@ -1,18 +1,17 @@
 """Several selected runs compared: curves, scores, the settings in which they differ, and downloads."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import streamlit as st
 
 from minivit.figures import RUN_LINES, Axes, NamedCurve, metric_curves
 from minivit.runs import Run, summarize
-from minivit.runs.comparison import Axis, curve, curves_to_csv, short_names, to_csv, to_json
+from minivit.runs.comparison import Axis, curve, curves_to_csv, image_difference, short_names, to_csv, to_json
 from pages.parts.runs.table import column_config, percent, setting_columns
-from pages.parts.shell.cache import image_difference
 from pages.parts.shell.frame import download
-from pages.parts.shell.url import bind_to_url, param
+from pages.parts.shell.url import bind_to_url, param, pick_param
 
 MAX_CURVES = len(RUN_LINES)
 AXES: dict[str, Axis] = {"epoch": "epoch", "training time": "time", "images seen": "images"}
@@ -52,21 +51,18 @@ def compare_runs(selected: Sequence[Run]) -> None:
 def _pick_view() -> CurveView:
     axis, split, smoothing, log = st.columns([1.6, 1, 1.4, 1], vertical_alignment="bottom")
     with axis:
-        by = _pick_one("x-axis", "x", list(AXES))
+        by = pick_param("x", "epoch", st.segmented_control, "x-axis", list(AXES), required=True)
     with split:
-        of_split = _pick_one("Curves", "split", SPLITS)
+        of_split = pick_param("split", "test", st.segmented_control, "Curves", SPLITS, required=True)
     with smoothing:
-        weight = bind_to_url("smoothing", _smoothing(), _smoothing_slider)
+        text = "Weight of earlier epochs in a moving average; the measured values stay visible behind it."
+        weight = bind_to_url(
+            "smoothing", _smoothing(), st.slider, "Smoothing", 0.0, MAX_SMOOTHING, step=0.01, help=text
+        )
     with log:
-        chosen = [name for name in LOG_AXES if name in param("log").split(",")]
-        chosen = bind_to_url("log", chosen, _log_pills, lambda names: ",".join(names) or None)
-    return CurveView(AXES[by], of_split, weight, chosen)
-
-
-def _pick_one(label: str, name: str, options: Sequence[str]) -> str:
-    """One of the options, as the URL's `name` says, else the first."""
-    current = param(name) if param(name) in options else options[0]
-    return bind_to_url(name, current, lambda **more: st.segmented_control(label, options, required=True, **more))
+        axes = [name for name in LOG_AXES if name in param("log").split(",")]
+        axes = bind_to_url("log", axes, st.pills, "Log scale", LOG_AXES, selection_mode="multi")
+    return CurveView(AXES[by], of_split, weight, axes)
 
 
 def _smoothing() -> float:
@@ -74,15 +70,6 @@ def _smoothing() -> float:
         return min(max(float(param("smoothing") or 0), 0.0), MAX_SMOOTHING)
     except ValueError:
         return 0.0
-
-
-def _smoothing_slider(**options: Any) -> float:
-    text = "Weight of earlier epochs in a moving average; the measured values stay visible behind it."
-    return st.slider("Smoothing", 0.0, MAX_SMOOTHING, step=0.01, help=text, **options)
-
-
-def _log_pills(**options: Any) -> list[str]:
-    return st.pills("Log scale", LOG_AXES, selection_mode="multi", **options)
 
 
 def _charts(runs: Sequence[Run], names: dict[str, str], view: CurveView) -> None:

@@ -20,6 +20,7 @@ BADGE_COLORS: dict[str, Literal["green", "red", "violet"]] = {
     "failed": "red",
     "training": "violet",
     "loading": "violet",
+    "running": "violet",
 }
 BADGE_ICONS = {"done": "check", "failed": "error", "paused": "pause", "stopped": "stop", "queued": "hourglass_empty"}
 LINKS = {"train": "Curves", "predictions": "Predictions", "attention": "Attention", "compare": "Compare"}
@@ -61,10 +62,10 @@ def _require_permission(config: TrainConfig) -> None:
     allowed_path(config.data_dir)
 
 
-def state_badge(state: State) -> None:
-    """The phase in color, with an icon."""
-    icon = BADGE_ICONS.get(state.phase, "model_training")
-    st.badge(state.phase, color=BADGE_COLORS.get(state.phase, "gray"), icon=f":material/{icon}:")
+def phase_badge(phase: str) -> None:
+    """The phase of a run or sweep in color, with an icon."""
+    icon = BADGE_ICONS.get(phase, "model_training")
+    st.badge(phase, color=BADGE_COLORS.get(phase, "gray"), icon=f":material/{icon}:")
 
 
 def run_links(run: Run) -> None:

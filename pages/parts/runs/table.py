@@ -9,9 +9,9 @@ import streamlit as st
 from minivit.config import TrainConfig
 from minivit.runs import Run, group_by_sweep, read_annotations, search, summarize
 from minivit.runs.comparison import different_settings, format_value
-from pages.parts.runs.cards import best_run, most_urgent
+from minivit.runs.summary import best_run, most_urgent
 from pages.parts.shell.frame import show_errors
-from pages.parts.shell.url import bind_to_url, param, set_params
+from pages.parts.shell.url import bind_to_url, param, param_button, set_params
 from pages.parts.shell.wording import group_title
 
 SEARCH_HELP = (
@@ -34,13 +34,11 @@ def search_field(runs: list[Run]) -> list[Run]:
     query = bind_to_url(
         "search",
         query,
-        lambda **options: st.text_input(
-            "Search",
-            placeholder="name, class, state, #tag, accuracy>0.7 or a setting, such as lr=0.001",
-            icon=":material/search:",
-            help=SEARCH_HELP,
-            **options,
-        ),
+        st.text_input,
+        "Search",
+        placeholder="name, class, state, #tag, accuracy>0.7 or a setting, such as lr=0.001",
+        icon=":material/search:",
+        help=SEARCH_HELP,
     )
     matching: list[Run] = []
     with show_errors():
@@ -59,8 +57,8 @@ def pick_rows(runs: list[Run]) -> list[list[Run]]:
     names = [row[0].id if len(row) == 1 else row[0].sweep for row in rows]
     key, link = f"runs_table_{hash(tuple(tuple(run.id for run in row) for row in rows))}", param("selected")
     if key not in st.session_state or st.session_state.get("runs_link", "") != link:
-        requested = set(link.split(","))
-        indices = [index for index, name in enumerate(names) if name in requested]
+        names_in_url = set(link.split(","))
+        indices = [index for index, name in enumerate(names) if name in names_in_url]
         st.session_state[key] = {"selection": {"rows": indices, "columns": [], "cells": []}}
     selected = st.dataframe(
         table_columns(rows),
@@ -71,7 +69,7 @@ def pick_rows(runs: list[Run]) -> list[list[Run]]:
         column_config=column_config([best_run(row).config for row in rows]),
     ).selection.rows
     selected = [index for index in selected if index < len(rows)]
-    set_params(selected=",".join(names[index] for index in selected) or None)
+    set_params(selected=[names[index] for index in selected])
     st.session_state["runs_link"] = param("selected")
     return [rows[index] for index in selected]
 
@@ -135,12 +133,8 @@ def sweep_links(row: list[Run]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link("pages/sweeps.py", label="Open sweep", query_params={"sweep": sweep})
         if expanded or len(row) > 1:
-            st.button(
-                "Collapse" if expanded else f"Show {len(row)} runs",
-                key="runs_expand",
-                on_click=set_params,
-                kwargs={"sweep": None if expanded else sweep},
-            )
+            label = "Collapse" if expanded else f"Show {len(row)} runs"
+            param_button(label, "runs_expand", {"sweep": None if expanded else sweep})
 
 
 def _expand(group: list[Run]) -> list[list[Run]]:

@@ -20,16 +20,14 @@ from pages.parts.shell.memoize import memoize
 NUM_DEFAULT_CLASSES = 4  # as many as in the article
 NUM_DEFAULT_CLASSES_FOLDER = 10  # all classes of the user's own folder, if there are no more
 
-KEY, NEXT_VALUE = "settings_dataset", "settings_dataset_wanted"  # in the session: the widget, and its next value
+KEY = "settings_dataset"  # of the widget
 RECALLED = "settings_recalled"  # in the session
 UPLOADED = "uploads/"  # before the names of uploaded sets
 
 
 def choose_dataset(name: str | None) -> None:
-    """Selects a data set or an uploaded set in the next run of the page; None selects the default."""
-    st.session_state[NEXT_VALUE] = name
-    if name is None:
-        st.session_state.pop(KEY, None)
+    """Selects a data set or an uploaded set, before its widget is drawn; None selects the default."""
+    st.session_state[KEY] = name
 
 
 def choose_data(config: TrainConfig) -> None:
@@ -51,10 +49,7 @@ def pick_dataset(base: TrainConfig) -> TrainConfig:
     titles = {name: info.title for name, info in DATASETS.items()}
     uploads = {UPLOADED + name: path for name, path in list_uploads().items()}
     options = [*titles, *uploads]
-    next_value = st.session_state.pop(NEXT_VALUE, None)
-    if next_value in options:
-        st.session_state[KEY] = next_value
-    elif st.session_state.get(KEY, options[0]) not in options:  # an uploaded set that was deleted
+    if st.session_state.get(KEY, options[0]) not in options:  # an uploaded set that was deleted
         del st.session_state[KEY]
     default = "cifar10" if data.is_present("cifar10") else "shapes"
     selected = st.selectbox(
@@ -76,7 +71,7 @@ def _recall_data() -> None:
         return
     state[RECALLED] = True
     run = next((run for run in iterate_runs() if not run.config.imported), None)
-    if run is None or not may_change() or KEY in state or NEXT_VALUE in state:
+    if run is None or not may_change() or KEY in state:
         return
     config = run.config
     with suppress(MiniViTError):
@@ -124,11 +119,8 @@ def offer_download(dataset: Dataset, *, aside: bool = False) -> None:
     if st.button(
         f"Download {title} ({megabytes:.0f} MB)", key=f"settings_download_{dataset}", icon=":material/download:"
     ):
-        bar = st.progress(0.0, f"Downloading {title}")
-        try:
-            data.download(dataset, progress=lambda *step: cache.show_progress(bar, *step))
-        finally:
-            bar.empty()
+        with cache.progress_bar(f"Downloading {title}") as report:
+            data.download(dataset, progress=report)
         st.rerun()
 
 

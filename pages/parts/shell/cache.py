@@ -1,9 +1,9 @@
 """Memoized calls into `minivit`: images, models, predictions and attention of a run's checkpoints."""
 
 import threading
-from collections.abc import Hashable
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import numpy as np
 import streamlit as st
@@ -11,54 +11,35 @@ import torch
 from cachetools import TTLCache, cached
 from cachetools.keys import hashkey
 from numpy.typing import NDArray
-from streamlit.delta_generator import DeltaGenerator
 
 from minivit import data
-from minivit.attention import METHODS, Head, attend, cls_map
+from minivit.attention import METHODS, Head, attend
 from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix, token_rows
-from minivit.attention.maps import attend_masked, without_registers
+from minivit.attention.maps import affordable, attend_masked, without_registers
 from minivit.background_predictions import is_slow_to_predict, prediction_path, predictions_so_far
 from minivit.config import Dataset, TrainConfig
 from minivit.data import MAX_INSPECTED_BYTES, ImageSet, load_images, load_split
+from minivit.data.image_set import evenly_spaced
 from minivit.errors import RunError
 from minivit.export import ImageExport, model_scale
 from minivit.export.image_export import NO_INDEX, num_scale_images
 from minivit.figures import attention_scale
 from minivit.inference import Predictions, logits, predict
+from minivit.machine import threads_for
 from minivit.model import MiniViT
-from minivit.out_of_distribution import ScoreCalibration, calibrate, load_other_classes, score
+from minivit.out_of_distribution import ScoreCalibration, calibrate, load_other_classes
 from minivit.runs import Checkpoint, Run
+from minivit.runs.comparison import SAME_IMAGES
 from pages.parts.shell.access import allowed_path
 from pages.parts.shell.memoize import memoize
 from pages.parts.shell.pictures import all_pictures, pixels
 from pages.parts.shell.wording import escape_markdown
 
+T = TypeVar("T")
 Array = NDArray[np.float32]
 ImageId = int | str  # a test image by its index, or a picture of the user's by its id
 
-# Two runs with the same values of these settings see the same images.
-SAME_IMAGES = (
-    "dataset",
-    "data_dir",
-    "classes",
-    "drawing",
-    "images_per_class",
-    "split",
-    "stratify",
-    "drop_duplicates",
-    "imported",
-    "preprocessing",
-)
 PROBE_SECONDS = 5  # maximum age of the checkpoint that a live page shows
-
-
-def image_difference(first: Run, second: Run) -> str:
-    """Why two runs cannot be compared image by image: the first setting that makes their test images differ; or ""."""
-    for name in SAME_IMAGES:
-        values = getattr(first.config, name), getattr(second.config, name)
-        if values[0] != values[1]:
-            return f"{name.replace('_', ' ')} is {values[0]!r} and {values[1]!r}"
-    return ""
 
 
 def _images_key(config: TrainConfig) -> Hashable:
@@ -76,14 +57,15 @@ def test_set(run: Run) -> ImageSet:
     return split(run.config)[1]
 
 
+def some_images(run: Run, max_images: int, min_images: int = 8) -> tuple[int, ...]:
+    """The indices of evenly spaced test images: as many as a page can analyze without a noticeable wait."""
+    return tuple(evenly_spaced(len(test_set(run)), affordable(run.config.model, max_images, min_images)))
+
+
 @memoize(key=_images_key)
 def _split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
-    bar = st.progress(0.0, "Loading the images")
-    try:
-        progress = partial(show_progress, bar)
-        return load_split(config, progress, MAX_INSPECTED_BYTES)
-    finally:
-        bar.empty()
+    with progress_bar("Loading the images") as report:
+        return load_split(config, report, MAX_INSPECTED_BYTES)
 
 
 @memoize(key=_images_key)
@@ -92,9 +74,18 @@ def remarks(config: TrainConfig) -> list[str]:
     return data.data_warnings(config, *split(config))
 
 
-def show_progress(bar: DeltaGenerator, text: str, done: int, total: int) -> None:
-    """Sets a progress bar; class names in its text are shown literally."""
-    bar.progress(min(1.0, done / max(total, 1)), escape_markdown(text))
+@contextmanager
+def progress_bar(text: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Yields a function that shows a text, literally, and how much of the total is done."""
+    bar = st.progress(0.0, text)
+
+    def report(text: str, done: int, total: int) -> None:
+        bar.progress(min(1.0, done / max(total, 1)), escape_markdown(text))
+
+    try:
+        yield report
+    finally:
+        bar.empty()
 
 
 @memoize("Loading the images")
@@ -217,13 +208,20 @@ def matrix(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...], layer:
     return head_matrix(model_of(run, epoch), inputs(run, epoch, image, masked), layer, head, weighting).numpy()
 
 
+@memoize("Analyzing the images")
+def analyze(
+    function: Callable[[MiniViT, torch.Tensor], T], run: Run, checkpoint: int | Checkpoint, images: tuple[ImageId, ...]
+) -> T:
+    """What a function of `minivit` computes from the run's model at a checkpoint and some images."""
+    with threads_for(run.config):
+        return function(model_of(run, checkpoint), torch.cat([image_pixels(run, image) for image in images]))
+
+
 @memoize(key=_checkpoint_key)
-def cls_maps(
-    run: Run, checkpoint: int | Checkpoint, images: tuple[int, ...], layer: int, head: Head
-) -> NDArray[np.float32]:
-    """CLS maps (B, N-1) of some test images in one layer: the mean, the maximum or one of its heads."""
-    _, attn = attend(model_of(run, checkpoint), test_set(run).images[list(images)])
-    return cls_map(attn[:, layer], head, run.config.model.num_prefix_tokens).numpy()
+def cls_maps(run: Run, checkpoint: int | Checkpoint, images: tuple[int, ...]) -> Array:
+    """CLS maps (B, n) of some test images: last layer, mean over heads."""
+    with threads_for(run.config):
+        return METHODS["cls_map"].attribute(model_of(run, checkpoint), test_set(run).images[list(images)]).cpu().numpy()
 
 
 def recent_checkpoint(run: Run, active: bool) -> Checkpoint | None:
@@ -274,16 +272,11 @@ def one_image(run: Run, epoch: int, image: ImageId) -> ImageExport:
     )
 
 
-@memoize("Drawing BertViz's head view")
-def bertviz(run: Run, epoch: int, image: ImageId, layer: int, layers: tuple[int, ...]) -> str:
-    """BertViz's head view of one image, with these layers to choose from."""
-    return one_image(run, epoch, image).bertviz(layer, list(layers))
-
-
-@memoize("Drawing BertViz's model view")
-def bertviz_model(run: Run, epoch: int, image: ImageId, layers: tuple[int, ...]) -> str:
-    """BertViz's model view of one image, of these layers."""
-    return one_image(run, epoch, image).bertviz_model(list(layers))
+@memoize("Drawing BertViz")
+def bertviz(run: Run, epoch: int, image: ImageId, layers: tuple[int, ...], layer: int | None = None) -> str:
+    """BertViz's head view of one image, with these layers to choose from, opened at `layer`; else its model view."""
+    export = one_image(run, epoch, image)
+    return export.bertviz_model(list(layers)) if layer is None else export.bertviz(layer, list(layers))
 
 
 @memoize("Comparing with images of other classes")
@@ -291,9 +284,3 @@ def calibration(run: Run, epoch: int) -> ScoreCalibration | None:
     """Scores to judge whether a picture belongs to any class; None without images of other classes."""
     other = load_other_classes(run.config)
     return None if other is None else calibrate(model_of(run, epoch), test_set(run), other)
-
-
-@memoize()
-def score_of(run: Run, epoch: int, image: ImageId) -> float:
-    """The largest logit of one image."""
-    return float(score(model_of(run, epoch), image_pixels(run, image)))

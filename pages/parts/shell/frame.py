@@ -1,8 +1,9 @@
-"""The frame of every page: title, sidebar, layout, and display of user errors."""
+"""The frame of every page: title, sidebar, layout, presentation mode, and display of user errors."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -10,8 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from minivit.errors import MiniViTError
 from pages.parts.shell.access import ask_for_login, requires_login
 from pages.parts.shell.glossary import SEEING, glossary_button
-from pages.parts.shell.present import head, is_presented
-from pages.parts.shell.url import param
+from pages.parts.shell.url import is_presented, param, param_button
 from pages.parts.shell.wording import escape_markdown
 from pages.parts.tour.bar import resume_link, tour_bar
 
@@ -43,7 +43,7 @@ def frame(title: str, lead: str) -> Iterator[None]:
     ask_for_login()
     if not is_presented():
         _sidebar()
-    head(title)
+    _head(title)
     st.markdown(lead, help=SEEING.get(title))
     tour_bar(title)
     try:
@@ -63,6 +63,23 @@ def _sidebar() -> None:
         glossary_button()
         if requires_login():
             st.button("Log out", key="frame_logout", type="tertiary", on_click=st.logout)
+
+
+def _head(title: str) -> None:
+    """The title and, at the end of its line, buttons that copy the link and start or leave the presentation.
+
+    `link.js` copies the link; `keys.js` lets the arrow keys click what is next and previous, and Escape the way out.
+    """
+    with st.container(key="frame_head", horizontal=True, vertical_alignment="center", gap="small"):
+        st.title(title, anchor=False)
+        st.button("Copy link", key="frame_copy", icon=":material/link:", type="tertiary")
+        if is_presented():
+            text = "Escape leaves it too. ← and → go to the previous and next step or image."
+            param_button("Leave presentation", "frame_leave", {"present": None}, icon=":material/close:", help=text)
+        else:
+            text = "Large type without navigation, to show this page to a class."
+            how: dict[str, Any] = {"icon": ":material/slideshow:", "type": "tertiary", "help": text}
+            param_button("Present", "frame_present", {"present": "true"}, **how)
 
 
 def side_by_side(*, pictures: float) -> Sequence[DeltaGenerator]:
@@ -92,7 +109,7 @@ def show_errors(container: DeltaGenerator | None = None) -> Iterator[None]:
         (container or st).error(escape_markdown(str(error)), icon=":material/error:")
 
 
-def fragment(draw: Callable[[], None], *, every: float | None = None) -> None:
+def fragment(draw: Callable[[], object], *, every: float | None = None) -> None:
     """Runs `draw` as a fragment of the page, repeated every `every` seconds."""
 
     def draw_with_errors() -> None:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from minivit.attention.over_training import MAP_METRICS
 from minivit.config import settings
-from pages.parts.shell.url import param, set_params
+from pages.parts.shell.url import param, param_button, set_params
 
 # Settings are explained by their own help, as in the form
 SETTINGS = (
@@ -115,9 +115,7 @@ def explain(term: str) -> str:
 def glossary_button() -> None:
     """Opens the glossary, and so does a link with `glossary=true`."""
     show = {GLOSSARY: "true"}
-    st.button(
-        "Glossary", key="frame_glossary", icon=":material/menu_book:", type="tertiary", on_click=set_params, kwargs=show
-    )
+    param_button("Glossary", "frame_glossary", show, icon=":material/menu_book:", type="tertiary")
     if param(GLOSSARY):
         _dialog()
 

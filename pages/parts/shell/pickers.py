@@ -1,7 +1,7 @@
 """Widgets that choose a run, a checkpoint, a layer, heads or an image; each is bound to a name in the URL."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -9,8 +9,10 @@ from streamlit.delta_generator import DeltaGenerator
 from minivit.attention import Head, write_head
 from minivit.runs import EXAMPLE, Checkpoint, Run, best_epoch, find_run, list_runs, runs_to_open
 from pages.parts.shell.glossary import explain
-from pages.parts.shell.url import bind_to_url, int_param, param, set_params
+from pages.parts.shell.url import bind_to_url, int_param, param, param_button, set_params
 from pages.parts.shell.wording import run_options
+
+T = TypeVar("T")
 
 EACH_HEAD = "each"  # in links of pages that can show all heads of a layer
 OPEN_BEST = "open_best"  # in the session: whether runs open at their best epoch
@@ -19,24 +21,27 @@ OPEN_BEST = "open_best"  # in the session: whether runs open at their best epoch
 def pick_run() -> Run:
     """The URL's run, or the newest; the example run, with a line that says so, if there are no others."""
     runs = {run.id: run for run in runs_to_open()}
-    requested = param("run")
-    current = (requested if requested in runs else None) if requested else next(iter(runs))
+    url_id = param("run")
+    current = (url_id if url_id in runs else None) if url_id else next(iter(runs))
     titles = run_options(list(runs.values()), runs[current].sweep if current else "")
-
-    def picker(**options: Any) -> str | None:
-        index = 0 if current else None  # with None the user could clear it
-        return st.selectbox(
-            "Run", list(titles), index, lambda run_id: titles.get(run_id, run_id), placeholder="Choose a run", **options
-        )
-
-    selected = bind_to_url("run", current, picker, epoch=None, checkpoint=None)  # another run opens at its newest epoch
-    if selected is None:
-        find_run(requested)  # raises: there is no such run
+    selection = bind_to_url(
+        "run",
+        current,
+        st.selectbox,
+        "Run",
+        list(titles),
+        index=0 if current else None,  # with None the user could clear it
+        format_func=lambda run_id: titles.get(run_id, run_id),
+        placeholder="Choose a run",
+        clears=("epoch", "checkpoint"),  # another run opens at its newest epoch
+    )
+    if selection is None:
+        find_run(url_id)  # raises: there is no such run
         st.stop()
-    if not requested:
-        set_params(run=selected)
+    if not url_id:
+        set_params(run=selection)
         st.rerun()  # so that the links to other pages open the same run
-    run = runs[selected]
+    run = runs[selection]
     if run.is_example:
         own = "" if list_runs() else " You have no runs of your own yet."
         st.caption(f"This run ships with MiniViT and is read-only.{own}")
@@ -59,24 +64,25 @@ def pick_epoch(run: Run, label: str = "Epoch", name: str = "epoch", *, first: bo
     if not epochs:
         run.load_model()  # raises: there are no checkpoints
     epoch = int_param(name, epochs, epochs[0] if first else _epoch_to_open(run, epochs[-1]))
-    if len(epochs) > 1:
-        text = f"{explain('Epoch')} The weights of these epochs are saved."
-        with _beside_slider():
-            epoch = bind_to_url(name, epoch, lambda **options: st.select_slider(label, epochs, help=text, **options))
-            if not first:
-                _best(run)
-    set_params(**{name: epoch})
-    return epoch
+    text = f"{explain('Epoch')} The weights of these epochs are saved."
+    return _pick_saved(name, epoch, None if first else run, label, epochs, help=text)
+
+
+def _pick_saved(name: str, value: T, best_of: Run | None, label: str, options: Sequence[T], **how: Any) -> T:
+    """`value`, or one of the saved epochs or checkpoints that the user picks; beside the slider the best of a run."""
+    if len(options) > 1:
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+            value = bind_to_url(name, value, st.select_slider, label, options, **how)
+            if best_of:
+                _best(best_of)
+    set_params(**{name: value})
+    return value
 
 
 def _epoch_to_open(run: Run, newest: int) -> int:
     """The epoch of a run whose link names none."""
     best = best_epoch(run) if st.session_state.get(OPEN_BEST) else None
     return newest if best is None else best
-
-
-def _beside_slider() -> DeltaGenerator:
-    return st.container(horizontal=True, vertical_alignment="bottom", gap="small")
 
 
 def _best(run: Run) -> None:
@@ -90,7 +96,7 @@ def _best(run: Run) -> None:
             f"Epoch {best} has the highest test accuracy of the saved epochs. It is chosen by test accuracy, so that "
             "accuracy is slightly optimistic as an estimate for new images."
         )
-        st.button(f"Open epoch {best}", key="frame_best", on_click=set_params, kwargs={"epoch": best})
+        param_button(f"Open epoch {best}", "frame_best", {"epoch": best})
         st.checkbox(
             "Open runs at their best epoch",
             key=OPEN_BEST,
@@ -107,22 +113,8 @@ def pick_checkpoint(run: Run) -> Checkpoint:
     newest = list(checkpoints.values())[-1]
     default = str(newest) if newest.step else str(Checkpoint(_epoch_to_open(run, newest.epoch)))
     name = param("epoch") if param("epoch") in checkpoints else default
-
-    def slider(**options: Any) -> str:
-        return st.select_slider(
-            "Checkpoint",
-            list(checkpoints),
-            format_func=lambda name: checkpoints[name].title,
-            help=explain("Checkpoint"),
-            **options,
-        )
-
-    if len(checkpoints) > 1:
-        with _beside_slider():
-            name = bind_to_url("epoch", name, slider)
-            _best(run)
-    set_params(epoch=name)
-    return checkpoints[name]
+    how: dict[str, Any] = {"format_func": lambda name: checkpoints[name].title, "help": explain("Checkpoint")}
+    return checkpoints[_pick_saved("epoch", name, run, "Checkpoint", list(checkpoints), **how)]
 
 
 def pick_layer(depth: int, label: str = "Layer", name: str = "layer") -> int:
@@ -130,9 +122,7 @@ def pick_layer(depth: int, label: str = "Layer", name: str = "layer") -> int:
     layers = range(1, depth + 1)
     layer = int_param(name, layers, depth)
     if depth > 1:
-        layer = bind_to_url(
-            name, layer, lambda **options: st.selectbox(label, layers, help=explain("Layer"), **options)
-        )
+        layer = bind_to_url(name, layer, st.selectbox, label, layers, help=explain("Layer"))
     set_params(**{name: layer})
     return layer
 
@@ -154,15 +144,10 @@ def pick_heads(num_heads: int, *, each: bool) -> list[Head]:
     if each and num_heads > 1:
         heads[EACH_HEAD] = ["mean", *range(num_heads)]
     name = param("head") if param("head") in heads else "mean"
-    titles = {EACH_HEAD: "each, side by side"}
+    titles = {name: name for name in heads} | {EACH_HEAD: "each, side by side"}
     if num_heads > 1:
-        name = bind_to_url(
-            "head",
-            name,
-            lambda **options: st.selectbox(
-                "Head", heads, format_func=lambda name: titles.get(name, name), help=explain("Head"), **options
-            ),
-        )
+        text = explain("Head")
+        name = bind_to_url("head", name, st.selectbox, "Head", list(heads), format_func=titles.__getitem__, help=text)
     set_params(head=name)
     return heads[name]
 
@@ -171,12 +156,8 @@ def pick_image(num_images: int) -> int:
     """The index of one test image: the URL's, else the first; with buttons for its neighbors."""
     image = int_param("image", range(num_images), 0)
     with neighbor_buttons(range(num_images), image):
-        image = bind_to_url(
-            "image",
-            image,
-            lambda **options: st.number_input("Test image", 0, num_images - 1, **options),
-            picture=None,  # a test image instead of the user's picture
-        )
+        # A test image instead of the user's picture
+        image = bind_to_url("image", image, st.number_input, "Test image", 0, num_images - 1, clears=("picture",))
     set_params(image=image)
     return image
 
@@ -187,15 +168,10 @@ def neighbor_buttons(images: Sequence[int], image: int) -> DeltaGenerator:
     position = images.index(image)
     for title, direction, neighbor in (("Previous", "left", position - 1), ("Next", "right", position + 1)):
         exists = neighbor in range(len(images))
-        beside.button(
-            "",
-            key=f"frame_{title}",
-            icon=f":material/chevron_{direction}:",
-            help=f"{title} image",
-            disabled=not exists,
-            on_click=set_params,
-            kwargs={"image": images[neighbor], "picture": None} if exists else {},
-        )
+        params = {"image": images[neighbor], "picture": None} if exists else {}
+        icon = f":material/chevron_{direction}:"
+        with beside:
+            param_button("", f"frame_{title}", params, icon=icon, help=f"{title} image", disabled=not exists)
     return beside
 
 

@@ -1,16 +1,13 @@
 """Widgets for a sweep: what varies, what is fixed, how trials are chosen, and where the study is stored."""
 
-from typing import Any
-
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from minivit.config import Setting, TrainConfig
 from minivit.errors import ConfigError
 from minivit.machine import num_slots, pick_device, share_cores
-from minivit.sweep import Sweep, SweepConfig, Vary, start_workers, sweep_settings, variable_settings
-from pages.parts.settings.fields import field, pick_settings
-from pages.parts.settings.form import Plan
+from minivit.sweep import Sweep, SweepConfig, Vary, example_values, start_workers, sweep_settings, variable_settings
+from pages.parts.settings.form import Plan, field, pick_settings
 from pages.parts.shell.access import allowed_path, require_change
 from pages.parts.shell.url import open_page
 
@@ -74,23 +71,8 @@ def start_sweep(config: SweepConfig, storage: str) -> None:
 def _values_field(setting: Setting, base: TrainConfig) -> str:
     return st.text_input(
         f"Values of {setting.title.lower()}",
-        ",".join(map(str, _example_values(setting, setting.value(base)))),
+        ",".join(map(str, example_values(setting, setting.value(base)))),
         key=f"sweeps_values_{setting.name}",
         persist_state="session",
         help=f"{setting.help} {VALUES_HELP}",
     )
-
-
-def _example_values(setting: Setting, value: Any) -> list[Any]:
-    """All choices of a setting, or three values around its present one."""
-    if setting.kind is bool:
-        return ["true", "false"]
-    if setting.choices:
-        return list(setting.choices)
-    if setting.kind is int:
-        first = value // 2 if value // 2 >= (setting.minimum or 0) else value
-        numbers: tuple[float, ...] = (first, 2 * first, 4 * first)
-    else:
-        numbers = (round(value / 3, 5), value, round(3 * value, 5))
-    low, high = setting.minimum if setting.minimum is not None else 1e-6, setting.maximum or 0
-    return sorted({number for number in numbers if low <= number <= high})

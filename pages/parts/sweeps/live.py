@@ -1,34 +1,39 @@
-"""A sweep while it runs: its state, its buttons, its best trial and its trials."""
+"""A sweep: its state and buttons, its best trial, the curves and settings of its trials, and a table of them."""
+
+from typing import Any
 
 import streamlit as st
 
+from minivit.figures import Axis, choice_axis, parallel_coordinates, range_axis, trial_curves
+from minivit.runs import find_run
 from minivit.sweep import (
     Sweep,
     TrialInfo,
+    Vary,
     best_trial,
     find_sweep,
     format_params,
     list_sweeps,
     start_workers,
+    variable_settings,
     without_password,
 )
-from pages.parts.runs.status import run_links
+from pages.parts.runs.status import phase_badge, run_links
 from pages.parts.shell.access import may_change
 from pages.parts.shell.url import bind_to_url, param
 from pages.parts.shell.wording import escape_markdown
-from pages.parts.sweeps.trials import draw_trial_curves, parallel_settings, trial_table
 
 
 def pick_sweep() -> Sweep:
     """The URL's sweep, or the newest; stops the page if there are none."""
     names = [sweep.id for sweep in list_sweeps()]
-    requested = param("sweep")
-    if requested and requested not in names:
-        find_sweep(requested)  # raises: there is no such sweep
+    url_id = param("sweep")
+    if url_id and url_id not in names:
+        find_sweep(url_id)  # raises: there is no such sweep
     if not names:
         st.info("The accuracy curves appear here once you start a sweep.")
         st.stop()
-    name = bind_to_url("sweep", requested or names[0], lambda **options: st.selectbox("Sweep", names, **options))
+    name = bind_to_url("sweep", url_id or names[0], st.selectbox, "Sweep", names)
     return _open(name, find_sweep(name).path.stat().st_ino)
 
 
@@ -60,7 +65,8 @@ def live_sweep(sweep: Sweep) -> None:
     if not any(trial.curve for trial in trials):
         st.caption("Curves appear here after the first epoch of the first trial.")
         return
-    draw_trial_curves(sweep, trials, best)
+    curves = [(f"trial {trial.number}", trial.phase, trial.curve) for trial in trials if trial.curve]
+    st.plotly_chart(trial_curves(curves, f"trial {best.number}" if best else ""), key=f"sweeps_curves_{sweep.id}")
     parallel_settings(sweep, trials)
     trial_table(sweep, trials)
 
@@ -70,12 +76,7 @@ def _headline(sweep: Sweep, active: bool, trials: list[TrialInfo]) -> None:
     counts = {phase: sum(trial.phase == phase for trial in trials) for phase in phases}
     counts["waiting"] = len(trials) - sum(counts.values())
     with st.container(horizontal=True, vertical_alignment="center"):
-        if active:
-            st.badge("running", color="violet", icon=":material/model_training:")
-        elif counts["waiting"] or counts["running"]:
-            st.badge("stopped", color="gray", icon=":material/stop:")
-        else:
-            st.badge("done", color="green", icon=":material/check:")
+        phase_badge("running" if active else "stopped" if counts["waiting"] or counts["running"] else "done")
         st.text(f"{len(trials)} trials: " + ", ".join(f"{count} {phase}" for phase, count in counts.items() if count))
     if sweep.storage_url:
         url = escape_markdown(without_password(sweep.storage_url))
@@ -99,3 +100,54 @@ def _buttons(sweep: Sweep, active: bool, trials: list[TrialInfo]) -> None:
             sweep.retry()
             start_workers(sweep)
             st.rerun()
+
+
+def parallel_settings(sweep: Sweep, trials: list[TrialInfo]) -> None:
+    """A line for each trial across the varied settings to its accuracy."""
+    finished = [trial for trial in trials if trial.accuracy is not None]
+    if not finished:
+        return
+    accuracies = [100 * (trial.accuracy or 0) for trial in finished]
+    axes = [_axis(vary, [trial.params[vary.name] for trial in finished]) for vary in sweep.config.vary]
+    axes.append(range_axis("accuracy (%)", accuracies, min(accuracies), max(accuracies), fmt=".1f"))
+    names = [
+        f"trial {trial.number}, {trial.phase}: {format_params(trial.params)}, {trial.accuracy:.1%}"
+        for trial in finished
+    ]
+    st.plotly_chart(parallel_coordinates(axes, names, accuracies), key=f"sweeps_lines_{sweep.id}")
+
+
+def trial_table(sweep: Sweep, trials: list[TrialInfo]) -> None:
+    """All trials, the most accurate first; links to the run of the selected one."""
+    by_accuracy = sorted(trials, key=lambda trial: -1.0 if trial.accuracy is None else trial.accuracy, reverse=True)
+    rows = [
+        {
+            "trial": trial.number,
+            "state": trial.phase,
+            "test accuracy": trial.accuracy,
+            "epoch": max(trial.curve, default=None),
+            **trial.params,
+            "reason": trial.message,
+            "run": trial.run_id,
+        }
+        for trial in by_accuracy
+    ]
+    positions = st.dataframe(
+        rows,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"sweeps_table_{sweep.id}",
+        column_config={"test accuracy": st.column_config.NumberColumn(format="percent")},
+    ).selection.rows
+    for index in positions:
+        if by_accuracy[index].is_local:
+            run_links(find_run(by_accuracy[index].run_id))
+
+
+def _axis(vary: Vary, values: list[Any]) -> Axis:
+    title = variable_settings()[vary.name].title
+    if vary.values:
+        return choice_axis(title, values, vary.values)
+    assert vary.low is not None and vary.high is not None
+    return range_axis(title, values, vary.low, vary.high, log=vary.log)

@@ -7,8 +7,7 @@ import streamlit as st
 from minivit.runs import EXAMPLE
 from pages.parts.components.softmax import Stage
 from pages.parts.shell.access import may_change
-from pages.parts.shell.present import is_presented
-from pages.parts.shell.url import int_param, open_page, param
+from pages.parts.shell.url import int_param, is_presented, open_page, param
 from pages.parts.tour.steps import Step, step_params, steps
 
 LAST_STEP = "tour_last_step"  # in the session: where the tour was left

@@ -1,24 +1,32 @@
-"""A run while it trains: its state and buttons, its curves and attention maps, and its log."""
+"""A run while it trains: its state and buttons, its curves and attention maps, its log, and its result."""
 
 from contextlib import suppress
 
 import streamlit as st
 
-from minivit.config import TrainConfig
 from minivit.errors import MiniViTError
-from minivit.runs import FINISHED, Phase, Run, iterate_runs
+from minivit.runs import FINISHED, Phase, Run, best_epoch, iterate_runs
+from minivit.stats import wilson
 from pages.parts.components.live_curves import live_curves
-from pages.parts.runs.settings import run_settings
-from pages.parts.runs.status import run_buttons, run_links, state_badge
+from pages.parts.runs.manage import run_settings
+from pages.parts.runs.status import continue_run, phase_badge, run_buttons, run_links
 from pages.parts.shell import cache
-from pages.parts.shell.frame import fragment
+from pages.parts.shell.access import may_change
+from pages.parts.shell.frame import fragment, show_errors
+from pages.parts.shell.glossary import explain
 from pages.parts.shell.pickers import pick_run
 from pages.parts.shell.url import open_page, param
+from pages.parts.shell.wording import duration
 from pages.parts.train.poller import POLL_SECONDS, RunPoller, Status, poll_seconds, poller_of
-from pages.parts.train.result import result_card
 
 WATCHED = "train_watched"  # in the session: the run that was last seen in training
 IDLE_POLL_SECONDS = 10  # another process may resume a paused run
+NUM_MORE = 10  # epochs
+LINKS = {
+    "See mistakes": ("predictions", {"result": "incorrect"}),
+    "See attention": ("attention", {}),
+    "Compare with untrained": ("compare", {}),
+}
 
 
 def pick_live_run() -> Run:
@@ -36,7 +44,7 @@ def live_run(run: Run) -> None:
     every = poll_seconds(run, state) if state.active else IDLE_POLL_SECONDS
     with st.container():  # of varying content; without it the fragment below would move and be recreated
         with st.container(horizontal=True, vertical_alignment="center"):
-            state_badge(state)
+            phase_badge(state.phase)
             fragment(lambda: run_buttons(run, state))
             if not state.active and state.message != FINISHED:
                 st.text(state.message)
@@ -47,24 +55,13 @@ def live_run(run: Run) -> None:
         with suppress(MiniViTError):  # reported below the curves, which do not need images
             cache.split(run.config)
     fragment(lambda: _curves(poller, state.phase), every=None if state.phase == "done" else every)
-    if differs := differences_of_train_loss(run.config):
+    if differs := run.config.only_in_train_loss:
         st.caption(f"The train loss is not comparable with the test loss: it includes {', '.join(differs)}.")
     run_settings(run)
     with st.expander("Log", key=f"live_log_{run.id}", on_change="rerun") as log:
         if log.open:
-            fragment(lambda: _log(run), every=POLL_SECONDS if state.active else None)
-
-
-def differences_of_train_loss(config: TrainConfig) -> list[str]:
-    """What the train loss includes and the test loss does not, apart from changing weights during the epoch."""
-    parts = {
-        "label smoothing": config.label_smoothing > 0,
-        "mixed images": config.mixup > 0 or config.cutmix > 0,
-        "augmentation": config.augment != "none",
-        "dropout": config.model.drop_rate > 0,
-        "class weights": config.class_balance == "weights",
-    }
-    return [name for name, is_part in parts.items() if is_part]
+            often = POLL_SECONDS if state.active else None
+            fragment(lambda: st.code(run.log() or "Nothing yet.", language=None, height=240), every=often)
 
 
 def _curves(poller: RunPoller, phase: Phase) -> None:
@@ -73,9 +70,9 @@ def _curves(poller: RunPoller, phase: Phase) -> None:
     _title_tab(run, status)
     if status.state.phase != phase:
         st.rerun()
-    picked = live_curves(status.payload, key=f"live_{run.id}")
-    if picked is not None and (epochs := run.epochs()):
-        open_page("predictions", run=run.id, epoch=min(epochs, key=lambda epoch: abs(epoch - picked)))
+    click = live_curves(status.payload, key=f"live_{run.id}")
+    if click is not None and (epochs := run.epochs()):
+        open_page("predictions", run=run.id, epoch=min(epochs, key=lambda epoch: abs(epoch - click)))
     if status.error:
         raise status.error
 
@@ -89,5 +86,26 @@ def _title_tab(run: Run, status: Status) -> None:
         st.set_page_config(page_title=f"{status.state.phase} · MiniViT")
 
 
-def _log(run: Run) -> None:
-    st.code(run.log() or "Nothing yet.", language=None, height=240)
+def result_card(run: Run) -> None:
+    """Test accuracy with its interval, the best epoch and the time, and the next steps."""
+    with st.container(border=True, gap="small"):
+        if rows := run.metrics():
+            _result(rows, best_epoch(run), run.environment.get("num_test"))
+        with st.container(horizontal=True, gap="small", key="train_next", vertical_alignment="center"), show_errors():
+            for label, (page, params) in LINKS.items():
+                st.page_link(f"pages/{page}.py", label=label, query_params={"run": run.id, **params})
+            help = None if run.config.schedule == "constant" else "The schedule is recomputed for the new total."
+            can_continue = may_change() and not (run.is_example or run.config.minutes)
+            if can_continue and st.button(f"Train {NUM_MORE} more epochs", key="train_more", help=help):
+                continue_run(run, run.config.epochs + NUM_MORE)
+
+
+def _result(rows: list[dict], best: int | None, num_test: int | None) -> None:
+    accuracy = rows[-1]["test_acc"]
+    parts = [f"**{accuracy:.1%}** test accuracy"]
+    if num_test:
+        low, high = wilson(round(accuracy * num_test), num_test)
+        parts.append(f"95% interval {low:.1%} to {high:.1%} (Wilson)")
+    parts += [f"best epoch {best}: {row['test_acc']:.1%}" for row in rows if row["epoch"] == best]
+    parts.append(duration(sum((row["train_seconds"] or 0) + row["eval_seconds"] for row in rows)))
+    st.markdown(" · ".join(parts), help=explain("Wilson interval"))

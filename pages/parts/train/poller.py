@@ -5,15 +5,16 @@ A refresh costs the server hardly more than Streamlit's rerun of an empty fragme
 
 import threading
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cachetools import LRUCache, cached
 
 from minivit.data.image_set import evenly_spaced
 from minivit.errors import MiniViTError
 from minivit.runs import Checkpoint, Run, State
+from minivit.runs.summary import share_done
 from pages.parts.components.live_curves import to_send
-from pages.parts.components.maps import MapsData, maps_data
+from pages.parts.components.maps import maps_data
 from pages.parts.shell import cache
 from pages.parts.shell.wording import duration
 
@@ -41,7 +42,7 @@ class RunPoller:
         self._status: Status | None = None
         self._time = 0.0
         self._rows: list[dict] = []  # that the status is about, as many as there were
-        self._maps: dict[Checkpoint, MapsData] = {}
+        self._maps: dict[Checkpoint, dict[str, Any]] = {}
 
     def poll(self, *, force: bool = False) -> Status:
         """The status of at most `MAX_AGE` intervals ago, or with `force` a new one.
@@ -49,18 +50,13 @@ class RunPoller:
         While another viewer polls, the previous status is returned.
         """
         if self._status and not force:
-            age = time.monotonic() - self._time
-            recent = age < MAX_AGE * poll_seconds(self.run, self._status.state)
-            if recent or not self._lock.acquire(blocking=False):
+            is_recent = time.monotonic() - self._time < MAX_AGE * poll_seconds(self.run, self._status.state)
+            if is_recent or self._lock.locked():
                 return self._status
-        else:
-            self._lock.acquire()
-        try:
+        with self._lock:
             self._time = time.monotonic()
             self._status = self._read()
             return self._status
-        finally:
-            self._lock.release()
 
     def _read(self) -> Status:
         run = self.run
@@ -87,7 +83,7 @@ class RunPoller:
         )
         return Status(state, share, payload, error)
 
-    def _probe_maps(self, state: State) -> MapsData | None:
+    def _probe_maps(self, state: State) -> dict[str, Any] | None:
         checkpoint = cache.recent_checkpoint(self.run, state.active)
         if checkpoint is not None and checkpoint not in self._maps:
             try:
@@ -111,34 +107,20 @@ def poll_seconds(run: Run, state: State) -> float:
     return START_POLL_SECONDS if is_starting else POLL_SECONDS
 
 
-def probe_maps(run: Run, checkpoint: Checkpoint) -> MapsData:
+def probe_maps(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
     """Eight test images with their maps, untrained and at a checkpoint, on one scale."""
     test_set = cache.test_set(run)
     indices = tuple(evenly_spaced(len(test_set), NUM_PROBES))
-    last = run.config.model.depth - 1
-    columns = {
-        "untrained": cache.cls_maps(run, 0, indices, last, "mean"),
-        checkpoint.title: cache.cls_maps(run, checkpoint, indices, last, "mean"),
-    }
+    columns = {each.title: cache.cls_maps(run, each, indices) for each in (Checkpoint(0), checkpoint)}
     return maps_data(
         test_set.images[list(indices)].numpy(),
         columns,
         key=f"live_{run.id}",
-        controls=False,
-        clickable=False,
+        interactive=False,
         size=72,
         scale=cache.checkpoint_scale(run, checkpoint),
         uniform=1 / run.config.model.num_tokens,
     )
-
-
-def share_done(run: Run, state: State, rows: list[dict]) -> float:
-    """The fraction of the run that is done, 0..1: of its epochs, or of its minutes."""
-    if not run.config.minutes:
-        return min(1.0, (state.epoch + state.progress) / run.config.epochs)
-    seconds = [row["train_seconds"] + row["eval_seconds"] for row in rows if row["train_seconds"]]
-    current = state.progress * seconds[-1] if seconds else 0.0
-    return 1.0 if state.phase == "done" else min(1.0, (sum(seconds) + current) / (60 * run.config.minutes))
 
 
 def headline(run: Run, state: State, rows: list[dict]) -> str:

@@ -24,11 +24,11 @@ function start(root) {
     element("p", { class: "caption" }, "Shading: row-normalized."),
     element("p", { id: "keys", class: "hidden-text" }, "Arrow keys move, Enter selects the cell, Enter again clears the selection."),
   );
-  root.box.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (button) root.pick(button.value === root.selected ? [] : button.value.split(",").map(Number));
-  });
-  roveFocus(root.box, () => root.cells.map(({ button }) => button), () => root.num_classes);
+  const pick = (index) => {
+    const { value } = root.cells[index].button;
+    root.pick(value === root.selected ? [] : value.split(",").map(Number));
+  };
+  roveFocus(root.box, () => root.cells.map(({ button }) => button), () => root.num_classes, pick);
 }
 
 function build(root, classes, matrix) {

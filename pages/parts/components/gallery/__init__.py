@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from io import BytesIO
 from math import ceil, sqrt
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from PIL import Image
 from streamlit import runtime
 
 from minivit.figures import color_indices
-from pages.parts.components.component import PackedArray, component, packed
+from pages.parts.components.component import component, packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +35,6 @@ class HoverMaps(NamedTuple):
     maps: NDArray[np.float32]  # (N, n), as for N images of n patches
     scale: tuple[float, float]
     uniform: float  # the value to mark on the scale
-
-
-class HoverData(TypedDict):
-    """`HoverMaps` with the maps as indices of colors, uint8 (N, n)."""
-
-    maps: PackedArray
-    scale: list[float]
-    uniform: float
-
-
-class GalleryData(TypedDict):
-    """What `gallery.js` draws: a sheet of `rows` × `columns` images of `width` × `height` screen pixels."""
-
-    sheet: str
-    columns: int
-    rows: int
-    width: int
-    height: int
-    label: str
-    selected: int | None
-    titles: list[dict[str, Any]]
-    hover: HoverData | None
 
 
 def gallery(
@@ -83,25 +61,25 @@ def gallery(
     columns = ceil(sqrt(len(images)))
     result = component("gallery")(
         key=key,
-        data=GalleryData(
-            sheet=_url(_sheet(images.tobytes(), images.shape, columns), key),
-            columns=columns,
-            rows=ceil(len(images) / columns),
-            width=width * zoom,
-            height=height * zoom,
-            label=label,
-            selected=selected,
-            titles=[asdict(title) for title in titles],
-            hover=None if hover is None else _hover_data(hover),
-        ),
+        data={
+            "sheet": _url(_sheet(images.tobytes(), images.shape, columns), key),
+            "columns": columns,
+            "rows": ceil(len(images) / columns),
+            "width": width * zoom,
+            "height": height * zoom,
+            "label": label,
+            "selected": selected,
+            "titles": [asdict(title) for title in titles],
+            "hover": hover and {**hover._asdict(), "maps": packed(_colors(hover))},
+        },
         on_picked_change=lambda: None,
     )
     return None if result.picked is None else int(result.picked)
 
 
-def _hover_data(hover: HoverMaps) -> HoverData:
-    indices = color_indices(hover.maps, hover.scale).astype(np.uint8)
-    return HoverData(maps=packed(indices), scale=list(hover.scale), uniform=hover.uniform)
+def _colors(hover: HoverMaps) -> NDArray[np.uint8]:
+    """The maps as indices of colors."""
+    return color_indices(hover.maps, hover.scale).astype(np.uint8)
 
 
 def _scaled_down(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -40,19 +40,16 @@ function start(root) {
     root.images,
     element("p", { id: "keys", class: "hidden-text" }, "Arrow keys move, Enter selects the image."),
   );
-  root.images.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (button) root.pick(Number(button.value));
-  });
   for (const name of ["pointerover", "focusin"])
     root.images.addEventListener(name, (event) => showMap(root, event.target.closest("button")));
   for (const name of ["pointerleave", "focusout"]) root.images.addEventListener(name, () => showMap(root, null));
   const buttons = () => [...root.images.children];
-  roveFocus(root.images, buttons, () => {
+  const columns = () => {
     const all = buttons();
     const second = all.findIndex((button) => button.offsetTop > all[0].offsetTop);
     return second < 0 ? all.length : second;
-  });
+  };
+  roveFocus(root.images, buttons, columns, (index) => root.pick(Number(buttons()[index].value)));
 }
 
 // The map of one image, or of none, over its gray thumbnail.

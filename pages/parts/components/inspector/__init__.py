@@ -5,24 +5,25 @@ Repainted in the browser.
 Letters: L layers, H heads, N tokens with CLS first, C channels.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
 from minivit.attention import Head
-from pages.parts.components.component import PackedArray, component, packed
+from pages.parts.components.component import component, packed
 
 
-class Picked(NamedTuple):
-    """The selected layer and head, from 0 (or all heads), and token (0 is CLS, 1 is p0)."""
+class View(NamedTuple):
+    """Layer and head, from 0 (or all heads), token (0 is CLS, 1 is p0), and the tokens of masked patches."""
 
     layer: int
     head: Head
     token: int
+    masked: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,53 +49,12 @@ class HeadInView:
     matrix: NDArray[np.float32]  # (N, N)
 
 
-class PredictionVerdict(TypedDict):
-    """A sentence about the prediction, and whether it is correct if the true class is known."""
-
-    text: str
-    correct: bool | None
-
-
 @dataclass(frozen=True)
 class Probabilities:
     """What the model predicts: a verdict, or two with patches masked, and by class a probability for each."""
 
-    verdicts: list[PredictionVerdict]
+    verdicts: list[tuple[str, bool | None]]  # a sentence, and whether the prediction is correct if that is known
     classes: dict[str, list[float]]  # the most probable first
-
-
-class MatrixData(TypedDict):
-    """The matrix of the head in view, for the token whose rows are sent."""
-
-    values: PackedArray  # uint8 (N, N) of `rowScales`
-    rowScales: PackedArray  # float32 (N,)
-    layer: int
-    head: Head
-    token: int
-
-
-class ValuesData(TypedDict):
-    """The values of one checkpoint."""
-
-    values: PackedArray  # uint8 (L, H, N, N) or (L, H, N) of `rowScales`, or one map, float32 (N-1,)
-    rowScales: PackedArray | None  # float32 (L, H, N) or (L, H)
-    inView: MatrixData | None
-
-
-class InspectorData(TypedDict):
-    """What `inspector.js` draws."""
-
-    key: str
-    title: str
-    name: str  # above the map
-    image: PackedArray  # uint8 (h, w, C)
-    trained: ValuesData
-    untrained: ValuesData | None
-    prediction: dict[str, Any] | None
-    valueFormat: dict[str, Any]
-    requested: dict[str, Any]
-    masked: list[int]
-    absoluteMax: float
 
 
 def attention_format(num_tokens: int) -> ValueFormat:
@@ -106,11 +66,9 @@ def attention_format(num_tokens: int) -> ValueFormat:
 def inspector(
     image: NDArray[np.uint8],
     values: NDArray[np.float32] | HeadInView,
+    view: View,
     *,
     patch_size: int,
-    layer: int,
-    head: Head,
-    token: int,
     key: str,
     value_format: ValueFormat,
     absolute_max: float,
@@ -118,66 +76,56 @@ def inspector(
     title: str = "",
     name: str = "map",
     prediction: Probabilities | None = None,
-    masked: Collection[int] = (),
-    on_pick: Callable[[Picked], None] = lambda picked: None,
+    on_pick: Callable[[View], None] = lambda picked: None,
     on_mask: Callable[[list[int]], None] = lambda masked: None,
-) -> Picked | None:
-    """Draws the inspector; returns the selection that was just made in it, or None.
+) -> None:
+    """Draws the inspector.
 
-    `on_pick` is called with the selection before the page is drawn again; `on_mask` with the tokens (1 is p0) that are
-    masked. Rows and columns of `masked` tokens are hatched.
+    `on_pick` is called with the selected layer, head and token before the page is drawn again; `on_mask` with the
+    tokens that are masked. Their rows and columns are hatched.
 
     `image` is (C, H, W) with H = W and C 1 or 3. `values` are attention (L, H, N, N), one row per query token, or one
-    map of the image, (N-1,), or the part in view for a large model. An index outside of (L, H, N, N) is clipped.
+    map of the image, (N-1,), or the part in view for a large model.
     `untrained` are the same of another checkpoint, drawn beside them on the same scale. `title` names the image, `name`
     the checkpoint; `prediction` stands above and beside the pictures.
 
     The absolute scale runs from 0 to `absolute_max`.
     """
-    requested = Picked(layer, head, token)
     rows = values.rows if isinstance(values, HeadInView) else values
-    is_one_map = rows.ndim == 1
-    num_tokens = len(rows) + 1 if is_one_map else rows.shape[-1]
+    num_tokens = len(rows) + 1 if rows.ndim == 1 else rows.shape[-1]
     grid = image.shape[-1] // patch_size
     assert image.shape[-1] == image.shape[-2] and grid * grid + 1 == num_tokens, (image.shape, patch_size, rows.shape)
-    if not is_one_map:
-        requested = _within(requested, rows.shape[0], rows.shape[1], num_tokens)
-    result = component("inspector")(
+    head = 0 if rows.ndim > 1 and rows.shape[1] == 1 else view.head
+    requested = {"layer": view.layer, "head": head, "token": view.token}
+    component("inspector")(
         key=key,
-        data=InspectorData(
-            key=key,
-            title=title,
-            name=name,
-            image=packed(image.transpose(1, 2, 0)),
-            trained=_values_data(values, requested),
-            untrained=None if untrained is None else _values_data(untrained, requested),
-            prediction=None if prediction is None else asdict(prediction),
-            valueFormat=asdict(value_format),
-            requested=requested._asdict(),
-            masked=sorted(masked),
-            absoluteMax=absolute_max,
-        ),
-        on_picked_change=lambda: on_pick(Picked(**st.session_state[key].picked)),
+        data={
+            "key": key,
+            "title": title,
+            "name": name,  # above the map
+            "image": packed(image.transpose(1, 2, 0)),
+            "trained": _values_data(values, requested),
+            "untrained": None if untrained is None else _values_data(untrained, requested),
+            "prediction": prediction and asdict(prediction),
+            "valueFormat": asdict(value_format),
+            "requested": requested,
+            "masked": sorted(view.masked),
+            "absoluteMax": absolute_max,
+        },
+        on_picked_change=lambda: on_pick(View(**st.session_state[key].picked)),
         on_masked_change=lambda: on_mask(sorted(st.session_state[key].masked)),
     )
-    return Picked(**result.picked) if result.picked else None
 
 
-def _values_data(values: NDArray[np.float32] | HeadInView, requested: Picked) -> ValuesData:
+def _values_data(values: NDArray[np.float32] | HeadInView, requested: dict[str, Any]) -> dict[str, Any]:
+    """Values as uint8 with a scale for each row, or one map as float32; of a large model also the head in view."""
     if isinstance(values, HeadInView):
-        matrix, row_scales = quantized(values.matrix)
-        in_view = MatrixData(
-            values=packed(matrix),
-            rowScales=packed(row_scales),
-            layer=requested.layer,
-            head=requested.head,
-            token=requested.token,
-        )
-        return {**_values_data(values.rows, requested), "inView": in_view}
+        in_view = _values_data(values.matrix, requested) | requested
+        return _values_data(values.rows, requested) | {"inView": in_view}
     if values.ndim == 1:
-        return ValuesData(values=packed(values.astype(np.float32)), rowScales=None, inView=None)
+        return {"values": packed(values.astype(np.float32)), "rowScales": None, "inView": None}
     lines, row_scales = quantized(values)
-    return ValuesData(values=packed(lines), rowScales=packed(row_scales), inView=None)
+    return {"values": packed(lines), "rowScales": packed(row_scales), "inView": None}
 
 
 def quantized(attn: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -185,12 +133,3 @@ def quantized(attn: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.
     row_scales = attn.max(axis=-1).astype(np.float32)
     largest = np.where(row_scales > 0, row_scales, 1)[..., None]
     return np.nan_to_num(attn / largest * 255).round().astype(np.uint8), row_scales
-
-
-def _within(picked: Picked, num_layers: int, num_heads: int, num_tokens: int) -> Picked:
-    head: Head = picked.head
-    if num_heads == 1:
-        head = 0
-    elif isinstance(head, int):
-        head = min(max(head, 0), num_heads - 1)
-    return Picked(min(max(picked.layer, 0), num_layers - 1), head, min(max(picked.token, 0), num_tokens - 1))

@@ -87,7 +87,8 @@ function buildMaps(view) {
   const text = (head) => (typeof head === "number" ? `${head + 1}` : head);
   const names = view.heads.map((head) => element("span", { class: "column-name" }, text(head)));
   const grid = element("div", { class: "map-grid", role: "toolbar", "aria-label": "Layer and head" });
-  roveFocus(grid, () => view.maps.map((map) => map.button), () => view.heads.length);
+  const pickMap = (index) => pick(view, { layer: view.maps[index].layer, head: view.maps[index].head });
+  roveFocus(grid, () => view.maps.map((map) => map.button), () => view.heads.length, pickMap);
   grid.append(element("span"), ...names);
   grid.style.setProperty("--columns", view.heads.length);
   const longer = Math.max(view.heads.length, view.numLayers);
@@ -99,7 +100,6 @@ function buildMaps(view) {
     for (const head of view.heads) {
       const label = layerHeadName({ layer, head });
       const button = element("button", { type: "button", class: "map", "aria-label": label, title: label });
-      button.addEventListener("click", () => pick(view, { layer, head }));
       view.maps.push({ layer, head, button });
       grid.append(button);
     }

@@ -18,7 +18,7 @@ function paintScene(view, { title, name, prediction }) {
 
 // Each class has its probability, and if patches are masked a second one
 function paintPrediction(view, { verdicts, classes }) {
-  const sentences = verdicts.map(({ text, correct }) => {
+  const sentences = verdicts.map(([text, correct]) => {
     const sign = correct === null ? "" : correct ? "✓" : "✗";
     return element("p", {}, element("span", { class: correct ? "correct" : "incorrect" }, sign), " ", element("span", {}, text));
   });

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import plotly
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from minivit.figures import SPLIT_COLORS, downsample
 from minivit.files import atomic_write
-from pages.parts.components.component import PackedArray, component, packed
-from pages.parts.components.maps import MapsData
+from pages.parts.components.component import component, packed
 
 STATIC = Path(__file__).parents[4] / "static"  # Streamlit serves it: it is beside dashboard.py
 CURVES = {
@@ -40,22 +39,6 @@ def plotly_script(static: Path = STATIC) -> str:
     return f"/app/static/{target.name}"
 
 
-class LiveCurvesData(TypedDict):
-    """What `live_curves.js` draws."""
-
-    key: str
-    plotly: str  # the path of Plotly's script
-    colors: dict[str, str]
-    chance: float
-    curves: dict[str, dict[str, PackedArray]]
-    headline: str
-    progress: float
-    active: bool
-    phase: str
-    maps: MapsData | None
-    mapsNotice: str
-
-
 def live_curves(sent: bytes, *, key: str) -> int | None:
     """Draws the payload of `to_send`; returns the epoch that was clicked, in the rerun that follows.
 
@@ -74,7 +57,7 @@ def to_send(
     progress: float = 0,
     active: bool = False,
     phase: str = "",
-    maps: MapsData | None = None,
+    maps: dict[str, Any] | None = None,
     maps_notice: str = "",
 ) -> bytes:
     """The payload as JSON: the `metrics` rows as curves, with headline and progress bar above, maps below.
@@ -85,26 +68,26 @@ def to_send(
     """
     epochs = np.array([row["epoch"] for row in metrics], float)
     curves = {
-        chart: {split: _curve(epochs, metrics, column, scale) for split, (column, scale) in columns.items()}
+        chart: {split: packed(_curve(epochs, metrics, *column)) for split, column in columns.items()}
         for chart, columns in CURVES.items()
     }
-    data = LiveCurvesData(
-        key=key,
-        plotly=plotly_script(),
-        colors=SPLIT_COLORS,
-        chance=100 / num_classes,
-        curves=curves,
-        headline=headline,
-        progress=progress,
-        active=active,
-        phase=phase,
-        maps=maps,
-        mapsNotice=maps_notice,
-    )
+    data = {
+        "key": key,
+        "plotly": plotly_script(),
+        "colors": SPLIT_COLORS,
+        "chance": 100 / num_classes,
+        "curves": curves,
+        "headline": headline,
+        "progress": progress,
+        "active": active,
+        "phase": phase,
+        "maps": maps,
+        "mapsNotice": maps_notice,
+    }
     return json.dumps(data).encode()
 
 
-def _curve(epochs: NDArray[np.float64], metrics: Sequence[Mapping[str, Any]], column: str, scale: float) -> PackedArray:
-    """Epochs and values of one column, downsampled and packed, (2, n) float32."""
+def _curve(epochs: np.ndarray, metrics: Sequence[Mapping[str, Any]], column: str, scale: float) -> np.ndarray:
+    """Epochs and values of one column, downsampled, (2, n) float32."""
     values = np.array([row.get(column) for row in metrics], float)  # None becomes NaN
-    return packed(np.stack(downsample(epochs, scale * values)).astype(np.float32))
+    return np.stack(downsample(epochs, scale * values)).astype(np.float32)

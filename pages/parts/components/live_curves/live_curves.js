@@ -230,11 +230,9 @@ function listen(Plotly, root, chart) {
     const last = chart.curves.test.x.length - 1;
     if (last < 0) return;
     const at = chart.at ?? last;
-    const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
-    const jumps = { Home: 0, End: last };
+    const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10, Home: -last, End: last };
     if (event.key === "Enter" || event.key === " ") root.pick(Math.round(chart.curves.test.x[at]));
     else if (event.key in steps) chart.at = Math.min(last, Math.max(0, at + steps[event.key]));
-    else if (event.key in jumps) chart.at = jumps[event.key];
     else return;
     event.preventDefault();
     chart.at ??= at;

@@ -4,12 +4,12 @@ Letters: N images, C channels, G patches along a side.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pages.parts.components.component import PackedArray, component, packed
+from pages.parts.components.component import component, packed
 
 
 class Caption(NamedTuple):
@@ -17,30 +17,6 @@ class Caption(NamedTuple):
 
     text: str
     correct: bool | None = None
-
-
-class ColumnData(TypedDict):
-    """One column of maps, float32 (N, G·G), with a caption, [text, correct], under some of them."""
-
-    name: str
-    values: PackedArray
-    captions: list[list[Any]]
-
-
-class MapsData(TypedDict):
-    """What `maps.js` draws."""
-
-    key: str
-    images: PackedArray  # uint8 (N, h, w, C)
-    titles: list[str]
-    columns: list[ColumnData]
-    scale: list[float]
-    uniform: float
-    quantity: str
-    uniformName: str
-    size: int
-    controls: bool
-    clickable: bool
 
 
 def maps(images: NDArray[np.uint8], columns: Mapping[str, NDArray[np.float32]], *, key: str, **how: Any) -> int | None:
@@ -62,34 +38,29 @@ def maps_data(
     titles: Sequence[str] = (),
     captions: Mapping[str, Sequence[Caption]] | None = None,
     size: int = 96,
-    controls: bool = True,
-    clickable: bool = True,
-) -> MapsData:
+    interactive: bool = True,
+) -> dict[str, Any]:
     """What the maps component draws.
 
     `images` is (N, C, H, W) with C 1 or 3; `columns` names the maps, each (N, G·G), in the order of the
     columns. They share the absolute `scale` (low, high), on which `uniform`, 1 over the number of tokens, is marked;
     `uniform_name` labels it for maps of another `quantity`.
-    `titles` has one text per image, `captions` one line per image for some columns. `size` is in pixels. New data of
-    the same shape is painted in place.
+    `titles` has one text per image, `captions` one line per image for some columns. `size` is in pixels. If they are
+    `interactive`, they have controls and can be clicked. New data of the same shape is painted in place.
     """
-    return MapsData(
-        key=key,
-        images=packed(images.transpose(0, 2, 3, 1)),
-        titles=list(titles),
-        columns=[
-            ColumnData(
-                name=name,
-                values=packed(np.asarray(values, np.float32)),
-                captions=[list(caption) for caption in (captions or {}).get(name, ())],
-            )
+    captions = captions or {}
+    return {
+        "key": key,
+        "images": packed(images.transpose(0, 2, 3, 1)),
+        "titles": list(titles),
+        "columns": [
+            {"name": name, "values": packed(np.asarray(values, np.float32)), "captions": list(captions.get(name, ()))}
             for name, values in columns.items()
         ],
-        scale=list(scale),
-        uniform=uniform,
-        quantity=quantity,
-        uniformName=uniform_name,
-        size=size,
-        controls=controls,
-        clickable=clickable,
-    )
+        "scale": list(scale),
+        "uniform": uniform,
+        "quantity": quantity,
+        "uniformName": uniform_name,
+        "size": size,
+        "interactive": interactive,
+    }

@@ -6,9 +6,8 @@ export default function showMaps({ data, parentElement, setTriggerValue }) {
   view.open = (index) => setTriggerValue("opened", index);
   read(view, data);
   const captioned = [data.titles, ...data.columns.map((column) => column.captions)].map((texts) => texts.length > 0);
-  const { size, controls, clickable } = data;
-  const grids = view.columns.map((column) => column.grid);
-  const shape = JSON.stringify([view.images.shape, grids, captioned, size, controls, clickable]);
+  const { size, interactive } = data;
+  const shape = JSON.stringify([view.images.shape, view.columns.map(({ grid }) => grid), captioned, size, interactive]);
   if (shape !== view.shape) build(Object.assign(view, { shape }));
   if (data.images.base64 !== view.painted) paintImages(view.board, view.images);
   view.painted = data.images.base64;
@@ -29,13 +28,13 @@ function read(view, data) {
 }
 
 function build(view) {
-  const { titles, size, controls, clickable } = view.data;
+  const { titles, size, interactive } = view.data;
   const { images, columns } = view;
   view.legend = makeLegend();
-  const open = clickable ? (index) => view.open(index) : null;
+  const open = interactive ? (index) => view.open(index) : null;
   view.board = makeBoard({ images, columns, titled: titles.length > 0, layout: "strip", size, open });
   view.painted = null;
-  view.root.replaceChildren(view.legend.root, ...(controls ? [mapControls(view, () => paint(view))] : []), view.board.root);
+  view.root.replaceChildren(view.legend.root, ...(interactive ? [mapControls(view, () => paint(view))] : []), view.board.root);
   view.resizeObserver?.disconnect();
   view.resizeObserver = arrangeAlways(view.board, view.root);
 }

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minivit.attention.maps import cell_share, patch_of_cell
+from minivit.attention.maps import multiples_of_common_uniform, patch_of_cell
 from minivit.attention.over_training import MAP_METRICS, AttentionOverTraining
 from minivit.figures import SPLIT_COLORS
 from minivit.runs import Checkpoint, Run
@@ -100,39 +100,30 @@ def scrub(
 
 def charts(run_maps: Sequence[RunMaps], frames: Sequence[Checkpoint]) -> list[dict[str, Any]]:
     """Loss, accuracy and `MAP_METRICS`, with a line for each run or map, and at each frame a value or NaN."""
-    alone, epochs = len(run_maps) == 1, {frame.epoch for frame in frames}
-    metrics = [[row for row in maps.run.metrics() if row["epoch"] in epochs] for maps in run_maps]
-    data = []
+    alone, data = len(run_maps) == 1, []
     for title, column, times, unit in (("loss", "loss", 1, ""), ("accuracy", "acc", 100, "%")):
-        lines = [
-            _line(split if alone else _nth(i), SPLIT_COLORS[split] if alone else _color(i), by_epoch, frames)
-            for i, maps in enumerate(run_maps)
-            for split, by_epoch in _by_epoch(metrics[i], column, times).items()
-            if alone or split == "test"
-        ]
-        data.append(
-            {"title": title, "digits": 1 if unit else 3, "unit": unit, "help": "", "lines": lines, "numbered": 2}
-        )
-    for name, help in MAP_METRICS.items():
-        lines = [
-            _line(
-                maps.heads[s] if alone else _nth(i),
-                _color(i, s),
-                dict(zip(maps.over_training.checkpoints, values, strict=True)),
-                frames,
-            )
-            for i, maps in enumerate(run_maps)
-            for s, values in enumerate(maps.over_training.metrics[name].T)
-        ]
-        data.append({"title": name, "digits": 3, "unit": "", "help": help, "lines": lines, "numbered": len(run_maps)})
+        lines = []
+        for i, maps in enumerate(run_maps):
+            for split in SPLIT_COLORS if alone else ["test"]:
+                by_epoch = _at_epochs(frames, maps.run, f"{split}_{column}", times)
+                name, color = (split, SPLIT_COLORS[split]) if alone else (_nth(i), _color(i))
+                lines.append(_line(name, color, by_epoch, frames))
+        digits = 1 if unit else 3
+        data.append({"title": title, "digits": digits, "unit": unit, "help": "", "lines": lines, "numbered": 2})
+    for title, help in MAP_METRICS.items():
+        lines = []
+        for i, maps in enumerate(run_maps):
+            for s, values in enumerate(maps.over_training.metrics[title].T):
+                by_checkpoint = dict(zip(maps.over_training.checkpoints, values, strict=True))
+                lines.append(_line(maps.heads[s] if alone else _nth(i), _color(i, s), by_checkpoint, frames))
+        data.append({"title": title, "digits": 3, "unit": "", "help": help, "lines": lines, "numbered": len(run_maps)})
     return data
 
 
-def _by_epoch(metrics: list[dict[str, Any]], column: str, times: float) -> dict[str, dict[Checkpoint, float]]:
-    return {
-        split: {Checkpoint(row["epoch"]): times * row[name] for row in metrics if row.get(name) is not None}
-        for split, name in (("train", f"train_{column}"), ("test", f"test_{column}"))
-    }
+def _at_epochs(frames: Sequence[Checkpoint], run: Run, name: str, times: float) -> dict[Checkpoint, float]:
+    values = {row["epoch"]: row.get(name) for row in run.metrics()}
+    at_epochs = {frame: values.get(frame.epoch) for frame in frames if not frame.step}
+    return {frame: times * value for frame, value in at_epochs.items() if value is not None}
 
 
 def _line(name: str, color: str, values: dict[Checkpoint, float], frames: Sequence[Checkpoint]) -> dict[str, Any]:
@@ -191,26 +182,17 @@ def _run_data(maps: RunMaps, frames: Sequence[Checkpoint], *, in_multiples: bool
 
 def _column_data(column: Column, run_maps: Sequence[RunMaps]) -> dict[str, Any]:
     checkpoints = run_maps[column.run].over_training.checkpoints
-    return {
-        "name": column.name,
-        "run": column.run,
-        "map": column.map,
-        "at": None if column.checkpoint is None else checkpoints.index(column.checkpoint),
-        "captioned": column.captioned,
-    }
+    index = column.checkpoint and checkpoints.index(column.checkpoint)
+    return {**column._asdict(), "checkpoint": index}
 
 
 def _difference_data(difference: Difference, columns: Sequence[Column], run_maps: Sequence[RunMaps]) -> dict[str, Any]:
-    """How the browser subtracts: on `grid` × `grid` cells, for each side the patch under a cell and its factor.
-
-    With two runs, a column has multiples of its own uniform 1/N. The difference is in multiples of that of the common
-    grid, 1 / (grid² + 1); if both runs have the same grid, the factors are 1.
-    """
+    """How the browser subtracts: on `grid` × `grid` cells, for each side the patch under a cell and its factor."""
     grids = [isqrt(run_maps[columns[index].run].over_training.maps.shape[-1]) for index in difference]
     cells = lcm(*grids)
     return {
         "columns": list(difference),
         "grid": cells,
         "patches": [packed(patch_of_cell(grid, cells)) for grid in grids],
-        "factors": [cell_share(grid, cells) * (cells**2 + 1) / (grid**2 + 1) for grid in grids],
+        "factors": [multiples_of_common_uniform(grid, cells) for grid in grids],
     }

@@ -1,6 +1,6 @@
 // The maps and captions of one frame.
 
-const checkpointIndex = ({ run, at }, frame) => at ?? Math.max(0, run.at[frame]);
+const checkpointIndex = ({ run, checkpoint }, frame) => checkpoint ?? Math.max(0, run.at[frame]);
 
 function paintTexts(view) {
   const { titles, labels, classes } = view.data;

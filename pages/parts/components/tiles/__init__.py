@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal, NamedTuple
+from math import isqrt
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,18 @@ class Scale:
     high: float
     colors: Literal["magma", "difference", "gray"] = "magma"
     marks: Mapping[str, float] = field(default_factory=dict)
+
+
+def signed_scale(title: str, limit: float, zero: str = "0") -> Scale:
+    """From −limit, blue, to +limit, red, with a mark at zero."""
+    return Scale(title=title, low=-limit, high=limit, colors="difference", marks={zero: 0.0})
+
+
+def map_tiles(values: NDArray[Any], names: Sequence[str], captions: Sequence[str] = ()) -> list[Tile]:
+    """Tiles of maps over square grids of patches, (T, n) or as colors (T, n, 3)."""
+    grid = isqrt(values.shape[1])
+    squares = values.reshape(len(values), grid, grid, *values.shape[2:])
+    return list(map(Tile, squares, names, captions or [""] * len(values)))
 
 
 def tiles(

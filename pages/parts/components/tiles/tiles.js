@@ -19,18 +19,14 @@ export default function ({ data, parentElement }) {
 function start(root, { key }) {
   const settings = settingsOf(key, { scale: "absolute" });
   const colors = { ...COLORS, gray: Uint32Array.from({ length: 256 }, (_, i) => 0xff000000 + 0x10101 * i) };
-  const legend = makeLegend();
-  const rows = element("div", { class: "rows" });
+  const [head, rows] = ["head", "rows"].map((name) => element("div", { class: name }));
+  const view = { settings, colors, legend: makeLegend(), rows, head };
   const scales = [["absolute", "absolute"], ["own", "scale of these maps"]];
-  const control = element("div", { class: "controls" });
-  const head = element("div", { class: "head" });
-  const view = { settings, colors, legend, rows, control, head };
-  control.append(
-    selectControl("Scale", scales, settings.scale, (scale) => {
-      settings.scale = scale;
-      paint(view);
-    }),
-  );
+  const choose = (scale) => {
+    settings.scale = scale;
+    paint(view);
+  };
+  view.control = element("div", { class: "controls" }, selectControl("Scale", scales, settings.scale, choose));
   root.setAttribute("role", "group");
   root.replaceChildren(head, rows);
   return view;

@@ -1,0 +1,127 @@
+"""The real numbers of one image: how one attention weight is computed, and what makes up a logit."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import streamlit as st
+from torch import Tensor
+
+from minivit.attention import logit_shares
+from minivit.attention.image_attention import SoftmaxRow, softmax_row
+from minivit.attention.logit_parts import Contributions, direct_contributions, logit_lens, why_no_contributions
+from minivit.figures import scale_limit, sum_bars
+from minivit.runs import Run
+from pages.parts.attention.methods import MethodSelection
+from pages.parts.components.inspector import View
+from pages.parts.components.softmax import softmax
+from pages.parts.components.tiles import Row, map_tiles, signed_scale, tiles
+from pages.parts.shell import cache
+from pages.parts.shell.cache import ImageId
+from pages.parts.shell.glossary import explain
+from pages.parts.shell.memoize import memoize
+from pages.parts.shell.url import patch_params, set_params, token_name
+from pages.parts.shell.wording import escape_markdown
+from pages.parts.tour.bar import tour_stage
+
+T = TypeVar("T")
+
+
+def weight_section(run: Run, epoch: int, image: ImageId, view: View) -> None:
+    """The section; nothing is computed before the user turns it on. The tour frames a part of it."""
+    with st.container(key="attention_weight_section"):
+        st.header("How is one attention weight computed?", anchor=False, help=explain("Query, key, value"))
+        st.caption("A patch as numbers, its token, the query times its key, and softmax.")
+        if st.toggle("Show the numbers", key="weight", bind="query-params"):
+            _numbers(run, epoch, image, view)
+
+
+def _numbers(run: Run, epoch: int, image: ImageId, view: View) -> None:
+    config = run.config.model
+    head = view.head if isinstance(view.head, int) else 0
+    row = _row(run, epoch, image, view.layer, head, view.token)
+    tokens = np.r_[0, np.arange(config.num_prefix_tokens, config.num_tokens)]
+    patches = patch_params("patch", config.num_patches + 1)
+    weights = row.weights.numpy()[tokens[1:]]
+    softmax(
+        cache.image_pixels(run, image)[0].numpy(),
+        row,
+        tokens,
+        patch_size=config.patch_size,
+        query=view.token,
+        patch=patches[0] - 1 if patches else int(weights.argmax()),
+        place=f"layer {view.layer + 1}, head {head + 1}",
+        scale=cache.run_scale(run),
+        stage=tour_stage(),
+        key="attention_weight",
+        on_pick=lambda patch: set_params(patch=token_name(patch + 1)),
+    )
+    if head != view.head and config.num_heads > 1:
+        st.caption(
+            f"Shows head {head + 1}, because the {view.head} over heads has no query. Select another head above."
+        )
+
+
+@memoize()
+def _row(run: Run, epoch: int, image: ImageId, layer: int, head: int, token: int) -> SoftmaxRow:
+    index = token and token + run.config.model.num_registers
+    return softmax_row(cache.model_of(run, epoch), cache.image_pixels(run, image), layer, head, index)
+
+
+def logit_section(run: Run, epoch: int, image: ImageId, selection: MethodSelection, classes: Sequence[str]) -> None:
+    """The section; nothing is computed until the user turns it on."""
+    st.header("What makes up this logit?", anchor=False, help=explain("Logit"))
+    st.caption(
+        "The shares of patches, CLS, biases and heads in the logit, and what each token would predict after each layer."
+    )
+    if not st.toggle("Decompose the logit", key="logit", bind="query-params"):
+        return
+    target, config = classes[selection.target], run.config.model
+    name = target if selection.contrast is None else f"{target} − {classes[selection.contrast]}"
+    shares = _decompose(logit_shares, run, epoch, image, selection)
+    parts = {"patches": shares.patches.sum(), "CLS": shares.cls.sum(), "biases": shares.bias.sum()}
+    st.markdown(f"**Shares of the logit of {escape_markdown(name)}**, which sum to it.")
+    st.plotly_chart(sum_bars({part: float(value) for part, value in parts.items()}, "logit"), key="logit_shares")
+    st.caption(
+        "LibraGrad, arXiv 2411.16760; the method “Logit shares” shows those of the patches as a map. Attention weights "
+        "are treated as constants, so the query–key computation gets no credit."
+    )
+    if reason := why_no_contributions(config):
+        st.info(reason, icon=":material/info:")
+    else:
+        _contributions(_decompose(direct_contributions, run, epoch, image, selection), config.grid)
+    if config.pool == "cls":
+        _lens(_decompose(logit_lens, run, epoch, image, selection), config.grid)
+
+
+def _contributions(terms: Contributions, grid: int) -> None:
+    st.markdown("**Direct contributions of each head, from each patch.**")
+    heads = terms.heads[0].numpy()
+    rows = []
+    for layer, by_head in enumerate(heads, 1):
+        names = [f"head {head}" for head in range(1, len(by_head) + 1)]
+        sums = [f"{values.sum():+.2f}" for values in by_head]
+        rows.append(Row(f"layer {layer}", map_tiles(by_head[:, -(grid**2) :], names, sums)))
+    limit = scale_limit(heads[..., -(grid**2) :])
+    scale = signed_scale("Logits; below each head its sum over all tokens.", limit)
+    tiles(rows, scale, key="logit_heads", label="Contributions of the heads", choice=True)
+    st.caption(
+        f"The rest: MLPs {terms.mlps.sum():+.2f}, CLS embedding {terms.cls.sum():+.2f}, biases "
+        f"{terms.bias.sum():+.2f}; in total {terms.logit.sum():.2f}. arXiv 2310.05916. Direct effects only: what an "
+        "early layer contributes through later layers is credited to those."
+    )
+
+
+def _lens(values: Tensor, grid: int) -> None:
+    st.markdown("**The logit that each token would have after each layer.**", help=explain("Logit lens"))
+    lens = values[0].numpy()
+    names = ["embedding", *(f"layer {layer}" for layer in range(1, len(lens)))]
+    cells = map_tiles(lens[:, -(grid**2) :], names, [f"CLS {row[0]:+.2f}" for row in lens])
+    scale = signed_scale("Logits.", scale_limit(lens))
+    tiles([Row("patches", cells)], scale, key="logit_lens", label="Logit lens", choice=True)
+    st.caption("The last LayerNorm and the head on every token. Only CLS after the last layer was trained for it.")
+
+
+@memoize("Decomposing the logit")
+def _decompose(function: Callable[..., T], run: Run, epoch: int, image: ImageId, selection: MethodSelection) -> T:
+    return function(cache.model_of(run, epoch), cache.image_pixels(run, image), *selection.tensors())
