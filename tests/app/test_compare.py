@@ -37,7 +37,7 @@ def test_every_kept_checkpoint_is_a_frame_and_the_slider_begins_after_training(o
     assert [frame["text"] for frame in data["frames"][::2]] == ["untrained", "epoch 0, step 2", "epoch 2 of 3"]
     assert data["start"] == 5
     assert [column["name"] for column in data["columns"]] == ["untrained", "selected checkpoint"]
-    assert [column["at"] for column in data["columns"]] == [0, None]
+    assert [column["checkpoint"] for column in data["columns"]] == [0, None]
     assert data["difference"]["columns"] == [1, 0] and data["difference"]["factors"] == [1, 1]
 
 

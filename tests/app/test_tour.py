@@ -99,7 +99,7 @@ def test_masking_the_most_attended_patch_tells_that_the_class_becomes_more_proba
     assert mask == {**step_params(7), "off": f"p{highlights.misleading_patch}"}
     page = open_page("attention", **mask)
     assert steps()[6].after in texts(page) and steps()[6].text not in texts(page)
-    assert f"{highlights.probability_masked:.1%}" in sent(page)["prediction"]["verdicts"][1]["text"]
+    assert f"{highlights.probability_masked:.1%}" in sent(page)["prediction"]["verdicts"][1][0]
     assert links(page)["Show the whole image again"] == step_params(7)
 
 
