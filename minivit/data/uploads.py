@@ -149,7 +149,7 @@ def _members(archive: ZipFile) -> tuple[dict[str, ZipInfo], list[str]]:
         else:
             kept["/".join(parts)] = info
     if len(kept) > MAX_FILES or sum(info.file_size for info in kept.values()) > MAX_BYTES:
-        raise DataError(f"This .zip exceeds {MAX_FILES:,} images or {MAX_BYTES // 2**30} GB. Choose a smaller one.")
+        raise DataError(f"This .zip has more than {MAX_FILES:,} images or {MAX_BYTES // 2**30} GB. Choose another.")
     if is_bomb(kept.values()) or any(is_bomb([info]) for info in kept.values()):
         raise DataError("The compression ratio of this .zip is too high for images. Choose another file.")
     while kept and all(path.count("/") > 1 for path in kept) and len({path.split("/")[0] for path in kept}) == 1:

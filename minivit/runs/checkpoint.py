@@ -72,6 +72,11 @@ def checkpoint_interval(epoch: int, num_bytes: int) -> int:
 MAX_HEADER_BYTES = 4 * 2**20  # of a .safetensors file, which takes up to 15 times as much memory
 
 
+def is_saved_early(num_bytes: int) -> bool:
+    """Whether weights of this size are also saved within the first epoch."""
+    return num_bytes <= MAX_CHECKPOINT_BYTES / 64
+
+
 def serialize(model: nn.Module | Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
     """A model's weights, or tensors by name, as the content of a .safetensors file."""
     tensors = model.state_dict() if isinstance(model, nn.Module) else model

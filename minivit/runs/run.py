@@ -33,9 +33,9 @@ from minivit.files import explain_os_error, is_text
 from minivit.model import MiniViT
 from minivit.runs import schema
 from minivit.runs.checkpoint import (
-    MAX_CHECKPOINT_BYTES,
     Checkpoint,
     checkpoint_interval,
+    is_saved_early,
     load_tensors,
     load_weights,
     serialize,
@@ -262,7 +262,7 @@ class Run:
     def save_early(self, model: nn.Module | Mapping[str, Tensor], step: int) -> None:
         """Saves the weights after `step` steps of the first epoch, unless they are large."""
         data = serialize(model)
-        if len(data) <= MAX_CHECKPOINT_BYTES / 64:
+        if is_saved_early(len(data)):
             replace_file(self.checkpoint_path(Checkpoint(0, step)), data)
 
     def save_resume(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:

@@ -53,7 +53,7 @@ def memoize(spinner: str = "", *, key: Callable[..., Hashable] = hashkey) -> Cal
     """A function that computes once for the same `key` of its arguments, by default all of them.
 
     Other sessions that need the same value wait for it. `spinner` is shown during the computation, which ends between
-    two `minivit.interrupts.chunks` if the script is superseded.
+    two `minivit.inference.chunks` if the script is superseded.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
