@@ -113,6 +113,8 @@ class TrainConfig(Settings):
     @classmethod
     def _make_absolute(cls, data_dir: str) -> str:
         """A run may be resumed from another working directory."""
+        if "\0" in data_dir:
+            raise ValueError("A path has no null characters.")
         return str(Path(os.path.expanduser(data_dir)).absolute()) if data_dir else ""  # noqa: PTH111, it never raises
 
     @model_validator(mode="before")

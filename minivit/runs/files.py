@@ -200,15 +200,27 @@ def tail(path: Path, num_lines: int) -> list[str]:
 
 
 def is_locked(path: Path) -> bool:
-    if not path.exists():  # it would be made, and a folder that is read-only is not locked
+    if not path.exists():  # it would be made
         return False
     try:
         with FileLock(path, timeout=0):
             return False
     except (Timeout, PermissionError):  # another user's lock counts as held
         return True
+    except OSError as error:
+        return error.errno == errno.EROFS and _is_locked_elsewhere(path)
+
+
+def _is_locked_elsewhere(path: Path) -> bool:
+    """Whether a lock on a file system that is read-only here, as of a container, is held where it is writable."""
+    import fcntl  # which Windows does not have
+
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
     except OSError:
-        return False
+        return True
 
 
 @contextmanager

@@ -99,10 +99,9 @@ def storage_errors(url: str) -> Iterator[None]:
     except (ImportError, OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         reason = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
         raise SweepError(f"The study at {without_password(url)} cannot be reached: {reason}. Check its URL.") from None
-    except ValueError as error:
-        if "log format" not in str(error) and "JSON" not in type(error).__name__:
-            raise
-        raise SweepError(f"The journal {url} is damaged. Restore a backup of it, or start a new sweep.") from None
+    except (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError):  # as Optuna parses it
+        where = without_password(url)
+        raise SweepError(f"The study at {where} is damaged. Restore a backup of it, or start a new sweep.") from None
 
 
 def without_password(url: str) -> str:

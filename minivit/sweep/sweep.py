@@ -78,10 +78,10 @@ class Sweep:
 
         `local` replaces settings of this machine: workers, and data_dir and device of the base.
         """
+        workers = {"workers": local.pop("workers", 0)}
         with storage_errors(storage):
             stored = stored_config(name, open_storage(storage))
-        workers = {"workers": local.pop("workers", 0)}
-        base = with_earlier_settings({**stored["base"], **local})
+            base = with_earlier_settings({**stored["base"], **local})
         config = SweepConfig.model_validate({**stored, **workers, "base": base})
         return cls._create_folder(config, runs_dir, name, storage)
 
@@ -96,7 +96,7 @@ class Sweep:
             url, machine = str(stored.pop("storage")), str(stored.pop("machine"))
             base = with_earlier_settings(stored.pop("base"))
             return cls(path, SweepConfig.model_validate({**stored, "base": base}), url, machine)
-        except (ConfigError, KeyError) as error:
+        except (ConfigError, KeyError, TypeError) as error:
             raise SweepError(f"The settings of the sweep in {path} are invalid: {error}") from None
 
     @property
@@ -148,8 +148,8 @@ class Sweep:
         """All trials in order. One whose worker has died is reported as failed."""
         with self.storage_errors():
             trials = self.study().get_trials(deepcopy=False)
-        retried = {trial.user_attrs[RETRY] for trial in trials if RETRY in trial.user_attrs}
-        return [self._info(trial, retried) for trial in trials]
+            retried = {trial.user_attrs[RETRY] for trial in trials if RETRY in trial.user_attrs}
+            return [self._info(trial, retried) for trial in trials]
 
     def run_of(self, trial: TrialInfo) -> Run | None:
         """The run of a trial, if it is on this machine."""
@@ -212,9 +212,8 @@ class Sweep:
         """Whether a worker of this machine is running or about to start."""
         if any(is_locked(lock) for lock in sorted((self.path / "workers").glob("*.lock"))):
             return True
-        control = read_json(self.path / "control.json")
-        started_at = control.get("time", 0) if control.get("command") == "start" else 0
-        failed_at = read_json(self.path / "problem.json").get("time", 0)
+        started_at = self._time("control.json", "time") if self.requested_command() == "start" else 0
+        failed_at = self._time("problem.json", "time")
         was_just_started = (
             failed_at < started_at and time.time() - started_at < STARTUP_SECONDS
         )  # and must lock its file first
@@ -236,7 +235,12 @@ class Sweep:
     @property
     def last_stop(self) -> float:
         """When a stop was last requested, in seconds since 1970."""
-        return float(read_json(self.path / "control.json").get("stopped", 0))
+        return self._time("control.json", "stopped")
+
+    def _time(self, file_name: str, key: str) -> float:
+        """Seconds since 1970 from a JSON file; 0 if there are none."""
+        value = read_json(self.path / file_name).get(key)
+        return value if isinstance(value, int | float) else 0
 
     @property
     def problem(self) -> str:

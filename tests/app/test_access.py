@@ -109,7 +109,14 @@ def test_typed_paths_must_be_inside_the_roots_after_resolving_links_and_reveal_n
     monkeypatch.setenv("MINIVIT_ROOTS", str(inside))
     assert allowed_path(inside / "set") == str(inside / "set") and allowed_path("") == ""
     said = set()
-    for path in (outside, tmp_path / "nowhere", inside / "link", inside / "set" / ".." / ".." / "outside", "/etc"):
+    for path in (
+        outside,
+        tmp_path / "nowhere",
+        inside / "link",
+        inside / "set" / ".." / ".." / "outside",
+        "/etc",
+        "\0",
+    ):
         with pytest.raises(AccessError) as error:
             allowed_path(path)
         said.add(str(error.value).removeprefix(str(path)))
@@ -150,6 +157,15 @@ def test_an_unknown_mode_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         mode()
 
 
+def test_where_paths_are_restricted_no_sweep_is_stored_elsewhere(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = [each.label for each in open_page("sweeps").text_input]
+    monkeypatch.setenv("MINIVIT_MODE", "share")
+    restricted = [each.label for each in open_page("sweeps").text_input]
+    assert set(labels) - set(restricted) == {"Optuna storage URL"}
+
+
 def test_a_connection_without_an_origin_is_rejected(client: TestClient) -> None:
     connect = partial(client.websocket_connect, "/_stcore/stream", subprotocols=["streamlit"])
     with pytest.raises(WebSocketDisconnect), connect():
@@ -164,7 +180,7 @@ def test_pages_are_served_below_the_path_that_a_proxy_has_for_them(monkeypatch: 
 
 
 def test_no_page_of_another_origin_may_show_ours_in_a_frame(client: TestClient) -> None:
-    for name in ("", "attention"):
+    for name in ("", "attention", "index.html", "no-page", "Attention", "static/x"):
         headers = client.get(f"/{name}").headers
         assert headers["content-security-policy"] == "frame-ancestors 'self'"
         assert headers["x-frame-options"] == "SAMEORIGIN"

@@ -73,12 +73,20 @@ def allowed_path(path: str | Path) -> str:
     """
     roots = _roots()
     if roots is not None and str(path):
-        real = Path(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111, it never raises
+        try:
+            real = Path(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111, it needs no home
+        except ValueError:  # a null character
+            real = Path()
         if not any(real.is_relative_to(root) for root in roots):
             raise AccessError(
                 f"{path} is not in a folder that this server may read. Ask its administrator for the allowed folders."
             )
     return str(path)
+
+
+def is_restricted() -> bool:
+    """Whether visitors may only name paths in the allowed folders."""
+    return _roots() is not None
 
 
 def _roots() -> list[Path] | None:

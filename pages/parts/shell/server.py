@@ -14,23 +14,19 @@ from importlib import import_module
 from pathlib import Path
 
 import streamlit as st
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from streamlit.starlette import App
 
 from minivit.processes import limit_spinning, standby
 from pages.parts.shell.access import may_upload
 
-# Prevents clickjacking: no page of another origin may embed this one in a frame
-HEADERS = {
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": "frame-ancestors 'self'",
-    "X-Frame-Options": "SAMEORIGIN",
-}
+# Prevents clickjacking: no page of another origin may embed this one in a frame. Streamlit has its document at any path
+FRAME_HEADERS = {"Content-Security-Policy": "frame-ancestors 'self'", "X-Frame-Options": "SAMEORIGIN"}
 SHELL = Path(__file__).parent
 PAGES = Path(__file__).parents[2]
 STATIC = SHELL.parents[2] / "static"  # for `live_curves`; a clone does not have it
@@ -51,13 +47,18 @@ def page_routes() -> list[Route]:
 class Guard:
     """Middleware that rejects what Streamlit would accept: uploads by those who may not, WebSockets without an Origin.
 
-    Every browser sends an Origin, which Streamlit compares with the server's own address.
+    Every browser sends an Origin, which Streamlit compares with the server's own address. All responses forbid frames.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_unframed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(FRAME_HEADERS)
+            await send(message)
+
         if scope["type"] == "websocket" and "origin" not in Headers(scope=scope):
             await WebSocketClose()(scope, receive, send)
         elif (
@@ -67,11 +68,11 @@ class Guard:
         ):
             await Response(status_code=403)(scope, receive, send)
         else:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, send_unframed)
 
 
 def _document(request: Request) -> HTMLResponse:
-    return HTMLResponse(_html(), headers=HEADERS)
+    return HTMLResponse(_html(), headers={"Cache-Control": "no-cache"})
 
 
 @cache

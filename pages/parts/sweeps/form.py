@@ -8,7 +8,7 @@ from minivit.errors import ConfigError
 from minivit.machine import num_slots, pick_device, share_cores
 from minivit.sweep import Sweep, SweepConfig, Vary, example_values, start_workers, sweep_settings, variable_settings
 from pages.parts.settings.form import Plan, field, pick_settings
-from pages.parts.shell.access import allowed_path, require_change
+from pages.parts.shell.access import allowed_path, is_restricted, require_change
 from pages.parts.shell.url import open_page
 
 NUM_TIMED = 9  # trials whose time is estimated, as a sample of all
@@ -21,12 +21,14 @@ def pick_sweep_plan(base: TrainConfig, _: DeltaGenerator) -> Plan:
     with st.expander("Fixed settings", key="sweeps_fixed"):
         base = pick_settings(base)
     config = pick_sweep_config(base)
-    storage = st.text_input(
-        "Optuna storage URL",
-        key="sweeps_storage",
-        placeholder="only on this machine",
-        help="A URL that other machines can reach: journal:///FOLDER/FILE on a shared disk, or a database.",
-    )
+    storage = ""
+    if not is_restricted():  # a URL may name any file or host
+        storage = st.text_input(
+            "Optuna storage URL",
+            key="sweeps_storage",
+            placeholder="only on this machine",
+            help="A URL that other machines can reach: journal:///FOLDER/FILE on a shared disk, or a database.",
+        )
     length = f"{base.minutes:g} minutes" if base.minutes else f"{base.epochs:,} epochs"
     num_workers = config.workers or num_slots(pick_device(base.device))
     examples = config.sample_trials(NUM_TIMED)

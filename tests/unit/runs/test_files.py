@@ -2,13 +2,20 @@
 
 import errno
 import os
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from filelock import FileLock
 
 from minivit.errors import RunError
 from minivit.runs import files
-from minivit.runs.files import append_line, make_unique_folder, replace_file, tail
+from minivit.runs.files import append_line, is_locked, make_unique_folder, replace_file, tail
+
+
+def fail(number: int, *_: object, **__: object) -> NoReturn:
+    raise OSError(number, os.strerror(number))
 
 
 def test_only_the_end_of_a_long_log_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,10 +43,7 @@ def test_the_advice_fits_what_kept_a_file_from_being_written(
     path = tmp_path / "name.txt"
     replace_file(path, b"before")
 
-    def fail(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(Path, "replace", partial(fail, number))
     with pytest.raises(RunError) as error:
         replace_file(path, b"after")
     assert str(error.value) == f"{path} cannot be written: {os.strerror(number)}. {advice}"
@@ -57,3 +61,14 @@ def test_a_line_is_appended_in_place_of_an_incomplete_one(tmp_path: Path) -> Non
 
 def test_a_folder_that_exists_gets_a_number(tmp_path: Path) -> None:
     assert [make_unique_folder(tmp_path, "run").name for _ in range(3)] == ["run", "run-2", "run-3"]
+
+
+def test_a_lock_that_is_held_where_its_file_system_is_writable_counts_as_held_where_it_is_read_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "worker.lock"
+    lock.touch()
+    with FileLock(lock):
+        monkeypatch.setattr(files, "FileLock", partial(fail, errno.EROFS))
+        assert is_locked(lock)
+    assert not is_locked(lock)

@@ -74,6 +74,16 @@ def test_a_sweep_of_before_there_was_a_second_drawing_of_shapes_keeps_the_first(
     assert Sweep.join("earlier", url, tmp_path / "elsewhere").config.base.drawing == 1
 
 
+@pytest.mark.parametrize("damage", [b"", b"x\n" * 5, b"[" * 100_000 + b"\n", b'{"op_code": "x", "worker_id": "1"}\n'])
+def test_a_study_that_is_damaged_raises_an_error(small, damage):
+    sweep = Sweep.create(sweep_of(small, "seed=0,1"))
+    (sweep.path / "study.journal").write_bytes(damage)
+    (sweep.path / "control.json").write_text('{"command": "start", "time": "now", "stopped": []}')
+    assert sweep.last_stop == 0
+    with pytest.raises(SweepError, match=r"is damaged\. Restore a backup"):
+        Sweep.open(sweep.path).trials()
+
+
 def test_a_damaged_sweep_folder_raises_an_error_and_is_not_listed(small):
     sweep = Sweep.create(sweep_of(small, "seed=0,1"))
     assert Sweep.open(sweep.path).config == sweep.config
