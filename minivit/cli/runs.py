@@ -16,7 +16,7 @@ from minivit.background_predictions import is_watched, predict_and_save
 from minivit.cli.faithfulness import NUM_IMAGES, faithfulness_report
 from minivit.cli.options import EPOCH, RUN_DIR, RUNS_DIR, Commands, ProgressBar
 from minivit.config import TrainConfig
-from minivit.data import load_split
+from minivit.data import data_warnings, load_split
 from minivit.data.decode import image_format, read_picture
 from minivit.errors import ConfigError, DataError
 from minivit.export import FORMATS, ExportRequest, export
@@ -205,7 +205,7 @@ def _import(args: argparse.Namespace) -> None:
     )
     with closing(ProgressBar()) as bar:
         run = import_model(args.file, args.data_dir, options, args.runs_dir, bar)
-    for line in assumptions(run):
+    for line in (*assumptions(run), *data_warnings(run.config, *load_split(run.config))):
         print(line)
     print(run.path)
 
