@@ -22,7 +22,7 @@ from minivit.errors import ConfigError, DataError
 from minivit.export import FORMATS, ExportRequest, export
 from minivit.export.tracking import MLflow, TensorBoard, Tracker
 from minivit.files import explain_os_error
-from minivit.imports import NORMALIZATIONS, ImportOptions, assumptions, import_model
+from minivit.imports import NORMALIZATIONS, ImportOptions, assumptions, has_class_names, import_model
 from minivit.inference import Predictions, logits, precision_recall, predict_run
 from minivit.layers import ACTIVATIONS
 from minivit.runs import Run, find_run, list_runs, search, summarize
@@ -120,10 +120,8 @@ def _predict(args: argparse.Namespace) -> None:
         _predict_files(run, args.epoch, args.images)
     else:
         predictions = predict_run(run, args.epoch)
-        if any("class names" in line for line in assumptions(run)):
-            print(format_without_names(predictions, run.config))
-        else:
-            print(format_predictions(predictions, run.config))
+        to_text = format_predictions if has_class_names(run) else format_without_names
+        print(to_text(predictions, run.config))
 
 
 def format_without_names(predictions: Predictions, config: TrainConfig) -> str:

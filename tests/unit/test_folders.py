@@ -185,6 +185,18 @@ def test_any_usual_format_is_read(root: Path, suffix: str) -> None:
     assert (images.images[3].float().mean((1, 2)) - torch.tensor([200.0, 40, 90])).abs().max() < 12
 
 
+@pytest.mark.parametrize(("highest", "expected"), [(1.0, 255), (0.5, 127), (255.0, 255), (0.0, 0)])
+def test_floating_point_images_are_read_as_shares_of_white_or_as_bytes(
+    root: Path, highest: float, expected: int
+) -> None:
+    values = np.full((8, 8), highest, np.float32)
+    values[0] = np.nan, np.inf, -np.inf, *[0] * 5
+    root.mkdir()
+    Image.fromarray(values).save(root / "image.tif")
+    pixels = read_picture(root / "image.tif", (8, 1, None))[0, 0]
+    assert pixels[1:].unique().tolist() == [expected] and pixels[0].unique().tolist() == [0]
+
+
 @pytest.mark.parametrize(("highest", "expected"), [(255, 255), (4095, 255), (65535, 255), (2048, 127), (0, 0)])
 def test_16_bit_gray_is_scaled_by_the_bits_that_it_uses(root: Path, highest: int, expected: int) -> None:
     pair(root)
