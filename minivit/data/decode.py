@@ -117,7 +117,7 @@ def _open_image(path: Path | BinaryIO) -> Image.Image:
     return Image.open(path, formats=IMAGE_FORMATS)
 
 
-def original_size(path: Path) -> tuple[int, int] | None:
+def original_size(path: Path | BinaryIO) -> tuple[int, int] | None:
     """Width and height in pixels that a file states, without decoding it; None if it is not a readable image."""
     try:
         with _open_image(path) as file:
