@@ -27,7 +27,8 @@ NUM_BEFORE, NUM_AFTER = 6, 18
 
 def pick_picture(run: Run) -> str | None:
     """Widgets that add, show and save pictures; returns the id of the URL's picture, None for a test image."""
-    with st.expander("Try your own image", icon=":material/add_photo_alternate:", key="attention_own_open"):
+    is_open = param("own") == "true"  # in the link on Home
+    with st.expander("Try your own image", is_open, icon=":material/add_photo_alternate:", key="attention_own_open"):
         if may_change():
             _upload(run)
         pictures = all_pictures(run)
