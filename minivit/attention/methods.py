@@ -29,6 +29,8 @@ from minivit.data import Images
 from minivit.errors import ConfigError
 from minivit.model import MiniViT
 
+MAX_BYTES = 2**31  # of memory that a method may need for one image
+
 # (model, images, classes (B,), contrast classes (B,) or None) -> one map per image (B, N-1). Those that remove patches
 # take a Report as well.
 MapFunction = Callable[..., Tensor]
@@ -166,6 +168,16 @@ def _attn(model: MiniViT, images: Tensor, layers: Sequence[int]) -> list[Tensor]
     return [attn[:, layer] for layer in layers]
 
 
+def _exceeds_memory(config: ViTConfig, num_copies: int) -> str | None:
+    """The reason if the attention of all layers for one image, so many times, exceeds `MAX_BYTES`; else None."""
+    num_bytes = 4 * num_copies * config.depth * config.num_heads * config.num_tokens**2
+    if num_bytes <= MAX_BYTES:
+        return None
+    return (
+        f"For an image of this model it needs {num_bytes / 2**30:.1f} GiB of memory, more than {MAX_BYTES >> 30} GiB."
+    )
+
+
 METHODS: dict[str, Method] = {
     "cls_map": Method(
         title="CLS map",
@@ -186,7 +198,9 @@ METHODS: dict[str, Method] = {
         maps=lambda model, images, classes, contrast: rollout(
             list(attend(model, images)[1].unbind(1)), model.config.num_prefix_tokens
         ),
-        unavailable=lambda config: "Rollout needs at least 2 layers." if config.depth == 1 else None,
+        unavailable=lambda config: (
+            "Rollout needs at least 2 layers." if config.depth == 1 else _exceeds_memory(config, 1)
+        ),
         uniform=lambda config, num_tokens: uniform_rollout(config.depth, num_tokens),
     ),
     "relevance": Method(
@@ -196,6 +210,7 @@ METHODS: dict[str, Method] = {
         limitations="Shows only what increases the class's logit; what decreases it is clamped to 0. A gradient "
         "describes small changes only.",
         unit="relevance",
+        unavailable=lambda config: _exceeds_memory(config, 2),  # the attention of all layers and its gradients
         maps=relevance,
         needs_class=True,
     ),

@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.attention.maps import Head, attend, batches, cls_map
+from minivit.attention.maps import Head, batches, probabilities, to_model
 from minivit.attention.metrics import between_image_variation, divergence, entropy, image_specific_share
-from minivit.model import MiniViT
+from minivit.fused import cls_attention
+from minivit.inference import eval_mode
+from minivit.model import Block, MiniViT
 from minivit.runs import Checkpoint
 
 MAP_METRICS = {
@@ -66,14 +68,22 @@ def all_heads(num_heads: int) -> list[Head]:
 
 
 def take_snapshot(model: MiniViT, images: Tensor) -> Snapshot:
-    """Probabilities and CLS maps of all layers and heads for images uint8 (B, C, H, W)."""
-    heads, P = all_heads(model.config.num_heads), model.config.num_prefix_tokens
+    """Probabilities and CLS maps of all layers and heads for images uint8 (B, C, H, W).
+
+    Only the CLS rows are formed: with many tokens, all rows of all layers take gigabytes.
+    """
+    P = model.config.num_prefix_tokens
     probs, maps = [], []
     for batch in batches(model, images):
-        batch_probs, attn = attend(model, batch)
-        probs.append(batch_probs)
-        layers = [torch.stack([cls_map(layer, head, P) for head in heads], 1) for layer in attn.unbind(1)]
-        maps.append(torch.stack(layers, 1))
+        with eval_mode(model):
+            logits, out = model.forward_tokens(model.embed(to_model(model, batch)), ("attn_input",))
+            layers = []
+            for block, x in zip(model.blocks, out["attn_input"], strict=True):
+                assert isinstance(block, Block)
+                layers.append(cls_attention(block.attn, x)[1][..., P:])
+        probs.append(probabilities(model, logits))
+        rows = torch.stack(layers, 1)  # (B, L, H, n)
+        maps.append(torch.cat([rows, rows.mean(2, keepdim=True), rows.amax(2, keepdim=True)], 2))
     return Snapshot(torch.cat(probs).cpu().numpy(), torch.cat(maps).cpu().numpy())
 
 

@@ -16,13 +16,13 @@ from minivit.background_predictions import is_watched, predict_and_save
 from minivit.cli.faithfulness import NUM_IMAGES, faithfulness_report
 from minivit.cli.options import EPOCH, RUN_DIR, RUNS_DIR, Commands, ProgressBar
 from minivit.config import TrainConfig
-from minivit.data import load_split
+from minivit.data import data_warnings, load_split
 from minivit.data.decode import image_format, read_picture
 from minivit.errors import ConfigError, DataError
 from minivit.export import FORMATS, ExportRequest, export
 from minivit.export.tracking import MLflow, TensorBoard, Tracker
 from minivit.files import explain_os_error
-from minivit.imports import NORMALIZATIONS, ImportOptions, assumptions, import_model
+from minivit.imports import NORMALIZATIONS, ImportOptions, assumptions, has_class_names, import_model
 from minivit.inference import Predictions, logits, precision_recall, predict_run
 from minivit.layers import ACTIVATIONS
 from minivit.runs import Run, find_run, list_runs, search, summarize
@@ -120,10 +120,8 @@ def _predict(args: argparse.Namespace) -> None:
         _predict_files(run, args.epoch, args.images)
     else:
         predictions = predict_run(run, args.epoch)
-        if any("class names" in line for line in assumptions(run)):
-            print(format_without_names(predictions, run.config))
-        else:
-            print(format_predictions(predictions, run.config))
+        to_text = format_predictions if has_class_names(run) else format_without_names
+        print(to_text(predictions, run.config))
 
 
 def format_without_names(predictions: Predictions, config: TrainConfig) -> str:
@@ -205,7 +203,7 @@ def _import(args: argparse.Namespace) -> None:
     )
     with closing(ProgressBar()) as bar:
         run = import_model(args.file, args.data_dir, options, args.runs_dir, bar)
-    for line in assumptions(run):
+    for line in (*assumptions(run), *data_warnings(run.config, *load_split(run.config))):
         print(line)
     print(run.path)
 

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import os
 import stat
 import warnings
@@ -32,8 +33,10 @@ MAX_PIXELS = 2**26  # that are decoded of an image, 200 MB
 CHUNK_PIXELS = 2**16  # decoded by a thread between two reports: 64 images of 32 px
 
 register_heif_opener()
-# Decoder warnings, such as those about unusual metadata, do not concern the user; unreadable files are reported.
+# What decoders print, such as warnings about unusual metadata, does not concern the user; unreadable files are named.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+Image.MAX_IMAGE_PIXELS = None  # `MAX_PIXELS` is checked before an image is decoded
 
 
 ImageFormat = tuple[int, int, Preprocessing | None]  # img_size, in_chans, and the resizing if it is not ours
@@ -114,7 +117,7 @@ def _open_image(path: Path | BinaryIO) -> Image.Image:
     return Image.open(path, formats=IMAGE_FORMATS)
 
 
-def original_size(path: Path) -> tuple[int, int] | None:
+def original_size(path: Path | BinaryIO) -> tuple[int, int] | None:
     """Width and height in pixels that a file states, without decoding it; None if it is not a readable image."""
     try:
         with _open_image(path) as file:
@@ -138,9 +141,15 @@ def _preprocessed(image: Image.Image, img_size: int, preprocessing: Preprocessin
 
 
 def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Grayscale values of more than 8 bits -> uint8: scaled by the smallest of `BIT_DEPTHS` that holds them."""
-    highest = max(float(values.max()), 1.0)
+    """Grayscale values of more than 8 bits -> uint8: scaled by the smallest of `BIT_DEPTHS` that holds them.
+
+    Floating-point values up to 1 are shares of white; what is not finite becomes black.
+    """
+    values = np.where(np.isfinite(values), values, 0)
+    highest = float(values.max())
     limit = next((2.0**bits - 1 for bits in BIT_DEPTHS if highest < 2**bits), highest)
+    if values.dtype.kind == "f" and highest <= 1:
+        limit = 1.0
     return (values.clip(0) * (255 / limit)).astype(np.uint8)
 
 
@@ -165,4 +174,4 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"not a {FORMAT_NAMES} image"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return reason or type(error).__name__
+    return "damaged" if reason.startswith("decoder error") else reason or type(error).__name__

@@ -19,7 +19,7 @@ from minivit.files import is_text
 
 # Names of the splits, letters only, without a final "set", "data" or "images"
 TRAIN_NAMES = ("train", "training")
-TEST_NAMES = ("test", "testing", "val", "valid", "validation", "eval", "dev")  # the first that exists
+TEST_NAMES = ("test", "testing", "val", "valid", "validation", "eval", "dev", "holdout")  # the first that exists
 # Folders that operating systems and programs create; hidden ones are always ignored
 JUNK_FOLDERS = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "__pycache__"}
 JUNK_FILES = {"thumbs.db", "desktop.ini", "icon\r"}
@@ -78,25 +78,40 @@ def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:
 
 
 def part_folders(root: Path) -> dict[str, Path]:
-    """The folders of the splits "train" and "test", if both or train alone contain class folders."""
-    folders = _subfolders(root)
-    splits = {part: _part_named(folders, names) for part, names in (("train", TRAIN_NAMES), ("test", TEST_NAMES))}
-    parts = {part: path for part, path in splits.items() if path and any(map(_has_images, _subfolders(path).values()))}
-    without_classes = [path for path in splits.values() if path and path not in parts.values() and _has_images(path)]
-    if len(without_classes) == 2 and len(folders) == 2:
-        names = " and ".join(path.name for path in without_classes)
+    """The parents of the class folders of the splits "train" and "test", if both or train alone have class folders."""
+    folders = {name: path for name, path in _subfolders(root).items() if _has_images(path)}
+    train, test = (_part_named(folders, names) for names in (TRAIN_NAMES, TEST_NAMES))
+    parts = {part: _parent_of_classes(path) for part, path in (("train", train), ("test", test)) if path}
+    parts = {part: path for part, path in parts.items() if any(map(_has_images, _subfolders(path).values()))}
+    if train and test and "train" not in parts:
         raise DataError(
-            f"{root} contains {names}, which hold images but no class folders. Sort the images into one folder per "
-            f"class, such as {without_classes[0].name}/cat and {without_classes[0].name}/dog."
+            f"{root} contains {train.name} and {test.name}, but {train.name} has no class folders. Sort its images "
+            f"into one folder per class, such as {train.name}/cat and {train.name}/dog."
         )
     return parts if "train" in parts else {}
 
 
 def _part_named(folders: dict[str, Path], names: Sequence[str]) -> Path | None:
-    """The folder with the first of these names, in any case: "Train", "train_set", "Training data"."""
-    letters = {re.sub(r"[^a-z]", "", name.lower()): path for name, path in folders.items()}
-    by_name = {re.sub(r"(set|data|images)$", "", name): path for name, path in letters.items()}
-    return next((by_name[name] for name in names if name in by_name), None)
+    """The folder with the first of these names, also as a word: "Train", "train_set", "Training data", "x_test"."""
+    words = {path: re.findall("[a-z]+", name.lower()) for name, path in folders.items()}
+    for name in names:
+        for path, parts in words.items():
+            if re.fullmatch(f"{name}(data)?(set|data|images)?", "".join(parts)):
+                return path
+    both = [{word for parts in words.values() for word in parts} & {*kind} for kind in (TRAIN_NAMES, TEST_NAMES)]
+    if all(both):  # a word alone may be part of a class's name
+        return next((path for name in names for path, parts in words.items() if name in parts), None)
+    return None
+
+
+def _parent_of_classes(part: Path) -> Path:
+    """The folder of a split, or the one below that alone has images: train/PetImages/cat."""
+    inside = {path for path in _subfolders(part).values() if _has_images(path)}
+    if len(inside) == 1:
+        (only,) = inside
+        if sum(map(_has_images, _subfolders(only).values())) > 1:
+            return only
+    return part
 
 
 def _too_few_classes(parent: Path, folders: dict[str, Path]) -> DataError:
@@ -134,9 +149,16 @@ def ignored_files(data_dir: str | Path, split: str) -> list[str]:
         lines = []
         if "test" in parts and split != "official":
             lines.append(f"{parts['test'].name}: not used. The split {split!r} tests on a share of the training split.")
-        others = [path.name for path in _subfolders(root).values() if parts and path not in parts.values()]
-        used = ", ".join(path.name for path in parts.values())
+        used_names = [path.relative_to(root).parts[0] for path in parts.values()]
+        others = [name for name in _subfolders(root) if parts and name not in used_names]
+        used = ", ".join(used_names)
         lines += [f"{name}: not used. The splits are {used}." for name in others]
+        if len(parts) == 2 and split == "official":
+            only_tested = set(_subfolders(parts["test"])) - set(_subfolders(parts["train"]))
+            lines += [f"{name}: not used. It has no training images." for name in sorted(only_tested)]
+        for parent in dict.fromkeys((root, *parts.values())):
+            names = sorted(path.name for path in parent.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+            lines += [f"{len(names)} beside the class folders in {parent}, such as {names[0]}"] if names else []
         for parent in parts.values() or [root]:
             lines += [f"{name}: no images" for name, path in _subfolders(parent).items() if not _has_images(path)]
             for name, path in _subfolders(parent).items():

@@ -114,10 +114,9 @@ def load_split(
 ) -> tuple[ImageSet, ImageSet]:
     """The training images and the test images, with the size and channels of `config.model`.
 
-    'official' tests on the data set's own test split, 'article' on a fifth of the training split; in a folder without a
-    test split, on a fifth of each class if `config.stratify`. All images of an imported model, which was trained
-    elsewhere, are test images. If a split has more than `max_bytes`, its images stay in files. DataError as in
-    `load_images`, and for a class with a single image.
+    'official' tests on the data set's own test split, 'article' on a fifth of the training split. All images of an
+    imported model, which was trained elsewhere, are test images. If a split has more than `max_bytes`, its images stay
+    in files. DataError as in `load_images`, and for a class with a single image.
     """
     if config.imported:
         test_set = _load_for_imported(config, progress)
@@ -126,9 +125,7 @@ def load_split(
     if config.split == "official":
         train_set, test_set = images, _load_part(config, progress, max_bytes, part="test")
     else:
-        by_class = config.dataset == "folder" and config.stratify
-        by_class = by_class and "test" not in folder.part_folders(resolve_data_dir(config.data_dir))
-        train, test = stratified_split(images) if by_class else article_split(len(images))
+        train, test = _split_training_part(config, images)
         train_set, test_set = images.select(train), images.select(test)
     if config.drop_duplicates:
         train_set = train_set.select((~duplicates(train_set, test_set)).nonzero().flatten())
@@ -138,6 +135,16 @@ def load_split(
         order = torch.randperm(len(train_set), generator=torch.Generator().manual_seed(config.seed))
         train_set = replace(train_set, labels=train_set.labels[order])
     return train_set, test_set
+
+
+def _split_training_part(config: TrainConfig, images: ImageSet) -> tuple[list[int], list[int]]:
+    """The article's split; by class in a folder without a test split, and where the article's leaves out a class."""
+    split = article_split(len(images))
+    if config.dataset == "folder" and config.stratify:  # not in runs of earlier versions
+        has_test_part = "test" in folder.part_folders(resolve_data_dir(config.data_dir))
+        if not has_test_part or any(0 in images.select(side).counts.values() for side in split):
+            return stratified_split(images)
+    return split
 
 
 def stratified_split(images: ImageSet) -> tuple[list[int], list[int]]:
@@ -181,9 +188,9 @@ def data_warnings(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) 
             lines.append(f"{count} training images are identical to a test image. Remove them with --drop-duplicates.")
     if config.dataset == "folder":
         lines += [f"Left out: {line}" for line in folder.ignored_files(config.data_dir, config.split)]
-    skipped = train_set.skipped[:MAX_LISTED]
-    lines += [f"Cannot be decoded: {line}" for line in skipped]
-    return lines + [f"{len(train_set.skipped) - MAX_LISTED} more cannot be decoded."] * (train_set.skipped > skipped)
+    skipped = list(dict.fromkeys((*train_set.skipped, *test_set.skipped)))  # of one split, both sets have all
+    lines += [f"Cannot be decoded: {line}" for line in skipped[:MAX_LISTED]]
+    return lines + [f"{len(skipped) - MAX_LISTED} more cannot be decoded."] * (len(skipped) > MAX_LISTED)
 
 
 def _load_part(config: TrainConfig, progress: Progress | None, max_bytes: int | None, **which: Any) -> ImageSet:

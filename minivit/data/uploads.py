@@ -3,19 +3,21 @@
 A set holds at most `MAX_FILES` images of `MAX_FILE_BYTES` each, and `MAX_BYTES` in total, unpacked.
 """
 
+import io
 import os
 import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from zipfile import ZipFile, ZipInfo
 
 from minivit.data.cache import default_data_dir
-from minivit.data.decode import SUFFIXES
+from minivit.data.decode import SUFFIXES, original_size
 from minivit.data.folder import JUNK_FILES, JUNK_FOLDERS, MAX_DEPTH, class_folders
 from minivit.data.image_set import Progress
 from minivit.errors import DataError
@@ -70,7 +72,8 @@ def unpack_upload(file: BinaryIO, name: str, progress: Progress | None = None) -
             try:
                 class_folders(unpacked)
             except DataError as error:
-                raise DataError(str(error).replace(f"{unpacked}", "The .zip")) from None
+                reasons = f" Left out: {'; '.join(left_out)}." if left_out else ""
+                raise DataError(str(error).replace(f"{unpacked}", "The .zip") + reasons) from None
             unpacked.replace(target)
     except ZIP_ERRORS as error:
         raise DataError(f"This is not a readable .zip file: {error!s:.200}. Choose another file.") from None
@@ -83,23 +86,25 @@ def add_to_upload(name: str, class_name: str, files: Iterable[tuple[str, bytes]]
     left_out: list[str] = []
     num_added = 0
     with explain_os_error(DataError, f"{folder} cannot be written", "Free some disk space."):
-        folder.mkdir(parents=True, exist_ok=True)
         for file_name, content in files:
-            if Path(file_name).suffix.lower() not in SUFFIXES:
+            if Path(file_name).suffix.lower() not in SUFFIXES or not original_size(io.BytesIO(content)):
                 left_out.append(f"{file_name}: not an image")
             elif len(content) > MAX_FILE_BYTES:
                 left_out.append(f"{file_name}: larger than {MAX_FILE_BYTES // 2**20} MB")
-            else:
-                _write_new(folder, file_name, content)
+            elif _write_new(folder, file_name, content):
                 num_added += 1
+            else:
+                left_out.append(f"{file_name}: already in this class")
     return UploadReport(num_added, left_out)
 
 
-def delete_upload(name: str) -> None:
-    """Deletes a set; DataError if there is none, or if it cannot be deleted."""
+def delete_upload(name: str, class_name: str = "") -> None:
+    """Deletes a set or one of its classes; DataError if there is none, or if it cannot be deleted."""
     path = list_uploads().get(name)
-    if path is None:
-        raise DataError(f"There is no uploaded set {name!r}. Choose another one.")
+    if path and class_name:
+        path = path / _checked(class_name, "class")
+    if path is None or not path.is_dir():
+        raise DataError(f"There is no uploaded set {name!r} or no class {class_name!r}. Choose another one.")
     try:
         shutil.rmtree(path)
     except (OSError, RecursionError) as error:  # of thousands of folders within each other
@@ -122,16 +127,18 @@ def _checked(name: str, what: str) -> str:
     return name
 
 
-def _write_new(folder: Path, file_name: str, content: bytes) -> None:
-    """Writes a file under a free name; does nothing if a file of the same name and content exists."""
+def _write_new(folder: Path, file_name: str, content: bytes) -> bool:
+    """Writes a file under a free name, unless one of the same name has the same content; returns whether it did."""
+    folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[^\w-]+", "_", Path(file_name).stem)[:MAX_NAME_LENGTH] or "image"
     for number in range(MAX_FILES):
         path = folder / f"{stem}{f'-{number + 1}' if number else ''}{Path(file_name).suffix.lower()}"
         if not path.exists():
             path.write_bytes(content)
-            return
+            return True
         if path.read_bytes() == content:
-            return
+            break
+    return False
 
 
 def _members(archive: ZipFile) -> tuple[dict[str, ZipInfo], list[str]]:
@@ -139,7 +146,7 @@ def _members(archive: ZipFile) -> tuple[dict[str, ZipInfo], list[str]]:
     kept: dict[str, ZipInfo] = {}
     others: dict[str, list[str]] = {}
     for info in archive.infolist():
-        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
+        parts = PurePosixPath(_name_in(info).replace("\\", "/")).parts
         junk = JUNK_FOLDERS | JUNK_FILES
         is_junk = any(part.startswith(".") or part.lower() in junk for part in parts if part != "..")
         if info.is_dir() or is_junk:
@@ -152,10 +159,26 @@ def _members(archive: ZipFile) -> tuple[dict[str, ZipInfo], list[str]]:
         raise DataError(f"This .zip has more than {MAX_FILES:,} images or {MAX_BYTES // 2**30} GB. Choose another.")
     if is_bomb(kept.values()) or any(is_bomb([info]) for info in kept.values()):
         raise DataError("The compression ratio of this .zip is too high for images. Choose another file.")
-    while kept and all(path.count("/") > 1 for path in kept) and len({path.split("/")[0] for path in kept}) == 1:
-        kept = {path.split("/", 1)[1]: info for path, info in kept.items()}  # a folder that contains all classes
+    while _is_in_one_folder(kept):
+        kept = {path.partition("/")[2] or path: info for path, info in kept.items()}
     left_out = [f"{len(names)} {reason}, such as {names[0]:.200}" for reason, names in sorted(others.items())]
     return kept, left_out
+
+
+def _name_in(info: ZipInfo) -> str:
+    """The name of a file, also if it is UTF-8 without the flag that says so, as some programs write it."""
+    if not info.flag_bits & 0x800:
+        with suppress(UnicodeError):
+            return info.filename.encode("cp437").decode("utf-8")
+    return info.filename
+
+
+def _is_in_one_folder(paths: Iterable[str]) -> bool:
+    """Whether one folder contains all class folders; a picture beside them does not matter."""
+    inside = [path.split("/") for path in paths if "/" in path]
+    classes = {parts[1] for parts in inside if len(parts) > 2}
+    is_class = any(len(parts) == 2 for parts in inside) and len(classes) < 2
+    return len({parts[0] for parts in inside}) == 1 and bool(classes) and not is_class
 
 
 def _reason_to_leave_out(info: ZipInfo, parts: tuple[str, ...]) -> str:

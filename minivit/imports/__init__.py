@@ -1,3 +1,10 @@
 """Models from elsewhere -> run folder."""
 
-from minivit.imports.importer import NORMALIZATIONS, ImportOptions, assumptions, import_model, num_head_classes
+from minivit.imports.importer import (
+    NORMALIZATIONS,
+    ImportOptions,
+    assumptions,
+    has_class_names,
+    import_model,
+    num_head_classes,
+)

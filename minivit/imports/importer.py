@@ -114,6 +114,11 @@ def assumptions(run: Run) -> list[str]:
     return [line for line in sentences if isinstance(line, str)] if isinstance(sentences, list) else []
 
 
+def has_class_names(run: Run) -> bool:
+    """Whether predictions can be compared with the names of folders."""
+    return not any("class names" in line for line in assumptions(run))
+
+
 def num_head_classes(run: Run) -> int:
     """How many of the run's classes the model's head knows; the others are folders of images of other classes."""
     stored = run.environment.get("head_classes")  # of runs whose weights had rows for the others too

@@ -270,7 +270,10 @@ def test_every_page_shows_imported_models_of_other_kinds(
         assert widget(page, "selectbox", "Method").value == method
     predicts = settings.get("num_classes") != 0
     assert len(available_methods(run.config.model)) == (7 if predicts else 3)
-    assert any("no classifier head" in error for error in errors(open_page("predictions", run=run.id))) is not predicts
+    page = open_page("predictions", run=run.id)
+    assert any("no classifier head" in error for error in errors(page)) is not predicts
+    assert any("names of this model's classes are unknown" in info.value for info in page.info) is predicts
+    assert not page.metric  # an accuracy of 0.0% would be that of the unknown names
 
 
 def test_a_long_ablation_is_estimated_before_and_cancelled_meanwhile(

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from streamlit.runtime.scriptrunner import StopException
 from streamlit.testing.v1 import AppTest
 
 from minivit.attention import attend, cls_map, entropy
@@ -16,7 +18,7 @@ from minivit.runs import Checkpoint, Run
 from pages.parts.compare.columns import common_scale
 from pages.parts.components.scrub import Opened
 from pages.parts.shell.cache import run_scale
-from tests.app.conftest import Open, errors, sent, unpacked, widget
+from tests.app.conftest import Open, button, errors, sent, unpacked, widget
 
 
 def infos(page: AppTest) -> list[str]:
@@ -221,3 +223,21 @@ def test_two_runs_are_counted_against_each_other_and_their_differences_drawn(ope
     assert f"{len(images)} test images correlate by **{mean:.2f}** on average" in words
     alone = open_page("compare", run=trained.id, images="second")
     assert widget(alone, "selectbox", "Images").value == "all" and not errors(alone)
+
+
+def test_many_checkpoints_of_a_slow_model_are_computed_on_request_and_cancelled(
+    open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pages.parts.shell.progress.MULTIPLICATIONS_PER_SECOND", 1)
+    page = open_page("compare", run=trained.id, before=0, epoch=2)
+    assert [frame["checkpoint"] for frame in sent(page)["frames"]] == ["0", "2", "3"]
+    label = next(
+        toggle.label for toggle in page.toggle if toggle.label.startswith("All 6 checkpoints. This takes about")
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr("pages.parts.compare.over_training.take_snapshot", Mock(side_effect=StopException))
+        page = widget(page, "toggle", label).set_value(True).run()
+    page = button(page, "Cancel").click().run()
+    assert not widget(page, "toggle", label).value
+    page = widget(page, "toggle", label).set_value(True).run()
+    assert len(sent(page)["frames"]) == 6

@@ -19,8 +19,9 @@ from tests.app.conftest import Open, button, errors, labels, sent, unpacked
 def card_links(page: AppTest) -> list[Any]:
     """The links below the ways on: those of the cards."""
     links = [link.proto for link in page.main.get("page_link")]
-    assert [link.label for link in links[:3]] == ["Take the tour", "Open your newest run", "Open the example run"]
-    return links[3:]
+    labels = ["Take the tour", "Open your newest run", "Open the example run", "Try your own image"]
+    assert [link.label for link in links[:4]] == labels
+    return links[4:]
 
 
 def test_home_opens_with_an_image_its_patches_and_attention_before_and_after_training(open_page: Open) -> None:
@@ -35,7 +36,7 @@ def test_home_opens_with_an_image_its_patches_and_attention_before_and_after_tra
     (sentence,) = [text.value for text in page.markdown if text.value.startswith("Untrained,")]
     assert test_set.classes[test_set.labels[image]] in sentence
     links = {link.proto.label: link.proto for link in page.main.get("page_link")}
-    assert list(links) == ["Take the tour", "Open the example run"]
+    assert list(links) == ["Take the tour", "Open the example run", "Try your own image"]
     assert "tour=1" in links["Take the tour"].query_string
     assert links["Open the example run"].query_string == "run=example"
 

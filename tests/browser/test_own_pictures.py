@@ -61,6 +61,11 @@ def test_a_dropped_or_pasted_picture_shows_its_prediction_and_its_map(
     expect(name(page)).to_have_text("Image 1")
     page.go_back()
     expect(page.get_by_text(verdict(trained_run, picture)).first).to_be_visible()
+    page.get_by_role("button", name="Back to the test images").click()
+    expect(name(page)).to_have_text("Image 0")
+    settle(page)
+    page.evaluate(TRANSFER, [kind, "again.png", base64.b64encode(picture.read_bytes()).decode()])
+    expect(name(page)).to_have_text("again.png")
 
 
 def test_a_picture_is_chosen_with_the_keyboard_at_phone_width_and_a_kept_one_opens_in_another_browser(
@@ -94,4 +99,6 @@ def test_what_is_no_picture_is_refused_by_name_and_the_page_stays(page: Page, se
     page.evaluate(TRANSFER, ["drop", "text.png", base64.b64encode(b"no picture").decode()])
     page.get_by_text("Try your own image").click()
     expect(page.get_by_text("text.png cannot be read")).to_be_visible()
+    page.evaluate(TRANSFER, ["drop", "text.docx", base64.b64encode(b"no picture").decode()])
+    expect(page.get_by_text("files are not allowed")).to_be_visible()
     expect(name(page)).to_have_text("Image 3")

@@ -61,15 +61,43 @@ def config_for(root: Path, **settings: object) -> TrainConfig:
         ("train", "val"),
         ("train", "valid"),
         ("train images", "test images"),
+        ("train_dataset", "test_dataset"),
+        ("dataset_train", "x_test"),
+        ("train2017", "val2017"),
+        ("train", "holdout"),
     ],
 )
 def test_the_parts_may_have_any_usual_names(root: Path, train: str, test: str) -> None:
     pair(root / train, 3)
     pair(root / test, 2)
-    (root / train / "README.png").write_bytes((root / train / "cat" / "0.png").read_bytes())  # a stray file
+    fill(root / train, 1)  # a stray file
+    fill(root / test / "bird")
     assert {part: path.name for part, path in part_folders(root).items()} == {"train": train, "test": test}
-    train_set, test_set = load_split(config_for(root, split="official"))
+    config = config_for(root, split="official")
+    train_set, test_set = load_split(config)
     assert (train_set.counts, test_set.counts) == ({"cat": 3, "frog": 3}, {"cat": 2, "frog": 2})
+    lines = data_warnings(config, train_set, test_set)
+    assert "Left out: bird: not used. It has no training images." in lines
+    assert f"Left out: 1 beside the class folders in {root / train}, such as 0.png" in lines
+
+
+def test_the_classes_of_a_part_may_be_a_folder_further_down(root: Path) -> None:
+    pair(root / "seg_train" / "seg_train", 10)
+    pair(root / "seg_test" / "seg_test")
+    fill(root / "seg_pred")
+    config = config_for(root, split="official")
+    assert [each.counts for each in load_split(config)] == [{"cat": 10, "frog": 10}, {"cat": 3, "frog": 3}]
+    assert "Left out: seg_pred: not used. The splits are seg_train, seg_test." in data_warnings(
+        config, *load_split(config)
+    )
+
+
+def test_unreadable_test_images_are_named(root: Path) -> None:
+    pair(root / "train")
+    pair(root / "test")
+    (root / "test" / "cat" / "0.png").write_bytes(b"x")
+    config = config_for(root, split="official")
+    assert any("0.png" in line for line in data_warnings(config, *load_split(config)))
 
 
 def test_a_test_part_that_the_split_does_not_use_is_named(root: Path) -> None:
@@ -81,10 +109,11 @@ def test_a_test_part_that_the_split_does_not_use_is_named(root: Path) -> None:
     assert not any("val" in line for line in data_warnings(official, *load_split(official)))
 
 
-def test_parts_without_class_folders_are_refused_with_advice(root: Path) -> None:
-    fill(root / "train")
-    fill(root / "test")
-    with pytest.raises(DataError, match=r"no class folders\. Sort the images into one folder per class"):
+@pytest.mark.parametrize("parts", [("train", "test"), ("train", "test", "valid"), ("train", "test/cat", "test/dog")])
+def test_parts_without_class_folders_are_refused_with_advice(root: Path, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        fill(root / part)
+    with pytest.raises(DataError, match=r"train has no class folders\. Sort its images into one folder per class"):
         class_folders(root)
 
 
@@ -156,6 +185,18 @@ def test_any_usual_format_is_read(root: Path, suffix: str) -> None:
     assert (images.images[3].float().mean((1, 2)) - torch.tensor([200.0, 40, 90])).abs().max() < 12
 
 
+@pytest.mark.parametrize(("highest", "expected"), [(1.0, 255), (0.5, 127), (255.0, 255), (0.0, 0)])
+def test_floating_point_images_are_read_as_shares_of_white_or_as_bytes(
+    root: Path, highest: float, expected: int
+) -> None:
+    values = np.full((8, 8), highest, np.float32)
+    values[0] = np.nan, np.inf, -np.inf, *[0] * 5
+    root.mkdir()
+    Image.fromarray(values).save(root / "image.tif")
+    pixels = read_picture(root / "image.tif", (8, 1, None))[0, 0]
+    assert pixels[1:].unique().tolist() == [expected] and pixels[0].unique().tolist() == [0]
+
+
 @pytest.mark.parametrize(("highest", "expected"), [(255, 255), (4095, 255), (65535, 255), (2048, 127), (0, 0)])
 def test_16_bit_gray_is_scaled_by_the_bits_that_it_uses(root: Path, highest: int, expected: int) -> None:
     pair(root)
@@ -195,6 +236,12 @@ def test_a_folder_is_split_by_class_and_a_run_of_an_earlier_version_as_it_was(ro
     path.write_text("\n".join(lines), encoding="utf-8")
     os.utime(path, (1, 1))
     assert load_split(Run.open(run.path).config)[1].counts == {"cat": 8, "frog": 0}  # the article's split
+
+
+def test_no_class_of_a_small_folder_with_a_test_part_is_without_test_images(root: Path) -> None:
+    pair(root / "train", 4)
+    pair(root / "dev")
+    assert [each.counts for each in load_split(config_for(root))] == [{"cat": 3, "frog": 3}, {"cat": 1, "frog": 1}]
 
 
 def test_few_test_images_are_pointed_out(root: Path) -> None:

@@ -43,6 +43,26 @@ def test_a_zip_becomes_a_folder_of_classes_whatever_lies_around_them(around: str
     assert load_images("folder", data_dir=list_uploads()["my pets"]).counts == {"cat": 2, "dog": 2}
 
 
+def test_a_picture_beside_the_class_folders_does_not_matter() -> None:
+    unpack_upload(zipped("pets/title.png", "cover.png", *(f"pets/{name}" for name in PETS)), "pets")
+    assert load_images("folder", data_dir=list_uploads()["pets"]).counts == {"cat": 2, "dog": 2}
+
+
+def test_names_in_utf8_without_the_flag_that_says_so_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as context:
+        context.setattr(ZipInfo, "_encodeFilenameFlags", lambda info: (info.filename.encode(), info.flag_bits))
+        file = zipped("Käfer/0.png", "Mücke/0.png")
+    unpack_upload(file, "insects")
+    assert set(load_images("folder", data_dir=list_uploads()["insects"]).classes) == {"Käfer", "Mücke"}
+
+
+def test_a_refused_zip_says_what_was_left_out() -> None:
+    with pytest.raises(
+        DataError, match=r"no class folders with images.* Left out: 2 \.cr2 files, such as cat/0\.CR2\."
+    ):
+        unpack_upload(zipped("cat/0.CR2", "dog/0.cr2"), "pets")
+
+
 def test_parts_stay_parts() -> None:
     unpack_upload(zipped(*(f"pets/{part}/{name}" for part in ("train", "test") for name in PETS)), "pets")
     assert load_images("folder", data_dir=list_uploads()["pets"], part="test").counts == {"cat": 2, "dog": 2}
@@ -83,7 +103,7 @@ def test_what_cannot_be_trained_on_is_refused_and_leaves_nothing(own_data: Path,
 
 def test_limits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "MAX_FILES", 3)
-    with pytest.raises(DataError, match="more than 3 images"):
+    with pytest.raises(DataError, match="exceeds 3 images"):
         unpack_upload(zipped(*PETS), "pets")
     monkeypatch.setattr(uploads, "MAX_FILES", 9)
     monkeypatch.setattr(uploads, "MAX_FILE_BYTES", 10)
@@ -100,13 +120,22 @@ def test_names_that_no_folder_can_have_are_refused(name: str) -> None:
 
 
 def test_images_are_added_class_by_class_and_the_set_is_deleted() -> None:
-    first = add_to_upload("pets", "cat", [("a.png", png(1)), ("a.png", png(2)), ("a.png", png(1)), ("x.txt", b"")])
-    assert first.left_out == ["x.txt: not an image"]
+    files = [("a.png", png(1)), ("a.png", png(2)), ("a.png", png(1)), ("x.txt", png(1)), ("x.png", b"text")]
+    first = add_to_upload("pets", "cat", files)
+    assert first.left_out == ["a.png: already in this class", "x.txt: not an image", "x.png: not an image"]
+    assert first.num_added == 2
+    assert not add_to_upload("pets", "empty", [("x.txt", b"")]).num_added
+    assert not (list_uploads()["pets"] / "empty").exists()
     add_to_upload("pets", "-dog", [("../../b.png", png(3))])
     images = load_images("folder", data_dir=list_uploads()["pets"])
     assert images.counts == {"-dog": 1, "cat": 2} and not images.skipped
     with pytest.raises(DataError, match="There is a set 'pets' already"):
         unpack_upload(zipped(*PETS), "pets")
+    delete_upload("pets", "-dog")
+    assert [path.name for path in list_uploads()["pets"].iterdir()] == ["cat"]
+    for name in ("-dog", "../.."):
+        with pytest.raises(DataError):
+            delete_upload("pets", name)
     delete_upload("pets")
     assert not list_uploads()
     with pytest.raises(DataError, match="There is no uploaded set 'pets'"):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from minivit.data import ImageSet
 from minivit.data.decode import SUFFIXES, decode_picture, image_format
@@ -26,7 +27,8 @@ NUM_BEFORE, NUM_AFTER = 6, 18
 
 def pick_picture(run: Run) -> str | None:
     """Widgets that add, show and save pictures; returns the id of the URL's picture, None for a test image."""
-    with st.expander("Try your own image", icon=":material/add_photo_alternate:", key="attention_own_open"):
+    is_open = param("own") == "true"  # in the link on Home
+    with st.expander("Try your own image", is_open, icon=":material/add_photo_alternate:", key="attention_own_open"):
         if may_change():
             _upload(run)
         pictures = all_pictures(run)
@@ -52,21 +54,22 @@ def _upload(run: Run) -> None:
         key="attention_uploads",
     )
     photo = st.camera_input("Camera", key="attention_camera") if st.toggle("Use the camera") else None
-    new_ids = [picture for file in [*uploads, photo] if file and (picture := _add(run, file.name, file.getvalue()))]
+    new_ids = [picture for file in [*uploads, photo] if file and (picture := _add(run, file))]
     if new_ids:
         set_params(picture=new_ids[-1])
         st.rerun()
 
 
-def _add(run: Run, name: str, content: bytes) -> str | None:
-    """The id of an upload if it is readable and new in this session, else None."""
-    picture, handled = picture_id(content), st.session_state.setdefault("handled_uploads", set())
-    if picture in handled:
+def _add(run: Run, file: UploadedFile) -> str | None:
+    """The id of the picture in a file if it is readable and was uploaded just now, else None."""
+    content, handled = file.getvalue(), st.session_state.setdefault("handled_uploads", set())
+    if file.file_id in handled:
         return None
     with show_errors():
-        decode_picture(content, name, image_format(run.config))
-        handled.add(picture)
-        session_pictures()[picture] = Picture(name, content)
+        decode_picture(content, file.name, image_format(run.config))
+        handled.add(file.file_id)
+        picture = picture_id(content)
+        session_pictures()[picture] = Picture(file.name, content)
         return picture
     return None
 

@@ -2,11 +2,10 @@
 (() => {
   const upload = (event, files) => {
     const input = document.querySelector(".st-key-attention_uploads input[type=file]");
-    const pictures = [...(files ?? [])].filter((file) => file.type.startsWith("image/"));
-    if (!input || !pictures.length || event.target.closest?.("[data-testid=stFileUploaderDropzone]")) return;
+    if (!input || !files?.length || event.target.closest?.("[data-testid=stFileUploaderDropzone]")) return;
     event.preventDefault();
     const transfer = new DataTransfer();
-    pictures.forEach((picture) => transfer.items.add(picture));
+    [...files].forEach((file) => transfer.items.add(file)); // the uploader says which it cannot take
     input.files = transfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   };

@@ -21,6 +21,7 @@ from pages.parts.shell.wording import escape_markdown
 
 MAX_ZIP_MB = 1024  # as the server keeps it in memory
 REPORT = "data_upload_report"  # in the session state: the report of the last upload
+NUM_ADDED = "data_num_added"  # in the session state: the next files have another uploader; set and class stay
 
 
 def uploads() -> None:
@@ -57,7 +58,8 @@ def _zip_form() -> None:
 
 
 def _class_form() -> None:
-    with st.form("data_upload_class", border=False, clear_on_submit=True):
+    number = st.session_state.setdefault(NUM_ADDED, 0)
+    with st.form("data_upload_class", border=False):
         names = st.columns(2)
         name = names[0].text_input("Name of the set", key="data_class_set", help="A new set, or one to add images to.")
         class_name = names[1].text_input("Class", key="data_class_name")
@@ -66,11 +68,13 @@ def _class_form() -> None:
             type=[suffix.removeprefix(".") for suffix in SUFFIXES],
             accept_multiple_files=True,
             max_upload_size=MAX_FILE_BYTES // 2**20,
-            key="data_class_files",
+            key=f"data_class_files_{number}",
         )
-        photo = st.camera_input("Camera", key="data_class_camera") if st.session_state.get("data_camera") else None
+        uses_camera = st.session_state.get("data_camera")
+        photo = st.camera_input("Camera", key=f"data_class_camera_{number}") if uses_camera else None
         if st.form_submit_button("Add these images"):
             images = [*files, photo] if photo else files
+            st.session_state[NUM_ADDED] += 1
             _finish(name, add_to_upload(name, class_name, [(image.name, image.getvalue()) for image in images]))
     st.toggle("Use the camera", key="data_camera")
 
@@ -86,6 +90,12 @@ def _manage() -> None:
         if st.button("Delete this set", help="Runs that were trained on it are kept, but their images are gone."):
             delete_upload(name)
             choose_dataset(None)
+            st.rerun()
+    classes = sorted(path.name for path in sets[name].iterdir() if path.is_dir())
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        class_name = st.selectbox("Class of this set", classes, key="data_upload_delete_class")
+        if st.button("Delete this class", disabled=not class_name):
+            delete_upload(name, class_name)
             st.rerun()
 
 

@@ -81,6 +81,8 @@ def start_options() -> None:
         st.caption("Any image, every layer, head and patch, before and after training.")
         if newest:
             st.page_link("pages/attention.py", label="Open the example run", query_params={"run": EXAMPLE.name})
+        if may_change():
+            st.page_link("pages/attention.py", label="Try your own image", query_params=query | {"own": "true"})
 
 
 def _train_your_own() -> None:

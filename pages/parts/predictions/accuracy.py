@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from minivit.data import ImageSet
 from minivit.figures import confidence_histogram, reliability_diagram
-from minivit.imports import num_head_classes
+from minivit.imports import has_class_names, num_head_classes
 from minivit.inference import Predictions, calibration, precision_recall, precision_recall_intervals
 from minivit.out_of_distribution import has_other_classes
 from minivit.runs import Run
@@ -20,6 +20,12 @@ HIGH_CONFIDENCE = 0.9
 
 def accuracy(predictions: Predictions, run: Run, test_set: ImageSet) -> None:
     """Test accuracy, its 95% interval and chance; a note about images of classes that an imported model lacks."""
+    if not has_class_names(run):
+        st.info(
+            "The names of this model's classes are unknown, so no prediction can be compared with a folder's name. "
+            "Import it again with a file of class names."
+        )
+        return
     num_correct, num_images = int(predictions.correct.sum()), len(predictions.labels)
     low, high = wilson(num_correct, num_images)
     num_classes = num_head_classes(run)

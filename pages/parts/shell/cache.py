@@ -24,6 +24,7 @@ from minivit.errors import RunError
 from minivit.export import ImageExport, model_scale
 from minivit.export.image_export import NO_INDEX, num_scale_images
 from minivit.figures import attention_scale
+from minivit.imports import num_head_classes
 from minivit.inference import Predictions, logits, predict
 from minivit.machine import threads_for
 from minivit.model import MiniViT
@@ -281,6 +282,7 @@ def bertviz(run: Run, epoch: int, image: ImageId, layers: tuple[int, ...], layer
 
 @memoize("Comparing with images of other classes")
 def calibration(run: Run, epoch: int) -> ScoreCalibration | None:
-    """Scores to judge whether a picture belongs to any class; None without images of other classes."""
-    other = load_other_classes(run.config)
-    return None if other is None else calibrate(model_of(run, epoch), test_set(run), other)
+    """Scores to judge whether a picture belongs to any class; None without images of its classes and of others."""
+    other, images = load_other_classes(run.config), test_set(run)
+    known = images.select((images.labels < num_head_classes(run)).nonzero().flatten())
+    return calibrate(model_of(run, epoch), known, other) if other is not None and len(known) else None

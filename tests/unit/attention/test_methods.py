@@ -70,6 +70,14 @@ def test_rollout_is_unavailable_for_one_layer_with_the_reason():
         METHODS["rollout"].attribute(MiniViT(single).eval(), torch.rand(1, 3, 32, 32), torch.tensor([0]))
 
 
+def test_methods_that_need_too_much_memory_for_one_image_are_unavailable():
+    large = ViTConfig(img_size=512, patch_size=8, embed_dim=48, depth=3, num_heads=12, norm="pre")
+    assert set(METHODS) - set(available_methods(large)) == {"rollout", "relevance"}
+    assert METHODS["relevance"].why_unavailable(large) == (
+        "For an image of this model it needs 4.5 GiB of memory, more than 2 GiB."
+    )
+
+
 def test_an_unknown_layer_or_head_is_refused():
     model, images, classes = random_model(), random_images(1), torch.tensor([0])
     with pytest.raises(ConfigError, match="no layer 4; the model has 3"):
