@@ -1,5 +1,6 @@
 """Image files -> uint8 (n, C, H, W), decoded by several threads."""
 
+import ctypes
 import errno
 import io
 import logging
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import PIL
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pillow_heif import register_heif_opener
@@ -36,6 +38,8 @@ register_heif_opener()
 # What decoders print, such as warnings about unusual metadata, does not concern the user; unreadable files are named.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
+for library in Path(PIL.__file__).parents[1].glob("[Pp][Ii][Ll]*/**/libtiff*"):  # Pillow's own; it writes to stderr
+    ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
 Image.MAX_IMAGE_PIXELS = None  # `MAX_PIXELS` is checked before an image is decoded
 
 

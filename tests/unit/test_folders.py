@@ -185,6 +185,19 @@ def test_any_usual_format_is_read(root: Path, suffix: str) -> None:
     assert (images.images[3].float().mean((1, 2)) - torch.tensor([200.0, 40, 90])).abs().max() < 12
 
 
+def test_a_damaged_file_is_named_and_its_decoder_prints_nothing(
+    root: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    root.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(root / "image.tif", compression="tiff_lzw")
+    content = (root / "image.tif").read_bytes()
+    (root / "image.tif").write_bytes(content[:200] + pixels.tobytes()[:200] + content[400:])
+    with pytest.raises(DataError, match=r"image\.tif cannot be read: damaged\."):
+        read_picture(root / "image.tif", (32, 3, None))
+    assert capfd.readouterr().err == "" and not caplog.records
+
+
 @pytest.mark.parametrize(("highest", "expected"), [(1.0, 255), (0.5, 127), (255.0, 255), (0.0, 0)])
 def test_floating_point_images_are_read_as_shares_of_white_or_as_bytes(
     root: Path, highest: float, expected: int
