@@ -1,7 +1,10 @@
 """Every test has its own data, runs and locks folder, and a small real data set of drawn images as PNG files."""
 
 import os
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -37,6 +40,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The directories with the longest files come first, so that no process begins one when the others are done."""
     order = ("faults", "browser", "unit", "app")
     items.sort(key=lambda item: order.index(item.path.relative_to(TESTS).parts[0]))
+
+
+# Files of tests/browser whose tests share a server
+SHARED = {
+    "dashboard": ("bad_input", "export", "links", "looks", "own_pictures", "teaching"),
+    "component_app": ("curves_gallery_confusion", "inspector_in_app"),
+}
+SERVER_OF = {f"tests/browser/test_{name}.py": server for server, names in SHARED.items() for name in names}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each file goes to one process as a whole, and those with the same server to the same."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return SERVER_OF.get(file, file)
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +102,17 @@ def tiny() -> TrainConfig:
         device="cpu",
         threads=1,
     )
+
+
+@pytest.fixture(scope="session")
+def packages_are_scanned_once() -> Iterator[None]:
+    """Each AppTest looks for components of Streamlit in all installed packages, which takes longer than most pages."""
+    from streamlit.components.v2 import manifest_scanner  # which most tests do without
+
+    with pytest.MonkeyPatch.context() as patched:
+        name = "scan_component_manifests"
+        patched.setattr(manifest_scanner, name, cache(getattr(manifest_scanner, name)))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -78,9 +78,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
 
 
 @pytest.fixture(autouse=True)
-def times_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page says how long a training takes in its first run."""
+def times_are_known(monkeypatch: pytest.MonkeyPatch, packages_are_scanned_once: None) -> None:
+    """A page says how long a training takes in its first run, and no steps are timed for that."""
     monkeypatch.setattr("pages.parts.settings.form.WAIT_SECONDS", 60)
+    monkeypatch.setattr("pages.parts.settings.form.estimate_seconds", lambda *_: 7.0)
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from minivit.model import MiniViT
 from minivit.runs import Checkpoint, Run
 from minivit.stats import paired_change
 from pages.parts.anatomy.heads import finding
+from pages.parts.anatomy.rollout_overlays import NUM_IMAGES
 from tests.app.conftest import Open, button, errors, labels, widget
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 128, "depth": 2, "num_heads": 2}  # of timm's
@@ -135,6 +136,17 @@ def test_the_rollout_is_drawn_over_evenly_spaced_test_images(open_page: Open, tr
     assert [caption[1] for caption in data["columns"][0]["captions"]] == right
     assert (data["quantity"], data["uniformName"]) == ("Rollout", "uniform attention")
     assert data["uniform"] == pytest.approx(0.75 / 17)
+
+
+def test_a_click_on_an_overlay_opens_the_rollout_of_that_image(
+    open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pages.parts.anatomy.rollout_overlays.maps", lambda *data, **also: 1)
+    page = open_page("anatomy", run=trained.id, epoch=2, anatomy_tab="Maps")
+    assert page.title[0].value == "Attention" and not errors(page)
+    second = evenly_spaced(len(load_split(trained.config)[1]), NUM_IMAGES)[1]
+    opened = {name: page.query_params[name] for name in ("run", "epoch", "image", "method", "head")}
+    assert opened == {"run": trained.id, "epoch": "2", "image": str(second), "method": "rollout", "head": "mean"}
 
 
 def test_with_one_layer_the_page_explains_why_there_is_no_rollout_and_shows_the_cls_map(

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from minivit.runs import Run, default_runs_dir
-from tests.app.conftest import Open, button, captions, errors, labels, widget
+from tests.app.conftest import Open, button, captions, errors, labels, sent, widget
 
 OF_A_RUN = ("predictions", "attention", "compare", "anatomy")
 NEXT = {
@@ -138,6 +138,7 @@ def test_nonsense_in_a_link_falls_back_to_what_the_run_has(
     attention = open_page("attention", **view)
     assert attention.number_input[0].value == 0
     assert attention.select_slider[0].value == 3
+    assert sent(attention)["requested"] == {"layer": 1, "head": "mean", "token": 0}
     compare = open_page("compare", **view, before=epoch, images="nothing")
     assert [slider.value for slider in compare.select_slider] == [0, 3]
     assert [box.value for box in compare.selectbox[1:]] == [None, "all", 2, "mean"]

@@ -51,10 +51,10 @@ def test_a_run_offers_what_its_state_allows(
     assert (live(page)["progress"], live(page)["active"]) == (pytest.approx(2 / 3), "Pause" in offered)
     if phase in ("paused", "stopped", "failed"):
         assert "What the worker said." in [text.value for text in page.text]
-    if offered:
-        button(page, offered[0]).click().run()
-        assert trained.requested_command() == {"Pause": "pause", "Resume": None}[offered[0]]
-        assert len(started) == (offered[0] == "Resume")
+    for label in offered:
+        button(page, label).click().run()
+        assert trained.requested_command() == {"Pause": "pause", "Stop": "stop", "Resume": None}[label]
+    assert len(started) == ("Resume" in offered)
 
 
 def test_a_dead_worker_shows_as_failed_with_a_way_on(open_page: Open, trained: Run, started: list[Run]) -> None:

@@ -8,9 +8,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from minivit.config import PRESETS, TrainConfig, preset, settings
+from minivit.engine import estimate_seconds
 from minivit.errors import TrainingError
 from minivit.inference import num_parameters
 from minivit.runs import Run, list_runs
+from pages.parts.settings import estimate
 from tests.app.conftest import Open, button, captions, errors, labels, tick, widget
 
 START = "Start training"
@@ -105,9 +107,12 @@ def test_a_preset_sets_all_widgets(open_page: Open, started: list[Run], image_fo
     assert PRESETS[name] in widget(page, "selectbox", "Preset").help
 
 
-def test_size_and_time_are_shown_before_the_start(open_page: Open, started: list[Run], image_folder: Path) -> None:
+def test_size_and_measured_time_are_shown_before_the_start(
+    open_page: Open, started: list[Run], monkeypatch: pytest.MonkeyPatch, image_folder: Path
+) -> None:
+    monkeypatch.setattr(estimate, "estimate_seconds", estimate_seconds)
+    estimate._estimates.clear()
     page = on_folder(open_page("train"), image_folder)
-
     for depth in (1, 4):
         set_to(page, "depth", depth)
         page.run()

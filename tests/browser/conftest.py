@@ -1,4 +1,4 @@
-"""A real server with folders of its own, a real browser that is watched, real images, and one run trained by command.
+"""A real server with folders of its own, a real browser that is watched, real images, and two runs.
 
 Tests that only read share one server; who starts trainings, kills or deletes takes a `new_server`.
 """
@@ -17,8 +17,9 @@ from minivit.data import shapes_drawing
 from minivit.engine import SILENT, train
 from minivit.runs import Run
 from pages.parts.components.component import joined
-from tests.browser.browsing import launched, watched
-from tests.browser.server import SECONDS, Server
+from pages.parts.components.live_curves.__init__ import plotly_script
+from tests.browser.browsing import OBSERVE, launched, watched
+from tests.browser.server import SECONDS, Server, serving
 
 CLASSES = ("star", "circle", "cross")  # as the trained run has them: not in the order of the folder's names
 HOSTILE = ("<img src=x onerror=alert(1)>", "**bold** :red[x] $x$ [l](http:x) `c` :smile:")
@@ -63,11 +64,23 @@ def page(tab: Page) -> Iterator[Page]:
     """
     tab.goto("about:blank")
     tab.set_viewport_size({"width": 1280, "height": 1000})
-    tab.emulate_media(color_scheme="light")
+    tab.emulate_media(color_scheme="light", reduced_motion="no-preference")
     tab.mouse.move(0, 0)
     with watched(tab):
         yield tab
     tab.unroute_all()
+
+
+@pytest.fixture(scope="module", params=[("light", 1280), ("dark", 390)], ids=["light", "dark on a phone"])
+def visitor(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
+    """The watched tab of a new visitor, whose browser has no script in its cache; it adds up its layout shifts."""
+    scheme, width = request.param
+    with browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844}) as context:
+        context.set_default_timeout(1000 * SECONDS)
+        context.add_init_script(OBSERVE)
+        page = context.new_page()
+        with watched(page):
+            yield page
 
 
 @pytest.fixture(scope="session")
@@ -101,18 +114,17 @@ def hostile_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(new_server: Callable[..., Server], pictures: Path, hostile_pictures: Path) -> Server:
-    """A running server with one run, trained by the command line, and an older one; for tests that change nothing."""
+    """A running server with two runs; for tests that change nothing."""
     server = new_server()
-    hostile = preset("article").changed(
-        dataset="folder", data_dir=str(hostile_pictures), classes=HOSTILE, epochs=1, device="cpu", threads=1
-    )
+    base = preset("article").changed(dataset="folder", device="cpu", threads=1)
+    hostile = base.changed(data_dir=str(hostile_pictures), classes=HOSTILE, epochs=1)
+    model = {"depth": 2, "num_heads": 4, "embed_dim": 32, "norm": "pre", "normalize": True, "lr": 0.005}
+    shapes = base.changed(data_dir=str(pictures), classes=CLASSES, epochs=4, **model)
     with pytest.MonkeyPatch.context() as patched:
         for name in ("MINIVIT_DATA", "MINIVIT_LOCKS"):
             patched.setenv(name, server.env[name])
-        train(hostile, Run.create(hostile, server.runs), SILENT)
-    options = ["--dataset", "folder", "--data-dir", str(pictures), "--classes", *CLASSES]
-    model = ["--depth", "2", "--num-heads", "4", "--embed-dim", "32", "--norm", "pre", "--normalize", "--lr", "0.005"]
-    server.command("train", *options, *model, "--epochs", "4", "--device", "cpu", "--threads", "1")
+        for config in (hostile, shapes):
+            train(config, Run.create(config, server.runs), SILENT)
     server.start()
     return server
 
@@ -129,6 +141,17 @@ def hostile_run(server: Server) -> Run:
     return server.all_runs()[1]
 
 
+@pytest.fixture(scope="session")
+def component_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of component_app.py, below a base path as behind a proxy."""
+    folder = tmp_path_factory.mktemp("app")
+    (folder / "static").mkdir()
+    plotly_script(folder / "static")
+    script = Path(__file__).with_name("component_app.py").read_text(encoding="utf-8")
+    with serving(script, folder, "--server.enableStaticServing=true", "--server.baseUrlPath=lab/vit") as address:
+        yield address
+
+
 Mount = Callable[..., contextlib.AbstractContextManager[None]]
 
 
@@ -136,11 +159,11 @@ Mount = Callable[..., contextlib.AbstractContextManager[None]]
 def mount(page: Page, monkeypatch: pytest.MonkeyPatch) -> Mount:
     """Draws a component alone, without a server: inside, Python gives it its data as on a page, then it is drawn.
 
-    What it sends back lies in the page's `sent`.
+    `again` gives new data to the one that is there. What it sends back lies in the page's `sent`.
     """
 
     @contextlib.contextmanager
-    def mount(name: str, *also: str) -> Iterator[None]:
+    def mount(name: str, *also: str, again: bool = False) -> Iterator[None]:
         given: dict[str, Any] = {}
 
         def mounted(**arguments: Any) -> Nothing:
@@ -149,11 +172,12 @@ def mount(page: Page, monkeypatch: pytest.MonkeyPatch) -> Mount:
 
         monkeypatch.setattr(f"pages.parts.components.{name}.component", lambda *names: mounted)
         yield
-        code = joined(name, also, "js").replace("export default function", "window.component = function")
-        style = f"<style>{joined(name, also, 'css')}</style>"
-        body = f"<!doctype html>{style}<div class='minivit'><div class='{name}'></div></div><script>{code}</script>"
-        page.route("**/alone", lambda route: route.fulfill(body=body, content_type="text/html; charset=utf-8"))
-        page.goto("http://127.0.0.1:9/alone")
+        if not again:
+            code = joined(name, also, "js").replace("export default function", "window.component = function")
+            style = f"<style>{joined(name, also, 'css')}</style>"
+            body = f"<!doctype html>{style}<div class='minivit'><div class='{name}'></div></div><script>{code}</script>"
+            page.route("**/alone", lambda route: route.fulfill(body=body, content_type="text/html; charset=utf-8"))
+            page.goto("http://127.0.0.1:9/alone")
         answers = "parentElement: document.body, setTriggerValue: (...trigger) => (window.sent ??= []).push(trigger)"
         page.evaluate(f"data => component({{ data, {answers} }})", given)
 

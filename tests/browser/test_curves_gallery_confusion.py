@@ -1,94 +1,8 @@
 """Curves, gallery and confusion matrix in a real browser: what is picked, what survives a refresh, what never runs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from pages.parts.components.live_curves.__init__ import plotly_script
 from tests.browser.browsing import broken_rules
-from tests.browser.server import serving
-
-APP = """
-import numpy as np
-import streamlit as st
-
-from pages.parts.components.confusion import confusion
-from pages.parts.components.gallery import GalleryItem, gallery
-from pages.parts.components.live_curves import live_curves, to_send
-
-state = st.session_state
-state.setdefault("epoch", 5)
-state.setdefault("picks", [])
-show = st.query_params.get("show", "curves images cells").split()
-EVIL = "<img src=x onerror=alert(1)>"
-st.set_page_config("components", layout="wide")
-st.title("Components")
-
-
-@st.fragment
-def curves():
-    if st.button("Next epoch"):
-        state.epoch += 1
-    loss = [1 / (epoch + 1) for epoch in range(state.epoch + 1)]
-    rows = [
-        dict(epoch=epoch, train_loss=1.4 * x, test_loss=1.5 * x, train_acc=1 - 0.75 * x, test_acc=1 - 0.8 * x)
-        for epoch, x in enumerate(loss)
-    ]
-    rows[0] |= dict(train_loss=None, train_acc=None)
-    active = state.epoch < 7
-    phase = "training" if active else "done"
-    sent = to_send(rows, num_classes=4, key="curves", active=active, phase=phase, headline="7/7")
-    picked = live_curves(sent, key="curves")
-    if picked is not None:
-        state.marker = picked
-        st.rerun(scope="fragment")
-    st.text(f"epoch {state.epoch}, marker {state.get('marker')}")
-
-
-if "curves" in show:
-    curves()
-
-if "images" in show:
-    shift = 100 if st.toggle("Other images") else 0
-    images = np.random.default_rng(shift).integers(0, 255, (12, 3, 32, 32), np.uint8)
-    titles = [GalleryItem(i + shift, "frog", "cat" if i % 2 else "frog", i % 2 == 0, "61%") for i in range(11)]
-    titles.append(GalleryItem(11 + shift, EVIL))
-    picked = gallery(images, titles, key="gallery", label="test images", selected=state.get("image"))
-    if picked is not None:
-        state.picks.append(picked)
-        state.image = picked
-        st.rerun()
-    st.text(f"picked images {state.picks}")
-    st.text(f"no images: {gallery(images[:0], [], key='none', label='none')}")
-
-if "cells" in show:
-    counts = np.array([[9, 1, 0], [2, 8, 0], [0, 0, 0]])
-    picked = confusion(counts, ["cat", "frog", EVIL], key="cells", selected=state.get("cell"))
-    if picked is not None:
-        state.cell = picked or None
-        st.rerun()
-    st.text(f"cell {state.get('cell')}")
-
-st.button("Rerun")
-st.text("the end")
-"""
-
-
-@contextmanager
-def serving_components(folder: Path, *options: str) -> Iterator[str]:
-    (folder / "static").mkdir()
-    plotly_script(folder / "static")
-    with serving(APP, folder, "--server.enableStaticServing=true", *options) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving_components(tmp_path_factory.mktemp("app")) as address:
-        yield address
 
 
 def opened(page: Page, address: str, *show: str) -> Page:
@@ -148,8 +62,8 @@ def drag_in(plot: Locator, start: tuple[float, float], end: tuple[float, float])
     mouse.up()
 
 
-def test_zoom_and_hidden_legend_entries_survive_a_refresh(page: Page, address: str) -> None:
-    loss = chart(opened(page, address, "curves"), "loss")
+def test_zoom_and_hidden_legend_entries_survive_a_refresh(page: Page, component_app: str) -> None:
+    loss = chart(opened(page, component_app, "curves"), "loss")
     drag_in(loss, (0.2, 0.2), (0.6, 0.7))
     loss.locator(".legendtoggle").first.click()
     page.wait_for_function("(plot) => plot._fullData[0].visible === 'legendonly'", arg=loss.element_handle())
@@ -160,8 +74,8 @@ def test_zoom_and_hidden_legend_entries_survive_a_refresh(page: Page, address: s
     assert look(chart(page, "accuracy"))["visible"] == [True, True, True]
 
 
-def test_axes_without_zoom_follow_new_epochs(page: Page, address: str) -> None:
-    loss = chart(opened(page, address, "curves"), "loss")
+def test_axes_without_zoom_follow_new_epochs(page: Page, component_app: str) -> None:
+    loss = chart(opened(page, component_app, "curves"), "loss")
     assert next_epoch(page, loss)["x"][1] >= 6
     drag_in(loss, (0.2, 0.2), (0.5, 0.7))
     assert look(loss)["x"][1] < 5
@@ -171,16 +85,14 @@ def test_axes_without_zoom_follow_new_epochs(page: Page, address: str) -> None:
     expect(page.get_by_text("marker None")).to_be_visible()  # the double click picked nothing
 
 
-def test_the_untrained_model_is_drawn_at_epoch_0(page: Page, address: str) -> None:
-    opened(page, address, "curves")
+def test_curves_begin_with_the_untrained_model_and_an_epoch_is_picked_by_click_and_by_keyboard(
+    page: Page, component_app: str
+) -> None:
+    opened(page, component_app, "curves")
     for name in ("loss", "accuracy"):
         curves = chart(page, name).evaluate("(plot) => plot._fullData.map((curve) => [curve.x[0], curve.y[0] > 0])")
         assert curves == [[0, False], [0, True], [0, True]]  # train has no figure there
     expect(chart(page, "accuracy").get_by_text("chance 25%")).to_be_visible()
-
-
-def test_an_epoch_is_picked_by_click_and_by_keyboard(page: Page, address: str) -> None:
-    opened(page, address, "curves")
     drag_in(chart(page, "loss"), (0.2, 0.2), (0.6, 0.7))
     expect(page.get_by_text("marker None")).to_be_visible()  # a drag picks nothing
     click_in(chart(page, "accuracy"), 0.999, 0.5)
@@ -198,8 +110,8 @@ def test_an_epoch_is_picked_by_click_and_by_keyboard(page: Page, address: str) -
     expect(page.get_by_text("epoch 6, marker 1")).to_be_visible()
 
 
-def test_a_notification_that_was_asked_for_is_shown_once_at_the_end(page: Page, address: str) -> None:
-    opened(page, address, "curves")
+def test_a_notification_that_was_asked_for_is_shown_once_at_the_end(page: Page, component_app: str) -> None:
+    opened(page, component_app, "curves")
     page.evaluate(
         "window.shown = []; window.Notification = class { constructor(title, { body }) { shown.push(body); }"
         " static requestPermission = async () => window.answer; }; null"
@@ -219,8 +131,17 @@ def test_a_notification_that_was_asked_for_is_shown_once_at_the_end(page: Page, 
     assert page.evaluate("shown") == ["done · 7/7"]
 
 
-def test_an_image_is_picked_once_by_click_and_by_keyboard(page: Page, address: str) -> None:
-    opened(page, address, "images")
+def test_an_image_and_a_cell_are_picked_by_click_and_by_keyboard(page: Page, component_app: str) -> None:
+    opened(page, component_app, "images", "cells")
+    sheet = page.locator(".thumb").first.evaluate("(thumb) => getComputedStyle(thumb).backgroundImage")
+    assert f"{component_app}/media/" in sheet  # below the base path
+    assert page.request.get(sheet.split('"')[1]).ok
+    a_cell_is_picked_and_unpicked(page)
+    an_image_is_picked_once(page)
+    arrow_keys_reach_every_image_and_tab_leaves_them(page)
+
+
+def an_image_is_picked_once(page: Page) -> None:
     image = page.get_by_role("button", name="image 3: true frog, predicted cat, incorrect, 61%")
     expect(image).to_have_attribute("aria-pressed", "false")
     image.click()
@@ -237,8 +158,7 @@ def test_an_image_is_picked_once_by_click_and_by_keyboard(page: Page, address: s
     expect(page.get_by_text("picked images [3, 4]")).to_be_visible()
 
 
-def test_arrow_keys_reach_every_image_and_tab_leaves_them(page: Page, address: str) -> None:
-    opened(page, address, "images")
+def arrow_keys_reach_every_image_and_tab_leaves_them(page: Page) -> None:
     images = page.get_by_role("group", name="test images").get_by_role("button")
     images.first.focus()
     page.keyboard.press("End")
@@ -258,8 +178,7 @@ def images_a_row(images: Locator) -> int:
     return tops.count(tops[0])
 
 
-def test_a_cell_is_picked_and_unpicked(page: Page, address: str) -> None:
-    opened(page, address, "cells")
+def a_cell_is_picked_and_unpicked(page: Page) -> None:
     cell = page.get_by_role("button", name="true cat, predicted frog: 1 of 10 (10.0%)")
     cell.click()
     expect(page.get_by_text("cell (0, 1)")).to_be_visible()
@@ -273,41 +192,25 @@ def test_a_cell_is_picked_and_unpicked(page: Page, address: str) -> None:
     expect(page.get_by_role("table").locator("[aria-pressed=true]")).to_have_count(0)
 
 
-def test_markup_in_a_class_name_is_shown_as_text(page: Page, address: str) -> None:
-    opened(page, address, "images", "cells")
+def test_all_components_show_markup_as_text_and_are_for_everybody_in_both_themes_and_on_a_phone(
+    page: Page, component_app: str
+) -> None:
+    opened(page, component_app, "curves", "images", "cells", "inspector&layers=6&heads=8")
     evil = "<img src=x onerror=alert(1)>"
     expect(page.get_by_role("button", name=f"image 11: {evil}")).to_contain_text(evil)
     expect(page.get_by_role("columnheader", name=evil)).to_have_text(evil)
     expect(page.get_by_role("rowheader", name=evil)).to_have_text(evil)
     assert page.locator("img[src=x]").count() == 0
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_components_are_accessible_in_both_themes(page: Page, address: str, theme: str) -> None:
-    page.emulate_media(color_scheme="dark" if theme == "light" else "light")
-    opened(page, address, "curves", "images", "cells")
-    page.emulate_media(color_scheme=theme)  # charts and cells follow without a reload
-    ink = "(plot) => plot._fullLayout.font.color"
-    light = "plot._fullLayout.font.color.match(/\\d+/)[0] < 128"
-    page.wait_for_function(
-        f"(plot) => ({light}) === {str(theme == 'light').lower()}", arg=chart(page, "loss").element_handle()
-    )
-    assert chart(page, "loss").evaluate(ink)
-    assert broken_rules(page) == []
-
-
-def test_a_phone_scrolls_down_only(page: Page, address: str) -> None:
+    loss = chart(page, "loss")
+    for theme in ("dark", "light"):
+        page.emulate_media(color_scheme=theme)  # charts and cells follow without a reload
+        is_light = "(plot) => plot._fullLayout.font.color.match(/\\d+/)[0] < 128"
+        page.wait_for_function(
+            f"([plot, wanted]) => ({is_light})(plot) === wanted", arg=[loss.element_handle(), theme == "light"]
+        )
+        assert broken_rules(page) == []
     page.set_viewport_size({"width": 390, "height": 800})
-    opened(page, address, "curves", "images", "cells")
-    loss, accuracy = (chart(page, name).bounding_box() for name in ("loss", "accuracy"))
-    assert loss and accuracy and accuracy["y"] > loss["y"] + loss["height"]
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_everything_loads_below_a_base_path(page: Page, tmp_path: Path) -> None:
-    with serving_components(tmp_path, "--server.baseUrlPath=lab/vit") as address:
-        opened(page, address, "curves", "images")
-        sheet = page.locator(".thumb").first.evaluate("(thumb) => getComputedStyle(thumb).backgroundImage")
-        assert f"{address}/media/" in sheet
-        assert page.request.get(sheet.split('"')[1]).ok
-        page.goto("about:blank")
+    page.wait_for_function("document.documentElement.scrollWidth <= 390")
+    assert broken_rules(page) == []
+    boxes = [chart(page, name).bounding_box() for name in ("loss", "accuracy")]
+    assert boxes[0] and boxes[1] and boxes[1]["y"] > boxes[0]["y"] + boxes[0]["height"]

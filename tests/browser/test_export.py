@@ -1,6 +1,9 @@
 """Take it along: files as a browser saves them, and BertViz's views opened from disk without a net."""
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,7 +14,6 @@ from minivit.data import load_split
 from minivit.runs import Run
 from tests.browser.browsing import settle, watched
 from tests.browser.server import Server, until
-from tests.browser.test_journey import lines
 
 
 def saved(page: Page, label: str, folder: Path) -> Path:
@@ -22,12 +24,30 @@ def saved(page: Page, label: str, folder: Path) -> Path:
     return path
 
 
-def test_bertviz_saved_to_disk_shows_the_patch_under_the_pointer_and_the_chosen_layers_alone(
+def lines(view: Any) -> dict[int, int]:
+    """How many lines BertViz shows, by the token that they start from; 0 is CLS."""
+    shown = view.locator("#attention line").evaluate_all(
+        """(lines) => lines.filter((line) => getComputedStyle(line).visibility === "visible")
+                           .map((line) => line.getAttribute("left-token-index"))"""
+    )
+    return {number: shown.count(str(number)) for number in map(int, dict.fromkeys(shown))}
+
+
+def test_bertviz_in_the_page_and_saved_to_disk_shows_one_token_s_lines_under_the_pointer_and_the_chosen_layers_alone(
     page: Page, browser: Browser, server: Server, trained_run: Run, tmp_path: Path
 ) -> None:
     server.open(page, "attention", run=trained_run.id, image=5)
     page.get_by_role("button", name="Remove 1").click()
     expect(page.get_by_text("all layers and heads (16,900 lines)")).to_be_visible()  # of the second layer alone
+    settle(page)
+    page.get_by_text("Show BertViz").click()
+    view = page.frame_locator("iframe")
+    token = view.locator("#left").get_by_text("p30", exact=True)
+    expect(token).to_be_visible()
+    assert lines(view) == {number: 4 * 65 for number in range(65)}  # of four heads
+    token.hover()
+    until(lambda: lines(view) == {31: 4 * 65}, "only the lines of p30 are left")
+    expect(page).to_have_url(re.compile("bertviz=true"))
     settle(page)
     head_view = saved(page, "Head view as HTML", tmp_path)
     model_view = saved(page, "Model view as HTML", tmp_path)
@@ -49,13 +69,18 @@ def test_bertviz_saved_to_disk_shows_the_patch_under_the_pointer_and_the_chosen_
     context.close()
 
 
-def test_arrays_and_picture_come_as_files(page: Page, server: Server, trained_run: Run, tmp_path: Path) -> None:
-    server.open(page, "attention", run=trained_run.id, image=5, epoch=2)
+def test_arrays_json_and_picture_come_as_files(page: Page, server: Server, trained_run: Run, tmp_path: Path) -> None:
+    server.open(page, "attention", run=trained_run.id, image=5, epoch=2, layer=1, head=2)
     with np.load(saved(page, "Arrays (.npz)", tmp_path), allow_pickle=False) as arrays:
         image = load_split(trained_run.config)[1].images[5:6]
         probs, attn = attend(trained_run.load_model(2), image)
         np.testing.assert_allclose(arrays["attn"], attn[0], atol=1e-6)
         np.testing.assert_allclose(arrays["probs"], probs[0], atol=1e-6)
+    written = saved(page, "Attention as JSON", tmp_path)
+    assert written.name == "attention-image5-epoch2.json"
+    stored = json.loads(written.read_text())
+    assert stored["tokens"] == ["[CLS]", *(f"p{number}" for number in range(64))]
+    np.testing.assert_allclose(stored["attentions"], attn[0, 0, 1], atol=1e-6)
     with Image.open(saved(page, "Map as PNG", tmp_path)) as picture:
         assert picture.size[0] > 800
     assert "uniform 1/65 = 0.0154" in saved(page, "Map as SVG", tmp_path).read_text()

@@ -1,6 +1,8 @@
 """The inspector alone in a browser, without a server: numbers, maps and clicks are those of their layer and head."""
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from tests.browser.canvases import expect_colors, painted, painted_maps, read_of
 from tests.browser.conftest import Mount
 
 TOP = 0.25
+MARKUP = "<img src=x onerror=alert(1)>"
 Draw = Callable[..., None]
 PLACES: list[tuple[int, Head]] = [(layer, head) for layer in range(2) for head in (0, 1, "mean", "max")]
 
@@ -38,27 +41,24 @@ def of_head(values: NDArray[np.float32], layer: int, head: Head) -> NDArray[np.f
 def draw(mount: Mount) -> Draw:
     """Draws the inspector as the Attention page does."""
 
-    def draw(layer: int = 0, head: Head = 0, token: int = 0, masked: tuple[int, ...] = ()) -> None:
+    def draw(values: NDArray[np.float32] | HeadInView | None = None, **changed: Any) -> None:
+        view = {"layer": 0, "head": 0, "token": 0, "masked": ()}
+        options = {"patch_size": 8, "absolute_max": TOP, "value_format": attention_format(17)}
+        options |= {"key": "inspector", "title": "image 1"}
         with mount("inspector"):
-            inspector(
-                np.zeros((3, 32, 32), np.uint8),
-                attention(),
-                View(layer, head, token, masked),
-                patch_size=8,
-                absolute_max=TOP,
-                value_format=attention_format(17),
-                key="inspector",
-                title="image 1",
-            )
+            image = np.zeros((3, 32, 32), np.uint8)
+            position = View(**{name: changed.pop(name, value) for name, value in view.items()})
+            inspector(image, attention() if values is None else values, position, **options | changed)
 
     return draw
 
 
-def expect_map(page: Page, number: int, values: NDArray[np.float32]) -> None:
-    """The map of that number in the grid, patch by patch from the middle of its cells."""
-    pixels = painted_maps(page)[number]
-    middle = ((np.arange(4) + 0.5) * len(pixels) / 4).astype(int)
-    expect_colors(pixels[middle][:, middle].reshape(-1, 4)[:, :3].astype(int), values, 0, "magma", TOP)
+def expect_maps(page: Page, part: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
+    """Each map of the grid is that part of its layer's and head's matrix, patch by patch from the middle of cells."""
+    for pixels, (layer, head) in zip(painted_maps(page), PLACES, strict=True):
+        middle = ((np.arange(4) + 0.5) * len(pixels) / 4).astype(int)
+        values = part(of_head(attention(), layer, head))
+        expect_colors(pixels[middle][:, middle].reshape(-1, 4)[:, :3].astype(int), values, 0, "magma", TOP)
 
 
 def expect_picture(page: Page, values: NDArray[np.float32]) -> None:
@@ -70,18 +70,25 @@ def expect_picture(page: Page, values: NDArray[np.float32]) -> None:
 @pytest.mark.parametrize("token", [0, 1, 16])
 def test_every_map_is_the_row_of_the_token_in_its_layer_and_head(page: Page, draw: Draw, token: int) -> None:
     draw(layer=1, head=1, token=token)
-    for number, (layer, head) in enumerate(PLACES):
-        expect_map(page, number, of_head(attention(), layer, head)[token, 1:])
+    expect_maps(page, lambda matrix: matrix[token, 1:])
     expect_picture(page, attention()[1, 1, token, 1:])
     pressed = page.get_by_role("toolbar").get_by_role("button", pressed=True)
     expect(pressed).to_have_accessible_name("layer 2, head 2")
 
 
-def test_the_other_direction_shows_the_column(page: Page, draw: Draw) -> None:
+def expect_table(page: Page, values: NDArray[np.float32]) -> None:
+    """The numbers of the patches, two digits of 255 steps."""
+    shown = [float(text) for text in page.get_by_role("cell").all_inner_texts()]
+    np.testing.assert_allclose(shown, values, atol=0.005 + attention().max() / 510)
+
+
+def test_the_values_stand_in_a_table_and_the_other_direction_shows_the_column(page: Page, draw: Draw) -> None:
     draw(head="mean", token=3)
+    page.get_by_text("The 4×4 values").click()
+    expect_table(page, attention()[0].mean(0)[3, 1:])
     page.get_by_label("Direction").select_option("attended by")
-    for number, (layer, head) in enumerate(PLACES):
-        expect_map(page, number, of_head(attention(), layer, head)[1:, 3])
+    expect_table(page, attention()[0].mean(0)[1:, 3])
+    expect_maps(page, lambda matrix: matrix[1:, 3])
     expect_picture(page, attention()[0].mean(0)[1:, 3])
     received = attention()[0].mean(0)[:, 3].sum()
     expect(page.get_by_text(f"This token receives {received:.2f} from all 17 tokens")).to_be_visible()
@@ -96,6 +103,7 @@ def test_a_hovered_patch_shows_its_own_map_and_values(page: Page, draw: Draw) ->
     row, of_cls = (of_head(attention(), 1, "max")[token] for token in (7, 0))
     expect(page.get_by_text("p6 attends to", exact=True)).to_be_visible()
     expect_picture(page, row[1:])
+    expect_maps(page, lambda matrix: matrix[7, 1:])
     strongest = np.argsort(-row[1:])[:5]
     entries = page.get_by_role("listitem").all_inner_texts()
     assert [entry.split()[0] for entry in entries] == [*(f"p{patch}" for patch in strongest), "CLS"]
@@ -107,21 +115,11 @@ def test_a_hovered_patch_shows_its_own_map_and_values(page: Page, draw: Draw) ->
 
 
 def test_of_a_large_model_the_picture_follows_the_head_in_view_and_the_maps_the_selected_token(
-    page: Page, mount: Mount
+    page: Page, draw: Draw
 ) -> None:
     rows, matrix = attention()[:, :, 3], attention()[1].mean(0)
-    with mount("inspector"):
-        inspector(
-            np.zeros((3, 32, 32), np.uint8),
-            HeadInView(rows, matrix),
-            View(1, "mean", 3),
-            patch_size=8,
-            absolute_max=TOP,
-            value_format=attention_format(17),
-            key="inspector",
-        )
-    for number, (layer, head) in enumerate(PLACES):
-        expect_map(page, number, of_head(attention(), layer, head)[3, 1:])
+    draw(HeadInView(rows, matrix), layer=1, head="mean", token=3)
+    expect_maps(page, lambda matrix: matrix[3, 1:])
     expect_picture(page, matrix[3, 1:])
     picture = page.get_by_role("application")
     box = picture.bounding_box()
@@ -129,7 +127,7 @@ def test_of_a_large_model_the_picture_follows_the_head_in_view_and_the_maps_the_
     picture.hover(position={"x": box["width"] * 2.5 / 4, "y": box["height"] * 1.5 / 4})  # p6
     expect(page.get_by_text("p6 attends to", exact=True)).to_be_visible()
     expect_picture(page, matrix[7, 1:])
-    expect_map(page, 0, rows[0, 0, 1:])
+    expect_maps(page, lambda matrix: matrix[3, 1:])
     page.get_by_label("Direction").select_option("attended by")
     expect_picture(page, matrix[1:, 7])
     page.get_by_role("button", name="layer 1, head 2").click()
@@ -163,6 +161,32 @@ def expect_sent(page: Page, wanted: list[object]) -> None:
     page.wait_for_function("wanted => JSON.stringify(window.sent?.at(-1)) === JSON.stringify(wanted)", arg=wanted)
 
 
+def test_uniform_attention_paints_one_single_quiet_color(page: Page, draw: Draw) -> None:
+    even = np.full((2, 2, 65, 65), 1 / 65, np.float32)
+    top = attention_scale(even[:, :, 0, 1:], 65)[1]
+    draw(even, patch_size=4, absolute_max=top, value_format=attention_format(65), title=MARKUP)
+    maps = painted_maps(page)
+    assert len(maps) == 2 * 4
+    for pixels in [painted(page.get_by_role("application").locator("canvas").nth(1)), *maps]:
+        colors = np.unique(pixels.reshape(-1, 4), axis=0)
+        assert len(colors) == 1
+        assert 0 < colors[0, :3].max() < 160  # a quarter up magma: neither its black nor its yellow end
+    expect(page.get_by_text("The 5 strongest patches have 8% of the attention")).to_be_visible()
+    expect(page.get_by_text("uniform 1/65 = 0.015")).to_be_visible()
+    expect(page.get_by_text(MARKUP)).to_be_visible()  # a title from outside is text
+    expect(page.locator("img[src=x]")).to_have_count(0)
+
+
+def test_a_scale_that_the_page_shares_runs_from_its_lowest_to_its_highest_value(page: Page, draw: Draw) -> None:
+    draw(np.random.default_rng(0).dirichlet(np.full(17, 8), (2, 2, 17)).astype(np.float32))
+    page.get_by_label("Scale").select_option("page-wide scale")
+    maps = np.stack(painted_maps(page)).astype(int)
+    brightest, darkest = maps[..., :3].sum(-1).max((1, 2)), maps[..., :3].sum(-1).min((1, 2))
+    assert brightest.max() == 252 + 253 + 191 and (brightest < brightest.max()).any()  # magma's two ends
+    assert darkest.min() == 4 and (darkest > 4).any()
+    expect(page.get_by_text(re.compile(r"The scale starts at 0\.\d+, not at 0\."))).to_be_visible()
+
+
 def test_a_signed_map_counts_the_patches_that_increase_and_decrease_the_logit(page: Page, mount: Mount) -> None:
     values = np.linspace(-1, 0.5, 16, dtype=np.float32)
     with mount("inspector"):
@@ -184,6 +208,14 @@ def test_a_signed_map_counts_the_patches_that_increase_and_decrease_the_logit(pa
             f"{len(down)} patches decrease the logit, −{-down.sum():.2f} in total."
         )
     ).to_be_visible()
+    for text, count in (("−1.00", 2), ("+1.00", 1)):  # the ends of the scale, and the strongest patch
+        expect(page.get_by_text(text, exact=True)).to_have_count(count)
+    expect(page.get_by_role("toolbar", name="Layer and head")).to_have_count(0)
+    picture = page.get_by_role("application")
+    picture.hover(position={"x": 1, "y": 1})
+    expect(page.get_by_text("p0: −1.00")).to_be_visible()
+    picture.click(position={"x": 1, "y": 1})
+    expect_sent(page, ["picked", {"layer": 0, "head": 0, "token": 1}])
 
 
 def cls_attention(sharpness: float, image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,12 +1,12 @@
-"""Every page for everybody: no broken rule of accessibility, light and dark, and whole on a phone."""
+"""Every page for everybody: nothing moves while it loads, whole on a phone, no broken rule of accessibility."""
 
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from minivit.runs import Run
-from tests.browser.browsing import broken_rules, drawn, to_dark
+from tests.browser.browsing import broken_rules, drawn, expect_nothing_moved, to_dark
 from tests.browser.server import Server
 from tests.browser.test_links import CONTENT, expect_link_works
 
@@ -28,11 +28,34 @@ CUT = """(main) => {
 
 
 @pytest.mark.parametrize("name", CONTENT)
-def test_a_link_shows_the_run_on_its_page_to_everybody_in_light_and_dark_and_whole_on_a_phone(
-    page: Page, server: Server, trained_run: Run, name: str
+def test_a_link_shows_the_run_on_its_page_where_nothing_moves_or_is_cut_off_and_all_is_for_everybody(
+    visitor: Page, server: Server, trained_run: Run, name: str
 ) -> None:
-    expect_link_works(page, server, trained_run, name)
-    expect_for_everybody(page)
+    expect_link_works(visitor, server, trained_run, name)
+    if name == "Train":
+        expect(visitor.get_by_role("slider", name=re.compile("accuracy by epoch"))).to_be_visible()
+    expect_for_everybody(visitor)
+
+
+@pytest.mark.parametrize("name", ["", "train", "attention"])
+def test_nothing_moves_either_when_the_scripts_are_in_the_browser_s_cache(
+    visitor: Page, server: Server, trained_run: Run, name: str
+) -> None:
+    server.open(visitor, name, run=trained_run.id)
+    expect_nothing_moved(visitor)
+
+
+def test_nothing_moves_when_the_pictures_come_last(visitor: Page, server: Server) -> None:
+    late: list[Route] = []
+    visitor.route("**/media/*.png*", lambda route: late.append(route))
+    visitor.goto(f"{server.address}/data")
+    expect(visitor.get_by_alt_text("The same image cut into patches")).to_be_attached()
+    drawn(visitor)
+    while not visitor.evaluate("[...document.images].every((image) => image.complete)"):
+        while late:
+            late.pop().continue_()
+    expect_nothing_moved(visitor)
+    visitor.unroute_all()
 
 
 def test_attention_shows_pictures_verdict_and_probabilities_above_the_fold_and_stacks_them_on_a_phone(
@@ -49,6 +72,8 @@ def test_attention_shows_pictures_verdict_and_probabilities_above_the_fold_and_s
         expect(part).to_be_in_viewport(ratio=1)
     boxes = [picture.bounding_box() or {} for picture in pictures.all()]
     assert len({(box["y"], box["width"], box["height"]) for box in boxes}) == 1
+    to_dark(page)  # beside the sidebar, which a phone hides
+    assert ours_broken(page) == []
     page.set_viewport_size({"width": 390, "height": 844})
     drawn(page)
     boxes = [picture.bounding_box() or {} for picture in pictures.all()]
@@ -57,27 +82,14 @@ def test_attention_shows_pictures_verdict_and_probabilities_above_the_fold_and_s
 
 
 def expect_for_everybody(page: Page) -> None:
-    """The page breaks no rule of accessibility, light, dark and on a phone, where nothing is cut off."""
-    still(page)
-    assert ours_broken(page) == []
-    to_dark(page)
-    still(page)
-    assert ours_broken(page) == []
-    page.set_viewport_size({"width": 390, "height": 844})
-    still(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    """Nothing moves while the page of a `visitor` loads, it fits, and it breaks no rule of accessibility."""
+    expect_nothing_moved(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     main = page.get_by_role("main")
-    # Charts and maps fit the phone some frames after the window has changed
+    # Charts and maps fit a phone some frames after they are drawn
     page.wait_for_function("(main) => main.scrollWidth <= main.clientWidth", arg=main.element_handle())
     assert main.evaluate(CUT) == []
     assert ours_broken(page) == []
-
-
-def still(page: Page) -> None:
-    """Waits until the page stands still, and charts are there."""
-    if "/train" in page.url:
-        expect(page.get_by_role("slider", name=re.compile("accuracy by epoch"))).to_be_visible()
-    drawn(page)
 
 
 def ours_broken(page: Page) -> list[tuple[str, list[str]]]:

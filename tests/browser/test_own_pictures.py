@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from minivit.data.decode import image_format, read_picture
 from minivit.inference import logits
@@ -45,31 +45,44 @@ def name(page: Page) -> Locator:
     return page.locator(".picture-name").first
 
 
-@pytest.mark.parametrize("kind", ["drop", "paste"])
-def test_a_dropped_or_pasted_picture_shows_its_prediction_and_its_map(
-    page: Page, server: Server, trained_run: Run, picture: Path, kind: str
+def test_a_dropped_or_pasted_picture_shows_its_prediction_and_its_map_and_what_is_none_is_refused_by_name(
+    page: Page, server: Server, trained_run: Run, picture: Path
 ) -> None:
-    server.open(page, "attention", run=trained_run.id, head=2, layer=1)
+    server.open(page, "attention", run=trained_run.id, head=2, layer=1, image=3)
     drawn(page)
-    page.evaluate(TRANSFER, [kind, "mine.png", base64.b64encode(picture.read_bytes()).decode()])
-    expect(page.get_by_text(verdict(trained_run, picture)).first).to_be_visible()
-    expect(name(page)).to_have_text("mine.png")
-    settle(page)
-    expect(page.get_by_text("images of other classes")).to_be_visible()
-    assert "head=2" in page.url and "layer=1" in page.url
-    page.get_by_role("button", name="chevron_right").click()
-    expect(name(page)).to_have_text("Image 1")
+    transfer(page, "drop", "text.png", b"no picture")
+    page.get_by_text("Try your own image").click()
+    expect(page.get_by_text("text.png cannot be read")).to_be_visible()
+    expect(name(page)).to_have_text("Image 3")
+    other = picture.with_name("0008.png")
+    for number, kind, path in ((4, "drop", picture), (5, "paste", other)):
+        settle(page)
+        transfer(page, kind, f"my {kind}.png", path.read_bytes())
+        expect(name(page)).to_have_text(f"my {kind}.png")
+        expect(page.get_by_text(verdict(trained_run, path)).first).to_be_visible()
+        settle(page)
+        expect(page.get_by_text("images of other classes")).to_be_visible()
+        assert "head=2" in page.url and "layer=1" in page.url
+        page.get_by_role("button", name="chevron_right").click()
+        expect(name(page)).to_have_text(f"Image {number}")
     page.go_back()
-    expect(page.get_by_text(verdict(trained_run, picture)).first).to_be_visible()
+    expect(page.get_by_text(verdict(trained_run, other)).first).to_be_visible()
     page.get_by_role("button", name="Back to the test images").click()
-    expect(name(page)).to_have_text("Image 0")
+    expect(name(page)).to_have_text("Image 4")
     settle(page)
-    page.evaluate(TRANSFER, [kind, "again.png", base64.b64encode(picture.read_bytes()).decode()])
+    transfer(page, "drop", "again.png", other.read_bytes())
     expect(name(page)).to_have_text("again.png")
+    transfer(page, "drop", "text.docx", b"no picture")
+    expect(page.get_by_text("files are not allowed")).to_be_visible()
 
 
-def test_a_picture_is_chosen_with_the_keyboard_at_phone_width_and_a_kept_one_opens_in_another_browser(
-    page: Page, browser: Browser, server: Server, trained_run: Run, picture: Path
+def transfer(page: Page, kind: str, file_name: str, content: bytes) -> None:
+    """Drops or pastes a file."""
+    page.evaluate(TRANSFER, [kind, file_name, base64.b64encode(content).decode()])
+
+
+def test_a_picture_is_chosen_with_the_keyboard_at_phone_width_and_a_kept_one_opens_by_its_link(
+    page: Page, server: Server, trained_run: Run, picture: Path
 ) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     server.open(page, "attention", run=trained_run.id)
@@ -82,23 +95,9 @@ def test_a_picture_is_chosen_with_the_keyboard_at_phone_width_and_a_kept_one_ope
     page.get_by_role("button", name="Save in the run's folder").press("Enter")
     expect(page.get_by_role("button", name="Save in the run's folder")).to_have_count(0)
     (kept,) = saved_pictures(trained_run).values()
-    elsewhere = browser.new_context()
-    other = elsewhere.new_page()
-    other.goto(page.url)
-    expect(name(other)).to_have_text(kept.name)
-    expect(other.get_by_text(verdict(trained_run, picture))).to_be_visible()
-    other.get_by_role("button", name="Remove this picture").click()
-    expect(name(other)).to_have_text("Image 0")
-    elsewhere.close()
+    page.reload()  # the link in a session of its own
+    expect(name(page)).to_have_text(kept.name)
+    expect(page.get_by_text(verdict(trained_run, picture))).to_be_visible()
+    page.get_by_role("button", name="Remove this picture").click()
+    expect(name(page)).to_have_text("Image 0")
     assert not saved_pictures(trained_run)
-
-
-def test_what_is_no_picture_is_refused_by_name_and_the_page_stays(page: Page, server: Server, trained_run: Run) -> None:
-    server.open(page, "attention", run=trained_run.id, image=3)
-    drawn(page)
-    page.evaluate(TRANSFER, ["drop", "text.png", base64.b64encode(b"no picture").decode()])
-    page.get_by_text("Try your own image").click()
-    expect(page.get_by_text("text.png cannot be read")).to_be_visible()
-    page.evaluate(TRANSFER, ["drop", "text.docx", base64.b64encode(b"no picture").decode()])
-    expect(page.get_by_text("files are not allowed")).to_be_visible()
-    expect(name(page)).to_have_text("Image 3")
