@@ -106,7 +106,7 @@ def test_without_a_gpu_a_step_is_not_a_graph_and_the_check_fails_with_the_reason
 
 
 def test_the_kit_measures_every_part_and_goes_on_after_one_that_fails(tiny, monkeypatch, record_on_cpu):
-    for name, value in {"TIMED_SECONDS": 0.1, "CHECK_IMAGES": 60, "PRESET_MINUTES": 0.02, "GOALS": (0.0, 1.1)}.items():
+    for name, value in {"TIMED_SECONDS": 0.01, "CHECK_IMAGES": 60, "PRESET_MINUTES": 0.01, "GOALS": (0.0, 1.1)}.items():
         monkeypatch.setattr(gpu, name, value)
     monkeypatch.setattr(gpu, "checks", lambda *args: [Check("logits", 0.1, lambda: 0.2), Check("slow", 0, float, 1e6)])
     monkeypatch.setattr(gpu, "flop_per_image", lambda config: 1 / 0 if config.seed else 1e6)
