@@ -96,7 +96,7 @@ def write_compile_step(tmp_path, monkeypatch):
     ("script", "cause"),
     [
         ("""echo a warning; echo '{"cause": "this machine has no compiler"}'""", "this machine has no compiler"),
-        ("kill -9 $$", "its compilation ended with code -9"),
+        ("echo a warning; kill -9 $$", "its compilation ended with code -9"),
     ],
     ids=["no compiler", "out of memory"],
 )
