@@ -127,6 +127,7 @@ def test_a_process_that_fails_is_named_with_its_reason_and_a_folder_that_is_miss
     run = Run.create(tiny.changed(dataset="folder", data_dir=str(tmp_path / "nowhere"), devices=2))
     assert finish(start(run))[0] == 2
     assert run.state.phase == "failed" and str(tmp_path / "nowhere") in run.state.message
+    assert "Another of the 2 processes" not in log_of(run)  # the main process alone speaks
     assert log_of(run).count(run.state.message) == 1 and run.metrics() == []
 
 
