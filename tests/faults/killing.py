@@ -4,50 +4,34 @@ A process is forked from one that has imported torch and done nothing else, so a
 """
 
 import ctypes
-import multiprocessing
 import os
 import pkgutil
 import random
 import resource
 import runpy
 import signal
-import socket
 import sys
-import tempfile
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from itertools import count
-from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryFile
-
-import torch
 
 from minivit import worker
 from minivit.errors import MiniViTError
 from minivit.processes import PROJECT
 from minivit.runs import Run
+from tests.forks import environments_of_group, finish, fork
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["pytest", "torch.distributed", "tests.faults.killing"])
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.truncate")  # what Python reports before it is done
-DEADLINE = 60.0  # seconds, for a training
-PATIENCE = 5.0  # seconds, for processes whose peer was killed, until they are too
 
 
-def train_in_fork(
-    run_dir: str, environment: Mapping[str, str], kill_at: int = 0, hold: str = "", max_bytes: int = 0
-) -> None:
+def train(run_dir: str, kill_at: int = 0, hold: str = "", max_bytes: int = 0) -> int:
     """Trains the run as a worker; kills this process before the `kill_at`-th use of a file in its folder, 0 never.
 
     `hold` names a function, and after a space at which call it does not return; a file `<run_dir>.held` says when.
     """
-    os.environ.update(environment)
-    output = os.open(f"{run_dir}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
     uses = count(1)
     if max_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
@@ -59,12 +43,11 @@ def train_in_fork(
     sys.addaudithook(kill)
     if hold:
         hold_at(*hold.split(), marker=Path(f"{run_dir}.held"))
-    sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]  # as `python -u`
-    os._exit(worker.main(run_dir))
+    return worker.main(run_dir)
 
 
 def hold_at(name: str, call: str, marker: Path) -> None:
-    """Lets the function compute for minutes at a call, where no Python code runs; earlier calls take half a second."""
+    """Lets the function hang at a call, as in a long computation; earlier calls take half a second."""
     owner, attribute = name.rsplit(".", 1)
     place = pkgutil.resolve_name(owner)
     original, calls = getattr(place, attribute), count(1)
@@ -72,7 +55,9 @@ def hold_at(name: str, call: str, marker: Path) -> None:
     def held(*arguments: object, **named: object) -> object:
         if next(calls) == int(call):
             marker.touch()
-            torch.linalg.eigvals(torch.rand(6000, 6000))
+            libc, lock = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+            for _ in range(2):
+                libc.pthread_mutex_lock(lock)  # the second time it waits for itself; no signal ends that
         time.sleep(0.5)
         return original(*arguments, **named)
 
@@ -81,50 +66,21 @@ def hold_at(name: str, call: str, marker: Path) -> None:
 
 def start(run: Run, kill_at: int = 0, victim: int = 0, hold: str = "", max_bytes: int = 0) -> list[BaseProcess]:
     """Starts as many processes as the run has devices; `kill_at` is for that of rank `victim`."""
-    environment = {name: text for name, text in os.environ.items() if name.startswith(("MINIVIT_", "TORCH", "CXX"))}
-    processes = []
-    devices = run.config.devices
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-    for rank in range(devices):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": devices, "LOCAL_WORLD_SIZE": devices}
-        group = {name: str(value) for name, value in place.items()} | {
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-            "TORCHELASTIC_RUN_ID": run.id,
-        }
-        arguments = (
-            str(run.path),
-            environment | (group if devices > 1 else {}),
-            kill_at * (rank == victim),
-            hold,
-            max_bytes,
+    group = environments_of_group(run.id, run.config.devices) if run.config.devices > 1 else [{}]
+    return [
+        fork(
+            train,
+            *(str(run.path), kill_at * (rank == victim), hold, max_bytes),
+            environment=environment,
+            output=f"{run.path}.log",
         )
-        processes.append(CONTEXT.Process(target=train_in_fork, args=arguments))
-        processes[-1].start()
-    return processes
+        for rank, environment in enumerate(group)
+    ]
 
 
-def warm_up() -> None:
-    """Waits until the server that forks has imported torch: from then on a process trains at once."""
-    process = CONTEXT.Process(target=print)
-    process.start()
-    process.join()
-
-
-def finish(processes: Sequence[BaseProcess]) -> list[int | None]:
-    """Waits for the processes; their exit codes. If one fails, the others are ended, as torchrun does."""
-    wait([process.sentinel for process in processes], DEADLINE)
-    if any(process.exitcode for process in processes):
-        for process in processes:
-            process.terminate()
-    for process in processes:
-        process.join(PATIENCE if any(process.exitcode for process in processes) else DEADLINE)
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-        process.join()
-    return codes
+def log_of(run: Run) -> str:
+    """The output of the processes that trained a run."""
+    return Path(f"{run.path}.log").read_text(encoding="utf-8")
 
 
 def kill_once(run: Run, rng: random.Random, seconds: float, uses: int) -> str:
@@ -153,20 +109,12 @@ def call_in_fork(
 ) -> tuple[int | None, str]:
     """Exit code and output of `python -m minivit command`, or of Python code, as a user who is bound by permissions.
 
-    Empty variables of the environment are removed; `gone` deletes the cwd.
+    `gone` deletes the cwd.
     """
     with TemporaryFile() as output:
-        # as a path, since a forked process of the server has none of our files
-        arguments = (
-            list(command),
-            dict(environment or {}),
-            str(cwd),
-            gone,
-            python,
-            f"/proc/{os.getpid()}/fd/{output.fileno()}",
-        )
-        process = CONTEXT.Process(target=_call, args=arguments)
-        process.start()
+        path = f"/proc/{os.getpid()}/fd/{output.fileno()}"  # since a forked process has none of our files
+        arguments = list(command), str(cwd), gone, python
+        process = fork(_call, *arguments, environment=environment, output=path)
         finish([process])
         output.seek(0)
         return process.exitcode, output.read().decode(errors="replace")
@@ -181,31 +129,20 @@ def obey_permissions() -> None:
         libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
 
 
-def _call(command: list[str], environment: dict[str, str], cwd: str, gone: bool, python: str, output: str) -> None:
-    for number in (1, 2):
-        os.dup2(os.open(output, os.O_WRONLY | os.O_APPEND), number)
-    for name, text in environment.items():
-        os.environ.pop(name, None)
-        os.environ |= {name: text} if text else {}
-    tempfile.tempdir = None
+def _call(command: list[str], cwd: str, gone: bool, python: str) -> int:
     os.chdir(cwd)
     if gone:
         Path(cwd).rmdir()
     obey_permissions()
-    code: object = 1
     try:
         if python:
             exec(python, {"__name__": "__main__"})
-            code = 0
         else:
             sys.argv = ["minivit", *command]
             runpy.run_module("minivit", run_name="__main__")
     except SystemExit as error:
-        code = error.code
+        return error.code if isinstance(error.code, int) else 0
     except MiniViTError as error:
         print(error)
-        code = 2
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    os._exit(code if isinstance(code, int) else 0)
+        return 2
+    return 0

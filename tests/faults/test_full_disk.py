@@ -15,8 +15,9 @@ import pytest
 
 from minivit.config import TrainConfig
 from minivit.runs import Run
-from tests.faults.killing import finish, start
-from tests.faults.test_kills import figures, log_of, weights
+from tests.faults.killing import log_of, start
+from tests.faults.test_kills import figures, weights
+from tests.forks import finish
 
 MAX_BYTES = 300_000  # of the run folder of such a training
 

@@ -13,7 +13,8 @@ import pytest
 
 from minivit.config import TrainConfig
 from minivit.runs import Run
-from tests.faults.killing import finish, kill_once, start, warm_up
+from tests.faults.killing import kill_once, log_of, start
+from tests.forks import finish, warm_up
 
 CLOCK = ("train_seconds", "eval_seconds", "images_per_second")
 KILLS_PER_RUN = 5
@@ -74,7 +75,3 @@ def figures(run: Run) -> list[dict[str, object]]:
 
 def weights(run: Run) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (run.path / "checkpoints").iterdir()}
-
-
-def log_of(run: Run) -> str:
-    return Path(f"{run.path}.log").read_text(encoding="utf-8")

@@ -1,9 +1,6 @@
 """Folders that cannot be written, or are not there, give a message or a fallback, never a traceback."""
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +8,7 @@ import pytest
 
 from minivit.config import TrainConfig
 from minivit.runs import Run
-from tests.faults.killing import PROJECT, call_in_fork, obey_permissions
+from tests.faults.killing import PROJECT, call_in_fork
 
 PACKAGES = ("minivit", "pages", ".streamlit")
 
@@ -103,33 +100,30 @@ def test_a_training_where_folders_are_missing_or_read_only(
     assert code == (2 if "read-only" in runs or lacking == "locks" else 0), output
 
 
+PROGRAM = """
+import sys
+for name in [name for name in sys.modules if name.partition(".")[0] in ("minivit", "pages", "tests")]:
+    del sys.modules[name]
+sys.path.insert(0, "")
+from streamlit.testing.v1 import AppTest
+from minivit.cli import main
+assert main(["train", *{options!r}]) == 2
+for page in ("", "train", "data", "runs", "predictions", "attention", "compare", "sweeps", "anatomy"):
+    app = AppTest.from_file("dashboard.py", default_timeout=60)
+    app = app.switch_page(f"pages/{{page}}.py") if page else app
+    app.run()
+    assert not app.exception, (page, app.exception)
+print("in", sys.modules["minivit"].__file__)
+"""
+
+
 def test_a_read_only_project_gives_a_message(tiny: TrainConfig, tmp_path: Path, lock: Callable[[Path], Path]) -> None:
     project = tmp_path / "project"
     for name in PACKAGES:
         shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT / "dashboard.py", project)
     lock(project)
-    environment = {name: text for name, text in os.environ.items() if name not in ("MINIVIT_DATA", "MINIVIT_RUNS")}
-
-    code = (
-        "import sys\n"
-        "from streamlit.testing.v1 import AppTest\n"
-        "from minivit.cli import main\n"
-        "assert main(['train', *sys.argv[1:]]) == 2\n"
-        "for page in ('', 'train', 'data', 'runs', 'predictions', 'attention', 'compare', 'sweeps', 'anatomy'):\n"
-        "    app = AppTest.from_file('dashboard.py', default_timeout=60)\n"
-        "    app = app.switch_page(f'pages/{page}.py') if page else app\n"
-        "    app.run()\n"
-        "    assert not app.exception, (page, app.exception)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *options(tiny)],
-        cwd=project,
-        env=environment,
-        preexec_fn=obey_permissions,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0 and "Choose another folder" in done.stdout, done.stdout
-    assert "Traceback" not in done.stdout, done.stdout
+    own = {"MINIVIT_DATA": "", "MINIVIT_RUNS": ""}
+    code, output = call_in_fork([], own, project, python=PROGRAM.format(options=options(tiny)))
+    assert code == 0 and "Choose another folder" in output and f"in {project}" in output, output
+    assert "Traceback" not in output, output

@@ -4,7 +4,6 @@ python -m pytest tests/faults/test_stops.py                        each phase on
 python -m pytest tests/faults/test_stops.py --stop-seconds 2       every way to stop in every phase, within 2 s
 """
 
-import os
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -17,7 +16,8 @@ from PIL import Image
 from minivit.config import TrainConfig
 from minivit.machine import acquire_device
 from minivit.runs import Run
-from tests.faults.killing import finish, start
+from tests.faults.killing import start
+from tests.forks import finish
 
 COMMANDS = ("stop", "pause", "SIGTERM")
 HELD = {  # by phase: a function, at which call it is held, and the step that is saved; None: no position yet
@@ -123,36 +123,3 @@ def test_a_command_takes_effect_in_the_queue(
         (process,) = start(run)
         wait_for(lambda: "Waiting for another run" in run.state.message, process)
         stops_in_time(run, process, command)
-
-
-QUICK_TO_TRACE = {"depth": 1, "num_heads": 1, "optimizer": "sgd"}
-
-
-@pytest.fixture
-def slow_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A pipe to read from: a C++ compiler that never ends has opened it for writing, until it is killed."""
-    script, pipe = tmp_path / "c++", tmp_path / "pipe"
-    os.mkfifo(pipe)
-    script.write_text(f"#!/bin/sh\nexec sleep 600 >{pipe}\n", encoding="utf-8")
-    script.chmod(0o755)
-    monkeypatch.setenv("CXX", str(script))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    return pipe
-
-
-def test_a_command_takes_effect_while_the_step_is_compiled_and_ends_the_compiler(
-    config: TrainConfig, slow_compiler: Path, stops_in_time: Callable[..., None], command: str
-) -> None:
-    run = Run.create(config.changed(compile="on", epochs=10_000, **QUICK_TO_TRACE))
-    (process,) = start(run)
-    with slow_compiler.open("rb") as compiler:  # waits until it has started
-        stops_in_time(run, process, command)
-        assert compiler.read() == b""  # at its end
-
-
-def test_the_compiler_ends_with_a_worker_that_is_killed(config: TrainConfig, slow_compiler: Path) -> None:
-    (process,) = start(Run.create(config.changed(compile="on", epochs=10_000, **QUICK_TO_TRACE)))
-    with slow_compiler.open("rb") as compiler:
-        process.kill()
-        assert compiler.read() == b""
-    finish([process])

@@ -1,25 +1,24 @@
 """Small sweeps, and their workers as child processes of a test."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 
 from minivit.config import TrainConfig
-from minivit.processes import PROJECT
 from minivit.sweep import Sweep, SweepConfig, Vary
+from minivit.sweep.workers import main
+from tests.forks import fork
 
-DEADLINE = 150  # seconds; importing torch alone takes a minute on a busy machine
+DEADLINE = 150  # seconds; a busy machine takes its time
 
 
 def sweep_of(base: TrainConfig, *vary: str, **settings: object) -> SweepConfig:
     return SweepConfig(base=base, vary=tuple(Vary.parse(text) for text in vary), **settings)
 
 
-def start(processes: list[subprocess.Popen], sweep: Sweep, worker: int) -> subprocess.Popen:
+def start(processes: list[BaseProcess], sweep: Sweep, worker: int) -> BaseProcess:
     """A worker as a child of the test, which can wait for it and kill it."""
-    command = [sys.executable, "-m", "minivit.sweep", str(sweep.path), str(worker)]
-    processes.append(subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL))
+    processes.append(fork(main, str(sweep.path), worker))
     return processes[-1]
 
 

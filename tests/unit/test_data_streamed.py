@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,8 @@ from minivit.engine import SILENT, train
 from minivit.errors import DataError
 from minivit.inference import predict_run
 from minivit.runs import Run
+from tests.forks import finish, fork
 
-ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 
 
@@ -197,7 +195,7 @@ def test_images_without_room_in_memory_and_on_disk_are_refused(
 
 
 WATCHED = """
-import json, os, sys, threading, time
+import json, os, threading
 from pathlib import Path
 import torch
 from minivit.config import TrainConfig
@@ -221,7 +219,7 @@ def peak(config):
     watcher.join()
     return max(highest)
 
-config = TrainConfig.model_validate_json(sys.argv[1])
+config = TrainConfig.model_validate_json(settings)
 os.environ["MINIVIT_MEMORY"] = "0"
 few = peak(config.changed(images_per_class=160))  # as many as one batch of the evaluation holds out
 streamed = peak(config)
@@ -242,10 +240,9 @@ def test_training_takes_less_memory_than_its_images(own_data: Path, tmp_path: Pa
         dataset="folder", data_dir=str(tmp_path / "pets"), classes=("cat", "dog"), img_size=side, patch_size=32,
         epochs=1, batch_size=16, device="cpu", threads=1,
     )  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, config.model_dump_json()], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    few, streamed, in_memory = json.loads(done.stdout.splitlines()[-1])
+    output = tmp_path / "output"
+    code = finish([fork(exec, WATCHED, {"settings": config.model_dump_json()}, output=output)])
+    assert code == [0], output.read_text()
+    few, streamed, in_memory = json.loads(output.read_text().splitlines()[-1])
     size = 2 * count * 3 * side**2
     assert streamed - few < size / 2 < 0.9 * size < in_memory - few, (few, streamed, in_memory, size)

@@ -10,20 +10,20 @@ from minivit.fused import FusedViT, forward_cls, has_fused_path, token_pixels
 from minivit.layers import keep_patches
 from minivit.model import MiniViT
 
-CONFIGS = [
+CONFIGS = [  # each activation and number of channels with each value of the others
     ViTConfig(
         norm=norm,
         pos_embed=pos,
-        act=act,
+        act=("relu", "gelu")[index % 3 % 2],
         depth=depth,
         num_heads=heads,
         embed_dim=16,
         patch_size=8,
-        in_chans=chans,
+        in_chans=(1, 3)[index % 5 % 2],
         stem=stem,
     )
-    for norm, pos, act, depth, heads, chans, stem in product(
-        ("pre", "post"), ("learned", "sine"), ("relu", "gelu"), (1, 3), (1, 4), (1, 3), ("patch", "conv")
+    for index, (norm, pos, depth, heads, stem) in enumerate(
+        product(("pre", "post"), ("learned", "sine"), (1, 3), (1, 4), ("patch", "conv"))
     )
 ]
 VARIANTS = [

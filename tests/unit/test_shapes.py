@@ -108,15 +108,14 @@ def controls_that_beat_random(num_per_class: int, img_size: int, patch_size: int
     return {name for name, maps in controls(images, patch_size).items() if (scores(maps) > limits).any()}
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(
     ("img_size", "patch_size", "num_per_class"),
     [(8, 2, 100), (12, 4, 100), (16, 4, 100), (24, 8, 60), (28, 4, 100), (32, 4, 100), (32, 8, 30), (64, 8, 20)],
 )
 def test_neither_the_center_nor_brightness_finds_the_object_more_often_than_a_random_map(
-    img_size, patch_size, num_per_class, seed
+    img_size, patch_size, num_per_class
 ):
-    assert controls_that_beat_random(num_per_class, img_size, patch_size, seed, drawing=2) == set()
+    assert controls_that_beat_random(num_per_class, img_size, patch_size, seed=0, drawing=2) == set()
 
 
 def test_of_the_former_drawing_the_center_and_brightness_find_the_object():

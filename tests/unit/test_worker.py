@@ -7,20 +7,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from trainings import assert_same, stop_after
 
-from minivit import worker
+from minivit import cli, worker
 from minivit.config import TrainConfig
-from minivit.engine import train
 from minivit.machine import acquire_device
-from minivit.processes import PROJECT
 from minivit.runs import Run
 from minivit.worker import main, start_worker
+from tests.forks import finish, fork
 
 pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
 
@@ -76,12 +73,12 @@ def test_a_worker_outlives_its_starter_waits_its_turn_and_trains_to_the_end(run,
     (tmp_path / "elsewhere" / "random.py").write_text("raise SystemExit('a file of the starter was imported')")
     monkeypatch.setenv("MINIVIT_DATA", "my data")  # relative to the starter
     starter = (
-        f"import sys; sys.path[:] = [{str(PROJECT)!r}, *[path for path in sys.path if path]]\n"
+        f"import os; os.chdir({str(tmp_path / 'elsewhere')!r})\n"
         "from minivit.runs import Run; from minivit.worker import start_worker\n"
         f"start_worker(Run.open({str(run.path)!r}))"
     )
     with acquire_device(torch.device("cpu"), lambda: None):
-        subprocess.run([sys.executable, "-c", starter], cwd=tmp_path / "elsewhere", check=True, timeout=DEADLINE)
+        assert finish([fork(exec, starter, {})]) == [0]
         wait_for(lambda: "Waiting for another run to release the cpu" in run.state.message)
         assert run.state.phase == "queued" and run.is_worker_alive()
         worker, *its_own = sorted(processes_of(run), key=is_leader, reverse=True)
@@ -99,43 +96,12 @@ def test_a_worker_outlives_its_starter_waits_its_turn_and_trains_to_the_end(run,
     wait_for(lambda: not processes_of(run))
 
 
-def test_a_killed_worker_shows_as_failed_and_resuming_gives_the_run_that_went_through(tiny, monkeypatch):
-    run = Run.create(tiny.changed(epochs=10_000, compile="off"))  # of which it can only do some
-    process = subprocess.Popen([sys.executable, "-m", "minivit.worker", str(run.path)], cwd=PROJECT)
-    try:
-        wait_for(lambda: len(run.metrics()) > 2)
-        assert run.state.phase == "training"
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert run.state.phase == "failed"
-    assert f"stopped unexpectedly after epoch {run.state.epoch}" in run.state.message
-    last = run.state.epoch + 3
-    train_to_last = partial(train, events=stop_after(last))
-    monkeypatch.setattr("minivit.worker.train", train_to_last)
-    assert main(str(run.path)) == 0
-    assert run.state.phase == "stopped"
-    assert [row["epoch"] for row in run.metrics()] == list(range(last + 1))
-    through = Run.create(run.config)
-    train_to_last(through.config, through)
-    assert_same(through, run)
-
-
-@pytest.mark.parametrize(
-    ("command", "sent"),
-    [("minivit.worker", signal.SIGTERM), ("minivit resume", signal.SIGHUP)],
-    ids=["worker", "command line"],
-)
-def test_a_termination_signal_stops_a_run_in_order(tiny, command, sent):
+def test_a_closed_terminal_stops_a_run_of_the_command_line_in_order(tiny):
     run = Run.create(tiny.changed(epochs=10_000, compile="off"))
-    process = subprocess.Popen([sys.executable, "-m", *command.split(), str(run.path)], cwd=PROJECT)
-    try:
-        wait_for(lambda: len(run.metrics()) > 1)
-        process.send_signal(sent)
-        assert process.wait(DEADLINE) == 0
-    finally:
-        process.kill()
-        process.wait()
+    process = fork(cli.main, ["resume", str(run.path)])
+    wait_for(lambda: len(run.metrics()) > 1 or not process.is_alive())
+    os.kill(process.pid, signal.SIGHUP)
+    assert finish([process]) == [0]
     assert run.state.phase == "stopped" and "Resume continues" in run.state.message
 
 

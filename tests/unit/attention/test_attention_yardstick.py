@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import yardstick
-from captum.attr import Occlusion
 from scipy import spatial, stats
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -212,6 +211,8 @@ def test_spearman_is_scipys_also_with_ties(rng):
 
 
 def test_occlusion_is_captums(vit, image):
+    from captum.attr import Occlusion  # slow to import
+
     fill = image.mean((1, 2))
     drops = yardstick.occlusion(lambda x: vit(torch.from_numpy(x)[None])[0, 2].item(), image, PATCH, fill)
     blocks = Occlusion(vit).attribute(

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 import yardstick
-from captum.attr import Occlusion
 from small_models import KINDS, random_images, random_model, settings_of, weights_of
 
 from minivit.attention import faithfulness, localization, metrics
@@ -27,6 +26,8 @@ def score_of_kept(model: MiniViT, image: torch.Tensor, label: int):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_filled_occlusion_agrees_with_captum_and_the_yardstick(kind):
+    from captum.attr import Occlusion  # slow to import
+
     model, images, classes = random_model(**kind), random_images(3), torch.tensor([3, 0, 2])
     ours = occlusion(model, images, classes)
     mean = images.mean((2, 3), keepdim=True)

@@ -1,14 +1,12 @@
-"""The command line called here and once as a process of its own, and the run that the process trained."""
+"""The command line called here, and a run that it trained."""
 
 import shutil
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
 from minivit.cli import main
-from minivit.processes import PROJECT
-from minivit.runs import Run
+from minivit.runs import Run, list_runs
 
 CLASSES = ("star", "circle", "cross")
 SMALL = [
@@ -44,21 +42,22 @@ def call(capsys):
     return call
 
 
-@pytest.fixture(scope="module")
-def process(image_folder, tmp_path_factory) -> subprocess.CompletedProcess[str]:
-    """`python -m minivit train` as a process of its own."""
-    runs, command = tmp_path_factory.mktemp("runs"), [sys.executable, "-m", "minivit", "train", *SMALL]
-    command += ["--preset", "article", "--dataset", "folder", "--data-dir", str(image_folder), "--classes", *CLASSES]
-    command += ["--split", "official", "--epochs", "3", "--runs-dir", str(runs)]
-    data, locks = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("locks")
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(data), "MINIVIT_DATA": str(data), "MINIVIT_LOCKS": str(locks)}
-    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300)
+def train_command(image_folder: Path, runs: Path) -> list[str]:
+    """Trains on three classes for three epochs."""
+    options = ["--preset", "article", "--dataset", "folder", "--data-dir", str(image_folder), "--classes", *CLASSES]
+    return ["train", *SMALL, *options, "--split", "official", "--epochs", "3", "--runs-dir", str(runs)]
 
 
 @pytest.fixture(scope="module")
-def trained(process) -> Run:
-    """The run of that process. Tests leave it as it is."""
-    return Run.open(process.stdout.splitlines()[-1])
+def trained(image_folder, tmp_path_factory) -> Run:
+    """The run of that command. Tests leave it as it is."""
+    runs = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("MINIVIT_DATA", "MINIVIT_LOCKS"):
+            patched.setenv(name, str(tmp_path_factory.mktemp(name)))
+        assert main(train_command(image_folder, runs)) == 0
+    (run,) = list_runs(runs)
+    return run
 
 
 @pytest.fixture

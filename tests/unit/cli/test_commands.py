@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from yardstick import article
 from minivit.cli import main
 from minivit.config import preset, settings
 from minivit.engine import Events, train
-from minivit.runs import Run
-from tests.unit.cli.conftest import CLASSES, SMALL
+from minivit.processes import PROJECT
+from minivit.runs import Run, list_runs
+from tests.unit.cli.conftest import CLASSES, SMALL, train_command
 
 
 def files_of(folder: Path, part: str) -> list[tuple[int, torch.Tensor]]:
@@ -32,16 +34,25 @@ def files_of(folder: Path, part: str) -> list[tuple[int, torch.Tensor]]:
 # Train
 
 
-def test_training_prints_a_line_per_epoch_and_the_run_folder_last(process, trained):
+def test_training_prints_a_line_per_epoch_and_the_run_folder_last(image_folder, tmp_path):
+    """As a process of its own, without the variables of this one's environment."""
+    command = [sys.executable, "-m", "minivit", *train_command(image_folder, tmp_path / "runs")]
+    folders = {name: str(tmp_path / name) for name in ("HOME", "MINIVIT_DATA", "MINIVIT_LOCKS")}
+    for folder in folders.values():
+        Path(folder).mkdir()
+    environment = {"PATH": "/usr/bin:/bin", **folders}
+    process = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
     assert "90 training and 30 test images" in lines[0]
     epochs = [line for line in lines[1:-1] if line.startswith("epoch")]
     assert [line.split(":")[0] for line in epochs] == ["epoch 0 (untrained)", "epoch 1", "epoch 2", "epoch 3"]
     assert [line.split(":")[0] for line in lines[1:-1] if line not in epochs] == ["The step is not compiled"]
-    for line, row in zip(epochs, trained.metrics(), strict=True):
+    (run,) = list_runs(tmp_path / "runs")
+    for line, row in zip(epochs, run.metrics(), strict=True):
         assert f"accuracy {row['test_acc']:.4f}" in line and f"test loss {row['test_loss']:.4f}" in line
-    assert Path(lines[-1]) == trained.path and trained.state.phase == "done"
+    assert Path(lines[-1]) == run.path and run.state.phase == "done"
+    assert run.environment["command"][1:3] == ["train", "--patch-size"]
     assert process.stderr == ""
 
 
@@ -78,7 +89,6 @@ def test_options_become_the_settings_of_the_run(trained, image_folder):
         device="cpu",
         threads=1,
     )
-    assert trained.environment["command"][1:3] == ["train", "--patch-size"]
 
 
 def test_every_setting_is_an_option_with_its_help(call):

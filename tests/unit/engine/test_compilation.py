@@ -1,20 +1,24 @@
 """Where the step cannot be compiled, training goes on uncompiled, and the log says why in one line."""
 
+import json
 import os
 import shutil
+import signal
 import sys
+import time
 from copy import deepcopy
 
 import pytest
 import torch
 from torch._inductor import config as inductor
-from trainings import assert_same, trained
+from trainings import assert_same, quiet, trained
 
-from minivit.engine import Events, TrainStep, train
+from minivit.engine import Events, Interrupted, TrainStep, train
 from minivit.engine.compile_step import compile_step, make_request
 from minivit.engine.graphs import cause_of, compile_or_fall_back
 from minivit.model import MiniViT
 from minivit.runs import Run
+from tests.forks import fork
 
 # The real compiler, with a line of Python before it that makes it fail as users' compilers do.
 COMPILER = """#!{python}
@@ -25,17 +29,17 @@ sys.exit(subprocess.call([{real!r}, *arguments]))
 """
 NO_PYTHON_H = "arguments = [argument for argument in arguments if 'include/python3' not in argument]"
 NO_OPENMP = "if '-fopenmp' in arguments: sys.exit(\"clang: error: unsupported option '-fopenmp'\")"
-KILL_ALL = "import os, signal; os.killpg(0, signal.SIGKILL)"
 XCODE_SHIM = "sys.exit('xcode-select: note: No developer tools were found, requesting install.')"
-# Segments that are too large for any memory, for which the loader has the same words as for a noexec folder.
+# Libraries whose segments are too large for any memory, for which the loader has the same words as for a noexec folder.
 NOEXEC = """
-if arguments[-1] != '--version' and (path := arguments[arguments.index('-o') + 1]).endswith('.wrapper.so'):
-    subprocess.check_call([{real!r}, *arguments])
-    with open(path, 'r+b') as library:
-        num_segments = library.read(64)[56]
-        for segment in range(num_segments):
-            library.seek(64 + 56 * segment + 40)
-            library.write((1 << 60).to_bytes(8, sys.byteorder))
+if '-o' in arguments:
+    with open({library!r}, 'rb') as file:
+        library = bytearray(file.read())
+    for segment in range(library[56]):
+        size = 64 + 56 * segment + 40
+        library[size : size + 8] = (1 << 60).to_bytes(8, sys.byteorder)
+    with open(arguments[arguments.index('-o') + 1], 'wb') as file:
+        file.write(library)
     sys.exit()
 """
 
@@ -47,7 +51,8 @@ def write_compiler(tmp_path, monkeypatch):
 
     def write(failure):
         compiler, real = tmp_path / "g++", shutil.which("g++") or shutil.which("clang++")
-        compiler.write_text(COMPILER.format(python=sys.executable, failure=failure.format(real=real), real=real))
+        failure = failure.format(library=torch._C.__file__)
+        compiler.write_text(COMPILER.format(python=sys.executable, failure=failure, real=real))
         compiler.chmod(0o755)
         return str(compiler)
 
@@ -63,29 +68,95 @@ def write_compiler(tmp_path, monkeypatch):
     ],
     ids=["no OpenMP", "Xcode shim", "noexec"],
 )
-def test_a_failing_compiler_is_reported_by_its_cause(tiny, write_compiler, capfd, failure, cause):
-    config = tiny.changed(depth=1, num_heads=1, optimizer="sgd")
+def test_a_failing_compiler_is_reported_by_its_cause(tiny, write_compiler, monkeypatch, capfd, failure, cause):
+    def count(step, tensors, *_):  # instead of the step, which takes longer to compile
+        tensors["sums"].add_(1)
+
+    monkeypatch.setattr(TrainStep, "trace", count)
     with inductor.patch({"cpp.cxx": (None, write_compiler(failure))}):
-        result = compile_step(make_request(TrainStep(config, MiniViT(config.model))))
+        result = compile_step(make_request(TrainStep(tiny, MiniViT(tiny.model))))
     assert result["cause"].startswith(cause)
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.fixture
+def write_compile_step(tmp_path, monkeypatch):
+    """Writes a shell script that takes the place of the process that compiles, once it has read the request."""
+
+    def write(script):
+        path = tmp_path / "python"
+        path.write_text(f"#!/bin/sh\nread request\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(path))
+
+    return write
+
+
 @pytest.mark.parametrize(
-    ("failure", "cause"),
-    [(XCODE_SHIM, "this machine has no working C++ compiler"), (KILL_ALL, "its compilation ended with code -9")],
+    ("script", "cause"),
+    [
+        ("""echo a warning; echo '{"cause": "this machine has no compiler"}'""", "this machine has no compiler"),
+        ("echo a warning; kill -9 $$", "its compilation ended with code -9"),
+    ],
     ids=["no compiler", "out of memory"],
 )
 def test_where_compiling_fails_training_continues_uncompiled_with_a_line_in_the_log(
-    tiny, write_compiler, wait_for_compiler, monkeypatch, capfd, failure, cause
+    tiny, write_compile_step, wait_for_compiler, script, cause
 ):
-    monkeypatch.setenv("CXX", write_compiler(failure))
+    write_compile_step(script)
     run, lines = Run.create(tiny.changed(compile="on")), []
     train(run.config, run, Events(log=lines.append))
     failures = [line for line in lines if line.startswith("The step")]
     assert failures == [f"The step is not compiled, although the settings enable it: {cause}."]
-    assert capfd.readouterr() == ("", "")
     assert_same(trained(tiny.changed(compile="off")), run)
+
+
+@pytest.fixture
+def compiler_output(tmp_path):
+    """A pipe; its end is reached once no compiler that writes into it is left."""
+    os.mkfifo(tmp_path / "output")
+    return tmp_path / "output"
+
+
+def test_a_training_that_is_interrupted_ends_the_compilers_that_it_started(tiny, write_compile_step, compiler_output):
+    write_compile_step(f"sleep 60 >{compiler_output}")
+    run, outputs = Run.create(tiny.changed(compile="on")), []
+
+    def stop(row):
+        if row["epoch"] == 1:
+            outputs.append(compiler_output.open("rb"))  # waits until the compiler has started
+            raise Interrupted("stop")
+
+    begun = time.monotonic()
+    train(run.config, run, Events(log=quiet, epoch_done=stop))
+    with outputs[0] as output:
+        assert output.read() == b"" and time.monotonic() - begun < 30
+
+
+COMPILE_STEP = """
+import os, runpy, subprocess, sys
+os.setsid()
+os.dup2(os.open({requests!r}, os.O_RDONLY), 0)
+sys.stdin = open(0)
+subprocess.Popen(["sleep", "60"], stdout=os.open({output!r}, os.O_WRONLY))
+runpy.run_module("minivit.engine.compile_step", run_name="__main__")
+"""
+
+
+def test_a_compilation_ends_with_the_compilers_that_it_started_when_its_training_is_killed(
+    tiny, tmp_path, compiler_output
+):
+    requests = tmp_path / "requests"
+    os.mkfifo(requests)
+    process = fork(exec, COMPILE_STEP.format(requests=str(requests), output=str(compiler_output)), {})
+    with requests.open("w") as file:
+        json.dump(make_request(TrainStep(tiny, MiniViT(tiny.model))), file)
+        file.write("\n")
+        output = compiler_output.open("rb")  # waits until the compiler has started
+    with output:
+        assert output.read() == b""
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def test_where_compiling_in_this_process_fails_the_eager_function_is_called(write_compiler, capfd):

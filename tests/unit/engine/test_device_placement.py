@@ -94,7 +94,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 SMALL = {
-    **{"dataset": "shapes", "classes": ("circle", "star"), "images_per_class": 20, "batch_size": 8},
+    **{"dataset": "shapes", "classes": ("circle", "star"), "images_per_class": 15, "batch_size": 8},
     **{"embed_dim": 16, "num_heads": 2, "warmup_epochs": 0, "epochs": 1, "compile": "off"},
 }
 
@@ -107,7 +107,8 @@ def test_in_an_epoch_no_operation_mixes_devices_and_the_cpu_never_waits_for_the_
 ):
     monkeypatch.setattr(batches, "GPU_SHARE", gpu_share)
     monkeypatch.setattr(BatchSource, "_gather", gather)
-    config = preset(name).changed(**SMALL, drop_rate=0.1 if name == "gpu" else 0)
+    depth = min(2, preset(name).model.depth)
+    config = preset(name).changed(**SMALL, depth=depth, drop_rate=0.1 if name == "gpu" else 0)
     run = Training(config, GPU, *on_host(load_split)(config))
     with NoWaiting():
         steps = 0

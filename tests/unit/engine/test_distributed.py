@@ -1,13 +1,9 @@
 """Two real processes under torchrun against one: the same curve, and how they leave and go on together."""
 
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 
 import pytest
 import torch
@@ -19,34 +15,24 @@ from minivit.engine import SILENT, Events, train
 from minivit.engine.distributed import SINGLE_PROCESS, Group
 from minivit.errors import ConfigError, DataError
 from minivit.machine import choose_threads, num_slots_needed, pick_device
-from minivit.processes import PROJECT
 from minivit.runs import Run
 from minivit.worker import start_worker
+from tests.faults.killing import log_of, start
+from tests.forks import finish, fork
 
 pytestmark = pytest.mark.timeout(400)
 
-DEADLINE = 300  # seconds; each process imports torch, which takes a minute where the machine is busy
-
-Start = Callable[..., subprocess.Popen]
+DEADLINE = 150  # seconds; importing torch alone takes a minute where the machine is busy
 
 
 @pytest.fixture
-def torchrun():
-    """Starts the worker of a run in two processes, or as `options` say; none is left afterwards."""
-    started = []
-
-    def start(run: Run, *options: str) -> subprocess.Popen:
-        options = options or ("--standalone", "--nproc-per-node", "2")
-        command = [sys.executable, "-m", "torch.distributed.run", *options]
-        worker = ["-m", "minivit.worker", str(run.path)]
-        with (run.path / "log.txt").open("ab") as log:
-            started.append(subprocess.Popen(command + worker, cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT))
-        return started[-1]
-
-    yield start
-    for process in started:
+def processes() -> Iterator[list[BaseProcess]]:
+    """A list for processes, none of which is left afterwards."""
+    processes: list[BaseProcess] = []
+    yield processes
+    for process in processes:
         process.terminate()
-        process.wait()
+        process.join()
 
 
 def assert_same_within_rounding(run: Run, other: Run) -> None:
@@ -82,15 +68,18 @@ def through(config: TrainConfig, last: int = 0) -> Run:
     return run
 
 
-def test_two_processes_started_apart_as_on_two_machines_give_the_curve_and_the_weights_of_one(tiny, torchrun):
+def test_two_processes_started_apart_as_on_two_machines_give_the_curve_and_the_weights_of_one(tiny, processes):
+    from torch.distributed.run import main as torchrun  # slow to import
+
     config = tiny.changed(optimizer="sgd", normalize=True, **UNEVEN)
     run = Run.create(config)
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         meeting = f"127.0.0.1:{found.getsockname()[1]}"
     options = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting)
-    agents = [torchrun(run, *options) for _ in range(2)]
-    assert [agent.wait(DEADLINE) for agent in agents] == [0, 0], run.log()
+    command = [*options, "-m", "minivit.worker", str(run.path)]
+    processes += [fork(torchrun, command, output=run.path / "log.txt") for _ in range(2)]
+    assert finish(processes) == [0, 0], run.log()
     assert run.state.phase == "done"
     assert_same_within_rounding(through(config), run)
     environment = run.environment
@@ -106,14 +95,7 @@ def wait_for(what: Callable[[], object]) -> None:
         time.sleep(0.03)
 
 
-def child_of_rank(process: subprocess.Popen, rank: int) -> int:
-    """The process that torchrun started as number `rank`."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
-    (found,) = [pid for pid in children if f"\0RANK={rank}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()]
-    return int(found)
-
-
-def test_what_two_processes_began_goes_on_after_a_stop_and_after_a_death_also_in_one(tiny, torchrun):
+def test_what_two_processes_began_goes_on_after_a_stop_and_after_a_death_also_in_one(tiny, processes):
     settings = {"optimizer": "sgd", "lr": 1e-4, **UNEVEN}  # small steps, so that rounding stays small
     config = tiny.changed(epochs=10_000, compile="off", devices=2, **settings)
     run = Run.create(config)
@@ -126,10 +108,11 @@ def test_what_two_processes_began_goes_on_after_a_stop_and_after_a_death_also_in
     stopped = run.state.epoch
     assert "Traceback" not in run.log()
 
-    process = torchrun(run)
-    wait_for(lambda: len(run.metrics()) > stopped + 2 or process.poll() is not None)
-    os.kill(child_of_rank(process, 1), signal.SIGKILL)
-    assert process.wait(DEADLINE) != 0
+    processes += start(run)
+    wait_for(lambda: len(run.metrics()) > stopped + 2 or not processes[0].is_alive())
+    processes[1].kill()
+    processes[0].join(DEADLINE)
+    assert processes[0].exitcode == 2
     assert run.state.phase == "failed"
     assert run.state.message.startswith("Another of the 2 processes of this run ended without an error message. Resume")
     assert run.state.epoch > stopped + 1
@@ -140,11 +123,12 @@ def test_what_two_processes_began_goes_on_after_a_stop_and_after_a_death_also_in
     assert_same_within_rounding(through(config, last), run)
 
 
-def test_a_process_that_fails_is_named_with_its_reason_and_a_folder_that_is_missing_too(tiny, torchrun, tmp_path):
-    run = Run.create(tiny.changed(dataset="folder", data_dir=str(tmp_path / "nowhere")))
-    assert torchrun(run).wait(DEADLINE) != 0
+def test_a_process_that_fails_is_named_with_its_reason_and_a_folder_that_is_missing_too(tiny, tmp_path):
+    run = Run.create(tiny.changed(dataset="folder", data_dir=str(tmp_path / "nowhere"), devices=2))
+    assert finish(start(run))[0] == 2
     assert run.state.phase == "failed" and str(tmp_path / "nowhere") in run.state.message
-    assert run.log().count(run.state.message) == 1 and run.metrics() == []
+    assert "Another of the 2 processes" not in log_of(run)  # the main process alone speaks
+    assert log_of(run).count(run.state.message) == 1 and run.metrics() == []
 
 
 def test_a_single_process_exchanges_nothing():

@@ -1,8 +1,6 @@
 """TensorBoard's and MLflow's own readers get the metrics of a run, each epoch once."""
 
 import pytest
-from mlflow import MlflowClient
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trainings import stop_after
 
 from minivit.cli import main
@@ -25,6 +23,8 @@ def written_values(run: Run, key: str) -> dict[int, float]:
 
 
 def test_tensorboard_reads_each_epoch_once_also_of_a_run_that_went_on(interrupted, tmp_path, capsys):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # slow to import
+
     command = ["track", str(interrupted.path), "--tensorboard", str(tmp_path)]
     assert main(command) == 0
     train(interrupted.config, interrupted, SILENT)
@@ -40,6 +40,8 @@ def test_tensorboard_reads_each_epoch_once_also_of_a_run_that_went_on(interrupte
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # of MLflow's own queries
 def test_mlflow_reads_each_epoch_once_with_the_settings_and_the_state(interrupted, tmp_path):
+    from mlflow import MlflowClient  # slow to import
+
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     command = ["track", str(interrupted.path), "--mlflow", uri]
     client = MlflowClient(uri)

@@ -67,7 +67,8 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The runs folder of all examples, each of which empties it."""
-    root = tmp_path_factory.mktemp("runs")
+    root = tmp_path_factory.mktemp("archives") / "runs"
+    root.mkdir()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("minivit.runs.archive.default_runs_dir", lambda: root)
         patched.setattr("minivit.runs.listing.default_runs_dir", lambda: root)

@@ -1,7 +1,7 @@
 """Fixtures of the sweep tests."""
 
-import subprocess
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 
 import pytest
 
@@ -15,10 +15,10 @@ def small(tiny: TrainConfig) -> TrainConfig:
 
 
 @pytest.fixture
-def processes() -> Iterator[list[subprocess.Popen]]:
+def processes() -> Iterator[list[BaseProcess]]:
     """A list for worker processes, which are killed after the test."""
-    processes: list[subprocess.Popen] = []
+    processes: list[BaseProcess] = []
     yield processes
     for process in processes:
         process.kill()
-        process.wait()
+        process.join()

@@ -12,7 +12,7 @@ from minivit.sweep import list_sweeps
 def test_the_command_prints_a_line_per_trial_and_the_best_settings_last(capsys):
     arguments = ["sweep", "--dataset", "shapes", "--images-per-class", "20", "--patch-size", "8", "--embed-dim", "16"]
     arguments += ["--classes", "circle", "star", "--device", "cpu", "--epochs", "1", "--vary", "num_heads=1,3"]
-    arguments += ["--sampler", "grid", "--workers", "2", "--name", "mine"]
+    arguments += ["--sampler", "grid", "--workers", "1", "--name", "mine"]
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {line.split(":")[0] for line in lines[:2]} == {"trial 0 done", "trial 1 pruned"}

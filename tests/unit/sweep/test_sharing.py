@@ -3,13 +3,14 @@
 import json
 
 import pytest
-from sweeps import DEADLINE, start, sweep_of
+from sweeps import start, sweep_of
 
 from minivit.errors import SweepError
 from minivit.runs import list_runs
 from minivit.runs.files import is_locked
 from minivit.sweep import Sweep, best_trial, find_sweep, list_sweeps
 from minivit.sweep.study import CONFIG
+from tests.forks import finish
 
 pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
 
@@ -22,7 +23,7 @@ def test_two_machines_share_one_study_by_its_url(small, tmp_path, processes, url
     second = Sweep.join("both", url, tmp_path / "elsewhere", workers=3, threads=1)
     assert second.config.vary == first.config.vary and second.config.workers == 3
     workers = [start(processes, first, 0), start(processes, second, 0)]
-    assert [process.wait(DEADLINE) for process in workers] == [0, 0]
+    assert finish(workers) == [0, 0]
     trials = first.trials()
     assert [trial.params["seed"] for trial in trials] == [0, 1, 2, 3]
     assert {trial.phase for trial in trials} == {"done"}

@@ -3,11 +3,12 @@
 import itertools
 
 import pytest
-from sweeps import DEADLINE, start, sweep_of
+from sweeps import start, sweep_of
 
 from minivit.runs import list_runs
 from minivit.sweep import Sweep, best_trial, find_sweep
 from minivit.sweep.workers import main
+from tests.forks import finish
 
 pytestmark = pytest.mark.timeout(400)  # a loop that never ends fails
 
@@ -16,7 +17,7 @@ def test_two_workers_train_each_combination_of_a_grid_once_as_ordinary_runs(smal
     config = sweep_of(small, "depth=1,2", "seed=0,1", sampler="grid", pruning=False, workers=2)
     sweep = Sweep.create(config)
     workers = [start(processes, sweep, worker) for worker in (0, 1)]
-    assert [process.wait(DEADLINE) for process in workers] == [0, 0]
+    assert finish(workers) == [0, 0]
     trials = sweep.trials()
     expected = list(itertools.product((1, 2), (0, 1)))
     assert [tuple(trial.params[name] for name in ("depth", "seed")) for trial in trials] == expected

@@ -1,7 +1,5 @@
 """Workers that are killed, stopped or started twice, and what remains of their trials."""
 
-import signal
-
 import pytest
 import torch
 from filelock import FileLock
@@ -21,8 +19,8 @@ def test_the_trial_of_a_killed_worker_fails_and_is_retried_from_its_last_epoch(t
     worker = start(processes, sweep, 0)
     wait_for(lambda: len(sweep.trials()[0].curve) > 2)
     assert sweep.trials()[0].phase == "running" and sweep.active
-    worker.send_signal(signal.SIGKILL)
-    worker.wait()
+    worker.kill()
+    worker.join()
     failed, waiting = sweep.trials()
     assert (failed.phase, waiting.phase) == ("failed", "waiting")
     assert failed.message == "Its worker stopped unexpectedly. Retry continues from its last epoch."
@@ -37,7 +35,7 @@ def test_the_trial_of_a_killed_worker_fails_and_is_retried_from_its_last_epoch(t
     wait_for(lambda: sweep.trials()[1].phase == "running")
     assert claim(sweep, 1).number == 2  # only the retried one is waiting
     worker.kill()
-    worker.wait()
+    worker.join()
     assert run.metrics()[: len(rows)] == rows
 
 
