@@ -89,7 +89,7 @@ def forward_cls(
     if head_mask is not None:
         context = context * head_mask[-1, :, None]
     attn_output = block.attn.drop(block.attn.proj(context.flatten(1)[:, None]))
-    x = block.add_attn_output(x[:, :1], attn_output)
+    x = block.after_attention(x[:, :1], attn_output)
     return model.classify(x), [*rows, row[:, :, None]]
 
 
@@ -134,5 +134,5 @@ def fused_forward(model: MiniViT, pixels: Tensor) -> Tensor:
     mean = torch.cat([attn @ pixels, attn], dim=2).transpose(0, 1)  # (H, B, C·p·p + N), of pixels and of constants
     values = W_v.flatten(0, 1) @ torch.cat([filters, constants.T], dim=1)  # (D, C·p·p + N)
     context = (mean @ values.view(H, D // H, -1).mT).transpose(0, 1) + b_v  # (B, H, D / H)
-    x = block.add_attn_output(cls, block.attn.proj(context.flatten(1)))
+    x = block.after_attention(cls, block.attn.proj(context.flatten(1)))
     return model.head(model.norm(x))

@@ -95,9 +95,9 @@ class Block(nn.Module):
         attn_input = x if self.post_norm else self.norm1(x)
         attn_output, attn, context = self.attn(attn_input, head_mask, keep_idx)
         out = {"tokens": x, "attn_input": attn_input, "attn": attn, "context": context}
-        return self.add_attn_output(x, attn_output), out
+        return self.after_attention(x, attn_output), out
 
-    def add_attn_output(self, x: Tensor, attn_output: Tensor) -> Tensor:
+    def after_attention(self, x: Tensor, attn_output: Tensor) -> Tensor:
         """The rest of the block after its attention: residual sum and MLP, (B, N, D) -> (B, N, D)."""
         if self.post_norm:
             x = self.norm1(x + attn_output)

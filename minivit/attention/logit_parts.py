@@ -140,7 +140,7 @@ def direct_contributions(
             heads.append(_head_outputs(block, attn[:, :, 0], block.norm1(x)))
             bias.append(block.attn.proj.bias)
             before_mlp = x[:, 0] + attn_output[:, 0]
-            x = block.add_attn_output(x, attn_output)
+            x = block.after_attention(x, attn_output)
             mlps.append(x[:, 0] - before_mlp)
         weight, constant = _direction(model, x[:, 0], classes, contrast)
         head_outputs = torch.stack(heads, dim=1)  # (B, L, H, N, D)

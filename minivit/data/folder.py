@@ -49,7 +49,7 @@ def is_present(data_dir: str | Path) -> bool:
 
 
 def check(data_dir: str | Path, split: str) -> None:
-    """DataError if the test split is missing that the split 'official' needs."""
+    """DataError if `split` is 'official' and there is no test split."""
     if split == "official":
         class_folders(data_dir, "test")
 
@@ -57,7 +57,7 @@ def check(data_dir: str | Path, split: str) -> None:
 def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:
     """The class folders of `part` that contain images, by name, sorted. DataError if there are fewer than two."""
     if not str(data_dir):
-        raise DataError("The data set 'folder' needs a folder that contains your images. Specify it (--data-dir DIR).")
+        raise DataError("The data set 'folder' needs a folder that contains your images. Specify it.")
     root = resolve_data_dir(data_dir)
     with _os_errors_as_data_errors(root):
         if not root.exists():

@@ -130,7 +130,9 @@ def load_split(
     if config.drop_duplicates:
         train_set = train_set.select((~duplicates(train_set, test_set)).nonzero().flatten())
         if missing := [name for name, count in train_set.counts.items() if not count]:
-            raise DataError(f"All images of the class {missing[0]!r} duplicate test images. Turn drop_duplicates off.")
+            raise DataError(
+                f"All images of the class {missing[0]!r} duplicate test images. Turn 'Drop duplicates' off."
+            )
     if config.shuffle_labels:  # as in Adebayo's data randomization test (1810.03292)
         order = torch.randperm(len(train_set), generator=torch.Generator().manual_seed(config.seed))
         train_set = replace(train_set, labels=train_set.labels[order])
@@ -185,10 +187,14 @@ def data_warnings(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) 
         if len(test_set) < MIN_TEST_IMAGES:
             lines.append(f"There are only {len(test_set)} test images, so accuracies are very uncertain.")
         if config.dataset == "folder" and (count := int(duplicates(train_set, test_set).sum())):
-            lines.append(f"{count} training images are identical to a test image. Remove them with --drop-duplicates.")
+            lines.append(
+                f"{count} training images are identical to a test image. Turn on 'Drop duplicates' to leave them out."
+            )
     if config.dataset == "folder":
         lines += [f"Left out: {line}" for line in folder.ignored_files(config.data_dir, config.split)]
-    skipped = list(dict.fromkeys((*train_set.skipped, *test_set.skipped)))  # of one split, both sets have all
+    skipped = list(
+        dict.fromkeys((*train_set.skipped, *test_set.skipped))
+    )  # training and test sets of one split each list all
     lines += [f"Cannot be decoded: {line}" for line in skipped[:MAX_LISTED]]
     return lines + [f"{len(skipped) - MAX_LISTED} more cannot be decoded."] * (len(skipped) > MAX_LISTED)
 

@@ -32,10 +32,11 @@ def compile_or_fall_back(
     state: Sequence[Tensor],
     report: Callable[[str | None], None],
 ) -> Callable[..., Result]:
-    """`function` as one graph, compiled at its first call; the equivalent `plain` if that fails. The rest is as below.
+    """`function` as one graph, compiled at its first call; the equivalent `plain` if that fails.
 
-    All calls have tensors of the same shapes, so guards are skipped: checking them took half as long as the step. An
-    older torch, which cannot keep the graphs of two runs in one process apart without guards, checks them.
+    See `_prepare_or_fall_back` for `state` and `report`. All calls have tensors of the same shapes, so guards are
+    skipped: checking them took half as long as the step. An older torch, which without guards cannot keep the graphs of
+    two runs in one process apart, checks them.
     """
     options: dict[str, Any] = {"triton.cudagraphs": state[0].is_cuda}
     isolation: dict[str, Any] = {}
@@ -56,7 +57,7 @@ def record_or_fall_back(
 ) -> Callable[..., Result]:
     """`function` as a CUDA graph, one launch instead of a few hundred, recorded at its first call in about a second.
 
-    It needs no compiler. All calls have tensors of the same shapes. The rest is as below, with `function` as `plain`.
+    It needs no compiler. All calls have tensors of the same shapes. See `_prepare_or_fall_back`.
     """
 
     def prepare(*arguments: Tensor) -> Callable[..., Result]:

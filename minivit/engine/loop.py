@@ -1,7 +1,7 @@
 """The training loop: a config and a run folder in, metrics and checkpoints out.
 
 A test, a notebook, the command line and the worker call the same function. Everything random is a function of
-(seed, epoch, step), so a run that was paused, stopped or killed continues exactly where it was.
+(seed, epoch, step), so a run that was paused, stopped or killed picks up exactly where it left off.
 """
 
 import time
@@ -35,13 +35,13 @@ def train(
     startup_seconds: float = 0.0,
     may_exit: bool = False,
 ) -> None:
-    """Trains `config` in the folder of `run`, from the beginning or from where the run was interrupted.
+    """Trains the model of `config` and writes to the folder of `run`, from the start or where it was interrupted.
 
-    Epoch 0 is the untrained model: it is only evaluated and saved. A pause or stop that is requested in the run folder
-    ends the function with that phase. Raises a MiniViTError for user errors; the run's phase is then failed. Each
+    Epoch 0 is the untrained model: it is only evaluated and saved. On a requested pause or stop the function returns,
+    and the run has that phase. Raises a MiniViTError for user errors; the run's phase is then failed. Each
     process of a `group` calls this; only the main process writes and reports. If the settings limit the time,
-    `startup_seconds`, which the process took before this call, count. If it `may_exit`, the process ends when a pause
-    or stop comes while training cannot react, as during compilation.
+    the `startup_seconds` that the process took before this call count toward it. If it `may_exit`, the process ends
+    when a pause or stop comes while training cannot react, as during compilation.
     """
     if config.imported:
         raise RunError(f"{run.id} is an imported model, which can be analyzed but not trained.")

@@ -156,8 +156,9 @@ class Training:
         if not (self.config.minutes and epoch):
             lr = learning_rate(self.config, max(0, epoch * self.steps_per_epoch - 1), self.steps_per_epoch)
         if not math.isfinite(test_loss + (train_metrics["train_loss"] or 0)):
+            requested = [self.config.lr, *(lr for _, lr in self.config.lr_changes)][-1]
             raise TrainingError(
-                f"The loss became NaN or infinite in epoch {epoch}. Lower the learning rate (now {self.config.lr:g}) "
+                f"The loss became NaN or infinite in epoch {epoch}. Lower the learning rate (now {requested:g}) "
                 f"or clip the gradients (now {self.config.grad_clip:g}; 1 is a usual value)."
             )
         return {
@@ -195,12 +196,12 @@ class Training:
         losses = F.cross_entropy(outputs, labels, reduction="none")
         sums = torch.stack([losses.to(self.train_step.sums.dtype).sum(), (outputs.argmax(1) == labels).sum()])
         self.group.all_reduce(sums)
-        loss_sum, num_correct = (sums / len(self.test_set)).tolist()
-        return loss_sum, num_correct
+        test_loss, test_acc = (sums / len(self.test_set)).tolist()
+        return test_loss, test_acc
 
     @contextmanager
     def _ema_weights(self) -> Iterator[None]:
-        """Evaluates with the moving average of the weights in the block, if enabled in the settings."""
+        """Puts the moving average of the weights in their place for the block, if enabled in the settings."""
         values, ema = self.train_step.flat.values, self.train_step.ema
         if ema is None:
             yield

@@ -63,7 +63,7 @@ STARTUP_SECONDS = 60  # a new process may need this long to import torch and to 
 
 
 class Run:
-    """One run folder. `create` makes one and `open` reads one; both validate it. Runs are equal if their folder is."""
+    """One run folder. `create` makes one, `open` reads one; both validate it. Runs of the same folder are equal."""
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self.path = path
@@ -276,7 +276,7 @@ class Run:
     # The worker and its commands
 
     def request(self, command: Command) -> None:
-        """Requests a command from the worker."""
+        """Sends a command to the worker."""
         self.require_own()
         replace_file(self.path / "control.json", {"command": command, "time": time.time()})
 

@@ -201,7 +201,7 @@ def test_set_against_another_class_curves_and_agreement_follow_the_same_score(op
     reference = METHODS["leave_one_out"].attribute(model, images, target, contrast=against)
     agrees = f"Rank correlation with leave-one-out: {rank_correlation(shown, reference).item():.2f} "
     assert any(agrees in caption.value for caption in page.caption)
-    assert charts(page)[0].layout.yaxis.title.text == "cross rather than circle: p / (p + p)"
+    assert charts(page)[0].layout.yaxis.title.text == "p(cross) / (p(cross) + p(circle))"
     assert charts(page)[1].layout.yaxis.title.text == "probability of the predicted class"
 
 

@@ -165,6 +165,6 @@ def test_intermediates_are_named_and_lead_from_one_block_to_the_next():
             assert torch.equal(attn_input, tokens if norm == "post" else block.norm1(tokens))
             v = block.attn.qkv(attn_input)[..., 32:].unflatten(-1, (4, 4)).transpose(1, 2)
             torch.testing.assert_close(context, attn @ v * head_mask[layer][:, None, None])
-            x = block.add_attn_output(tokens, block.attn.proj(context.transpose(1, 2).flatten(2)))
+            x = block.after_attention(tokens, block.attn.proj(context.transpose(1, 2).flatten(2)))
             torch.testing.assert_close(x, out["tokens"][1] if layer == 0 else x)
         torch.testing.assert_close(logits, model.head(model.norm(x[:, 0])))

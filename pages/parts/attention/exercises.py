@@ -41,7 +41,7 @@ class Exercise:
 
 
 def exercises(config: ViTConfig, predictions: Predictions) -> dict[str, Exercise]:
-    """The exercises for a model, by their names in links; without that on mistakes if it makes none."""
+    """The exercises for a model, by their names in links; without the exercise on mistakes if there are none."""
     head: Head = config.num_heads - 1 if config.num_heads > 1 else "mean"
     in_layer = f"layer {config.depth}" + (f", head {write_head(head)}" if config.num_heads > 1 else "")
     mean = f"layer {config.depth}" + (", mean of all heads" if config.num_heads > 1 else "")
@@ -64,7 +64,7 @@ def exercises(config: ViTConfig, predictions: Predictions) -> dict[str, Exercise
             "probable.",
             "Only this patch may be masked. Try other images; *Unmask all* starts again.",
             raises_probability,
-            "The most attended patch spoke against the predicted class: attention is not explanation.",
+            "The most attended patch counted against the predicted class: attention is not explanation.",
         ),
     }
     confidence = mistake_confidence(predictions.confidence[~predictions.correct])

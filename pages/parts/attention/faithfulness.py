@@ -73,7 +73,7 @@ def axis_title(selection: MethodSelection, classes: Sequence[str]) -> str:
     if selection.contrast is None:
         return f"probability of {classes[selection.target]}"
     target, contrast = classes[selection.target], classes[selection.contrast]
-    return f"{target} rather than {contrast}: p / (p + p)"
+    return f"p({target}) / (p({target}) + p({contrast}))"
 
 
 def _show(result: Faithfulness, selection: MethodSelection, axis: str) -> None:

@@ -58,8 +58,8 @@ def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, pat
     tiles(rows, scale, key="tokens_similarity", label="Similarity of features", size=size, choice=True)
     st.caption(
         "Features are the tokens between the layers (the residual stream), before any further LayerNorm. A mean near 1 "
-        "says that all patches are alike. Position embeddings are part of the features, so neighbors are similar even "
-        "without common content."
+        "means that all patches are similar. Position embeddings are part of the features, so neighbors are similar "
+        "even without common content."
     )
 
 

@@ -90,9 +90,7 @@ def _save_or_remove(run: Run, current: str, picture: Picture) -> None:
         if (
             not run.is_example
             and current not in saved_pictures(run)
-            and st.button(
-                "Save in the run's folder", help="Links to this picture then work in any browser, also later."
-            )
+            and st.button("Save in the run's folder", help="Links to this picture then keep working, in any browser.")
         ):
             with show_errors():
                 save_picture(run, picture.content, Path(picture.name).suffix)
@@ -109,17 +107,18 @@ def membership(run: Run, epoch: int, picture: str) -> None:
     """Whether the picture probably belongs to none of the classes, with the values that support this."""
     calibration = cache.calibration(run, epoch)
     if calibration is None:
-        st.caption("Without images of other classes, it cannot be estimated whether this picture belongs to any class.")
+        st.caption(
+            "There are no images of other classes, so MiniViT cannot tell whether this picture belongs to any class."
+        )
         return
     verdict = calibration.judge(float(cache.analyze(score, run, epoch, (picture,))))
     if verdict.is_other:
         st.warning("This picture probably belongs to none of the classes.", icon=":material/help:")
     st.caption(
         escape_markdown(
-            f"Its largest logit is as low as that of {verdict.p_value:.0%} of the test images and of "
-            f"{verdict.other_share:.0%} of {len(calibration.other)} images of other classes "
-            f"({', '.join(calibration.other_classes[:6])}). AUROC between the two groups: "
-            f"{calibration.auroc:.2f} (0.5 is chance)."
+            f"{verdict.p_value:.0%} of the test images and {verdict.other_share:.0%} of "
+            f"{len(calibration.other)} images of other classes ({', '.join(calibration.other_classes[:6])}) have a "
+            f"largest logit this low or lower. AUROC between the two groups: {calibration.auroc:.2f} (0.5 is chance)."
         )
     )
 

@@ -77,7 +77,7 @@ def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.flo
         list(methods),
         format_func=lambda name: METHODS[name].title,
         width=WIDTH_PX,
-        help=escape_markdown(" ".join([explain(METHODS[name].title), *reasons])),
+        help=escape_markdown(" ".join([explain(METHODS[name].title, METHODS[name].limitations), *reasons])),
     )
     selection = MethodSelection(name, int(probs.argmax()) if classes else 0)
     return _pick_classes(selection, classes) if selection.method.needs_class else selection
@@ -215,7 +215,8 @@ def about(method: Method, view: View, config: ViTConfig) -> None:
             "attention of patches there is computed but not used."
         )
     elif method.needs_layer:
-        notes.append(f"The head of this model reads more than CLS: {config.pool}.")
+        reads = "reads CLS and the average of the patches" if config.pool == "cls and mean" else "does not read CLS"
+        notes.append(f"The classifier head of this model averages the patches' tokens: it {reads}.")
     if config.num_registers and method.is_attention:
         notes.append(
             f"The {config.num_registers} register tokens have no position in the image and are not drawn; the "

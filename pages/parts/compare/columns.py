@@ -42,8 +42,8 @@ def common_scale(runs: Sequence[Run]) -> tuple[float, float]:
 def notes(run_maps: Sequence[RunMaps], num_metric_images: int) -> str:
     """Notes on what the curves are computed from, how two grids are subtracted, and which checkpoints are left out."""
     sentences = [
-        f"The attention curves are computed from {num_metric_images} evenly spaced test images, not only from the ones "
-        "below. Hover over the name of a curve for its definition."
+        f"The attention curves are computed from {num_metric_images} evenly spaced test images, not only from those "
+        "shown. Hover over the name of a curve for its definition."
     ]
     if len(run_maps) == 2:
         first, second, cells = _grids(run_maps)

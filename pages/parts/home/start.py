@@ -86,7 +86,7 @@ def start_options() -> None:
 
 
 def _train_your_own() -> None:
-    """One click to a first run, or where visitors only look, a line that says so."""
+    """One click to a first run, or on a read-only server, a line that says so."""
     if not may_change():
         st.caption("This server only shows runs. Train on your own computer.")
         return

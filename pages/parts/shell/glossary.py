@@ -107,9 +107,11 @@ def terms() -> dict[str, dict[str, str]]:
     return {**TERMS, TRAINING: TERMS[TRAINING] | of_settings}
 
 
-def explain(term: str) -> str:
-    """The explanation of a term, for a tooltip."""
-    return next(group[term] for group in terms().values() if term in group)
+def explain(term: str, default: str | None = None) -> str:
+    """The explanation of a term, for a tooltip; without a `default`, the glossary must have it."""
+    text = next((group[term] for group in terms().values() if term in group), default)
+    assert text is not None, term
+    return text
 
 
 def glossary_button() -> None:

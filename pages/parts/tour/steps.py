@@ -107,7 +107,7 @@ def steps() -> tuple[Step, ...]:
             other_image,
             action=(f"Mask {misleading}", {"off": misleading}),
             after=f"Without {misleading}, the most attended patch, {name} **rises from {highlights.probability:.1%} "
-            f"to {highlights.probability_masked:.1%}**: here it spoke against the class. Attention says where the "
+            f"to {highlights.probability_masked:.1%}**: here it counted against the class. Attention says where the "
             "model reads, not what it does with what it reads. With the whole image again, *What if a patch were "
             "missing?* below names the patch that matters most.",
         ),

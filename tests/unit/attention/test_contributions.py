@@ -36,7 +36,7 @@ def test_a_heads_contribution_is_the_change_of_the_logit_without_it_while_the_la
     v = x @ w["blocks.0.attn.qkv.weight"][2 * D :].T + w["blocks.0.attn.qkv.bias"][2 * D :]
     cls = model.forward_tokens(model.embed(images), ["tokens"])[1]["tokens"][0][0, 0].detach().numpy()
     attn_output, _, _ = model.blocks[0].attn(model.blocks[0].norm1(model.embed(images)))
-    last = model.blocks[0].add_attn_output(model.embed(images), attn_output)[0, 0].detach().numpy()
+    last = model.blocks[0].after_attention(model.embed(images), attn_output)[0, 0].detach().numpy()
     sigma = np.sqrt(last.var() + 1e-6)
     for head in range(4):
         part = slice(4 * head, 4 * head + 4)
