@@ -265,7 +265,8 @@ def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[os.DirEntry[str]
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir():  # a loop of links is not one
+            is_folder = Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()  # a loop of links is none
+            if is_folder:
                 if entry.name.lower() not in JUNK_FOLDERS:
                     yield from _walk(entry.path, (*above, real))
             else:

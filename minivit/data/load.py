@@ -63,9 +63,9 @@ def find_reader(dataset: Dataset) -> Reader:
 
 
 Part = Literal["train", "test"]
-MIN_TEST_IMAGES = 20
+MIN_TEST_IMAGES = 20  # below this a warning is shown
 MAX_LISTED = 20  # files that cannot be decoded
-MAX_INSPECTED_BYTES = 2**28  # of images in memory where no model is trained on them: on pages and of imported models
+MAX_INSPECTED_BYTES = 2**28  # of images in memory on pages and for imported models, which are not trained
 
 
 def load_images(

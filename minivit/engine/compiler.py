@@ -19,8 +19,8 @@ from minivit.machine import choose_threads, num_activations
 from minivit.processes import end_group, start
 
 COMPILE_SECONDS = 20  # of CPU time until the compiled step is ready
-SAVED_SHARE = 0.7  # of the time of a step with at most …
-SAVED_ACTIVATIONS = 270_000  # …, as of `article`, and less of larger ones; measured on a CPU for 1, 2 and 4 layers
+SAVED_SHARE = 0.7  # of a step's time, for models of at most SAVED_ACTIVATIONS; larger models save less
+SAVED_ACTIVATIONS = 270_000  # those of `article`; measured on a CPU for 1, 2 and 4 layers
 MIN_SAVED = 10  # seconds for which another core, which may have other work, is occupied
 
 
@@ -30,7 +30,7 @@ class Compiler:
     def __init__(self, config: TrainConfig, log: Callable[[str], None]) -> None:
         self.config, self.log = config, log
         self.is_decided = config.compile == "off"
-        self.reason = ""  # to compile
+        self.reason = ""  # why the step is compiled, as a clause
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Compiler":
@@ -41,7 +41,7 @@ class Compiler:
             end_group(self.process)
 
     def record(self, step: TrainStep) -> None:
-        """Repeats plain steps as a CUDA graph, which needs no compiler; on a GPU only."""
+        """Has the plain step recorded as a CUDA graph and replayed from then on, without a compiler; on a GPU only."""
         if step.device.type == "cuda" and self.config.compile != "off":
             step.record(lambda cause: self.log(f"The step is not a CUDA graph: {cause}.") if cause else None)
 
@@ -91,7 +91,8 @@ def should_compile(config: TrainConfig, device: torch.device, seconds_left: floa
         reason = "it is enabled in the settings"
     elif saved < MIN_SAVED:
         return False, reason
-    names = [os.environ.get("CXX"), "g++", "clang++", "c++", "cl"]  # for CUDA, Triton comes with torch
+    names = [os.environ.get("CXX"), "g++", "clang++", "c++", "cl"]
+    # For CUDA, Triton comes with torch
     has_compiler = device.type == "cuda" or any(shutil.which(name) for name in names if name)
     return (True, reason) if has_compiler else (False, "this machine has no C++ compiler")
 

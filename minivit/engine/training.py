@@ -15,7 +15,7 @@ from torch import Tensor
 from minivit.config import TrainConfig
 from minivit.data import BatchSource, ImageSet, augment, channel_stats, copy_to, mix_pairs
 from minivit.engine.distributed import SINGLE_PROCESS, Group
-from minivit.engine.schedule import derive_seed, epoch_scalars, learning_rate
+from minivit.engine.schedule import StepScalars, derive_seed, epoch_scalars, learning_rate
 from minivit.engine.step import TrainStep
 from minivit.engine.stopping import Clock, stop_reason
 from minivit.engine.whitening import unwhitened_state_dict, whiten
@@ -114,7 +114,7 @@ class Training:
                 share = self.clock.read(num_epoch_ends=2 if step == len(batches) - 1 else 1)
                 last_step = self.config.epochs * self.steps_per_epoch - 1  # of the schedule, by the clock
                 self.lr = learning_rate(self.config, share * last_step, self.steps_per_epoch)
-                scalars[step, 0] = self.lr  # the first of StepScalars
+                scalars[step, StepScalars._fields.index("lr")] = self.lr
             seed = derive_seed(self.config.seed, epoch, step)
             yield *self._batch(seed, *batches[step : step + 2]), scalars[step]
             if self.clock.share == 1:

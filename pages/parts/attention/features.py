@@ -80,11 +80,11 @@ def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> 
         rows.append(Row(name, [_picture(run, each), *map_tiles(colors, _depths(run), captions)]))
     tiles(rows, None, key="tokens_components", label="Principal components", size=tile_size(run.config.model))
     st.caption(
-        f"Above: the components of the patches of {len(indices)} test images, the same for every image, so that in a "
-        "column equal colors mean equal components. “Alone” means the components of this image's patches, however "
-        "little they vary. Colors cannot be compared between columns or epochs. The mean is gray; the three "
-        "components share a scale, so one that explains little changes the color little. In percent: the variance "
-        "that the three explain. As in DINOv2 (arXiv 2304.07193, figure 1), there with a scale for each component."
+        f"Components of the patches of {len(indices)} test images; “alone”: of this image's patches only. Within a "
+        "column, equal colors mean equal components; colors of different columns or epochs cannot be compared. Below "
+        "each picture: the variance that its three components explain.",
+        help="The mean is gray. The three components share a scale, so one that explains little changes the color "
+        "little; DINOv2 (arXiv 2304.07193, figure 1) has a scale for each.",
     )
 
 
