@@ -12,7 +12,7 @@ from minivit.engine import estimate_seconds
 from minivit.errors import TrainingError
 from minivit.inference import num_parameters
 from minivit.runs import Run, list_runs
-from pages.parts.settings import estimate
+from pages.parts.settings import form
 from tests.app.conftest import Open, button, captions, errors, labels, tick, widget
 
 START = "Start training"
@@ -110,8 +110,8 @@ def test_a_preset_sets_all_widgets(open_page: Open, started: list[Run], image_fo
 def test_size_and_measured_time_are_shown_before_the_start(
     open_page: Open, started: list[Run], monkeypatch: pytest.MonkeyPatch, image_folder: Path
 ) -> None:
-    monkeypatch.setattr(estimate, "estimate_seconds", estimate_seconds)
-    estimate._estimates.clear()
+    monkeypatch.setattr(form, "estimate_seconds", estimate_seconds)
+    form._estimates.clear()
     page = on_folder(open_page("train"), image_folder)
     for depth in (1, 4):
         set_to(page, "depth", depth)

@@ -103,7 +103,7 @@ def test_what_cannot_be_trained_on_is_refused_and_leaves_nothing(own_data: Path,
 
 def test_limits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "MAX_FILES", 3)
-    with pytest.raises(DataError, match="exceeds 3 images"):
+    with pytest.raises(DataError, match="more than 3 images"):
         unpack_upload(zipped(*PETS), "pets")
     monkeypatch.setattr(uploads, "MAX_FILES", 9)
     monkeypatch.setattr(uploads, "MAX_FILE_BYTES", 10)

@@ -76,7 +76,7 @@ function loadPlotly(url) {
 
 function buildChart(charts, name) {
   const plot = element("div", { class: "plot" });
-  const keyboardSlider = element("div", { class: "keyboard-slider", role: "slider", tabindex: 0, "aria-valuemin": 0 });
+  const keyboardSlider = element("div", { class: "keyboard-slider", role: "slider", tabindex: 0, "aria-valuemin": 0, "aria-label": name });
   const chart = { name, plot, keyboardSlider, curves: {}, at: null };
   charts.append(element("div", { class: "chart" }, keyboardSlider, plot));
   return chart;
