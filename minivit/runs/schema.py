@@ -1,7 +1,7 @@
 """Schemas of the files in a run folder. Invalid content is dropped on reading."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -55,6 +55,16 @@ class State:
         return self.phase in ("queued", "loading", "training")
 
 
+@dataclass(frozen=True)
+class Position:
+    """The metadata of `resume.safetensors`: complete epochs, steps of the next one, and the seconds that these took."""
+
+    epoch: Epoch
+    step: Count
+    seconds: Amount
+    clock: Amount = 0.0  # of the run's time limit, unknown to earlier versions
+
+
 Tag = Annotated[str, Field(pattern=r"^[^\s#]+$", max_length=MAX_TAG_LENGTH)]
 
 
@@ -95,6 +105,11 @@ def _parser(kind: Any, default: Any = None) -> Callable[[bytes], Any]:
 
 parse_row, parse_state, parse_environment = _parser(MetricsRow), _parser(State), _parser(Environment)
 parse_annotations = _parser(Annotations, Annotations())
+
+
+def parse_position(metadata: Mapping[str, str]) -> Position:
+    """The position in a run; raises ValueError if it is invalid."""
+    return TypeAdapter(Position).validate_strings(dict(metadata))
 
 
 def parse_config(data: bytes) -> tuple[Any, TrainConfig | None]:
