@@ -9,7 +9,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from minivit.errors import RunError
 from minivit.files import ZIP_ERRORS, is_bomb, open_zip
-from minivit.runs.files import EXAMPLE, default_runs_dir, explain_write_error, make_unique_folder
+from minivit.runs.files import EXAMPLE, SWEEPS, default_runs_dir, explain_write_error, make_unique_folder
 from minivit.runs.run import Run
 
 # The files of a run folder in an archive, and the maximum size of each. Locks and commands are local to a machine.
@@ -125,7 +125,8 @@ def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:
             )
         members[name] = info
     folder = re.sub(r"[^A-Za-z0-9._-]+", "-", prefix.rstrip("/").rsplit("/", 1)[-1])[:80].strip(".-")
-    return folder if folder not in ("", EXAMPLE.name) else "imported", members  # the example keeps its link
+    is_taken = folder.lower() in ("", EXAMPLE.name, SWEEPS)  # the example keeps its link
+    return "imported" if is_taken else folder, members
 
 
 def _max_size(name: str) -> int:

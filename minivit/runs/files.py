@@ -24,6 +24,7 @@ from minivit.errors import MiniViTError, RunError
 from minivit.files import atomic_write
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "tour" / "example"  # a run that nothing changes
+SWEEPS = "sweeps"  # the folder in a runs folder that holds sweeps, so that no run may have its name
 
 
 def default_runs_dir() -> Path:

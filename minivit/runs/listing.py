@@ -11,7 +11,7 @@ from cachetools import LRUCache, cached
 
 from minivit.config import TrainConfig
 from minivit.errors import RunError
-from minivit.runs.files import EXAMPLE, default_runs_dir, delete_folder, file_version, is_locked
+from minivit.runs.files import EXAMPLE, SWEEPS, default_runs_dir, delete_folder, file_version, is_locked
 from minivit.runs.run import Run
 from minivit.runs.summary import summarize
 
@@ -77,14 +77,19 @@ def _printable_name(path: Path) -> str:
 
 
 def _folders(runs_dir: str | Path | None) -> list[Path]:
-    """The folders in `runs_dir`, in reverse order of name; hidden ones and links are skipped, so all are inside."""
+    """The folders in `runs_dir`, in reverse order of name; links are skipped, so all are inside."""
     root = Path(runs_dir) if runs_dir else default_runs_dir()
     try:
         with os.scandir(root) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."]
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and _may_be_run(entry.name)]
     except OSError:
         return []
     return [root / name for name in sorted(names, reverse=True)]
+
+
+def _may_be_run(name: str) -> bool:
+    """Whether a folder of this name may be a run: it is not hidden, and not that of the sweeps."""
+    return name[0] != "." and name.lower() != SWEEPS
 
 
 def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:
@@ -92,7 +97,7 @@ def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:
     root = Path(runs_dir) if runs_dir else default_runs_dir()
     try:
         path = (root / run_id).resolve()
-        is_inside = path.parent == root.resolve() and path.name == run_id and path.is_dir()
+        is_inside = path.parent == root.resolve() and path.name == run_id and _may_be_run(run_id) and path.is_dir()
     except (OSError, ValueError, RuntimeError):  # name too long, null character, cycle of links
         is_inside = False
     if not is_inside and run_id == EXAMPLE.name:

@@ -23,7 +23,7 @@ from minivit.errors import ConfigError, RunError, SweepError
 from minivit.files import explain_os_error
 from minivit.machine import num_slots, pick_device
 from minivit.runs import Run, default_runs_dir
-from minivit.runs.files import is_locked, make_unique_folder, read_json, replace_file, tail
+from minivit.runs.files import SWEEPS, is_locked, make_unique_folder, read_json, replace_file, tail
 from minivit.runs.run import STARTUP_SECONDS
 from minivit.runs.schema import with_earlier_settings
 from minivit.sweep.space import SweepConfig
@@ -276,7 +276,7 @@ class Sweep:
 
 
 def sweeps_dir(runs_dir: str | Path | None = None) -> Path:
-    return (Path(runs_dir) if runs_dir else default_runs_dir()) / "sweeps"
+    return (Path(runs_dir) if runs_dir else default_runs_dir()) / SWEEPS
 
 
 def list_sweeps(runs_dir: str | Path | None = None) -> list[Sweep]:

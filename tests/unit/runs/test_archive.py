@@ -145,6 +145,14 @@ def test_files_without_a_folder_around_them_are_accepted(run):
     assert unpack(file).id == "imported"
 
 
+@pytest.mark.parametrize("name", ["sweeps", "Sweeps", "example"])
+def test_a_run_does_not_take_the_folder_of_the_sweeps_or_the_link_of_the_example(run, name):
+    by_hand = run.path.rename(run.path.with_name(name))
+    content = pack(Run.open(by_hand))
+    by_hand.rename(run.path)
+    assert unpack(io.BytesIO(content)).id == "imported"
+
+
 def test_a_missing_runs_folder_is_made(run, tmp_path):
     content = pack(run)
     shutil.rmtree(run.path.parent)
