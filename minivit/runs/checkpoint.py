@@ -81,7 +81,10 @@ def serialize(model: nn.Module | Mapping[str, Tensor], metadata: dict[str, str] 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Loads the tensors in a file into a model; RunError if they do not match it."""
     try:
-        model.load_state_dict(read_safetensors(path)[0], assign=True)
+        tensors, _ = read_safetensors(path)
+        if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
+            raise SafetensorError("weights of another dtype")
+        model.load_state_dict(tensors, assign=True)
     except (SafetensorError, RuntimeError, OSError):
         raise RunError(f"{path} does not contain the weights of this run's model. Choose another epoch.") from None
     for name, tensor in model.state_dict().items():

@@ -200,7 +200,10 @@ def test_an_epoch_without_checkpoint_raises_an_error_that_lists_the_others(run):
         run.load_model(77)
 
 
-@pytest.mark.parametrize("damage", ["another model", "other names", "cut off", "empty", "another format"])
+DTYPES = (torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.float8_e4m3fn, torch.int64)
+
+
+@pytest.mark.parametrize("damage", ["another model", "other names", "cut off", "empty", "another format", *DTYPES])
 def test_a_checkpoint_without_this_runs_weights_raises_an_error_with_its_path(run, tiny, damage):
     keep(run, 0)
     path = run.path / "checkpoints" / "epoch-0000.safetensors"
@@ -213,6 +216,8 @@ def test_a_checkpoint_without_this_runs_weights_raises_an_error_with_its_path(ru
             path.write_bytes(path.read_bytes()[:-100])
         case "empty":
             path.write_bytes(b"")
+        case torch.dtype():
+            save_file({name: tensor.to(damage) for name, tensor in load_file(path).items()}, path)
         case "another format":
             path.write_text("these are no weights, and there are more than eight bytes of them")
     with pytest.raises(RunError, match=rf"{path} does not contain the weights of this run's model"):
