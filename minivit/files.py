@@ -1,6 +1,8 @@
 """Names of files, archives, and files that other processes read while they are written."""
 
+import errno
 import os
+import stat
 import threading
 import zipfile
 import zlib
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from minivit.errors import MiniViTError
+from minivit.errors import MiniViTError, RunError
 
 # What zipfile raises for a damaged, truncated or encrypted file, an unknown compression and an impossible name
 ZIP_ERRORS = (BadZipFile, EOFError, RuntimeError, ValueError, zlib.error)
@@ -40,6 +42,20 @@ def is_bomb(files: Iterable[ZipInfo]) -> bool:
 def is_text(name: str) -> bool:
     """Whether a name is valid Unicode; in others Python has surrogates, which no page can show."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def check_regular(mode: int, name: str | Path) -> None:
+    """OSError for pipes and devices, which would block the reader, and for folders."""
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(name))
+
+
+def open_log(path: Path) -> BinaryIO:
+    """A log to append to; RunError if it cannot be written, or is not a regular file, which could block the writer."""
+    with explain_os_error(RunError, f"{path} cannot be written", "Check its permissions, or delete it."):
+        if path.exists():
+            check_regular(path.stat().st_mode, path)
+        return path.open("ab")
 
 
 @contextmanager

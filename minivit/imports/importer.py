@@ -15,6 +15,7 @@ from minivit.config import TrainConfig, ViTConfig
 from minivit.data import list_classes, load_split
 from minivit.data.image_set import Progress
 from minivit.errors import RunError
+from minivit.files import check_regular
 from minivit.imports.architecture import HEAD_DIM, read_architecture
 from minivit.imports.convert import resample_positions, to_minivit, to_timm_names
 from minivit.imports.metadata import Facts, read_facts
@@ -22,7 +23,6 @@ from minivit.imports.state_dict import read_state_dict
 from minivit.machine import environment
 from minivit.model import MiniViT
 from minivit.runs import Run
-from minivit.runs.files import check_regular
 
 # Mean and standard deviation that models are trained with: timm's own ViTs, and ImageNet's
 NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {

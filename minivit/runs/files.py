@@ -8,7 +8,6 @@ import io
 import json
 import os
 import shutil
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ from cachetools import LRUCache, cached
 from filelock import FileLock, Timeout
 
 from minivit.errors import MiniViTError, RunError
-from minivit.files import atomic_write
+from minivit.files import atomic_write, check_regular
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "tour" / "example"  # a run that nothing changes
 SWEEPS = "sweeps"  # the folder in a runs folder that holds sweeps, so that no run may have its name
@@ -61,12 +60,6 @@ def file_version(name: str) -> tuple[int, ...]:
 def _parsed(name: str, parse: Callable[[bytes], Any], version: tuple[int, ...]) -> Any:
     with open(name, "rb") as file:  # noqa: PTH123
         return parse(file.read())
-
-
-def check_regular(mode: int, name: str | Path) -> None:
-    """OSError for pipes and devices, which would block the reader, and for folders."""
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(name))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -134,6 +127,7 @@ ADVICE = {
     errno.ENOSPC: "Free some disk space and try again.",
     errno.EDQUOT: "Free some of your disk quota and try again.",
     errno.ENOENT: "Its folder was deleted or renamed.",
+    errno.EEXIST: "Rename or delete the file of that name.",
     errno.ENOTDIR: "Its folder was deleted or renamed.",
 }
 
@@ -171,7 +165,7 @@ def explain_write_error(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         advice = ADVICE.get(error.errno or 0, "Check the permissions of its folder.")
-        raise RunError(f"{path} cannot be written: {error.strerror}. {advice}") from None
+        raise RunError(f"{path} cannot be written: {error.strerror or error}. {advice}") from None
 
 
 def remove_temporary_files(folder: Path) -> None:
