@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from minivit.errors import RunError
+from minivit.files import check_regular
 
 MAX_CHECKPOINT_BYTES = 256 * 2**20  # all checkpoints of a run together
 
@@ -102,6 +103,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by name and the metadata of a file; raises SafetensorError and OSError."""
+    check_regular(path.stat().st_mode, path)
     with path.open("rb") as start:
         if (size := int.from_bytes(start.read(8), "little")) > MAX_HEADER_BYTES:
             raise SafetensorError(f"a header of {size:,} bytes is too large")
