@@ -8,6 +8,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import pytest
 import torch
 from safetensors.torch import save
+from trainings import write
 
 from minivit.engine import SILENT, train
 from minivit.errors import RunError
@@ -86,6 +87,7 @@ def test_a_run_packed_before_its_training_was_complete_is_stopped(run):
         "{run}/checkpoints/../../evil.safetensors",
         "C:\\evil",
         "{run}/notes.txt",
+        "{run}/pictures/0123456789abcdef.exe",
         "{run}/checkpoints/epoch-0000.pt",
         "{run}/sub/config.json",
         "other/metrics.jsonl",
@@ -161,9 +163,15 @@ def test_a_missing_runs_folder_is_made(run, tmp_path):
 
 def test_a_folder_zipped_by_hand_is_accepted_without_what_belongs_to_a_machine(run):
     extra = ("worker.lock", "control.json", ".DS_Store", "__MACOSX/._config.json", "predictions/epoch-0001.safetensors")
+    extra += ("._config.json", ".state.json.12-345", "checkpoints/.epoch-0002.safetensors.12-345")
     by_hand = changed(pack(run), **{f"{run.id}/{name}": b"{}" for name in extra})
     back = unpack(by_hand)
     assert back.metrics() == run.metrics() and not {*extra} & everything_under(back.path)
+
+
+def test_a_requested_learning_rate_is_part_of_a_packed_run(run):
+    write(run, "lr.txt", "0.01")
+    assert (unpack(io.BytesIO(pack(run))).path / "lr.txt").read_text() == "0.01"
 
 
 def test_a_file_that_is_compressed_beyond_reason_is_refused_before_it_is_unpacked(run):
