@@ -73,22 +73,16 @@ def _add(run: Run, name: str, content: bytes) -> str | None:
 
 def _gallery(run: Run, pictures: dict[str, Picture], current: str | None) -> None:
     """The pictures to pick from; those that cannot be decoded are named instead."""
-    images = {}
+    decoded = {}
     for picture in pictures:
         with show_errors():
-            images[picture] = pixels(run, picture).numpy()
-    if not images:
+            decoded[picture] = pixels(run, picture).numpy()
+    if not decoded:
         return
-    ids = list(images)
+    ids, images = list(decoded), np.concatenate(list(decoded.values()))
     titles = [GalleryItem(index, pictures[picture].name) for index, picture in enumerate(ids)]
     selected = ids.index(current) if current in ids else None
-    click = gallery(
-        np.concatenate(list(images.values())),
-        titles,
-        key="attention_pictures",
-        label="Your pictures",
-        selected=selected,
-    )
+    click = gallery(images, titles, key="attention_pictures", label="Your pictures", selected=selected)
     if click is not None:
         set_params(picture=ids[click])
         st.rerun()
