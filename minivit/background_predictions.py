@@ -6,7 +6,7 @@ and calls `watch` while it is open; the process ends a few seconds after the las
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,18 +86,18 @@ def _read(run: Run, epoch: int, test_set: ImageSet) -> PredictionRows:
     with suppress(RunError, KeyError):
         tensors, metadata = load_tensors(prediction_path(run, epoch))
         columns = [tensors[name] for name in PredictionRows._fields]
-        if metadata["source"] == source and _are_valid(*columns, len(test_set), run.config.model.num_classes):
+        if metadata["source"] == source and _are_valid(columns, len(test_set), run.config.model.num_classes):
             return PredictionRows(*(column.numpy().copy() for column in columns))  # not of a mapped file
     return PredictionRows(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
 
 
-def _are_valid(predicted: Tensor, confidence: Tensor, loss: Tensor, num_images: int, num_classes: int) -> bool:
-    """Whether these can be the columns of predictions for the first of `num_images` images."""
-    columns = (predicted, confidence, loss)
+def _are_valid(columns: Sequence[Tensor], num_images: int, num_classes: int) -> bool:
+    """Whether these can be `PredictionRows` for the first of `num_images` images."""
+    predicted, confidence, loss = columns
     return (
         [column.dtype for column in columns] == [torch.int64, torch.float32, torch.float32]
-        and {column.shape for column in columns} == {(len(predicted),)}
-        and len(predicted) <= num_images
+        and {column.shape for column in columns} == {(predicted.numel(),)}
+        and predicted.numel() <= num_images
         and bool(((predicted >= 0) & (predicted < num_classes)).all())
         and bool(((confidence >= 0) & (confidence < 1.001) & loss.isfinite()).all())  # a softmax may exceed 1 by an ulp
     )

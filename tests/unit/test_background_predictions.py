@@ -62,7 +62,7 @@ def test_predictions_of_other_weights_or_other_images_do_not_count(run, split_im
         {"confidence": torch.ones(5)},
         *({"confidence": torch.full((24,), value)} for value in (float("nan"), -0.1, 1e9)),
         {"loss": torch.full((24,), float("inf"))},
-        dict.fromkeys(("confidence", "loss"), torch.zeros(25)) | {"predicted": torch.zeros(25, dtype=torch.int64)},
+        {"predicted": torch.zeros(25, dtype=torch.int64), "confidence": torch.zeros(25), "loss": torch.zeros(25)},
     ],
 )
 def test_a_file_with_impossible_predictions_is_computed_again(run, split_images, change):
