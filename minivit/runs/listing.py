@@ -11,6 +11,8 @@ from cachetools import LRUCache, cached
 
 from minivit.config import TrainConfig
 from minivit.errors import RunError
+from minivit.runs.checkpoint import load_tensors
+from minivit.runs.editing import unreadable_files
 from minivit.runs.files import EXAMPLE, SWEEPS, default_runs_dir, delete_folder, file_version, is_locked
 from minivit.runs.run import Run
 from minivit.runs.summary import summarize
@@ -115,10 +117,25 @@ def group_by_sweep(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def find_damage(run: Run) -> list[str]:
-    """The unreadable parts of a run folder, one sentence each."""
-    num_invalid = summarize(run).num_invalid
-    lines = [f"Invalid lines of metrics.jsonl, which are left out: {num_invalid}."] if num_invalid else []
-    lines += ["state.json cannot be read."] if run.stored_state() is None else []
-    has_environment = (run.path / "environment.json").exists()
-    return lines + (["environment.json cannot be read."] if has_environment and not run.environment else [])
+def find_damage(run: Run, weights: bool = False) -> list[str]:
+    """The unreadable parts of a run folder, one sentence each; with `weights` also those, which takes longer."""
+    state, summary = run.stored_state(), summarize(run)  # in this order, as a worker writes the row first
+    lines = []
+    if summary.num_invalid:
+        lines.append(f"Invalid lines of metrics.jsonl, which are left out: {summary.num_invalid}.")
+    last = max(state.epoch if state else 0, summary.last["epoch"] if summary.last else 0)
+    if last and summary.num_rows <= last and not run.config.imported:
+        lines.append(f"metrics.jsonl has rows of {summary.num_rows:,} of {last + 1:,} epochs.")
+    names = ["state.json"] if state is None else []
+    names += unreadable_files(run)
+    if weights:
+        paths = [run.path / "resume.safetensors", *map(run.checkpoint_path, run.checkpoints())]
+        names += [path.relative_to(run.path).as_posix() for path in paths if not _is_readable(path)]
+    return lines + [f"{name} cannot be read." for name in names]
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether a weights file is complete or not there."""
+    with suppress(RunError):
+        return not os.path.lexists(path) or bool(load_tensors(path))
+    return False

@@ -22,7 +22,7 @@ from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,6 @@ from minivit.runs.files import (
     is_locked,
     make_unique_folder,
     read_cached,
-    read_json,
     read_rows,
     remove_temporary_files,
     replace_file,
@@ -281,8 +280,8 @@ class Run:
         replace_file(self.path / "control.json", {"command": command, "time": time.time()})
 
     def requested_command(self) -> Command | None:
-        command = read_json(self.path / "control.json").get("command")
-        return command if command in get_args(Command) else None
+        control = self.read("control.json", schema.parse_control, None)
+        return control["command"] if control else None
 
     @contextmanager
     def hold(self) -> Iterator[None]:

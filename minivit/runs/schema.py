@@ -87,24 +87,48 @@ class Environment(TypedDict):
     num_test: NotRequired[Count]
     data_fingerprint: NotRequired[str]
     assumed: NotRequired[list[str]]
-    head_classes: NotRequired[Count]
+    head_classes: NotRequired[Annotated[Count, Field(ge=1)]]
 
 
-def _parser(kind: Any, default: Any = None) -> Callable[[bytes], Any]:
-    """A function that reads JSON as `kind`; it returns `default` for invalid content."""
+@with_config(ConfigDict(extra="allow"))
+class Control(TypedDict):
+    """The content of `control.json`."""
+
+    command: Command
+
+
+def _parser(kind: Any) -> Callable[[bytes], Any]:
+    """A function that reads JSON as `kind`; it returns None for invalid content."""
     adapter = TypeAdapter(kind)
 
     def parse(content: bytes) -> Any:
         try:
             return adapter.validate_json(content)
         except ValidationError:
-            return default
+            return None
 
     return parse
 
 
 parse_row, parse_state, parse_environment = _parser(MetricsRow), _parser(State), _parser(Environment)
-parse_annotations = _parser(Annotations, Annotations())
+parse_control = _parser(Control)
+# Of the files that a run may have; each returns None for invalid content
+OPTIONAL_FILES: dict[str, Callable[[bytes], Any]] = {
+    "environment.json": parse_environment,
+    "annotations.json": _parser(Annotations),
+    "control.json": parse_control,
+}
+
+
+def parse_annotations(content: bytes) -> Annotations:
+    """The valid fields of annotations."""
+    adapter = TypeAdapter(Annotations)
+    try:
+        return adapter.validate_json(content)
+    except ValidationError as error:
+        invalid = {field for part in error.errors() for field in part["loc"][:1]}
+        stored = json.loads(content) if invalid else {}
+        return adapter.validate_python({name: value for name, value in stored.items() if name not in invalid})
 
 
 def parse_position(metadata: Mapping[str, str]) -> Position:
