@@ -10,6 +10,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 from minivit.errors import RunError
 from minivit.files import ZIP_ERRORS, is_bomb, open_zip
 from minivit.runs.files import EXAMPLE, SWEEPS, default_runs_dir, explain_write_error, make_unique_folder
+from minivit.runs.listing import find_damage
 from minivit.runs.pictures import FILE_NAME as PICTURE_NAME
 from minivit.runs.run import Run
 
@@ -85,6 +86,8 @@ def _validate(run: Run) -> None:
     for checkpoint in run.checkpoints():
         run.load_model(checkpoint)
     run.load_resume()
+    if damage := find_damage(run):
+        raise RunError(f"The run in this file is damaged. {' '.join(damage)} Choose another file.")
     state = run.state
     if state.phase == "failed" or state.active:  # no worker of this machine is training it
         run.set_state("stopped", state.epoch, "Exported before its training was complete.")

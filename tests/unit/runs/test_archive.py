@@ -103,8 +103,17 @@ def test_a_zip_with_any_other_file_is_refused_and_nothing_is_written(run, tmp_pa
     assert everything_under(tmp_path) == before
 
 
+INVALID = {
+    "metrics.jsonl": b'{"epoch": 0, "test_acc": NaN}\n' * 2,
+    "environment.json": b"[1]",
+    "state.json": b"[1]",
+    "annotations.json": b'{"note": 5}',
+}
+
+
 @pytest.mark.parametrize(
-    "damage", ["no zip", "cut off", "empty", "no run", "no weights", "weights", "settings", "deep"]
+    "damage",
+    ["no zip", "cut off", "empty", "no run", "no weights", "weights", "settings", "deep", "no metrics", *INVALID],
 )
 def test_a_zip_without_a_complete_run_is_refused_and_nothing_is_written(run, tmp_path, damage):
     content = pack(run)
@@ -119,6 +128,8 @@ def test_a_zip_without_a_complete_run_is_refused_and_nothing_is_written(run, tmp
         ),
         "weights": changed(content, **{checkpoint: save({"head.weight": torch.zeros(2)})}),
         "settings": changed(content, **{f"{run.id}/config.json": b'{"schema_version": 1, "epochs": 0}'}),
+        "no metrics": changed(content, **{f"{run.id}/metrics.jsonl": None}),
+        **{name: changed(content, **{f"{run.id}/{name}": invalid}) for name, invalid in INVALID.items()},
         "deep": changed(content, **{f"{run.id}/config.json": b"[" * 100_000}),
     }[damage]
     before = everything_under(tmp_path)
