@@ -45,6 +45,8 @@ from minivit.runs.files import (
     append_line,
     default_runs_dir,
     delete_folder,
+    delete_on_error,
+    explain_write_error,
     hold_lock,
     is_locked,
     make_unique_folder,
@@ -100,12 +102,13 @@ class Run:
         with explain_os_error(RunError, f"Cannot create a run in {root}", "Choose another folder."):
             root.mkdir(parents=True, exist_ok=True)
             path = make_unique_folder(root, f"{datetime.now():%Y%m%d-%H%M%S}-{slug}")
-            (path / "checkpoints").mkdir()
-        if sweep:
-            replace_file(path / "sweep.txt", sweep.encode())
         run = cls(path, config)
-        run.set_config(config)
-        run.set_state("queued", message="Waiting for a worker.")
+        with delete_on_error(path), explain_write_error(path):
+            (path / "checkpoints").mkdir()
+            if sweep:
+                replace_file(path / "sweep.txt", sweep.encode())
+            run.set_config(config)
+            run.set_state("queued", message="Waiting for a worker.")
         return run
 
     @classmethod

@@ -12,7 +12,7 @@ from minivit.data import load_split
 from minivit.engine import train
 from minivit.errors import RunError
 from minivit.model import MiniViT
-from minivit.runs import Checkpoint, Run, extend, find_run
+from minivit.runs import Checkpoint, Run, default_runs_dir, extend, find_run
 from minivit.runs import checkpoint as checkpoint_module
 from minivit.runs import run as run_module
 
@@ -126,6 +126,20 @@ def test_a_runs_folder_that_cannot_be_made_is_named_in_the_error(tiny, tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=f"{tmp_path}/file"):
         Run.create(tiny, tmp_path / "file")
+
+
+def test_a_disk_that_is_full_leaves_no_half_run(tiny, monkeypatch):
+    write = run_module.replace_file
+
+    def full(path, content):
+        if path.name == "state.json":
+            raise RunError(f"{path} cannot be written")
+        write(path, content)
+
+    monkeypatch.setattr(run_module, "replace_file", full)
+    with pytest.raises(RunError, match="cannot be written"):
+        Run.create(tiny)
+    assert not list(default_runs_dir().iterdir())
 
 
 # Checkpoints
