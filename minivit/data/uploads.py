@@ -25,6 +25,7 @@ MAX_FILES = 50_000
 MAX_FILE_BYTES = 64 * 2**20
 MAX_BYTES = 4 * 2**30
 MAX_NAME_LENGTH = 60
+ADVICE = "Rename files and folders of the same name, or check its permissions."  # if the disk is not full
 MAX_PART_BYTES = 255  # of a name, on nearly all file systems
 
 
@@ -55,7 +56,7 @@ def unpack_upload(file: BinaryIO, name: str, progress: Progress | None = None) -
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with (
-            explain_os_error(DataError, f"{target} cannot be written", "Free some disk space."),
+            explain_os_error(DataError, f"{target} cannot be written", ADVICE),
             open_zip(file) as archive,
             tempfile.TemporaryDirectory(dir=_root(), prefix=".upload-") as temporary,
         ):
@@ -82,7 +83,7 @@ def add_to_upload(name: str, class_name: str, files: Iterable[tuple[str, bytes]]
     folder = _root() / _checked(name, "set") / _checked(class_name, "class")
     left_out: list[str] = []
     num_added = 0
-    with explain_os_error(DataError, f"{folder} cannot be written", "Free some disk space."):
+    with explain_os_error(DataError, f"{folder} cannot be written", ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
         for file_name, content in files:
             if Path(file_name).suffix.lower() not in SUFFIXES:
