@@ -267,6 +267,7 @@ class Training:
         try:
             position = parse_position(metadata)
             is_valid = position.step <= self.steps_per_epoch
+            is_valid &= position.epoch in self.recorded or position.epoch <= run.state.epoch  # a row may be damaged
             is_valid &= self.config.minutes > 0 or position.epoch <= self.config.epochs
             for name, tensor in targets.items():
                 is_valid &= tensors[name].shape == tensor.shape

@@ -100,6 +100,7 @@ def test_a_training_that_is_over_is_not_begun_again(tiny):
         *({name: value} for name in ("epoch", "step", "seconds", "clock") for value in ("-1", "x", "9" * 30)),
         *({name: value} for name in ("seconds", "clock") for value in ("nan", "-inf")),
         {"epoch": "4"},
+        {"epoch": "2"},  # of which there is no row
         {"step": "4"},
         *({"model.head.bias": value} for value in (torch.zeros(1), torch.zeros(2).double(), torch.zeros(2) + 0j)),
         {"model.head.bias": torch.tensor([0, float("nan")])},
