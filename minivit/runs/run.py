@@ -12,7 +12,6 @@
 Readers never see a partial file: files are replaced atomically or appended by complete lines.
 """
 
-import json
 import os
 import re
 import time
@@ -209,7 +208,7 @@ class Run:
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        append_line(self.path / "metrics.jsonl", json.dumps(row))
+        append_line(self.path / "metrics.jsonl", schema.write_row(row))
 
     def log(self, num_lines: int = 200) -> str:
         """The last lines of the worker's output."""

@@ -1,6 +1,8 @@
 """Schemas of the files in a run folder. Invalid content is dropped on reading."""
 
 import json
+import re
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
@@ -110,7 +112,8 @@ def _parser(kind: Any) -> Callable[[bytes], Any]:
     return parse
 
 
-parse_row, parse_state, parse_environment = _parser(MetricsRow), _parser(State), _parser(Environment)
+parse_state, parse_environment = _parser(State), _parser(Environment)
+_parse_metrics = _parser(MetricsRow)
 parse_control = _parser(Control)
 # Of the files that a run may have; each returns None for invalid content
 OPTIONAL_FILES: dict[str, Callable[[bytes], Any]] = {
@@ -118,6 +121,23 @@ OPTIONAL_FILES: dict[str, Callable[[bytes], Any]] = {
     "annotations.json": _parser(Annotations),
     "control.json": parse_control,
 }
+
+
+_CHECKSUM = re.compile(rb', "crc32": (\d{1,10})}\s*$')
+
+
+def write_row(row: Mapping[str, Any]) -> str:
+    """A line of `metrics.jsonl`: the row as JSON with the checksum of that JSON as its last field."""
+    text = json.dumps(row)
+    return f'{text[:-1]}, "crc32": {zlib.crc32(text.encode())}}}'
+
+
+def parse_row(line: bytes) -> Any:
+    """The row; None if it is invalid or has changed. Rows without a checksum, as of earlier versions, are accepted."""
+    checksum = _CHECKSUM.search(line)
+    if checksum and zlib.crc32(line[: checksum.start()] + b"}") != int(checksum[1]):
+        return None
+    return _parse_metrics(line)
 
 
 def parse_annotations(content: bytes) -> Annotations:

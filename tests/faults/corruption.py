@@ -11,6 +11,7 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -63,7 +64,7 @@ def swapped(path: Path, rng: random.Random) -> None:
 
 def mistyped(path: Path, rng: random.Random) -> None:
     """A value of a JSON file, or of a line, becomes one of another type or beyond reason."""
-    lines = [json.loads(line) for line in read(path).splitlines()] if path.suffix == ".jsonl" else [_loads(read(path))]
+    lines = _lines(path)
     stored = rng.choice(lines) if lines else {}
     while isinstance(stored, dict) and stored:
         key = rng.choice(list(stored))
@@ -76,7 +77,7 @@ def mistyped(path: Path, rng: random.Random) -> None:
 
 def lacking(path: Path, rng: random.Random) -> None:
     """A name is missing."""
-    lines = [json.loads(line) for line in read(path).splitlines()] if path.suffix == ".jsonl" else [_loads(read(path))]
+    lines = _lines(path)
     stored = rng.choice(lines) if lines else {}
     if isinstance(stored, dict) and stored:
         stored.pop(rng.choice(list(stored)))
@@ -160,6 +161,14 @@ TENSOR_KINDS: dict[str, Callable[[Path, random.Random], None]] = {
 
 def read(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
+
+
+def _lines(path: Path) -> list[Any]:
+    """The values of a JSON file; of rows without their checksums, which would reject every change."""
+    if path.suffix != ".jsonl":
+        return [_loads(read(path))]
+    rows = [json.loads(line) for line in read(path).splitlines()]
+    return [{name: value for name, value in row.items() if name != "crc32"} for row in rows]
 
 
 def _loads(content: bytes) -> object:

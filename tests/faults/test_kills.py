@@ -15,7 +15,7 @@ from minivit.config import TrainConfig
 from minivit.runs import Run
 from tests.faults.killing import finish, kill_once, start, warm_up
 
-CLOCK = ("train_seconds", "eval_seconds", "images_per_second")
+CLOCK = ("train_seconds", "eval_seconds", "images_per_second", "crc32")
 KILLS_PER_RUN = 5
 MAX_USES = 60  # of files of a run folder, in a training
 

@@ -72,6 +72,15 @@ def test_lines_that_are_not_rows_are_skipped_and_counted(run):
     ]
 
 
+def test_a_row_in_which_a_digit_has_changed_is_left_out(run):
+    for index in range(2):
+        run.append_metrics(row(index))
+    path = run.path / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"epoch": 1, "train_loss": 0.25', '"epoch": 1, "train_loss": 0.26'))
+    assert run.metrics() == [row(0)]
+    assert find_damage(run)[0] == "Invalid lines of metrics.jsonl, which are left out: 1."
+
+
 def test_missing_rows_and_weights_that_are_cut_off_are_named(run):
     assert not find_damage(run, weights=True)
     keep(run, 0, 1)
