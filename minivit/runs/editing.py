@@ -1,6 +1,5 @@
 """What the user changes in an existing run: tags, a note, favorite or not; more epochs, another learning rate."""
 
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -40,8 +39,14 @@ def annotate(run: Run, **changes: Any) -> None:
 
 def unreadable_files(run: Run) -> list[str]:
     """The files of a run with invalid content, of those that it need not have."""
-    files = {name: parse for name, parse in schema.OPTIONAL_FILES.items() if os.path.lexists(run.path / name)}
-    return [name for name, parse in files.items() if run.read(name, parse, None) is None]
+
+    def is_readable(name: str) -> bool:
+        try:
+            return read_cached(run.path / name, schema.OPTIONAL_FILES[name]) is not None
+        except OSError as error:
+            return isinstance(error, FileNotFoundError)
+
+    return [name for name in schema.OPTIONAL_FILES if not is_readable(name)]
 
 
 def clean_tags(tags: Iterable[str]) -> tuple[str, ...]:
