@@ -121,8 +121,7 @@ OPTIONAL_FILES: dict[str, Callable[[bytes], Any]] = {
     "annotations.json": _parser(Annotations),
     "control.json": parse_control,
 }
-
-
+_ANNOTATIONS = TypeAdapter(Annotations)
 _CHECKSUM = re.compile(rb', "crc32": (\d{1,10})}\s*$')
 
 
@@ -142,13 +141,12 @@ def parse_row(line: bytes) -> Any:
 
 def parse_annotations(content: bytes) -> Annotations:
     """The valid fields of annotations."""
-    adapter = TypeAdapter(Annotations)
     try:
-        return adapter.validate_json(content)
+        return _ANNOTATIONS.validate_json(content)
     except ValidationError as error:
         invalid = {field for part in error.errors() for field in part["loc"][:1]}
         stored = json.loads(content) if invalid else {}
-        return adapter.validate_python({name: value for name, value in stored.items() if name not in invalid})
+        return _ANNOTATIONS.validate_python({name: value for name, value in stored.items() if name not in invalid})
 
 
 def parse_position(metadata: Mapping[str, str]) -> Position:
