@@ -19,7 +19,7 @@ from minivit.data.decode import SUFFIXES
 from minivit.data.folder import JUNK_FILES, JUNK_FOLDERS, MAX_DEPTH, class_folders
 from minivit.data.image_set import Progress
 from minivit.errors import DataError
-from minivit.files import ZIP_ERRORS, explain_os_error, is_bomb, is_text, open_zip
+from minivit.files import ZIP_ERRORS, atomic_write, explain_os_error, is_bomb, is_text, open_zip
 
 MAX_FILES = 50_000
 MAX_FILE_BYTES = 64 * 2**20
@@ -129,7 +129,8 @@ def _write_new(folder: Path, file_name: str, content: bytes) -> None:
     for number in range(MAX_FILES):
         path = folder / f"{stem}{f'-{number + 1}' if number else ''}{Path(file_name).suffix.lower()}"
         if not path.exists():
-            path.write_bytes(content)
+            with atomic_write(path) as file:
+                file.write(content)
             return
         if path.read_bytes() == content:
             return
