@@ -219,7 +219,7 @@ def hold_lock(path: Path, refusal: MiniViTError) -> Iterator[None]:
 
 @contextmanager
 def delete_on_error(path: Path) -> Iterator[None]:
-    """Deletes a new run's folder if the block, which fills it, raises."""
+    """Deletes a new folder if the block, which fills it, raises."""
     try:
         yield
     except BaseException:
