@@ -83,11 +83,10 @@ def _validate(run: Run) -> None:
     """Reads all files of an imported run; RunError if one is invalid."""
     if not run.epochs():
         raise RunError("The run in this file has no checkpoints. Export it again.")
+    if damage := find_damage(run, weights=True):
+        raise RunError(f"The run in this file is damaged. {' '.join(damage)} Choose another file.")
     for checkpoint in run.checkpoints():
         run.load_model(checkpoint)
-    run.load_resume()
-    if damage := find_damage(run):
-        raise RunError(f"The run in this file is damaged. {' '.join(damage)} Choose another file.")
     state = run.state
     if state.phase == "failed" or state.active:  # no worker of this machine is training it
         run.set_state("stopped", state.epoch, "Exported before its training was complete.")
