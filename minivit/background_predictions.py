@@ -6,7 +6,7 @@ and calls `watch` while it is open; the process ends a few seconds after the las
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,14 +15,16 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+from torch import Tensor
 
 from minivit.config import ViTConfig
 from minivit.data import ImageSet, evenly_spaced
 from minivit.errors import RunError
+from minivit.files import explain_os_error
 from minivit.inference import Predictions, logits, multiplications
 from minivit.runs import Run
 from minivit.runs.checkpoint import load_tensors, serialize
-from minivit.runs.files import is_locked, replace_file
+from minivit.runs.files import explain_write_error, is_locked, replace_file
 from minivit.worker import start_detached
 
 MAX_MULTIPLICATIONS = 1e11  # for a test set that a page predicts itself: about 2 s on two CPU cores
@@ -50,7 +52,7 @@ def prediction_path(run: Run, epoch: int) -> Path:
 
 def predictions_so_far(run: Run, epoch: int, test_set: ImageSet) -> Predictions:
     """The saved predictions, for the first test images: any number from none to all."""
-    rows = _read(prediction_path(run, epoch), _source(run, epoch, test_set))
+    rows = _read(run, epoch, test_set)
     return Predictions(test_set.labels[: len(rows.predicted)].numpy(), *rows, len(run.config.classes))
 
 
@@ -62,10 +64,11 @@ def predict_and_save(
     RunError if the file cannot be written.
     """
     path, source = prediction_path(run, epoch), _source(run, epoch, test_set)
-    path.parent.mkdir(exist_ok=True)
+    with explain_write_error(path.parent):
+        path.parent.mkdir(exist_ok=True)
     model, size = run.load_model(epoch), 1
     with suppress(Timeout), FileLock(_lock(path), timeout=0):
-        rows = _read(path, source)
+        rows = _read(run, epoch, test_set)
         while (done := len(rows.predicted)) < len(test_set) and should_continue():
             start, chunk = time.perf_counter(), slice(done, done + size)
             chunk_logits = logits(model, test_set.images[torch.arange(len(test_set))[chunk]])
@@ -77,18 +80,31 @@ def predict_and_save(
     return predictions_so_far(run, epoch, test_set)
 
 
-def _read(path: Path, source: str) -> PredictionRows:
-    """The saved rows; none if there is no readable file, or if it was computed from another `source`."""
+def _read(run: Run, epoch: int, test_set: ImageSet) -> PredictionRows:
+    """The saved rows; none if there is no valid file, or if it was computed from another model or other images."""
+    source = _source(run, epoch, test_set)
     with suppress(RunError, KeyError):
-        tensors, metadata = load_tensors(path)
-        if metadata["source"] == source:
-            columns = (tensors[name].numpy().copy() for name in PredictionRows._fields)  # not of a mapped file
-            return PredictionRows(*columns)
+        tensors, metadata = load_tensors(prediction_path(run, epoch))
+        columns = [tensors[name] for name in PredictionRows._fields]
+        if metadata["source"] == source and _are_valid(columns, len(test_set), run.config.model.num_classes):
+            return PredictionRows(*(column.numpy().copy() for column in columns))  # not of a mapped file
     return PredictionRows(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
 
 
+def _are_valid(columns: Sequence[Tensor], num_images: int, num_classes: int) -> bool:
+    """Whether these can be `PredictionRows` for the first of `num_images` images."""
+    predicted, confidence, loss = columns
+    return (
+        [column.dtype for column in columns] == [torch.int64, torch.float32, torch.float32]
+        and {column.shape for column in columns} == {(predicted.numel(),)}
+        and predicted.numel() <= num_images
+        and bool(((predicted >= 0) & (predicted < num_classes)).all())
+        and bool(((confidence >= 0) & (confidence < 1.001) & loss.isfinite()).all())  # a softmax may exceed 1 by an ulp
+    )
+
+
 def start_predicting(run: Run, epoch: int) -> None:
-    """Starts the process unless it is already running; it continues while `watch` is called."""
+    """Starts the process unless it is already running; it continues while `watch` is called. RunError if it cannot."""
     watch(run, epoch)
     path = prediction_path(run, epoch)
     if not is_locked(_lock(path)):
@@ -97,10 +113,11 @@ def start_predicting(run: Run, epoch: int) -> None:
 
 
 def watch(run: Run, epoch: int) -> None:
-    """Keeps the process that computes these predictions running."""
+    """Keeps the process that computes these predictions running; RunError if it could not write them."""
     path = prediction_path(run, epoch)
-    path.parent.mkdir(exist_ok=True)
-    path.with_suffix(".watched").touch()
+    with explain_write_error(path.parent):
+        path.parent.mkdir(exist_ok=True)
+        path.with_suffix(".watched").touch()
 
 
 def is_watched(run: Run, epoch: int) -> bool:
@@ -116,7 +133,9 @@ def _lock(path: Path) -> Path:
 
 def _source(run: Run, epoch: int, test_set: ImageSet) -> str:
     """A digest of what the predictions depend on: the weights file, the labels, and some of the images."""
-    weights = run.checkpoint_path(epoch).stat()
+    path = run.checkpoint_path(epoch)
+    with explain_os_error(RunError, f"{path} cannot be read", "Choose another epoch."):
+        weights = path.stat()
     digest = hashlib.sha256(f"{weights.st_size} {weights.st_mtime_ns} {test_set.classes}".encode())
     digest.update(test_set.labels.numpy().data)
     digest.update(np.ascontiguousarray(test_set.images[torch.tensor(evenly_spaced(len(test_set), 16))].numpy()).data)

@@ -1,16 +1,19 @@
 """Names of files, archives, and files that other processes read while they are written."""
 
+import errno
 import os
+import stat
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from minivit.errors import MiniViTError
+from minivit.errors import MiniViTError, RunError
 
 # What zipfile raises for a damaged, truncated or encrypted file, an unknown compression and an impossible name
 ZIP_ERRORS = (BadZipFile, EOFError, RuntimeError, ValueError, zlib.error)
@@ -42,13 +45,38 @@ def is_text(name: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
+def check_regular(mode: int, name: str | Path) -> None:
+    """OSError for pipes and devices, which would block the reader, and for folders."""
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(name))
+
+
+def open_log(path: Path) -> BinaryIO:
+    """A log to append to; RunError if it cannot be written, or is not a regular file, which could block the writer."""
+    with explain_os_error(RunError, f"{path} cannot be written", "Check its permissions, or delete it."):
+        if path.exists():
+            check_regular(path.stat().st_mode, path)
+        return path.open("ab")
+
+
+# What to do about an error that has nothing to do with the file's name or permissions
+ADVICE = {
+    errno.ENOSPC: "Free some disk space and try again.",
+    errno.EDQUOT: "Free some of your disk quota and try again.",
+}
+
+
 @contextmanager
 def explain_os_error(error_class: type[MiniViTError], what: str, advice: str) -> Iterator[None]:
     """Converts an OSError in the block to an error that says what cannot be done, the reason, and what to do."""
     try:
         yield
     except OSError as error:
+        advice = ADVICE.get(error.errno or 0, advice)
         raise error_class(f"{what}: {error.strerror or error}. {advice}") from None
+
+
+NUM_REPLACEMENTS = 20  # attempts, as on Windows a file cannot be replaced while another process reads it
 
 
 @contextmanager
@@ -61,6 +89,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     try:
         with temporary.open("wb") as file:
             yield file
+        for _ in range(NUM_REPLACEMENTS):
+            with suppress(PermissionError):
+                temporary.replace(path)
+                return
+            time.sleep(0.01)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

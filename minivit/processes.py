@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from minivit.files import open_log
+
 PROJECT = Path(__file__).parent.parent
 Process = subprocess.Popen[bytes]
 
@@ -40,9 +42,10 @@ def start_detached(
 ) -> None:
     """Starts `python -m module arguments…` as a process that outlives this one; its output is appended to `log`.
 
-    A thread calls `started` with the process, and `ended` when it ends, if that is before this one ends.
+    A thread calls `started` with the process, and `ended` when it ends, if that is before this one ends. RunError if
+    the log cannot be written.
     """
-    with log.open("ab") as output:
+    with open_log(log) as output:
         process = start(module, *arguments, stdin=subprocess.DEVNULL, output=output)
     watch(process, started, ended)
 

@@ -31,6 +31,7 @@ from minivit.engine import Group, init_process_group, train
 from minivit.engine.control import interrupted_state
 from minivit.engine.events import print_line
 from minivit.errors import MiniViTError
+from minivit.files import open_log
 from minivit.runs import Run
 
 START_POLL_SECONDS = 0.2  # between two reads of the command for a worker that is starting
@@ -38,10 +39,11 @@ START_POLL_SECONDS = 0.2  # between two reads of the command for a worker that i
 
 def start_worker(run: Run) -> None:
     """Trains `run` in a new process that outlives this one; its output goes to `log.txt`."""
+    run.require_own()
+    run_dir, log = str(run.path.resolve()), run.path / "log.txt"
+    open_log(log).close()  # the standby could not report that it cannot be written
     run.request("resume")
     run.set_state("queued", run.state.epoch, "A worker is starting.")
-    run_dir, log = str(run.path.resolve()), run.path / "log.txt"
-    log.open("ab").close()  # the standby could not report that it cannot be written
     stop = partial(_stop_while_starting, run)
 
     def report_failure() -> None:
@@ -170,7 +172,7 @@ def wait_for_run() -> str | None:
     if not line:
         return None
     run_dir = str(json.loads(line))
-    with (Path(run_dir) / "log.txt").open("ab") as log, open(os.devnull, "rb") as nothing:  # noqa: PTH123
+    with open_log(Path(run_dir) / "log.txt") as log, open(os.devnull, "rb") as nothing:  # noqa: PTH123
         for stream, file in ((0, nothing), (1, log), (2, log)):
             os.dup2(file.fileno(), stream)
     sys.argv.append(run_dir)  # the command in environment.json

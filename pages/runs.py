@@ -31,5 +31,5 @@ with frame("Runs", "Select runs to open, compare, tag, clone, export or delete. 
         export_run(selected[0])
     elif selected:
         compare_runs(selected)
-    damaged_runs(runs)
+    damaged_runs(runs, selected)
     import_forms()

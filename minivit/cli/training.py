@@ -84,6 +84,8 @@ def _create(args: argparse.Namespace) -> None:
 
 def _resume(args: argparse.Namespace) -> int:
     run = Run.open(args.run_dir)
+    passed = {name: getattr(args, name) for name in ("lr", "devices") if getattr(args, name) is not None}
+    run.config.changed(**passed)  # raises for a value out of bounds, before anything is written
     if args.epochs is not None:
         extend(run, args.epochs)
     if args.lr is not None and not run.is_worker_alive():

@@ -1,11 +1,9 @@
 """Image files -> uint8 (n, C, H, W), decoded by several threads."""
 
 import ctypes
-import errno
 import io
 import logging
 import os
-import stat
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +21,7 @@ from pillow_heif import register_heif_opener
 from minivit.config import Preprocessing, TrainConfig
 from minivit.data.image_set import ClassImages
 from minivit.errors import DataError
-from minivit.files import explain_os_error
+from minivit.files import check_regular, explain_os_error
 
 SUFFIXES = tuple(
     [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif"]
@@ -116,8 +114,8 @@ def decode_image(
 
 def _open_image(path: Path | BinaryIO) -> Image.Image:
     """An image that is not decoded yet; OSError for pipes and devices, which would block."""
-    if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
+    if isinstance(path, Path):
+        check_regular(path.stat().st_mode, path)
     return Image.open(path, formats=IMAGE_FORMATS)
 
 

@@ -21,12 +21,13 @@ from minivit.data.decode import SUFFIXES, original_size
 from minivit.data.folder import JUNK_FILES, JUNK_FOLDERS, MAX_DEPTH, class_folders
 from minivit.data.image_set import Progress
 from minivit.errors import DataError
-from minivit.files import ZIP_ERRORS, explain_os_error, is_bomb, is_text, open_zip
+from minivit.files import ZIP_ERRORS, atomic_write, explain_os_error, is_bomb, is_text, open_zip
 
 MAX_FILES = 50_000
 MAX_FILE_BYTES = 64 * 2**20
 MAX_BYTES = 4 * 2**30
 MAX_NAME_LENGTH = 60
+ADVICE = "Rename files and folders of the same name, or check its permissions."  # if the disk is not full
 MAX_PART_BYTES = 255  # of a name, on nearly all file systems
 
 
@@ -57,7 +58,7 @@ def unpack_upload(file: BinaryIO, name: str, progress: Progress | None = None) -
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with (
-            explain_os_error(DataError, f"{target} cannot be written", "Free some disk space."),
+            explain_os_error(DataError, f"{target} cannot be written", ADVICE),
             open_zip(file) as archive,
             tempfile.TemporaryDirectory(dir=_root(), prefix=".upload-") as temporary,
         ):
@@ -85,7 +86,7 @@ def add_to_upload(name: str, class_name: str, files: Iterable[tuple[str, bytes]]
     folder = _root() / _checked(name, "set") / _checked(class_name, "class")
     left_out: list[str] = []
     num_added = 0
-    with explain_os_error(DataError, f"{folder} cannot be written", "Free some disk space."):
+    with explain_os_error(DataError, f"{folder} cannot be written", ADVICE):
         for file_name, content in files:
             if Path(file_name).suffix.lower() not in SUFFIXES or not original_size(io.BytesIO(content)):
                 left_out.append(f"{file_name}: not an image")
@@ -134,7 +135,8 @@ def _write_new(folder: Path, file_name: str, content: bytes) -> bool:
     for number in range(MAX_FILES):
         path = folder / f"{stem}{f'-{number + 1}' if number else ''}{Path(file_name).suffix.lower()}"
         if not path.exists():
-            path.write_bytes(content)
+            with atomic_write(path) as file:
+                file.write(content)
             return True
         if path.read_bytes() == content:
             break

@@ -24,6 +24,7 @@ from minivit.fused import has_fused_path, token_pixels
 from minivit.inference import as_float, logits
 from minivit.model import MiniViT
 from minivit.runs import Run, adopt_learning_rate
+from minivit.runs.schema import parse_position
 
 Batch = tuple[Tensor, Tensor, Tensor]  # images, labels or target shares, and scalars of a step
 
@@ -74,7 +75,7 @@ class Training:
 
     def epochs(self) -> Iterator[int]:
         """The remaining epochs, including that of the untrained model, until the last one or a reason to stop."""
-        first = self.epoch + 1 if self.recorded else 0
+        first = self.epoch + 1 if self.recorded or self.epoch or self.step else 0
         if self.config.minutes and first > 1 and not self.step:
             self.clock.read()  # a resumed run may have no time left
         for epoch in count(first) if self.config.minutes else range(first, self.config.epochs + 1):
@@ -262,19 +263,28 @@ class Training:
         self.recorded = {row["epoch"] for row in rows}
         if saved is None:
             return
-        tensors, position = saved
+        tensors, metadata = saved
+        targets = self._resume_tensors()
         try:
-            for name, tensor in self._resume_tensors().items():
-                tensor.copy_(tensors[name])
-            self.train_step.sums.mul_(self.group.is_main)  # they are the sums of all processes
-            self.epoch, self.step = int(position["epoch"]), int(position["step"])
-            self.seconds = float(position["seconds"])
-            self.test_accs = {row["epoch"]: row["test_acc"] for row in rows if row["epoch"] <= self.epoch}
-            self.clock.spent_before += float(position.get("clock", 0))  # which earlier versions did not have
-        except (KeyError, RuntimeError, ValueError):
-            raise RunError(
-                f"The resume.safetensors of {run.id} does not match its settings. Start a new run."
-            ) from None
+            position = parse_position(metadata)
+            is_valid = position.step <= self.steps_per_epoch
+            is_valid &= position.epoch in self.recorded or position.epoch <= run.state.epoch  # a row may be damaged
+            is_valid &= self.config.minutes > 0 or position.epoch <= self.config.epochs
+            for name, tensor in targets.items():
+                is_valid &= tensors[name].shape == tensor.shape
+                is_valid &= tensors[name].dtype == tensor.dtype or name == "sums"  # of float32 on MPS
+        except (KeyError, ValueError):
+            is_valid = False
+        if not is_valid:
+            raise RunError(f"The resume.safetensors of {run.id} does not match its settings. Start a new run.")
+        for name, tensor in targets.items():
+            if not tensors[name].isfinite().all():
+                raise RunError(f"The resume.safetensors of {run.id} has NaN or infinite values. Start a new run.")
+            tensor.copy_(tensors[name])
+        self.train_step.sums.mul_(self.group.is_main)  # they are the sums of all processes
+        self.epoch, self.step, self.seconds = position.epoch, position.step, position.seconds
+        self.test_accs = {row["epoch"]: row["test_acc"] for row in rows if row["epoch"] <= self.epoch}
+        self.clock.spent_before += position.clock
 
     def _resume_tensors(self) -> dict[str, Tensor]:
         """The tensors of model and training state, by their names in resume.safetensors."""

@@ -103,7 +103,7 @@ class MLflow(Tracker):
                 settings = [Param(name, str(value)[:6000]) for name, value in parameters(run).items()]
                 self.client.log_batch(self.run_id, params=settings)
             history = self.client.get_metric_history(self.run_id, TRACKED_METRICS["test_acc"])
-        except MlflowException as error:
+        except (MlflowException, OSError) as error:
             reason = str(error).split(". ")[0]
             raise ConfigError(f"MLflow at {uri} cannot be written: {reason}.") from None
         self.last_epoch = max((metric.step for metric in history), default=-1)

@@ -15,6 +15,7 @@ from minivit.config import TrainConfig, ViTConfig
 from minivit.data import list_classes, load_split
 from minivit.data.image_set import Progress
 from minivit.errors import RunError
+from minivit.files import check_regular
 from minivit.imports.architecture import HEAD_DIM, read_architecture
 from minivit.imports.convert import resample_positions, to_minivit, to_timm_names
 from minivit.imports.metadata import Facts, read_facts
@@ -22,7 +23,7 @@ from minivit.imports.state_dict import read_state_dict
 from minivit.machine import environment
 from minivit.model import MiniViT
 from minivit.runs import Run
-from minivit.runs.files import check_regular
+from minivit.runs.files import delete_on_error
 
 # Mean and standard deviation that models are trained with: timm's own ViTs, and ImageNet's
 NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -93,18 +94,19 @@ def import_model(
     states = [dict(model.state_dict()), state]
     run = Run.create(config, runs_dir)
     buffers = {name: value[: vit.in_chans].view(-1, 1, 1) for name, value in (("mean", mean), ("std", std))}
-    for epoch, state in enumerate(states):
-        model.load_state_dict(state | buffers)
-        run.save_checkpoint(model, epoch)
     facts_of_import = {
         "imported_from": str(path.absolute()),
         "normalization": {"mean": mean.tolist(), "std": std.tolist()},
         "assumed": assumed,
     }
-    run.set_environment(environment(torch.device("cpu")) | facts_of_import)
-    run.rename(path.stem)
     message = f"Imported from {path.name}; epoch 0 is the same architecture with random weights."
-    run.set_state("done", 1, " ".join([message, *assumed]))
+    with delete_on_error(run.path):
+        for epoch, state in enumerate(states):
+            model.load_state_dict(state | buffers)
+            run.save_checkpoint(model, epoch)
+        run.set_environment(environment(torch.device("cpu")) | facts_of_import)
+        run.rename(path.stem)
+        run.set_state("done", 1, " ".join([message, *assumed]))
     return run
 
 

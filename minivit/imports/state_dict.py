@@ -15,10 +15,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from minivit.errors import RunError
-from minivit.files import ZIP_ERRORS, explain_os_error, open_zip
+from minivit.files import ZIP_ERRORS, check_regular, explain_os_error, open_zip
 from minivit.imports.convert import PATCH_EMBEDDINGS
 from minivit.runs.checkpoint import read_safetensors
-from minivit.runs.files import check_regular
 
 MAX_BYTES = 4 * 2**30  # of a model, which is read into memory
 # The files of weights in a directory, in order of preference; an index lists the shards of a model

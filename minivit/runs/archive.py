@@ -9,7 +9,9 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from minivit.errors import RunError
 from minivit.files import ZIP_ERRORS, is_bomb, open_zip
-from minivit.runs.files import EXAMPLE, default_runs_dir, explain_write_error, make_unique_folder
+from minivit.runs.files import EXAMPLE, SWEEPS, default_runs_dir, explain_write_error, make_unique_folder
+from minivit.runs.listing import find_damage
+from minivit.runs.pictures import FILE_NAME as PICTURE_NAME
 from minivit.runs.run import Run
 
 # The files of a run folder in an archive, and the maximum size of each. Locks and commands are local to a machine.
@@ -20,17 +22,18 @@ FILES = {
     r"state\.json": MEGABYTE,
     r"name\.txt": MEGABYTE,
     r"sweep\.txt": MEGABYTE,
+    r"lr\.txt": MEGABYTE,
     r"annotations\.json": MEGABYTE,
     r"metrics\.jsonl": 64 * MEGABYTE,
     r"log\.txt": 64 * MEGABYTE,
     r"resume\.safetensors": 2048 * MEGABYTE,
-    r"pictures/[0-9a-f]{16}\.\w{1,5}": 64 * MEGABYTE,
+    rf"pictures/{PICTURE_NAME}": 64 * MEGABYTE,
     r"checkpoints/epoch-\d{4,6}(-step-\d{5,8})?\.safetensors": 1024 * MEGABYTE,
 }
 MAX_BYTES = 4096 * MEGABYTE  # of a run, uncompressed
 MAX_FILES = 25_000
-# Of a folder that was zipped by hand
-LEFT_OUT = {"worker.lock", "control.json", ".DS_Store", "Thumbs.db", "desktop.ini"}
+# Of a folder that was zipped by hand, besides hidden files, such as those of systems and of killed workers
+LEFT_OUT = {"worker.lock", "control.json", "Thumbs.db", "desktop.ini"}
 
 
 def pack(run: Run) -> bytes:
@@ -80,9 +83,10 @@ def _validate(run: Run) -> None:
     """Reads all files of an imported run; RunError if one is invalid."""
     if not run.epochs():
         raise RunError("The run in this file has no checkpoints. Export it again.")
+    if damage := find_damage(run, weights=True):
+        raise RunError(f"The run in this file is damaged. {' '.join(damage)} Choose another file.")
     for checkpoint in run.checkpoints():
         run.load_model(checkpoint)
-    run.load_resume()
     state = run.state
     if state.phase == "failed" or state.active:  # no worker of this machine is training it
         run.set_state("stopped", state.epoch, "Exported before its training was complete.")
@@ -93,7 +97,8 @@ def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:
     files = []
     for info in archive.infolist():
         *folders, name = PurePosixPath(info.filename).parts or ("",)
-        if not (info.is_dir() or name in LEFT_OUT or "__MACOSX" in (*folders, name) or "predictions" in folders):
+        is_left_out = name in LEFT_OUT or name.startswith(".") or "__MACOSX" in folders or "predictions" in folders
+        if not (info.is_dir() or is_left_out):
             files.append(info)
     if len(files) > MAX_FILES or sum(info.file_size for info in files) > MAX_BYTES:
         raise RunError(
@@ -125,7 +130,8 @@ def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:
             )
         members[name] = info
     folder = re.sub(r"[^A-Za-z0-9._-]+", "-", prefix.rstrip("/").rsplit("/", 1)[-1])[:80].strip(".-")
-    return folder if folder not in ("", EXAMPLE.name) else "imported", members  # the example keeps its link
+    is_taken = folder.lower() in ("", EXAMPLE.name, SWEEPS)  # the example keeps its link
+    return "imported" if is_taken else folder, members
 
 
 def _max_size(name: str) -> int:

@@ -31,7 +31,7 @@ def card_html(run: Run) -> str:
         chance=1 / max(1, len(run.config.classes)),
         points=" ".join(points) if len(points) > 1 else "",
         message="" if state.phase == "done" else state.message,
-        damage=find_damage(run),
+        damage=find_damage(run, weights=True),
         changed=[(setting.name, format_value(setting.value(run.config))) for setting in changed],
         path=run.path,
     )

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from minivit.errors import RunError
+from minivit.files import check_regular
 
 MAX_CHECKPOINT_BYTES = 256 * 2**20  # all checkpoints of a run together
 
@@ -86,7 +87,10 @@ def serialize(model: nn.Module | Mapping[str, Tensor], metadata: dict[str, str] 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Loads the tensors in a file into a model; RunError if they do not match it."""
     try:
-        model.load_state_dict(read_safetensors(path)[0], assign=True)
+        tensors, _ = read_safetensors(path)
+        if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
+            raise SafetensorError("weights of another dtype")
+        model.load_state_dict(tensors, assign=True)
     except (SafetensorError, RuntimeError, OSError):
         raise RunError(f"{path} does not contain the weights of this run's model. Choose another epoch.") from None
     for name, tensor in model.state_dict().items():
@@ -104,6 +108,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by name and the metadata of a file; raises SafetensorError and OSError."""
+    check_regular(path.stat().st_mode, path)
     with path.open("rb") as start:
         if (size := int.from_bytes(start.read(8), "little")) > MAX_HEADER_BYTES:
             raise SafetensorError(f"a header of {size:,} bytes is too large")

@@ -1,6 +1,7 @@
 """What the user changes in an existing run: tags, a note, favorite or not; more epochs, another learning rate."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,13 +14,19 @@ from minivit.runs.schema import Annotations
 
 
 def read_annotations(run: Run) -> Annotations:
-    """A run's annotations; none if it has no such file or its content is invalid."""
+    """A run's annotations, without those that are invalid in the file."""
     return run.read("annotations.json", schema.parse_annotations, Annotations())
 
 
 def annotate(run: Run, **changes: Any) -> None:
-    """Replaces `tags`, `note` or `favorite` of a run; RunError for the example run or if they cannot be written."""
+    """Replaces `tags`, `note` or `favorite` of a run.
+
+    RunError for the example run, if they cannot be written, and if what the file has now cannot be read.
+    """
     run.require_own()
+    if "annotations.json" in unreadable_files(run):
+        path = run.path / "annotations.json"
+        raise RunError(f"{path} has invalid content, which would be lost. Correct it or delete it.")
     if "tags" in changes:
         changes["tags"] = clean_tags(changes["tags"])
     if "note" in changes:
@@ -28,6 +35,18 @@ def annotate(run: Run, **changes: Any) -> None:
     after = replace(before, **changes)
     if after != before:
         replace_file(run.path / "annotations.json", asdict(after))
+
+
+def unreadable_files(run: Run) -> list[str]:
+    """The files of a run with invalid content, of those that it need not have."""
+
+    def is_readable(name: str) -> bool:
+        try:
+            return read_cached(run.path / name, schema.OPTIONAL_FILES[name]) is not None
+        except OSError as error:
+            return isinstance(error, FileNotFoundError)
+
+    return [name for name in schema.OPTIONAL_FILES if not is_readable(name)]
 
 
 def clean_tags(tags: Iterable[str]) -> tuple[str, ...]:
@@ -74,7 +93,8 @@ def adopt_learning_rate(run: Run, epoch: int) -> bool:
     except FileNotFoundError:
         return False
     except (OSError, ConfigError):
-        path.unlink(missing_ok=True)  # somebody wrote it by hand
+        with suppress(OSError):
+            path.unlink()  # somebody wrote it by hand
         return False
     stored = Run.open(run.path)  # `run.config` may have been changed for this session alone
     stored.set_config(stored.config.changed(lr_changes=(*stored.config.lr_changes, (epoch, lr))))

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import shutil
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,9 +20,10 @@ from cachetools import LRUCache, cached
 from filelock import FileLock, Timeout
 
 from minivit.errors import MiniViTError, RunError
-from minivit.files import atomic_write
+from minivit.files import atomic_write, check_regular, explain_os_error
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "tour" / "example"  # a run that nothing changes
+SWEEPS = "sweeps"  # the folder in a runs folder that holds sweeps, so that no run may have its name
 
 
 def default_runs_dir() -> Path:
@@ -60,12 +60,6 @@ def file_version(name: str) -> tuple[int, ...]:
 def _parsed(name: str, parse: Callable[[bytes], Any], version: tuple[int, ...]) -> Any:
     with open(name, "rb") as file:  # noqa: PTH123
         return parse(file.read())
-
-
-def check_regular(mode: int, name: str | Path) -> None:
-    """OSError for pipes and devices, which would block the reader, and for folders."""
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(name))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -130,9 +124,8 @@ TAIL_BYTES = 2**18  # more than the last lines that a page shows
 LOCK_SECONDS = 5  # a finished worker may need this long to exit; `is_locked` holds the lock briefly
 
 ADVICE = {
-    errno.ENOSPC: "Free some disk space and try again.",
-    errno.EDQUOT: "Free some of your disk quota and try again.",
     errno.ENOENT: "Its folder was deleted or renamed.",
+    errno.EEXIST: "Rename or delete the file of that name.",
     errno.ENOTDIR: "Its folder was deleted or renamed.",
 }
 
@@ -170,7 +163,8 @@ def explain_write_error(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         advice = ADVICE.get(error.errno or 0, "Check the permissions of its folder.")
-        raise RunError(f"{path} cannot be written: {error.strerror}. {advice}") from None
+        with explain_os_error(RunError, f"{path} cannot be written", advice):
+            raise
 
 
 def remove_temporary_files(folder: Path) -> None:
@@ -233,6 +227,17 @@ def hold_lock(path: Path, refusal: MiniViTError) -> Iterator[None]:
             raise refusal from None
     with lock:
         yield
+
+
+@contextmanager
+def delete_on_error(path: Path) -> Iterator[None]:
+    """Deletes a new folder if the block, which fills it, raises."""
+    try:
+        yield
+    except BaseException:
+        with suppress(RunError):
+            delete_folder(path)
+        raise
 
 
 def delete_folder(path: Path) -> None:

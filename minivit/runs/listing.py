@@ -11,7 +11,9 @@ from cachetools import LRUCache, cached
 
 from minivit.config import TrainConfig
 from minivit.errors import RunError
-from minivit.runs.files import EXAMPLE, default_runs_dir, delete_folder, file_version, is_locked
+from minivit.runs.checkpoint import load_tensors
+from minivit.runs.editing import unreadable_files
+from minivit.runs.files import EXAMPLE, SWEEPS, default_runs_dir, delete_folder, file_version, is_locked
 from minivit.runs.run import Run
 from minivit.runs.summary import summarize
 
@@ -77,14 +79,19 @@ def _printable_name(path: Path) -> str:
 
 
 def _folders(runs_dir: str | Path | None) -> list[Path]:
-    """The folders in `runs_dir`, in reverse order of name; hidden ones and links are skipped, so all are inside."""
+    """The folders in `runs_dir`, in reverse order of name; links are skipped, so all are inside."""
     root = Path(runs_dir) if runs_dir else default_runs_dir()
     try:
         with os.scandir(root) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."]
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and _may_be_run(entry.name)]
     except OSError:
         return []
     return [root / name for name in sorted(names, reverse=True)]
+
+
+def _may_be_run(name: str) -> bool:
+    """Whether a folder of this name may be a run: it is not hidden, and not that of the sweeps."""
+    return name[0] != "." and name.lower() != SWEEPS
 
 
 def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:
@@ -92,7 +99,7 @@ def find_run(run_id: str, runs_dir: str | Path | None = None) -> Run:
     root = Path(runs_dir) if runs_dir else default_runs_dir()
     try:
         path = (root / run_id).resolve()
-        is_inside = path.parent == root.resolve() and path.name == run_id and path.is_dir()
+        is_inside = path.parent == root.resolve() and path.name == run_id and _may_be_run(run_id) and path.is_dir()
     except (OSError, ValueError, RuntimeError):  # name too long, null character, cycle of links
         is_inside = False
     if not is_inside and run_id == EXAMPLE.name:
@@ -110,10 +117,25 @@ def group_by_sweep(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def find_damage(run: Run) -> list[str]:
-    """The unreadable parts of a run folder, one sentence each."""
-    num_invalid = summarize(run).num_invalid
-    lines = [f"Invalid lines of metrics.jsonl, which are left out: {num_invalid}."] if num_invalid else []
-    lines += ["state.json cannot be read."] if run.stored_state() is None else []
-    has_environment = (run.path / "environment.json").exists()
-    return lines + (["environment.json cannot be read."] if has_environment and not run.environment else [])
+def find_damage(run: Run, weights: bool = False) -> list[str]:
+    """The unreadable parts of a run folder, one sentence each; with `weights` also those, which takes longer."""
+    state, summary = run.stored_state(), summarize(run)  # in this order, as a worker writes the row first
+    lines = []
+    if summary.num_invalid:
+        lines.append(f"Invalid lines of metrics.jsonl, which are left out: {summary.num_invalid}.")
+    last = max(state.epoch if state else 0, summary.last["epoch"] if summary.last else 0)
+    if last and summary.num_rows <= last and not run.config.imported:
+        lines.append(f"metrics.jsonl has rows of {summary.num_rows:,} of {last + 1:,} epochs.")
+    names = ["state.json"] if state is None else []
+    names += unreadable_files(run)
+    if weights:
+        paths = [run.path / "resume.safetensors", *map(run.checkpoint_path, run.checkpoints())]
+        names += [path.relative_to(run.path).as_posix() for path in paths if not _is_readable(path)]
+    return lines + [f"{name} cannot be read." for name in names]
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether a weights file is complete or not there."""
+    with suppress(RunError):
+        return not os.path.lexists(path) or bool(load_tensors(path))
+    return False

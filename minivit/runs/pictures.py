@@ -4,12 +4,14 @@ import hashlib
 import re
 from pathlib import Path
 
+from minivit.data.decode import SUFFIXES
 from minivit.errors import RunError
 from minivit.files import explain_os_error
 from minivit.runs.files import replace_file
 from minivit.runs.run import Run
 
 ID_LENGTH = 16  # hex digits of the SHA-256 of the content, so equal pictures are stored once
+FILE_NAME = rf"[0-9a-f]{{{ID_LENGTH}}}({'|'.join(map(re.escape, SUFFIXES))})"
 MAX_PICTURES = 200
 
 
@@ -28,15 +30,16 @@ def save_picture(run: Run, content: bytes, suffix: str) -> None:
 
 
 def saved_pictures(run: Run) -> dict[str, Path]:
-    """The files of the saved pictures by id, sorted by id."""
+    """The files of the saved pictures by id, sorted by id; nothing else, such as folders and pipes."""
     paths = sorted(_folder(run).glob("*")) if _folder(run).is_dir() else []
-    return {path.stem: path for path in paths if re.fullmatch(rf"[0-9a-f]{{{ID_LENGTH}}}\.\w+", path.name)}
+    return {path.stem: path for path in paths if re.fullmatch(FILE_NAME, path.name) and path.is_file()}
 
 
 def remove_picture(run: Run, picture: str) -> None:
-    """Removes a saved picture, if there is one with this id."""
+    """Removes a saved picture, if there is one with this id; RunError if it cannot be removed."""
     if path := saved_pictures(run).get(picture):
-        path.unlink(missing_ok=True)
+        with explain_os_error(RunError, f"{path} cannot be removed", "Check the permissions of its folder."):
+            path.unlink(missing_ok=True)
 
 
 def _folder(run: Run) -> Path:

@@ -12,7 +12,6 @@
 Readers never see a partial file: files are replaced atomically or appended by complete lines.
 """
 
-import json
 import os
 import re
 import time
@@ -22,7 +21,7 @@ from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -45,11 +44,12 @@ from minivit.runs.files import (
     append_line,
     default_runs_dir,
     delete_folder,
+    delete_on_error,
+    explain_write_error,
     hold_lock,
     is_locked,
     make_unique_folder,
     read_cached,
-    read_json,
     read_rows,
     remove_temporary_files,
     replace_file,
@@ -101,12 +101,13 @@ class Run:
         with explain_os_error(RunError, f"Cannot create a run in {root}", "Choose another folder."):
             root.mkdir(parents=True, exist_ok=True)
             path = make_unique_folder(root, f"{datetime.now():%Y%m%d-%H%M%S}-{slug}")
-            (path / "checkpoints").mkdir()
-        if sweep:
-            replace_file(path / "sweep.txt", sweep.encode())
         run = cls(path, config)
-        run.set_config(config)
-        run.set_state("queued", message="Waiting for a worker.")
+        with delete_on_error(path), explain_write_error(path):
+            (path / "checkpoints").mkdir()
+            if sweep:
+                replace_file(path / "sweep.txt", sweep.encode())
+            run.set_config(config)
+            run.set_state("queued", message="Waiting for a worker.")
         return run
 
     @classmethod
@@ -207,7 +208,7 @@ class Run:
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        append_line(self.path / "metrics.jsonl", json.dumps(row))
+        append_line(self.path / "metrics.jsonl", schema.write_row(row))
 
     def log(self, num_lines: int = 200) -> str:
         """The last lines of the worker's output."""
@@ -281,8 +282,8 @@ class Run:
         replace_file(self.path / "control.json", {"command": command, "time": time.time()})
 
     def requested_command(self) -> Command | None:
-        command = read_json(self.path / "control.json").get("command")
-        return command if command in get_args(Command) else None
+        control = self.read("control.json", schema.parse_control, None)
+        return control["command"] if control else None
 
     @contextmanager
     def hold(self) -> Iterator[None]:

@@ -1,7 +1,9 @@
 """Schemas of the files in a run folder. Invalid content is dropped on reading."""
 
 import json
-from collections.abc import Callable
+import re
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -55,6 +57,16 @@ class State:
         return self.phase in ("queued", "loading", "training")
 
 
+@dataclass(frozen=True)
+class Position:
+    """The metadata of `resume.safetensors`: complete epochs, steps of the next one, and the seconds that these took."""
+
+    epoch: Epoch
+    step: Count
+    seconds: Amount
+    clock: Amount = 0.0  # of the run's time limit, unknown to earlier versions
+
+
 Tag = Annotated[str, Field(pattern=r"^[^\s#]+$", max_length=MAX_TAG_LENGTH)]
 
 
@@ -77,24 +89,69 @@ class Environment(TypedDict):
     num_test: NotRequired[Count]
     data_fingerprint: NotRequired[str]
     assumed: NotRequired[list[str]]
-    head_classes: NotRequired[Count]
+    head_classes: NotRequired[Annotated[Count, Field(ge=1)]]
 
 
-def _parser(kind: Any, default: Any = None) -> Callable[[bytes], Any]:
-    """A function that reads JSON as `kind`; it returns `default` for invalid content."""
+@with_config(ConfigDict(extra="allow"))
+class Control(TypedDict):
+    """The content of `control.json`."""
+
+    command: Command
+
+
+def _parser(kind: Any) -> Callable[[bytes], Any]:
+    """A function that reads JSON as `kind`; it returns None for invalid content."""
     adapter = TypeAdapter(kind)
 
     def parse(content: bytes) -> Any:
         try:
             return adapter.validate_json(content)
         except ValidationError:
-            return default
+            return None
 
     return parse
 
 
-parse_row, parse_state, parse_environment = _parser(MetricsRow), _parser(State), _parser(Environment)
-parse_annotations = _parser(Annotations, Annotations())
+parse_state, parse_environment = _parser(State), _parser(Environment)
+_parse_metrics = _parser(MetricsRow)
+parse_control = _parser(Control)
+# Of the files that a run may have; each returns None for invalid content
+OPTIONAL_FILES: dict[str, Callable[[bytes], Any]] = {
+    "environment.json": parse_environment,
+    "annotations.json": _parser(Annotations),
+    "control.json": parse_control,
+}
+_ANNOTATIONS = TypeAdapter(Annotations)
+_CHECKSUM = re.compile(rb', "crc32": (\d{1,10})}\s*$')
+
+
+def write_row(row: Mapping[str, Any]) -> str:
+    """A line of `metrics.jsonl`: the row as JSON with the checksum of that JSON as its last field."""
+    text = json.dumps(row)
+    return f'{text[:-1]}, "crc32": {zlib.crc32(text.encode())}}}'
+
+
+def parse_row(line: bytes) -> Any:
+    """The row; None if it is invalid or has changed. Rows without a checksum, as of earlier versions, are accepted."""
+    checksum = _CHECKSUM.search(line)
+    if checksum and zlib.crc32(line[: checksum.start()] + b"}") != int(checksum[1]):
+        return None
+    return _parse_metrics(line)
+
+
+def parse_annotations(content: bytes) -> Annotations:
+    """The valid fields of annotations."""
+    try:
+        return _ANNOTATIONS.validate_json(content)
+    except ValidationError as error:
+        invalid = {field for part in error.errors() for field in part["loc"][:1]}
+        stored = json.loads(content) if invalid else {}
+        return _ANNOTATIONS.validate_python({name: value for name, value in stored.items() if name not in invalid})
+
+
+def parse_position(metadata: Mapping[str, str]) -> Position:
+    """The position in a run; raises ValueError if it is invalid."""
+    return TypeAdapter(Position).validate_strings(dict(metadata))
 
 
 def parse_config(data: bytes) -> tuple[Any, TrainConfig | None]:

@@ -43,6 +43,7 @@ class Summary(NamedTuple):
     best_acc: float | None = None
     accuracies: tuple[float, ...] = ()
     num_invalid: int = 0  # lines that cannot be read
+    num_rows: int = 0
 
     @property
     def test_acc(self) -> float | None:
@@ -92,4 +93,4 @@ def _summary(run: Run, version: tuple[int, ...]) -> Summary:
         return Summary(num_invalid=num_invalid)
     accuracies = [row["test_acc"] for row in rows]
     points = tuple(accuracies[index] for index in evenly_spaced(len(rows), NUM_POINTS))
-    return Summary(rows[-1], max(accuracies), points, num_invalid)
+    return Summary(rows[-1], max(accuracies), points, num_invalid, len(rows))

@@ -6,7 +6,6 @@ workers/        locks of the running workers                           log.txt  
 """
 
 import re
-import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,7 +22,16 @@ from minivit.errors import ConfigError, RunError, SweepError
 from minivit.files import explain_os_error
 from minivit.machine import num_slots, pick_device
 from minivit.runs import Run, default_runs_dir
-from minivit.runs.files import is_locked, make_unique_folder, read_json, replace_file, tail
+from minivit.runs.files import (
+    SWEEPS,
+    delete_on_error,
+    explain_write_error,
+    is_locked,
+    make_unique_folder,
+    read_json,
+    replace_file,
+    tail,
+)
 from minivit.runs.run import STARTUP_SECONDS
 from minivit.runs.schema import with_earlier_settings
 from minivit.sweep.space import SweepConfig
@@ -64,12 +72,8 @@ class Sweep:
         SweepError if there is a sweep of that name.
         """
         sweep = cls._create_folder(config, runs_dir, name, storage)
-        try:
-            with sweep.storage_errors():
-                create_study(config, sweep.id, sweep.storage)
-        except SweepError:
-            shutil.rmtree(sweep.path)
-            raise
+        with delete_on_error(sweep.path), sweep.storage_errors():
+            create_study(config, sweep.id, sweep.storage)
         return sweep
 
     @classmethod
@@ -272,15 +276,16 @@ class Sweep:
         with explain_os_error(SweepError, f"Cannot create a sweep in {root}", "Choose another folder."):
             root.mkdir(parents=True, exist_ok=True)
             path = make_unique_folder(root, name or default_name)
-            (path / "workers").mkdir()
         machine = uuid.uuid4().hex
         facts = {"schema_version": SCHEMA_VERSION, "storage": storage, "machine": machine}
-        replace_file(path / "sweep.json", facts | config.model_dump(mode="json"))
+        with delete_on_error(path), explain_write_error(path):
+            (path / "workers").mkdir()
+            replace_file(path / "sweep.json", facts | config.model_dump(mode="json"))
         return cls(path, config, storage, machine)
 
 
 def sweeps_dir(runs_dir: str | Path | None = None) -> Path:
-    return (Path(runs_dir) if runs_dir else default_runs_dir()) / "sweeps"
+    return (Path(runs_dir) if runs_dir else default_runs_dir()) / SWEEPS
 
 
 def list_sweeps(runs_dir: str | Path | None = None) -> list[Sweep]:

@@ -17,6 +17,7 @@ from minivit.data.image_set import evenly_spaced
 from minivit.engine import SILENT, train
 from minivit.inference import predict_run
 from minivit.runs import Run
+from minivit.runs.pictures import picture_id, save_picture
 from minivit.stats import rank_correlation
 from pages.parts.attention.faithfulness import format_share
 from tests.app.conftest import Open, button, charts, errors, sent, widget
@@ -263,3 +264,10 @@ def test_a_logit_is_decomposed_and_its_parts_add_up(open_page: Open, trained: Ru
     assert any("Shares of the logit of circle" in part.value for part in page.markdown)
     shown = open_page("attention", run=trained.id, logit="true")
     assert any("need LayerNorm 'pre'" in info.value for info in shown.info)
+
+
+def test_a_saved_picture_that_is_damaged_is_named_and_the_page_works(open_page: Open, trained: Run) -> None:
+    save_picture(trained, b"no picture", ".png")
+    page = open_page("attention")
+    (error,) = errors(page)
+    assert f"{picture_id(b'no picture')}.png cannot be read" in error and page.get("bidi_component")

@@ -4,28 +4,40 @@ python -m pytest tests/faults                          a sample, in seconds
 python -m pytest tests/faults --variants 3000          the long version; --first-variant 3000: the next
 """
 
+import io
 import json
 import os
 import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
 
 from minivit.runs import Run
+from minivit.runs.checkpoint import read_safetensors, serialize
+from minivit.runs.pictures import picture_id
 
+_file = io.BytesIO()
+Image.new("RGB", (8, 8), "red").save(_file, "PNG")
+PICTURE = _file.getvalue()
 FILES = ("config.json", "environment.json", "metrics.jsonl", "state.json", "control.json")
-FILES += ("name.txt", "sweep.txt", "annotations.json")
-WEIGHTS = ("checkpoints/epoch-0001.safetensors", "resume.safetensors")
-VALUES = (None, "x", [], {}, -1, 1e300, 10**30, True, "NaN", [[[]]], "<img src=x onerror=alert(1)>", "\x00", "é" * 500)
+FILES += ("name.txt", "sweep.txt", "annotations.json", "lr.txt", "log.txt", f"pictures/{picture_id(PICTURE)}.png")
+WEIGHTS = ("checkpoints/epoch-0001.safetensors", "resume.safetensors", "predictions/epoch-0001.safetensors")
+VALUES = (None, "x", [], {}, -1, 0, 1e300, 10**30, True, "NaN", [[[]]])
+VALUES += ("<img src=x onerror=alert(1)>", "\x00", "é" * 500)
 
 
 def damage(run: Run, seed: int) -> str:
     """Damages one file of a run, or two, in a way that the seed decides; returns what was done."""
     rng = random.Random(seed)
     name = rng.choice(FILES + WEIGHTS)
-    kind = rng.choice(list(KINDS))
+    kind = rng.choice([*KINDS, *TENSOR_KINDS] if name in WEIGHTS else list(KINDS))
     path = run.path / name
-    KINDS[kind](path, rng)
+    (KINDS | TENSOR_KINDS)[kind](path, rng)
     return f"{seed}: {kind} {name}"
 
 
@@ -52,7 +64,7 @@ def swapped(path: Path, rng: random.Random) -> None:
 
 def mistyped(path: Path, rng: random.Random) -> None:
     """A value of a JSON file, or of a line, becomes one of another type or beyond reason."""
-    lines = [json.loads(line) for line in read(path).splitlines()] if path.suffix == ".jsonl" else [_loads(read(path))]
+    lines = _lines(path)
     stored = rng.choice(lines) if lines else {}
     while isinstance(stored, dict) and stored:
         key = rng.choice(list(stored))
@@ -65,7 +77,7 @@ def mistyped(path: Path, rng: random.Random) -> None:
 
 def lacking(path: Path, rng: random.Random) -> None:
     """A name is missing."""
-    lines = [json.loads(line) for line in read(path).splitlines()] if path.suffix == ".jsonl" else [_loads(read(path))]
+    lines = _lines(path)
     stored = rng.choice(lines) if lines else {}
     if isinstance(stored, dict) and stored:
         stored.pop(rng.choice(list(stored)))
@@ -99,6 +111,33 @@ def loop(path: Path, rng: random.Random) -> None:
     path.symlink_to(path)
 
 
+def retyped(path: Path, rng: random.Random) -> None:
+    """A tensor, or each of them, gets another dtype, shape or value."""
+    tensors, metadata = read_safetensors(path)
+    dtype = rng.choice((torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.float8_e4m3fn, torch.int8))
+    change: Callable[[Tensor], Tensor] = rng.choice(
+        [
+            lambda tensor: tensor.to(dtype),
+            lambda tensor: tensor.flatten()[:1],
+            lambda tensor: tensor[None],
+            lambda tensor: tensor.flatten().repeat(2),
+            lambda tensor: tensor * float("nan"),
+            lambda tensor: tensor + 10**9,
+            lambda tensor: -1 - tensor,
+        ]
+    )
+    names = list(tensors) if rng.random() < 0.5 else [rng.choice(list(tensors))]
+    path.write_bytes(serialize(tensors | {name: change(tensors[name]).clone() for name in names}, metadata))
+
+
+def renumbered(path: Path, rng: random.Random) -> None:
+    """A value of the metadata, such as the position of a training, becomes another, or is missing."""
+    tensors, metadata = read_safetensors(path)
+    value = rng.choice(("-1", "0", "1", "3", "1000000", "nan", "-inf", "x", "", "9" * 30, None))
+    changed = {**metadata, rng.choice([*metadata, "epoch"]): value}
+    path.write_bytes(serialize(tensors, {name: value for name, value in changed.items() if value is not None}))
+
+
 def folder_replaced(path: Path, rng: random.Random) -> None:
     """Instead of the checkpoints there is a file, a pipe or a loop."""
     checkpoints = next(parent for parent in path.parents if (parent / "checkpoints").exists()) / "checkpoints"
@@ -115,8 +154,21 @@ KINDS: dict[str, Callable[[Path, random.Random], None]] = {
 }
 
 
+TENSOR_KINDS: dict[str, Callable[[Path, random.Random], None]] = {
+    function.__name__: function for function in (retyped, renumbered)
+}
+
+
 def read(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
+
+
+def _lines(path: Path) -> list[Any]:
+    """The values of a JSON file; of rows without their checksums, which would reject every change."""
+    if path.suffix != ".jsonl":
+        return [_loads(read(path))]
+    rows = [json.loads(line) for line in read(path).splitlines()]
+    return [{name: value for name, value in row.items() if name != "crc32"} for row in rows]
 
 
 def _loads(content: bytes) -> object:

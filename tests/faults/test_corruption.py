@@ -8,14 +8,17 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
+from minivit.background_predictions import predict_and_save, predictions_so_far
 from minivit.config import preset
+from minivit.data import load_split
 from minivit.engine import SILENT, train
 from minivit.errors import MiniViTError
 from minivit.inference import predict_run
 from minivit.runs import Run, annotate, delete_unreadable, find_damage, find_run, list_runs, unreadable_runs
+from minivit.runs.pictures import save_picture, saved_pictures
 from pages.parts.runs.table import table_columns
 from pages.parts.train.poller import headline
-from tests.faults.corruption import damage
+from tests.faults.corruption import PICTURE, damage
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("dashboard", "runs", "train", "predictions", "attention", "compare")
@@ -34,6 +37,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Pat
         train(run.config, run, SILENT)
         run.rename("A name")
         annotate(run, tags=["a tag"], note="A note", favorite=True)
+        save_picture(run, PICTURE, ".png")
+        run.set_environment({**run.environment, "head_classes": 2})
+        predict_and_save(run, 1, load_split(run.config)[1])
     return run.path
 
 
@@ -67,6 +73,8 @@ def test_whatever_is_damaged_is_left_out_and_the_run_can_be_deleted(
         done = damage(Run.open(path), seed)
         try:
             look_at_everything(path.name)
+            if "resume.safetensors" in done:
+                continue_training(Run.open(path))
             assert healthy in list_runs() and table_columns([[healthy]]) == table
             delete(path.name)
         except Exception as error:
@@ -81,16 +89,32 @@ def look_at_everything(name: str) -> None:
         columns = table_columns([[run]])
         assert all(accuracy is None or 0 <= accuracy <= 100 for accuracy in columns["test accuracy"])
         assert not any(word in headline(run, run.state, run.metrics()).lower() for word in ("nan", "inf", "-100"))
-        assert all(isinstance(line, str) for line in find_damage(run))
+        assert all(isinstance(line, str) for line in find_damage(run, weights=True))
         assert run.log() is not None and run.requested_command() in (None, "pause", "resume", "stop")
     unreadable = unreadable_runs()
     with suppress(MiniViTError):
         run = find_run(name)
         assert name not in unreadable
-        run.load_resume()
+        for path in saved_pictures(run).values():
+            path.read_bytes()
         for epoch in run.epochs():
             with suppress(MiniViTError):
                 assert 0 <= predict_run(run, epoch).accuracy <= 1
+            with suppress(MiniViTError):
+                saved = predictions_so_far(run, epoch, load_split(run.config)[1])
+                assert not len(saved) or (0 <= saved.accuracy <= 1 and saved.confusion.sum() == len(saved))
+        run.load_resume()
+
+
+def continue_training(run: Run) -> None:
+    """Trains another epoch, or refuses; nothing else is recorded."""
+    run.set_config(run.config.changed(epochs=3))
+    run.set_state("stopped", 2)
+    with suppress(MiniViTError):
+        train(run.config, run, SILENT)
+    epochs = [row["epoch"] for row in run.metrics()]
+    assert epochs == ([0, 1, 2, 3] if run.state.phase == "done" else [0, 1, 2]), run.state
+    run.set_state("stopped")
 
 
 def delete(name: str) -> None:

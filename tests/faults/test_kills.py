@@ -16,7 +16,7 @@ from minivit.runs import Run
 from tests.faults.killing import kill_once, log_of, start
 from tests.forks import finish, warm_up
 
-CLOCK = ("train_seconds", "eval_seconds", "images_per_second")
+CLOCK = ("train_seconds", "eval_seconds", "images_per_second", "crc32")
 KILLS_PER_RUN = 5
 MAX_USES = 60  # of files of a run folder, in a training
 

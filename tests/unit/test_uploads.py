@@ -93,6 +93,8 @@ def test_what_is_no_image_is_left_out_and_named(own_data: Path) -> None:
         (lambda: zipped("cat/0.png"), "The .zip contains 1 class folder, 'cat'"),
         (lambda: zipped("0.png"), "no class folders with images"),
         (lambda: zipped(**{"a/b.txt": b"x"}), "no class folders with images"),
+        (lambda: zipped(*PETS, "cat/0.png/1.png"), "Rename files and folders of the same name"),
+        (lambda: zipped("cat/0.png/1.png", *PETS), "Rename files and folders of the same name"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused_and_leaves_nothing(own_data: Path, file, words: str) -> None:

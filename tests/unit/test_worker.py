@@ -14,6 +14,7 @@ import torch
 
 from minivit import cli, worker
 from minivit.config import TrainConfig
+from minivit.errors import RunError
 from minivit.machine import acquire_device
 from minivit.runs import Run
 from minivit.worker import main, start_worker
@@ -110,6 +111,15 @@ def test_a_worker_that_cannot_start_is_reported_immediately_with_the_reason(run,
     start_worker(run)
     wait_for(lambda: run.state.phase == "failed")
     assert run.state.message.startswith("The worker could not start: ")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_log_that_is_no_file_is_reported_before_the_run_is_queued(run, make):
+    make(run.path / "log.txt")
+    run.set_state("stopped", 1)
+    with pytest.raises(RunError, match=r"log\.txt cannot be written: not a regular file"):
+        start_worker(run)
+    assert run.state.phase == "stopped" and run.requested_command() is None
 
 
 def test_a_worker_is_stopped_while_it_is_starting(run, monkeypatch):

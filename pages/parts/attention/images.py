@@ -75,10 +75,16 @@ def _add(run: Run, file: UploadedFile) -> str | None:
 
 
 def _gallery(run: Run, pictures: dict[str, Picture], current: str | None) -> None:
-    ids = list(pictures)
-    titles = [GalleryItem(index, picture.name) for index, picture in enumerate(pictures.values())]
-    images = np.concatenate([pixels(run, picture).numpy() for picture in ids])
-    selected = ids.index(current) if current else None
+    """The pictures to pick from; those that cannot be decoded are named instead."""
+    decoded = {}
+    for picture in pictures:
+        with show_errors():
+            decoded[picture] = pixels(run, picture).numpy()
+    if not decoded:
+        return
+    ids, images = list(decoded), np.concatenate(list(decoded.values()))
+    titles = [GalleryItem(index, pictures[picture].name) for index, picture in enumerate(ids)]
+    selected = ids.index(current) if current in ids else None
     click = gallery(images, titles, key="attention_pictures", label="Your pictures", selected=selected)
     if click is not None:
         set_params(picture=ids[click])

@@ -13,7 +13,7 @@ from pages.parts.shell.frame import show_errors
 from pages.parts.shell.progress import progress
 from pages.parts.shell.url import open_page
 
-MAX_MODEL_MB = 1024  # of an uploaded file, which the server keeps in memory; paths have no such limit
+MAX_UPLOAD_MB = 1024  # of a file, which the server keeps in memory; paths have no such limit
 WEIGHT_TYPES = ["safetensors", "pth", "pt", "bin"]
 NORMALIZATION_TITLES = {
     "half": "mean 0.5, std 0.5 (timm's ViTs)",
@@ -31,7 +31,7 @@ def import_forms() -> None:
         show_errors(),
         st.form("runs_import_run", border=False),
     ):
-        archive = st.file_uploader("Exported run (.zip)", type="zip")
+        archive = st.file_uploader("Exported run (.zip)", type="zip", max_upload_size=MAX_UPLOAD_MB)
         if st.form_submit_button("Import this run") and archive:
             open_page("predictions", run=unpack(archive).id)
     with (
@@ -44,7 +44,7 @@ def import_forms() -> None:
             "directory written by `save_pretrained`. Its architecture is read from the weights and their metadata; "
             "nothing in the file is executed. Epoch 0 of the run is the same architecture with random weights."
         )
-        upload = st.file_uploader("Weights file", type=WEIGHT_TYPES, max_upload_size=MAX_MODEL_MB)
+        upload = st.file_uploader("Weights file", type=WEIGHT_TYPES, max_upload_size=MAX_UPLOAD_MB)
         file = st.text_input("Weights", placeholder="or /path/to/vit.safetensors, or a model directory")
         folder = st.text_input("Image folder", placeholder="/path/to/images, with one folder per class")
         names = st.text_input("Class names (optional)", placeholder="/path/to/names.txt, one per line")

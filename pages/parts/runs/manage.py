@@ -145,10 +145,10 @@ def export_run(run: Run) -> None:
             download("Hugging Face folder (.zip)", lambda: export(run, "huggingface"), f"{run.id}-huggingface.zip")
 
 
-def damaged_runs(runs: Sequence[Run]) -> None:
+def damaged_runs(runs: Sequence[Run], selected: Sequence[Run] = ()) -> None:
     """Damaged parts of runs, and unreadable run folders with buttons that delete them."""
     for run in runs:
-        if damage := find_damage(run):
+        if damage := find_damage(run, weights=[run] == selected):
             st.caption(escape_markdown(f"{run_title(run)} ({run.id}): {' '.join(damage)}"))
     unreadable = unreadable_runs()
     if not unreadable:

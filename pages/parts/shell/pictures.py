@@ -1,5 +1,6 @@
 """Pictures that users add: each is in the browser session or in the run's folder, and links contain its id."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import streamlit as st
@@ -26,8 +27,11 @@ def session_pictures() -> dict[str, Picture]:
 
 def all_pictures(run: Run) -> dict[str, Picture]:
     """The session's pictures by their ids, then those in the run's folder."""
-    kept = {picture: Picture(path.name, path.read_bytes()) for picture, path in saved_pictures(run).items()}
-    return session_pictures() | {picture: kept[picture] for picture in kept.keys() - session_pictures().keys()}
+    pictures = dict(session_pictures())
+    for picture, path in saved_pictures(run).items():
+        with suppress(OSError):  # removed in the meantime, or not readable
+            pictures.setdefault(picture, Picture(path.name, path.read_bytes()))
+    return pictures
 
 
 @memoize(key=lambda run, picture: (image_format(run.config), picture))

@@ -89,6 +89,8 @@ def test_bad_settings_are_refused_in_one_sentence_before_a_run_is_made(
         ("export", ["--head", "-1"], ["-1"]),
         ("export", ["--head", "median"], ["median"]),
         ("export", ["--output", "/nowhere/attention.json"], ["/nowhere/attention.json"]),
+        ("resume", ["--epochs", "9", "--lr", "-1"], ["lr", "-1"]),
+        ("resume", ["--epochs", "9", "--devices", "0"], ["devices", "0"]),
     ],
 )
 def test_an_invalid_command_on_a_run_is_rejected_in_one_sentence_and_changes_nothing(

@@ -6,7 +6,7 @@ from trainings import assert_same, quiet, stop_after, trained
 from minivit.engine import SILENT, Events, train
 from minivit.engine.stopping import stop_reason
 from minivit.errors import ConfigError, RunError
-from minivit.runs import Run, extend, request_learning_rate
+from minivit.runs import Run, adopt_learning_rate, extend, request_learning_rate
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
@@ -76,6 +76,13 @@ def test_a_learning_rate_out_of_bounds_is_rejected(tiny, lr):
     run = Run.create(tiny)
     with pytest.raises(ConfigError, match=r"Learning rate \(lr\)"):
         request_learning_rate(run, lr)
+
+
+@pytest.mark.parametrize("content", ["x", "nan", "-1", None])
+def test_a_file_without_a_learning_rate_is_no_request(tiny, content):
+    run = Run.create(tiny)
+    (run.path / "lr.txt").mkdir() if content is None else (run.path / "lr.txt").write_text(content)
+    assert not adopt_learning_rate(run, 1) and Run.open(run.path).config == tiny
 
 
 @pytest.mark.parametrize(("change", "words"), [({"minutes": 1.0}, "minutes"), ({"imported": True}, "imported")])

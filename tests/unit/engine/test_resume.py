@@ -4,9 +4,10 @@ from itertools import count
 
 import pytest
 import torch
-from trainings import assert_same, quiet, trained
+from trainings import assert_same, quiet, stop_after, trained
 
 from minivit.engine import SILENT, Events, train
+from minivit.errors import RunError
 from minivit.runs import Run
 
 # The same again
@@ -91,6 +92,39 @@ def test_a_training_that_is_over_is_not_begun_again(tiny):
     before = (run.path / "metrics.jsonl").read_bytes()
     train(tiny, run, SILENT)
     assert run.state.phase == "done" and (run.path / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: value} for name in ("epoch", "step", "seconds", "clock") for value in ("-1", "x", "9" * 30)),
+        *({name: value} for name in ("seconds", "clock") for value in ("nan", "-inf")),
+        {"epoch": "4"},
+        {"epoch": "2"},  # of which there is no row
+        {"step": "4"},
+        *({"model.head.bias": value} for value in (torch.zeros(1), torch.zeros(2).double(), torch.zeros(2) + 0j)),
+        {"model.head.bias": torch.tensor([0, float("nan")])},
+        {"average": torch.zeros(1)},
+    ],
+)
+def test_a_position_that_no_training_saved_is_refused_and_nothing_is_recorded(tiny, change):
+    config = tiny.changed(ema=0.9)
+    run = Run.create(config)
+    train(config, run, stop_after(1))
+    tensors, position = run.load_resume()
+    parts = [{name: change.get(name, value) for name, value in part.items()} for part in (tensors, position)]
+    run.save_resume(*parts)
+    with pytest.raises(RunError, match=rf"resume\.safetensors of {run.id} (does not match|has NaN)"):
+        train(config, run, SILENT)
+    assert run.state.phase == "failed" and [row["epoch"] for row in run.metrics()] == [0, 1]
+
+
+def test_a_run_whose_metrics_are_lost_continues_and_does_not_record_a_trained_model_as_untrained(tiny):
+    run = Run.create(tiny)
+    train(tiny, run, stop_after(1))
+    (run.path / "metrics.jsonl").unlink()
+    train(tiny, run, SILENT)
+    assert [row["epoch"] for row in run.metrics()] == [2, 3]
 
 
 class Crash(Exception):

@@ -64,5 +64,6 @@ def test_nowhere_to_write_to_is_refused_with_a_sentence(interrupted, tmp_path, c
     assert main(["track", str(interrupted.path)]) == 2
     assert "Pass --tensorboard DIR or --mlflow URI" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
-    assert main(["track", str(interrupted.path), "--tensorboard", str(tmp_path / "file")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    for option in (["--tensorboard", str(tmp_path / "file")], ["--mlflow", f"sqlite:///{tmp_path / 'file'}/x.db"]):
+        assert main(["track", str(interrupted.path), *option]) == 2
+        assert "cannot be written" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from minivit.imports.metadata import Facts
 from minivit.imports.state_dict import read_state_dict
 from minivit.inference import logits as compute_logits
 from minivit.inference import predict_run
-from minivit.runs import Run
+from minivit.runs import Run, default_runs_dir
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 128, "depth": 3, "num_heads": 2, "num_classes": 5}
 
@@ -125,6 +125,16 @@ def test_the_normalization_is_that_of_the_options(image_folder, tmp_path):
     assert run.load_model().mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
     with pytest.raises(RunError, match="Unknown normalization 'x'"):
         import_model(path, image_folder, ImportOptions(normalization="x"))
+
+
+def test_a_disk_that_is_full_during_an_import_leaves_no_half_run(image_folder, tmp_path, monkeypatch):
+    def full(run, model, epoch):
+        raise RunError("No space left on device")
+
+    monkeypatch.setattr(Run, "save_checkpoint", full)
+    with pytest.raises(RunError, match="No space left"):
+        import_model(save(timm_model(), tmp_path / "vit.safetensors"), image_folder)
+    assert not list(default_runs_dir().iterdir())
 
 
 def test_an_imported_model_is_not_trained(image_folder, tmp_path):

@@ -8,7 +8,7 @@ from trainings import write
 
 from minivit.config import TrainConfig
 from minivit.errors import ConfigError, RunError
-from minivit.runs import EXAMPLE, Run, annotate, list_runs, read_annotations, search
+from minivit.runs import EXAMPLE, Run, annotate, find_damage, list_runs, read_annotations, search
 from minivit.runs.schema import Annotations
 
 
@@ -24,13 +24,23 @@ def test_tags_a_note_and_a_favorite_are_saved_one_without_the_others(run: Run) -
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"tags": "x"}', '{"tags": ["a b"]}', '{"favorite": 2}', json.dumps({"note": "x" * 10_001})]
+    ("content", "valid"),
+    [
+        ("{", Annotations()),
+        ("[]", Annotations()),
+        ('{"tags": "x", "note": "kept"}', Annotations(note="kept")),
+        ('{"tags": ["a b"], "favorite": true}', Annotations(favorite=True)),
+        ('{"tags": ["a"], "favorite": 2}', Annotations(("a",))),
+        (json.dumps({"note": "x" * 10_001, "tags": ["a"]}), Annotations(("a",))),
+    ],
 )
-def test_annotations_that_are_invalid_are_none_and_can_be_written_again(run: Run, content: str) -> None:
+def test_an_invalid_annotation_is_left_out_named_and_not_overwritten(run: Run, content, valid) -> None:
     write(run, "annotations.json", content)
-    assert read_annotations(run) == Annotations()
-    annotate(run, tags=["a"])
-    assert read_annotations(run).tags == ("a",)
+    assert read_annotations(run) == valid
+    assert find_damage(run) == ["annotations.json cannot be read."]
+    with pytest.raises(RunError, match=r"annotations\.json has invalid content, which would be lost"):
+        annotate(run, favorite=True)
+    assert (run.path / "annotations.json").read_text() == content
 
 
 def test_the_example_run_is_read_only() -> None:

@@ -104,6 +104,8 @@ def test_a_run_is_listed_with_valid_values_or_named_as_unreadable(data: st.DataO
     for name in data.draw(st.sets(st.sampled_from(FILES), min_size=1, max_size=2)):
         lines = [json.loads(line) for line in (path / name).read_text().splitlines()] if "jsonl" in name else None
         valid = lines or [json.loads((path / name).read_text())]
+        for row in lines or []:
+            row.pop("crc32")  # as rows that another program wrote
         stored = [data.draw(changed(each) | ANY_JSON) for each in valid]
         (path / name).write_text("\n".join(map(json.dumps, stored)) + "\n", encoding="utf-8")
     runs, unreadable = list_runs(), unreadable_runs()

@@ -8,6 +8,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import pytest
 import torch
 from safetensors.torch import save
+from trainings import write
 
 from minivit.engine import SILENT, train
 from minivit.errors import RunError
@@ -86,6 +87,7 @@ def test_a_run_packed_before_its_training_was_complete_is_stopped(run):
         "{run}/checkpoints/../../evil.safetensors",
         "C:\\evil",
         "{run}/notes.txt",
+        "{run}/pictures/0123456789abcdef.exe",
         "{run}/checkpoints/epoch-0000.pt",
         "{run}/sub/config.json",
         "other/metrics.jsonl",
@@ -101,8 +103,17 @@ def test_a_zip_with_any_other_file_is_refused_and_nothing_is_written(run, tmp_pa
     assert everything_under(tmp_path) == before
 
 
+INVALID = {
+    "metrics.jsonl": b'{"epoch": 0, "test_acc": NaN}\n' * 2,
+    "environment.json": b"[1]",
+    "state.json": b"[1]",
+    "annotations.json": b'{"note": 5}',
+}
+
+
 @pytest.mark.parametrize(
-    "damage", ["no zip", "cut off", "empty", "no run", "no weights", "weights", "settings", "deep"]
+    "damage",
+    ["no zip", "cut off", "empty", "no run", "no weights", "weights", "settings", "deep", "no metrics", *INVALID],
 )
 def test_a_zip_without_a_complete_run_is_refused_and_nothing_is_written(run, tmp_path, damage):
     content = pack(run)
@@ -117,6 +128,8 @@ def test_a_zip_without_a_complete_run_is_refused_and_nothing_is_written(run, tmp
         ),
         "weights": changed(content, **{checkpoint: save({"head.weight": torch.zeros(2)})}),
         "settings": changed(content, **{f"{run.id}/config.json": b'{"schema_version": 1, "epochs": 0}'}),
+        "no metrics": changed(content, **{f"{run.id}/metrics.jsonl": None}),
+        **{name: changed(content, **{f"{run.id}/{name}": invalid}) for name, invalid in INVALID.items()},
         "deep": changed(content, **{f"{run.id}/config.json": b"[" * 100_000}),
     }[damage]
     before = everything_under(tmp_path)
@@ -145,6 +158,14 @@ def test_files_without_a_folder_around_them_are_accepted(run):
     assert unpack(file).id == "imported"
 
 
+@pytest.mark.parametrize("name", ["sweeps", "Sweeps", "example"])
+def test_a_run_does_not_take_the_folder_of_the_sweeps_or_the_link_of_the_example(run, name):
+    by_hand = run.path.rename(run.path.with_name(name))
+    content = pack(Run.open(by_hand))
+    by_hand.rename(run.path)
+    assert unpack(io.BytesIO(content)).id == "imported"
+
+
 def test_a_missing_runs_folder_is_made(run, tmp_path):
     content = pack(run)
     shutil.rmtree(run.path.parent)
@@ -153,9 +174,15 @@ def test_a_missing_runs_folder_is_made(run, tmp_path):
 
 def test_a_folder_zipped_by_hand_is_accepted_without_what_belongs_to_a_machine(run):
     extra = ("worker.lock", "control.json", ".DS_Store", "__MACOSX/._config.json", "predictions/epoch-0001.safetensors")
+    extra += ("._config.json", ".state.json.12-345", "checkpoints/.epoch-0002.safetensors.12-345")
     by_hand = changed(pack(run), **{f"{run.id}/{name}": b"{}" for name in extra})
     back = unpack(by_hand)
     assert back.metrics() == run.metrics() and not {*extra} & everything_under(back.path)
+
+
+def test_a_requested_learning_rate_is_part_of_a_packed_run(run):
+    write(run, "lr.txt", "0.01")
+    assert (unpack(io.BytesIO(pack(run))).path / "lr.txt").read_text() == "0.01"
 
 
 def test_a_file_that_is_compressed_beyond_reason_is_refused_before_it_is_unpacked(run):

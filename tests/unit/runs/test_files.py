@@ -3,6 +3,7 @@
 import errno
 import os
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,6 +49,21 @@ def test_the_advice_fits_what_kept_a_file_from_being_written(
         replace_file(path, b"after")
     assert str(error.value) == f"{path} cannot be written: {os.strerror(number)}. {advice}"
     assert path.read_bytes() == b"before" and list(tmp_path.glob("*name.txt*")) == [path]
+
+
+def test_a_file_that_another_process_reads_is_replaced_as_soon_as_the_system_allows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts, replace = count(), Path.replace
+
+    def fail_twice(path: Path, target: Path) -> Path:
+        if next(attempts) < 2:
+            raise PermissionError(errno.EACCES, "The process cannot access the file")  # as on Windows
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail_twice)
+    replace_file(tmp_path / "name.txt", b"after")
+    assert (tmp_path / "name.txt").read_bytes() == b"after"
 
 
 def test_a_line_is_appended_in_place_of_an_incomplete_one(tmp_path: Path) -> None:

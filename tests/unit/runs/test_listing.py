@@ -83,6 +83,8 @@ def test_a_listed_run_is_found_by_its_folder_name_with_spaces_and_umlauts(run):
         "nowhere",
         "outside",
         "ring",
+        "sweeps",
+        ".hidden",
     ],
 )
 def test_a_run_outside_the_runs_folder_is_not_found(run, tiny, tmp_path, name):
@@ -90,11 +92,13 @@ def test_a_run_outside_the_runs_folder_is_not_found(run, tiny, tmp_path, name):
     outside = Run.create(tiny, tmp_path / "elsewhere").path.rename(tmp_path / "elsewhere" / "outside")
     (root / "outside").symlink_to(outside)
     (root / "ring").symlink_to(root / "ring")
+    for hidden in ("sweeps", ".hidden"):
+        shutil.copytree(outside, root / hidden)
     name = name.format(run=run.id, root=root)
     with pytest.raises(RunError) as error:
         find_run(name)
     assert repr(name) in str(error.value) and "choose another run" in str(error.value)
-    assert "outside" not in [run.id for run in list_runs()]
+    assert list_runs() == [run]
 
 
 @pytest.mark.parametrize(

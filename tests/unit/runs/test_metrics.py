@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from trainings import keep, write
 from trainings import metrics_row as row
-from trainings import write
 
 from minivit.errors import RunError
 from minivit.model import MiniViT
@@ -65,11 +66,38 @@ def test_lines_that_are_not_rows_are_skipped_and_counted(run):
     lines += [json.dumps(row(1, lr=value)) for value in (float("nan"), float("inf"))] + ["[" * 200_000, "\x00"]
     write(run, "metrics.jsonl", "\n".join(lines) + "\n")
     assert run.metrics() == [row(0), row(2)]
-    assert find_damage(run) == [f"Invalid lines of metrics.jsonl, which are left out: {len(wrong) + 4}."]
+    assert find_damage(run) == [
+        f"Invalid lines of metrics.jsonl, which are left out: {len(wrong) + 4}.",
+        "metrics.jsonl has rows of 2 of 3 epochs.",
+    ]
 
 
-@pytest.mark.parametrize("name", ["state.json", "environment.json"])
-@pytest.mark.parametrize("content", ["", "{", "[" * 200_000, "[]", '{"phase": 3, "device": []}', "pipe", "folder"])
+def test_a_row_in_which_a_digit_has_changed_is_left_out(run):
+    for index in range(2):
+        run.append_metrics(row(index))
+    path = run.path / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"epoch": 1, "train_loss": 0.25', '"epoch": 1, "train_loss": 0.26'))
+    assert run.metrics() == [row(0)]
+    assert find_damage(run)[0] == "Invalid lines of metrics.jsonl, which are left out: 1."
+
+
+def test_missing_rows_and_weights_that_are_cut_off_are_named(run):
+    assert not find_damage(run, weights=True)
+    keep(run, 0, 1)
+    run.save_resume({"sums": torch.zeros(2)}, {})
+    run.set_state("stopped", 1)
+    assert find_damage(run, weights=True) == ["metrics.jsonl has rows of 0 of 2 epochs."]
+    for index in range(2):
+        run.append_metrics(row(index))
+    assert not find_damage(run, weights=True)
+    names = ["resume.safetensors", "checkpoints/epoch-0001.safetensors"]
+    for name in names:
+        (run.path / name).write_bytes((run.path / name).read_bytes()[:-1])
+    assert find_damage(run, weights=True) == [f"{name} cannot be read." for name in names]
+
+
+@pytest.mark.parametrize("name", ["state.json", "environment.json", "control.json"])
+@pytest.mark.parametrize("content", ["", "{", "[" * 200_000, "[]", '{"phase": 3, "head_classes": 0}', "pipe", "folder"])
 def test_a_file_that_cannot_be_read_is_named(run, name, content):
     (run.path / name).unlink(missing_ok=True)
     if content == "pipe":

@@ -1,5 +1,7 @@
 """A user's own pictures in a run's folder."""
 
+import os
+
 import pytest
 
 from minivit.errors import RunError
@@ -18,8 +20,15 @@ def test_a_kept_picture_is_the_uploaded_file_under_the_id_of_its_content(run):
 
 def test_other_files_in_the_folder_are_no_pictures(run):
     save_picture(run, b"content", ".png")
-    (run.path / "pictures" / "notes.txt").write_text("x", encoding="utf-8")
+    folder, names = run.path / "pictures", [f"{index:016x}.png" for index in range(3)]
+    (folder / "notes.txt").write_text("x", encoding="utf-8")
+    (folder / f"{3:016x}.exe").write_bytes(b"MZ")
+    (folder / names[0]).mkdir()
+    (folder / names[1]).symlink_to(names[1])
+    os.mkfifo(folder / names[2])
     assert list(saved_pictures(run)) == [picture_id(b"content")]
+    for index in range(3):
+        remove_picture(run, f"{index:016x}")
 
 
 def test_a_run_keeps_a_limited_number_of_pictures(run, monkeypatch):

@@ -12,7 +12,7 @@ from minivit.data import load_split
 from minivit.engine import train
 from minivit.errors import RunError
 from minivit.model import MiniViT
-from minivit.runs import Checkpoint, Run, extend, find_run
+from minivit.runs import Checkpoint, Run, default_runs_dir, extend, find_run
 from minivit.runs import checkpoint as checkpoint_module
 from minivit.runs import run as run_module
 
@@ -86,7 +86,7 @@ def test_metrics_rows_have_the_columns_of_the_contract_and_epoch_0_has_no_train_
     train(run.config, run)
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
-    assert rows == run.metrics()
+    assert all(row.pop("crc32") for row in rows) and rows == run.metrics()
     assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
     for values in rows:
         assert set(values) == COLUMNS
@@ -126,6 +126,20 @@ def test_a_runs_folder_that_cannot_be_made_is_named_in_the_error(tiny, tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=f"{tmp_path}/file"):
         Run.create(tiny, tmp_path / "file")
+
+
+def test_a_disk_that_is_full_leaves_no_half_run(tiny, monkeypatch):
+    write = run_module.replace_file
+
+    def full(path, content):
+        if path.name == "state.json":
+            raise RunError(f"{path} cannot be written")
+        write(path, content)
+
+    monkeypatch.setattr(run_module, "replace_file", full)
+    with pytest.raises(RunError, match="cannot be written"):
+        Run.create(tiny)
+    assert not list(default_runs_dir().iterdir())
 
 
 # Checkpoints
@@ -200,7 +214,10 @@ def test_an_epoch_without_checkpoint_raises_an_error_that_lists_the_others(run):
         run.load_model(77)
 
 
-@pytest.mark.parametrize("damage", ["another model", "other names", "cut off", "empty", "another format"])
+DTYPES = (torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.float8_e4m3fn, torch.int64)
+
+
+@pytest.mark.parametrize("damage", ["another model", "other names", "cut off", "empty", "another format", *DTYPES])
 def test_a_checkpoint_without_this_runs_weights_raises_an_error_with_its_path(run, tiny, damage):
     keep(run, 0)
     path = run.path / "checkpoints" / "epoch-0000.safetensors"
@@ -213,6 +230,8 @@ def test_a_checkpoint_without_this_runs_weights_raises_an_error_with_its_path(ru
             path.write_bytes(path.read_bytes()[:-100])
         case "empty":
             path.write_bytes(b"")
+        case torch.dtype():
+            save_file({name: tensor.to(damage) for name, tensor in load_file(path).items()}, path)
         case "another format":
             path.write_text("these are no weights, and there are more than eight bytes of them")
     with pytest.raises(RunError, match=rf"{path} does not contain the weights of this run's model"):
