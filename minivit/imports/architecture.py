@@ -11,6 +11,7 @@ from minivit.errors import RunError
 from minivit.imports.metadata import DINOV3_BASE, Facts
 
 HEAD_DIM = 64  # of nearly all published ViTs
+WIDTHS_OF_16_HEADS = (1152, 1280, 1408, 1664)  # of the published ViTs that have other dimensions: So400m, H, g, G
 ROTARY_IMG_SIZE, ROTARY_NORM_EPS = 224, 1e-5  # of DINOv3
 OTHER_ROTARY = ("_rope_", "eva02", "vit_pe_")  # in timm's names of models
 
@@ -36,8 +37,8 @@ REQUIRED = {
 def read_architecture(weights: Mapping[str, Tensor], name: str, facts: Facts) -> ViTConfig:
     """The settings of the model that these weights belong to; RunError if MiniViT does not support it.
 
-    `facts` are what the shapes do not show. Without them, 64 dimensions per head and GELU are assumed, and images of
-    224 px for a model with rotary positions.
+    `facts` are what the shapes do not show. Without them, 64 dimensions per head (16 heads in the largest ViTs) and
+    GELU are assumed, and images of 224 px for a model with rotary positions.
     """
     _check_parts(weights, name, facts)
     proj, pos_embed, head = (weights.get(key) for key in ("patch_embed.proj.weight", "pos_embed", "head.weight"))
@@ -127,6 +128,8 @@ def _check_parts(weights: Mapping[str, Tensor], name: str, facts: Facts) -> None
 
 
 def _num_heads(name: str, embed_dim: int, num_heads: int | None) -> int:
+    if not num_heads and embed_dim in WIDTHS_OF_16_HEADS:
+        return 16
     if not num_heads and embed_dim % HEAD_DIM:
         raise RunError(
             f"The weights of {name} do not show its number of heads, and {HEAD_DIM} dimensions per head do not divide "

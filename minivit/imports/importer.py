@@ -15,7 +15,7 @@ from minivit.config import TrainConfig, ViTConfig
 from minivit.data import list_classes, load_split
 from minivit.data.image_set import Progress
 from minivit.errors import RunError
-from minivit.imports.architecture import HEAD_DIM, read_architecture
+from minivit.imports.architecture import read_architecture
 from minivit.imports.convert import resample_positions, to_minivit, to_timm_names
 from minivit.imports.metadata import Facts, read_facts
 from minivit.imports.state_dict import read_state_dict
@@ -144,7 +144,7 @@ def _assumptions(vit: ViTConfig, options: ImportOptions, facts: Facts) -> list[s
     if vit.pos_embed == "rotary" and not facts.img_size:
         lines.append(f"Assumed: DINOv3's rotary positions, for images of {vit.img_size} px (--img-size).")
     if not facts.num_heads:
-        lines.append(f"Assumed: {vit.num_heads} heads of {HEAD_DIM} dimensions (--heads).")
+        lines.append(f"Assumed: {vit.num_heads} heads of {vit.embed_dim // vit.num_heads} dimensions (--heads).")
     if not facts.act:
         lines.append("Assumed: the activation GELU (--act).")
     if not facts.normalization:

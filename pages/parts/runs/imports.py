@@ -59,7 +59,7 @@ def import_forms() -> None:
             placeholder="from the metadata, else half",
         )
         act = boxes[3].selectbox("Activation", ACTIVATIONS, None, placeholder="from the metadata, else gelu")
-        img_size = boxes[4].number_input("Image size", 0, 512, 0, help="In px. 0: from the metadata or the weights.")
+        img_size = boxes[4].number_input("Image size", 0, 1024, 0, help="In px. 0: from the metadata or the weights.")
         if st.form_submit_button("Import this model"):
             options = ImportOptions(
                 num_heads or None, normalization, _path(names) or None, limit, act, img_size or None

@@ -24,17 +24,20 @@ from minivit.inference import logits
 
 
 @pytest.mark.parametrize(
-    ("size", "processor"),
+    ("size", "patch_size", "processor"),
     [
-        (32, lambda: ViTImageProcessor(size={"height": 32, "width": 32}, resample=2)),
-        (32, lambda: ViTImageProcessor(size={"shortest_edge": 40}, crop_size=32, do_center_crop=True, resample=3)),
-        (48, lambda: BitImageProcessor(size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32})),
+        (32, 8, lambda: ViTImageProcessor(size={"height": 32, "width": 32}, resample=2)),
+        (32, 8, lambda: ViTImageProcessor(size={"shortest_edge": 40}, crop_size=32, do_center_crop=True, resample=3)),
+        (48, 8, lambda: BitImageProcessor(size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32})),
+        (518, 14, lambda: BitImageProcessor(size={"shortest_edge": 64}, crop_size={"height": 56, "width": 56})),
     ],
-    ids=["both sides", "shorter side and crop", "DINOv2 for smaller images"],
+    ids=["both sides", "shorter side and crop", "DINOv2 for smaller images", "DINOv2 as published, of 518 px"],
 )
-def test_pictures_are_resized_cropped_and_normalized_as_by_the_models_own_processor(tmp_path, size, processor):
+def test_pictures_are_resized_cropped_and_normalized_as_by_the_models_own_processor(
+    tmp_path, size, patch_size, processor
+):
     folder = photographs(tmp_path / "images")
-    config = Dinov2Config(**EAGER | {"image_size": size})
+    config = Dinov2Config(**EAGER | {"image_size": size, "patch_size": patch_size})
     model = randomized(Dinov2ForImageClassification(config))
     model.save_pretrained(tmp_path / "model")
     processor().save_pretrained(tmp_path / "model")

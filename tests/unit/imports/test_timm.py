@@ -143,11 +143,15 @@ def test_a_class_folder_added_after_the_import_raises_an_error(image_folder, tmp
         load_split(run.config)
 
 
-def test_a_base_model_at_224_pixels_fits():
+@pytest.mark.parametrize(
+    "sizes", [(224, 16, 768, 12, 12), (518, 14, 1280, 32, 16), (224, 14, 1408, 40, 16)], ids=["base", "huge", "giant"]
+)
+def test_the_largest_published_models_fit(sizes):
+    names = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
     with torch.device("meta"):
-        weights = VisionTransformer(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12).state_dict()
-    vit = read_architecture(weights, "vit_base", Facts())
-    assert (vit.img_size, vit.patch_size, vit.embed_dim, vit.depth, vit.num_heads) == (224, 16, 768, 12, 12)
+        weights = VisionTransformer(**dict(zip(names, sizes, strict=True))).state_dict()
+    vit = read_architecture(weights, "vit", Facts())
+    assert tuple(getattr(vit, name) for name in names) == sizes
     assert (vit.mlp_ratio, vit.num_classes, vit.norm, vit.act) == (4, 1000, "pre", "gelu")
 
 
@@ -236,8 +240,8 @@ def test_there_must_be_as_many_class_names_as_classes(image_folder, tmp_path):
 
 
 def test_sizes_beyond_the_bounds_are_refused(image_folder, tmp_path):
-    model = timm_model(depth=30, embed_dim=64, num_heads=1)
-    with pytest.raises(ConfigError, match=r"Layers .* is 30"):
+    model = timm_model(depth=41, embed_dim=64, num_heads=1)
+    with pytest.raises(ConfigError, match=r"Layers .* is 41"):
         import_model(save(model, tmp_path / "vit.safetensors"), image_folder)
     with pytest.raises(MiniViTError):
         import_model(tmp_path / "nowhere.safetensors", image_folder)
