@@ -124,12 +124,12 @@ class ViTConfig(Settings):
 class Preprocessing(Settings):
     """Resizing for an imported model, then a center crop to its image size, as the model's own library does it.
 
-    `size` is the length of the shorter side in pixels, or of both sides if `keep_aspect` is off. timm and
+    `size` is the length of the shorter side in pixels, or of both sides if `keep_aspect` is off; 0 only crops. timm and
     torchvision resize PIL images; Hugging Face resizes tensors (`on_tensors`), which rounds differently; for DINOv3 it
     does not round at all, while images here are uint8.
     """
 
-    size: int = Field(ge=1, le=4096)
+    size: int = Field(ge=0, le=4096)
     keep_aspect: bool = True
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "bicubic"
+    interpolation: Literal["nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "bicubic"
     on_tensors: bool = False

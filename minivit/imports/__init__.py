@@ -1,3 +1,4 @@
 """Models from elsewhere -> run folder."""
 
+from minivit.imports.architecture import GLOBAL_POOLS
 from minivit.imports.importer import NORMALIZATIONS, ImportOptions, assumptions, import_model, num_head_classes
