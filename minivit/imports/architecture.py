@@ -126,15 +126,15 @@ def _check_parts(weights: Mapping[str, Tensor], name: str, facts: Facts) -> None
         for pattern, part in UNSUPPORTED.items():
             if pattern in key:
                 raise RunError(f"{name} has {part}, which MiniViT does not support. Choose a plain ViT.")
+    if "blocks.0.norm1.weight" in weights and "blocks.0.norm1.bias" not in weights:
+        raise RunError(f"{name} has RMSNorm or a LayerNorm without bias, which MiniViT lacks. Choose a plain ViT.")
+    if facts.rope_base is None and any(kind in facts.architecture for kind in OTHER_ROTARY):
+        raise RunError(f"{name} has rotary positions of another kind than DINOv3's. Choose a plain ViT or DINOv3.")
     for key, part in REQUIRED.items():
         if key not in weights and not (key == "pos_embed" and has_rotary_positions(weights, facts)):
             raise RunError(f"{name} has no {part} ({key}). Choose a timm ViT classifier.")
     if "norm.weight" not in weights and "fc_norm.weight" not in weights:
         raise RunError(f"{name} has no final LayerNorm (norm.weight). Choose a timm ViT classifier.")
-    if "blocks.0.norm1.weight" in weights and "blocks.0.norm1.bias" not in weights:
-        raise RunError(f"{name} has RMSNorm or a LayerNorm without bias, which MiniViT lacks. Choose a plain ViT.")
-    if facts.rope_base is None and any(kind in facts.architecture for kind in OTHER_ROTARY):
-        raise RunError(f"{name} has rotary positions of another kind than DINOv3's. Choose a plain ViT or DINOv3.")
 
 
 def _num_heads(name: str, embed_dim: int, num_heads: int | None) -> int:

@@ -80,7 +80,9 @@ def import_model(
     default = _assumed_normalization(vit, tensors.keys() | weights.keys())
     mean, std = (torch.tensor(values) for values in facts.normalization or NORMALIZATIONS[default])
     if not (std > 0).all():
-        raise RunError(f"{path.name} has a standard deviation of {std.tolist()}. Specify another (--normalization).")
+        raise RunError(
+            f"{path.name} has a standard deviation of {std.tolist()!s:.80}. Specify another (--normalization)."
+        )
     if len(mean) < vit.in_chans or len(std) < vit.in_chans:
         raise RunError(f"The normalization of {path.name} has {len(mean)} channels, but the model has {vit.in_chans}.")
     head_classes = _class_names(options, facts, vit.num_classes) if vit.num_classes else []

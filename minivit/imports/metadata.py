@@ -81,7 +81,7 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
         image_facts = {"img_size": img_size} | image_facts
     return Facts(
         _number(metadata.get("num_attention_heads") or timm_args.get("num_heads")),
-        HUB_ACTIVATIONS.get(str(act), str(act)) or None,
+        HUB_ACTIVATIONS.get(str(act), str(act)[:40]) or None,
         _stats(timm.get("mean"), timm.get("std")) or _normalization(preprocessor),
         _names(names or metadata.get("label_names") or timm.get("label_names") or timm.get("labels")),
         norm_eps=eps if isinstance(eps := metadata.get("layer_norm_eps"), float) else default_eps,
@@ -122,7 +122,7 @@ def _preprocessing(config: Mapping[str, Any], model_type: str) -> dict[str, Any]
         is_square = not crop or processor.startswith(SQUARE_PROCESSORS)
         size = dict.fromkeys(("height", "width") if is_square else ("shortest_edge",), size)
     crop = dict.fromkeys(("height", "width"), crop) if isinstance(crop, int) else crop
-    if not (size if resizes else crop):
+    if not (size if resizes else crop) or config.get("crop_pct"):  # of ConvNeXt and others
         return {}
     sides = {name: value for name, value in (size or {}).items() if value}
     crop_sides = set(crop.values()) if crop else set()
@@ -135,8 +135,8 @@ def _preprocessing(config: Mapping[str, Any], model_type: str) -> dict[str, Any]
         or resample not in range(len(TENSOR_INTERPOLATIONS))
     ):
         raise RunError(
-            f"The model's preprocessor resizes images to {size} by PIL's filter {resample} and crops them to {crop}; "
-            "MiniViT supports square images, and the filters 0 to 3. Change its preprocessor_config.json."
+            f"The model's preprocessor resizes images to {size!s:.80} by PIL's filter {resample!s:.20} and crops them to "
+            f"{crop!s:.80}; MiniViT supports square images, and the filters 0 to 3. Change its preprocessor_config.json."
         )
     side = next(iter(sides.values()), 0)
     preprocessing = Preprocessing(
@@ -151,14 +151,14 @@ def _preprocessing(config: Mapping[str, Any], model_type: str) -> dict[str, Any]
 
 def _timm_preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
     """`img_size` and `preprocessing` of timm's pretrained_cfg, if it has them."""
-    shape, mode = config.get("input_size"), config.get("interpolation")
+    shape, mode, crop_mode = config.get("input_size"), config.get("interpolation"), config.get("crop_mode") or "center"
     crop = config.get("crop_pct") or TIMM_CROP
-    img_size = _number(shape[-1]) if isinstance(shape, list | tuple) and shape else None
-    if not img_size or not isinstance(crop, int | float) or not 0 < crop <= 1:
+    img_size = _number(shape[-1]) if isinstance(shape, list | tuple) and len({*shape[1:]}) == 1 else None
+    if not img_size or crop_mode not in {"center", "squash"} or not isinstance(crop, int | float) or not 0 < crop <= 1:
         return {}
     settings = {
         "size": math.floor(img_size / crop),
-        "keep_aspect": config.get("crop_mode", "center") != "squash",
+        "keep_aspect": crop_mode == "center",
         "interpolation": mode if mode in TIMM_INTERPOLATIONS else "bicubic",
     }
     return {"img_size": img_size, "preprocessing": Preprocessing.model_validate(settings)}
