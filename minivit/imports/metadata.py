@@ -135,8 +135,8 @@ def _preprocessing(config: Mapping[str, Any], model_type: str) -> dict[str, Any]
         or resample not in range(len(TENSOR_INTERPOLATIONS))
     ):
         raise RunError(
-            f"The model's preprocessor resizes images to {size!s:.80} by PIL's filter {resample!s:.20} and crops them to "
-            f"{crop!s:.80}; MiniViT supports square images, and the filters 0 to 3. Change its preprocessor_config.json."
+            f"The model's preprocessor resizes images to {size!s:.80} by PIL's filter {resample!s:.20} and crops them "
+            f"to {crop!s:.80}; MiniViT supports square images and the filters 0 to 3. Choose another model."
         )
     side = next(iter(sides.values()), 0)
     preprocessing = Preprocessing(
