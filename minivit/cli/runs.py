@@ -22,7 +22,14 @@ from minivit.errors import ConfigError, DataError
 from minivit.export import FORMATS, ExportRequest, export
 from minivit.export.tracking import MLflow, TensorBoard, Tracker
 from minivit.files import explain_os_error
-from minivit.imports import NORMALIZATIONS, ImportOptions, assumptions, has_class_names, import_model
+from minivit.imports import (
+    GLOBAL_POOLS,
+    NORMALIZATIONS,
+    ImportOptions,
+    assumptions,
+    has_class_names,
+    import_model,
+)
 from minivit.inference import Predictions, logits, precision_recall, predict_run
 from minivit.layers import ACTIVATIONS
 from minivit.runs import Run, find_run, list_runs, search, summarize
@@ -84,9 +91,11 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument(
         "--normalization",
         choices=NORMALIZATIONS,
-        help="mean and std of its training images (default: from the metadata, else half)",
+        help="mean and std of its training images (default: from the metadata, else its family's)",
     )
     parser.add_argument("--img-size", type=int, metavar="PX", help="side of its images (default: from the metadata)")
+    help = "tokens that its head reads, CLS or the mean of the patches (default: from the metadata and weights)"
+    parser.add_argument("--global-pool", choices=GLOBAL_POOLS, help=help)
     parser.add_argument("--class-names", type=Path, help="text file with one class name per line, as in the head")
     parser.add_argument("--images-per-class", type=int, default=0, help="at most this many of each folder (0: all)")
     parser.set_defaults(command=_import)
@@ -199,7 +208,13 @@ def _export(args: argparse.Namespace) -> None:
 
 def _import(args: argparse.Namespace) -> None:
     options = ImportOptions(
-        args.heads, args.normalization, args.class_names, args.images_per_class, args.act, args.img_size
+        args.heads,
+        args.normalization,
+        args.class_names,
+        args.images_per_class,
+        args.act,
+        args.img_size,
+        args.global_pool,
     )
     with closing(ProgressBar()) as bar:
         run = import_model(args.file, args.data_dir, options, args.runs_dir, bar)

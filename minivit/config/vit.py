@@ -15,7 +15,7 @@ Pool = Literal["cls", "mean", "mean, then norm", "cls and mean", "cls and distil
 class ViTConfig(Settings):
     """Shape of one Vision Transformer. Names are timm's."""
 
-    img_size: int = setting(32, "Image size", "data", unit="px", ge=8, le=512)
+    img_size: int = setting(32, "Image size", "data", unit="px", ge=8, le=1024)
     """Images are resized to this many pixels per side."""
     in_chans: int = setting(3, "Channels", "data", ge=1, le=16)
     """3 for RGB, 1 for grayscale; images are converted."""
@@ -25,9 +25,9 @@ class ViTConfig(Settings):
     """Side of one square patch; it must divide the image size."""
     stem: Literal["patch", "conv"] = setting("patch", "Stem", "model")
     """How a patch becomes a token: by one linear layer, or by small convolutions that also see neighboring pixels."""
-    embed_dim: int = setting(64, "Embedding dimension", "model", ge=4, le=1024)
+    embed_dim: int = setting(64, "Embedding dimension", "model", ge=4, le=2048)
     """Length of the vector of one token."""
-    depth: int = setting(1, "Layers", "model", unit="layers", ge=1, le=24)
+    depth: int = setting(1, "Layers", "model", unit="layers", ge=1, le=40)
     """Transformer blocks in sequence."""
     num_heads: int = setting(1, "Heads", "model", ge=1, le=32)
     """Attention heads per layer; they must divide the embedding dimension."""
@@ -124,12 +124,12 @@ class ViTConfig(Settings):
 class Preprocessing(Settings):
     """Resizing for an imported model, then a center crop to its image size, as the model's own library does it.
 
-    `size` is the length of the shorter side in pixels, or of both sides if `keep_aspect` is off. timm and
+    `size` is the length of the shorter side in pixels, or of both sides if `keep_aspect` is off; 0 only crops. timm and
     torchvision resize PIL images; Hugging Face resizes tensors (`on_tensors`), which rounds differently; for DINOv3 it
     does not round at all, while images here are uint8.
     """
 
-    size: int = Field(ge=1, le=4096)
+    size: int = Field(ge=0, le=4096)
     keep_aspect: bool = True
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "bicubic"
+    interpolation: Literal["nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "bicubic"
     on_tensors: bool = False

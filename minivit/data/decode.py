@@ -137,7 +137,9 @@ def _preprocessed(image: Image.Image, img_size: int, preprocessing: Preprocessin
     if not preprocessing.on_tensors:
         resized = transforms.center_crop(transforms.resize(image, size, mode), [img_size, img_size])
         return transforms.pil_to_tensor(resized).numpy()
-    pixels = transforms.resize(transforms.pil_to_tensor(image), size, mode)
+    pixels = transforms.pil_to_tensor(image)
+    if preprocessing.size:
+        pixels = transforms.resize(pixels, size, mode)
     top, left = (int((side - img_size) / 2) for side in pixels.shape[1:])  # unlike torchvision's center_crop
     return transforms.crop(pixels, top, left, img_size, img_size).numpy()
 

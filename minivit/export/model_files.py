@@ -37,7 +37,9 @@ def timm_arguments(config: ViTConfig) -> dict[str, Any]:
         raise ConfigError("timm's VisionTransformer has no rotary positions. Export this model as ONNX.")
     if config.stem == "conv":
         raise ConfigError("timm's VisionTransformer has no convolutional stem. Export this model as ONNX.")
-    if config.pool in ("cls and mean", "cls and distillation") or not config.num_classes:
+    if not config.num_classes:
+        raise ConfigError("This model is a backbone without a head, so there is no classifier. Export it as ONNX.")
+    if config.pool in ("cls and mean", "cls and distillation"):
         raise ConfigError("timm's VisionTransformer does not support this model's pooling. Export it as ONNX.")
     fields = ("img_size", "patch_size", "in_chans", "num_classes", "embed_dim", "depth", "num_heads", "mlp_ratio")
     arguments = {field: getattr(config, field) for field in fields} | {"act_layer": config.act}
@@ -149,9 +151,9 @@ def hub_config(config: TrainConfig, class_names: list[str]) -> dict[str, Any]:
             "fixed_input_size": True,
             "mean": [0.0] * vit.in_chans,
             "std": [1.0] * vit.in_chans,
-            "crop_pct": vit.img_size / resizing.size,
+            "crop_pct": vit.img_size / (resizing.size or vit.img_size),
             "crop_mode": "center" if resizing.keep_aspect else "squash",
-            "interpolation": resizing.interpolation,
+            "interpolation": resizing.interpolation.removesuffix("-exact"),
             "first_conv": "patch_embed.proj",
             "classifier": "head",
         },

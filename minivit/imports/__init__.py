@@ -1,5 +1,6 @@
 """Models from elsewhere -> run folder."""
 
+from minivit.imports.architecture import GLOBAL_POOLS
 from minivit.imports.importer import (
     NORMALIZATIONS,
     ImportOptions,

@@ -9,8 +9,10 @@ from minivit.config import ViTConfig
 from minivit.config.vit import Pool
 from minivit.errors import RunError
 from minivit.imports.metadata import DINOV3_BASE, Facts
+from minivit.layers import ACTIVATIONS
 
 HEAD_DIM = 64  # of nearly all published ViTs
+WIDTHS_OF_16_HEADS = (1152, 1280, 1408, 1664)  # of the published ViTs that have other dimensions: So400m, H, g, G
 ROTARY_IMG_SIZE, ROTARY_NORM_EPS = 224, 1e-5  # of DINOv3
 OTHER_ROTARY = ("_rope_", "eva02", "vit_pe_")  # in timm's names of models
 
@@ -23,21 +25,23 @@ UNSUPPORTED = {
     "attn.norm.": "a LayerNorm of the heads' outputs",
     "attn_pool": "an attention-pool head",
     "rel_pos": "relative positions",
+    "relative_position": "relative positions",
+    "post_layernorm": "the layers of CLIP or SigLIP in transformers",
     "patch_embed.backbone": "a convolutional stem",
 }
-POOLS: dict[str | None, Pool] = {None: "cls", "token": "cls", "avg": "mean"}  # by timm's `global_pool`
+GLOBAL_POOLS: dict[str, Pool] = {"token": "cls", "avg": "mean"}  # by timm's `global_pool`
 REQUIRED = {
+    "patch_embed.proj.weight": "patch embedding under a name that ViTs of timm, transformers or torchvision use",
     "cls_token": "class token, so it averages its patches",
     "pos_embed": "learned positions",
-    "patch_embed.proj.weight": "patch embedding",
 }
 
 
 def read_architecture(weights: Mapping[str, Tensor], name: str, facts: Facts) -> ViTConfig:
     """The settings of the model that these weights belong to; RunError if MiniViT does not support it.
 
-    `facts` are what the shapes do not show. Without them, 64 dimensions per head and GELU are assumed, and images of
-    224 px for a model with rotary positions.
+    `facts` are what the shapes do not show. Without them, 64 dimensions per head (16 heads in the largest ViTs) and
+    GELU are assumed, and images of 224 px for a model with rotary positions.
     """
     _check_parts(weights, name, facts)
     proj, pos_embed, head = (weights.get(key) for key in ("patch_embed.proj.weight", "pos_embed", "head.weight"))
@@ -57,7 +61,12 @@ def read_architecture(weights: Mapping[str, Tensor], name: str, facts: Facts) ->
             f"The head of {name} maps {head.shape[1]} values to {len(head)} logits, and a token has {embed_dim}. "
             "Choose a classifier of at least 2 classes that reads the CLS token, the mean of the patches, or both."
         )
-    if facts.global_pool not in POOLS:
+    if facts.act not in (None, *ACTIVATIONS):
+        raise RunError(
+            f"{name} has the activation {facts.act!r}, which MiniViT lacks. Choose a model with one of "
+            f"{', '.join(ACTIVATIONS)}."
+        )
+    if facts.global_pool not in (None, *GLOBAL_POOLS):
         raise RunError(f"{name} pools its tokens by {facts.global_pool!r}, which MiniViT lacks. Choose a plain ViT.")
     num_registers = sum(weights[key].shape[1] for key in ("dist_token", "reg_token") if key in weights)
     fc1, fc2 = (weights.get(f"blocks.0.mlp.{layer}.weight") for layer in ("fc1", "fc2"))
@@ -100,7 +109,9 @@ def _pool(weights: Mapping[str, Tensor], global_pool: str | None) -> Pool:
         return "cls and mean"
     if "head_dist.weight" in weights:
         return "cls and distillation"
-    return "mean, then norm" if "fc_norm.weight" in weights else POOLS[global_pool]
+    if "fc_norm.weight" in weights and global_pool != "token":
+        return "mean, then norm"
+    return GLOBAL_POOLS[global_pool or "token"]
 
 
 def has_rotary_positions(weights: Mapping[str, Tensor], facts: Facts) -> bool:
@@ -115,8 +126,6 @@ def _check_parts(weights: Mapping[str, Tensor], name: str, facts: Facts) -> None
         for pattern, part in UNSUPPORTED.items():
             if pattern in key:
                 raise RunError(f"{name} has {part}, which MiniViT does not support. Choose a plain ViT.")
-    if "norm.weight" not in weights and "fc_norm.weight" not in weights:
-        raise RunError(f"{name} has no final LayerNorm (norm.weight). Choose a timm ViT classifier.")
     if "blocks.0.norm1.weight" in weights and "blocks.0.norm1.bias" not in weights:
         raise RunError(f"{name} has RMSNorm or a LayerNorm without bias, which MiniViT lacks. Choose a plain ViT.")
     if facts.rope_base is None and any(kind in facts.architecture for kind in OTHER_ROTARY):
@@ -124,9 +133,13 @@ def _check_parts(weights: Mapping[str, Tensor], name: str, facts: Facts) -> None
     for key, part in REQUIRED.items():
         if key not in weights and not (key == "pos_embed" and has_rotary_positions(weights, facts)):
             raise RunError(f"{name} has no {part} ({key}). Choose a timm ViT classifier.")
+    if "norm.weight" not in weights and "fc_norm.weight" not in weights:
+        raise RunError(f"{name} has no final LayerNorm (norm.weight). Choose a timm ViT classifier.")
 
 
 def _num_heads(name: str, embed_dim: int, num_heads: int | None) -> int:
+    if not num_heads and embed_dim in WIDTHS_OF_16_HEADS:
+        return 16
     if not num_heads and embed_dim % HEAD_DIM:
         raise RunError(
             f"The weights of {name} do not show its number of heads, and {HEAD_DIM} dimensions per head do not divide "

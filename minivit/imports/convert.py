@@ -32,9 +32,6 @@ HUGGING_FACE = {
     rf"{LAYER}(?:output\.dense|mlp\.fc2|mlp\.down_proj)\.(.+)": r"blocks.\1.mlp.fc2.\2",
     rf"{LAYER}layer_scale(\d)\.lambda1": r"blocks.\1.ls\2.gamma",
     r"layernorm\.(.+)": r"norm.\1",
-    r"classifier\.(.+)": r"head.\1",
-    r"cls_classifier\.(.+)": r"head.\1",
-    r"distillation_classifier\.(.+)": r"head_dist.\1",
 }
 TORCHVISION = {
     r"class_token": "cls_token",
@@ -46,7 +43,6 @@ TORCHVISION = {
     r"encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:0|linear_1)\.(.+)": r"blocks.\1.mlp.fc1.\2",
     r"encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:3|linear_2)\.(.+)": r"blocks.\1.mlp.fc2.\2",
     r"encoder\.ln\.(.+)": r"norm.\1",
-    r"heads\.head\.(.+)": r"head.\1",
 }
 # The weight of the patch embedding, which every ViT has, in Hugging Face, timm and torchvision
 PATCH_EMBEDDINGS = (
@@ -59,15 +55,26 @@ OTHER = {
     r"blocks\.(\d+)\.attn\.([qv])_bias": r"blocks.\1.attn.\2.bias",
     r"blocks\.(\d+)\.attn\.([qkv])_proj\.(.+)": r"blocks.\1.attn.\2.\3",
 }
+HEADS = {  # a linear layer, also in place of a library's own, or last in an nn.Sequential
+    r"(?:heads?|heads\.head|fc|linear_head|classifier|cls_classifier)(?:\.\d+)?\.(weight|bias)": r"head.\1",
+    r"(?:head_dist|distillation_classifier)(?:\.\d+)?\.(weight|bias)": r"head_dist.\1",
+}
+CHUNK = re.compile(r"^blocks\.\d+\.(?=\d+\.)")  # of blocks, as DINOv2 is trained
 UNUSED = ("embeddings.mask_token", "mask_token", "pooler.", "rope_embed.periods")  # not part of the classifier
 PROJECTION_HEAD = ("head.mlp.", "head.last_layer.")  # of DINO's training, which has no classes
 
 
 def to_timm_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under timm's names; names that match no pattern are kept."""
-    patterns = TORCHVISION if "conv_proj.weight" in weights else HUGGING_FACE | OTHER
-    used = {name: value for name, value in weights.items() if not name.startswith((*UNUSED, *PROJECTION_HEAD))}
-    renamed = {_rename(name, patterns): value for name, value in used.items()}
+    """The weights under timm's names; names that match no pattern are kept. RunError for two heads."""
+    patterns = (TORCHVISION if "conv_proj.weight" in weights else HUGGING_FACE | OTHER) | HEADS
+    renamed: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if name.startswith((*UNUSED, *PROJECTION_HEAD)):
+            continue
+        new_name = _rename(CHUNK.sub(r"blocks.", name), patterns)
+        if new_name in renamed:
+            raise RunError(f"The model has a head of several layers ({name}), which MiniViT lacks. Choose a plain ViT.")
+        renamed[new_name] = value
     for name in [name for name in renamed if ".attn.v." in name]:
         names = [name.replace(".attn.v.", f".attn.{letter}.") for letter in "qkv"]
         if name.endswith(".bias"):  # keys often have none
@@ -77,6 +84,11 @@ def to_timm_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name in [name for name in renamed if name.endswith(".attn.qkv.bias_mask")]:  # 0 for keys, in DINOv3's own
         renamed[name.removesuffix("_mask")] = renamed[name.removesuffix("_mask")] * renamed.pop(name)
     return renamed
+
+
+def is_head(name: str) -> bool:
+    """Whether `name` is that of a part of a classification head, in any library."""
+    return _rename(name, HEADS).startswith(("head.", "head_dist."))
 
 
 def _rename(name: str, patterns: Mapping[str, str]) -> str:
@@ -92,6 +104,8 @@ def to_minivit(weights: Mapping[str, Tensor], vit: ViTConfig) -> dict[str, Tenso
     Missing biases and a missing position of CLS are 0. Raises RunError for parts that do not match.
     """
     state = split_positions(fold_layer_scale(weights, vit.depth), vit)
+    if vit.pool == "cls" and "norm.weight" not in state:  # of one token, LayerNorm is the same before and after pooling
+        state = {name.replace("fc_norm.", "norm."): value for name, value in state.items()}
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in MiniViT(vit).state_dict().items() if name not in ("mean", "std")}
     for name, shape in shapes.items():
@@ -126,15 +140,15 @@ def split_positions(weights: Mapping[str, Tensor], vit: ViTConfig) -> dict[str, 
     return state
 
 
-def resample_positions(pos_embed: Tensor, grid: int, antialias: bool) -> Tensor:
+def resample_positions(pos_embed: Tensor, grid: int, antialias: bool, align_corners: bool = False) -> Tensor:
     """Positions (1, N, D) of CLS and of the patches of any grid -> of grid × grid patches.
 
-    As in Hugging Face's DINOv2, with `antialias` only if the model has registers.
+    With `antialias` in timm and in Hugging Face's DINOv2 with registers, with `align_corners` in torchvision.
     """
     cls, patches = pos_embed[:, :1], pos_embed[:, 1:]
     old_grid = math.isqrt(patches.shape[1])
     square = patches.unflatten(1, (old_grid, old_grid)).permute(0, 3, 1, 2)
-    square = F.interpolate(square, size=(grid, grid), mode="bicubic", align_corners=False, antialias=antialias)
+    square = F.interpolate(square, size=(grid, grid), mode="bicubic", align_corners=align_corners, antialias=antialias)
     return torch.cat([cls, square.flatten(2).mT], dim=1)
 
 

@@ -3,9 +3,11 @@
 Epoch 0 of the run is the same architecture with random weights, epoch 1 the model in the file.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import codecs
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from minivit.data import list_classes, load_split
 from minivit.data.image_set import Progress
 from minivit.errors import RunError
 from minivit.files import check_regular
-from minivit.imports.architecture import HEAD_DIM, read_architecture
+from minivit.imports.architecture import read_architecture
 from minivit.imports.convert import resample_positions, to_minivit, to_timm_names
 from minivit.imports.metadata import Facts, read_facts
 from minivit.imports.state_dict import read_state_dict
@@ -31,6 +33,10 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+MAX_LISTED = 5  # modules that are left out
+TIMM_PATCH_EMBEDDING, TORCHVISION_PATCH_EMBEDDING = "patch_embed.proj.weight", "conv_proj.weight"
+IMAGENET_PARTS = {TORCHVISION_PATCH_EMBEDDING, "dist_token", "blocks.0.ls1.gamma"}  # of torchvision, DeiT, DINOv2
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class ImportOptions:
     images_per_class: int = 0
     act: str | None = None
     img_size: int | None = None
+    global_pool: str | None = None  # "token" or "avg"
 
 
 def import_model(
@@ -66,25 +73,38 @@ def import_model(
         raise RunError(f"Unknown normalization {options.normalization!r}. Choose one of {', '.join(NORMALIZATIONS)}.")
     tensors, metadata = read_state_dict(path)
     weights, facts = to_timm_names(tensors), _known(_read_facts(metadata, path), options)
+    is_timm, is_torchvision = (key in tensors for key in (TIMM_PATCH_EMBEDDING, TORCHVISION_PATCH_EMBEDDING))
+    if not is_timm and not facts.global_pool:  # heads of Hugging Face and torchvision read CLS
+        facts = replace(facts, global_pool="token")
     with _explain_shapes(path):
         vit = read_architecture(weights, path.name, facts)
-    mean, std = (torch.tensor(values) for values in facts.normalization or NORMALIZATIONS[assumed_normalization(vit)])
+    default = _assumed_normalization(vit, tensors.keys() | weights.keys())
+    mean, std = (torch.tensor(values) for values in facts.normalization or NORMALIZATIONS[default])
+    if not (std > 0).all():
+        raise RunError(
+            f"{path.name} has a standard deviation of {std.tolist()!s:.80}. Specify another (--normalization)."
+        )
     if len(mean) < vit.in_chans or len(std) < vit.in_chans:
         raise RunError(f"The normalization of {path.name} has {len(mean)} channels, but the model has {vit.in_chans}.")
     head_classes = _class_names(options, facts, vit.num_classes) if vit.num_classes else []
-    assumed = _assumptions(vit, options, facts)
+    preprocessing = facts.preprocessing
     with _explain_shapes(path):
         state = to_minivit(weights, vit)
     if facts.img_size and facts.img_size != vit.img_size and (options.img_size or not facts.img_size % vit.patch_size):
         vit = ViTConfig(**vit.model_dump() | {"img_size": facts.img_size})
-        state["pos_embed"] = resample_positions(state["pos_embed"], vit.grid, antialias=vit.num_registers > 0)
+        antialias = vit.num_registers > 0 or (is_timm and "mask_token" not in tensors)  # of DINOv2's own repository
+        state["pos_embed"] = resample_positions(state["pos_embed"], vit.grid, antialias, is_torchvision)
+    if facts.img_size not in (None, vit.img_size):
+        preprocessing = None
+    assumed = _assumptions(vit, options, replace(facts, preprocessing=preprocessing), default)
+    assumed += _left_out(metadata["left_out"])
     config = TrainConfig(
         dataset="folder",
         data_dir=str(data_dir),
         classes=(*head_classes, *(name for name in list_classes("folder", data_dir) if name not in head_classes)),
         images_per_class=options.images_per_class,
         imported=True,
-        preprocessing=facts.preprocessing if facts.img_size in (None, vit.img_size) else None,
+        preprocessing=preprocessing,
         model=vit,
         epochs=1,
         device="cpu",
@@ -134,31 +154,47 @@ def _known(facts: Facts, options: ImportOptions) -> Facts:
         "act": options.act,
         "normalization": NORMALIZATIONS[options.normalization] if options.normalization else None,
         "img_size": options.img_size,
+        "global_pool": options.global_pool,
     }
     if options.img_size not in (None, facts.img_size):
         facts = replace(facts, preprocessing=None)
     return replace(facts, **{name: value for name, value in values.items() if value is not None})
 
 
-def assumed_normalization(vit: ViTConfig) -> str:
-    """The normalization of a model whose metadata do not specify one: that of timm's own ViTs, or of DINOv3."""
-    return "imagenet" if vit.pos_embed == "rotary" else "half"
+def _assumed_normalization(vit: ViTConfig, names: Set[str]) -> str:
+    """The normalization of a model whose metadata do not specify one: that of DINO, or of timm's own ViTs."""
+    return "imagenet" if vit.pos_embed == "rotary" or not vit.num_classes or names & IMAGENET_PARTS else "half"
 
 
-def _assumptions(vit: ViTConfig, options: ImportOptions, facts: Facts) -> list[str]:
+def _assumptions(vit: ViTConfig, options: ImportOptions, facts: Facts, normalization: str) -> list[str]:
     """A sentence for each fact that neither user nor metadata specify, with the option that sets it."""
     lines = []
     if vit.pos_embed == "rotary" and not facts.img_size:
         lines.append(f"Assumed: DINOv3's rotary positions, for images of {vit.img_size} px (--img-size).")
     if not facts.num_heads:
-        lines.append(f"Assumed: {vit.num_heads} heads of {HEAD_DIM} dimensions (--heads).")
+        lines.append(f"Assumed: {vit.num_heads} heads of {vit.embed_dim // vit.num_heads} dimensions (--heads).")
     if not facts.act:
         lines.append("Assumed: the activation GELU (--act).")
     if not facts.normalization:
-        lines.append(f"Assumed: the normalization {assumed_normalization(vit)!r} (--normalization).")
+        lines.append(f"Assumed: the normalization {normalization!r} (--normalization).")
+    if vit.num_classes and not facts.global_pool and vit.pool in ("cls", "mean, then norm"):
+        tokens = "CLS" if vit.pool == "cls" else "the mean of the patches"
+        lines.append(f"Assumed: the head reads {tokens} (--global-pool).")
+    if not facts.preprocessing and not facts.is_our_export:
+        lines.append(
+            f"Assumed: images are cropped to their central square and resized to {vit.img_size} px "
+            "(preprocessor_config.json)."
+        )
     if vit.num_classes and not (options.class_names or facts.class_names):
         lines.append('Assumed: the class names "class 0", "class 1", … (--class-names).')
     return lines
+
+
+def _left_out(names: Sequence[str]) -> list[str]:
+    """A sentence about the tensors of a checkpoint that are not part of its ViT."""
+    modules = list(dict.fromkeys(name.split(".")[0] for name in names))
+    listed = ", ".join(modules[:MAX_LISTED]) + (" …" if len(modules) > MAX_LISTED else "")
+    return [f"Left out, as not part of the ViT: {listed}."] if names else []
 
 
 def _read_facts(metadata: Mapping[str, Any], path: Path) -> Facts:
@@ -196,7 +232,8 @@ def read_class_names(path: str | Path | None, num_classes: int) -> list[str]:
         return [f"class {index}" for index in range(num_classes)]
     try:
         check_regular(Path(path).stat().st_mode, path)
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()  # with or without a byte order mark
+        content = Path(path).read_bytes()  # with or without a byte order mark, and in UTF-16 of PowerShell
+        lines = content.decode("utf-16" if content.startswith(UTF_16_MARKS) else "utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise RunError(f"The class names in {path} cannot be read: {error}.") from None
     names = [line.strip() for line in lines if line.strip()]
@@ -206,5 +243,11 @@ def read_class_names(path: str | Path | None, num_classes: int) -> list[str]:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    repeats = [names[:index].count(name) for index, name in enumerate(names)]
-    return [f"{name} ({count + 1})" if count else name for name, count in zip(names, repeats, strict=True)]
+    """The names; a repeated one gets the smallest number from 2 that makes it differ from all others."""
+    taken, seen, unique = set(names), set[str](), list[str]()
+    numbers = {name: count(2) for name in names}
+    for name in names:
+        free = (new for number in numbers[name] if (new := f"{name} ({number})") not in taken)
+        unique.append(next(free) if name in seen else name)
+        seen.add(name)
+    return unique

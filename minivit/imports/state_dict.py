@@ -6,17 +6,21 @@ Nothing in a file is executed.
 import argparse
 import json
 import os
-from collections.abc import Mapping
-from pathlib import Path
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from minivit.errors import RunError
 from minivit.files import ZIP_ERRORS, check_regular, explain_os_error, open_zip
-from minivit.imports.convert import PATCH_EMBEDDINGS
+from minivit.imports.convert import PATCH_EMBEDDINGS, is_head
 from minivit.runs.checkpoint import read_safetensors
 
 MAX_BYTES = 4 * 2**30  # of a model, which is read into memory
@@ -27,28 +31,46 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-# Keys of the weights in checkpoints of training scripts; averaged weights are preferred, as in timm
+# Keys of the weights in checkpoints of training scripts, in order of preference, after any averaged weights, as in timm
 WRAPPERS = (
-    *("state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model", "model_state_dict", "net"),
-    *("network", "weights", "params", "teacher", "student", "encoder", "backbone", "module"),
+    *("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights", "params", "teacher"),
+    *("student", "encoder", "backbone", "module"),
 )
-MAX_NESTING = 4
+AVERAGED = r"(?:^|_)(?:ema|swa)(?:_|$)|averag|shadow"  # in such a key or prefix
+BUFFERS = ("mean", "std", "n_averaged")  # that training scripts keep beside the layers
+MAX_NESTING = 4  # of the weights in a checkpoint
+ZIP_MARK, PICKLE_MARK = b"PK\3\4", b"\x80"  # of torch.save, today and before torch 1.6
+WEB_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<[!?a-z]", re.IGNORECASE)
+# Types that training scripts save beside the weights, and that hold nothing but data
+SAFE_TYPES: list[Any] = [
+    *(argparse.Namespace, list, dict, set, int, float, (lambda *_: {}, "collections.defaultdict")),  # torch fills dicts
+    *(PurePosixPath, PureWindowsPath, (PurePosixPath, "pathlib.PosixPath"), (PureWindowsPath, "pathlib.WindowsPath")),
+    *(np.dtype, *(type(np.dtype(name)) for name in ("bool", "int32", "int64", "float32", "float64"))),
+    *((np.float64(0).__reduce__()[0], f"numpy.{module}.multiarray.scalar") for module in ("core", "_core")),
+]
 MAX_REPEATS = 2  # of each byte in a file as an element of tensors, which can share memory
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors by name, float32 on the CPU, and metadata: of a .safetensors file, or of a directory's config.json.
 
-    A directory's preprocessor_config.json is the entry "preprocessor" of its metadata. RunError if
+    A directory's preprocessor_config.json is the entry "preprocessor" of its metadata. A file with the name that
+    `save_pretrained` gives it belongs to its directory. The entry "left_out" lists the names of tensors that are not
+    part of the ViT. RunError if
     the weights are missing, too large, not finite, or not a state dict.
     """
     with explain_os_error(RunError, f"{path} cannot be read", "Check the path."):
-        stored, metadata = _read_directory(path) if path.is_dir() else _read_file(path)
-    tensors = _unwrap(stored, path)
+        is_directory = path.is_dir() or path.name in WEIGHT_FILES
+        stored, metadata = _read_directory(path) if is_directory else _read_file(path)
+    tensors, left_out = _unwrap(stored, path)
     for name, value in tensors.items():
         if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
             raise RunError(f"{path} contains {name}, which is not a plain tensor. Save the model's state_dict().")
-    num_bytes = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
+        if name.endswith((".weight", ".bias")) and not value.is_floating_point():
+            dtype = str(value.dtype).removeprefix("torch.")
+            raise RunError(f"{path} contains {name} as {dtype}, perhaps quantized. Choose weights that are not.")
+    folder = path if path.is_dir() else path.parent
+    num_bytes = sum(file.stat().st_size for file in (folder.iterdir() if is_directory else [path]))
     if sum(value.numel() for value in tensors.values()) > MAX_REPEATS * num_bytes:
         raise RunError(f"{path} contains tensors that are larger than the file. Save the model's state_dict().")
     try:
@@ -58,17 +80,21 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise RunError(f"{path} contains NaN or infinite values, in {name}. Choose weights of a successful run.")
-    return tensors, metadata
+    return tensors, metadata | {"left_out": left_out}
 
 
 def _read_directory(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    weights = next((path / name for name in WEIGHT_FILES if (path / name).is_file()), None)
+    """What a directory, or the file of weights in one, stores, and its configuration."""
+    if path.is_dir():
+        weights = next((path / name for name in WEIGHT_FILES if (path / name).is_file()), None)
+    else:
+        weights, path = path, path.parent
     if weights is None:
         raise RunError(f"{path} contains none of {', '.join(WEIGHT_FILES)}. Choose a file, or the folder of a model.")
-    metadata = _read_json(path / "config.json") | {"preprocessor": _read_json(path / "preprocessor_config.json")}
+    config, preprocessor = (_read_json(path / name) for name in ("config.json", "preprocessor_config.json"))
     if weights.suffix != ".json":
-        stored, _ = _read_file(weights)
-        return stored, metadata
+        stored, metadata = _read_file(weights)
+        return stored, (config or metadata) | {"preprocessor": preprocessor}
     weight_map = _read_json(weights).get("weight_map")
     shard_names = list(weight_map.values()) if isinstance(weight_map, dict) else []
     if not shard_names or not all(isinstance(name, str) and Path(name).name == name for name in shard_names):
@@ -78,13 +104,14 @@ def _read_directory(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         raise RunError(f"{path} lacks {missing[0]:.200}, one of {len(names)} weights files. Download the model again.")
     _check_size(path, sum((path / name).stat().st_size for name in names))
     shards = [_read_file(path / name)[0] for name in names]
-    return {name: value for shard in shards for name, value in shard.items()}, metadata
+    tensors = {name: value for shard in shards for name, value in shard.items()}
+    return tensors, config | {"preprocessor": preprocessor}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         check_regular(path.stat().st_mode, path)
-        stored = json.loads(path.read_text(encoding="utf-8-sig"))
+        stored = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
@@ -100,11 +127,12 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         if not path.is_file():
             raise RunError(f"{path} is not a regular file. Choose a weights file.")
         _check_size(path, path.stat().st_size)
-        _check_beginning(path)
-        if path.suffix == ".safetensors":
+        beginning = _check_beginning(path)
+        is_torch = beginning.startswith((ZIP_MARK, PICKLE_MARK)) and beginning[8:9] != b"{"
+        if beginning[8:9] == b"{" or (path.suffix.lower() == ".safetensors" and not is_torch):
             return read_safetensors(path)
         _check_compression(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):  # often saved with the weights by training scripts
+        with torch.serialization.safe_globals(SAFE_TYPES):
             return torch.load(path, map_location="cpu", weights_only=True), {}
     except RunError:
         raise
@@ -124,7 +152,7 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
 def _check_compression(path: Path) -> None:
     """RunError if the .zip of torch.save is compressed, which it is not by torch, or damaged."""
     with path.open("rb") as file:
-        if file.read(4) != b"PK\3\4":  # the format of before torch 1.6
+        if file.read(4) != ZIP_MARK:  # the format of before torch 1.6
             return
         try:
             with open_zip(file) as archive:
@@ -141,54 +169,73 @@ def _check_size(path: Path, num_bytes: int) -> None:
         raise RunError(f"{path} is {size:.1f} GB; the limit is {limit} GB. Choose a smaller model.")
 
 
-def _check_beginning(path: Path) -> None:
-    """RunError if a failed download left something else in place of the weights."""
+def _check_beginning(path: Path) -> bytes:
+    """The first bytes; RunError if a failed download left something else in place of the weights."""
     with path.open("rb") as file:
-        beginning = file.read(512).lstrip().lower()
-    if beginning.startswith(b"version https://git-lfs"):
+        beginning = file.read(512)
+    if beginning.lstrip().startswith(b"version https://git-lfs"):
         raise RunError(f"{path} is a Git LFS pointer, not the weights themselves. Run `git lfs pull` in its folder.")
-    if beginning.startswith((b"<!doctype html", b"<html", b"<?xml")):
+    if WEB_PAGE.match(beginning):
         raise RunError(f"{path} is a web page, not weights; the download may require a login. Download it again.")
+    return beginning
 
 
-def _unwrap(stored: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in a checkpoint of a training script, without prefixes."""
-    for _ in range(MAX_NESTING):
-        if not isinstance(stored, Mapping):
-            break
-        tensors = {str(name): value for name, value in stored.items() if isinstance(value, Tensor)}
-        if any(_patch_embedding(name) for name in tensors):
-            return _without_prefix(tensors)
-        inner = (stored[name] for name in WRAPPERS if isinstance(stored.get(name), Mapping) and stored[name])
-        stored = next(inner, tensors or None)
-        if stored == tensors:
-            break
-    if isinstance(stored, Mapping) and stored and all(isinstance(value, Tensor) for value in stored.values()):
-        return _without_prefix({str(name): value for name, value in stored.items()})
-    raise RunError(f"{path} is not a state dict (tensors by name). Save the model's state_dict().")
+def _unwrap(stored: Any, path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The state dict in a checkpoint of a training script, without prefixes, and the names of what is left out."""
+    state_dicts = list(_state_dicts(stored))
+    if not state_dicts:
+        raise RunError(f"{path} is not a state dict (tensors by name). Save the model's state_dict().")
+    ranked = [
+        (_rank((*keys, *prefix)), prefix, tensors)
+        for keys, tensors in state_dicts
+        for prefix in dict.fromkeys(_prefix(name) for name in tensors)
+        if prefix is not None
+    ]
+    if not ranked:  # of another architecture
+        return state_dicts[0][1], []
+    _, prefix, tensors = min(ranked, key=lambda candidate: candidate[0])
+    return _without_prefix(tensors, prefix)
 
 
-def _patch_embedding(name: str) -> str | None:
-    """The library's name of the patch embedding, if `name` is that name with any prefix; else None."""
-    return next((known for known in PATCH_EMBEDDINGS if f".{name}".endswith(f".{known}")), None)
+def _state_dicts(stored: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """All dicts of tensors in a nested one, outer ones first, with the keys that lead to them."""
+    pending: deque[tuple[tuple[str, ...], Any]] = deque([((), stored)])
+    seen: set[int] = set()
+    while pending:
+        keys, value = pending.popleft()
+        if not isinstance(value, Mapping) or id(value) in seen or len(keys) > MAX_NESTING:
+            continue
+        seen.add(id(value))
+        if tensors := {str(name): tensor for name, tensor in value.items() if isinstance(tensor, Tensor)}:
+            yield keys, tensors
+        pending += [((*keys, str(name)), inner) for name, inner in value.items()]
 
 
-def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without the prefixes that wrappers add, such as `module.`, `_orig_mod.` or `backbone.`.
+def _rank(names: Sequence[str]) -> tuple[bool, list[int]]:
+    """For sorting keys and prefixes: averaged weights first, then in the order of WRAPPERS."""
+    order = [WRAPPERS.index(name) if name in WRAPPERS else len(WRAPPERS) for name in names]
+    return not any(re.search(AVERAGED, name) for name in names), order
 
-    The prefix is that of the patch embedding's name. Names outside of the backbone, such as that of the head, lose as
-    much of it as they have.
+
+def _prefix(name: str) -> tuple[str, ...] | None:
+    """What comes before the library's name of the patch embedding, if `name` is that; else None."""
+    known = next((known for known in PATCH_EMBEDDINGS if f".{name}".endswith(f".{known}")), None)
+    return None if known is None else tuple(name.removesuffix(known).split(".")[:-1])
+
+
+def _without_prefix(tensors: dict[str, Tensor], prefix: tuple[str, ...]) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors without the prefix that wrappers add, such as `module.`, `_orig_mod.` or `backbone.`, and the names
+    of those that are left out: outside of the backbone, only a head belongs to the model, wherever the prefix ends.
     """
-    patch_embedding = next((name for name in tensors if _patch_embedding(name)), None)
-    if patch_embedding is None:
-        return tensors
-    prefix = patch_embedding.removesuffix(_patch_embedding(patch_embedding) or "").split(".")[:-1]
-
-    def strip(name: str) -> str:
-        parts = name.split(".")
-        common = 0
-        while common < min(len(prefix), len(parts) - 1) and parts[common] == prefix[common]:
-            common += 1
-        return ".".join(parts[common:])
-
-    return {strip(name): value for name, value in tensors.items()}
+    inside, heads, left_out = {}, {}, []
+    for name, value in tensors.items():
+        *modules, last = name.split(".")
+        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(modules, prefix, strict=False)))
+        stripped = ".".join([*modules[common:], last])
+        if common == len(prefix) and stripped not in BUFFERS:
+            inside[stripped] = value
+        elif is_head(stripped):
+            heads[stripped] = value
+        else:
+            left_out.append(name)
+    return heads | inside, left_out

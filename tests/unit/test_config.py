@@ -48,7 +48,7 @@ def test_every_setting_has_what_a_form_needs_to_explain_it():
         ({"epochs": 0}, ["Epochs", "0", "greater than or equal to 1"]),
         ({"lr": -1.0}, ["Learning rate", "-1.0", "greater than 0"]),
         ({"lr": float("nan")}, ["Learning rate", "nan", "finite"]),
-        ({"depth": 99}, ["Layers", "99", "less than or equal to 24"]),
+        ({"depth": 99}, ["Layers", "99", "less than or equal to 40"]),
         ({"dataset": "mnist"}, ["Data set", "'mnist'", "'cifar10'"]),
         ({"warmup_epochs": 200.0}, ["200", "100"]),
         ({"color": "red"}, ["'color'"]),

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 import streamlit as st
 
-from minivit.imports import NORMALIZATIONS, ImportOptions, import_model
+from minivit.imports import GLOBAL_POOLS, NORMALIZATIONS, ImportOptions, import_model
 from minivit.layers import ACTIVATIONS
 from minivit.runs.archive import unpack
 from pages.parts.shell.access import allowed_path, may_change
@@ -14,12 +14,13 @@ from pages.parts.shell.progress import progress
 from pages.parts.shell.url import open_page
 
 MAX_UPLOAD_MB = 1024  # of a file, which the server keeps in memory; paths have no such limit
-WEIGHT_TYPES = ["safetensors", "pth", "pt", "bin"]
+WEIGHT_TYPES = ["safetensors", "pth", "pt", "bin", "ckpt", "tar"]
 NORMALIZATION_TITLES = {
     "half": "mean 0.5, std 0.5 (timm's ViTs)",
     "imagenet": "ImageNet mean and std",
     "none": "none",
 }
+POOL_TITLES = {"token": "CLS", "avg": "mean of the patches"}
 
 
 def import_forms() -> None:
@@ -48,7 +49,7 @@ def import_forms() -> None:
         file = st.text_input("Weights", placeholder="or /path/to/vit.safetensors, or a model directory")
         folder = st.text_input("Image folder", placeholder="/path/to/images, with one folder per class")
         names = st.text_input("Class names (optional)", placeholder="/path/to/names.txt, one per line")
-        boxes = st.columns(5)
+        boxes = st.columns(6)
         num_heads = boxes[0].number_input("Heads", 0, 64, 0, help="0: from the metadata, else 64 dimensions per head.")
         limit = boxes[1].number_input("Images per class", 0, 1_000_000, 20, help="0 uses all.")
         normalization = boxes[2].selectbox(
@@ -56,13 +57,16 @@ def import_forms() -> None:
             NORMALIZATIONS,
             None,
             NORMALIZATION_TITLES.__getitem__,
-            placeholder="from the metadata, else half",
+            placeholder="from the metadata",
         )
         act = boxes[3].selectbox("Activation", ACTIVATIONS, None, placeholder="from the metadata, else gelu")
-        img_size = boxes[4].number_input("Image size", 0, 512, 0, help="In px. 0: from the metadata or the weights.")
+        pool = boxes[5].selectbox(
+            "Head reads", GLOBAL_POOLS, None, POOL_TITLES.__getitem__, placeholder="from the metadata"
+        )
+        img_size = boxes[4].number_input("Image size", 0, 1024, 0, help="In px. 0: from the metadata or the weights.")
         if st.form_submit_button("Import this model"):
             options = ImportOptions(
-                num_heads or None, normalization, _path(names) or None, limit, act, img_size or None
+                num_heads or None, normalization, _path(names) or None, limit, act, img_size or None, pool
             )
             with TemporaryDirectory() as temporary:
                 path = Path(_path(file))

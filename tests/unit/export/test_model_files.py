@@ -59,6 +59,11 @@ def test_a_post_norm_model_is_refused_for_timm():
         timm_checkpoint(MiniViT(ViTConfig()))
 
 
+def test_a_backbone_is_refused_for_timm_because_it_has_no_head():
+    with pytest.raises(ConfigError, match="without a head"):
+        timm_arguments(ViTConfig(norm="pre", pos_embed="learned", num_classes=0))
+
+
 def test_a_convolutional_stem_is_refused_for_timm():
     with pytest.raises(ConfigError, match=r"no convolutional stem.*ONNX"):
         timm_arguments(ViTConfig(**SMALL, norm="pre", stem="conv"))

@@ -1,7 +1,9 @@
 """timm models as runs: the same logits and attention; other architectures are refused by name."""
 
+import json
 import re
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from minivit.engine import train
 from minivit.errors import ConfigError, DataError, MiniViTError, RunError
 from minivit.imports import ImportOptions, import_model
 from minivit.imports.architecture import read_architecture
+from minivit.imports.convert import to_timm_names
+from minivit.imports.importer import read_class_names
 from minivit.imports.metadata import Facts
 from minivit.imports.state_dict import read_state_dict
 from minivit.inference import logits as compute_logits
@@ -73,7 +77,8 @@ def timm_logits_and_attention(
 )
 def test_an_imported_model_gives_timms_logits_and_attention(image_folder, tmp_path, changes):
     model = timm_model(**changes)
-    run = import_model(save(model, tmp_path / "vit_tiny.safetensors"), image_folder)
+    options = ImportOptions(normalization="half")
+    run = import_model(save(model, tmp_path / "vit_tiny.safetensors"), image_folder, options)
     test_set = load_split(run.config)[1]
     images = test_set.images[:6]
     logits, attn = timm_logits_and_attention(model, (images / 255 - 0.5) / 0.5)
@@ -85,6 +90,35 @@ def test_an_imported_model_gives_timms_logits_and_attention(image_folder, tmp_pa
     torch.testing.assert_close(probs, logits.softmax(1), atol=1e-5, rtol=0)
     torch.testing.assert_close(compute_logits(run.load_model(), images), logits, atol=1e-4, rtol=0)  # by the shortcuts
     assert logits.std() > 0.1 and attn[0].std() > 0.001
+
+
+@pytest.mark.parametrize("option", [True, False], ids=["by option", "by metadata"])
+@pytest.mark.parametrize("fc_norm", [True, False])
+@pytest.mark.parametrize("global_pool", ["token", "avg"])
+def test_the_head_reads_what_the_metadata_or_the_user_say(image_folder, tmp_path, global_pool, fc_norm, option):
+    model = timm_model(global_pool=global_pool, fc_norm=fc_norm)
+    path = save(model, tmp_path / "model.safetensors")
+    assert any("the head reads" in line for line in import_model(path, image_folder).environment["assumed"])
+    if not option:
+        config = {"architecture": "vit_tiny_patch16_224", "global_pool": global_pool}
+        (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    options = ImportOptions(normalization="none", global_pool=global_pool if option else None)
+    run = import_model(path, image_folder, options)
+    images = load_split(run.config)[1].images[:4]
+    with torch.no_grad():
+        torch.testing.assert_close(run.load_model()(images / 255), model(images / 255), atol=1e-4, rtol=0)
+    assert not any("the head reads" in line for line in run.environment["assumed"])
+
+
+def test_the_activation_of_clip_is_read_from_the_name_of_its_architecture(image_folder, tmp_path):
+    model = timm_model(act_layer="quick_gelu", pre_norm=True, norm_layer=partial(torch.nn.LayerNorm, eps=1e-5))
+    path = save(model, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"architecture": "vit_base_patch16_clip_quickgelu_224"}', encoding="utf-8")
+    run = import_model(path, image_folder, ImportOptions(normalization="none"))
+    images = load_split(run.config)[1].images[:4]
+    with torch.no_grad():
+        torch.testing.assert_close(run.load_model()(images / 255), model(images / 255), atol=1e-4, rtol=0)
+    assert run.config.model.norm_eps == 1e-5
 
 
 def test_all_images_are_test_images_and_epoch_0_has_random_weights(image_folder, tmp_path):
@@ -153,11 +187,15 @@ def test_a_class_folder_added_after_the_import_raises_an_error(image_folder, tmp
         load_split(run.config)
 
 
-def test_a_base_model_at_224_pixels_fits():
+@pytest.mark.parametrize(
+    "sizes", [(224, 16, 768, 12, 12), (518, 14, 1280, 32, 16), (224, 14, 1408, 40, 16)], ids=["base", "huge", "giant"]
+)
+def test_the_largest_published_models_fit(sizes):
+    names = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
     with torch.device("meta"):
-        weights = VisionTransformer(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12).state_dict()
-    vit = read_architecture(weights, "vit_base", Facts())
-    assert (vit.img_size, vit.patch_size, vit.embed_dim, vit.depth, vit.num_heads) == (224, 16, 768, 12, 12)
+        weights = VisionTransformer(**dict(zip(names, sizes, strict=True))).state_dict()
+    vit = read_architecture(weights, "vit", Facts())
+    assert tuple(getattr(vit, name) for name in names) == sizes
     assert (vit.mlp_ratio, vit.num_classes, vit.norm, vit.act) == (4, 1000, "pre", "gelu")
 
 
@@ -236,6 +274,35 @@ def test_a_file_without_a_state_dict_is_refused_with_its_path(tmp_path, content,
         read_state_dict(path)
 
 
+@pytest.mark.parametrize("name", ["fc", "heads", "head.1", "heads.1", "linear_head", "classifier"])
+def test_a_head_is_recognized_by_the_names_that_scripts_give_it(image_folder, tmp_path, name):
+    model = timm_model()
+    weights = {key.replace("head.", f"{name}."): value for key, value in model.state_dict().items()}
+    run = import_model(save(weights, tmp_path / "vit.safetensors"), image_folder, ImportOptions(normalization="none"))
+    images = load_split(run.config)[1].images[:2]
+    with torch.no_grad():
+        torch.testing.assert_close(run.load_model()(images / 255), model(images / 255), atol=1e-4, rtol=0)
+
+
+def test_a_head_of_several_layers_is_refused(image_folder, tmp_path):
+    weights = timm_model().state_dict()
+    weights |= {"head.0.weight": weights.pop("head.weight"), "head.2.weight": torch.zeros(3, 5)}
+    with pytest.raises(RunError, match="a head of several layers"):
+        import_model(save(weights, tmp_path / "vit.safetensors"), image_folder)
+
+
+def test_blocks_in_chunks_of_dinov2s_training_are_joined():
+    weights = timm_model().state_dict()
+    chunked = {re.sub(r"blocks\.(\d)", r"blocks.0.\1", name): value for name, value in weights.items()}
+    assert to_timm_names(chunked).keys() == weights.keys()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_class_names_are_read_in_the_encodings_of_editors_and_shells(tmp_path, encoding):
+    (tmp_path / "names.txt").write_text("a\nä\na\na (2)\n", encoding=encoding)
+    assert read_class_names(tmp_path / "names.txt", 4) == ["a", "ä", "a (3)", "a (2)"]
+
+
 def test_there_must_be_as_many_class_names_as_classes(image_folder, tmp_path):
     path = save(timm_model(), tmp_path / "vit.safetensors")
     (tmp_path / "names.txt").write_text("a\nb\n")
@@ -246,8 +313,8 @@ def test_there_must_be_as_many_class_names_as_classes(image_folder, tmp_path):
 
 
 def test_sizes_beyond_the_bounds_are_refused(image_folder, tmp_path):
-    model = timm_model(depth=30, embed_dim=64, num_heads=1)
-    with pytest.raises(ConfigError, match=r"Layers .* is 30"):
+    model = timm_model(depth=41, embed_dim=64, num_heads=1)
+    with pytest.raises(ConfigError, match=r"Layers .* is 41"):
         import_model(save(model, tmp_path / "vit.safetensors"), image_folder)
     with pytest.raises(MiniViTError):
         import_model(tmp_path / "nowhere.safetensors", image_folder)

@@ -35,7 +35,7 @@ def test_values_and_ranges_are_parsed_as_users_write_them(text: str, expected: d
         ("lr=1e-4..1e-2:lin", "is not valid."),
         ("color=1,2", "'color' is not a setting, so it cannot be varied. Choose among"),
         ("classes=cat,dog", "'classes' is the same in all trials, so it cannot be varied."),
-        ("depth=1,99", "Layers (depth) is '99' layers; it should be less than or equal to 24."),
+        ("depth=1,99", "Layers (depth) is '99' layers; it should be less than or equal to 40."),
         ("depth=1.5..3", "Layers (depth) is 1.5 layers; it should be a valid integer"),
         ("depth=one,two", "Layers (depth) is 'one' layers; it should be a valid integer"),
         ("depth=1,2,1", "A value of depth is listed twice in 1, 2, 1."),
