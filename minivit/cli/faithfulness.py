@@ -67,7 +67,7 @@ def faithfulness_report(
     seconds = {name: _seconds_per_map(method, model, images, classes) for name, method in methods.items()}
     if as_json:
         report = {"run": run.id, "epoch": epoch, "num_images": len(test_set), "accuracy": accuracy}
-        return json.dumps(report | {"methods": _report(results, changes, seconds)}, indent=2)
+        return json.dumps(report | {"methods": _report(results, changes, seconds)}, indent=2, allow_nan=False)
     lines = [f"{len(test_set)} test images, accuracy {accuracy:.1%}, epoch {epoch}", ""]
     if masks is None:
         lines += [f"Localization needs masks of the objects; the data set {run.config.dataset!r} has none."]
