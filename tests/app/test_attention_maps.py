@@ -20,7 +20,7 @@ def shown(page: AppTest, name: str = "trained") -> np.ndarray:
     """The values (L, H, N, N), or (N-1,), that the inspector has."""
     data = sent(page)[name]
     values = unpacked(data["values"])
-    return values / 255 * unpacked(data["rowScales"])[..., None] if values.dtype == np.uint8 else values
+    return values / 65535 * unpacked(data["rowScales"])[..., None] if values.dtype == np.uint16 else values
 
 
 def image_of(run: Run) -> torch.Tensor:

@@ -158,6 +158,7 @@ def test_uniform_attention_paints_one_single_quiet_color(page: Page, inspector_a
         assert 0 < colors[0, :3].max() < 160  # a quarter up magma: neither its black nor its yellow end
     expect(page.get_by_text("The 5 strongest patches have 8% of the attention")).to_be_visible()
     expect(page.get_by_text("uniform 1/65 = 0.015")).to_be_visible()
+    expect(page.get_by_text("This map spans 0.0% of the scale: its differences are hardly visible.")).to_be_visible()
 
 
 def test_own_settings_survive_new_data(page: Page, inspector_app: str) -> None:
@@ -254,6 +255,6 @@ def test_quantized_rows_come_back_to_half_a_step() -> None:
     rng = np.random.default_rng(0)
     attn = rng.dirichlet(np.full(65, 0.3), size=(2, 3, 65)).astype(np.float32)
     values, scales = quantized(attn)
-    assert values.nbytes == 2 * 3 * 65 * 65 and scales.shape == (2, 3, 65)
-    off = np.abs(values / 255 * scales[..., None] - attn)
-    assert (off <= scales[..., None] / 509).all()
+    assert values.nbytes == 2 * 2 * 3 * 65 * 65 and scales.shape == (2, 3, 65)
+    off = np.abs(values / 65535 * scales[..., None] - attn)
+    assert (off <= scales[..., None] / 131000).all()

@@ -31,7 +31,7 @@ from pages.parts.shell.wording import escape_markdown
 DEFAULT = "cls_map"
 NUM_SCALE_IMAGES = 32
 WIDTH_PX = 190  # of a widget
-MAX_VALUES = 1_000_000  # of attention sent to the browser in one message, a byte each
+MAX_VALUES = 1_000_000  # of attention sent to the browser in one message, two bytes each
 MAX_CLASSES = 10
 
 
