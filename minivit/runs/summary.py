@@ -58,6 +58,9 @@ def summarize(run: Run) -> Summary:
         return Summary()
 
 
+SELECTED = "selected on the test images, so its accuracy is slightly optimistic"  # the best of several results
+
+
 def best_epoch(run: Run) -> int | None:
     """The saved epoch with the highest test accuracy, the earliest of equals; None before any was measured."""
     saved = set(run.epochs())
