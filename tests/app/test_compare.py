@@ -24,7 +24,9 @@ def infos(page: AppTest) -> list[str]:
 
 
 def test_every_kept_checkpoint_is_a_frame_and_the_slider_begins_after_training(open_page: Open, trained: Run) -> None:
-    data = sent(open_page("compare", run=trained.id))
+    page = open_page("compare", run=trained.id)
+    assert trained.config.train_loss_note in [caption.value for caption in page.caption]
+    data = sent(page)
     assert trained.checkpoints() == [
         Checkpoint(0),
         Checkpoint(0, 1),

@@ -35,6 +35,7 @@ def test_the_report_holds_accuracy_confusion_curves_settings_and_maps_of_eight_i
     assert "untrained" in html and "epoch 2" in html
     assert ">Learning rate<" in html and ">torch<" in html
     assert "<td>circle, star</td>" in html
+    assert run.config.train_loss_note in html
     assert html == export(run, "report")
 
 
