@@ -157,6 +157,24 @@ class Method:
             raise ConfigError(f"There is no layer {layer + 1}; the model has {config.depth}. Choose another one.")
 
 
+def stem_note(config: ViTConfig) -> str:
+    """That dropped patches leave traces behind a convolutional stem; empty for other models."""
+    if config.stem != "conv":
+        return ""
+    return (
+        "Behind the convolutional stem each token depends on the whole image, so the other tokens keep traces of a "
+        "dropped patch."
+    )
+
+
+def query_note(method: Method, layer: int, token: int) -> str:
+    """That CLS has one query for all images in the first layer (0); empty for other layers, tokens and methods."""
+    if not method.needs_layer or layer or token:
+        return ""
+    what = "keys" if method.is_attention else "keys and values"
+    return f"In layer 1 the query of CLS is the same for all images: their maps differ only by their {what}."
+
+
 def available_methods(config: ViTConfig) -> dict[str, Method]:
     return {name: method for name, method in METHODS.items() if not method.why_unavailable(config)}
 
@@ -237,7 +255,7 @@ METHODS: dict[str, Method] = {
         formula="f_c(x) − f_c(x without token j),  f_c the logit",
         source="Zeiler & Fergus, arXiv 1311.2901; tokens dropped as in arXiv 2204.08945",
         limitations="Removes one patch at a time, so redundant patches get low values. The model was never trained "
-        "with a missing token.",
+        "with a missing token. Behind a convolutional stem, the other tokens keep traces of the patch.",
         unit="decrease of the logit without the patch",
         maps=leave_one_out,
         needs_class=True,

@@ -26,7 +26,7 @@ from minivit.attention.localization import (
     uniform_energy,
     uniform_pointing,
 )
-from minivit.attention.methods import METHODS, Method, available_methods
+from minivit.attention.methods import METHODS, Method, available_methods, stem_note
 from minivit.attention.verdicts import ALPHA, MIN_EFFECT, Verdict, corrected
 from minivit.data import load_split
 from minivit.data.image_set import evenly_by_class
@@ -77,7 +77,7 @@ def faithfulness_report(
         energy = uniform_energy(masks).mean().item()
         touching = uniform_pointing(masks, model.config.patch_size).mean().item()
         lines += _localization_table(trained_maps, untrained_maps, energy, touching)
-    lines += ["", *_faithfulness_table(results)]
+    lines += ["", *_faithfulness_table(results), stem_note(model.config)]
     if changes:
         lines += ["", *_cascade_table(changes, seconds)]
     return "\n".join(lines)

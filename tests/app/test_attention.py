@@ -19,7 +19,7 @@ from minivit.inference import predict_run
 from minivit.runs import Run
 from minivit.stats import rank_correlation
 from pages.parts.attention.faithfulness import format_share
-from tests.app.conftest import Open, button, charts, errors, sent, widget
+from tests.app.conftest import Open, button, captions, charts, errors, sent, widget
 
 
 def test_the_probabilities_are_those_of_the_image_and_the_epoch(open_page: Open, trained: Run) -> None:
@@ -128,6 +128,7 @@ def test_the_card_masks_the_most_attended_and_the_most_important_patch_among_tho
     contrast = before.index_fill(1, target, -1).argmax(1) if method == "cls_map" else None
     important = left[0, METHODS[importance].attribute(model, image, target, contrast=contrast)[0, left[0]].argmax()]
     page = open_page("attention", run=trained.id, image=2, method=method, off=f"p{masked}")
+    assert any(f"Computed from the complete image: {METHODS[importance].title}" in text for text in captions(page))
     for patch in {int(attended), int(important)}:
         after = attend(model, image, left[left != patch][None])[0]
         change = f"{before[0, target].item():.1%} → **{after[0, target].item():.1%}**"

@@ -17,6 +17,7 @@ from minivit.attention.localization import (
     uniform_energy,
     uniform_pointing,
 )
+from minivit.attention.methods import stem_note
 from minivit.attention.verdicts import summary
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import removal_curves, share_curves
@@ -45,7 +46,7 @@ def faithfulness_section(
         "Patches are dropped in the order of the map, highest first, and inserted in the same order. If the map ranks "
         "the patches that matter first, the probability falls and rises faster than with random rankings, and than "
         "with the same method's maps of other images. A faithful map shows what this model depends on. This does "
-        "not mean that the model itself is right."
+        f"not mean that the model itself is right. {stem_note(run.config.model)}".strip()
     )
     if st.toggle("Run the check", key="trust", bind="query-params"):
         _check(run, epoch, image, selection, layer, head)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from minivit.attention.attribution import no_report
 from minivit.attention.cascade import num_passes
-from minivit.attention.methods import METHODS, RENAMED, Method, available_methods
+from minivit.attention.methods import METHODS, RENAMED, Method, available_methods, query_note, stem_note
 from minivit.config import ViTConfig
 from minivit.figures import scale_limit
 from minivit.imports import assumptions
@@ -187,15 +187,17 @@ def _absolute_max(run: Run, epoch: int, name: str) -> float:
     return METHODS[name].scale_max(cache.model_of(run, epoch), images, predicted)
 
 
-def notes(run: Run, *, has_untrained: bool) -> None:
-    """What the user should know of the pictures: that one is missing, and what was assumed of an imported model."""
-    sentences = assumptions(run)
+def notes(run: Run, method: Method, view: View, *, has_untrained: bool) -> None:
+    """What the user should know of the pictures: what limits them, what is missing, and what was assumed of a model."""
+    sentences = [query_note(method, view.layer, view.token), *assumptions(run)]
+    if view.masked:
+        sentences.append(stem_note(run.config.model))
     if not has_untrained and 0 in run.epochs():
         sentences.append("The untrained map is left out for this large model; Compare shows it.")
     elif not has_untrained:
         sentences.append("This run has no untrained checkpoint to compare with.")
-    if sentences:
-        st.caption(escape_markdown(" ".join(sentences)))
+    if text := " ".join(filter(None, sentences)):
+        st.caption(escape_markdown(text))
 
 
 def about(method: Method, view: View, config: ViTConfig) -> None:
@@ -203,12 +205,6 @@ def about(method: Method, view: View, config: ViTConfig) -> None:
     num_masked = len(view.masked)
     description = ". ".join(map(escape_markdown, (method.formula, method.source, method.limitations)))
     notes = [f"{method.title}: {description}"]
-    if method.is_attention and view.layer == view.token == 0:
-        notes.append("In layer 1 the query of CLS is the same for all images: their maps differ only by the keys.")
-    if num_masked and config.stem == "conv":
-        notes.append(
-            "With a convolutional stem each patch has seen its surroundings, so traces of a masked one remain."
-        )
     if method.needs_layer and config.pool == "cls":
         notes.append(
             "The logits are computed from CLS alone. In the last layer only what CLS attends to affects them; the "

@@ -4,7 +4,7 @@ from small_models import random_images, random_model
 
 from minivit import attention
 from minivit.attention.attribution import leave_one_out, occlusion
-from minivit.attention.methods import METHODS, RENAMED, available_methods
+from minivit.attention.methods import METHODS, RENAMED, available_methods, query_note, stem_note
 from minivit.config import ViTConfig
 from minivit.errors import ConfigError
 from minivit.model import MiniViT
@@ -76,6 +76,14 @@ def test_an_unknown_layer_or_head_is_refused():
         METHODS["cls_map"].attribute(model, images, classes, layer=3)
     with pytest.raises(ConfigError, match="no head"):
         METHODS["cls_map"].attribute(model, images, classes, head=9)
+
+
+def test_notes_say_where_a_dropped_patch_leaves_traces_and_where_cls_has_one_query():
+    assert "keep traces of a dropped patch" in stem_note(ViTConfig(stem="conv")) and not stem_note(ViTConfig())
+    keys, keys_and_values = (query_note(METHODS[name], layer=0, token=0) for name in ("cls_map", "value_weighted"))
+    assert keys.endswith("differ only by their keys.") and keys_and_values.endswith("by their keys and values.")
+    assert not query_note(METHODS["relevance"], 0, 0)
+    assert not query_note(METHODS["cls_map"], 0, 1) and not query_note(METHODS["cls_map"], 1, 0)
 
 
 def test_links_of_earlier_versions_name_methods_that_exist():
