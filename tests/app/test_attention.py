@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minivit.attention import attend
-from minivit.attention.cascade import SEED, cascade, summary
+from minivit.attention.cascade import CONTROLS, SEED, cascade, summary
 from minivit.attention.faithfulness import area, deletion, insertion
 from minivit.attention.localization import Share, localize_methods
 from minivit.attention.methods import METHODS, available_methods
@@ -167,6 +167,7 @@ def test_faithfulness_is_measured_for_one_image_and_for_many_on_request(open_pag
     assert any(
         caption.value.startswith(f"Deletion area {going.item():.3f}; random rankings ") for caption in page.caption
     )
+    assert any(text.startswith("Maps that use no model, deletion and insertion: constant ") for text in captions(page))
     assert any("Only the synthetic shapes have object masks" in caption.value for caption in page.caption)
     assert not errors(page)
 
@@ -178,7 +179,7 @@ def test_the_cascade_starts_with_what_it_found_and_draws_all_methods_at_the_laye
     page = widget(page, "toggle", "Re-initialize the layers").set_value(True).run()
     model, test_set = trained.load_model(), load_split(trained.config)[1]
     images = test_set.images[evenly_spaced(len(test_set), 32)]
-    predicted, methods = attend(model, images)[0].argmax(1), available_methods(model.config)
+    predicted, methods = attend(model, images)[0].argmax(1), available_methods(model.config) | CONTROLS
     result = cascade(model, images, predicted, methods, layer=0, head=1, seed=SEED + trained.config.seed)
     assert f"**{summary(result)}**" in [element.value for element in page.markdown]
     (figure,) = charts(page)

@@ -175,6 +175,12 @@ def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny
     cls_cascade = numbers["methods"]["cls_map"]["cascade"]
     assert list(cls_cascade["steps"]) == ["head", "block 2", "block 1", "embedding"]
     assert cls_cascade["steps"]["head"]["mean"] == pytest.approx(1)  # CLS attends to patches below the head
+    assert numbers["methods"]["brightness"]["cascade"]["steps"]["embedding"]["mean"] == pytest.approx(1)
+    found = numbers["localization"]
+    assert found["trained"].keys() == found["untrained"].keys() and "Class relevance" in found["trained"]
+    energy = found["trained"]["Class relevance"]["energy"]
+    assert f"| Class relevance | {energy['value']:.3f} ({energy['low']:.3f}–{energy['high']:.3f}) |" in text
+    assert "nan" not in text
     assert cls_cascade["steps"]["embedding"]["mean"] < 0.999 and "cascade" not in numbers["methods"]["centre"]
     assert numbers["methods"]["cls_map"]["seconds_per_map"] > 0
     assert numbers["num_images"] == 8 and {"relevance", "constant", "brightness", "centre"} <= set(numbers["methods"])
