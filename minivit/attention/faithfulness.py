@@ -239,7 +239,9 @@ def check_controls(
 
 
 def num_multiplications(config: ViTConfig, num_images: int, num_rankings: int) -> float:
-    """Multiplications of a check and of the controls: in each step of a curve half of the patches are kept on average."""
+    """Multiplications of a check and of the controls: in each step of a curve half of the patches are kept on
+    average.
+    """
     num_curves = num_images * (2 * num_rankings + (1 + NUM_CONTROLS) * (2 * NUM_OTHERS + 2))
     return num_curves * config.num_patches * multiplications(config) / 2
 
