@@ -14,7 +14,7 @@ from minivit.attention.maps import to_model
 from minivit.attention.tokens import token_features
 from minivit.config import ViTConfig
 from minivit.errors import ConfigError
-from minivit.inference import eval_mode
+from minivit.inference import eval_mode, logits
 from minivit.model import Attention, Block, MiniViT, Mlp
 
 
@@ -58,6 +58,11 @@ def logit_shares(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tens
             bias += (gradient * b).flatten(1).sum(1)
     P = model.config.num_prefix_tokens
     return LogitShares(shares[:, P:], shares[:, :P].sum(1), bias)
+
+
+def target_logit(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None) -> Tensor:
+    """The logit of one class per image, (B,), or its difference from `contrast`'s: what the parts have to add up to."""
+    return class_score(logits(model, images), classes.to(model.std.device), contrast).cpu()
 
 
 def _make_linear(module: nn.Module, outputs_with_bias: list[tuple[Tensor, Tensor]]) -> None:

@@ -223,7 +223,7 @@ METHODS: dict[str, Method] = {
         source="LibraGrad, arXiv 2411.16760",
         limitations="The shares of patches, CLS and biases add up to the logit. Attention weights are treated as "
         "constants, so the query–key computation gets no credit.",
-        unit="share of the logit",
+        unit="logits",
         maps=lambda model, images, classes, contrast: logit_shares(model, images, classes, contrast).patches,
         needs_class=True,
         signed=True,

@@ -253,15 +253,20 @@ def test_a_share_is_written_with_its_interval() -> None:
 
 
 def test_a_logit_is_decomposed_and_its_parts_add_up(open_page: Open, trained: Run) -> None:
-    config = trained.config.changed(norm="pre", epochs=1)
+    config = trained.config.changed(norm="pre", num_registers=2, epochs=1)
     run = Run.create(config)
     train(config, run, SILENT)
     page = open_page("attention", run=run.id, image=5, method="logit_shares", **{"class": "circle"}, logit="true")
     model, image = run.load_model(), load_split(config)[1].images[5:6]
     logit = float(model(image / 255)[0, config.classes.index("circle")].detach())
     (bar,) = (figure.data[0] for figure in charts(page) if figure.data[0].type == "waterfall")
+    assert bar.y == ("patches", "CLS and registers", "biases", "logit") and bar.measure[-1] == "absolute"
     assert bar.x[-1] == pytest.approx(logit, abs=1e-5) and sum(bar.x[:-1]) == pytest.approx(logit, abs=1e-5)
     assert f"in total {logit:.2f}" in " ".join(caption.value for caption in page.caption)
     assert any("Shares of the logit of circle" in part.value for part in page.markdown)
+    assert "The last LayerNorm and the head on every token" in " ".join(captions(page))
     shown = open_page("attention", run=trained.id, logit="true")
+    assert "The head on every token" in " ".join(captions(shown))
+    widget(shown, "selectbox", "Target class").select("cross").run()  # also beside the map of a method without a class
+    assert any("Shares of the logit of cross" in part.value for part in shown.markdown)
     assert any("need LayerNorm 'pre'" in info.value for info in shown.info)

@@ -80,10 +80,11 @@ def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.flo
         help=escape_markdown(" ".join([explain(METHODS[name].title), *reasons])),
     )
     selection = MethodSelection(name, int(probs.argmax()) if classes else 0)
-    return _pick_classes(selection, classes) if selection.method.needs_class else selection
+    return pick_classes(selection, classes) if selection.method.needs_class else selection
 
 
-def _pick_classes(selection: MethodSelection, classes: Sequence[str]) -> MethodSelection:
+def pick_classes(selection: MethodSelection, classes: Sequence[str]) -> MethodSelection:
+    """Widgets for target and contrast class; by default the selection's target and no contrast."""
     predicted = classes[selection.target]
     target = pick_param("class", predicted, st.selectbox, "Target class", classes, width=WIDTH_PX)
     others = [name for name in classes if name != target]
