@@ -188,6 +188,20 @@ def test_a_signed_map_counts_the_patches_that_increase_and_decrease_the_logit(pa
     ).to_be_visible()
 
 
+def test_the_legend_of_a_map_without_a_uniform_value_says_so(page: Page, mount: Mount) -> None:
+    with mount("inspector"):
+        inspector(
+            np.zeros((1, 32, 32), np.uint8),
+            np.linspace(0, 1, 16, dtype=np.float32),
+            View(0, 0, 0),
+            patch_size=8,
+            key="inspector",
+            absolute_max=1,
+            value_format=ValueFormat(title="Class relevance", meaning="relevance."),
+        )
+    expect(page.get_by_text("Class relevance: relevance. It has no uniform value.")).to_be_visible()
+
+
 def real_attention(name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32], float]:
     """An image, its attention (L, H, N, N) in a model, and the end of the run's scale."""
     example = Run.open(EXAMPLE)

@@ -16,7 +16,7 @@ import streamlit as st
 from pages.parts.components.tiles import Row, Scale, Tile, tiles
 
 MARKUP = "<img src=x onerror=alert(1)>"
-even, rising = np.full((4, 4), 0.02, np.float32), np.linspace(0, 0.1, 16, dtype=np.float32).reshape(4, 4)
+even, rising = np.full((4, 4), 0.02, np.float32), np.linspace(0.002, 0.092, 16, dtype=np.float32).reshape(4, 4)
 picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 rows = [
     Row("picture", [Tile(picture, caption=MARKUP)]),
@@ -47,7 +47,8 @@ def test_tiles_share_a_labeled_scale_until_the_user_selects_their_own(page: Page
     expect(page.get_by_text("contrast exaggerated")).not_to_be_visible()
     page.get_by_label("Scale").select_option("own")
     expect(page.get_by_text("contrast exaggerated")).to_be_visible()
-    expect(page.get_by_text("0.10", exact=True)).to_be_visible()
+    expect(page.get_by_text("0.092", exact=True)).to_be_visible()
+    expect(page.get_by_text("The scale starts at 0.002, not at 0.")).to_be_visible()
     rescaled, brighter = (painted(tile.nth(place).locator("canvas")) for place in (1, 2))
     assert (rescaled != even).any() and (brighter[0, 3] == rescaled[0, 0]).all()
     np.testing.assert_array_equal(painted(tile.nth(0).locator("canvas")), picture)

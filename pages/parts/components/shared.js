@@ -176,6 +176,8 @@ function paintLegend(legend, { colors, title, warning = "", low, high, marks = [
   );
 }
 
+const startOf = ({ low, high }, text) => (low > 0.005 * high ? `The scale starts at ${text(low)}, not at 0.` : "");
+
 const PER_MAP_SCALE = "Per-map scale:";
 const EXAGGERATED = "contrast exaggerated, colors are not comparable between maps";
 

@@ -93,8 +93,6 @@ function drawSheet(view) {
 
 const isOnScale = ({ uniform }, { low, high }) => uniform !== null && uniform > low && uniform < high;
 
-const startOf = (view, { low, high }) => (low > 0.005 * high ? `The scale starts at ${number(view, low)}, not at 0.` : "");
-
 // Of a map that is almost uniform on the scale
 function spanOf(values, { low, high }) {
   const [lowest, highest] = rangeOf(values.subarray(1));
@@ -119,7 +117,7 @@ function paintScale(view, values, scale, [lowest, highest]) {
   paintLegend(view.legend, {
     colors: scale.colors,
     title: `${each ? PER_MAP_SCALE : view.isOneMap ? `${title}: ${meaning}` : `${title}, one scale for all maps.`}${uniformOf(view, scale)}`,
-    warning: [each ? `${EXAGGERATED}.` : own ? "Per-map scale: contrast exaggerated." : "", startOf(view, scale), spanOf(values, scale)].join(" ").trim(),
+    warning: [each ? `${EXAGGERATED}.` : own ? "Per-map scale: contrast exaggerated." : "", startOf(scale, (value) => number(view, value)), spanOf(values, scale)].join(" ").trim(),
     low: `${own ? "" : below}${number(view, scale.low)}`,
     high: `${own ? "" : above}${number(view, scale.high)}`,
     marks: signed
