@@ -68,6 +68,13 @@ def best_epoch(run: Run) -> int | None:
     return max(rows, key=lambda row: row["test_acc"])["epoch"] if rows else None
 
 
+def baselines(run: Run) -> dict[str, float]:
+    """Test accuracies without a model: chance, and always predicting the most frequent class if that is higher."""
+    environment, chance = run.environment, 1 / max(1, len(run.config.classes))
+    majority = min(1.0, environment.get("num_majority", 0) / max(1, environment.get("num_test", 0)))
+    return {"chance": chance} | ({"most frequent class": majority} if majority > 1.001 * chance else {})
+
+
 def best_run(runs: list[Run]) -> Run:
     """The run with the highest test accuracy at its last epoch; the newest if no run has one."""
     return max(runs, key=lambda run: (summarize(run).test_acc or -1, run.id)) if len(runs) > 1 else runs[0]

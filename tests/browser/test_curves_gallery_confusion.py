@@ -40,7 +40,8 @@ def curves():
     rows[0] |= dict(train_loss=None, train_acc=None)
     active = state.epoch < 7
     phase = "training" if active else "done"
-    sent = to_send(rows, num_classes=4, key="curves", active=active, phase=phase, headline="7/7")
+    baselines = {"chance": 0.25, "most frequent class": 0.4}
+    sent = to_send(rows, baselines=baselines, key="curves", active=active, phase=phase, headline="7/7")
     picked = live_curves(sent, key="curves")
     if picked is not None:
         state.marker = picked
@@ -176,7 +177,8 @@ def test_the_untrained_model_is_drawn_at_epoch_0(page: Page, address: str) -> No
     for name in ("loss", "accuracy"):
         curves = chart(page, name).evaluate("(plot) => plot._fullData.map((curve) => [curve.x[0], curve.y[0] > 0])")
         assert curves == [[0, False], [0, True], [0, True]]  # train has no figure there
-    expect(chart(page, "accuracy").get_by_text("chance 25%")).to_be_visible()
+    for text in ("chance 25%", "most frequent class 40%"):
+        expect(chart(page, "accuracy").get_by_text(text)).to_be_visible()
 
 
 def test_an_epoch_is_picked_by_click_and_by_keyboard(page: Page, address: str) -> None:
