@@ -34,7 +34,8 @@ function svgElement(tag, attributes) {
   return node;
 }
 
-const NUM_COLORS = 4096; // of a color map
+const STEPS = 16; // from one of the 256 colors of a table to the next
+const NUM_COLORS = 255 * STEPS + 1;
 const NUM_LEVELS = 65535; // of a value in a row or map, as in `quantized`
 
 // {name: NUM_COLORS RGBA pixels} of PALETTES, which component.py puts before this script: {name: packed (256, 3)}
@@ -44,14 +45,17 @@ const COLORS = Object.fromEntries(Object.entries(PALETTES).map(([name, packed]) 
 // the ones before lost along the palette, so that there are thousands of colors: bit stealing (Tyler et al. 1992).
 function finePalette(rgb) {
   const channel = (i, c) => rgb[3 * Math.max(0, Math.min(255, i)) + c];
-  const color = [0, 0, 0];
+  const [color, order] = [[0, 0, 0], [0, 1, 2]];
+  let slopes;
   return Uint32Array.from({ length: NUM_COLORS }, (_, i) => {
-    const position = (255 * i) / (NUM_COLORS - 1);
-    const k = Math.min(254, Math.floor(position));
-    const slopes = color.map((_, c) => channel(k + 3, c) - channel(k - 2, c));
+    const k = Math.min(254, Math.floor(i / STEPS));
+    if (i % STEPS === 0) {
+      slopes = color.map((_, c) => channel(k + 3, c) - channel(k - 2, c));
+      order.sort((a, b) => Math.abs(slopes[b]) - Math.abs(slopes[a]));
+    }
     let lost = 0;
-    for (const c of [0, 1, 2].sort((a, b) => Math.abs(slopes[b]) - Math.abs(slopes[a]))) {
-      const exact = channel(k, c) + (position - k) * (channel(k + 1, c) - channel(k, c));
+    for (const c of order) {
+      const exact = channel(k, c) + (i / STEPS - k) * (channel(k + 1, c) - channel(k, c));
       const shift = slopes[c] ? Math.max(-1, Math.min(1, lost / slopes[c])) : 0;
       color[c] = Math.max(0, Math.min(255, Math.round(exact + shift)));
       lost += (exact - color[c]) * slopes[c];
