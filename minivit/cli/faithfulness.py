@@ -67,12 +67,15 @@ def faithfulness_report(
     explained, seed = methods | CONTROLS, SEED + run.config.seed
     changes = cascade(model, images, classes, explained, seed=seed) if with_cascade else None
     seconds = {name: _seconds_per_map(method, model, images, classes) for name, method in methods.items()}
-    maps_of = {"trained": model, "untrained": untrained} if masks is not None else {}
-    located = {name: localize_methods(each, images, masks, labels) for name, each in maps_of.items()}
+    models = {"trained": model, "untrained": untrained} if masks is not None else {}
+    located = {name: localize_methods(each, images, masks, labels) for name, each in models.items()}
     if as_json:
         report = {"run": run.id, "epoch": epoch, "num_images": len(test_set), "accuracy": accuracy}
-        report |= {"methods": _report(results, changes, seconds)}
-        report |= {"localization": {name: _localization_values(maps) for name, maps in located.items()}}
+        report["methods"] = _report(results, changes, seconds)
+        report["localization"] = {
+            name: {each.name: asdict(each) | {"verdict": each.verdict} for each in maps}
+            for name, maps in located.items()
+        }
         return json.dumps(report, indent=2, allow_nan=False)
     lines = [f"{len(test_set)} test images, accuracy {accuracy:.1%}, epoch {epoch}", ""]
     if masks is None:
@@ -81,7 +84,9 @@ def faithfulness_report(
         energy = uniform_energy(masks).mean().item()
         touching = uniform_pointing(masks, model.config.patch_size).mean().item()
         lines += _localization_table(located["trained"], located["untrained"], energy, touching)
-    lines += ["", *_faithfulness_table(results), stem_note(model.config)]
+    lines += ["", *_faithfulness_table(results)]
+    if note := stem_note(model.config):
+        lines += ["", note]
     if changes:
         lines += ["", *_cascade_table(changes, seconds)]
     return "\n".join(lines)
@@ -137,12 +142,6 @@ def _report(results: dict[str, Faithfulness], changes: Cascade | None, seconds: 
             steps = dict(zip(changes.steps, at_steps, strict=True))
             report[key]["cascade"] = {"steps": steps, "changed_at": changes.changed_at(name)}
     return report
-
-
-def _localization_values(maps: list[Localization]) -> dict[str, Any]:
-    """By the name of each map; p is corrected for their number."""
-    values = {each.name: asdict(each) | {"verdict": each.verdict} for each in maps}
-    return {name: {key: value for key, value in entry.items() if key != "name"} for name, entry in values.items()}
 
 
 def _verdict_values(verdict: Verdict) -> dict[str, Any]:
