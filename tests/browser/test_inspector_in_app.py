@@ -257,4 +257,4 @@ def test_quantized_rows_come_back_to_half_a_step() -> None:
     values, scales = quantized(attn)
     assert values.nbytes == 2 * 2 * 3 * 65 * 65 and scales.shape == (2, 3, 65)
     off = np.abs(values / 65535 * scales[..., None] - attn)
-    assert (off <= scales[..., None] / 131000).all()
+    assert (off <= scales[..., None] / 125000).all()  # half a step, and rounding to float32
