@@ -216,10 +216,13 @@ def real_attention(name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32], f
     return images[0].numpy(), attend(model, images[:1])[1][0].numpy(), attention_scale(rows, model.config.num_tokens)[1]
 
 
-@pytest.mark.parametrize("name", ["0", "20", "quick"], ids=["untrained", "trained", "almost uniform"])
+@pytest.mark.parametrize(
+    ("name", "least"), [("0", 0.98), ("20", 0.98), ("quick", 0.9)], ids=["untrained", "trained", "almost uniform"]
+)
 def test_the_values_can_be_read_off_the_legend_from_the_pixels_of_the_overlay(
-    page: Page, mount: Mount, name: str
+    page: Page, mount: Mount, name: str, least: float
 ) -> None:
+    """The mean over the eight heads of `quick` spans half of one of 255 color steps, and the legend names the span."""
     image, values, high = real_attention(name)
     with mount("inspector"):
         inspector(
@@ -240,4 +243,5 @@ def test_the_values_can_be_read_off_the_legend_from_the_pixels_of_the_overlay(
         values_read = high * read_off(picture, legend, 8, within)
         assert np.abs(values_read - wanted).mean() <= 0.02 * high
         correlation = rank_correlation(torch.tensor(values_read)[None], torch.tensor(wanted)[None])
-        assert correlation.item() >= 0.98, (overlay, within)
+        assert correlation.item() >= least, (overlay, within)
+    expect(page.get_by_text("This map spans 0.2% of the scale")).to_have_count(name == "quick")
