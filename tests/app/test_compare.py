@@ -49,7 +49,7 @@ def test_maps_answers_and_curves_are_those_of_the_kept_models(open_page: Open, t
     (of_run,) = data["runs"]
     numbers = [int(title.split(":")[0]) for title in data["titles"]]
     test_set = load_split(trained.config)[1]
-    maps = unpacked(of_run["values"]) / 255 * unpacked(of_run["scales"])[..., None]
+    maps = unpacked(of_run["values"]) / 65535 * unpacked(of_run["scales"])[..., None]
     for place, checkpoint in enumerate(trained.checkpoints()):
         probs, attn = attend(trained.load_model(checkpoint), test_set.images[numbers])
         expected = cls_map(attn[:, 0], 1)
@@ -139,7 +139,7 @@ def test_two_runs_that_cut_images_differently_share_multiples_of_uniform(open_pa
     assert (difference["columns"], difference["grid"]) == ([1, 0], 4)  # 16 patches and 4
     for place, maps in ((1, first), (0, second)):  # of the second run, which is subtracted from, and of the first
         cells = unpacked(difference["patches"][place])
-        values = unpacked(maps["values"]) / 255 * unpacked(maps["scales"])[..., None]
+        values = unpacked(maps["values"]) / 65535 * unpacked(maps["scales"])[..., None]
         on_cells = values[..., cells] * maps["times"] * difference["factors"][place] / 17
         np.testing.assert_allclose(on_cells.sum(-1), values.sum(-1), rtol=1e-5)  # none is added or lost
     assert any(
