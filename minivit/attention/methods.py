@@ -22,7 +22,13 @@ from minivit.attention.attribution import (
     value_weighted,
 )
 from minivit.attention.image_attention import Weighting
-from minivit.attention.logit_parts import logit_shares
+from minivit.attention.logit_parts import (
+    direct_contributions,
+    logit_lens,
+    logit_shares,
+    why_no_contributions,
+    why_no_lens,
+)
 from minivit.attention.maps import Head, attend, batches, cls_map, rollout, uniform_rollout, without_registers
 from minivit.config import ViTConfig
 from minivit.data import Images
@@ -227,6 +233,33 @@ METHODS: dict[str, Method] = {
         maps=lambda model, images, classes, contrast: logit_shares(model, images, classes, contrast).patches,
         needs_class=True,
         signed=True,
+    ),
+    "contributions": Method(
+        title="Direct contributions",
+        formula="Σ over layers and heads of W_c · γ (a (x W_V + b_V) W_O − mean) / σ",
+        source="Gandelsman et al., arXiv 2310.05916",
+        limitations="What the heads write from a patch into CLS. Direct effects only: what a layer contributes through "
+        "later layers is credited to those.",
+        unit="logits",
+        maps=lambda model, images, classes, contrast: direct_contributions(model, images, classes, contrast).heads.sum(
+            (1, 2)
+        )[:, model.config.num_prefix_tokens :],
+        needs_class=True,
+        signed=True,
+        unavailable=why_no_contributions,
+    ),
+    "logit_lens": Method(
+        title="Logit lens",
+        formula="W_c · LN(x_j)  after the last layer",
+        source="ViT-Explainer, arXiv 2604.02182",
+        limitations="The classifier was trained for CLS alone. In the last layer the patches do not affect the logits.",
+        unit="logits",
+        maps=lambda model, images, classes, contrast: logit_lens(model, images, classes, contrast)[
+            :, -1, model.config.num_prefix_tokens :
+        ],
+        needs_class=True,
+        signed=True,
+        unavailable=why_no_lens,
     ),
     "value_weighted": Method(
         title="Value-weighted attention",
