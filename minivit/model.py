@@ -194,5 +194,6 @@ class MiniViT(nn.Module):
         x = self.norm(x)
         if pool == "cls and distillation":
             return (self.head(x[:, 0]) + self.head_dist(x[:, 1])) / 2
-        mean = x[:, self.config.num_prefix_tokens :].mean(1)
+        patches = x[:, self.config.num_prefix_tokens :]
+        mean = patches.sum(1) / max(1, patches.shape[1])  # 0 if all patches were dropped
         return self.head(torch.cat([x[:, 0], mean], dim=1) if pool == "cls and mean" else self.fc_norm(mean))

@@ -80,7 +80,7 @@ with frame(
         )
         if picture and config.num_classes:
             membership(run, epoch, picture)
-        notes(run, has_untrained=untrained is not None)
+        notes(run, selection.method, view, has_untrained=untrained is not None)
         what_if(run, epoch, image, selection, view, classes)
         about(selection.method, view, config)
         exercise_list(run, predictions)

@@ -73,6 +73,8 @@ with frame(
             agreement(run, after, second)
             agreement_of_maps(run, after, second)
         st.caption(notes(run_maps, num_measured))
+        for note in dict.fromkeys(each_run.config.train_loss_note for each_run in runs):
+            st.caption(note)
         with st.expander("Values of the curves", key="compare_values"):
             value_table(run_maps[0])
     if click is not None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from minivit.attention.localization import CONTROL, control_maps
 from minivit.attention.maps import Head
 from minivit.attention.methods import METHODS, Method, available_methods
 from minivit.config import ViTConfig
@@ -25,6 +26,18 @@ SEED = 181003292  # added to a run's seed for the new weights, as those of the s
 KEPT = 0.5  # a map with a rank correlation beyond ±this is still mostly the same ranking, or the same inverted
 MAX_MULTIPLICATIONS = 1e13  # of a cascade with the methods that have a forward pass per patch
 CHUNK = 8  # images of one method between two reports of progress
+
+CONTROLS = {
+    "brightness": Method(
+        title=CONTROL.format("brightness"),
+        formula="mean over the pixels",
+        source="",
+        limitations="Shows the image alone.",
+        unit="brightness",
+        maps=lambda model, images, *_: control_maps(images, model.config.patch_size)["brightness"],
+    )
+}
+EXPLAINED = METHODS | CONTROLS  # all that a cascade may hold
 
 HEAD = ("norm.", "fc_norm.", "head.", "head_dist.")
 
@@ -59,7 +72,7 @@ class Cascade:
 
 def summary(result: Cascade) -> str:
     """Which methods' maps do not change, as a sentence."""
-    kept = [METHODS[name].title for name in result.correlations if result.changed_at(name) is None]
+    kept = [METHODS[name].title for name in result.correlations if name in METHODS and not result.changed_at(name)]
     everything = "when all layers are re-initialized"
     if not kept:
         return f"All maps change: none keeps a rank correlation beyond ±{KEPT} with the intact model's {everything}."

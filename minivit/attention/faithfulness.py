@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from minivit.attention.attribution import class_score, memory_bounded_chunks
+from minivit.attention.localization import control_maps
 from minivit.attention.maps import to_model
 from minivit.attention.methods import METHODS
 from minivit.attention.verdicts import Verdict, verdict
@@ -26,6 +27,7 @@ REFERENCE = "leave_one_out"  # the method with whose ranking the others are corr
 Report = Callable[[int], None]  # called with the number of curves that are computed next
 
 NUM_OTHERS = 8  # other images whose maps serve as a control
+NUM_CONTROLS = 3  # `control_maps`
 NUM_GROUPS = 10  # of patches, for SaCo
 TIES_SEED = 2_147_483_647  # different from any seed of random rankings
 
@@ -220,9 +222,27 @@ def check(
     return faithfulness(model, images, classes, maps, random, others, contrast, report=count)
 
 
+def check_controls(
+    model: MiniViT, images: Tensor, classes: Tensor, num_rankings: int, seed: int, report: Callable[[float], None]
+) -> dict[str, tuple[Verdict, Verdict]]:
+    """Deletion and insertion verdicts of maps that use no model, by name; as in `check`."""
+    rankings = torch.rand(
+        len(images), num_rankings, model.config.num_patches, generator=torch.Generator().manual_seed(seed)
+    )
+    random, maps = random_baseline(model, images, classes, rankings), control_maps(images, model.config.patch_size)
+    verdicts: dict[str, tuple[Verdict, Verdict]] = {}
+    for name, values in maps.items():
+        report(len(verdicts) / len(maps))
+        others = maps_of_others(values)
+        verdicts[name] = faithfulness(model, images, classes, values, random, others, reference=values).verdicts
+    return verdicts
+
+
 def num_multiplications(config: ViTConfig, num_images: int, num_rankings: int) -> float:
-    """Multiplications of a check: in each step of a curve half of the patches are kept on average."""
-    num_curves = num_images * (num_rankings + 2 * NUM_OTHERS + 2)
+    """Multiplications of a check and of the controls: in each step of a curve half of the patches are kept on
+    average.
+    """
+    num_curves = num_images * (2 * num_rankings + (1 + NUM_CONTROLS) * (2 * NUM_OTHERS + 2))
     return num_curves * config.num_patches * multiplications(config) / 2
 
 

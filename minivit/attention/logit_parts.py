@@ -14,7 +14,7 @@ from minivit.attention.maps import to_model
 from minivit.attention.tokens import token_features
 from minivit.config import ViTConfig
 from minivit.errors import ConfigError
-from minivit.inference import eval_mode
+from minivit.inference import eval_mode, logits
 from minivit.model import Attention, Block, MiniViT, Mlp
 
 
@@ -58,6 +58,11 @@ def logit_shares(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tens
             bias += (gradient * b).flatten(1).sum(1)
     P = model.config.num_prefix_tokens
     return LogitShares(shares[:, P:], shares[:, :P].sum(1), bias)
+
+
+def target_logit(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None) -> Tensor:
+    """The logit of one class per image, (B,), or its difference from `contrast`'s: what the parts have to add up to."""
+    return class_score(logits(model, images), classes.to(model.std.device), contrast).cpu()
 
 
 def _make_linear(module: nn.Module, outputs_with_bias: list[tuple[Tensor, Tensor]]) -> None:
@@ -173,13 +178,19 @@ def _direction(model: MiniViT, cls: Tensor, classes: Tensor, contrast: Tensor | 
     return weight, rows @ norm.bias + offset
 
 
+def why_no_lens(config: ViTConfig) -> str | None:
+    """Why the head cannot be applied to every token, or None if it can."""
+    is_readable = config.pool == "cls" and config.num_classes
+    return None if is_readable else "The logit lens needs a classifier head that reads CLS alone."
+
+
 def logit_lens(model: MiniViT, images: Tensor, classes: Tensor, contrast: Tensor | None = None) -> Tensor:
     """The logit of one class per image that each token would have after each layer, (B, L + 1, N); 0 is the embedding.
 
     W_c · LN(x_l,i) with the last LayerNorm and the head. Only CLS after the last layer was trained for it.
     """
-    if model.config.pool != "cls" or not model.config.num_classes:
-        raise ConfigError("The logit lens needs a classifier head that reads CLS alone.")
+    if reason := why_no_lens(model.config):
+        raise ConfigError(reason)
     with eval_mode(model):
         logits = model.head(model.norm(token_features(model, images)))  # (B, L + 1, N, K)
     B, depth, N, K = logits.shape

@@ -22,7 +22,13 @@ from minivit.attention.attribution import (
     value_weighted,
 )
 from minivit.attention.image_attention import Weighting
-from minivit.attention.logit_parts import logit_shares
+from minivit.attention.logit_parts import (
+    direct_contributions,
+    logit_lens,
+    logit_shares,
+    why_no_contributions,
+    why_no_lens,
+)
 from minivit.attention.maps import Head, attend, batches, cls_map, rollout, uniform_rollout, without_registers
 from minivit.config import ViTConfig
 from minivit.data import Images
@@ -159,6 +165,24 @@ class Method:
             raise ConfigError(f"There is no layer {layer + 1}; the model has {config.depth}. Choose another one.")
 
 
+def stem_note(config: ViTConfig) -> str:
+    """That dropped patches leave traces behind a convolutional stem; empty for other models."""
+    if config.stem != "conv":
+        return ""
+    return (
+        "Behind the convolutional stem each token depends on the whole image, so the other tokens keep traces of a "
+        "dropped patch."
+    )
+
+
+def query_note(method: Method, layer: int, token: int) -> str:
+    """That CLS has one query for all images in the first layer (0); empty for other layers, tokens and methods."""
+    if not method.needs_layer or layer or token:
+        return ""
+    what = "keys" if method.is_attention else "keys and values"
+    return f"In layer 1 the query of CLS is the same for all images: their maps differ only by their {what}."
+
+
 def available_methods(config: ViTConfig) -> dict[str, Method]:
     return {name: method for name, method in METHODS.items() if not method.why_unavailable(config)}
 
@@ -220,10 +244,37 @@ METHODS: dict[str, Method] = {
         source="LibraGrad, arXiv 2411.16760",
         limitations="The shares of patches, CLS and biases add up to the logit. Attention weights are treated as "
         "constants, so the query–key computation gets no credit.",
-        unit="share of the logit",
+        unit="logits",
         maps=lambda model, images, classes, contrast: logit_shares(model, images, classes, contrast).patches,
         needs_class=True,
         signed=True,
+    ),
+    "contributions": Method(
+        title="Direct contributions",
+        formula="Σ over layers and heads of W_c · γ (a (x W_V + b_V) W_O − mean) / σ",
+        source="Gandelsman et al., arXiv 2310.05916",
+        limitations="What the heads write from a patch into CLS. Direct effects only: what a layer contributes through "
+        "later layers is credited to those.",
+        unit="logits",
+        maps=lambda model, images, classes, contrast: direct_contributions(model, images, classes, contrast).heads.sum(
+            (1, 2)
+        )[:, model.config.num_prefix_tokens :],
+        needs_class=True,
+        signed=True,
+        unavailable=why_no_contributions,
+    ),
+    "logit_lens": Method(
+        title="Logit lens",
+        formula="W_c · LN(x_j)  after the last layer",
+        source="ViT-Explainer, arXiv 2604.02182",
+        limitations="The classifier was trained for CLS alone. In the last layer the patches do not affect the logits.",
+        unit="logits",
+        maps=lambda model, images, classes, contrast: logit_lens(model, images, classes, contrast)[
+            :, -1, model.config.num_prefix_tokens :
+        ],
+        needs_class=True,
+        signed=True,
+        unavailable=why_no_lens,
     ),
     "value_weighted": Method(
         title="Value-weighted attention",
@@ -252,7 +303,7 @@ METHODS: dict[str, Method] = {
         formula="f_c(x) − f_c(x without token j),  f_c the logit",
         source="Zeiler & Fergus, arXiv 1311.2901; tokens dropped as in arXiv 2204.08945",
         limitations="Removes one patch at a time, so redundant patches get low values. The model was never trained "
-        "with a missing token.",
+        "with a missing token. Behind a convolutional stem, the other tokens keep traces of the patch.",
         unit="decrease of the logit without the patch",
         maps=leave_one_out,
         needs_class=True,

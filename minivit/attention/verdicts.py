@@ -57,16 +57,17 @@ class Verdict:
     random: Comparison
     others: Comparison | None  # None if there is no other image
     num_images: int
-    p: float  # two-sided, the larger of both comparisons, as both must hold; corrected if many maps are tested
+    p: float  # two-sided, the larger of both comparisons, as both must hold; corrected if many maps are tested.
+    # For one image that of the random rankings, if all maps of other images are worse: p of these few would be too high
 
     @property
     def outcome(self) -> Outcome:
         """Better or worse by at least `MIN_EFFECT` with p below `ALPHA`, else no difference."""
         gain = -1 if self.curve == "deletion" else 1  # low areas are good for deletion, high ones for insertion
         gains = [gain * comparison.difference for comparison in (self.random, self.others) if comparison]
-        if self.p >= ALPHA or (min(gains) < MIN_EFFECT and gains[0] > -MIN_EFFECT):
-            return "no difference"
-        return "better" if min(gains) >= MIN_EFFECT else "worse"
+        if self.p < ALPHA and min(gains) >= MIN_EFFECT:
+            return "better"
+        return "worse" if self.p < ALPHA and gains[0] <= -MIN_EFFECT else "no difference"
 
     def __str__(self) -> str:
         sample = f"{self.num_images} images" if self.num_images > 1 else "one image"
@@ -84,8 +85,11 @@ def _described(comparison: Comparison) -> str:
 def verdict(areas: Tensor, random: Tensor, others: Tensor | None, curve: Curve) -> Verdict:
     """The verdict on areas (B,), given those of random rankings (B, R) and of maps of other images (B, M)."""
     against_random, against_others = compare(areas, random), None if others is None else compare(areas, others)
-    gain = -against_random.difference if curve == "deletion" else against_random.difference
-    p = max(against_random.p, against_others.p) if against_others and gain > 0 else against_random.p  # worse is worse
+    gain = -1 if curve == "deletion" else 1
+    p = against_random.p
+    if against_others and others is not None and gain * against_random.difference > 0:  # worse than random is worse
+        beats_all = len(areas) == 1 and bool((gain * (areas[0] - others) > 0).all())
+        p = p if beats_all else max(p, against_others.p)
     return Verdict(curve, float(areas.double().mean()), against_random, against_others, len(areas), p)
 
 

@@ -2,13 +2,14 @@
 
 import json
 import time
+from dataclasses import asdict
 from math import isnan
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from minivit.attention.cascade import KEPT, SEED, Cascade, cascade, summary
+from minivit.attention.cascade import CONTROLS, EXPLAINED, KEPT, SEED, Cascade, cascade, summary
 from minivit.attention.faithfulness import (
     NUM_OTHERS,
     REFERENCE,
@@ -26,7 +27,7 @@ from minivit.attention.localization import (
     uniform_energy,
     uniform_pointing,
 )
-from minivit.attention.methods import METHODS, Method, available_methods
+from minivit.attention.methods import METHODS, Method, available_methods, stem_note
 from minivit.attention.verdicts import ALPHA, MIN_EFFECT, Verdict, corrected
 from minivit.data import load_split
 from minivit.data.image_set import evenly_by_class
@@ -63,21 +64,29 @@ def faithfulness_report(
     epoch = run.epochs()[-1] if epoch is None else epoch
     results = faithfulness_of_methods(model, images)
     classes, methods = logits(model, images).argmax(1), available_methods(model.config)
-    changes = cascade(model, images, classes, methods, seed=SEED + run.config.seed) if with_cascade else None
+    explained, seed = methods | CONTROLS, SEED + run.config.seed
+    changes = cascade(model, images, classes, explained, seed=seed) if with_cascade else None
     seconds = {name: _seconds_per_map(method, model, images, classes) for name, method in methods.items()}
+    models = {"trained": model, "untrained": untrained} if masks is not None else {}
+    located = {name: localize_methods(each, images, masks, labels) for name, each in models.items()}
     if as_json:
         report = {"run": run.id, "epoch": epoch, "num_images": len(test_set), "accuracy": accuracy}
-        return json.dumps(report | {"methods": _report(results, changes, seconds)}, indent=2)
+        report["methods"] = _report(results, changes, seconds)
+        report["localization"] = {
+            name: {each.name: asdict(each) | {"verdict": each.verdict} for each in maps}
+            for name, maps in located.items()
+        }
+        return json.dumps(report, indent=2, allow_nan=False)
     lines = [f"{len(test_set)} test images, accuracy {accuracy:.1%}, epoch {epoch}", ""]
     if masks is None:
         lines += [f"Localization needs masks of the objects; the data set {run.config.dataset!r} has none."]
     else:
-        trained_maps = localize_methods(model, images, masks, labels)
-        untrained_maps = localize_methods(untrained, images, masks, labels)
         energy = uniform_energy(masks).mean().item()
         touching = uniform_pointing(masks, model.config.patch_size).mean().item()
-        lines += _localization_table(trained_maps, untrained_maps, energy, touching)
+        lines += _localization_table(located["trained"], located["untrained"], energy, touching)
     lines += ["", *_faithfulness_table(results)]
+    if note := stem_note(model.config):
+        lines += ["", note]
     if changes:
         lines += ["", *_cascade_table(changes, seconds)]
     return "\n".join(lines)
@@ -128,10 +137,10 @@ def _report(results: dict[str, Faithfulness], changes: Cascade | None, seconds: 
         report[key]["rank_correlation_with_leave_one_out"] = None if isnan(correlation) else correlation  # as in JSON
         if name in seconds:  # not a control, which needs no model
             report[key]["seconds_per_map"] = seconds[name]
-            if changes:
-                at_steps = [step and {"mean": step.mean, "interval": step[1:]} for step in changes.at_steps(name)]
-                steps = dict(zip(changes.steps, at_steps, strict=True))
-                report[key]["cascade"] = {"steps": steps, "changed_at": changes.changed_at(name)}
+        if changes and name in changes.correlations:
+            at_steps = [step and {"mean": step.mean, "interval": step[1:]} for step in changes.at_steps(name)]
+            steps = dict(zip(changes.steps, at_steps, strict=True))
+            report[key]["cascade"] = {"steps": steps, "changed_at": changes.changed_at(name)}
     return report
 
 
@@ -184,8 +193,8 @@ def _faithfulness_table(results: dict[str, Faithfulness]) -> list[str]:
     for name, (deletion, insertion) in corrected_verdicts(results).items():
         baseline, result = deletion.random.control, results[name]
         title = METHODS[name].title if name in METHODS else CONTROL.format(name)
-        others = [f"{result.saco.mean():.2f}", f"{result.mean_correlation:.2f}"]
-        rows.append([title, *_cells(deletion), *_cells(insertion), *others])
+        correlation = "–" if isnan(result.mean_correlation) else f"{result.mean_correlation:.2f}"
+        rows.append([title, *_cells(deletion), *_cells(insertion), f"{result.saco.mean():.2f}", correlation])
     return [
         "Deletion and insertion for the predicted class, last layer, mean over heads. Random rankings have an area of "
         f"{baseline:.3f}. A map is better than its controls if it differs from random rankings and from the same "
@@ -200,13 +209,13 @@ def _cascade_table(changes: Cascade, seconds: dict[str, float]) -> list[str]:
     header = ["Map", *changes.steps, f"Within ±{KEPT} from", "Time per map"]
     rows = [
         [
-            METHODS[name].title,
+            EXPLAINED[name].title,
             *(
                 f"{step.mean:.2f} ({step.low:.2f} to {step.high:.2f})" if step else "–"
                 for step in changes.at_steps(name)
             ),
             changes.changed_at(name) or "never",
-            f"{1000 * seconds[name]:.2g} ms",
+            f"{1000 * seconds[name]:.2g} ms" if name in seconds else "–",
         ]
         for name in changes.correlations
     ]

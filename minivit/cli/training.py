@@ -29,6 +29,7 @@ from minivit.sweep import (
     find_sweep,
     format_params,
     list_sweeps,
+    selection_note,
     start_workers,
     sweep_settings,
 )
@@ -143,6 +144,8 @@ def _sweep(args: argparse.Namespace) -> None:
     if best is None:
         raise SweepError(f"No trial finished. {sweep.path / 'log.txt'} contains the reason.")
     print(f"best: trial {best.number}, test accuracy {best.accuracy:.4f}, {format_params(best.params)}")
+    if note := selection_note(sweep.trials()):
+        print(note)
     print(sweep.runs_dir / best.run_id if best.is_local else sweep.path)
 
 

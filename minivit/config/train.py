@@ -155,16 +155,20 @@ class TrainConfig(Settings):
         return self
 
     @property
-    def only_in_train_loss(self) -> list[str]:
-        """What the train loss includes and the test loss does not, apart from changing weights during the epoch."""
+    def train_loss_note(self) -> str:
+        """Why the train loss is not comparable with the test loss, in one or two sentences."""
         parts = {
             "label smoothing": self.label_smoothing > 0,
             "mixed images": self.mixup > 0 or self.cutmix > 0,
             "augmentation": self.augment != "none",
             "dropout": self.model.drop_rate > 0,
             "class weights": self.class_balance == "weights",
+            "balanced sampling": self.class_balance == "sampling",
         }
-        return [name for name, is_part in parts.items() if is_part]
+        weights = "the moving average of the weights" if self.ema else "the weights"
+        note = f"The train loss is a mean over the epoch, while the weights change; the test loss is that of {weights} "
+        included = ", ".join(name for name, is_part in parts.items() if is_part)
+        return f"{note}after it." + (f" Only the train loss includes {included}." if included else "")
 
     def epoch_title(self, epoch: int) -> str:
         """'epoch 3 of 100', or 'epoch 3' if time limits the run."""

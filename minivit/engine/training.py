@@ -301,6 +301,7 @@ class Training:
         return {
             "num_train": len(self.train_set),
             "num_test": len(self.test_set),
+            "num_majority": int(self.test_set.labels.bincount().max()),
             "images": self.source.location,
             "skipped_files": list(self.train_set.skipped),
             "data_fingerprint": f"{self.train_set.fingerprint()} {self.test_set.fingerprint()}",

@@ -18,6 +18,7 @@ from minivit.export.picture import data_uri, draw_color_bar, map_pixels, png_uri
 from minivit.figures import GRAY, SPLIT_COLORS, downsample
 from minivit.inference import num_parameters, predict
 from minivit.runs import Checkpoint, Run
+from minivit.runs.summary import baselines
 from minivit.stats import wilson
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def report_html(run: Run, epoch: int | None = None) -> str:
         num_images=num_images,
         interval=wilson(num_correct, num_images),
         num_classes=len(run.config.classes),
+        baselines=baselines(run),
         max_classes=MAX_CLASSES,
-        curves=_svg_uri(_curves(rows, len(run.config.classes))) if len(rows) > 1 else None,
+        curves=_svg_uri(_curves(rows, baselines(run))) if len(rows) > 1 else None,
         confusion=list(zip(run.config.classes, predictions.confusion.tolist(), strict=True)),
         examples=examples,
         color_bar=color_bar,
@@ -64,7 +66,7 @@ def report_html(run: Run, epoch: int | None = None) -> str:
     )
 
 
-def _curves(rows: Sequence[Mapping[str, Any]], num_classes: int) -> "Figure":
+def _curves(rows: Sequence[Mapping[str, Any]], baselines: Mapping[str, float]) -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -77,7 +79,8 @@ def _curves(rows: Sequence[Mapping[str, Any]], num_classes: int) -> "Figure":
         axes.set(xlabel="epoch", ylabel=title, xlim=(0, None), ylim=(0, None))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
-    axes.axhline(1 / num_classes, color=GRAY, linestyle=":", label="chance")
+    for (name, share), style in zip(baselines.items(), (":", "--"), strict=False):
+        axes.axhline(share, color=GRAY, linestyle=style, label=name)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.legend(frameon=False)
     return figure

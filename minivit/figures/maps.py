@@ -121,20 +121,20 @@ def attention_distance_chart(distances: NDArray[np.float32], uniform: float) -> 
     return layout(figure, x_axis, y_axis, 360, left=50, top=30, legend=legend, showlegend=1 < num_heads <= 8)
 
 
-def sum_bars(parts: Mapping[str, float], total: str) -> go.Figure:
-    """A waterfall chart of signed parts and their sum, labeled `total`."""
-    values = [*parts.values(), sum(parts.values())]
+def sum_bars(parts: Mapping[str, float], name: str, total: float) -> go.Figure:
+    """A waterfall chart of signed parts and of the total of that name, from 0: it shows if the parts do not add up."""
+    values = [*parts.values(), total]
     figure = go.Figure(
         go.Waterfall(
             orientation="h",
-            y=[*parts, total],
+            y=[*parts, name],
             x=values,
-            measure=["relative"] * len(parts) + ["total"],
+            measure=["relative"] * len(parts) + ["absolute"],
             text=[f"{value:+.2f}" for value in values],
             hovertemplate="%{y}: %{text}<extra></extra>",
             increasing={"marker": {"color": SPLIT_COLORS["test"]}},
             decreasing={"marker": {"color": SPLIT_COLORS["train"]}},
-            totals={"marker": {"color": GRAY}},
+            totals={"marker": {"color": GRAY}},  # of absolute bars too
         )
     )
     x_axis = {"title": "logits", "zeroline": True}

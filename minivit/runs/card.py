@@ -6,7 +6,7 @@ from minivit.config import TrainConfig
 from minivit.runs.comparison import different_settings, format_value
 from minivit.runs.listing import find_damage
 from minivit.runs.run import Run
-from minivit.runs.summary import run_title, summarize
+from minivit.runs.summary import baselines, run_title, summarize
 from minivit.stats import wilson
 
 WIDTH, HEIGHT = 240, 60  # of the curve in card.html, whose y axis is 0 to 100%
@@ -28,7 +28,7 @@ def card_html(run: Run) -> str:
         epoch=run.config.epoch_title(state.epoch),
         accuracy=accuracy,
         interval=wilson(round(accuracy * num_test), num_test) if accuracy is not None and num_test else None,
-        chance=1 / max(1, len(run.config.classes)),
+        baselines=baselines(run),
         points=" ".join(points) if len(points) > 1 else "",
         message="" if state.phase == "done" else state.message,
         damage=find_damage(run, weights=True),

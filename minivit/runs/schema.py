@@ -87,6 +87,7 @@ class Environment(TypedDict):
     threads: NotRequired[Count]
     num_train: NotRequired[Count]
     num_test: NotRequired[Count]
+    num_majority: NotRequired[Count]  # test images of the most frequent class
     data_fingerprint: NotRequired[str]
     assumed: NotRequired[list[str]]
     head_classes: NotRequired[Annotated[Count, Field(ge=1)]]

@@ -59,11 +59,21 @@ def summarize(run: Run) -> Summary:
         return Summary()
 
 
+SELECTED = "selected on the test images, so its accuracy is slightly optimistic"  # the best of several results
+
+
 def best_epoch(run: Run) -> int | None:
     """The saved epoch with the highest test accuracy, the earliest of equals; None before any was measured."""
     saved = set(run.epochs())
     rows = [row for row in run.metrics() if row["epoch"] in saved]
     return max(rows, key=lambda row: row["test_acc"])["epoch"] if rows else None
+
+
+def baselines(run: Run) -> dict[str, float]:
+    """Test accuracies without a model: chance, and always predicting the most frequent class if that is higher."""
+    environment, chance = run.environment, 1 / max(1, len(run.config.classes))
+    majority = min(1.0, environment.get("num_majority", 0) / max(1, environment.get("num_test", 0)))
+    return {"chance": chance} | ({"most frequent class": majority} if majority > 1.001 * chance else {})
 
 
 def best_run(runs: list[Run]) -> Run:

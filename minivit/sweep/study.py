@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from minivit.engine import derive_seed
 from minivit.errors import SweepError
+from minivit.runs.summary import SELECTED
 from minivit.sweep.space import SweepConfig
 
 if TYPE_CHECKING:
@@ -60,6 +61,12 @@ class TrialInfo:
 def best_trial(trials: Sequence[TrialInfo]) -> TrialInfo | None:
     done = [trial for trial in trials if trial.phase == "done" and trial.accuracy is not None]
     return max(done, key=lambda trial: (trial.accuracy or 0, -trial.number), default=None)
+
+
+def selection_note(trials: Sequence[TrialInfo]) -> str:
+    """That the best of several measured trials is selected; empty if there is only one."""
+    num_measured = sum(trial.accuracy is not None for trial in trials)
+    return f"The best of {num_measured} trials is {SELECTED}." if num_measured > 1 else ""
 
 
 def format_params(params: Mapping[str, Any]) -> str:

@@ -115,6 +115,15 @@ def test_a_convolutional_stem_shows_its_first_filters_and_claims_no_components(o
     assert not errors(page)
 
 
+def test_the_distance_chart_says_that_the_last_layer_s_patch_rows_are_not_used(open_page: Open, trained: Run) -> None:
+    note = "What patches attend to in the last layer does not affect the logits."
+    assert note in said(open_page("anatomy", run=trained.id, anatomy_tab="Heads"))
+    pooled = trained.config.model.model_copy(update={"pool": "mean, then norm"})
+    other = Run.create(trained.config.model_copy(update={"model": pooled}))
+    other.save_checkpoint(MiniViT(pooled), 0)
+    assert note not in said(open_page("anatomy", run=other.id, anatomy_tab="Heads"))
+
+
 def test_filters_of_channels_that_no_screen_has_are_mentioned(open_page: Open, trained: Run) -> None:
     odd = Run.create(trained.config.changed(in_chans=5))
     odd.save_checkpoint(MiniViT(odd.config.model), 0)

@@ -6,13 +6,14 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from minivit.attention import attend, rollout, value_weighted
-from minivit.attention.methods import METHODS
+from minivit.attention.methods import METHODS, query_note
 from minivit.data import load_split
 from minivit.runs import Run
 from tests.app.conftest import Open, sent, unpacked
 
 IMAGE, EPOCH = 5, 1
 CROSS, CIRCLE = 1, 2  # of star, cross, circle
+POST_NORM = [name for name in METHODS if name != "contributions"]  # the methods of the run
 ASKED = {"image": IMAGE, "epoch": EPOCH, "class": "cross", "against": "circle"}
 
 
@@ -20,14 +21,14 @@ def shown(page: AppTest, name: str = "trained") -> np.ndarray:
     """The values (L, H, N, N), or (N-1,), that the inspector has."""
     data = sent(page)[name]
     values = unpacked(data["values"])
-    return values / 255 * unpacked(data["rowScales"])[..., None] if values.dtype == np.uint8 else values
+    return values / 65535 * unpacked(data["rowScales"])[..., None] if values.dtype == np.uint16 else values
 
 
 def image_of(run: Run) -> torch.Tensor:
     return load_split(run.config)[1].images[IMAGE : IMAGE + 1]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", POST_NORM)
 def test_each_method_s_values_are_those_of_the_image_the_epoch_and_the_classes(
     open_page: Open, trained: Run, method: str
 ) -> None:
@@ -63,6 +64,9 @@ def test_without_an_untrained_checkpoint_its_map_is_left_out_and_the_page_says_s
 
 
 def test_layer_head_and_token_of_the_link_are_shown(open_page: Open, trained: Run) -> None:
+    first = open_page("attention", run=trained.id, layer=1)
+    note = query_note(METHODS["cls_map"], 0, 0)
+    assert note in [caption.value.replace("\\", "") for caption in first.caption]
     data = sent(open_page("attention", run=trained.id, layer=1, head=2, token="p3"))
     assert data["requested"] == {"layer": 0, "head": 1, "token": 4}
     data = sent(open_page("attention", run=trained.id))
@@ -88,7 +92,7 @@ def test_rollout_marks_what_uniform_attention_would_give(open_page: Open, traine
     assert value_format["uniform"] == pytest.approx(float(rollout([uniform, uniform])[0, 0]))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", POST_NORM)
 def test_the_absolute_scale_is_the_same_at_every_epoch_and_made_for_the_newest(
     open_page: Open, trained: Run, method: str
 ) -> None:
@@ -105,7 +109,7 @@ def test_the_absolute_scale_is_the_same_at_every_epoch_and_made_for_the_newest(
 
 
 def test_signed_methods_are_centered_at_0_and_titled_by_their_classes(open_page: Open, trained: Run) -> None:
-    for method in METHODS:
+    for method in POST_NORM:
         value_format = sent(open_page("attention", run=trained.id, method=method, **ASKED))["valueFormat"]
         assert value_format["signed"] == METHODS[method].signed
         assert value_format["title"].endswith("cross, not circle") == METHODS[method].needs_class

@@ -26,7 +26,9 @@ def infos(page: AppTest) -> list[str]:
 
 
 def test_every_kept_checkpoint_is_a_frame_and_the_slider_begins_after_training(open_page: Open, trained: Run) -> None:
-    data = sent(open_page("compare", run=trained.id))
+    page = open_page("compare", run=trained.id)
+    assert trained.config.train_loss_note in [caption.value for caption in page.caption]
+    data = sent(page)
     assert trained.checkpoints() == [
         Checkpoint(0),
         Checkpoint(0, 1),
@@ -49,7 +51,7 @@ def test_maps_answers_and_curves_are_those_of_the_kept_models(open_page: Open, t
     (of_run,) = data["runs"]
     numbers = [int(title.split(":")[0]) for title in data["titles"]]
     test_set = load_split(trained.config)[1]
-    maps = unpacked(of_run["values"]) / 255 * unpacked(of_run["scales"])[..., None]
+    maps = unpacked(of_run["values"]) / 65535 * unpacked(of_run["scales"])[..., None]
     for place, checkpoint in enumerate(trained.checkpoints()):
         probs, attn = attend(trained.load_model(checkpoint), test_set.images[numbers])
         expected = cls_map(attn[:, 0], 1)
@@ -139,7 +141,7 @@ def test_two_runs_that_cut_images_differently_share_multiples_of_uniform(open_pa
     assert (difference["columns"], difference["grid"]) == ([1, 0], 4)  # 16 patches and 4
     for place, maps in ((1, first), (0, second)):  # of the second run, which is subtracted from, and of the first
         cells = unpacked(difference["patches"][place])
-        values = unpacked(maps["values"]) / 255 * unpacked(maps["scales"])[..., None]
+        values = unpacked(maps["values"]) / 65535 * unpacked(maps["scales"])[..., None]
         on_cells = values[..., cells] * maps["times"] * difference["factors"][place] / 17
         np.testing.assert_allclose(on_cells.sum(-1), values.sum(-1), rtol=1e-5)  # none is added or lost
     assert any(

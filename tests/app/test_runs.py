@@ -96,6 +96,7 @@ def test_ticked_runs_are_compared_and_the_link_restores_the_comparison(
     page = tick(open_page("runs"), 0, 1)
     link = {"selected": page.query_params["selected"]}
     page = open_page("runs", **link, x="images seen", split="train", smoothing="0.5", log="loss")
+    assert trained.config.train_loss_note in [caption.value for caption in page.caption]
     loss, accuracy = charts(page)
     assert [trace.name for trace in accuracy.data if trace.showlegend is not False] == ["lr 0.01", "lr 0.05"]
     assert (loss.layout.yaxis.type, accuracy.layout.yaxis.type) == ("log", "linear")

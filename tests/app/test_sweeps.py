@@ -81,6 +81,8 @@ def test_a_finished_sweep_shows_its_trials_both_charts_and_its_best_run(open_pag
     assert "4 trials: 2 done, 2 pruned" in [text.value for text in page.text]
     best = best_trial(swept.trials())
     assert any(f"**{best.accuracy:.1%}** test accuracy, trial {best.number}" in text.value for text in page.markdown)
+    selected = "The best of 2 trials is selected on the test images, so its accuracy is slightly optimistic."
+    assert selected in [caption.value for caption in page.caption]  # the pruned trials have no accuracy
     links = {link.proto.query_string for link in page.main.get("page_link")}
     assert links == {f"run={best.run_id}"}
     assert len(page.get("plotly_chart")) == 2

@@ -19,7 +19,9 @@ def test_a_finished_run_says_how_good_it_is_and_offers_what_to_do_next(
     best = accuracies.index(max(accuracies))
     interval = f"95% interval {low:.1%} to {high:.1%} (Wilson)"
     found = f"**{accuracies[-1]:.1%}** test accuracy · {interval} · best epoch {best}: "
-    assert any(part.value.startswith(found) for part in page.markdown)
+    (result,) = [part for part in page.markdown if part.value.startswith(found)]
+    assert "The best epoch is selected on the test images" in result.help
+    assert trained.config.train_loss_note in [caption.value for caption in page.caption]
     links = {link.proto.label: link.proto.query_string for link in page.main.get("page_link")}
     assert links["See mistakes"] == f"run={trained.id}&result=incorrect"
     assert {"See attention", "Compare with untrained"} <= set(links)

@@ -12,8 +12,10 @@ from playwright.sync_api import Page, expect
 
 from minivit.attention import Head, attend
 from minivit.config import preset
+from minivit.data import load_split
 from minivit.figures import attention_scale
 from minivit.model import MiniViT
+from minivit.runs import EXAMPLE, Run
 from minivit.stats import rank_correlation
 from pages.parts.components.inspector import HeadInView, ValueFormat, View, attention_format, inspector
 from tests.browser.canvases import expect_colors, painted, painted_maps, read_off
@@ -173,6 +175,7 @@ def test_uniform_attention_paints_one_single_quiet_color(page: Page, draw: Draw)
         assert 0 < colors[0, :3].max() < 160  # a quarter up magma: neither its black nor its yellow end
     expect(page.get_by_text("The 5 strongest patches have 8% of the attention")).to_be_visible()
     expect(page.get_by_text("uniform 1/65 = 0.015")).to_be_visible()
+    expect(page.get_by_text("This map spans 0.0% of the scale: its differences are hardly visible.")).to_be_visible()
     expect(page.get_by_text(MARKUP)).to_be_visible()  # a title from outside is text
     expect(page.locator("img[src=x]")).to_have_count(0)
 
@@ -218,38 +221,60 @@ def test_a_signed_map_counts_the_patches_that_increase_and_decrease_the_logit(pa
     expect_sent(page, ["picked", {"layer": 0, "head": 0, "token": 1}])
 
 
-def cls_attention(sharpness: float, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The attention (1, 1, 65, 65) of an untrained model of the article, its scores times `sharpness`."""
-    torch.manual_seed(0)
-    model = MiniViT(preset("article").model)
-    with torch.no_grad():
-        model.blocks[0].attn.qkv.weight[:64] *= sharpness
-    return attend(model, torch.from_numpy(image)[None])[1][0].numpy()
+def test_the_legend_of_a_map_without_a_uniform_value_says_so(page: Page, mount: Mount) -> None:
+    with mount("inspector"):
+        inspector(
+            np.zeros((1, 32, 32), np.uint8),
+            np.linspace(0, 1, 16, dtype=np.float32),
+            View(0, 0, 0),
+            patch_size=8,
+            key="inspector",
+            absolute_max=1,
+            value_format=ValueFormat(title="Class relevance", meaning="relevance."),
+        )
+    expect(page.get_by_text("Class relevance: relevance. It has no uniform value.")).to_be_visible()
 
 
-@pytest.mark.parametrize("sharpness", [1, 20], ids=["untrained", "as peaked as trained"])
+def real_attention(name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32], float]:
+    """An image, its attention (L, H, N, N) in a model, and the end of the run's scale."""
+    example = Run.open(EXAMPLE)
+    images = load_split(example.config)[1].images[:32]
+    if name == "quick":
+        torch.manual_seed(0)
+        model = MiniViT(preset("quick").model).eval()
+    else:
+        model = example.load_model(int(name))
+    newest = model if name == "quick" else example.load_model()
+    rows = attend(newest, images)[1][:, :, :, 0, 1:].numpy()
+    return images[0].numpy(), attend(model, images[:1])[1][0].numpy(), attention_scale(rows, model.config.num_tokens)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("0", 0.98), ("20", 0.98), ("quick", 0.9)], ids=["untrained", "trained", "almost uniform"]
+)
 def test_the_values_can_be_read_off_the_legend_from_the_pixels_of_the_overlay(
-    page: Page, mount: Mount, sharpness: float
+    page: Page, mount: Mount, name: str, least: float
 ) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)
-    values = cls_attention(sharpness, image)
-    _, high = attention_scale(cls_attention(20, image)[:, :, 0, 1:], 65)
+    """The mean over the eight heads of `quick` spans half of one of 255 color steps, and the legend names the span."""
+    image, values, high = real_attention(name)
     with mount("inspector"):
         inspector(
             image,
             values,
-            View(0, 0, 0),
+            View(0, "mean", 0),
             patch_size=4,
             absolute_max=high,
-            value_format=attention_format(65),
+            value_format=attention_format(values.shape[-1]),
             key="inspector",
             title="image 1",
         )
+    wanted = values[0, :, 0, 1:].mean(0)
     picture, legend = page.get_by_role("application"), page.locator(".legend-bar")
     for overlay, within in ((None, 0.5), (None, 0.1), ("60", 0.1)):
         if overlay:
             page.get_by_label("Overlay").fill(overlay)
         values_read = high * read_off(picture, legend, 8, within)
-        assert np.abs(values_read - values[0, 0, 0, 1:]).mean() <= 0.02 * high
-        correlation = rank_correlation(torch.tensor(values_read)[None], torch.tensor(values[0, 0, 0, 1:])[None])
-        assert correlation.item() >= 0.98, (overlay, within)
+        assert np.abs(values_read - wanted).mean() <= 0.02 * high
+        correlation = rank_correlation(torch.tensor(values_read)[None], torch.tensor(wanted)[None])
+        assert correlation.item() >= least, (overlay, within)
+    expect(page.get_by_text("This map spans 0.2% of the scale")).to_have_count(name == "quick")

@@ -138,6 +138,6 @@ def test_quantized_rows_come_back_to_half_a_step() -> None:
     rng = np.random.default_rng(0)
     attn = rng.dirichlet(np.full(65, 0.3), size=(2, 3, 65)).astype(np.float32)
     values, scales = quantized(attn)
-    assert values.nbytes == 2 * 3 * 65 * 65 and scales.shape == (2, 3, 65)
-    off = np.abs(values / 255 * scales[..., None] - attn)
-    assert (off <= scales[..., None] / 509).all()
+    assert values.nbytes == 2 * 2 * 3 * 65 * 65 and scales.shape == (2, 3, 65)
+    off = np.abs(values / 65535 * scales[..., None] - attn)
+    assert (off <= scales[..., None] / 125000).all()  # half a step, and rounding to float32

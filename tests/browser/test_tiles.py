@@ -15,7 +15,7 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 @pytest.fixture
 def drawn_tiles(mount: Mount) -> None:
     """A picture, and a row of five maps."""
-    even, rising = np.full((4, 4), 0.02, np.float32), np.linspace(0, 0.1, 16, dtype=np.float32).reshape(4, 4)
+    even, rising = np.full((4, 4), 0.02, np.float32), np.linspace(0.002, 0.092, 16, dtype=np.float32).reshape(4, 4)
     heads = [Tile(rising, f"position {i}", "−12.4 to −3.1") for i in range(4)]
     rows = [Row("picture", [Tile(PICTURE, caption=MARKUP)]), Row("head 1", [Tile(even, "content–content"), *heads])]
     scale = Scale(title="Attention.", low=0, high=0.08, marks={"uniform 1/50": 1 / 50})
@@ -37,7 +37,8 @@ def test_tiles_share_a_labeled_scale_until_the_user_selects_their_own(page: Page
     expect(page.get_by_text("contrast exaggerated")).not_to_be_visible()
     page.get_by_label("Scale").select_option("own")
     expect(page.get_by_text("contrast exaggerated")).to_be_visible()
-    expect(page.get_by_text("0.10", exact=True)).to_be_visible()
+    expect(page.get_by_text("0.092", exact=True)).to_be_visible()
+    expect(page.get_by_text("The scale starts at 0.002, not at 0.")).to_be_visible()
     rescaled, brighter = (painted(tile.nth(place).locator("canvas")) for place in (1, 2))
     assert (rescaled != even).any() and (brighter[0, 3] == rescaled[0, 0]).all()
     np.testing.assert_array_equal(painted(tile.nth(0).locator("canvas")), picture)

@@ -66,6 +66,16 @@ def test_building_a_model_config_directly_refuses_in_the_same_words():
         ViTConfig(num_heads=3)
 
 
+def test_the_note_on_the_train_loss_names_all_that_makes_it_differ_from_the_test_loss():
+    plain = preset("article").train_loss_note
+    assert plain.endswith("while the weights change; the test loss is that of the weights after it.")
+    many = preset("article").changed(label_smoothing=0.1, mixup=0.2, drop_rate=0.1, class_balance="sampling", ema=0.9)
+    assert many.train_loss_note.endswith(
+        "the test loss is that of the moving average of the weights after it. "
+        "Only the train loss includes label smoothing, mixed images, dropout, balanced sampling."
+    )
+
+
 def test_an_unknown_preset_names_those_that_exist():
     with pytest.raises(ConfigError, match="article"):
         preset("huge")

@@ -3,7 +3,16 @@
 import streamlit as st
 
 from minivit.attention import METHODS, Head
-from minivit.attention.cascade import SEED, Cascade, affordable_methods, cascade, num_multiplications, summary
+from minivit.attention.cascade import (
+    CONTROLS,
+    EXPLAINED,
+    SEED,
+    Cascade,
+    affordable_methods,
+    cascade,
+    num_multiplications,
+    summary,
+)
 from minivit.attention.methods import available_methods
 from minivit.figures import cascade_curves
 from minivit.machine import threads_for
@@ -29,7 +38,7 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
         return
     result = _cascade(run, epoch, layer, head)
     st.markdown(f"**{summary(result)}**")
-    curves = {METHODS[method].title: result.at_steps(method) for method in result.correlations}
+    curves = {EXPLAINED[method].title: result.at_steps(method) for method in result.correlations}
     st.plotly_chart(cascade_curves(result.steps, curves, METHODS[name].title), key="trust_cascade")
     slow_methods = [method.title for key, method in available_methods(run.config.model).items() if key not in names]
     st.caption(
@@ -44,7 +53,7 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
 def _cascade(run: Run, epoch: int, layer: int, head: Head) -> Cascade:
     indices = cache.some_images(run, NUM_IMAGES)
     classes = cache.predicted_classes(run, epoch, indices)
-    methods = {name: METHODS[name] for name in affordable_methods(run.config.model, len(indices))}
+    methods = {name: METHODS[name] for name in affordable_methods(run.config.model, len(indices))} | CONTROLS
     with threads_for(run.config), progress("Re-initializing layers", cancel="cascade") as report:
         return cascade(
             cache.model_of(run, epoch),

@@ -17,6 +17,7 @@ from minivit.attention.exercises import (
     raises_probability,
     selects_most_attended,
 )
+from minivit.attention.methods import stem_note
 from minivit.config import ViTConfig
 from minivit.inference import Predictions
 from minivit.runs import Run
@@ -173,7 +174,9 @@ def what_if(
             place.append(f"head {write_head(view.head)}")
         against = "" if importance.contrast is None else f" against {escape_markdown(classes[importance.contrast])}"
         importance_of = f"Most important for {escape_markdown(name)}{against}: {importance.method.title}."
-        st.caption(f"Most attended: {', '.join(place)}. {importance_of}")
+        of_complete = [source.method.title for source in (attention, importance) if not source.method.is_attention]
+        complete = f"Computed from the complete image: {', '.join(of_complete)}." if view.masked else stem_note(config)
+        st.caption(f"Most attended: {', '.join(place)}. {importance_of} {complete}".strip())
 
 
 def _sources(

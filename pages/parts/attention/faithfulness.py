@@ -7,7 +7,14 @@ import streamlit as st
 from torch import Tensor
 
 from minivit.attention import METHODS, Head
-from minivit.attention.faithfulness import NUM_OTHERS, Faithfulness, check, maps_of_others, num_multiplications
+from minivit.attention.faithfulness import (
+    NUM_OTHERS,
+    Faithfulness,
+    check,
+    check_controls,
+    maps_of_others,
+    num_multiplications,
+)
 from minivit.attention.localization import (
     Localization,
     Share,
@@ -17,7 +24,8 @@ from minivit.attention.localization import (
     uniform_energy,
     uniform_pointing,
 )
-from minivit.attention.verdicts import summary
+from minivit.attention.methods import stem_note
+from minivit.attention.verdicts import Verdict, summary
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import removal_curves, share_curves
 from minivit.machine import threads_for
@@ -45,7 +53,7 @@ def faithfulness_section(
         "Patches are dropped in the order of the map, highest first, and inserted in the same order. If the map ranks "
         "the patches that matter first, the probability falls and rises faster than with random rankings, and than "
         "with the same method's maps of other images. A faithful map shows what this model depends on. This does "
-        "not mean that the model itself is right."
+        f"not mean that the model itself is right. {stem_note(run.config.model)}".strip()
     )
     if st.toggle("Run the check", key="trust", bind="query-params"):
         _check(run, epoch, image, selection, layer, head)
@@ -65,6 +73,11 @@ def _check(run: Run, epoch: int, image: ImageId, selection: MethodSelection, lay
         num_images = pick_num_images(SIZES, len(test_set), SIZES[not is_slow], key="trust_images", help=text)
     result = _check_images(run, epoch, num_images, selection.name, layer, head)
     _show(result, selection, "probability of the predicted class")
+    outcomes = [
+        f"{control} {deletion.outcome}, {insertion.outcome}"
+        for control, (deletion, insertion) in _check_controls(run, epoch, num_images).items()
+    ]
+    st.caption(f"Maps that use no model, deletion and insertion: {'; '.join(outcomes)}.")
     localization(run, epoch, selection.name, layer, head)
 
 
@@ -116,6 +129,15 @@ def _check_images(run: Run, epoch: int, num_images: int, name: str, layer: int, 
         images, classes = test_set.images[indices], cache.predicted_classes(run, epoch, tuple(indices))
         maps = METHODS[name].attribute(model, images, classes, layer=layer, head=head, report=report)
         return check(model, images, classes, maps, maps_of_others(maps), NUM_RANKINGS_PER_IMAGE, 0, report)
+
+
+@memoize()
+def _check_controls(run: Run, epoch: int, num_images: int) -> dict[str, tuple[Verdict, Verdict]]:
+    test_set, model = cache.test_set(run), cache.model_of(run, epoch)
+    indices = evenly_spaced(len(test_set), num_images)
+    with threads_for(run.config), progress("Dropping patches in the order of the controls", cancel="trust") as report:
+        images, classes = test_set.images[indices], cache.predicted_classes(run, epoch, tuple(indices))
+        return check_controls(model, images, classes, NUM_RANKINGS_PER_IMAGE, 0, report)
 
 
 def localization(run: Run, epoch: int, name: str, layer: int, head: Head) -> None:

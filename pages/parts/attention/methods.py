@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from minivit.attention.attribution import no_report
 from minivit.attention.cascade import num_passes
-from minivit.attention.methods import METHODS, RENAMED, Method, available_methods
+from minivit.attention.methods import METHODS, RENAMED, Method, available_methods, query_note, stem_note
 from minivit.config import ViTConfig
 from minivit.figures import scale_limit
 from minivit.imports import assumptions
@@ -31,7 +31,7 @@ from pages.parts.shell.wording import escape_markdown
 DEFAULT = "cls_map"
 NUM_SCALE_IMAGES = 32
 WIDTH_PX = 190  # of a widget
-MAX_VALUES = 1_000_000  # of attention sent to the browser in one message, a byte each
+MAX_VALUES = 1_000_000  # of attention sent to the browser in one message, two bytes each
 MAX_CLASSES = 10
 
 
@@ -80,10 +80,11 @@ def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.flo
         help=escape_markdown(" ".join([explain(METHODS[name].title, METHODS[name].limitations), *reasons])),
     )
     selection = MethodSelection(name, int(probs.argmax()) if classes else 0)
-    return _pick_classes(selection, classes) if selection.method.needs_class else selection
+    return pick_classes(selection, classes) if selection.method.needs_class else selection
 
 
-def _pick_classes(selection: MethodSelection, classes: Sequence[str]) -> MethodSelection:
+def pick_classes(selection: MethodSelection, classes: Sequence[str]) -> MethodSelection:
+    """Widgets for target and contrast class; by default the selection's target and no contrast."""
     predicted = classes[selection.target]
     target = pick_param("class", predicted, st.selectbox, "Target class", classes, width=WIDTH_PX)
     others = [name for name in classes if name != target]
@@ -187,15 +188,17 @@ def _absolute_max(run: Run, epoch: int, name: str) -> float:
     return METHODS[name].scale_max(cache.model_of(run, epoch), images, predicted)
 
 
-def notes(run: Run, *, has_untrained: bool) -> None:
-    """What the user should know of the pictures: that one is missing, and what was assumed of an imported model."""
-    sentences = assumptions(run)
+def notes(run: Run, method: Method, view: View, *, has_untrained: bool) -> None:
+    """What the user should know of the pictures: what limits them, what is missing, and what was assumed of a model."""
+    sentences = [query_note(method, view.layer, view.token), *assumptions(run)]
+    if view.masked:
+        sentences.append(stem_note(run.config.model))
     if not has_untrained and 0 in run.epochs():
         sentences.append("The untrained map is left out for this large model; Compare shows it.")
     elif not has_untrained:
         sentences.append("This run has no untrained checkpoint to compare with.")
-    if sentences:
-        st.caption(escape_markdown(" ".join(sentences)))
+    if text := " ".join(filter(None, sentences)):
+        st.caption(escape_markdown(text))
 
 
 def about(method: Method, view: View, config: ViTConfig) -> None:
@@ -203,12 +206,6 @@ def about(method: Method, view: View, config: ViTConfig) -> None:
     num_masked = len(view.masked)
     description = ". ".join(map(escape_markdown, (method.formula, method.source, method.limitations)))
     notes = [f"{method.title}: {description}"]
-    if method.is_attention and view.layer == view.token == 0:
-        notes.append("In layer 1 the query of CLS is the same for all images: their maps differ only by the keys.")
-    if num_masked and config.stem == "conv":
-        notes.append(
-            "With a convolutional stem each patch has seen its surroundings, so traces of a masked one remain."
-        )
     if method.needs_layer and config.pool == "cls":
         notes.append(
             "The logits are computed from CLS alone. In the last layer only what CLS attends to affects them; the "

@@ -9,10 +9,17 @@ from torch import Tensor
 
 from minivit.attention import logit_shares
 from minivit.attention.image_attention import SoftmaxRow, softmax_row
-from minivit.attention.logit_parts import Contributions, direct_contributions, logit_lens, why_no_contributions
+from minivit.attention.logit_parts import (
+    Contributions,
+    direct_contributions,
+    logit_lens,
+    target_logit,
+    why_no_contributions,
+)
+from minivit.config import ViTConfig
 from minivit.figures import scale_limit, sum_bars
 from minivit.runs import Run
-from pages.parts.attention.methods import MethodSelection
+from pages.parts.attention.methods import MethodSelection, pick_classes
 from pages.parts.components.inspector import View
 from pages.parts.components.softmax import softmax
 from pages.parts.components.tiles import Row, map_tiles, signed_scale, tiles
@@ -76,12 +83,18 @@ def logit_section(run: Run, epoch: int, image: ImageId, selection: MethodSelecti
     )
     if not st.toggle("Decompose the logit", key="logit", bind="query-params"):
         return
-    target, config = classes[selection.target], run.config.model
+    config = run.config.model
+    if not selection.method.needs_class:  # else its classes are chosen with the method
+        with st.container(horizontal=True):
+            selection = pick_classes(selection, classes[: config.num_classes])
+    target = classes[selection.target]
     name = target if selection.contrast is None else f"{target} − {classes[selection.contrast]}"
     shares = _decompose(logit_shares, run, epoch, image, selection)
-    parts = {"patches": shares.patches.sum(), "CLS": shares.cls.sum(), "biases": shares.bias.sum()}
+    cls = "CLS and registers" if config.num_registers else "CLS"
+    parts = {"patches": float(shares.patches.sum()), cls: float(shares.cls), "biases": float(shares.bias)}
+    logit = float(_decompose(target_logit, run, epoch, image, selection))
     st.markdown(f"**Shares of the logit of {escape_markdown(name)}**, which sum to it.")
-    st.plotly_chart(sum_bars({part: float(value) for part, value in parts.items()}, "logit"), key="logit_shares")
+    st.plotly_chart(sum_bars(parts, "logit", logit), key="logit_shares")
     st.caption(
         "LibraGrad, arXiv 2411.16760; the method “Logit shares” shows those of the patches as a map. Attention weights "
         "are treated as constants, so the query–key computation gets no credit."
@@ -91,7 +104,7 @@ def logit_section(run: Run, epoch: int, image: ImageId, selection: MethodSelecti
     else:
         _contributions(_decompose(direct_contributions, run, epoch, image, selection), config.grid)
     if config.pool == "cls":
-        _lens(_decompose(logit_lens, run, epoch, image, selection), config.grid)
+        _lens(_decompose(logit_lens, run, epoch, image, selection), config)
 
 
 def _contributions(terms: Contributions, grid: int) -> None:
@@ -112,14 +125,15 @@ def _contributions(terms: Contributions, grid: int) -> None:
     )
 
 
-def _lens(values: Tensor, grid: int) -> None:
+def _lens(values: Tensor, config: ViTConfig) -> None:
     st.markdown("**The logit that each token would have after each layer.**", help=explain("Logit lens"))
     lens = values[0].numpy()
     names = ["embedding", *(f"layer {layer}" for layer in range(1, len(lens)))]
-    cells = map_tiles(lens[:, -(grid**2) :], names, [f"CLS {row[0]:+.2f}" for row in lens])
+    cells = map_tiles(lens[:, -config.num_patches :], names, [f"CLS {row[0]:+.2f}" for row in lens])
     scale = signed_scale("Logits.", scale_limit(lens))
     tiles([Row("patches", cells)], scale, key="logit_lens", label="Logit lens", choice=True)
-    st.caption("The last LayerNorm and the head on every token. Only CLS after the last layer was trained for it.")
+    parts = "The last LayerNorm and the head" if config.norm == "pre" else "The head"
+    st.caption(f"{parts} on every token. Only CLS after the last layer was trained for it.")
 
 
 @memoize("Decomposing the logit")

@@ -25,7 +25,7 @@ from pages.parts.shell.progress import estimate, progress
 MAX_METRIC_IMAGES = 64  # test images from which the metrics over training are computed
 MAX_CHECKPOINTS = 200
 ALL_CHECKPOINTS = "compare_all"  # begins the key of a run's toggle
-MAX_VALUES = 2_000_000  # map values sent to the browser in one message, a byte each
+MAX_VALUES = 2_000_000  # map values sent to the browser in one message, two bytes each
 
 
 def metric_images(run: Run) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 // Shared by several components; prepended to the code of each.
 
-const ARRAYS = { uint8: Uint8Array, int32: Int32Array, float32: Float32Array, float64: Float64Array };
+const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array, float64: Float64Array };
 
 // {dtype, shape, base64} from component.packed -> typed array with .shape
 function unpack(packed) {
@@ -34,14 +34,35 @@ function svgElement(tag, attributes) {
   return node;
 }
 
-// {name: 256 RGBA pixels} of PALETTES, which component.py puts before this script: {name: packed (256, 3)}
-const COLORS = Object.fromEntries(
-  Object.entries(PALETTES).map(([name, packed]) => {
-    const pixel = (red, green, blue) => (255 << 24) | (blue << 16) | (green << 8) | red;
-    const rgb = unpack(packed);
-    return [name, Uint32Array.from({ length: 256 }, (_, i) => pixel(...rgb.subarray(3 * i, 3 * i + 3)))];
-  }),
-);
+const STEPS = 16; // from one of the 256 colors of a table to the next
+const NUM_COLORS = 255 * STEPS + 1;
+const NUM_LEVELS = 65535; // of a value in a row or map, as in `quantized`
+
+// {name: NUM_COLORS RGBA pixels} of PALETTES, which component.py puts before this script: {name: packed (256, 3)}
+const COLORS = Object.fromEntries(Object.entries(PALETTES).map(([name, packed]) => [name, finePalette(unpack(packed))]));
+
+// Pixels between the 256 colors of a table. Red, green and blue are rounded one after the other, each making up for what
+// the ones before lost along the palette, so that there are thousands of colors: bit stealing (Tyler et al. 1992).
+function finePalette(rgb) {
+  const channel = (i, c) => rgb[3 * Math.max(0, Math.min(255, i)) + c];
+  const [color, order] = [[0, 0, 0], [0, 1, 2]];
+  let slopes;
+  return Uint32Array.from({ length: NUM_COLORS }, (_, i) => {
+    const k = Math.min(254, Math.floor(i / STEPS));
+    if (i % STEPS === 0) {
+      slopes = color.map((_, c) => channel(k + 3, c) - channel(k - 2, c));
+      order.sort((a, b) => Math.abs(slopes[b]) - Math.abs(slopes[a]));
+    }
+    let lost = 0;
+    for (const c of order) {
+      const exact = channel(k, c) + (i / STEPS - k) * (channel(k + 1, c) - channel(k, c));
+      const shift = slopes[c] ? Math.max(-1, Math.min(1, lost / slopes[c])) : 0;
+      color[c] = Math.max(0, Math.min(255, Math.round(exact + shift)));
+      lost += (exact - color[c]) * slopes[c];
+    }
+    return (255 << 24) | (color[2] << 16) | (color[1] << 8) | color[0];
+  });
+}
 
 function pixelCanvas(width, height, name) {
   return element("canvas", { width, height, class: name, "aria-hidden": "true" });
@@ -67,7 +88,7 @@ function paintImage(canvas, bytes, channels, gray = canvas.painted?.gray ?? 0) {
 
 function colorOf(value, { colors, low, high }) {
   const position = high > low ? (value - low) / (high - low) : 0;
-  return colors[Math.max(0, Math.min(255, Math.round(position * 255)))];
+  return colors[Math.max(0, Math.min(colors.length - 1, Math.round(position * (colors.length - 1))))];
 }
 
 // The pixels that a canvas will show once `put`, row by row.
@@ -129,7 +150,7 @@ function makeLegend() {
     title: element("span", { class: "legend-title" }),
     warning: element("span", { class: "legend-warning" }),
     marks: element("span", { class: "legend-marks" }),
-    bar: pixelCanvas(256, 1, "legend-bar"),
+    bar: pixelCanvas(NUM_COLORS, 1, "legend-bar"),
     low: element("span"),
     high: element("span"),
   };
@@ -144,7 +165,7 @@ function paintLegend(legend, { colors, title, warning = "", low, high, marks = [
   const painted = JSON.stringify([texts, marks]);
   if (painted === legend.painted && colors === legend.colors) return;
   Object.assign(legend, { painted, colors });
-  paintMap(legend.bar, Float32Array.from({ length: 256 }, (_, i) => i), { colors, low: 0, high: 255 });
+  paintMap(legend.bar, Float32Array.from({ length: NUM_COLORS }, (_, i) => i), { colors, low: 0, high: NUM_COLORS - 1 });
   for (const [part, text] of Object.entries(texts)) legend[part].textContent = text;
   const inside = marks.filter(([position]) => position >= 0 && position <= 1);
   legend.marks.replaceChildren(
@@ -158,6 +179,8 @@ function paintLegend(legend, { colors, title, warning = "", low, high, marks = [
     }),
   );
 }
+
+const startOf = ({ low, high }, text) => (low > 0.005 * high ? `The scale starts at ${text(low)}, not at 0.` : "");
 
 const PER_MAP_SCALE = "Per-map scale:";
 const EXAGGERATED = "contrast exaggerated, colors are not comparable between maps";

@@ -40,6 +40,9 @@ def compare_runs(selected: Sequence[Run]) -> None:
     names = short_names(runs)
     view = _pick_view()
     _charts(runs, names, view)
+    if view.split == "train":
+        for note in dict.fromkeys(run.config.train_loss_note for run in runs):
+            st.caption(note)
     _table(runs, names)
     with st.container(horizontal=True, vertical_alignment="center"):
         _image_by_image(runs)

@@ -46,6 +46,8 @@ TERMS = {  # by group
         "Class relevance": "Attention weighted by its gradient, how much a little more of it would raise the class's "
         "logit, and combined over all layers.",
         "Logit shares": "The class's logit divided among the patches, CLS and the biases.",
+        "Direct contributions": "What the heads of all layers write from a patch into CLS, as part of the class's "
+        "logit.",
         "Value-weighted attention": "Attention times the norm of the value that it brings: how much is really added.",
         "Occlusion (mean-filled)": "How much the logit drops if a patch is filled with the image's mean color.",
         "Leave-one-out (token dropped)": "How much the logit drops if the model does not get the patch's token.",

@@ -14,6 +14,7 @@ from minivit.sweep import (
     find_sweep,
     format_params,
     list_sweeps,
+    selection_note,
     start_workers,
     variable_settings,
     without_password,
@@ -55,11 +56,8 @@ def live_sweep(sweep: Sweep) -> None:
     if best:
         params = escape_markdown(format_params(best.params))
         st.markdown(f"Best: **{best.accuracy:.1%}** test accuracy, trial {best.number}, {params}")
-        if len(trials) > 1:
-            st.caption(
-                f"The best of {len(trials)} trials is selected on the test images, so its accuracy is slightly "
-                "optimistic; evaluate it on other images."
-            )
+        if note := selection_note(trials):
+            st.caption(note)
         if run := sweep.run_of(best):
             run_links(run)
     if not any(trial.curve for trial in trials):

@@ -6,6 +6,7 @@ import streamlit as st
 
 from minivit.errors import MiniViTError
 from minivit.runs import FINISHED, Phase, Run, best_epoch, iterate_runs
+from minivit.runs.summary import SELECTED
 from minivit.stats import wilson
 from pages.parts.components.live_curves import live_curves
 from pages.parts.runs.manage import run_settings
@@ -55,8 +56,8 @@ def live_run(run: Run) -> None:
         with suppress(MiniViTError):  # reported below the curves, which do not need images
             cache.split(run.config)
     fragment(lambda: _curves(poller, state.phase), every=None if state.phase == "done" else every)
-    if differs := run.config.only_in_train_loss:
-        st.caption(f"The train loss is not comparable with the test loss: it includes {', '.join(differs)}.")
+    if not run.config.imported:
+        st.caption(run.config.train_loss_note)
     run_settings(run)
     with st.expander("Log", key=f"live_log_{run.id}", on_change="rerun") as log:
         if log.open:
@@ -108,4 +109,4 @@ def _result(rows: list[dict], best: int | None, num_test: int | None) -> None:
         parts.append(f"95% interval {low:.1%} to {high:.1%} (Wilson)")
     parts += [f"best epoch {best}: {row['test_acc']:.1%}" for row in rows if row["epoch"] == best]
     parts.append(duration(sum((row["train_seconds"] or 0) + row["eval_seconds"] for row in rows)))
-    st.markdown(" · ".join(parts), help=explain("Wilson interval"))
+    st.markdown(" · ".join(parts), help=f"{explain('Wilson interval')} The best epoch is {SELECTED}.")

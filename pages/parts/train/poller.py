@@ -12,7 +12,7 @@ from cachetools import LRUCache, cached
 from minivit.data.image_set import evenly_spaced
 from minivit.errors import MiniViTError
 from minivit.runs import Checkpoint, Run, State
-from minivit.runs.summary import share_done
+from minivit.runs.summary import baselines, share_done
 from pages.parts.components.live_curves import to_send
 from pages.parts.components.maps import maps_data
 from pages.parts.shell import cache
@@ -72,7 +72,7 @@ class RunPoller:
             maps, error = None, problem
         payload = to_send(
             rows,
-            num_classes=len(run.config.classes),
+            baselines=baselines(run),
             key=f"live_{run.id}",
             headline=headline(run, state, rows),
             progress=share,

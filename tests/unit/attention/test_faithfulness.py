@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from small_models import KINDS, random_images, random_model, settings_of, weight
 
 from minivit.attention import faithfulness, localization, metrics
 from minivit.attention.attribution import leave_one_out, memory_bounded_chunks, occlusion
+from minivit.config.vit import Pool
 from minivit.errors import DataError
 from minivit.model import MiniViT
 
@@ -88,8 +91,10 @@ def test_set_against_another_class_the_curves_follow_the_probability_of_one_out_
         torch.testing.assert_close(found, p_first / (p_first + p_second), atol=1e-6, rtol=1e-5)
 
 
-def test_deletion_begins_with_the_whole_image_and_insertion_ends_with_it():
-    model, images, classes, maps = random_model(), random_images(3), torch.tensor([0, 1, 2]), torch.rand(3, 16)
+@pytest.mark.parametrize("pool", get_args(Pool))
+def test_deletion_begins_with_the_whole_image_and_insertion_ends_with_it(pool):
+    model = random_model(norm="pre", pool=pool, num_registers=1)
+    images, classes, maps = random_images(3), torch.tensor([0, 1, 2]), torch.rand(3, 16)
     whole = model(images).softmax(1).gather(1, classes[:, None])[:, 0].detach()
     gone, come = (
         faithfulness.deletion(model, images, classes, maps),
@@ -98,7 +103,7 @@ def test_deletion_begins_with_the_whole_image_and_insertion_ends_with_it():
     torch.testing.assert_close(gone[:, 0], whole)
     torch.testing.assert_close(come[:, -1], whole)
     torch.testing.assert_close(gone[:, -1], come[:, 0])  # CLS alone
-    assert gone.shape == come.shape == (3, 17)
+    assert gone.shape == come.shape == (3, 17) and gone.isfinite().all()
 
 
 def test_the_area_is_rises():

@@ -15,7 +15,7 @@ from minivit.attention.localization import (
     pointing,
     revealing_controls,
 )
-from minivit.attention.methods import METHODS
+from minivit.attention.methods import METHODS, available_methods
 from minivit.cli.faithfulness import corrected_verdicts, faithfulness_of_methods, faithfulness_report
 from minivit.config import TrainConfig, ViTConfig
 from minivit.data import load_split
@@ -83,7 +83,7 @@ def test_every_layer_and_head_has_its_row(trained, known_images):
     assert names == [
         *(f"{name} (control, no model)" for name in ("constant", "brightness", "center", "random")),
         *(f"{METHODS['cls_map'].title}, {head}" for head in heads),
-        "Attention rollout", "Class relevance", "Logit shares",
+        "Attention rollout", "Class relevance", "Logit shares", "Logit lens",
         *(f"Value-weighted attention, {head}" for head in heads), *OCCLUSIONS,
     ]  # fmt: skip
 
@@ -146,7 +146,7 @@ def test_controls_that_lie_on_the_object_are_named(trained, known_images):
 def test_leave_one_out_beats_random_rankings_in_both_tests_and_brightness_not_in_both(trained, known_images):
     results = faithfulness_of_methods(trained, known_images[0])
     verdicts = corrected_verdicts(results)
-    assert set(results) == {*METHODS, "constant", "brightness", "center"}
+    assert set(results) == {*available_methods(trained.config), "constant", "brightness", "center"}
     deletion, insertion = verdicts["leave_one_out"]
     assert deletion.outcome == insertion.outcome == "better"
     assert results["leave_one_out"].mean_correlation == pytest.approx(1)
@@ -176,6 +176,12 @@ def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny
     cls_cascade = numbers["methods"]["cls_map"]["cascade"]
     assert list(cls_cascade["steps"]) == ["head", "block 2", "block 1", "embedding"]
     assert cls_cascade["steps"]["head"]["mean"] == pytest.approx(1)  # CLS attends to patches below the head
+    assert numbers["methods"]["brightness"]["cascade"]["steps"]["embedding"]["mean"] == pytest.approx(1)
+    found = numbers["localization"]
+    assert found["trained"].keys() == found["untrained"].keys() and "Class relevance" in found["trained"]
+    energy = found["trained"]["Class relevance"]["energy"]
+    assert f"| Class relevance | {energy['value']:.3f} ({energy['low']:.3f}–{energy['high']:.3f}) |" in text
+    assert "nan" not in text
     assert cls_cascade["steps"]["embedding"]["mean"] < 0.999 and "cascade" not in numbers["methods"]["centre"]
     assert numbers["methods"]["cls_map"]["seconds_per_map"] > 0
     assert (numbers["epoch"], numbers["num_images"]) == (0, 8)

@@ -5,7 +5,8 @@ from small_models import random_images, random_model
 from minivit import attention
 from minivit.attention import attribution
 from minivit.attention.attribution import leave_one_out, occlusion
-from minivit.attention.methods import METHODS, RENAMED, available_methods
+from minivit.attention.logit_parts import direct_contributions, logit_lens
+from minivit.attention.methods import METHODS, RENAMED, available_methods, query_note, stem_note
 from minivit.config import ViTConfig
 from minivit.errors import ConfigError
 from minivit.model import MiniViT
@@ -13,7 +14,8 @@ from minivit.model import MiniViT
 
 def test_methods_are_in_the_agreed_order_and_described():
     assert list(METHODS) == [
-        *("cls_map", "rollout", "relevance", "logit_shares", "value_weighted", "occlusion", "leave_one_out")
+        *("cls_map", "rollout", "relevance", "logit_shares", "contributions", "logit_lens", "value_weighted"),
+        *("occlusion", "leave_one_out"),
     ]
     for method in METHODS.values():
         assert method.title and method.formula and method.limitations and method.unit and "arXiv" in method.source
@@ -21,13 +23,15 @@ def test_methods_are_in_the_agreed_order_and_described():
 
 
 def test_each_method_gives_what_its_own_function_gives():
-    model, images, classes = random_model(), random_images(2), torch.tensor([3, 1])
+    model, images, classes = random_model(norm="pre"), random_images(2), torch.tensor([3, 1])
     _, attn = model(images, return_attn=True)
     expected = {
         "cls_map": attention.cls_map(attn[1], 2),
         "rollout": attention.rollout(attn),
         "relevance": attention.relevance(model, images, classes),
         "logit_shares": attention.logit_shares(model, images, classes).patches,
+        "contributions": direct_contributions(model, images, classes).heads.sum((1, 2))[:, 1:],
+        "logit_lens": logit_lens(model, images, classes)[:, -1, 1:],
         "value_weighted": attention.cls_map(attention.value_weighted(model, images)[1], 2),
         "occlusion": occlusion(model, images, classes),
         "leave_one_out": leave_one_out(model, images, classes),
@@ -39,13 +43,13 @@ def test_each_method_gives_what_its_own_function_gives():
 
 
 def test_a_method_is_signed_where_its_maps_go_below_zero():
-    model, images, classes = random_model(), random_images(8), torch.arange(8) % 4
+    model, images, classes = random_model(norm="pre"), random_images(8), torch.arange(8) % 4
     for name, method in METHODS.items():
         assert (METHODS[name].attribute(model, images, classes).min() < 0) == method.signed, name
 
 
 def test_only_methods_that_need_a_class_change_with_it():
-    model, images = random_model(), random_images(2)
+    model, images = random_model(norm="pre"), random_images(2)
     classes = torch.tensor([0, 1]), torch.tensor([2, 3])
     for name, method in METHODS.items():
         first, second = (METHODS[name].attribute(model, images, asked) for asked in classes)
@@ -55,7 +59,7 @@ def test_only_methods_that_need_a_class_change_with_it():
 
 
 def test_pixels_may_be_whole_numbers():
-    model, classes = random_model(), torch.tensor([0, 1])
+    model, classes = random_model(norm="pre"), torch.tensor([0, 1])
     images = (random_images(2) * 255).to(torch.uint8)
     for name in METHODS:
         found = METHODS[name].attribute(model, images, classes)
@@ -63,7 +67,7 @@ def test_pixels_may_be_whole_numbers():
 
 
 def test_rollout_is_unavailable_for_one_layer_with_the_reason():
-    single, two = ViTConfig(), ViTConfig(depth=2)
+    single, two = ViTConfig(norm="pre"), ViTConfig(depth=2, norm="pre")
     assert METHODS["rollout"].unavailable(single)
     assert set(METHODS) - set(available_methods(single)) == {"rollout"}
     assert available_methods(two) == METHODS
@@ -85,6 +89,14 @@ def test_an_unknown_layer_or_head_is_refused():
         METHODS["cls_map"].attribute(model, images, classes, layer=3)
     with pytest.raises(ConfigError, match="no head"):
         METHODS["cls_map"].attribute(model, images, classes, head=9)
+
+
+def test_notes_say_where_a_dropped_patch_leaves_traces_and_where_cls_has_one_query():
+    assert "keep traces of a dropped patch" in stem_note(ViTConfig(stem="conv")) and not stem_note(ViTConfig())
+    keys, keys_and_values = (query_note(METHODS[name], layer=0, token=0) for name in ("cls_map", "value_weighted"))
+    assert keys.endswith("differ only by their keys.") and keys_and_values.endswith("by their keys and values.")
+    assert not query_note(METHODS["relevance"], 0, 0)
+    assert not query_note(METHODS["cls_map"], 0, 1) and not query_note(METHODS["cls_map"], 1, 0)
 
 
 def test_links_of_earlier_versions_name_methods_that_exist():

@@ -45,11 +45,28 @@ def test_a_verdict_needs_both_controls_and_a_minimum_effect():
     assert verdict(areas(-0.05), controls(), None, "deletion").outcome == "better"  # where there is no other image
 
 
+@pytest.mark.parametrize(("curve", "best", "worst"), [("deletion", 0.0, 1.0), ("insertion", 1.0, 0.0)])
+def test_one_image_is_better_where_its_map_beats_all_random_rankings_and_all_other_maps(curve, best, worst):
+    random = controls(count=8).reshape(1, 64)
+    others = controls(count=1)
+    outcomes = [verdict(torch.tensor([value]), random, others, curve) for value in (best, worst)]
+    assert [each.outcome for each in outcomes] == ["better", "worse"]
+    assert [each.p for each in outcomes] == pytest.approx([2 / 65] * 2)
+    others[0, 3] = best  # one of the other maps is as good
+    assert verdict(torch.tensor([best]), random, others, curve).outcome == "no difference"
+
+
 def test_an_order_that_changes_nothing_is_no_different_from_any_other():
     for count in (1, 8):
         flat = torch.full((count, 5), 0.25)
         for curve in ("deletion", "insertion"):
             assert verdict(flat[:, 0], flat, flat, curve).outcome == "no difference"
+
+
+def test_areas_that_are_not_numbers_give_no_difference():
+    for count in (1, 40):
+        shown = verdict(areas(torch.nan, count=count), controls(count=count), controls(count=count), "deletion")
+        assert shown.outcome == "no difference"
 
 
 def test_many_verdicts_are_corrected_for_their_number():

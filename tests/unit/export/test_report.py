@@ -27,6 +27,8 @@ def test_the_report_holds_accuracy_confusion_curves_settings_and_maps_of_eight_i
     said = predict_run(run)
     low, high = wilson(int(said.correct.sum()), 24)
     assert f"Test accuracy {said.accuracy:.1%}" in html and f"{low:.1%} to {high:.1%}, Wilson" in html
+    majority = load_split(run.config)[1].labels.bincount().max() / 24
+    assert f"Chance: 50.0%. Most frequent class: {majority:.1%}." in html
     cells = re.findall(r"<td style=[^>]*>(\d+)</td>", html)
     assert [int(cell) for cell in cells] == said.confusion.flatten().tolist()
     assert html.count("data:image/svg+xml") == 2  # curves and color scale
@@ -35,6 +37,7 @@ def test_the_report_holds_accuracy_confusion_curves_settings_and_maps_of_eight_i
     assert "untrained" in html and "epoch 2" in html
     assert ">Learning rate<" in html and ">torch<" in html
     assert "<td>circle, star</td>" in html
+    assert run.config.train_loss_note in html
     assert html == export(run, "report")
 
 

@@ -20,12 +20,12 @@ def card(run: Run) -> tuple[ElementTree.Element, str]:
 def test_a_finished_run_shows_accuracy_with_its_interval_a_curve_and_the_settings_that_were_changed(run: Run) -> None:
     for epoch, accuracy in enumerate((0.25, 0.5, 0.75)):
         run.append_metrics(metrics_row(epoch, test_acc=accuracy))
-    run.set_environment({"num_test": 40})
+    run.set_environment({"num_test": 40, "num_majority": 24})
     run.set_state("done", 2)
     low, high = wilson(30, 40)
     tree, text = card(run)
     assert "· done · epoch 2 of 3 Test accuracy 75.0% " in text
-    assert f"(95% interval {low:.1%} to {high:.1%}); chance is 50%" in text
+    assert f"(95% interval {low:.1%} to {high:.1%}); chance is 50%; most frequent class is 60%" in text
     assert "classes circle, star" in text and "epochs 3" in text and "patch_size 8" in text and "lr" not in text
     (curve,) = tree.iter("polyline")
     assert curve.get("points") == "0.0,45.0 120.0,30.0 240.0,15.0"

@@ -118,7 +118,7 @@ def inspector(
 
 
 def _values_data(values: NDArray[np.float32] | HeadInView, requested: dict[str, Any]) -> dict[str, Any]:
-    """Values as uint8 with a scale for each row, or one map as float32; of a large model also the head in view."""
+    """Values as uint16 with a scale for each row, or one map as float32; of a large model also the head in view."""
     if isinstance(values, HeadInView):
         in_view = _values_data(values.matrix, requested) | requested
         return _values_data(values.rows, requested) | {"inView": in_view}
@@ -128,8 +128,11 @@ def _values_data(values: NDArray[np.float32] | HeadInView, requested: dict[str, 
     return {"values": packed(lines), "rowScales": packed(row_scales), "inView": None}
 
 
-def quantized(attn: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """(…, N, N) uint8 and (…, N) so that `uint8 / 255 * scale` restores the row, to within 1/510 of its maximum."""
+def quantized(attn: NDArray[np.float32]) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+    """(…, N, N) uint16 and (…, N) so that `uint16 / 65535 * scale` restores the row, to within 1/131070 of its maximum.
+
+    A byte would not be enough for nearly uniform rows.
+    """
     row_scales = attn.max(axis=-1).astype(np.float32)
     largest = np.where(row_scales > 0, row_scales, 1)[..., None]
-    return np.nan_to_num(attn / largest * 255).round().astype(np.uint8), row_scales
+    return np.nan_to_num(attn / largest * 65535).round().astype(np.uint16), row_scales

@@ -4,6 +4,7 @@
 // large one the rows of the selected token in all layers and heads, and the matrix of the selected head (`inView`).
 
 const NUM_STRONGEST = 5;
+const HARDLY_VISIBLE = 0.02; // share of the scale: five of 255 steps of a color
 const KEYS_DELAY_MS = 250; // after which a selection by arrow keys is sent and announced
 const LINKED = { scale: ["absolute", "shared", "own"], direction: ["row", "column"] }; // in the link besides colors and overlay
 const MASK_DELAY_MS = 400; // the same for masked patches
@@ -43,7 +44,7 @@ function read(view, data) {
   view.heads = view.numHeads > 1 ? [...heads, "mean", "max"] : heads;
 }
 
-// values: uint8 (L, H, N, N) or (L, H, N) of row scales, or one map, float32 (N - 1)
+// values: uint16 (L, H, N, N) or (L, H, N) of row scales, or one map, float32 (N - 1)
 function unpackValues({ values, rowScales, inView }) {
   return {
     values: unpack(values),
@@ -96,13 +97,13 @@ function lineOf(view, source, start, token) {
   const { values, rowScales } = source;
   return Float32Array.from({ length: view.numTokens }, (_, other) => {
     const row = start + other;
-    return (values[row * view.numTokens + token] / 255) * rowScales[row];
+    return (values[row * view.numTokens + token] / NUM_LEVELS) * rowScales[row];
   });
 }
 
 function rowOf(view, row, { values, rowScales } = view) {
   const N = view.numTokens;
-  const [line, step] = [new Float32Array(N), rowScales[row] / 255];
+  const [line, step] = [new Float32Array(N), rowScales[row] / NUM_LEVELS];
   for (let other = 0; other < N; other++) line[other] = values[row * N + other] * step;
   return line;
 }

@@ -68,7 +68,7 @@ function paint(view) {
   paintCls(view, token, values, scale);
   paintMasking(view);
   paintPanel(view, token, values, scale);
-  paintScale(view, scale, range);
+  paintScale(view, values, scale, range);
   if (view.table.open) paintTable(view, token, values);
 }
 
@@ -93,7 +93,12 @@ function drawSheet(view) {
 
 const isOnScale = ({ uniform }, { low, high }) => uniform !== null && uniform > low && uniform < high;
 
-const startOf = (view, { low, high }) => (low > 0.005 * high ? `The scale starts at ${number(view, low)}, not at 0.` : "");
+// Of a map that is almost uniform on the scale
+function spanOf(values, { low, high }) {
+  const [lowest, highest] = rangeOf(values.subarray(1));
+  const share = (highest - lowest) / (high - low);
+  return share < HARDLY_VISIBLE ? `This map spans ${(100 * share).toFixed(1)}% of the scale: its differences are hardly visible.` : "";
+}
 
 // What the legend says where it has no mark of the uniform value
 function uniformOf(view, scale) {
@@ -102,7 +107,7 @@ function uniformOf(view, scale) {
   return view.uniform === null ? " It has no uniform value." : ` ${name} = ${number(view, view.uniform)} is outside the scale.`;
 }
 
-function paintScale(view, scale, [lowest, highest]) {
+function paintScale(view, values, scale, [lowest, highest]) {
   const { title, signed, uniform_name: uniformName, meaning } = view.valueFormat;
   const own = scaleName(view) === "own";
   const above = highest > scale.high * 1.001 ? "≥ " : "";
@@ -112,7 +117,7 @@ function paintScale(view, scale, [lowest, highest]) {
   paintLegend(view.legend, {
     colors: scale.colors,
     title: `${each ? PER_MAP_SCALE : view.isOneMap ? `${title}: ${meaning}` : `${title}, one scale for all maps.`}${uniformOf(view, scale)}`,
-    warning: [each ? `${EXAGGERATED}.` : own ? "Per-map scale: contrast exaggerated." : "", startOf(view, scale)].join(" ").trim(),
+    warning: [each ? `${EXAGGERATED}.` : own ? "Per-map scale: contrast exaggerated." : "", startOf(scale, (value) => number(view, value)), spanOf(values, scale)].join(" ").trim(),
     low: `${own ? "" : below}${number(view, scale.low)}`,
     high: `${own ? "" : above}${number(view, scale.high)}`,
     marks: signed
@@ -194,6 +199,5 @@ function paintTable(view, token, values) {
   });
   const cls = `, ${placeName(view)}. CLS: ${number(view, values[0])}`;
   const uniform = view.uniform ? ` ${view.valueFormat.uniform_name} = ${number(view, view.uniform)}.` : "";
-  const rounded = view.isOneMap ? "" : " Each value is rounded to 1/255 of the largest in its row.";
-  view.tableCaption.textContent = `${attendsName(view, token)}${view.isOneMap ? "" : cls}.${uniform}${rounded}`;
+  view.tableCaption.textContent = `${attendsName(view, token)}${view.isOneMap ? "" : cls}.${uniform}`;
 }

@@ -51,7 +51,7 @@ def live_curves(sent: bytes, *, key: str) -> int | None:
 def to_send(
     metrics: Sequence[Mapping[str, Any]],
     *,
-    num_classes: int,
+    baselines: Mapping[str, float],
     key: str,
     headline: str = "",
     progress: float = 0,
@@ -62,6 +62,7 @@ def to_send(
 ) -> bytes:
     """The payload as JSON: the `metrics` rows as curves, with headline and progress bar above, maps below.
 
+    `baselines` are named accuracies, 0..1, drawn as lines, chance first.
     Missing values (None, as train_loss at epoch 0) are gaps. The bar of
     `progress`, 0..1, is colored while the run is `active`; at its end a notification, if the user wants one, names the
     `phase`. `maps_notice` is shown in place of `maps`.
@@ -75,7 +76,7 @@ def to_send(
         "key": key,
         "plotly": plotly_script(),
         "colors": SPLIT_COLORS,
-        "chance": 100 / num_classes,
+        "baselines": [[name, 100 * share] for name, share in baselines.items()],
         "curves": curves,
         "headline": headline,
         "progress": progress,

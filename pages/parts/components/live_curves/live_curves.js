@@ -153,17 +153,18 @@ function layout(root, { name, curves }) {
   const text = css("--st-text-color");
   const grid = css("--st-border-color-light");
   const faint = css("--st-gray-text-color");
+  const chance = data.baselines[0][1];
   const lastEpoch = Math.max(0, ...curves.test.x.slice(-1));
   const axis = { gridcolor: grid, linecolor: grid, zeroline: false, tickfont: { color: faint } };
   const shapes = [];
-  if (name === "accuracy")
+  for (const [i, [label, share]] of name === "accuracy" ? data.baselines.entries() : [])
     shapes.push({
       type: "line",
-      ...{ xref: "paper", x0: 0, x1: 1, y0: data.chance, y1: data.chance },
+      ...{ xref: "paper", x0: 0, x1: 1, y0: share, y1: share },
       line: { color: faint, width: 1.5, dash: "dot" },
       label: {
-        text: `chance ${Number(data.chance.toFixed(1))}%`,
-        textposition: "end",
+        text: `${label} ${Number(share.toFixed(1))}%`,
+        textposition: i ? "start" : "end", // apart, as both may be almost the same
         font: { color: faint, size: 0.75 * rem },
       },
     });
@@ -195,7 +196,7 @@ function layout(root, { name, curves }) {
       ...axis,
       title: { text: CHARTS[name].title, standoff: 6, font: { size: 0.8125 * rem } },
       // At least ten percentage points around chance: otherwise the first epochs would look like large steps.
-      autorangeoptions: name === "accuracy" ? { include: [data.chance - 2, data.chance + 8] } : {},
+      autorangeoptions: name === "accuracy" ? { include: [chance - 2, chance + 8] } : {},
     },
     shapes,
   };

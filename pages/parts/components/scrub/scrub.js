@@ -1,5 +1,5 @@
 // Attention over training. A slider through F frames updates B images, their maps and all curves in the browser.
-// The data of a run are its maps at M checkpoints: bytes (M, B, S, P) with a scale per map (M, B, S), as in `quantized`.
+// The data of a run are its maps at M checkpoints: uint16 (M, B, S, P) with a scale per map (M, B, S), as in `quantized`.
 
 const SPEEDS = [2, 5, 10, 30]; // frames per second
 const LINKED = { view: ["map", "specific"], scale: ["absolute", "own"] }; // settings in the link besides colors and overlay

@@ -67,7 +67,7 @@ function paint({ data, settings, colors, legend, maps }) {
   paintLegend(legend, {
     colors: colors[name],
     title,
-    warning: own ? "Scaled to these maps: contrast exaggerated." : "",
+    warning: [own ? "Scaled to these maps: contrast exaggerated." : "", startOf({ low, high }, format)].join(" ").trim(),
     low: past("≤ ", range[0] < low - 1e-9) + format(low),
     high: past("≥ ", range[1] > high * 1.001) + format(high),
     marks: Object.entries(marks).map(([text, value]) => [(value - low) / (high - low), text]),
