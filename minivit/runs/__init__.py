@@ -1,7 +1,14 @@
 """The run folder, which contains everything about one training run."""
 
 from minivit.runs.checkpoint import Checkpoint
-from minivit.runs.editing import adopt_learning_rate, annotate, extend, read_annotations, request_learning_rate
+from minivit.runs.editing import (
+    adopt_learning_rate,
+    annotate,
+    extend,
+    read_annotations,
+    request_learning_rate,
+    requested_learning_rate,
+)
 from minivit.runs.files import EXAMPLE, default_runs_dir
 from minivit.runs.listing import (
     delete_unreadable,
