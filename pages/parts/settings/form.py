@@ -120,7 +120,7 @@ def start_form(
 ) -> None:
     """The form; `pick_plan` draws its own widgets below the button, or above in the container that it is given.
 
-    `adjust` changes the settings of a preset. Without valid images everything but the button is still drawn.
+    `adjust` changes the settings of a preset. Without valid images or settings the button is disabled and says why.
     """
     if not may_change():
         st.info("This server is read-only. Train on your own computer.")
@@ -129,17 +129,20 @@ def start_form(
         base, has_images = pick_dataset(adjust(pick_preset())), False
         with show_errors():
             base, has_images = pick_images(base), True
-        basics, summary = st.container(), st.container()
+        basics, summary, start = st.container(), st.container(), st.container(key="settings_start")
+        plan, reason = None, "The settings are invalid; the message above says which."
         with show_errors(summary):
-            plan = pick_plan(base, basics)
-            if not has_images:
-                return
-            train_set, test_set = cache.split(plan.configs[0])
-            with summary:
-                _size_and_time(plan, len(train_set), len(test_set))
-            with summary.container(key="settings_start"):
-                is_started = st.button(button, type="primary", icon=":material/play_arrow:", width="stretch")
-            if is_started:
+            plan_of_form = pick_plan(base, basics)
+            if has_images:
+                train_set, test_set = cache.split(plan_of_form.configs[0])
+                with summary:
+                    _size_and_time(plan_of_form, len(train_set), len(test_set))
+                plan = plan_of_form
+            else:
+                reason = "There are no images to train on yet; the message below the data set says what to do."
+        how: dict[str, Any] = {"type": "primary", "icon": ":material/play_arrow:", "width": "stretch"}
+        if start.button(button, disabled=not plan, help=None if plan else reason, **how) and plan:
+            with show_errors(summary):
                 plan.start()
 
 
