@@ -21,7 +21,7 @@ from minivit.runs import (
 )
 from minivit.runs.archive import pack
 from minivit.runs.schema import MAX_NOTE_LENGTH
-from pages.parts.runs.status import create_and_start
+from pages.parts.runs.status import check_can_train, create_and_start
 from pages.parts.settings.form import start_from
 from pages.parts.shell.access import may_change
 from pages.parts.shell.frame import download, show_errors
@@ -89,6 +89,8 @@ def _clone(runs: Sequence[Run]) -> None:
         reason = f"Select at most {MAX_CLONES} runs; a sweep trains more of them."
     label = f"Queue {_count(trained_here)}"
     if st.button(label, key="runs_clone", type="primary", disabled=bool(reason), help=reason or None):
+        for run in trained_here:  # all of them before the first is queued
+            check_can_train(run.config)
         for run in trained_here:
             (seed,) = unused_seeds(run.config, 1)
             create_and_start(run.config.changed(seed=seed))
@@ -163,12 +165,14 @@ def damaged_runs(runs: Sequence[Run]) -> None:
                 st.rerun()
 
 
-def run_settings(run: Run) -> None:
+def run_settings(run: Run, title: str = "Settings") -> None:
     """All settings of a run beside the article's; those that differ come first."""
-    with st.expander("Settings"):
+    with st.expander(title):
         if may_change() and not run.config.imported:
             label = "Copy to the Train form"
-            if st.button(label, key="runs_copy", icon=":material/content_copy:", on_click=start_from, args=(run,)):
+            if st.button(
+                label, key=f"runs_copy_{run.id}", icon=":material/content_copy:", on_click=start_from, args=(run,)
+            ):
                 open_page("train", run=run.id)
         article = preset("article")
         derived = {"drawing": run.config.dataset == "shapes", "lr_changes": bool(run.config.lr_changes)}
