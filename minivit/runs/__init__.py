@@ -10,6 +10,7 @@ from minivit.runs.editing import (
     requested_learning_rate,
 )
 from minivit.runs.files import EXAMPLE, default_runs_dir
+from minivit.runs.initial import keeps_head
 from minivit.runs.listing import (
     delete_unreadable,
     find_damage,

@@ -89,7 +89,7 @@ def test_every_setting_reaches_the_run_and_its_worker(open_page: Open, started: 
     assert run.config == wanted
     assert Run.open(run.path).config == wanted
     unchanged = [setting.name for setting in settings() if setting.value(wanted) == setting.value(TrainConfig())]
-    assert unchanged == ["stem"]  # so every setting has been moved but the one that excludes whitening
+    assert unchanged == ["stem", "init_from"]  # the former excludes whitening
     assert page.query_params["run"] == run.id
 
 
@@ -284,6 +284,22 @@ def test_the_settings_of_a_run_are_copied_to_the_form_whatever_it_showed(
         page.run()
     button(page, START).click().run()
     assert started[-1].config == run.config.changed(epochs=12)
+
+
+def test_the_form_starts_from_the_weights_of_a_run_and_names_what_does_not_match(
+    open_page: Open, started: list[Run], trained: Run
+) -> None:
+    page = open_page("train", run=trained.id)
+    button(page, "Start from its weights").click().run()
+    widget(page, "selectbox", "Initial weights").select(f"{trained.id}:2").run()
+    set_to(page, "depth", 1)
+    assert "differs in depth (2, not 1)" in errors(page.run())[0] and button(page, START).disabled
+    set_to(page, "depth", 2)
+    widget(page.run(), "multiselect", "Classes").set_value(["star", "circle"]).run()
+    assert "The classification head starts from random weights, as the classes differ." in captions(page)
+    button(page, START).click().run()
+    assert not errors(page) and started[0].config.init_from == f"{trained.id}:2"
+    assert started[0].load_initial()
 
 
 def test_a_copy_of_a_run_with_the_former_drawing_of_shapes_keeps_and_names_it(

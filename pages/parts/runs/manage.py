@@ -169,11 +169,7 @@ def run_settings(run: Run, title: str = "Settings") -> None:
     """All settings of a run beside the article's; those that differ come first."""
     with st.expander(title):
         if may_change() and not run.config.imported:
-            label = "Copy to the Train form"
-            if st.button(
-                label, key=f"runs_copy_{run.id}", icon=":material/content_copy:", on_click=start_from, args=(run,)
-            ):
-                open_page("train", run=run.id)
+            _copy_buttons(run)
         article = preset("article")
         derived = {"drawing": run.config.dataset == "shapes", "lr_changes": bool(run.config.lr_changes)}
         rows = [
@@ -187,6 +183,19 @@ def run_settings(run: Run, title: str = "Settings") -> None:
             if derived.get(setting.name, setting.group != "derived")
         ]
         st.dataframe(sorted(rows, key=lambda row: row["value"] == row["in the article"]), hide_index=True)
+
+
+def _copy_buttons(run: Run) -> None:
+    """Two buttons that open the Train form with the settings of a run, one of them also with its weights."""
+    with st.container(horizontal=True):
+        for label, icon, has_weights in (
+            ("Copy to the Train form", "content_copy", False),
+            ("Start from its weights", "line_start_circle", True),
+        ):
+            how: dict[str, Any] = {"icon": f":material/{icon}:", "disabled": has_weights and not run.epochs()}
+            how |= {"on_click": start_from, "args": (run,), "kwargs": {"has_weights": has_weights}}
+            if st.button(label, key=f"runs_{icon}_{run.id}", **how):
+                open_page("train", run=run.id)
 
 
 def _text(value: Any) -> str:
