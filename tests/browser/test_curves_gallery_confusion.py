@@ -40,7 +40,7 @@ def curves():
     rows[0] |= dict(train_loss=None, train_acc=None)
     active = state.epoch < 7
     phase = "training" if active else "done"
-    sent = to_send(rows, num_classes=4, key="curves", active=active, phase=phase, headline="7/7")
+    sent = to_send(rows, num_classes=4, key="curves", active=active, phase=phase, best=3, headline="7/7")
     picked = live_curves(sent, key="curves")
     if picked is not None:
         state.marker = picked
@@ -156,8 +156,8 @@ def test_zoom_and_hidden_legend_entries_survive_a_refresh(page: Page, address: s
     before = look(loss)
     after = next_epoch(page, loss)
     assert after == {**before, "points": before["points"] + 1}
-    assert after["visible"] == ["legendonly", True, True]
-    assert look(chart(page, "accuracy"))["visible"] == [True, True, True]
+    assert after["visible"] == ["legendonly", True, True, True]
+    assert look(chart(page, "accuracy"))["visible"] == [True, True, True, True]
 
 
 def test_axes_without_zoom_follow_new_epochs(page: Page, address: str) -> None:
@@ -175,7 +175,7 @@ def test_the_untrained_model_is_drawn_at_epoch_0(page: Page, address: str) -> No
     opened(page, address, "curves")
     for name in ("loss", "accuracy"):
         curves = chart(page, name).evaluate("(plot) => plot._fullData.map((curve) => [curve.x[0], curve.y[0] > 0])")
-        assert curves == [[0, False], [0, True], [0, True]]  # train has no figure there
+        assert curves == [[0, False], [0, True], [0, True], [3, True]]  # train has no figure there; the best epoch is 3
     expect(chart(page, "accuracy").get_by_text("chance 25%")).to_be_visible()
 
 

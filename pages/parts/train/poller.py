@@ -11,7 +11,7 @@ from cachetools import LRUCache, cached
 
 from minivit.data.image_set import evenly_spaced
 from minivit.errors import MiniViTError
-from minivit.runs import Checkpoint, Run, State, requested_learning_rate
+from minivit.runs import Checkpoint, Run, State, best_epoch, requested_learning_rate
 from minivit.runs.summary import share_done
 from pages.parts.components.live_curves import to_send
 from pages.parts.components.maps import maps_data
@@ -80,6 +80,7 @@ class RunPoller:
             progress=share,
             active=state.active,
             phase=state.phase,
+            best=best_epoch(run, rows),
             maps=maps,
             maps_notice="" if maps or error else "The attention of eight test images appears here after epoch 0.",
         )
