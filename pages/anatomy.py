@@ -6,6 +6,7 @@ from minivit.attention.decomposition import why_no_terms
 from pages.parts.anatomy.embedding import decomposition, embedding
 from pages.parts.anatomy.heads import ABLATE_KEY, all_heads
 from pages.parts.anatomy.rollout_overlays import overlays
+from pages.parts.runs.manage import run_settings
 from pages.parts.shell.frame import fragment, frame, show_errors
 from pages.parts.shell.pickers import pick_checkpoint, pick_run
 from pages.parts.shell.url import param
@@ -29,3 +30,4 @@ with frame("Anatomy", "The weights at any checkpoint: patch filters, positions, 
         if tab.open:
             with tab, show_errors():
                 section()
+    run_settings(run)

@@ -22,6 +22,7 @@ from pages.parts.attention.methods import (
 from pages.parts.attention.numbers import logit_section, weight_section
 from pages.parts.attention.tokens import tokens_section
 from pages.parts.components.inspector import inspector
+from pages.parts.runs.manage import run_settings
 from pages.parts.shell import cache
 from pages.parts.shell.frame import controls_above, frame
 from pages.parts.shell.pickers import pick_epoch, pick_image, pick_run
@@ -91,3 +92,4 @@ with frame(
         logit_section(run, epoch, image, selection, classes)
         faithfulness_section(run, epoch, image, selection, view.layer, view.head)
     export_section(run, epoch, image, view.layer, view.head)
+    run_settings(run)

@@ -16,6 +16,7 @@ from pages.parts.compare.pickers import (
     select_images,
 )
 from pages.parts.components.scrub import RunMaps, scrub
+from pages.parts.runs.manage import run_settings
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, controls_above, frame
 from pages.parts.shell.pickers import pick_epoch, pick_run
@@ -77,6 +78,8 @@ with frame(
             st.caption(note)
         with st.expander("Values of the curves", key="compare_values"):
             value_table(run_maps[0])
+        for each_run, title in zip(runs, ("Settings", "Settings of the second run"), strict=False):
+            run_settings(each_run, title)
     if click is not None:
         open_page(
             "attention",

@@ -7,6 +7,7 @@ from pages.parts.components.gallery import GalleryItem, gallery
 from pages.parts.predictions.accuracy import accuracy, class_table, reliability, unseen_classes
 from pages.parts.predictions.filters import RESULTS, filter_heading, pick_filters
 from pages.parts.predictions.mistakes import hover_maps, mistakes
+from pages.parts.runs.manage import run_settings
 from pages.parts.shell import cache
 from pages.parts.shell.frame import NextStep, frame, side_by_side
 from pages.parts.shell.glossary import explain
@@ -51,6 +52,7 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
         class_table(predictions, classes)
         reliability(predictions)
         unseen_classes(run, epoch)
+        run_settings(run)
     with images:
         matches = predictions.select(
             true=indices.get(true),

@@ -91,6 +91,9 @@ class TrainConfig(Settings):
     size of its class; 'sampling' draws equally many images of each class, with replacement."""
     grad_clip: float = setting(0.0, "Gradient clipping", "training", ge=0, le=1000)
     """Maximum norm of the gradient; 0 for no clipping."""
+    init_from: str = setting("", "Initial weights", "training", max_length=300)
+    """The folder of a run and one of its saved epochs, as in 20260102-101112-cat-dog:20, whose weights and
+    normalization the model starts from; empty for random weights. Epoch 0 is then that model."""
     ema: float = setting(0.0, "EMA decay", "training", ge=0, lt=1)
     """Decay per step of the exponential moving average of the weights, which is evaluated and saved; 0 for no
     averaging."""
@@ -140,9 +143,9 @@ class TrainConfig(Settings):
             raise ConfigError(f"A classifier needs at least 2 classes, and {selected}. Select at least two classes.")
         if repeated := sorted({name for name in self.classes if self.classes.count(name) > 1}):
             raise ConfigError(f"The class {repeated[0]!r} is selected twice. Select each class once.")
-        for text in (*self.classes, self.data_dir):
+        for text in (*self.classes, self.data_dir, self.init_from):
             if not is_text(text):
-                raise ConfigError(f"The name {text!r} of a class or folder is not valid text. Rename it.")
+                raise ConfigError(f"The name {text!r} of a class, folder or run is not valid text. Rename it.")
         if self.whiten and self.model.stem != "patch":
             raise ConfigError(
                 "Patch whitening needs the stem 'patch', and the stem is 'conv'. Choose the stem 'patch', or turn "

@@ -6,7 +6,8 @@ Data-set order: class folders by name, then files by relative path, with numbers
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -24,6 +25,7 @@ TEST_NAMES = ("test", "testing", "val", "valid", "validation", "eval", "dev", "h
 JUNK_FOLDERS = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "__pycache__"}
 JUNK_FILES = {"thumbs.db", "desktop.ini", "icon\r"}
 MAX_DEPTH = 32  # of folders below a class folder
+MAX_COUNTED = 100_000  # files, in a folder that is browsed
 MAX_MEASURED = 50  # images of a class whose original size is read
 
 
@@ -238,6 +240,24 @@ def image_files(folder: Path) -> list[ImageFile]:
     if not files:
         raise DataError(f"The class folder {folder} contains no images. Add some, or leave the class out.")
     return files
+
+
+def count_images(data_dir: str | Path) -> dict[str, int]:
+    """The number of images in each subfolder, or of the training split if there is one, of at most `MAX_COUNTED` files.
+
+    None is read, and subfolders without permission count as empty.
+    """
+    root, counts, num_left = resolve_data_dir(data_dir), {}, MAX_COUNTED
+    with _os_errors_as_data_errors(root):
+        folders = _subfolders(root)
+        train = _part_named(folders, TRAIN_NAMES)
+        for name, path in ((train and _subfolders(train)) or folders).items():
+            entries: list[os.DirEntry[str]] = []
+            with suppress(OSError):
+                entries.extend(islice(_walk(str(path)), num_left))
+            num_left -= len(entries)
+            counts[name] = sum(map(_is_image, entries))
+    return counts
 
 
 def original_sizes(data_dir: str | Path, classes: Sequence[str]) -> dict[str, tuple[int, int]]:

@@ -21,7 +21,7 @@ SECONDS_PER_OPERATION = 6e-9  # forward and backward, on one core
 
 def same_speed(config: TrainConfig) -> TrainConfig:
     """`config` without the settings that do not affect the duration of a run, so that estimates can be shared."""
-    names = ("lr", "seed", "weight_decay", "label_smoothing", "schedule", "warmup_epochs")
+    names = ("lr", "seed", "weight_decay", "label_smoothing", "schedule", "warmup_epochs", "init_from")
     return config.changed(**{name: TrainConfig.model_fields[name].default for name in names})
 
 

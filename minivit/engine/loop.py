@@ -58,11 +58,15 @@ def train(
         begun = time.perf_counter()
         train_set, test_set = group.main_process_first(lambda: load_split(config, poller.report))
         clock = Clock(config.minutes, startup_seconds + time.perf_counter() - begun, group)
-        training = Training(config, device, train_set, test_set, group, clock)
+        initial = run.load_initial()
+        training = Training(config, device, train_set, test_set, group, clock, initial)
         training.load_position(run)
         record_environment(run, training, group)
         for line in (training.describe(), *data_warnings(config, train_set, test_set)):
             events.log(line)
+        if initial is not None:
+            head = "" if "head.weight" in initial else ", with a new classification head, as the classes differ"
+            events.log(f"initial weights from {config.init_from}{head}")
         compiler.record(training.train_step)
 
         for epoch in training.epochs():

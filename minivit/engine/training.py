@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -40,18 +40,22 @@ class Training:
         test_set: ImageSet,
         group: Group = SINGLE_PROCESS,
         clock: Clock | None = None,
+        initial: Mapping[str, Tensor] | None = None,
     ) -> None:
+        """`initial` are weights to start from; those that it lacks, and all without it, are random."""
         self.clock = clock or Clock(config.minutes)
         self.config, self.device, self.group = config, device, group
         self.train_set, self.test_set = train_set, test_set
         torch.manual_seed(config.seed)
         self.model = MiniViT(config.model)
-        if config.normalize:
+        if initial is not None:
+            self.model.load_state_dict(initial, strict=False)
+        elif config.normalize:
             mean, std = channel_stats(train_set.images)
             self.model.mean.copy_(mean.view(-1, 1, 1))
             self.model.std.copy_(std.clamp(min=1 / 255).view(-1, 1, 1))  # a channel may be constant
         if config.whiten:
-            whiten(self.model, train_set)
+            whiten(self.model, train_set, keep_weights=initial is not None)
         self.model.to(device)
         self.changes_images = config.augment != "none" or config.mixup > 0 or config.cutmix > 0
         in_memory = isinstance(train_set.images, Tensor)

@@ -30,11 +30,20 @@ class Whitening(nn.Module):
         return (weight.flatten(1) @ self.matrix).view_as(weight)
 
 
-def whiten(model: MiniViT, image_set: ImageSet) -> None:
-    """Makes the patch embedding learn on patches whitened by PCA of those in `image_set`, at most `MAX_PATCHES`."""
+def whiten(model: MiniViT, image_set: ImageSet, *, keep_weights: bool = False) -> None:
+    """Makes the patch embedding learn on patches whitened by PCA of those in `image_set`, at most `MAX_PATCHES`.
+
+    Its weights are then those for whitened patches; with `keep_weights` they are converted, so that the model computes
+    the same as before, up to rounding.
+    """
     rows = evenly_spaced(len(image_set), MAX_PATCHES // model.config.num_patches)
     images = image_set.select(rows).images
-    add_whitening(model, pca_whitening(images, model.config.patch_size, model.mean.cpu(), model.std.cpu()))
+    matrix = pca_whitening(images, model.config.patch_size, model.mean.cpu(), model.std.cpu())
+    if keep_weights:
+        weight = model.patch_embed.proj.weight.data
+        converted = torch.linalg.solve(matrix.double(), weight.flatten(1).double(), left=False)
+        weight.copy_(converted.view_as(weight))
+    add_whitening(model, matrix)
 
 
 def add_whitening(model: MiniViT, matrix: Tensor) -> None:

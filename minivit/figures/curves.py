@@ -123,7 +123,7 @@ def metric_curves(
 TRIAL_LINES = {
     "pruned": {"color": GRAY, "width": 1, "dash": "dot"},
     "failed": {"color": GRAY, "width": 1, "dash": "dash"},
-    "running": {"color": SPLIT_COLORS["test"], "width": 1.5, "dash": "dot"},
+    "training": {"color": SPLIT_COLORS["test"], "width": 1.5, "dash": "dot"},
     "done": {"color": SPLIT_COLORS["test"], "width": 1.5},
 }
 BEST_LINE = {"color": SPLIT_COLORS["test"], "width": 3.5}

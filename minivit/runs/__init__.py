@@ -1,8 +1,16 @@
 """The run folder, which contains everything about one training run."""
 
 from minivit.runs.checkpoint import Checkpoint
-from minivit.runs.editing import adopt_learning_rate, annotate, extend, read_annotations, request_learning_rate
+from minivit.runs.editing import (
+    adopt_learning_rate,
+    annotate,
+    extend,
+    read_annotations,
+    request_learning_rate,
+    requested_learning_rate,
+)
 from minivit.runs.files import EXAMPLE, default_runs_dir
+from minivit.runs.initial import keeps_head
 from minivit.runs.listing import (
     delete_unreadable,
     find_damage,

@@ -26,6 +26,7 @@ FILES = {
     r"annotations\.json": MEGABYTE,
     r"metrics\.jsonl": 64 * MEGABYTE,
     r"log\.txt": 64 * MEGABYTE,
+    r"init\.safetensors": 1024 * MEGABYTE,
     r"resume\.safetensors": 2048 * MEGABYTE,
     rf"pictures/{PICTURE_NAME}": 64 * MEGABYTE,
     r"checkpoints/epoch-\d{4,6}(-step-\d{5,8})?\.safetensors": 1024 * MEGABYTE,

@@ -148,6 +148,6 @@ def _write_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _as_text(value: Any) -> Any:
-    """A value that no spreadsheet takes for a formula, as an imported run's name could be one; a tuple as one text."""
-    value = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    """A value that no spreadsheet takes for a formula, as an imported run's name could be one; a tuple as JSON."""
+    value = json.dumps(value, ensure_ascii=False) if isinstance(value, tuple) else value
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value

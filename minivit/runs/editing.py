@@ -82,17 +82,24 @@ def request_learning_rate(run: Run, lr: float) -> None:
     replace_file(run.path / LR_FILE, repr(validate("lr", lr)).encode())
 
 
+def requested_learning_rate(run: Run) -> float | None:
+    """The learning rate that is requested from the next epoch on, None if none is."""
+    try:
+        return validate("lr", read_cached(run.path / LR_FILE, schema.parse_line))
+    except (OSError, ConfigError):
+        return None
+
+
 def adopt_learning_rate(run: Run, epoch: int) -> bool:
     """Writes the requested learning rate into the settings as that after `epoch`; False if none is requested.
 
     The worker alone calls this, between two epochs, so that the settings say what it did.
     """
     path = run.path / LR_FILE
-    try:
-        lr = validate("lr", read_cached(path, schema.parse_line))
-    except FileNotFoundError:
+    if not path.exists():
         return False
-    except (OSError, ConfigError):
+    lr = requested_learning_rate(run)
+    if lr is None:
         with suppress(OSError):
             path.unlink()  # somebody wrote it by hand
         return False

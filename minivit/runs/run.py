@@ -8,6 +8,7 @@
     lr.txt              the requested learning rate, until the next epoch
     pictures/           pictures that the user saved with it   sweep.txt       the run's sweep, if it is a trial
     annotations.json    tags, a note, favorite or not
+    init.safetensors    the weights of another run that training starts from, if it does
 
 Readers never see a partial file: files are replaced atomically or appended by complete lines.
 """
@@ -94,10 +95,14 @@ class Run:
     def create(cls, config: TrainConfig, runs_dir: str | Path | None = None, sweep: str = "") -> Self:
         """A new folder in `runs_dir`, named by the time and the classes, whose phase is queued.
 
-        `sweep` names the sweep that the run is a trial of. Raises RunError if the folder cannot be created.
+        `sweep` names the sweep that the run is a trial of. Raises RunError if the folder cannot be created, and as
+        `initial_weights` if it starts from the weights of another run.
         """
+        from minivit.runs.initial import initial_weights  # which opens runs
+
         root = Path(os.path.expanduser(runs_dir)) if runs_dir else default_runs_dir()  # noqa: PTH111, never raises
         slug = re.sub(r"[^a-z0-9]+", "-", "-".join(config.classes).lower()).strip("-")[:40].strip("-") or "run"
+        weights = initial_weights(config, root) if config.init_from else None
         with explain_os_error(RunError, f"Cannot create a run in {root}", "Choose another folder."):
             root.mkdir(parents=True, exist_ok=True)
             path = make_unique_folder(root, f"{datetime.now():%Y%m%d-%H%M%S}-{slug}")
@@ -106,6 +111,8 @@ class Run:
             (path / "checkpoints").mkdir()
             if sweep:
                 replace_file(path / "sweep.txt", sweep.encode())
+            if weights:
+                replace_file(path / "init.safetensors", serialize(weights))
             run.set_config(config)
             run.set_state("queued", message="Waiting for a worker.")
         return run
@@ -273,6 +280,10 @@ class Run:
         """What `save_resume` saved, None if nothing; RunError if it is damaged."""
         path = self.path / "resume.safetensors"
         return load_tensors(path) if path.is_file() else None
+
+    def load_initial(self) -> dict[str, Tensor] | None:
+        """The weights that training starts from, None for random ones; RunError if they cannot be read."""
+        return load_tensors(self.path / "init.safetensors")[0] if self.config.init_from else None
 
     # The worker and its commands
 

@@ -33,7 +33,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt
 
 
 def search(runs: Iterable[Run], query: str) -> list[Run]:
-    """The runs that match every word of a query; ConfigError for a comparison that is not possible."""
+    """The runs that match every word of a query; ConfigError for a word that can match nothing."""
     conditions = [_condition(word) for word in re.findall(rf"{DAY}|\S+", query.lower())]
     return [run for run in runs if all(condition(run) for condition in conditions)]
 
@@ -41,8 +41,12 @@ def search(runs: Iterable[Run], query: str) -> list[Run]:
 def _condition(word: str) -> Condition:
     if word.startswith(("#", "tag:")):
         tag = word.removeprefix("tag:").removeprefix("#")
+        if not tag:
+            raise ConfigError(f"{word!r} names no tag. Write #baseline for runs with the tag baseline.")
         return lambda run: tag in (other.lower() for other in read_annotations(run).tags)
-    if word == "is:favorite":
+    if word.startswith("is:"):
+        if word != "is:favorite":
+            raise ConfigError(f"{word!r} is not known. Write is:favorite; a state, such as done, is a word of its own.")
         return lambda run: read_annotations(run).favorite
     if match := re.fullmatch(r"(\w+)(<=|>=|!=|=|<|>)(.*)", word):
         return _comparison(*match.groups())

@@ -1,6 +1,7 @@
 """A run at a glance: its title, and its metrics, computed once per version of their file, for lists of many runs."""
 
 import threading
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -62,10 +63,13 @@ def summarize(run: Run) -> Summary:
 SELECTED = "selected on the test images, so its accuracy is slightly optimistic"  # the best of several results
 
 
-def best_epoch(run: Run) -> int | None:
-    """The saved epoch with the highest test accuracy, the earliest of equals; None before any was measured."""
+def best_epoch(run: Run, rows: Sequence[Mapping[str, Any]] | None = None) -> int | None:
+    """The saved epoch with the highest test accuracy, the earliest of equals; None before any was measured.
+
+    `rows` are the run's metrics if they have been read already.
+    """
     saved = set(run.epochs())
-    rows = [row for row in run.metrics() if row["epoch"] in saved]
+    rows = [row for row in (run.metrics() if rows is None else rows) if row["epoch"] in saved]
     return max(rows, key=lambda row: row["test_acc"])["epoch"] if rows else None
 
 

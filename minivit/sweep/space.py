@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MAX_TRIALS = 1000
 # The same in all trials, so that they are comparable: they determine the test images and the machine
-FIXED = ("dataset", "data_dir", "classes", "images_per_class", "split", "stratify", "device", "threads")
+FIXED = ("dataset", "data_dir", "classes", "images_per_class", "split", "stratify", "device", "threads", "init_from")
 
 
 def variable_settings() -> dict[str, Setting]:

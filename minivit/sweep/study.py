@@ -27,10 +27,10 @@ STARTUP_TRIALS = 4  # trials that end before any is pruned
 NUM_SUGGESTIONS = 20  # of the sampler before an unused combination is chosen
 
 
-TrialPhase = Literal["waiting", "running", "done", "pruned", "failed"]
+TrialPhase = Literal["queued", "training", "done", "pruned", "failed"]
 PHASES: dict[str, TrialPhase] = {
-    "WAITING": "waiting",
-    "RUNNING": "running",
+    "WAITING": "queued",
+    "RUNNING": "training",
     "COMPLETE": "done",
     "PRUNED": "pruned",
     "FAIL": "failed",
@@ -117,7 +117,7 @@ def without_password(url: str) -> str:
 
 
 def create_study(config: SweepConfig, name: str, storage: "optuna.storages.BaseStorage") -> None:
-    """Creates the study with all its trials waiting; a study is complete once it has its settings."""
+    """Creates the study with all its trials queued; a study is complete once it has its settings."""
     import optuna
 
     try:

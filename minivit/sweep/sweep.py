@@ -66,7 +66,7 @@ class Sweep:
 
     @classmethod
     def create(cls, config: SweepConfig, runs_dir: str | Path | None = None, name: str = "", storage: str = "") -> Self:
-        """A new study with all its trials waiting, and its folder in `runs_dir`/sweeps.
+        """A new study with all its trials queued, and its folder in `runs_dir`/sweeps.
 
         `storage` is the URL of a journal or database to share; if empty, the study is a file in the folder. Raises
         SweepError if there is a sweep of that name.
@@ -191,7 +191,7 @@ class Sweep:
         run_machine, run_id = attributes.get(RUN, ("", ""))
         worker_machine, worker = attributes.get(WORKER, ("", 0))
         phase, message = PHASES[trial.state.name], attributes.get(MESSAGE, "")
-        if phase == "running" and worker_machine == self.machine and not self.is_worker_alive(worker):
+        if phase == "training" and worker_machine == self.machine and not self.is_worker_alive(worker):
             phase, message = "failed", ORPHANED
         return TrialInfo(
             number=trial.number,
@@ -200,7 +200,7 @@ class Sweep:
             curve=dict(trial.intermediate_values),
             run_id=run_id,
             is_local=run_machine == self.machine,
-            message=message if phase != "waiting" else "",
+            message=message if phase != "queued" else "",
             retried=trial.number in retried,
         )
 
@@ -221,7 +221,7 @@ class Sweep:
         was_just_started = (
             failed_at < started_at and time.time() - started_at < STARTUP_SECONDS
         )  # and must lock its file first
-        return was_just_started and any(trial.phase == "waiting" for trial in self.trials())
+        return was_just_started and any(trial.phase == "queued" for trial in self.trials())
 
     def request(self, command: Literal["start", "stop"]) -> None:
         """Requests a command from the workers of this machine; stop also ends the trials in progress."""
@@ -230,7 +230,7 @@ class Sweep:
         replace_file(self.path / "control.json", {"command": command, "time": now, "stopped": stopped_at})
         for trial in self.trials() if command == "stop" else ():
             run = self.run_of(trial)
-            if run and trial.phase == "running":
+            if run and trial.phase == "training":
                 run.request("stop")
 
     def requested_command(self) -> str:

@@ -33,7 +33,7 @@ def as_completed(sweep: Sweep, poll_seconds: float = 0.5) -> Iterator[TrialInfo]
     """Yields trials as they end, until no worker of this machine is running."""
 
     def ended() -> dict[int, TrialInfo]:
-        return {trial.number: trial for trial in sweep.trials() if trial.phase not in ("waiting", "running")}
+        return {trial.number: trial for trial in sweep.trials() if trial.phase not in ("queued", "training")}
 
     numbers = set(ended())
     active = True

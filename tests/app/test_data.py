@@ -71,7 +71,7 @@ def test_invalid_folders_are_reported_and_can_be_corrected_in_place(
             widget(page, "text_input", "Folder").set_value(str(path)).run()
             (said,) = errors(page)
             assert sentence is None or said == sentence
-            assert not [element.label for element in page.button if element.label == "Start training"]
+            assert all(element.disabled for element in page.button if element.label == "Start training")
         widget(page, "text_input", "Folder").set_value(f"  {good} ").run()
         assert not errors(page)
 

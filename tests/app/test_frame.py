@@ -46,6 +46,12 @@ def test_a_page_of_a_run_opens_with_the_example_where_there_is_no_other(open_pag
     assert page.get("bidi_component") or page.get("plotly_chart")
 
 
+@pytest.mark.parametrize("name", [*OF_A_RUN, "train"])
+def test_a_page_of_a_run_shows_its_settings(open_page: Open, trained: Run, name: str) -> None:
+    (table,) = (each.value for each in open_page(name, run=trained.id).dataframe if "in the article" in each.value)
+    assert table.set_index("name").loc["lr", "value"] == "0.01"
+
+
 @pytest.mark.parametrize("name", OF_A_RUN)
 def test_the_user_s_newest_run_comes_before_the_example(open_page: Open, trained: Run, name: str) -> None:
     page = open_page(name)

@@ -11,7 +11,7 @@ from minivit.runs import FINISHED, Phase, Run, adopt_learning_rate
 from pages.parts.shell import cache
 from pages.parts.train import poller as poller_module
 from pages.parts.train.poller import POLL_SECONDS, RunPoller
-from tests.app.conftest import Open, button, errors, widget
+from tests.app.conftest import Open, button, errors, live, widget
 
 
 @pytest.fixture
@@ -129,7 +129,9 @@ def test_the_learning_rate_of_a_run_is_changed_from_the_next_epoch_on(
     page = open_page("train", run=trained.id)
     page = widget(page, "number_input", "New learning rate").set_value(0.0123).run()
     page = button(page, "Change from the next epoch").click().run()
-    assert not errors(page) and adopt_learning_rate(trained, 2)
+    assert not errors(page)
+    assert " · lr 0.0123 from the next epoch · " in live(open_page("train", run=trained.id))["headline"]
+    assert adopt_learning_rate(trained, 2)
     assert Run.open(trained.path).config.lr_changes == ((2, 0.0123),)
     page = widget(open_page("train", run=trained.id), "number_input", "New learning rate").set_value(0.0).run()
     assert "Learning rate (lr) is 0.0" in errors(button(page, "Change from the next epoch").click().run())[0]

@@ -136,6 +136,15 @@ def test_cloned_runs_wait_with_seeds_that_no_run_has(
     assert len(page.dataframe[0].value) == 4 and page.toast[0].value == "Queued: 2 runs."
 
 
+def test_nothing_is_cloned_if_the_images_of_one_run_are_gone(
+    open_page: Open, trained: Run, faster: Run, started: list[Run], tmp_path: Path
+) -> None:
+    faster.set_config(faster.config.changed(data_dir=str(tmp_path / "gone")))
+    page = tick(open_page("runs"), 0, 1)
+    button(page, "Queue 2 runs").click().run()
+    assert errors(page)[0].startswith("There is no folder") and not started and len(list_runs()) == 2
+
+
 def test_a_model_of_timms_is_opened_from_the_form_or_refused_in_words(
     open_page: Open, image_folder: Path, tmp_path: Path
 ) -> None:

@@ -17,6 +17,8 @@ def test_a_finished_run_says_how_good_it_is_and_offers_what_to_do_next(
     accuracies = [row["test_acc"] for row in trained.metrics()]
     low, high = wilson(round(18 * accuracies[-1]), 18)
     best = accuracies.index(max(accuracies))
+    shares = [100 * accuracies[best], trained.metrics()[best]["test_loss"]]
+    assert best == 0 or live(page)["best"] == dict(zip(("epoch", "accuracy", "loss"), [best, *shares], strict=True))
     interval = f"95% interval {low:.1%} to {high:.1%} (Wilson)"
     found = f"**{accuracies[-1]:.1%}** test accuracy · {interval} · best epoch {best}: "
     (result,) = [part for part in page.markdown if part.value.startswith(found)]

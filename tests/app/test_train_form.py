@@ -13,6 +13,7 @@ from minivit.errors import TrainingError
 from minivit.inference import num_parameters
 from minivit.runs import Run, list_runs
 from pages.parts.settings import form
+from pages.parts.shell import cache
 from tests.app.conftest import Open, button, captions, errors, labels, tick, widget
 
 START = "Start training"
@@ -91,7 +92,7 @@ def test_every_setting_reaches_the_run_and_its_worker(open_page: Open, started: 
     assert run.config == wanted
     assert Run.open(run.path).config == wanted
     unchanged = [setting.name for setting in settings() if setting.value(wanted) == setting.value(TrainConfig())]
-    assert unchanged == ["stem"]  # so every setting has been moved but the one that excludes whitening
+    assert unchanged == ["stem", "init_from"]  # the former excludes whitening
     assert page.query_params["run"] == run.id
 
 
@@ -105,6 +106,32 @@ def test_a_preset_sets_all_widgets(open_page: Open, started: list[Run], image_fo
     expected = preset(name).changed(**chosen)
     assert started[0].config == (expected.changed(epochs=3) if name == "article" else expected)
     assert PRESETS[name] in widget(page, "selectbox", "Preset").help
+
+
+def test_a_folder_is_chosen_step_by_step_with_its_counts(
+    open_page: Open, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIVIT_ROOTS", str(image_folder.parent))
+    page = open_page("train")
+    page.session_state["settings_browse"] = True
+    widget(page, "selectbox", "Data set").select("folder").run()
+    assert button(page, START).disabled
+    widget(page, "selectbox", "Open a folder").select(image_folder).run()
+    counts = next(text.value for text in page.text if "folders with images" in text.value)
+    assert counts.startswith("3 folders with images: circle ")
+    button(page, "Use this folder").click().run()
+    assert widget(page, "text_input", "Folder").value == str(image_folder) and not button(page, START).disabled
+
+
+def test_images_whose_loading_was_canceled_are_not_loaded_again(open_page: Open, image_folder: Path) -> None:
+    page = on_folder(open_page("train"), image_folder)
+    config = preset("article").changed(
+        dataset="folder", data_dir=str(image_folder), classes=("circle", "cross", "star")
+    )
+    page.session_state[cache.CANCELED] = cache._images_key(config)
+    assert errors(page.run())[0].startswith("Loading the images was canceled.") and button(page, START).disabled
+    widget(page, "multiselect", "Classes").set_value(["star", "cross"]).run()
+    assert not errors(page)
 
 
 def test_size_and_measured_time_are_shown_before_the_start(
@@ -138,7 +165,7 @@ def test_the_page_does_not_wait_for_the_time_estimate(
     set_to(page, "depth", 5)
     page.run()
     assert any("timing a few steps" in text.value for text in page.markdown)
-    assert START in labels(page)
+    assert not button(page, START).disabled
     known.set()
     monkeypatch.setattr("pages.parts.settings.form.WAIT_SECONDS", 60)
     page.run()
@@ -156,10 +183,10 @@ def test_an_estimate_that_fails_is_reported_each_time(
     page = on_folder(open_page("train"), image_folder)
     set_to(page, "depth", 6)
     assert errors(page.run()) == ["There is too little memory. Choose a smaller batch."]
-    assert START not in labels(page)
+    assert button(page, START).disabled
     monkeypatch.setattr("pages.parts.settings.form.estimate_seconds", lambda *_: 9)
     page.run()
-    assert not errors(page) and START in labels(page)
+    assert not errors(page) and not button(page, START).disabled
 
 
 @pytest.mark.parametrize(
@@ -197,7 +224,7 @@ def test_invalid_settings_are_reported_and_can_be_corrected_in_place(
     set_to(page, name, value)
     page.run()
     assert errors(page) == [sentence.format(folder=folder)]
-    assert START not in labels(page)
+    assert button(page, START).disabled
     button(page, "Reset")  # the form is still there
     set_to(page, name, before)
     button(page.run(), START).click().run()
@@ -213,7 +240,7 @@ def test_fewer_than_two_classes_start_nothing(
     widget(page, "multiselect", "Classes").set_value(classes).run()
     chosen = f"only {classes[0]!r} is selected" if classes else "none is selected"
     assert errors(page) == [f"A classifier needs at least 2 classes, and {chosen}. Select at least two classes."]
-    assert START not in labels(page)
+    assert button(page, START).disabled
     set_to(page, "epochs", 7)
     widget(page, "multiselect", "Classes").set_value(["star", "cross"]).run()
     assert not errors(page)
@@ -246,7 +273,7 @@ def test_a_set_that_is_not_here_is_offered_and_starts_nothing(
     page = open_page("train")
     widget(page, "selectbox", "Data set").select("cifar10").run()
     assert "CIFAR-10 is not on this machine yet." in page.info[0].value
-    assert START not in labels(page)
+    assert button(page, START).disabled and "no images to train on" in button(page, START).help
     asked: list[str] = []
     monkeypatch.setattr("minivit.data.download", lambda name, progress: asked.append(name))
     button(page, "Download CIFAR-10 (170 MB)").click().run()
@@ -289,6 +316,22 @@ def test_the_settings_of_a_run_are_copied_to_the_form_whatever_it_showed(
         page.run()
     button(page, START).click().run()
     assert started[-1].config == run.config.changed(epochs=12)
+
+
+def test_the_form_starts_from_the_weights_of_a_run_and_names_what_does_not_match(
+    open_page: Open, started: list[Run], trained: Run
+) -> None:
+    page = open_page("train", run=trained.id)
+    button(page, "Start from its weights").click().run()
+    widget(page, "selectbox", "Initial weights").select(f"{trained.id}:2").run()
+    set_to(page, "depth", 1)
+    assert "differs in depth (2, not 1)" in errors(page.run())[0] and button(page, START).disabled
+    set_to(page, "depth", 2)
+    widget(page.run(), "multiselect", "Classes").set_value(["star", "circle"]).run()
+    assert "The classification head starts from random weights, as the classes differ." in captions(page)
+    button(page, START).click().run()
+    assert not errors(page) and started[0].config.init_from == f"{trained.id}:2"
+    assert started[0].load_initial()
 
 
 def test_a_copy_of_a_run_with_the_former_drawing_of_shapes_keeps_and_names_it(

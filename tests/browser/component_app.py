@@ -31,7 +31,7 @@ def curves() -> None:
     active = state.epoch < 7
     phase = "training" if active else "done"
     baselines = {"chance": 0.25, "most frequent class": 0.4}
-    sent = to_send(rows, baselines=baselines, key="curves", active=active, phase=phase, headline="7/7")
+    sent = to_send(rows, baselines=baselines, key="curves", active=active, phase=phase, best=3, headline="7/7")
     picked = live_curves(sent, key="curves")
     if picked is not None:
         state.marker = picked

@@ -206,7 +206,8 @@ def test_training_is_scrubbed_in_the_browser_without_asking_the_server(
     play = page.get_by_role("button", name="Play")
     play.click()
     expect(play).to_have_attribute("aria-pressed", "true")
-    expect(slider).to_have_value(str(last))  # the end, where it stops by itself
+    expect(slider).to_have_value(str(last))  # the end, from where it starts again
+    play.click()
     expect(play).to_have_attribute("aria-pressed", "false")
     loss = page.get_by_role("img", name=re.compile("^loss over training: train .* to "))
     loss.click(position={"x": 1, "y": 20})  # a frame is about a pixel wide

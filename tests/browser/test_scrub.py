@@ -23,12 +23,13 @@ HIGH = 4.0  # of the scale, in multiples of uniform
 SAID = np.array([[0, 1], [1, 1], [1, 0]])  # of each image at each checkpoint, by class
 
 
-def over_training(grid: int, seed: int) -> AttentionOverTraining:
-    """Of 2 images and 2 maps each, at three checkpoints."""
+def over_training(grid: int, seed: int, moments: list[Checkpoint] = MOMENTS) -> AttentionOverTraining:
+    """Of 2 images and 2 maps each, at three checkpoints or more."""
     rng = np.random.default_rng(seed)
-    maps = rng.random((3, 2, 2, grid**2)).astype(np.float32) * 2 * HIGH / (grid**2 + 1)
-    figures = {name: np.zeros((3, 2), np.float32) for name in MAP_METRICS}
-    return AttentionOverTraining(MOMENTS, maps, np.eye(2, dtype=np.float32)[SAID], maps.mean(1) / 2, figures, [])
+    maps = rng.random((len(moments), 2, 2, grid**2)).astype(np.float32) * 2 * HIGH / (grid**2 + 1)
+    figures = {name: np.zeros((len(moments), 2), np.float32) for name in MAP_METRICS}
+    probs = np.eye(2, dtype=np.float32)[SAID[np.arange(len(moments)) % len(SAID)]]
+    return AttentionOverTraining(moments, maps, probs, maps.mean(1) / 2, figures, [])
 
 
 @pytest.fixture
@@ -118,3 +119,25 @@ def test_a_click_sends_the_image_and_the_frame(page: Page, draw: Draw) -> None:
     to_frame(page, 1)
     page.get_by_role("button", name="image 2, ").click()
     assert page.evaluate("window.sent") == [["opened", {"image": 1, "frame": 1}]]
+
+
+def test_play_loops_rests_at_epoch_1_and_has_keys(page: Page, draw: Draw) -> None:
+    page.clock.install(time=0)
+    draw([over_training(4, seed=0, moments=[*MOMENTS, Checkpoint(2)])], [Column("now")], None)
+    play, slider = page.get_by_role("button", name="Play"), page.get_by_role("slider", name="Checkpoint")
+    for key, frame in (("Home", 0), ("ArrowRight", 1), ("ArrowLeft", 0), ("ArrowLeft", 0), ("End", 3)):
+        play.press(key)
+        expect(slider).to_have_value(str(frame))
+    page.clock.pause_at(1)
+    play.press("Space")  # from the start, at 30 frames a second
+    for milliseconds, frame in ((40, 1), (60, 2), (800, 2), (200, 3), (800, 3), (200, 0)):
+        page.clock.run_for(milliseconds)
+        expect(slider).to_have_value(str(frame))
+    slider.press("Space")
+    expect(play).to_have_attribute("aria-pressed", "false")
+    page.emulate_media(reduced_motion="reduce")
+    play.press("Space")
+    page.clock.run_for(5000)
+    expect(slider).to_have_value("3")  # the end, where it stops
+    expect(play).to_have_attribute("aria-pressed", "false")
+    page.emulate_media(reduced_motion="no-preference")

@@ -21,7 +21,7 @@ from minivit.runs import (
 )
 from minivit.runs.archive import pack
 from minivit.runs.schema import MAX_NOTE_LENGTH
-from pages.parts.runs.status import create_and_start
+from pages.parts.runs.status import check_can_train, create_and_start
 from pages.parts.settings.form import start_from
 from pages.parts.shell.access import may_change
 from pages.parts.shell.frame import download, show_errors
@@ -89,6 +89,8 @@ def _clone(runs: Sequence[Run]) -> None:
         reason = f"Select at most {MAX_CLONES} runs; a sweep trains more of them."
     label = f"Queue {_count(trained_here)}"
     if st.button(label, key="runs_clone", type="primary", disabled=bool(reason), help=reason or None):
+        for run in trained_here:  # all of them before the first is queued
+            check_can_train(run.config)
         for run in trained_here:
             (seed,) = unused_seeds(run.config, 1)
             create_and_start(run.config.changed(seed=seed))
@@ -163,13 +165,11 @@ def damaged_runs(runs: Sequence[Run], selected: Sequence[Run] = ()) -> None:
                 st.rerun()
 
 
-def run_settings(run: Run) -> None:
+def run_settings(run: Run, title: str = "Settings") -> None:
     """All settings of a run beside the article's; those that differ come first."""
-    with st.expander("Settings"):
+    with st.expander(title):
         if may_change() and not run.config.imported:
-            label = "Copy to the Train form"
-            if st.button(label, key="runs_copy", icon=":material/content_copy:", on_click=start_from, args=(run,)):
-                open_page("train", run=run.id)
+            _copy_buttons(run)
         article = preset("article")
         derived = {"drawing": run.config.dataset == "shapes", "lr_changes": bool(run.config.lr_changes)}
         rows = [
@@ -183,6 +183,19 @@ def run_settings(run: Run) -> None:
             if derived.get(setting.name, setting.group != "derived")
         ]
         st.dataframe(sorted(rows, key=lambda row: row["value"] == row["in the article"]), hide_index=True)
+
+
+def _copy_buttons(run: Run) -> None:
+    """Two buttons that open the Train form with the settings of a run, one of them also with its weights."""
+    with st.container(horizontal=True):
+        for label, icon, has_weights in (
+            ("Copy to the Train form", "content_copy", False),
+            ("Start from its weights", "line_start_circle", True),
+        ):
+            how: dict[str, Any] = {"icon": f":material/{icon}:", "disabled": has_weights and not run.epochs()}
+            how |= {"on_click": start_from, "args": (run,), "kwargs": {"has_weights": has_weights}}
+            if st.button(label, key=f"runs_{icon}_{run.id}", **how):
+                open_page("train", run=run.id)
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,15 @@ from minivit import data
 from minivit.config import TrainConfig
 from minivit.machine import pick_device
 from minivit.processes import standby
-from minivit.runs import Run, State, extend, list_runs, request_learning_rate, unused_seeds
+from minivit.runs import (
+    Run,
+    State,
+    extend,
+    list_runs,
+    request_learning_rate,
+    requested_learning_rate,
+    unused_seeds,
+)
 from minivit.worker import start_worker
 from pages.parts.shell.access import allowed_path, may_change, require_change
 from pages.parts.shell.frame import show_errors
@@ -20,7 +28,6 @@ BADGE_COLORS: dict[str, Literal["green", "red", "violet"]] = {
     "failed": "red",
     "training": "violet",
     "loading": "violet",
-    "running": "violet",
 }
 BADGE_ICONS = {"done": "check", "failed": "error", "paused": "pause", "stopped": "stop", "queued": "hourglass_empty"}
 LINKS = {"train": "Curves", "predictions": "Predictions", "attention": "Attention", "compare": "Compare"}
@@ -33,12 +40,17 @@ def start_run(config: TrainConfig) -> None:
 
 def create_and_start(config: TrainConfig) -> Run:
     """A new run of `config`, and a worker for it."""
-    _require_permission(config)
-    data.check(config)
-    pick_device(config.device, local_world_size=config.devices)
+    check_can_train(config)
     run = Run.create(config)
     start_worker(run)
     return run
+
+
+def check_can_train(config: TrainConfig) -> None:
+    """A MiniViTError if `config` cannot be trained here, as its images are gone."""
+    _require_permission(config)
+    data.check(config)
+    pick_device(config.device, local_world_size=config.devices)
 
 
 def continue_run(run: Run, epochs: int | None = None) -> None:
@@ -116,6 +128,8 @@ def _learning_rate(run: Run) -> None:
         return
     with st.popover("Learning rate", icon=":material/speed:"), show_errors():
         current = run.config.lr_changes[-1][1] if run.config.lr_changes else run.config.lr
+        if (requested := requested_learning_rate(run)) is not None:
+            st.caption(f"{current:g} now, {requested:g} from the next epoch.")
         lr = st.number_input("New learning rate", value=current, format="%g", key=f"runs_lr_{run.id}")
         if run.config.schedule != "constant":
             st.caption(f"The schedule ({run.config.schedule}) goes on with this as its peak.")
@@ -140,6 +154,8 @@ def _controls(run: Run) -> None:
 
 
 def _start_controls(configs: Sequence[TrainConfig]) -> None:
+    for config in configs:  # all of them before the first is started
+        check_can_train(config)
     for config in configs:
         create_and_start(config)
     st.toast(f"Runs started: {len(configs)}. When one is done, select it as the second run on Compare.")

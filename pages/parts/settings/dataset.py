@@ -12,6 +12,7 @@ from minivit.data import folder
 from minivit.data.uploads import list_uploads
 from minivit.errors import MiniViTError
 from minivit.runs import iterate_runs
+from pages.parts.settings.browse import browse_folders
 from pages.parts.shell import cache
 from pages.parts.shell.access import allowed_path, may_change, require_change
 from pages.parts.shell.frame import NextStep
@@ -126,6 +127,7 @@ def offer_download(dataset: Dataset, *, aside: bool = False) -> None:
 
 def _pick_folder() -> str:
     require_change()
+    browser = st.container()
     folder = st.text_input(
         "Folder",
         key="settings_data_dir",
@@ -133,6 +135,8 @@ def _pick_folder() -> str:
         placeholder="/path/to/images",
         help="A folder of image files per class: <folder>/<class>/… or <folder>/train/<class>/….",
     ).strip(" \"'")
+    with browser:
+        browse_folders("settings_data_dir")
     if not folder:
         raise NextStep("Enter the path of a folder that contains one folder of images per class.")
     return allowed_path(folder)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,10 @@ from cachetools import LRUCache, cached
 from streamlit.delta_generator import DeltaGenerator
 
 from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
+from minivit.config.train import FIELDS
 from minivit.engine import estimate_seconds, same_speed, time_of_all
-from minivit.runs import Run, run_title
+from minivit.errors import RunError
+from minivit.runs import Run, find_run, keeps_head, run_title
 from pages.parts.settings.dataset import choose_data, pick_dataset, pick_images
 from pages.parts.shell import cache
 from pages.parts.shell.access import may_change
@@ -20,7 +23,7 @@ from pages.parts.shell.frame import fragment, show_errors
 from pages.parts.shell.wording import duration, escape_markdown
 
 GROUPS = {"data": "Data", "model": "Model", "training": "Training", "machine": "Machine"}
-PICKED_WITH_DATA = ("dataset", "data_dir", "classes")
+WITHOUT_FIELD = ("dataset", "data_dir", "classes", "init_from")  # which have widgets of their own
 BASICS = ("epochs", "lr", "depth", "num_heads")  # always visible, two in a row
 PRESET, START_RUNS = "settings_preset", "settings_start_runs"  # in the session
 WAIT_SECONDS = 0.3  # enough for small models
@@ -43,10 +46,15 @@ def pick_preset() -> TrainConfig:
     return preset(name)
 
 
-def start_from(run: Run) -> None:
-    """Sets the form to the settings, data set and classes of a run. For callbacks: before the form is drawn."""
+def start_from(run: Run, *, has_weights: bool = False) -> None:
+    """Sets the form to the settings, data set and classes of a run, and with `has_weights` to its newest weights.
+
+    For callbacks: before the form is drawn.
+    """
     config, state = run.config, st.session_state
-    state[START_RUNS] = {run.id: run}
+    if has_weights:
+        config = config.changed(init_from=f"{run.id}:{run.epochs()[-1]}")
+    state[START_RUNS] = {run.id: Run(run.path, config)}
     state[PRESET] = run.id
     choose_data(config)
     _reset(f"{run.id}_{config.dataset}")  # changes since an earlier call
@@ -57,9 +65,11 @@ def pick_settings(base: TrainConfig, basics: DeltaGenerator | None = None) -> Tr
 
     The few that matter most are drawn in `basics`, the others below. Raises ConfigError for an invalid combination.
     """
-    known = {setting.name: setting for setting in settings() if setting.name not in PICKED_WITH_DATA}
+    known = {setting.name: setting for setting in settings() if setting.name not in WITHOUT_FIELD}
     values: dict[str, Any] = {}
     key = f"{st.session_state.get(PRESET)}_{base.dataset}"  # another preset resets all widgets
+    if base.init_from:
+        values["init_from"] = _pick_initial_weights(base, key)
     with basics or st.container(), st.container(key="two_a_row"):
         for name, column in zip(BASICS, (*st.columns(2), *st.columns(2)), strict=True):
             with column:
@@ -76,7 +86,22 @@ def pick_settings(base: TrainConfig, basics: DeltaGenerator | None = None) -> Tr
         with changes:
             st.caption(f"{len(changed)} changed: {', '.join(changed)}.", width="content")
             st.button("Reset", key="settings_reset", on_click=_reset, args=(key,), type="tertiary")
-    return base.changed(**values)
+    config = base.changed(**values)
+    if config.init_from and not keeps_head(config):  # raises if the models differ
+        st.caption("The classification head starts from random weights, as the classes differ.")
+    return config
+
+
+def _pick_initial_weights(base: TrainConfig, key: str) -> str:
+    """The weights of a saved epoch of the run that `base` starts from, or random ones."""
+    run_id, options = base.init_from.rpartition(":")[0], {"": "random", base.init_from: base.init_from}
+    with suppress(RunError):  # reported with the other invalid settings
+        run = find_run(run_id)
+        options |= {f"{run_id}:{epoch}": f"epoch {epoch} of {run_title(run)}" for epoch in run.epochs()}
+    help, index = FIELDS["init_from"].description, list(options).index(base.init_from)
+    how: dict[str, Any] = {"index": index, "key": f"settings_init_from_{key}", "persist_state": "session"}
+    init_from = st.selectbox("Initial weights", options, format_func=options.__getitem__, help=help, **how)
+    return init_from
 
 
 def _reset(key: str) -> None:
@@ -120,7 +145,7 @@ def start_form(
 ) -> None:
     """The form; `pick_plan` draws its own widgets below the button, or above in the container that it is given.
 
-    `adjust` changes the settings of a preset. Without valid images everything but the button is still drawn.
+    `adjust` changes the settings of a preset. Without valid images or settings the button is disabled and says why.
     """
     if not may_change():
         st.info("This server is read-only. Train on your own computer.")
@@ -129,17 +154,20 @@ def start_form(
         base, has_images = pick_dataset(adjust(pick_preset())), False
         with show_errors():
             base, has_images = pick_images(base), True
-        basics, summary = st.container(), st.container()
+        basics, summary, start = st.container(), st.container(), st.container(key="settings_start")
+        plan, reason = None, "The settings are invalid; the message above says which."
         with show_errors(summary):
-            plan = pick_plan(base, basics)
-            if not has_images:
-                return
-            train_set, test_set = cache.split(plan.configs[0])
-            with summary:
-                _size_and_time(plan, len(train_set), len(test_set))
-            with summary.container(key="settings_start"):
-                is_started = st.button(button, type="primary", icon=":material/play_arrow:", width="stretch")
-            if is_started:
+            plan_of_form = pick_plan(base, basics)
+            if has_images:
+                train_set, test_set = cache.split(plan_of_form.configs[0])
+                with summary:
+                    _size_and_time(plan_of_form, len(train_set), len(test_set))
+                plan = plan_of_form
+            else:
+                reason = "There are no images to train on yet; the message below the data set says what to do."
+        how: dict[str, Any] = {"type": "primary", "icon": ":material/play_arrow:", "width": "stretch"}
+        if start.button(button, disabled=not plan, help=None if plan else reason, **how) and plan:
+            with show_errors(summary):
                 plan.start()
 
 

@@ -89,6 +89,16 @@ def is_restricted() -> bool:
     return _roots() is not None
 
 
+def browsable_roots() -> list[Path]:
+    """The folders that a visitor may browse: the allowed ones, else MiniViT's data folder and the home folder."""
+    from minivit.data.cache import default_data_dir
+
+    folders = _roots()
+    if folders is None:
+        folders = [default_data_dir().absolute(), Path.home()]
+    return [folder for folder in folders if folder.is_dir()] or folders[:1]
+
+
 def _roots() -> list[Path] | None:
     """The folders that may be read, resolved; None for all."""
     folders = [folder for folder in os.environ.get("MINIVIT_ROOTS", "").split(os.pathsep) if folder]

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from minivit.background_predictions import is_slow_to_predict, prediction_path, 
 from minivit.config import Dataset, TrainConfig
 from minivit.data import MAX_INSPECTED_BYTES, ImageSet, load_images, load_split
 from minivit.data.image_set import evenly_spaced
-from minivit.errors import RunError
+from minivit.errors import DataError, RunError
 from minivit.export import ImageExport, model_scale
 from minivit.export.image_export import NO_INDEX, num_scale_images
 from minivit.figures import attention_scale
@@ -40,6 +41,8 @@ T = TypeVar("T")
 Array = NDArray[np.float32]
 ImageId = int | str  # a test image by its index, or a picture of the user's by its id
 
+CANCELED = "cache_canceled"  # in the session: the images whose loading the user canceled
+CANCEL_SECONDS = 2
 PROBE_SECONDS = 5  # maximum age of the checkpoint that a live page shows
 
 
@@ -50,6 +53,8 @@ def _images_key(config: TrainConfig) -> Hashable:
 def split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     """Train and test images of these settings, with a progress bar while they are loaded."""
     allowed_path(config.data_dir)
+    if st.session_state.get(CANCELED) == _images_key(config):
+        raise DataError("Loading the images was canceled. Reload the page to load them, or choose other images.")
     return _split(config)
 
 
@@ -65,7 +70,8 @@ def some_images(run: Run, max_images: int, min_images: int = 8) -> tuple[int, ..
 
 @memoize(key=_images_key)
 def _split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
-    with progress_bar("Loading the images") as report:
+    key = _images_key(config)
+    with progress_bar("Loading the images", lambda: st.session_state.update({CANCELED: key})) as report:
         return load_split(config, report, MAX_INSPECTED_BYTES)
 
 
@@ -76,17 +82,26 @@ def remarks(config: TrainConfig) -> list[str]:
 
 
 @contextmanager
-def progress_bar(text: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Yields a function that shows a text, literally, and how much of the total is done."""
-    bar = st.progress(0.0, text)
+def progress_bar(text: str, cancel: Callable[[], None] | None = None) -> Iterator[Callable[[str, int, int], None]]:
+    """Yields a function that shows a text, literally, and how much of the total is done.
+
+    A button that calls `cancel` appears if it takes longer than `CANCEL_SECONDS`; its click supersedes this script.
+    """
+    placeholder = st.empty()
+    row, begun, can_cancel = placeholder.container(horizontal=True, vertical_alignment="center"), monotonic(), False
+    bar = row.progress(0.0, text)
 
     def report(text: str, done: int, total: int) -> None:
+        nonlocal can_cancel
         bar.progress(min(1.0, done / max(total, 1)), escape_markdown(text))
+        if cancel and not can_cancel and monotonic() - begun > CANCEL_SECONDS:
+            can_cancel = True
+            row.button("Cancel", key=f"cancel_{begun}", on_click=cancel)
 
     try:
         yield report
     finally:
-        bar.empty()
+        placeholder.empty()
 
 
 @memoize("Loading the images")

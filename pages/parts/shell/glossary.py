@@ -11,6 +11,7 @@ from pages.parts.shell.url import param, param_button, set_params
 # Settings are explained by their own help, as in the form
 SETTINGS = (
     *("batch_size", "lr", "schedule", "optimizer", "weight_decay", "ema", "label_smoothing", "mixup", "cutmix"),
+    *("seed", "patience", "target_acc", "warmup_epochs", "init_from"),
     *("stem", "whiten", "pos_embed", "num_registers", "norm", "mlp_ratio", "drop_rate", "embed_dim"),
 )
 IMAGE, ATTENTION, METHOD, OUTPUT, TRAINING = "Image and tokens", "Attention", "Maps", "Predictions", "Training"
@@ -55,6 +56,8 @@ TERMS = {  # by group
         "CLS after the last.",
         "Deletion and insertion": "Patches are removed, or added, in the order of a map. If the map is faithful, the "
         "probability falls, or rises, faster than in random order.",
+        "SaCo": "Salience-guided faithfulness coefficient: whether patches with higher values have larger effects on "
+        "the class's probability, from −1 (the reverse) to 1 (always).",
         "Pointing game": "How often the highest patch of a map touches the object.",
     },
     OUTPUT: {
@@ -63,6 +66,10 @@ TERMS = {  # by group
         "Confusion matrix": "How often images of each true class (row) got each prediction (column). Correct ones are "
         "on the diagonal.",
         "Test accuracy": "The share of correct predictions on images that were not used for training.",
+        "Precision": "Of the images predicted as a class, the share that belongs to it.",
+        "Recall": "Of the images of a class, the share that is predicted as it.",
+        "Bootstrap": "An interval for a mean: the images are drawn again many times, with replacement, and 95% of the "
+        "means lie in it.",
         "Chance": "The accuracy of guessing among equally frequent classes: 1 / number of classes.",
         "Wilson interval": "The accuracies that are compatible with the counted images at 95% confidence. "
         "It covers the choice of test images, not the seed of the training.",
@@ -81,6 +88,12 @@ TERMS = {  # by group
         "lowers it.",
         "Nats": "The unit of the loss with the natural logarithm; 1 nat is 1.44 bits. Guessing among 4 classes costs "
         "ln 4 = 1.39 nats.",
+        "Trial": "One training of a sweep, with its own values of the settings that vary.",
+        "Pruned": "A trial that was ended early, as it was below the median of earlier ones, or as its settings cannot "
+        "be trained.",
+        "TPE": "Tree-structured Parzen estimator: suggests values that are likelier among good trials than among the "
+        "others.",
+        "Cosine schedule": "The learning rate falls from its peak to 0 along half a cosine: slowly, fast, slowly.",
         "Muon": "An optimizer that replaces each weight matrix's momentum by the nearest orthogonal matrix, so that "
         "all directions are updated alike.",
     },
@@ -97,6 +110,10 @@ SEEING = {  # by page: what its main picture shows
     "trained, on one scale. The brighter a patch, the more attention it gets.",
     "Compare": "The CLS maps of the same test images at several checkpoints, on one scale. Before training they are "
     "nearly uniform.",
+    "Sweeps": "The accuracy of each trial by epoch, the best one bold. Below, each line is a trial: it crosses every "
+    "axis at the trial's value of that setting and ends at its accuracy.",
+    "Runs": "All runs with their newest accuracy and its curve. Select several to see their loss and accuracy in one "
+    "chart, and the settings in which they differ.",
     "Anatomy": "What the model has learned for all images: its weights, and averages over many test images.",
 }
 GLOSSARY = "glossary"  # in the URL: "true", or the term to show

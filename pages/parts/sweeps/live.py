@@ -70,11 +70,11 @@ def live_sweep(sweep: Sweep) -> None:
 
 
 def _headline(sweep: Sweep, active: bool, trials: list[TrialInfo]) -> None:
-    phases = ("done", "pruned", "failed", "running")
+    phases = ("done", "pruned", "failed", "training")
     counts = {phase: sum(trial.phase == phase for trial in trials) for phase in phases}
-    counts["waiting"] = len(trials) - sum(counts.values())
+    counts["queued"] = len(trials) - sum(counts.values())
     with st.container(horizontal=True, vertical_alignment="center"):
-        phase_badge("running" if active else "stopped" if counts["waiting"] or counts["running"] else "done")
+        phase_badge("training" if active else "stopped" if counts["queued"] or counts["training"] else "done")
         st.text(f"{len(trials)} trials: " + ", ".join(f"{count} {phase}" for phase, count in counts.items() if count))
     if sweep.storage_url:
         url = escape_markdown(without_password(sweep.storage_url))
@@ -90,7 +90,7 @@ def _buttons(sweep: Sweep, active: bool, trials: list[TrialInfo]) -> None:
     with st.container(horizontal=True):
         if active and st.button("Stop", key="sweeps_stop", icon=":material/stop:"):
             sweep.request("stop")
-        can_resume = not active and any(trial.phase == "waiting" for trial in trials)
+        can_resume = not active and any(trial.phase == "queued" for trial in trials)
         if can_resume and st.button("Resume", key="sweeps_resume", icon=":material/play_arrow:", type="primary"):
             start_workers(sweep)
             st.rerun()

@@ -11,7 +11,7 @@ from cachetools import LRUCache, cached
 
 from minivit.data.image_set import evenly_spaced
 from minivit.errors import MiniViTError
-from minivit.runs import Checkpoint, Run, State
+from minivit.runs import Checkpoint, Run, State, best_epoch, requested_learning_rate
 from minivit.runs.summary import baselines, share_done
 from pages.parts.components.live_curves import to_send
 from pages.parts.components.maps import maps_data
@@ -42,6 +42,7 @@ class RunPoller:
         self._status: Status | None = None
         self._time = 0.0
         self._rows: list[dict] = []  # that the status is about, as many as there were
+        self._headline = ""
         self._maps: dict[Checkpoint, dict[str, Any]] = {}
 
     def poll(self, *, force: bool = False) -> Status:
@@ -61,10 +62,11 @@ class RunPoller:
     def _read(self) -> Status:
         run = self.run
         state, rows, error = run.state, run.metrics(), None
-        last = self._status
-        if last and not state.active and (state, rows) == (last.state, self._rows) and not last.error:
+        last, title = self._status, headline(run, state, rows)
+        is_same = last and (state, rows, title) == (last.state, self._rows, self._headline)
+        if last and is_same and not state.active and not last.error:
             return last  # encoding 100,000 epochs takes a third of a second
-        self._rows = list(rows)
+        self._rows, self._headline = list(rows), title
         share = share_done(run, state, rows)
         try:
             maps = self._probe_maps(state)
@@ -74,10 +76,11 @@ class RunPoller:
             rows,
             baselines=baselines(run),
             key=f"live_{run.id}",
-            headline=headline(run, state, rows),
+            headline=title,
             progress=share,
             active=state.active,
             phase=state.phase,
+            best=best_epoch(run, rows),
             maps=maps,
             maps_notice="" if maps or error else "The attention of eight test images appears here after epoch 0.",
         )
@@ -132,6 +135,8 @@ def headline(run: Run, state: State, rows: list[dict]) -> str:
     if trained:
         parts.append(f"{trained[-1]['images_per_second']:,.0f} images/s")
         parts.append(f"lr {trained[-1]['lr']:.2g}")
+    if (lr := requested_learning_rate(run)) is not None:
+        parts.append(f"lr {lr:g} from the next epoch")
     if state.active and trained:
         epoch_seconds = sum(row["train_seconds"] + row["eval_seconds"] for row in trained) / len(trained)
         all_seconds = 60 * run.config.minutes or epoch_seconds * run.config.epochs

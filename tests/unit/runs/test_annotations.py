@@ -102,9 +102,16 @@ def test_a_search_for_a_day_lists_the_runs_that_were_created_then(run: Run) -> N
 
 
 @pytest.mark.parametrize(
-    ("query", "words"), [("accurcy>0.7", "'accurcy' is not a score"), ("lr>fast", "'fast' is not a number")]
+    ("query", "words"),
+    [
+        ("accurcy>0.7", "'accurcy' is not a score"),
+        ("lr>fast", "'fast' is not a number"),
+        ("is:done", "Write is:favorite"),
+        ("tag:", "names no tag"),
+        ("#", "names no tag"),
+    ],
 )
-def test_a_comparison_that_is_not_possible_is_an_error_in_words(runs: list[Run], query: str, words: str) -> None:
+def test_a_word_that_can_match_nothing_is_an_error(runs: list[Run], query: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         search(runs, query)
 

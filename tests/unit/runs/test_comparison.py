@@ -54,10 +54,15 @@ def test_a_curve_is_drawn_by_epoch_by_seconds_or_by_images_seen(runs: list[Run])
 def test_an_export_has_scores_and_settings_first_those_that_differ(runs: list[Run]) -> None:
     annotate(runs[0], tags=["a", "b"], note="=1+1")
     (first, second, *_) = csv.DictReader(io.StringIO(to_csv(runs)))
-    assert (first["id"], first["test_acc"], first["best_acc"], first["tags"]) == (runs[0].id, "0.5", "0.75", "a b")
+    assert (first["id"], first["test_acc"], first["best_acc"], first["tags"]) == (
+        runs[0].id,
+        "0.5",
+        "0.75",
+        '["a", "b"]',
+    )
     assert first["note"] == "'=1+1" and second["test_acc"] == ""  # a spreadsheet would compute the note
     assert list(first).index("lr") < list(first).index("seed") < list(first).index("dataset")
-    assert first["classes"] == "circle star"
+    assert json.loads(first["classes"]) == ["circle", "star"]
     by_epoch = list(csv.DictReader(io.StringIO(curves_to_csv(runs))))
     assert [(line["run"], line["epoch"], line["test_acc"]) for line in by_epoch] == [
         (runs[0].id, str(epoch), str(accuracy)) for epoch, accuracy in enumerate((0.25, 0.75, 0.5))

@@ -18,21 +18,21 @@ def test_the_trial_of_a_killed_worker_fails_and_is_retried_from_its_last_epoch(t
     sweep = Sweep.create(sweep_of(base, "seed=3,4", sampler="grid", pruning=False))
     worker = start(processes, sweep, 0)
     wait_for(lambda: len(sweep.trials()[0].curve) > 2)
-    assert sweep.trials()[0].phase == "running" and sweep.active
+    assert sweep.trials()[0].phase == "training" and sweep.active
     worker.kill()
     worker.join()
     failed, waiting = sweep.trials()
-    assert (failed.phase, waiting.phase) == ("failed", "waiting")
+    assert (failed.phase, waiting.phase) == ("failed", "queued")
     assert failed.message == "Its worker stopped unexpectedly. Retry continues from its last epoch."
     assert not sweep.active
     run = sweep.run_of(failed)
     rows = run.metrics()
     assert sweep.retry() == 1 and sweep.retry() == 0
     failed, _, again = sweep.trials()
-    assert failed.retried and (again.phase, again.params, again.run_id) == ("waiting", {"seed": 3}, failed.run_id)
+    assert failed.retried and (again.phase, again.params, again.run_id) == ("queued", {"seed": 3}, failed.run_id)
     assert sweep.study().trials[0].state.name == "FAIL"
     worker = start(processes, sweep, 0)
-    wait_for(lambda: sweep.trials()[1].phase == "running")
+    wait_for(lambda: sweep.trials()[1].phase == "training")
     assert claim(sweep, 1).number == 2  # only the retried one is waiting
     worker.kill()
     worker.join()
@@ -53,10 +53,10 @@ def test_a_stopped_sweep_continues_in_the_same_trial_and_run(tiny, every_step, m
         assert main(str(sweep.path), 0) == 0
     (stopped,) = sweep.trials()
     run = sweep.run_of(stopped)
-    assert stopped.phase == "waiting" and (run.state.phase, run.state.epoch) == ("stopped", 1)
+    assert stopped.phase == "queued" and (run.state.phase, run.state.epoch) == ("stopped", 1)
     assert not sweep.active
     assert main(str(sweep.path), 0) == 0
-    assert [trial.phase for trial in sweep.trials()] == ["waiting"]  # the command is still to stop
+    assert [trial.phase for trial in sweep.trials()] == ["queued"]  # the command is still to stop
     sweep.request("start")
     assert main(str(sweep.path), 0) == 0
     (done,) = sweep.trials()
@@ -97,7 +97,7 @@ def test_a_second_worker_of_the_same_number_exits(small, monkeypatch, capsys):
     with FileLock(sweep.worker_lock(0)):
         assert main(str(sweep.path), 0) == 2
     assert f"Worker 0 of the sweep {sweep.id} is already running." in capsys.readouterr().out
-    assert sweep.trials()[0].phase == "waiting"
+    assert sweep.trials()[0].phase == "queued"
 
 
 def test_missing_images_end_the_worker_with_an_error_and_no_trial(small, image_folder, tmp_path):
@@ -108,4 +108,4 @@ def test_missing_images_end_the_worker_with_an_error_and_no_trial(small, image_f
     folder.unlink()
     assert main(str(sweep.path), 0) == 2
     assert str(folder) in sweep.problem
-    assert {trial.phase for trial in sweep.trials()} == {"waiting"}
+    assert {trial.phase for trial in sweep.trials()} == {"queued"}

@@ -57,6 +57,7 @@ def to_send(
     progress: float = 0,
     active: bool = False,
     phase: str = "",
+    best: int | None = None,
     maps: dict[str, Any] | None = None,
     maps_notice: str = "",
 ) -> bytes:
@@ -65,13 +66,14 @@ def to_send(
     `baselines` are named accuracies, 0..1, drawn as lines, chance first.
     Missing values (None, as train_loss at epoch 0) are gaps. The bar of
     `progress`, 0..1, is colored while the run is `active`; at its end a notification, if the user wants one, names the
-    `phase`. `maps_notice` is shown in place of `maps`.
+    `phase`. The epoch `best` is marked in both charts. `maps_notice` is shown in place of `maps`.
     """
     epochs = np.array([row["epoch"] for row in metrics], float)
     curves = {
         chart: {split: packed(_curve(epochs, metrics, *column)) for split, column in columns.items()}
         for chart, columns in CURVES.items()
     }
+    best_row = next((row for row in metrics if best and row["epoch"] == best), None)
     data = {
         "key": key,
         "plotly": plotly_script(),
@@ -82,6 +84,7 @@ def to_send(
         "progress": progress,
         "active": active,
         "phase": phase,
+        "best": best_row and {"epoch": best, "loss": best_row["test_loss"], "accuracy": 100 * best_row["test_acc"]},
         "maps": maps,
         "mapsNotice": maps_notice,
     }

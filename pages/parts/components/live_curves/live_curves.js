@@ -138,7 +138,18 @@ function traces(root, chart) {
     marker: { color: colors.test, size: 8 },
     hoverinfo: "skip",
   };
-  return [...curves, untrained];
+  const { best } = root.data;
+  if (!best) return [...curves, untrained];
+  const marked = {
+    x: [best.epoch],
+    y: [best[chart.name]],
+    uid: "best",
+    name: `best: epoch ${best.epoch}`,
+    mode: "markers",
+    marker: { color: colors.test, size: 13, symbol: "star" },
+    hoverinfo: "skip",
+  };
+  return [...curves, untrained, marked];
 }
 
 // A curve without points keeps its legend entry and the space for epoch 1.

@@ -19,9 +19,9 @@ function buildChart(view, { title, help, digits, unit, numbered }, lines) {
   const span = high - low || 1;
   const height = (value) => 1 - (value - low) / span;
   const drawing = svgElement("svg", { viewBox: `0 0 ${width} 1`, preserveAspectRatio: "none", "aria-hidden": "true" });
-  const firstEpoch = frames.findIndex(({ checkpoint }) => checkpoint === "1");
+  const first = firstEpoch(frames);
   const upright = (x, name) => svgElement("line", { x1: x, x2: x, y1: 0, y2: 1, class: name });
-  if (firstEpoch > 1) drawing.append(upright(firstEpoch, "first-epoch"));
+  if (first > 1) drawing.append(upright(first, "first-epoch"));
   for (const { color, values } of [...lines].reverse()) {
     const points = [...values].flatMap((value, x) => (Number.isFinite(value) ? [`${x},${height(value)}`] : []));
     const line = svgElement("polyline", { points: points.join(" ") });
@@ -48,8 +48,8 @@ function buildChart(view, { title, help, digits, unit, numbered }, lines) {
   jumpByPointer(view, plot);
   const named = element("span", { class: "chart-name", title: help || null }, title);
   const epochs = element("span", { class: "epochs", "aria-hidden": "true" });
-  for (const [x, text] of [[0, "0"], [firstEpoch, "1"], [width, frames[lastFrame(view)].checkpoint]]) {
-    if (x < 0 || (x === firstEpoch && (x < 0.06 * width || x > 0.9 * width))) continue;
+  for (const [x, text] of [[0, "0"], [first, "1"], [width, frames[lastFrame(view)].checkpoint]]) {
+    if (x < 0 || (x === first && (x < 0.06 * width || x > 0.9 * width))) continue;
     const label = element("span", {}, text);
     label.style.left = `${(100 * x) / width}%`;
     label.style.transform = `translateX(-${(100 * x) / width}%)`;

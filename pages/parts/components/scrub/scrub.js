@@ -2,6 +2,8 @@
 // The data of a run are its maps at M checkpoints: uint16 (M, B, S, P) with a scale per map (M, B, S), as in `quantized`.
 
 const SPEEDS = [2, 5, 10, 30]; // frames per second
+const REST = 1000; // milliseconds
+const isMotionReduced = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 const LINKED = { view: ["map", "specific"], scale: ["absolute", "own"] }; // settings in the link besides colors and overlay
 const ONE_LINE = 8; // characters of a class name that fit under a map with the probability, so that captions keep their height
 
@@ -26,8 +28,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
 function read(view, data) {
   view.data = data;
   view.images = unpack(data.images);
-  const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  view.settings = linkedSettings(data.key, reducedMotion ? { ...data.settings, speed: "2" } : data.settings, LINKED);
+  view.settings = linkedSettings(data.key, isMotionReduced() ? { ...data.settings, speed: "2" } : data.settings, LINKED);
   view.runs = data.runs.map((run) => {
     const [values, scales, average] = [run.values, run.scales, run.average].map(unpack);
     const [, numImages, numMaps, length] = values.shape;
@@ -85,21 +86,32 @@ function show(view, frame) {
 
 function jump(view, frame) {
   pause(view);
-  if (frame !== view.frame) show(view, Math.max(0, Math.min(lastFrame(view), frame)));
+  const target = Math.max(0, Math.min(lastFrame(view), frame));
+  if (target !== view.frame) show(view, target);
 }
 
+// How long a frame is shown while playing, in milliseconds: longer at the end of the first epoch and of the last.
+function duration({ data: { frames }, settings }, frame) {
+  const isRest = frame === firstEpoch(frames) || frame === frames.length - 1;
+  return Math.max(isRest ? REST : 0, 1000 / settings.speed);
+}
+
+const firstEpoch = (frames) => frames.findIndex(({ checkpoint }) => checkpoint === "1");
+
+// Plays in a loop; once where the user prefers reduced motion.
 function play(view) {
-  if (view.frame === lastFrame(view)) show(view, 0);
+  const last = lastFrame(view);
+  if (view.frame === last) show(view, 0);
   view.button.setAttribute("aria-pressed", "true");
-  let from = view.frame;
-  let began = performance.now();
-  let speed = view.settings.speed;
+  let since = performance.now();
   const tick = (now) => {
-    if (speed !== view.settings.speed) [from, began, speed] = [view.frame, now, view.settings.speed];
-    const frame = Math.min(lastFrame(view), from + Math.max(0, Math.floor(((now - began) / 1000) * speed)));
+    let frame = view.frame;
+    for (; now - since >= duration(view, frame); frame = frame === last ? 0 : frame + 1) {
+      if (frame === last && isMotionReduced()) return pause(view);
+      since += duration(view, frame);
+    }
     if (frame !== view.frame) show(view, frame);
-    if (frame === lastFrame(view)) pause(view);
-    else view.playing = requestAnimationFrame(tick);
+    view.playing = requestAnimationFrame(tick);
   };
   view.playing = requestAnimationFrame(tick);
 }
@@ -140,14 +152,25 @@ function build(view) {
 function buildPlayer(view) {
   const sign = element("span", { class: "sign", "aria-hidden": "true" });
   const toggle = () => (view.playing ? pause(view) : play(view));
-  view.button = element("button", { type: "button", class: "button play", "aria-pressed": "false", onclick: toggle }, sign, "Play");
+  const title = "Space: play or pause. ← →: previous and next checkpoint. Home, End: first and last.";
+  const attributes = { type: "button", class: "button play", "aria-pressed": "false", title, onclick: toggle };
+  view.button = element("button", attributes, sign, "Play");
   const move = () => jump(view, Number(view.slider.value));
   view.slider = element("input", { type: "range", min: 0, step: 1, "aria-label": "Checkpoint", oninput: move });
   view.slider.max = lastFrame(view);
   view.checkpoint = element("output", { class: "checkpoint" });
   const speeds = SPEEDS.map((speed) => [String(speed), `${speed} frames/s`]);
   const speed = selectControl("Speed", speeds, view.settings.speed, (value) => (view.settings.speed = value));
-  return element("div", { class: "player" }, view.button, view.slider, view.checkpoint, speed);
+  const player = element("div", { class: "player" }, view.button, view.slider, view.checkpoint, speed);
+  player.addEventListener("keydown", (event) => {
+    if (event.target.matches("select") || hasModifier(event)) return;
+    const targets = { ArrowLeft: view.frame - 1, ArrowRight: view.frame + 1, Home: 0, End: lastFrame(view) };
+    if (event.key === " ") toggle();
+    else if (event.key in targets) jump(view, targets[event.key]);
+    else return;
+    event.preventDefault(); // of the button and the slider, which know some of these keys
+  });
+  return player;
 }
 
 function buildControls(view) {
