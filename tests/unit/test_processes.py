@@ -96,8 +96,8 @@ def test_the_worker_that_waits_ends_when_its_server_is_killed():
     command = [sys.executable, "-c", server]
     with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         waiting = int(process.stdout.readline())
-        command_of_waiting = Path("/proc") / str(waiting) / "cmdline"  # empty as soon as it has ended
-        assert b"minivit.worker" in command_of_waiting.read_bytes()
+        command_of_waiting = Path("/proc") / str(waiting) / "cmdline"  # empty in exec, and as soon as it has ended
+        wait_for(lambda: b"minivit.worker" in command_of_waiting.read_bytes())
         process.send_signal(signal.SIGKILL)
     wait_for(lambda: not command_of_waiting.exists() or not command_of_waiting.read_bytes())
 
