@@ -59,7 +59,7 @@ def check(data_dir: str | Path, split: str) -> None:
 def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:
     """The class folders of `part` that contain images, by name, sorted. DataError if there are fewer than two."""
     if not str(data_dir):
-        raise DataError("The data set 'folder' needs a folder that contains your images. Specify it.")
+        raise DataError("The data set 'folder' needs a folder that contains your images. Specify it (--data-dir DIR).")
     root = resolve_data_dir(data_dir)
     with _os_errors_as_data_errors(root):
         if not root.exists():

@@ -24,7 +24,7 @@ from minivit.engine.stopping import Clock
 from minivit.engine.training import Training
 from minivit.engine.watchdog import exit_if_unresponsive
 from minivit.errors import RunError
-from minivit.runs import Run
+from minivit.runs import Run, load_initial
 
 
 def train(
@@ -58,7 +58,7 @@ def train(
         begun = time.perf_counter()
         train_set, test_set = group.main_process_first(lambda: load_split(config, poller.report))
         clock = Clock(config.minutes, startup_seconds + time.perf_counter() - begun, group)
-        initial = run.load_initial()
+        initial = load_initial(run)
         training = Training(config, device, train_set, test_set, group, clock, initial)
         training.load_position(run)
         record_environment(run, training, group)

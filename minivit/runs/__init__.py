@@ -10,7 +10,7 @@ from minivit.runs.editing import (
     requested_learning_rate,
 )
 from minivit.runs.files import EXAMPLE, default_runs_dir
-from minivit.runs.initial import keeps_head
+from minivit.runs.initial import keeps_head, load_initial
 from minivit.runs.listing import (
     delete_unreadable,
     find_damage,

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from minivit.config import TrainConfig
 from minivit.errors import ConfigError
+from minivit.runs.checkpoint import load_tensors
 from minivit.runs.listing import find_run
 from minivit.runs.run import Run
 
@@ -29,6 +30,11 @@ def initial_weights(config: TrainConfig, runs_dir: str | Path | None = None) -> 
     if keeps_head(config, runs_dir):
         return weights
     return {name: tensor for name, tensor in weights.items() if not name.startswith(HEADS)}
+
+
+def load_initial(run: Run) -> dict[str, Tensor] | None:
+    """The copy in the run's folder, None if it starts from random weights; RunError if it cannot be read."""
+    return load_tensors(run.path / "init.safetensors")[0] if run.config.init_from else None
 
 
 def _find_source(config: TrainConfig, runs_dir: str | Path | None) -> tuple[Run, int]:

@@ -7,8 +7,7 @@
     worker.lock         locked by the running worker           name.txt        the user's name for the run, if any
     lr.txt              the requested learning rate, until the next epoch
     pictures/           pictures that the user saved with it   sweep.txt       the run's sweep, if it is a trial
-    annotations.json    tags, a note, favorite or not
-    init.safetensors    the weights of another run that training starts from, if it does
+    annotations.json    tags, a note, favorite or not          init.safetensors  initial weights from another run
 
 Readers never see a partial file: files are replaced atomically or appended by complete lines.
 """
@@ -95,8 +94,7 @@ class Run:
     def create(cls, config: TrainConfig, runs_dir: str | Path | None = None, sweep: str = "") -> Self:
         """A new folder in `runs_dir`, named by the time and the classes, whose phase is queued.
 
-        `sweep` names the sweep that the run is a trial of. Raises RunError if the folder cannot be created, and as
-        `initial_weights` if it starts from the weights of another run.
+        `sweep` is that of a trial. Raises RunError if the folder cannot be created, and as `initial_weights`.
         """
         from minivit.runs.initial import initial_weights  # which opens runs
 
@@ -280,10 +278,6 @@ class Run:
         """What `save_resume` saved, None if nothing; RunError if it is damaged."""
         path = self.path / "resume.safetensors"
         return load_tensors(path) if path.is_file() else None
-
-    def load_initial(self) -> dict[str, Tensor] | None:
-        """The weights that training starts from, None for random ones; RunError if they cannot be read."""
-        return load_tensors(self.path / "init.safetensors")[0] if self.config.init_from else None
 
     # The worker and its commands
 

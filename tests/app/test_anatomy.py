@@ -290,7 +290,9 @@ def test_every_page_shows_imported_models_of_other_kinds(
         assert not errors(page)
         assert widget(page, "selectbox", "Method").value == method
     predicts = settings.get("num_classes") != 0
-    assert len(available_methods(run.config.model)) == (7 if predicts else 3)
+    assert len(available_methods(run.config.model)) == (
+        3 if not predicts else 9 if run.config.model.pool == "cls" else 7
+    )
     page = open_page("predictions", run=run.id)
     assert any("no classifier head" in error for error in errors(page)) is not predicts
     assert any("names of this model's classes are unknown" in info.value for info in page.info) is predicts

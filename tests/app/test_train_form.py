@@ -11,7 +11,7 @@ from minivit.config import PRESETS, TrainConfig, preset, settings
 from minivit.engine import estimate_seconds
 from minivit.errors import TrainingError
 from minivit.inference import num_parameters
-from minivit.runs import Run, list_runs
+from minivit.runs import Run, list_runs, load_initial
 from pages.parts.settings import form
 from pages.parts.shell import cache
 from tests.app.conftest import Open, button, captions, errors, labels, tick, widget
@@ -331,7 +331,7 @@ def test_the_form_starts_from_the_weights_of_a_run_and_names_what_does_not_match
     assert "The classification head starts from random weights, as the classes differ." in captions(page)
     button(page, START).click().run()
     assert not errors(page) and started[0].config.init_from == f"{trained.id}:2"
-    assert started[0].load_initial()
+    assert load_initial(started[0])
 
 
 def test_a_copy_of_a_run_with_the_former_drawing_of_shapes_keeps_and_names_it(

@@ -68,9 +68,11 @@ def pick_settings(base: TrainConfig, basics: DeltaGenerator | None = None) -> Tr
     known = {setting.name: setting for setting in settings() if setting.name not in WITHOUT_FIELD}
     values: dict[str, Any] = {}
     key = f"{st.session_state.get(PRESET)}_{base.dataset}"  # another preset resets all widgets
+    basics = basics or st.container()
     if base.init_from:
-        values["init_from"] = _pick_initial_weights(base, key)
-    with basics or st.container(), st.container(key="two_a_row"):
+        with basics:
+            values["init_from"] = _pick_initial_weights(base, key)
+    with basics, st.container(key="two_a_row"):
         for name, column in zip(BASICS, (*st.columns(2), *st.columns(2)), strict=True):
             with column:
                 values[name] = field(known[name], known[name].value(base), key)

@@ -102,7 +102,7 @@ def test_every_method_explains_it_and_the_shares_add_up(image_folder, tmp_path):
     )
     ours, images, classes = run.load_model(), load_split(run.config)[1].images[:2], torch.tensor([0, 3])
     methods = available_methods(run.config.model)
-    assert len(methods) == 7
+    assert len(methods) == 9
     for method in methods.values():
         assert method.attribute(ours, images, classes).isfinite().all()
     shares = logit_shares(ours.double(), images.double() / 255, classes)

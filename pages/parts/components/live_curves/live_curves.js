@@ -144,9 +144,13 @@ function traces(root, chart) {
     x: [best.epoch],
     y: [best[chart.name]],
     uid: "best",
-    name: `best: epoch ${best.epoch}`,
-    mode: "markers",
+    legendgroup: "test",
+    showlegend: false,
+    mode: "markers+text",
     marker: { color: colors.test, size: 13, symbol: "star" },
+    text: ["best"],
+    textposition: "top center",
+    cliponaxis: false,
     hoverinfo: "skip",
   };
   return [...curves, untrained, marked];
