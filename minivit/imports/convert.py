@@ -86,9 +86,9 @@ def to_timm_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def is_head(name: str) -> bool:
-    """Whether `name` is that of a part of a classification head, in any library."""
-    return _rename(name, HEADS).startswith(("head.", "head_dist."))
+def has_known_name(name: str) -> bool:
+    """Whether `name` is that of a part of a ViT in Hugging Face or torchvision, or of a classification head."""
+    return any(re.fullmatch(pattern, name) for pattern in TORCHVISION | HUGGING_FACE | HEADS)
 
 
 def _rename(name: str, patterns: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from minivit.errors import RunError
 from minivit.files import ZIP_ERRORS, check_regular, explain_os_error, open_zip
-from minivit.imports.convert import PATCH_EMBEDDINGS, is_head
+from minivit.imports.convert import PATCH_EMBEDDINGS, has_known_name
 from minivit.runs.checkpoint import read_safetensors
 
 MAX_BYTES = 4 * 2**30  # of a model, which is read into memory
@@ -132,8 +132,8 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         if beginning[8:9] == b"{" or (path.suffix.lower() == ".safetensors" and not is_torch):
             return read_safetensors(path)
         _check_compression(path)
-        with torch.serialization.safe_globals(SAFE_TYPES):
-            return torch.load(path, map_location="cpu", weights_only=True), {}
+        with torch.serialization.safe_globals(SAFE_TYPES), path.open("rb") as file:  # torch goes by a path's suffix
+            return torch.load(file, map_location="cpu", weights_only=True), {}
     except RunError:
         raise
     except OSError:
@@ -225,7 +225,7 @@ def _prefix(name: str) -> tuple[str, ...] | None:
 
 def _without_prefix(tensors: dict[str, Tensor], prefix: tuple[str, ...]) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors without the prefix that wrappers add, such as `module.`, `_orig_mod.` or `backbone.`, and the names
-    of those that are left out: outside of the backbone, only a head belongs to the model, wherever the prefix ends.
+    of those that are left out: outside of the backbone, only parts under known names, such as a head, belong to it.
     """
     inside, heads, left_out = {}, {}, []
     for name, value in tensors.items():
@@ -234,7 +234,7 @@ def _without_prefix(tensors: dict[str, Tensor], prefix: tuple[str, ...]) -> tupl
         stripped = ".".join([*modules[common:], last])
         if common == len(prefix) and stripped not in BUFFERS:
             inside[stripped] = value
-        elif is_head(stripped):
+        elif has_known_name(stripped):
             heads[stripped] = value
         else:
             left_out.append(name)

@@ -29,6 +29,8 @@ from transformers import (
     ViTConfig,
     ViTForImageClassification,
     ViTModel,
+    ViTMSNConfig,
+    ViTMSNForImageClassification,
 )
 
 from minivit.attention import attend
@@ -128,12 +130,22 @@ def test_our_own_export_comes_back_without_assumptions(image_folder, tmp_path, c
         lambda: ViTForImageClassification(ViTConfig(**EAGER, hidden_act="gelu_new")),
         lambda: ViTForImageClassification(ViTConfig(**EAGER, hidden_act="gelu_fast")),
         lambda: ViTForImageClassification(ViTConfig(**EAGER, hidden_act="quick_gelu", layer_norm_eps=0.05)),
+        lambda: ViTMSNForImageClassification(ViTMSNConfig(**EAGER)),
         lambda: DeiTForImageClassification(DeiTConfig(**EAGER)),
         lambda: DeiTForImageClassificationWithTeacher(DeiTConfig(**EAGER)),
         lambda: Dinov2ForImageClassification(Dinov2Config(**EAGER)),
         lambda: Dinov2WithRegistersForImageClassification(Dinov2WithRegistersConfig(**EAGER, num_register_tokens=3)),
     ],
-    ids=["GELU by tanh", "fast GELU", "quick GELU", "DeiT", "DeiT with its teacher", "DINOv2", "DINOv2 with registers"],
+    ids=[
+        "GELU by tanh",
+        "fast GELU",
+        "quick GELU",
+        "ViT-MSN",
+        "DeiT",
+        "DeiT with its teacher",
+        "DINOv2",
+        "DINOv2 with registers",
+    ],
 )
 def test_hugging_faces_relatives_of_vit_give_their_own_logits(image_folder, tmp_path, model):
     model = randomized(model())
