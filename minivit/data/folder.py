@@ -6,35 +6,33 @@ Data-set order: class folders by name, then files by relative path, with numbers
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 from minivit.data.cache import cached, digest, resolve_data_dir
-from minivit.data.decode import SUFFIXES, decode_files, describe_error, original_size
+from minivit.data.decode import SUFFIXES, decode_files, original_size
+from minivit.data.folder_files import (
+    JUNK_FILES,
+    MAX_DEPTH,
+    ImageFile,
+    has_images,
+    image_files,
+    is_image,
+    natural_order,
+    os_errors_as_data_errors,
+    subfolders,
+    walk,
+)
 from minivit.data.image_set import ClassImages, ImageRequest, ImageSet, Progress, concatenate_classes
 from minivit.errors import DataError
-from minivit.files import is_text
 
 # Names of the splits, letters only, without a final "set", "data" or "images"
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("test", "testing", "val", "valid", "validation", "eval", "dev", "holdout")  # the first that exists
-# Folders that operating systems and programs create; hidden ones are always ignored
-JUNK_FOLDERS = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "__pycache__"}
-JUNK_FILES = {"thumbs.db", "desktop.ini", "icon\r"}
-MAX_DEPTH = 32  # of folders below a class folder
 MAX_COUNTED = 100_000  # files, in a folder that is browsed
 MAX_MEASURED = 50  # images of a class whose original size is read
-
-
-class ImageFile(NamedTuple):
-    """A file of a class folder, with the size and time by which a change is detected."""
-
-    path: str  # relative to the class folder
-    size: int
-    mtime_ns: int
 
 
 def list_classes(data_dir: str | Path) -> tuple[str, ...]:
@@ -61,7 +59,7 @@ def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:
     if not str(data_dir):
         raise DataError("The data set 'folder' needs a folder that contains your images. Specify it (--data-dir DIR).")
     root = resolve_data_dir(data_dir)
-    with _os_errors_as_data_errors(root):
+    with os_errors_as_data_errors(root):
         if not root.exists():
             raise DataError(f"There is no folder {root}. Check the path of the data folder.")
         if not root.is_dir():
@@ -73,7 +71,7 @@ def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:
                 "or sort the images into train/<class> and test/<class>."
             )
         parent = parts.get(part, root)
-        folders = {name: path for name, path in _subfolders(parent).items() if _has_images(path)}
+        folders = {name: path for name, path in subfolders(parent).items() if has_images(path)}
         if len(folders) < 2 and part == "train":
             raise _too_few_classes(parent, folders)
     return folders
@@ -81,10 +79,10 @@ def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:
 
 def part_folders(root: Path) -> dict[str, Path]:
     """The parents of the class folders of the splits "train" and "test", if both or train alone have class folders."""
-    folders = {name: path for name, path in _subfolders(root).items() if _has_images(path)}
+    folders = {name: path for name, path in subfolders(root).items() if has_images(path)}
     train, test = (_part_named(folders, names) for names in (TRAIN_NAMES, TEST_NAMES))
     parts = {part: _parent_of_classes(path) for part, path in (("train", train), ("test", test)) if path}
-    parts = {part: path for part, path in parts.items() if any(map(_has_images, _subfolders(path).values()))}
+    parts = {part: path for part, path in parts.items() if any(map(has_images, subfolders(path).values()))}
     if train and test and "train" not in parts:
         raise DataError(
             f"{root} contains {train.name} and {test.name}, but {train.name} has no class folders. Sort its images "
@@ -108,17 +106,17 @@ def _part_named(folders: dict[str, Path], names: Sequence[str]) -> Path | None:
 
 def _parent_of_classes(part: Path) -> Path:
     """The folder of a split, or the one below that alone has images: train/PetImages/cat."""
-    inside = {path for path in _subfolders(part).values() if _has_images(path)}
+    inside = {path for path in subfolders(part).values() if has_images(path)}
     if len(inside) == 1:
         (only,) = inside
-        if sum(map(_has_images, _subfolders(only).values())) > 1:
+        if sum(map(has_images, subfolders(only).values())) > 1:
             return only
     return part
 
 
 def _too_few_classes(parent: Path, folders: dict[str, Path]) -> DataError:
     """The error for a folder with fewer than two class folders, with advice for what it contains."""
-    empty = [name for name in _subfolders(parent) if name not in folders]
+    empty = [name for name in subfolders(parent) if name not in folders]
     also = f" These contain no images: {_listed(empty)}." if empty else ""
     if not folders:
         return DataError(f"{parent} contains no class folders with images. Add at least 2, one per class.{also}")
@@ -127,7 +125,7 @@ def _too_few_classes(parent: Path, folders: dict[str, Path]) -> DataError:
     deepest = only
     while len(inside) == 1 and len(deepest.parts) < len(parent.parts) + MAX_DEPTH:  # a path some levels too high
         (deepest,) = inside.values()
-        inside = {name: path for name, path in _subfolders(deepest).items() if _has_images(path)}
+        inside = {name: path for name, path in subfolders(deepest).items() if has_images(path)}
     if len(inside) > 1:
         where = deepest.relative_to(parent)
         return DataError(
@@ -146,24 +144,24 @@ def _listed(names: list[str]) -> str:
 def ignored_files(data_dir: str | Path, split: str) -> list[str]:
     """What training on this folder does not use, one sentence each: empty folders, a test split, other files."""
     root = resolve_data_dir(data_dir)
-    with _os_errors_as_data_errors(root):
+    with os_errors_as_data_errors(root):
         parts = part_folders(root)
         lines = []
         if "test" in parts and split != "official":
             lines.append(f"{parts['test'].name}: not used. The split {split!r} tests on a share of the training split.")
         used_names = [path.relative_to(root).parts[0] for path in parts.values()]
-        others = [name for name in _subfolders(root) if parts and name not in used_names]
+        others = [name for name in subfolders(root) if parts and name not in used_names]
         used = ", ".join(used_names)
         lines += [f"{name}: not used. The splits are {used}." for name in others]
         if len(parts) == 2 and split == "official":
-            only_tested = set(_subfolders(parts["test"])) - set(_subfolders(parts["train"]))
+            only_tested = set(subfolders(parts["test"])) - set(subfolders(parts["train"]))
             lines += [f"{name}: not used. It has no training images." for name in sorted(only_tested)]
         for parent in dict.fromkeys((root, *parts.values())):
             names = sorted(path.name for path in parent.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
             lines += [f"{len(names)} beside the class folders in {parent}, such as {names[0]}"] if names else []
         for parent in parts.values() or [root]:
-            lines += [f"{name}: no images" for name, path in _subfolders(parent).items() if not _has_images(path)]
-            for name, path in _subfolders(parent).items():
+            lines += [f"{name}: no images" for name, path in subfolders(parent).items() if not has_images(path)]
+            for name, path in subfolders(parent).items():
                 lines += _other_files(name, path)
     return lines
 
@@ -171,8 +169,8 @@ def ignored_files(data_dir: str | Path, split: str) -> list[str]:
 def _other_files(name: str, folder: Path) -> list[str]:
     """A line for each suffix of files in a class folder that are not images."""
     by_suffix: dict[str, list[str]] = {}
-    for entry in _walk(str(folder)):
-        if not _is_image(entry) and entry.name.lower() not in JUNK_FILES:
+    for entry in walk(str(folder)):
+        if not is_image(entry) and entry.name.lower() not in JUNK_FILES:
             kind = Path(entry.name).suffix.lower() if Path(entry.path).is_file() else "not a regular file"
             by_suffix.setdefault(kind, []).append(entry.name)
     lines = [
@@ -227,36 +225,21 @@ def _read_class(
     return of_class
 
 
-def image_files(folder: Path) -> list[ImageFile]:
-    """All images in a class folder and below, without hidden ones, unordered. DataError if there are none."""
-    start = len(str(folder)) + 1
-    with _os_errors_as_data_errors(folder):
-        files = []
-        for entry in _walk(str(folder)):
-            if _is_image(entry):
-                is_broken = entry.is_symlink() and not Path(entry.path).is_file()
-                status = entry.stat(follow_symlinks=not is_broken)
-                files.append(ImageFile(entry.path[start:], status.st_size, status.st_mtime_ns))
-    if not files:
-        raise DataError(f"The class folder {folder} contains no images. Add some, or leave the class out.")
-    return files
-
-
 def count_images(data_dir: str | Path) -> dict[str, int]:
     """The number of images in each subfolder, or of the training split if there is one, of at most `MAX_COUNTED` files.
 
     None is read, and subfolders without permission count as empty.
     """
     root, counts, num_left = resolve_data_dir(data_dir), {}, MAX_COUNTED
-    with _os_errors_as_data_errors(root):
-        folders = _subfolders(root)
+    with os_errors_as_data_errors(root):
+        folders = subfolders(root)
         train = _part_named(folders, TRAIN_NAMES)
-        for name, path in ((train and _subfolders(train)) or folders).items():
+        for name, path in ((train and subfolders(train)) or folders).items():
             entries: list[os.DirEntry[str]] = []
             with suppress(OSError):
-                entries.extend(islice(_walk(str(path)), num_left))
+                entries.extend(islice(walk(str(path)), num_left))
             num_left -= len(entries)
-            counts[name] = sum(map(_is_image, entries))
+            counts[name] = sum(map(is_image, entries))
     return counts
 
 
@@ -269,57 +252,3 @@ def original_sizes(data_dir: str | Path, classes: Sequence[str]) -> dict[str, tu
             known = [size for file in first if (size := original_size(folder / file.path))]
             sizes[name] = (int(median(w for w, _ in known)), int(median(h for _, h in known))) if known else (0, 0)
     return sizes
-
-
-def natural_order(file: ImageFile) -> list[str | int]:
-    """A sort key that puts 2.png before 10.png."""
-    return [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", file.path)] + [file.path]
-
-
-def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[os.DirEntry[str]]:
-    """All files in a folder and below, without hidden ones; a cycle of links is entered once."""
-    real = os.path.realpath(folder)
-    if real in above or len(above) > MAX_DEPTH:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            is_folder = Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()  # a loop of links is none
-            if is_folder:
-                if entry.name.lower() not in JUNK_FOLDERS:
-                    yield from _walk(entry.path, (*above, real))
-            else:
-                yield entry
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry has an image's suffix and is a regular file, or a broken link, which is then reported."""
-    return entry.name.lower().endswith(SUFFIXES) and (entry.is_symlink() or entry.is_file())
-
-
-def _has_images(folder: Path) -> bool:
-    return any(_is_image(entry) for entry in _walk(str(folder)))
-
-
-def _subfolders(folder: Path) -> dict[str, Path]:
-    folders = sorted(
-        (path.name, path)
-        for path in folder.iterdir()
-        if not path.name.startswith(".") and path.name.lower() not in JUNK_FOLDERS and path.is_dir()
-    )
-    for name, _ in folders:
-        if not is_text(name):
-            raise DataError(f"The name of the class folder {name!r} is not valid text. Rename it.")
-    return dict(folders)
-
-
-@contextmanager
-def _os_errors_as_data_errors(path: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except PermissionError as error:
-        where = error.filename or path
-        raise DataError(f"There is no permission to read {where}. Grant it, or choose another folder.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({describe_error(error)}). Check the path.") from None

@@ -18,7 +18,8 @@ from zipfile import ZipFile, ZipInfo
 
 from minivit.data.cache import default_data_dir
 from minivit.data.decode import SUFFIXES, original_size
-from minivit.data.folder import JUNK_FILES, JUNK_FOLDERS, MAX_DEPTH, class_folders
+from minivit.data.folder import class_folders
+from minivit.data.folder_files import JUNK_FILES, JUNK_FOLDERS, MAX_DEPTH
 from minivit.data.image_set import Progress
 from minivit.errors import DataError
 from minivit.files import ZIP_ERRORS, atomic_write, explain_os_error, is_bomb, is_text, open_zip

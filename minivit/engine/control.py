@@ -11,6 +11,7 @@ from typing import Any, get_args
 import torch
 
 from minivit.config import TrainConfig
+from minivit.engine.description import data_facts
 from minivit.engine.distributed import SINGLE_PROCESS, Group
 from minivit.engine.events import Events, Interrupted, ignore
 from minivit.engine.stopping import stop_reason
@@ -156,7 +157,7 @@ def explain_memory_error(config: TrainConfig) -> Iterator[None]:
 
 def record_environment(run: Run, training: Training, group: Group) -> None:
     """Writes `environment.json`; raises an error if processes or sessions of the run see different images."""
-    facts = training.data_facts()
+    facts = data_facts(training)
     group.check_same("images", facts["data_fingerprint"])
     group.check_same("state of the run", f"{training.epoch} {training.step} {len(run.metrics())}")
     check_same_images(run, facts)

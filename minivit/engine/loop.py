@@ -18,6 +18,7 @@ from minivit.engine.control import (
     record_environment,
     training_device,
 )
+from minivit.engine.description import describe
 from minivit.engine.distributed import SINGLE_PROCESS, Group
 from minivit.engine.events import PRINT_LOG, SILENT, Events, Interrupted, ignore
 from minivit.engine.stopping import Clock
@@ -62,7 +63,7 @@ def train(
         training = Training(config, device, train_set, test_set, group, clock, initial)
         training.load_position(run)
         record_environment(run, training, group)
-        for line in (training.describe(), *data_warnings(config, train_set, test_set)):
+        for line in (describe(training), *data_warnings(config, train_set, test_set)):
             events.log(line)
         if initial is not None:
             head = "" if "head.weight" in initial else ", with a new classification head, as the classes differ"

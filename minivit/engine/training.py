@@ -297,27 +297,3 @@ class Training:
         if self.train_step.ema is not None:
             tensors["average"] = self.train_step.ema  # its name since the first version
         return tensors | {"sums": self.train_step.sums}
-
-    # Description
-
-    def data_facts(self) -> dict[str, Any]:
-        """The part of `environment.json` about the data."""
-        return {
-            "num_train": len(self.train_set),
-            "num_test": len(self.test_set),
-            "num_majority": int(self.test_set.labels.bincount().max()),
-            "images": self.source.location,
-            "skipped_files": list(self.train_set.skipped),
-            "data_fingerprint": f"{self.train_set.fingerprint()} {self.test_set.fingerprint()}",
-        }
-
-    def describe(self) -> str:
-        """The size of the run in one line."""
-        num_parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        num_threads = torch.get_num_threads()
-        return (
-            f"{len(self.source):,} training and {len(self.test_set):,} test images {self.source.location}; "
-            f"{num_parameters:,} parameters, {self.steps_per_epoch:,} steps per epoch, "
-            f"on {self.device} with {num_threads} CPU thread{'s' * (num_threads != 1)}"
-            + (f" in each of {self.group.world_size} processes" if self.group.world_size > 1 else "")
-        )

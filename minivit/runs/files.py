@@ -132,6 +132,7 @@ ADVICE = {
 
 def make_unique_folder(root: Path, name: str) -> Path:
     """Makes and returns `root/name`, or `root/name-2`, … if that exists."""
+    root.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1000):
         path = root / (name if number == 1 else f"{name}-{number}")
         with suppress(FileExistsError):

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -56,8 +56,6 @@ from minivit.runs.files import (
     tail,
 )
 from minivit.runs.schema import Command, Phase, State
-
-T = TypeVar("T")
 
 STARTUP_SECONDS = 60  # a new process may need this long to import torch and to lock its run
 
@@ -102,7 +100,6 @@ class Run:
         slug = re.sub(r"[^a-z0-9]+", "-", "-".join(config.classes).lower()).strip("-")[:40].strip("-") or "run"
         weights = initial_weights(config, root) if config.init_from else None
         with explain_os_error(RunError, f"Cannot create a run in {root}", "Choose another folder."):
-            root.mkdir(parents=True, exist_ok=True)
             path = make_unique_folder(root, f"{datetime.now():%Y%m%d-%H%M%S}-{slug}")
         run = cls(path, config)
         with delete_on_error(path), explain_write_error(path):
@@ -190,7 +187,7 @@ class Run:
 
     def stored_state(self) -> State | None:
         """What `state.json` says; None if it cannot be read."""
-        return self.read("state.json", schema.parse_state, None)
+        return self.read("state.json", schema.parse_state)
 
     def set_state(self, phase: Phase, epoch: int = 0, message: str = "", progress: float = 0.0) -> None:
         """Replaces `state.json`."""
@@ -199,7 +196,7 @@ class Run:
     @property
     def environment(self) -> dict[str, Any]:
         """Machine, versions and data of the run; empty until a worker has started, and if it cannot be read."""
-        return self.read("environment.json", schema.parse_environment, None) or {}
+        return self.read("environment.json", schema.parse_environment) or {}
 
     def set_environment(self, facts: Mapping[str, Any]) -> None:
         replace_file(self.path / "environment.json", facts)
@@ -287,7 +284,7 @@ class Run:
         replace_file(self.path / "control.json", {"command": command, "time": time.time()})
 
     def requested_command(self) -> Command | None:
-        control = self.read("control.json", schema.parse_control, None)
+        control = self.read("control.json", schema.parse_control)
         return control["command"] if control else None
 
     @contextmanager
@@ -311,7 +308,7 @@ class Run:
             raise RunError(f"A worker is training the run {self.id}. Stop it before you delete the run.")
         delete_folder(self.path)
 
-    def read(self, name: str, parse: Callable[[bytes], T], default: T) -> T:
+    def read(self, name: str, parse: Callable[[bytes], Any], default: Any = None) -> Any:
         """What `parse` makes of a small file; `default` if it cannot be read."""
         try:
             return read_cached(self.path / name, parse)

@@ -274,7 +274,6 @@ class Sweep:
             raise SweepError(f"There is a sweep {name!r} in {root} already. Choose another name.")
         default_name = f"{datetime.now():%Y%m%d-%H%M%S}-{'-'.join(vary.name for vary in config.vary)}"
         with explain_os_error(SweepError, f"Cannot create a sweep in {root}", "Choose another folder."):
-            root.mkdir(parents=True, exist_ok=True)
             path = make_unique_folder(root, name or default_name)
         machine = uuid.uuid4().hex
         facts = {"schema_version": SCHEMA_VERSION, "storage": storage, "machine": machine}

@@ -18,7 +18,6 @@ from timm.models.vision_transformer import VisionTransformer
 from minivit.attention import METHODS, attend
 from minivit.attention.decomposition import cls_terms, filter_components
 from minivit.attention.heads import HeadAblation, head_statistics
-from minivit.attention.methods import available_methods
 from minivit.data import load_split
 from minivit.data.image_set import evenly_spaced
 from minivit.engine import SILENT, train
@@ -265,38 +264,6 @@ def test_an_imported_model_is_decomposed_too(
     page = open_page("anatomy", run=run.id, heads_silence="true")
     assert ("All heads: " in said(page)) is knows
     assert ("None of these images belongs to a class of this model" in said(page)) is not knows
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"num_classes": 0, "reg_tokens": 2},
-        {"reg_tokens": 3},
-        {"global_pool": "avg", "pre_norm": True, "qk_norm": True},
-    ],
-    ids=["no head", "registers", "average pooling, norm_pre and qk-norm"],
-)
-def test_every_page_shows_imported_models_of_other_kinds(
-    open_page: Open, trained: Run, image_folder: Path, tmp_path: Path, settings: dict[str, Any]
-) -> None:
-    theirs = VisionTransformer(**{"num_classes": 3} | TINY | settings)
-    save_file(theirs.state_dict(), tmp_path / "theirs.safetensors")
-    run = import_model(tmp_path / "theirs.safetensors", image_folder)
-    for name in ("dashboard", "runs", "data", "train", "compare", "anatomy"):
-        page = open_page(name, run=run.id, heads_silence="true")
-        assert not errors(page), name
-    for method in available_methods(run.config.model):
-        page = open_page("attention", run=run.id, method=method, layer=2, head=2, token="p4", off="p1,p7")
-        assert not errors(page)
-        assert widget(page, "selectbox", "Method").value == method
-    predicts = settings.get("num_classes") != 0
-    assert len(available_methods(run.config.model)) == (
-        3 if not predicts else 9 if run.config.model.pool == "cls" else 7
-    )
-    page = open_page("predictions", run=run.id)
-    assert any("no classifier head" in error for error in errors(page)) is not predicts
-    assert any("names of this model's classes are unknown" in info.value for info in page.info) is predicts
-    assert not page.metric  # an accuracy of 0.0% would be that of the unknown names
 
 
 def test_a_long_ablation_is_estimated_before_and_cancelled_meanwhile(

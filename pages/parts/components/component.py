@@ -28,7 +28,7 @@ export default (mount) => {
 def component(name: str, *also: str) -> Any:
     """The mount function of the component in `pages/parts/components/<name>/`.
 
-    `also` are further files besides `shared`, such as another component: "maps/maps" is then a function.
+    `also` are further files besides `shared` and `colors`, such as another component: "maps/maps" is then a function.
     """
     return st.components.v2.component(
         f"minivit_{name}",
@@ -40,7 +40,8 @@ def component(name: str, *also: str) -> Any:
 
 def joined(name: str, also: tuple[str, ...], kind: str) -> str:
     """The files of one component as a single one; they declare functions, so their order does not matter."""
-    common = [PARTS / f"{file}.{kind}" for file in ("shared", *also)]
+    everywhere = ("shared", "colors") if kind == "js" else ("shared",)
+    common = [PARTS / f"{file}.{kind}" for file in (*everywhere, *also)]
     own = sorted((PARTS / name).glob(f"*.{kind}"))
     shared = [path.read_text(encoding="utf-8").replace("export default function", "function") for path in common]
     tables = [_palettes()] if kind == "js" else []
