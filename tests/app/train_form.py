@@ -5,6 +5,7 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
+from minivit.config import settings
 from tests.app.conftest import widget
 
 START = "Start training"  # the button
