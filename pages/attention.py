@@ -7,6 +7,7 @@ from pages.parts.attention.exercises import exercise_bar, exercise_list, what_if
 from pages.parts.attention.export import export_section
 from pages.parts.attention.faithfulness import faithfulness_section
 from pages.parts.attention.images import membership, next_match, other_images, pick_picture
+from pages.parts.attention.logit import logit_section
 from pages.parts.attention.methods import (
     about,
     absolute_max,
@@ -19,8 +20,8 @@ from pages.parts.attention.methods import (
     value_format,
     view_of_url,
 )
-from pages.parts.attention.numbers import logit_section, weight_section
 from pages.parts.attention.tokens import tokens_section
+from pages.parts.attention.weight import weight_section
 from pages.parts.components.inspector import inspector
 from pages.parts.runs.manage import run_settings
 from pages.parts.shell import cache

@@ -127,6 +127,7 @@ def delete(name: str) -> None:
         run.delete()
 
 
+@pytest.mark.usefixtures("packages_are_scanned_once")
 def test_pages_show_damaged_runs_without_a_traceback_and_the_others_as_before(
     runs: tuple[Run, Path], trained: Path, page_variants: range
 ) -> None:

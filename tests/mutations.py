@@ -1,0 +1,180 @@
+"""Do the tests notice when the code is wrong? Changes one place of the code at a time, in a copy, and runs the tests.
+
+    python -m tests.mutations --number 30 --seed 0
+
+The places are drawn evenly over the folders of `minivit` and `pages`. For a change that no test notices, either a test
+is missing, or the code does the same as before. It takes hours, because such a change needs a complete run."""
+
+import argparse
+import ast
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
+    ast.Lt: ("<", ">="),
+    ast.LtE: ("<=", ">"),
+    ast.Gt: (">", "<="),
+    ast.GtE: (">=", "<"),
+    ast.Eq: ("==", "!="),
+    ast.NotEq: ("!=", "=="),
+    ast.In: (" in ", " not in "),
+    ast.Is: (" is ", " is not "),
+    ast.And: (" and ", " or "),
+    ast.Or: (" or ", " and "),
+    ast.Add: ("+", "-"),
+    ast.Sub: ("-", "+"),
+    ast.Mult: ("*", "/"),
+    ast.Div: ("/", "*"),
+    ast.FloorDiv: ("//", "/"),
+    ast.Mod: ("%", "*"),
+}
+JAVASCRIPT_OPERATORS = {
+    " < ": " >= ",
+    " > ": " <= ",
+    " === ": " !== ",
+    " && ": " || ",
+    " || ": " && ",
+    " + ": " - ",
+    " - ": " + ",
+}
+
+
+class Mutation(NamedTuple):
+    """A place of a file, from `start` to `end` in characters, and the text that replaces it."""
+
+    path: Path
+    start: int
+    end: int
+    text: str
+
+    def apply(self, source: str) -> str:
+        return source[: self.start] + self.text + source[self.end :]
+
+    def describe(self) -> str:
+        """File, line, and the line as it becomes."""
+        source = (ROOT / self.path).read_text("utf-8")
+        number = source.count("\n", 0, self.start)
+        lines = source.splitlines()[number], self.apply(source).splitlines()[number]
+        return f"{self.path}:{number + 1}\n    - {lines[0].strip()}\n    + {lines[1].strip()}"
+
+
+class PythonSource:
+    """The text of a file, in which nodes of the syntax tree are found."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.text = path, (ROOT / path).read_text("utf-8")
+        self.lines = self.text.encode().splitlines(keepends=True)  # the tree counts bytes
+
+    def _position(self, line: int, column: int) -> int:
+        return len((b"".join(self.lines[: line - 1]) + self.lines[line - 1][:column]).decode())
+
+    def span(self, node: ast.expr) -> tuple[int, int]:
+        """First character and the one after the last."""
+        assert node.end_lineno is not None and node.end_col_offset is not None
+        return self._position(node.lineno, node.col_offset), self._position(node.end_lineno, node.end_col_offset)
+
+    def replace(self, node: ast.expr, text: str) -> Mutation:
+        return Mutation(self.path, *self.span(node), text.format(self.text[slice(*self.span(node))]))
+
+    def replace_operator(self, left: ast.expr, operator: ast.AST, right: ast.expr) -> Iterator[Mutation]:
+        before, after = OPERATORS.get(type(operator), ("", ""))
+        start, end = self.span(left)[1], self.span(right)[0]
+        if before and (place := self.text.find(before, start, end)) >= 0:
+            yield Mutation(self.path, place, place + len(before), after)
+
+
+def python_mutations(path: Path) -> Iterator[Mutation]:
+    """Other operators and numbers, negated conditions, and calls that are left out."""
+    source = PythonSource(path)
+    for node in ast.walk(ast.parse(source.text)):
+        match node:
+            case (
+                ast.Compare(left, [operator], [right])
+                | ast.BinOp(left, operator, right)
+                | ast.BoolOp(operator, [left, right, *_])
+            ):
+                yield from source.replace_operator(left, operator, right)
+            case ast.Constant(int(value) | float(value)) if path.parts[0] == "minivit" and not isinstance(value, bool):
+                yield source.replace(node, repr(value + 1))  # on pages, most numbers are sizes
+            case ast.If(test) | ast.IfExp(test) | ast.While(test):
+                yield source.replace(test, "not ({})")
+            case ast.Expr(ast.Call() as call):
+                yield source.replace(call, "None")
+
+
+def javascript_mutations(path: Path) -> Iterator[Mutation]:
+    source = (ROOT / path).read_text("utf-8")
+    for before, after in JAVASCRIPT_OPERATORS.items():
+        for place in re.finditer(re.escape(before), source):
+            line = source[source.rfind("\n", 0, place.start()) + 1 : place.start()]
+            if "//" not in line:
+                yield Mutation(path, place.start(), place.end(), after)
+
+
+def sample_mutations(number: int, seed: int) -> list[Mutation]:
+    """Room after room, one place each, until there are enough."""
+    rooms: dict[str, list[Mutation]] = defaultdict(list)
+    for pattern, mutations in {"*.py": python_mutations, "*.js": javascript_mutations}.items():
+        for path in sorted([*ROOT.glob(f"minivit/**/{pattern}"), *ROOT.glob(f"pages/**/{pattern}")]):
+            rooms[f"{path.parent}/{pattern}"].extend(mutations(path.relative_to(ROOT)))
+    generator = random.Random(seed)
+    names = sorted(name for name, places in rooms.items() if places)
+    generator.shuffle(names)
+    return [generator.choice(rooms[names[index % len(names)]]) for index in range(number)]
+
+
+def nearest_tests(path: Path) -> Iterator[list[str]]:
+    """Paths for pytest: the tests that are named after the file or its folder, then all others, the fast ones first."""
+    names = {path.stem, path.parent.name, path.parent.name.rstrip("s")}
+    tests = ROOT / "tests"
+    near = [each for each in tests.rglob("test_*.py") if any(name in each.stem for name in names)]
+    near += [each for name in names if (each := tests / "unit" / name).is_dir() and path.parts[0] == "minivit"]
+    if near:
+        yield [str(each.relative_to(ROOT)) for each in near]
+    if path.suffix == ".py":
+        yield ["tests/unit", "tests/app"]
+    yield ["tests/browser", "tests/faults"]
+
+
+def is_caught(mutation: Mutation) -> bool:
+    """Whether a test fails, or does not end within 20 minutes."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(
+            ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "data", "__pycache__", ".*_cache")
+        )
+        (copy / mutation.path).write_text(mutation.apply((ROOT / mutation.path).read_text("utf-8")), "utf-8")
+        for paths in nearest_tests(mutation.path):
+            command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "--dist", "loadfile", *paths]
+            try:
+                if subprocess.run(command, cwd=copy, timeout=1200, capture_output=True, check=False).returncode == 1:
+                    return True
+            except subprocess.TimeoutExpired:
+                return True
+    return False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--number", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    caught = 0
+    for number, mutation in enumerate(sample_mutations(arguments.number, arguments.seed), 1):
+        result = is_caught(mutation)
+        caught += result
+        print(f"{number} {'caught' if result else 'NOT NOTICED'} {mutation.describe()}", flush=True)
+    print(f"{caught} of {arguments.number} caught")
+
+
+if __name__ == "__main__":
+    main()
