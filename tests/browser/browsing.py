@@ -160,4 +160,5 @@ def watched(page: Page, *also: str) -> Iterator[None]:
             page.wait_for_event("response", predicate=lambda response: is_media(response.url), timeout=5_000)
     for event in EVENTS:
         page.remove_listener(event, getattr(watcher, event))
-    assert not watcher.wrong + watcher.missing(page)
+    problems = watcher.wrong + watcher.missing(page)
+    assert not problems, problems

@@ -28,7 +28,7 @@ export default (mount) => {
 def component(name: str, *also: str) -> Any:
     """The mount function of the component in `pages/parts/components/<name>/`.
 
-    `also` are further files besides `shared` and `colors`, such as another component: "maps/maps" is then a function.
+    `also` are further files besides those that all have, such as another component: "maps/maps" is then a function.
     """
     return st.components.v2.component(
         f"minivit_{name}",
@@ -39,8 +39,8 @@ def component(name: str, *also: str) -> Any:
 
 
 def joined(name: str, also: tuple[str, ...], kind: str) -> str:
-    """The files of one component as a single one; they declare functions, so their order does not matter."""
-    everywhere = ("shared", "colors") if kind == "js" else ("shared",)
+    """The files of one component as a single one; functions may be in any order, constants may not."""
+    everywhere = ("shared", "colors", "controls") if kind == "js" else ("shared",)  # in this order
     common = [PARTS / f"{file}.{kind}" for file in (*everywhere, *also)]
     own = sorted((PARTS / name).glob(f"*.{kind}"))
     shared = [path.read_text(encoding="utf-8").replace("export default function", "function") for path in common]
