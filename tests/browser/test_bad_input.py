@@ -58,7 +58,7 @@ def a_folder_without_images_is_reported_and_corrected_in_place(
     fill(page, "textbox", "Folder", empty)
     expect(page.get_by_role("alert")).to_contain_text(f"These contain no images: {HOSTILE[0]}.")
     expect_no_markup(page)
-    expect(page.get_by_role("button", name="Start training")).to_have_count(0)
+    expect(page.get_by_role("button", name="Start training")).to_be_disabled()
     expect(page.get_by_role("slider", name="loss by epoch")).to_be_visible()
     fill(page, "textbox", "Folder", pictures)
     expect(page.get_by_role("alert")).to_have_count(0)
