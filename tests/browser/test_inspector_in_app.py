@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from pages.parts.components.inspector import quantized
@@ -134,10 +135,14 @@ def test_a_click_delivers_layer_head_and_token_and_own_settings_survive_new_data
     assert tuple(painted(overlay(picture)).reshape(-1, 4).min(0)[:3]) != (0, 0, 0)  # viridis knows no black
 
 
-def test_quantized_rows_come_back_to_half_a_step() -> None:
+@pytest.mark.parametrize(("max_fine_values", "highest"), [(2**19, 65535), (100, 255)])
+def test_quantized_rows_come_back_to_half_a_step(
+    monkeypatch: pytest.MonkeyPatch, max_fine_values: int, highest: int
+) -> None:
+    monkeypatch.setattr("pages.parts.components.inspector.MAX_FINE_VALUES", max_fine_values)
     rng = np.random.default_rng(0)
     attn = rng.dirichlet(np.full(65, 0.3), size=(2, 3, 65)).astype(np.float32)
     values, scales = quantized(attn)
-    assert values.nbytes == 2 * 2 * 3 * 65 * 65 and scales.shape == (2, 3, 65)
-    off = np.abs(values / 65535 * scales[..., None] - attn)
-    assert (off <= scales[..., None] / 125000).all()  # half a step, and rounding to float32
+    assert values.max() == highest and scales.shape == (2, 3, 65)
+    off = np.abs(values / highest * scales[..., None] - attn)
+    assert (off <= scales[..., None] / (1.9 * highest)).all()  # half a step, and rounding to float32

@@ -2,7 +2,7 @@
 
 const STEPS = 16; // from one of the 256 colors of a table to the next
 const NUM_COLORS = 255 * STEPS + 1;
-const NUM_LEVELS = 65535; // of a value in a row or map, as in `quantized`
+const numLevels = (values) => (values instanceof Uint8Array ? 255 : 65535); // of a value in a row or map, see `quantized`
 
 // {name: NUM_COLORS RGBA pixels} of PALETTES, which component.py puts before this script: {name: packed (256, 3)}
 const COLORS = Object.fromEntries(Object.entries(PALETTES).map(([name, packed]) => [name, finePalette(unpack(packed))]));

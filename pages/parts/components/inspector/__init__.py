@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from minivit.attention import Head
 from pages.parts.components.component import component, packed
 
+MAX_FINE_VALUES = 2**19  # that are sent with two bytes each, 1.4 MB in base64
+
 
 class View(NamedTuple):
     """Layer and head, from 0 (or all heads), token (0 is CLS, 1 is p0), and the tokens of masked patches."""
@@ -118,7 +120,7 @@ def inspector(
 
 
 def _values_data(values: NDArray[np.float32] | HeadInView, requested: dict[str, Any]) -> dict[str, Any]:
-    """Values as uint16 with a scale for each row, or one map as float32; of a large model also the head in view."""
+    """Values as integers with a scale for each row, or one map as float32; of a large model also the head in view."""
     if isinstance(values, HeadInView):
         in_view = _values_data(values.matrix, requested) | requested
         return _values_data(values.rows, requested) | {"inView": in_view}
@@ -128,11 +130,12 @@ def _values_data(values: NDArray[np.float32] | HeadInView, requested: dict[str, 
     return {"values": packed(lines), "rowScales": packed(row_scales), "inView": None}
 
 
-def quantized(attn: NDArray[np.float32]) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
-    """(…, N, N) uint16 and (…, N) so that `uint16 / 65535 * scale` restores the row, to within 1/131070 of its maximum.
+def quantized(attn: NDArray[np.float32]) -> tuple[NDArray[np.uint16 | np.uint8], NDArray[np.float32]]:
+    """(…, N, N) integers and (…, N) so that `integer / highest * scale` restores the row; `highest` is 65535.
 
-    A byte would not be enough for nearly uniform rows.
+    Nearly uniform rows need two bytes a value. Of more than `MAX_FINE_VALUES` values each is one byte, `highest` 255.
     """
+    kind = np.uint16 if attn.size <= MAX_FINE_VALUES else np.uint8
     row_scales = attn.max(axis=-1).astype(np.float32)
     largest = np.where(row_scales > 0, row_scales, 1)[..., None]
-    return np.nan_to_num(attn / largest * 65535).round().astype(np.uint16), row_scales
+    return np.nan_to_num(attn / largest * np.iinfo(kind).max).round().astype(kind), row_scales

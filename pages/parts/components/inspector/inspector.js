@@ -97,13 +97,13 @@ function lineOf(view, source, start, token) {
   const { values, rowScales } = source;
   return Float32Array.from({ length: view.numTokens }, (_, other) => {
     const row = start + other;
-    return (values[row * view.numTokens + token] / NUM_LEVELS) * rowScales[row];
+    return (values[row * view.numTokens + token] / numLevels(values)) * rowScales[row];
   });
 }
 
 function rowOf(view, row, { values, rowScales } = view) {
   const N = view.numTokens;
-  const [line, step] = [new Float32Array(N), rowScales[row] / NUM_LEVELS];
+  const [line, step] = [new Float32Array(N), rowScales[row] / numLevels(values)];
   for (let other = 0; other < N; other++) line[other] = values[row * N + other] * step;
   return line;
 }

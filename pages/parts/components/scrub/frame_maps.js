@@ -19,7 +19,7 @@ function paintTexts(view) {
 // One map of image n at a checkpoint into `into`; `specific` subtracts the average map of many images.
 function fill(into, { values, scales, average, numImages, numMaps, length, times }, map, checkpoint, n, specific) {
   const index = (checkpoint * numImages + n) * numMaps + map;
-  const step = (scales[index] / NUM_LEVELS) * times;
+  const step = (scales[index] / numLevels(values)) * times;
   const mean = (checkpoint * numMaps + map) * length;
   for (let j = 0; j < length; j++) {
     into[j] = values[index * length + j] * step - (specific ? average[mean + j] * times : 0);
