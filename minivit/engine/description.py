@@ -1,8 +1,10 @@
 """What a training is: its data for `environment.json`, and its size for the log."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from minivit.engine.training import Training
 
@@ -20,8 +22,8 @@ def data_facts(training: Training) -> dict[str, Any]:
     }
 
 
-def describe(training: Training) -> str:
-    """The size of the run in one line."""
+def describe(training: Training, initial: Mapping[str, Tensor] | None) -> str:
+    """The size of the run in one line, and where its `initial` weights come from if they are not random."""
     source, world_size = training.source, training.group.world_size
     num_parameters = sum(parameter.numel() for parameter in training.model.parameters())
     num_threads = torch.get_num_threads()
@@ -30,4 +32,10 @@ def describe(training: Training) -> str:
         f"{num_parameters:,} parameters, {training.steps_per_epoch:,} steps per epoch, "
         f"on {training.device} with {num_threads} CPU thread{'s' * (num_threads != 1)}"
         + (f" in each of {world_size} processes" if world_size > 1 else "")
+        + (f"; initial weights from {training.config.init_from}" if initial else "")
+        + (
+            ", with a new classification head, as the classes differ"
+            if initial and "head.weight" not in initial
+            else ""
+        )
     )

@@ -63,11 +63,8 @@ def train(
         training = Training(config, device, train_set, test_set, group, clock, initial)
         training.load_position(run)
         record_environment(run, training, group)
-        for line in (describe(training), *data_warnings(config, train_set, test_set)):
+        for line in (describe(training, initial), *data_warnings(config, train_set, test_set)):
             events.log(line)
-        if initial is not None:
-            head = "" if "head.weight" in initial else ", with a new classification head, as the classes differ"
-            events.log(f"initial weights from {config.init_from}{head}")
         compiler.record(training.train_step)
 
         for epoch in training.epochs():
