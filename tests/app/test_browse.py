@@ -7,7 +7,7 @@ import pytest
 from minivit.config import preset
 from pages.parts.shell import cache
 from tests.app.conftest import Open, button, errors, widget
-from tests.app.test_train_form import START, on_folder
+from tests.app.train_form import START, on_folder
 
 
 def test_a_folder_is_chosen_step_by_step_with_its_counts(

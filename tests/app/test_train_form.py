@@ -7,7 +7,6 @@ import pytest
 
 from minivit.config import PRESETS, TrainConfig, preset, settings
 from minivit.runs import Run, load_initial
-from pages.parts.shell import cache
 from tests.app.conftest import Open, button, captions, errors, labels, tick, widget
 from tests.app.train_form import START, on_folder, set_to
 
@@ -86,32 +85,6 @@ def test_a_preset_sets_all_widgets(open_page: Open, started: list[Run], image_fo
     expected = preset(name).changed(**chosen)
     assert started[0].config == (expected.changed(epochs=3) if name == "article" else expected)
     assert PRESETS[name] in widget(page, "selectbox", "Preset").help
-
-
-def test_a_folder_is_chosen_step_by_step_with_its_counts(
-    open_page: Open, image_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MINIVIT_ROOTS", str(image_folder.parent))
-    page = open_page("train")
-    page.session_state["settings_browse"] = True
-    widget(page, "selectbox", "Data set").select("folder").run()
-    assert button(page, START).disabled
-    widget(page, "selectbox", "Open a folder").select(image_folder).run()
-    counts = next(text.value for text in page.text if "folders with images" in text.value)
-    assert counts.startswith("3 folders with images: circle ")
-    button(page, "Use this folder").click().run()
-    assert widget(page, "text_input", "Folder").value == str(image_folder) and not button(page, START).disabled
-
-
-def test_images_whose_loading_was_canceled_are_not_loaded_again(open_page: Open, image_folder: Path) -> None:
-    page = on_folder(open_page("train"), image_folder)
-    config = preset("article").changed(
-        dataset="folder", data_dir=str(image_folder), classes=("circle", "cross", "star")
-    )
-    page.session_state[cache.CANCELED] = cache._images_key(config)
-    assert errors(page.run())[0].startswith("Loading the images was canceled.") and button(page, START).disabled
-    widget(page, "multiselect", "Classes").set_value(["star", "cross"]).run()
-    assert not errors(page)
 
 
 @pytest.mark.parametrize(
