@@ -5,6 +5,7 @@ trained or long after. An epoch is written once, however often a run is tracked.
 """
 
 import json
+from abc import ABC, abstractmethod
 from typing import Any
 
 from minivit.errors import ConfigError
@@ -24,7 +25,7 @@ RUN_TAG = "minivit.run"
 MLFLOW_STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}  # of a phase; others are RUNNING
 
 
-class Tracker:
+class Tracker(ABC):
     """Writes rows of one run; `last_epoch` is the last one that it has."""
 
     last_epoch: int
@@ -37,13 +38,13 @@ class Tracker:
             self.last_epoch = row["epoch"]
         return len(new)
 
+    @abstractmethod
     def write(self, epoch: int, metrics: dict[str, float]) -> None:
         """Writes the metrics of an epoch by their names; the untrained model has no training metrics."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Call this at the end."""
-        raise NotImplementedError
 
 
 def parameters(run: Run) -> dict[str, Any]:
