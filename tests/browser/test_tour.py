@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from minivit.tour import example_run, read_highlights
 from pages.parts.tour.steps import Step, step_params, steps
 from tests.browser.browsing import NO_TRANSITION, drawn, settle
-from tests.browser.server import Server
+from tests.browser.server import Server, until
 from tests.browser.test_looks import expect_for_everybody
 
 NUM_STEPS = len(steps())
@@ -163,6 +163,13 @@ def tab_to(page: Page, target: Locator, max_stops: int = 100) -> None:
     raise AssertionError(f"{target} has no focus after {max_stops} stops")
 
 
+def scrolled_up(page: Page) -> bool:
+    """Turns the wheel, and whether the page is at its top; Chromium may lose a turn while the page is busy."""
+    page.mouse.wheel(0, -10_000)
+    settle(page)
+    return bool(page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop === 0"))
+
+
 def test_the_keyboard_alone_leads_from_home_through_the_tour_to_a_mistake_of_an_own_model(
     page: Page, newcomer: Server
 ) -> None:
@@ -174,8 +181,7 @@ def test_the_keyboard_alone_leads_from_home_through_the_tour_to_a_mistake_of_an_
         expect_step(page, number)
         if number == 1:  # a look at the image above; the next step explains the same section
             page.mouse.move(640, 600)
-            page.mouse.wheel(0, -10_000)
-            page.wait_for_function("document.querySelector('[data-testid=stMain]').scrollTop === 0")
+            until(lambda: scrolled_up(page), "the page is at its top")
         tab_to(page, link(page, "Next"))
         page.keyboard.press("Enter")
     expect_step(page, 5)
