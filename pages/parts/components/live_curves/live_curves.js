@@ -76,9 +76,11 @@ function loadPlotly(url) {
 
 function buildChart(charts, name) {
   const plot = element("div", { class: "plot" });
-  const keyboardSlider = element("div", { class: "keyboard-slider", role: "slider", tabindex: 0, "aria-valuemin": 0, "aria-label": name });
-  const chart = { name, plot, keyboardSlider, curves: {}, at: null };
+  const keyboardSlider = element("div", { class: "keyboard-slider", role: "slider", tabindex: 0, "aria-valuemin": 0 });
+  const empty = { x: [], y: [] };
+  const chart = { name, plot, keyboardSlider, curves: { train: empty, test: empty }, at: null };
   charts.append(element("div", { class: "chart" }, keyboardSlider, plot));
+  describe(chart); // a slider needs a value also while Plotly loads
   return chart;
 }
 
