@@ -1,6 +1,6 @@
 """Curves, gallery and confusion matrix in a real browser: what is picked, what survives a refresh, what never runs."""
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.browsing import broken_rules
 
@@ -60,6 +60,19 @@ def drag_in(plot: Locator, start: tuple[float, float], end: tuple[float, float])
     mouse.down()
     mouse.move(*places[1], steps=5)
     mouse.up()
+
+
+def test_curves_are_valid_while_the_chart_library_loads_and_say_when_it_does_not(
+    page: Page, component_app: str
+) -> None:
+    held: list[Route] = []
+    page.route("**/plotly*.js", lambda route: held.append(route))
+    page.goto(f"{component_app}/?show=curves")
+    expect(page.get_by_role("slider", name="accuracy by epoch")).to_have_attribute("aria-valuetext", "epoch 0")
+    assert broken_rules(page) == []
+    held[0].fulfill(content_type="text/javascript", body="")  # a refused request would be in the console
+    expect(page.get_by_role("alert").first).to_contain_text("The chart library did not load")
+    page.unroute_all()
 
 
 def test_zoom_and_hidden_legend_entries_survive_a_refresh(page: Page, component_app: str) -> None:
