@@ -12,7 +12,7 @@ from torch import Tensor
 from minivit.attention.maps import Head, kept_tokens, probabilities, to_model, without_registers
 from minivit.config import ViTConfig
 from minivit.errors import ConfigError
-from minivit.fused import cls_attention
+from minivit.fused import single_query_attention
 from minivit.inference import eval_mode
 from minivit.model import Block, MiniViT
 
@@ -56,7 +56,7 @@ def token_rows(model: MiniViT, inputs: AttentionInputs, token: int, weighting: W
     with torch.no_grad():
         for layer, x in enumerate(inputs.layers):
             block = _block(model, layer)
-            _, attn = cls_attention(block.attn, x[None], query, keep_idx)
+            _, attn = single_query_attention(block.attn, x[None], query, keep_idx)
             rows[layer, :, inputs.tokens] = _weighted(attn, block, x, weighting)[0]
     return torch.cat([rows[..., :1], rows[..., P:]], dim=-1)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from minivit.config import TrainConfig
-from minivit.engine.graphs import capture_stderr, cause_of
+from minivit.engine.compile_errors import capture_stderr, cause_of
 from minivit.engine.schedule import epoch_scalars
 from minivit.engine.step import TrainStep
 from minivit.engine.whitening import add_whitening

@@ -13,9 +13,9 @@ from torch.func import functional_call, grad
 
 from minivit.config import TrainConfig
 from minivit.engine.distributed import SINGLE_PROCESS, Group
-from minivit.engine.graphs import compile_or_fall_back, record_or_fall_back
 from minivit.engine.optim import FlatParameters, make_optimizer
 from minivit.engine.schedule import StepScalars
+from minivit.engine.step_graph import compile_or_fall_back, record_or_fall_back
 from minivit.fused import FusedViT
 from minivit.inference import as_float
 from minivit.model import MiniViT

@@ -7,7 +7,7 @@ from minivit.config import ViTConfig
 from minivit.export import ImageExport
 from minivit.export.image_export import MAX_BERTVIZ_VALUES
 from minivit.runs import Run
-from pages.parts.attention.methods import is_large
+from pages.parts.attention.values import is_large
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.frame import download

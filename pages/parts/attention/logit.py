@@ -17,7 +17,7 @@ from minivit.attention.logit_parts import (
 from minivit.config import ViTConfig
 from minivit.figures import scale_limit, sum_bars
 from minivit.runs import Run
-from pages.parts.attention.methods import MethodSelection, pick_classes
+from pages.parts.attention.selection import MethodSelection, pick_classes
 from pages.parts.components.tiles import Row, map_tiles, signed_scale, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
