@@ -97,7 +97,7 @@ Progress = Callable[[str, int, int], None]  # activity, done, total
 class ImageRequest:
     """Which images of a data set to read, and in which form."""
 
-    part: str  # "train" or "test"
+    split: str  # "train" or "test"
     classes: tuple[str, ...]
     img_size: int
     in_chans: int
