@@ -73,7 +73,7 @@ def epochs(train_set: ImageSet, test_set: ImageSet) -> Iterator[tuple[float, flo
     train_loader = DataLoader(Items(train_set), batch_size=BATCH, shuffle=True)
     test_loader = DataLoader(Items(test_set), batch_size=BATCH)
     while True:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         model.train()
         train_loss = 0.0
         for patches, labels in train_loader:
@@ -90,4 +90,4 @@ def epochs(train_set: ImageSet, test_set: ImageSet) -> Iterator[tuple[float, flo
                 logits, _ = model(patches)
                 test_loss += criterion(logits, labels).item()
                 num_correct += int((logits.argmax(1) == labels).sum())
-        yield time.perf_counter() - begun, num_correct / len(test_set)
+        yield time.perf_counter() - start, num_correct / len(test_set)

@@ -95,9 +95,9 @@ def faithfulness_report(
 def _seconds_per_map(method: Method, model: MiniViT, images: Tensor, classes: Tensor) -> float:
     timed = images[:NUM_TIMED], classes[:NUM_TIMED]
     method.attribute(model, *timed)  # the first call allocates
-    begun = time.perf_counter()
+    start = time.perf_counter()
     method.attribute(model, *timed).sum().item()  # waits for the device
-    return (time.perf_counter() - begun) / len(timed[0])
+    return (time.perf_counter() - start) / len(timed[0])
 
 
 def faithfulness_of_methods(model: MiniViT, images: Tensor) -> dict[str, Faithfulness]:

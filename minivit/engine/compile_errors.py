@@ -32,7 +32,8 @@ def cause_of(error: Exception, output: str) -> str:
 def capture_stderr(output: list[str]) -> Iterator[None]:
     """Captures in `output` what is written to file descriptor 2, as by compilers; silences logging."""
     sys.stderr.flush()
-    stderr, level = os.dup(2), logging.root.manager.disable
+    stderr = os.dup(2)
+    level = logging.root.manager.disable
     logging.disable()
     try:
         with TemporaryFile() as file:

@@ -81,13 +81,15 @@ def library(request: dict[str, Any]) -> str:
 
 def load(path: str, tensors: dict[str, Tensor]) -> Callable[[Tensor, Tensor, Tensor], object]:
     """The step in a library, which changes these `TrainStep.tensors`."""
-    run, state = torch._C._aoti.AOTIModelContainerRunnerCpu(path, 1).run, list(tensors.values())
+    run = torch._C._aoti.AOTIModelContainerRunnerCpu(path, 1).run
+    state = list(tensors.values())
     return lambda *arguments: run([*state, *arguments])
 
 
 def example(config: TrainConfig, in_patches: bool) -> tuple[Tensor, Tensor, Tensor]:
     """A batch, its target and scalars, as the step gets them."""
-    vit, size = config.model, config.batch_size
+    vit = config.model
+    size = config.batch_size
     images = torch.rand(size, vit.in_chans, vit.img_size, vit.img_size)
     if in_patches:
         images = token_pixels((255 * images).byte(), vit.patch_size)

@@ -28,7 +28,8 @@ class Compiler:
     """Compiles the step of a run, at most once. A compilation that has not ended at the end of the block is ended."""
 
     def __init__(self, config: TrainConfig, log: Callable[[str], None]) -> None:
-        self.config, self.log = config, log
+        self.config = config
+        self.log = log
         self.is_decided = config.compile == "off"
         self.reason = ""  # why the step is compiled, as a clause
         self.process: subprocess.Popen[bytes] | None = None
@@ -71,7 +72,8 @@ class Compiler:
         """Waits for the compilation, and makes the step use its result."""
         process, self.process = self.process, None
         assert process and process.stdout
-        lines, code = process.stdout.readlines(), process.wait()
+        lines = process.stdout.readlines()
+        code = process.wait()
         process.communicate()  # closes its files
         result = json.loads(lines[-1]) if lines and code == 0 else {"cause": f"its compilation ended with code {code}"}
         if "library" in result:

@@ -33,11 +33,15 @@ class StatusPoller:
     """
 
     def __init__(self, run: Run, events: Events, group: Group = SINGLE_PROCESS) -> None:
-        self.run, self.events, self.group = run, events, group
+        self.run = run
+        self.events = events
+        self.group = group
         self.last_poll = 0.0
-        self.num_steps, self.next_poll = 0, 1  # steps since the last poll, and at which to poll again; for groups
+        self.num_steps = 0  # since the last poll
+        self.next_poll = 1  # the number of steps at which a group polls again
         self.slow_steps = False
-        self.noticing, self.noticed = Lock(), False  # whether the loop has read a command and is about to end
+        self.is_ending = False  # whether the loop has read a command and is about to end
+        self.ending_lock = Lock()
         self.threads: AdaptiveThreads | None = None  # if the settings leave their number open
         self.save_position: Callable[[], None] = ignore  # saves the last position, if the process has to end now
 
@@ -56,9 +60,10 @@ class StatusPoller:
         index, self.next_poll, slow = self.group.broadcast(
             COMMANDS.index(command), max(1, int(steps_per_second * POLL_SECONDS)), steps_per_second < 1 / SLOW_STEP
         )
-        self.num_steps, self.slow_steps = 0, bool(slow)
-        with self.noticing:
-            self.noticed = index > 0
+        self.num_steps = 0
+        self.slow_steps = bool(slow)
+        with self.ending_lock:
+            self.is_ending = index > 0
         return COMMANDS[index]
 
     def report(self, task: str, done: int, total: int, phase: Phase = "loading") -> None:

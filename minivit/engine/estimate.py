@@ -59,16 +59,18 @@ def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> floa
 
     def seconds_per_image(batch_size: int) -> float:
         images = torch.rand(batch_size, *shape, device=device)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         train_step(images, torch.zeros(batch_size, dtype=torch.int64, device=device), scalars)
         train_step.sums.tolist()  # synchronizes with the device
-        return (time.perf_counter() - begun) / batch_size
+        return (time.perf_counter() - start) / batch_size
 
     with threads_for(config, num_processes), explain_memory_error(config):
         seconds_per_image(2)  # warm-up
         fastest = min(seconds_per_image(2) for _ in range(2))  # all the time that a large model gets
         batch_size = min(-(-config.batch_size // num_processes), 64)
-        num_timed, deadline = 0, time.perf_counter() + TIMING_SECONDS
+        num_timed = 0
+        deadline = time.perf_counter() + TIMING_SECONDS
         while fastest * batch_size < 10 * TIMING_SECONDS and num_timed < 10 and time.perf_counter() < deadline:
-            fastest, num_timed = min(fastest, seconds_per_image(batch_size)), num_timed + 1
+            fastest = min(fastest, seconds_per_image(batch_size))
+            num_timed += 1
     return num_images * fastest

@@ -49,7 +49,8 @@ def record_or_fall_back(
     """
 
     def prepare(*arguments: Tensor) -> Callable[..., Result]:
-        inputs, results = [argument.clone() for argument in arguments], list[Result]()
+        inputs = [argument.clone() for argument in arguments]
+        results = list[Result]()
 
         def run() -> None:
             results[:] = [function(*inputs)]

@@ -88,15 +88,17 @@ def progress_bar(text: str, cancel: Callable[[], None] | None = None) -> Iterato
     A button that calls `cancel` appears if it takes longer than `CANCEL_SECONDS`; its click supersedes this script.
     """
     placeholder = st.empty()
-    row, begun, can_cancel = placeholder.container(horizontal=True, vertical_alignment="center"), monotonic(), False
+    row = placeholder.container(horizontal=True, vertical_alignment="center")
+    start = monotonic()
+    can_cancel = False
     bar = row.progress(0.0, text)
 
     def report(text: str, done: int, total: int) -> None:
         nonlocal can_cancel
         bar.progress(min(1.0, done / max(total, 1)), escape_markdown(text))
-        if cancel and not can_cancel and monotonic() - begun > CANCEL_SECONDS:
+        if cancel and not can_cancel and monotonic() - start > CANCEL_SECONDS:
             can_cancel = True
-            row.button("Cancel", key=f"cancel_{begun}", on_click=cancel)
+            row.button("Cancel", key=f"cancel_{start}", on_click=cancel)
 
     try:
         yield report
