@@ -88,7 +88,8 @@ def _probabilities(
     report: Report = lambda num_curves: None,
 ) -> Tensor:
     """p_c with only some patches kept, for each of G selections (R, n) of the images `index` (R,): (R, G)."""
-    images, P = to_model(model, images), model.config.num_prefix_tokens
+    images = to_model(model, images)
+    P = model.config.num_prefix_tokens
     device = images.device
     index = (torch.arange(len(images)) if index is None else index).to(device)
     targets = torch.stack([classes] if contrast is None else [classes, contrast]).to(device)
@@ -149,7 +150,8 @@ class Faithfulness:
 
     @property
     def verdicts(self) -> tuple[Verdict, Verdict]:
-        random, has_others = area(self.random), self.others_deletion.shape[1] > 0
+        random = area(self.random)
+        has_others = self.others_deletion.shape[1] > 0
         others = [area(curves) if has_others else None for curves in (self.others_deletion, self.others_insertion)]
         return (
             verdict(area(self.deletion), random, others[0], "deletion"),
@@ -211,7 +213,8 @@ def check(
 ) -> Faithfulness:
     """`faithfulness` of maps (B, P) with random rankings that are the same for a seed; reports the fraction done."""
     rankings = torch.rand(len(images), num_rankings, maps.shape[1], generator=torch.Generator().manual_seed(seed))
-    num_curves, num_done = len(images) * (num_rankings + 2 * others.shape[1]), 0
+    num_curves = len(images) * (num_rankings + 2 * others.shape[1])
+    num_done = 0
 
     def count(curves: int) -> None:
         nonlocal num_done
@@ -229,7 +232,8 @@ def check_controls(
     rankings = torch.rand(
         len(images), num_rankings, model.config.num_patches, generator=torch.Generator().manual_seed(seed)
     )
-    random, maps = random_baseline(model, images, classes, rankings), control_maps(images, model.config.patch_size)
+    random = random_baseline(model, images, classes, rankings)
+    maps = control_maps(images, model.config.patch_size)
     verdicts: dict[str, tuple[Verdict, Verdict]] = {}
     for name, values in maps.items():
         report(len(verdicts) / len(maps))

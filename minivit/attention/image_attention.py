@@ -52,7 +52,8 @@ def token_rows(model: MiniViT, inputs: AttentionInputs, token: int, weighting: W
     index = token and token - 1 + P
     if index not in inputs.tokens:
         return torch.cat([rows[..., :1], rows[..., P:]], dim=-1)
-    query, keep_idx = int((inputs.tokens == index).nonzero()), inputs.keep_idx(config)
+    query = int((inputs.tokens == index).nonzero())
+    keep_idx = inputs.keep_idx(config)
     with torch.no_grad():
         for layer, x in enumerate(inputs.layers):
             block = _block(model, layer)
@@ -63,7 +64,9 @@ def token_rows(model: MiniViT, inputs: AttentionInputs, token: int, weighting: W
 
 def layer_matrices(model: MiniViT, inputs: AttentionInputs, layer: int, weighting: Weighting | None = None) -> Tensor:
     """The attention of each head of a layer, (H, 1 + patches, 1 + patches); 0 for masked patches."""
-    block, x, N = _block(model, layer), inputs.layers[layer], model.config.num_tokens
+    block = _block(model, layer)
+    x = inputs.layers[layer]
+    N = model.config.num_tokens
     with torch.no_grad():
         _, attn, _ = block.attn(x[None], keep_idx=inputs.keep_idx(model.config))
         values = _weighted(attn, block, x, weighting)[0]

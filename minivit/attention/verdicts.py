@@ -84,7 +84,8 @@ def _described(comparison: Comparison) -> str:
 
 def verdict(areas: Tensor, random: Tensor, others: Tensor | None, curve: Curve) -> Verdict:
     """The verdict on areas (B,), given those of random rankings (B, R) and of maps of other images (B, M)."""
-    against_random, against_others = compare(areas, random), None if others is None else compare(areas, others)
+    against_random = compare(areas, random)
+    against_others = None if others is None else compare(areas, others)
     gain = -1 if curve == "deletion" else 1
     p = against_random.p
     if against_others and others is not None and gain * against_random.difference > 0:  # worse than random is worse
@@ -101,7 +102,8 @@ def corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 def summary(deletion: Verdict, insertion: Verdict) -> str:
     """Both verdicts as one sentence."""
-    outcomes, is_one = {deletion.outcome, insertion.outcome}, deletion.num_images == 1
+    outcomes = {deletion.outcome, insertion.outcome}
+    is_one = deletion.num_images == 1
     these = "this image does" if is_one else "these images do"
     advice = " Check more images." if is_one else ""
     if outcomes == {"better"}:

@@ -78,7 +78,8 @@ class Run:
         return hash(self._resolved)
 
     def __repr__(self) -> str:
-        rows, state = self.metrics(), self.state
+        rows = self.metrics()
+        state = self.state
         accuracy = f", test accuracy {rows[-1]['test_acc']:.1%}" if rows else ""
         return f"<Run {self.path}: {state.phase}, {self.config.epoch_title(state.epoch)}{accuracy}>"
 

@@ -18,8 +18,8 @@ from minivit.attention.exercises import (
 from minivit.config import ViTConfig
 from minivit.inference import Predictions
 from minivit.runs import Run
-from pages.parts.attention.selection import DEFAULT, MethodSelection
-from pages.parts.attention.values import class_probabilities, method_values, patch_values
+from pages.parts.attention.selection import DEFAULT_METHOD, MethodSelection
+from pages.parts.attention.values import class_probabilities, patch_values
 from pages.parts.components.inspector import View
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
@@ -84,10 +84,16 @@ def exercise_bar(run: Run, epoch: int, image: ImageId, view: View, predictions: 
     if name not in by_name:
         return
     exercise = by_name[name]
-    layer = View(run.config.model.depth - 1, exercise.head, 0)
-    cls_map = patch_values(method_values(run, epoch, image, MethodSelection(DEFAULT, 0), layer), layer)
-    probs, masked_probs = (class_probabilities(run, epoch, image, masked) for masked in ((), view.masked))
-    answer = Answer(probs, masked_probs, view.masked, view.token, cache.image_label(run, image), cls_map)
+    last_layer = View(run.config.model.depth - 1, exercise.head, 0)
+    cls_map = patch_values(run, epoch, image, MethodSelection(DEFAULT_METHOD, 0), last_layer)
+    answer = Answer(
+        probs=class_probabilities(run, epoch, image),
+        masked_probs=class_probabilities(run, epoch, image, view.masked),
+        masked=view.masked,
+        token=view.token,
+        true=cache.image_label(run, image),
+        cls_map=cls_map,
+    )
     is_solved = exercise.is_solved(answer)
     if is_solved:
         _solved().add((run.id, name))

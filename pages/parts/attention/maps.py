@@ -8,7 +8,7 @@ from minivit.config import ViTConfig
 from minivit.runs import Run
 from pages.parts.attention.prediction import prediction_summary
 from pages.parts.attention.selection import MethodSelection
-from pages.parts.attention.values import absolute_max, class_probabilities, is_large, method_values
+from pages.parts.attention.values import absolute_max, is_large, method_values
 from pages.parts.components.inspector import ValueFormat, View, attention_format, inspector
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
@@ -18,9 +18,7 @@ from pages.parts.shell.url import set_params, token_name
 def show_maps(run: Run, epoch: int, image: ImageId, selection: MethodSelection, view: View) -> None:
     """The image, its maps in the trained and the untrained model, and its prediction."""
     config = run.config.model
-    classes = cache.test_set(run).classes
     scale_max = absolute_max(run, selection)
-    masked_probs = class_probabilities(run, epoch, image, view.masked) if view.masked else None
     inspector(
         cache.image_pixels(run, image)[0].numpy(),
         method_values(run, epoch, image, selection, view),
@@ -29,16 +27,10 @@ def show_maps(run: Run, epoch: int, image: ImageId, selection: MethodSelection, 
         patch_size=config.patch_size,
         key="attention_inspector",
         absolute_max=scale_max,
-        value_format=value_format(selection, classes, config, len(view.masked), scale_max),
+        value_format=value_format(selection, cache.test_set(run).classes, config, len(view.masked), scale_max),
         title=cache.image_title(run, image),
         name=f"epoch {epoch}",
-        prediction=prediction_summary(
-            classes,
-            class_probabilities(run, epoch, image),
-            cache.image_label(run, image),
-            masked_probs,
-            len(view.masked),
-        ),
+        prediction=prediction_summary(run, epoch, image, view.masked),
         on_pick=lambda picked: set_params(
             layer=picked.layer + 1, head=write_head(picked.head), token=token_name(picked.token)
         ),

@@ -1,48 +1,43 @@
 """What the model predicts for an image, and whether a picture belongs to any of its classes."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
 from minivit.out_of_distribution import score
 from minivit.runs import Run
+from pages.parts.attention.values import class_probabilities
 from pages.parts.components.inspector import Probabilities
 from pages.parts.shell import cache
+from pages.parts.shell.cache import ImageId
 from pages.parts.shell.wording import escape_markdown
 
-MAX_CLASSES = 10
+MAX_CLASSES = 10  # whose probabilities are shown
 
 
-def prediction_summary(
-    classes: Sequence[str],
-    probs: NDArray[np.float32],
-    true: int | None,
-    masked: NDArray[np.float32] | None = None,
-    num_masked: int = 0,
-) -> Probabilities:
-    """The verdict on the prediction and the probabilities (K,), the most probable classes first.
+def prediction_summary(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...]) -> Probabilities:
+    """The verdict on the prediction and the probabilities, the most probable classes first.
 
-    `masked` are the probabilities with `num_masked` patches masked: a second verdict, and a second value by class.
+    With patches masked, a second verdict, and a second value by class.
     """
+    classes = cache.test_set(run).classes
+    true = cache.image_label(run, image)
+    probs = class_probabilities(run, epoch, image)
     if not len(probs):
         label = "" if true is None else f" Class: {classes[true]}."
         return Probabilities([(f"This model has no classifier head.{label}", None)], {})
-    parts = {"": probs}
-    if masked is not None:
-        parts[f"With {num_masked} patch{'es' if num_masked > 1 else ''} masked: "] = masked
-    known = "" if true is None else f" True class: {classes[true]}."
+    by_prefix = {"": probs}
+    if masked:
+        prefix = f"With {len(masked)} patch{'es' if len(masked) > 1 else ''} masked: "
+        by_prefix[prefix] = class_probabilities(run, epoch, image, masked)
+    label = "" if true is None else f" True class: {classes[true]}."
     verdicts: list[tuple[str, bool | None]] = []
-    for prefix, values in parts.items():
+    for prefix, values in by_prefix.items():
         predicted = int(np.argmax(values))
-        text = f"{prefix}Predicted: {classes[predicted]} ({values[predicted]:.1%}).{known}"
+        text = f"{prefix}Predicted: {classes[predicted]} ({values[predicted]:.1%}).{label}"
         verdicts.append((text, None if true is None else predicted == true))
     order = np.argsort(-probs, kind="stable")[:MAX_CLASSES]
-    return Probabilities(
-        verdicts,
-        {classes[k] + (" (true)" if k == true else ""): [float(values[k]) for values in parts.values()] for k in order},
-    )
+    names = {k: classes[k] + (" (true)" if k == true else "") for k in order}
+    return Probabilities(verdicts, {name: [float(each[k]) for each in by_prefix.values()] for k, name in names.items()})
 
 
 def membership(run: Run, epoch: int, picture: str) -> None:

@@ -16,7 +16,7 @@ from pages.parts.shell.pickers import head_param
 from pages.parts.shell.url import bind_to_url, int_param, param, patch_params, pick_param
 from pages.parts.shell.wording import escape_markdown
 
-DEFAULT = "cls_map"
+DEFAULT_METHOD = "cls_map"
 WIDTH_PX = 190  # of a widget
 
 
@@ -53,7 +53,7 @@ def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.flo
         if (reason := method.why_unavailable(config))
     ]
     name = RENAMED.get(param("method"), param("method"))
-    name = name if name in methods else DEFAULT
+    name = name if name in methods else DEFAULT_METHOD
     name = bind_to_url(
         "method",
         name,

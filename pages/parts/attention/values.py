@@ -55,15 +55,17 @@ def method_values(
 
 @memoize()
 def _values(run: Run, epoch: int, image: ImageId, selection: MethodSelection) -> NDArray[np.float32]:
-    method, model, images = selection.method, cache.model_of(run, epoch), cache.image_pixels(run, image)
+    method = selection.method
     is_slow = estimate(num_passes(method, run.config.model) * multiplications(run.config.model)) != ""
     bar = progress(method.title, lambda: set_params(method=None)) if is_slow else nullcontext(no_report)
     with bar as report:
-        return method.values(model, images, *selection.tensors(), report)[0].cpu().numpy()
+        model = cache.model_of(run, epoch)
+        return method.values(model, cache.image_pixels(run, image), *selection.tensors(), report)[0].cpu().numpy()
 
 
-def patch_values(values: NDArray[np.float32] | HeadInView, view: View) -> NDArray[np.float32]:
-    """The values (N-1,) of the patches for the token in view."""
+def patch_values(run: Run, epoch: int, image: ImageId, selection: MethodSelection, view: View) -> NDArray[np.float32]:
+    """The values (N-1,) of the patches for the token in view, as a copy."""
+    values = method_values(run, epoch, image, selection, view)
     if isinstance(values, HeadInView):
         return values.matrix[view.token, 1:].copy()
     if values.ndim == 1:

@@ -7,10 +7,11 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from minivit.attention import write_head
-from minivit.attention.methods import stem_note
+from minivit.attention.methods import Method, stem_note
+from minivit.config import ViTConfig
 from minivit.runs import Run
-from pages.parts.attention.selection import MethodSelection
-from pages.parts.attention.values import class_probabilities, is_large, method_values, patch_values
+from pages.parts.attention.selection import DEFAULT_METHOD, MethodSelection
+from pages.parts.attention.values import class_probabilities, is_large, patch_values
 from pages.parts.components.inspector import View
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.url import param_button, token_name
@@ -20,11 +21,10 @@ from pages.parts.shell.wording import escape_markdown
 def what_if(
     run: Run, epoch: int, image: ImageId, selection: MethodSelection, view: View, classes: Sequence[str]
 ) -> None:
-    """The card; for a large model nothing is computed until the user turns it on. None for a model without classes."""
+    """The card, for models with classes; for a large one nothing is computed until the user turns it on."""
     config = run.config.model
     if not config.num_classes:
         return
-    name = classes[selection.target]
     with st.container(border=True, gap="small"):
         st.markdown("**What if a patch were missing?**")
         if is_large(config) and not st.toggle("Mask what stands out", key="what_if", bind="query-params"):
@@ -34,31 +34,47 @@ def what_if(
             return
         probs = class_probabilities(run, epoch, image, view.masked)
         attention, importance = _sources(selection, is_large(config), probs)
-        reasons: dict[int, list[str]] = {}
+        reasons: dict[int, list[str]] = {}  # by token
         for reason, source in (("the most attended", attention), ("the most important", importance)):
-            patches = patch_values(method_values(run, epoch, image, source, view), view)
+            patches = patch_values(run, epoch, image, source, view)
             patches[[token - 1 for token in view.masked]] = -np.inf
             reasons.setdefault(1 + int(patches.argmax()), []).append(reason)
+        name = escape_markdown(classes[selection.target])
         before = probs[selection.target]
         for token, words in reasons.items():
             masked = tuple(sorted((*view.masked, token)))
             after = class_probabilities(run, epoch, image, masked)[selection.target]
-            patch, reason = token_name(token), " and ".join(words)
-            with st.container(horizontal=True, vertical_alignment="center"):
-                off = {"off": list(map(token_name, masked))}
-                param_button(f"Mask {patch}", f"attention_mask_{reason}", off, icon=":material/visibility_off:")
-                change = f"{escape_markdown(name)} {before:.1%} → **{after:.1%}**"
-                st.markdown(f"Without {patch}, {reason}: {change}", width="content")
-        place = [attention.method.title]
-        if attention.method.needs_layer:
-            place.append(f"layer {view.layer + 1}")
-        if attention.method.needs_layer and config.num_heads > 1:
-            place.append(f"head {write_head(view.head)}")
-        against = "" if importance.contrast is None else f" against {escape_markdown(classes[importance.contrast])}"
-        importance_of = f"Most important for {escape_markdown(name)}{against}: {importance.method.title}."
-        of_complete = [source.method.title for source in (attention, importance) if not source.method.is_attention]
-        complete = f"Computed from the complete image: {', '.join(of_complete)}." if view.masked else stem_note(config)
-        st.caption(f"Most attended: {', '.join(place)}. {importance_of} {complete}".strip())
+            _mask_button(token, masked, " and ".join(words), f"{name} {before:.1%} → **{after:.1%}**")
+        contrast = "" if importance.contrast is None else f" against {escape_markdown(classes[importance.contrast])}"
+        sentences = [
+            f"Most attended: {_map_title(attention.method, view, config)}.",
+            f"Most important for {name}{contrast}: {importance.method.title}.",
+            _complete_image_note(attention.method, importance.method) if view.masked else stem_note(config),
+        ]
+        st.caption(" ".join(filter(None, sentences)))
+
+
+def _mask_button(token: int, masked: tuple[int, ...], reason: str, change: str) -> None:
+    """A button that masks a token besides those masked before, and the change of the probability."""
+    patch = token_name(token)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        off = {"off": list(map(token_name, masked))}
+        param_button(f"Mask {patch}", f"attention_mask_{reason}", off, icon=":material/visibility_off:")
+        st.markdown(f"Without {patch}, {reason}: {change}", width="content")
+
+
+def _map_title(method: Method, view: View, config: ViTConfig) -> str:
+    title = method.title
+    if method.needs_layer:
+        title += f", layer {view.layer + 1}"
+    if method.needs_layer and config.num_heads > 1:
+        title += f", head {write_head(view.head)}"
+    return title
+
+
+def _complete_image_note(*methods: Method) -> str:
+    """The methods whose maps do not leave out the masked patches."""
+    return f"Computed from the complete image: {', '.join(each.title for each in methods if not each.is_attention)}."
 
 
 def _sources(
@@ -70,7 +86,7 @@ def _sources(
     against the most probable other class: a patch that supports all classes alike does not change a probability.
     """
     if selection.method.needs_class:
-        return selection._replace(name="cls_map"), selection
-    others = [index for index in probs.argsort()[::-1] if index != selection.target]
-    name, contrast = "relevance" if large else "leave_one_out", int(others[0]) if others else None
-    return selection, selection._replace(name=name, contrast=contrast)
+        return selection._replace(name=DEFAULT_METHOD), selection
+    others = [int(index) for index in probs.argsort()[::-1] if index != selection.target]
+    contrast = others[0] if others else None
+    return selection, selection._replace(name="relevance" if large else "leave_one_out", contrast=contrast)
