@@ -41,6 +41,11 @@ def write_head(head: Head) -> str:
     return head if isinstance(head, str) else str(head + 1)
 
 
+def head_title(head: Head) -> str:
+    """A head in a title: "head 3" or "mean over heads"."""
+    return f"{head} over heads" if isinstance(head, str) else f"head {head + 1}"
+
+
 def attend(model: MiniViT, images: Tensor, keep_idx: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Probabilities (B, K) and attention of all layers (B, L, H, N, N), without gradients.
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minivit.attention import Head, write_head
+from minivit.attention import Head, head_title, write_head
 from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix, layer_matrices
 from minivit.attention.maps import affordable, to_model
 from minivit.config import ViTConfig
@@ -134,10 +134,9 @@ class ImageExport:
 
     def picture(self, layer: int, head: Head) -> MapPicture:
         """The CLS map over the image, on the run's scale."""
-        heads = f"{head} over heads" if isinstance(head, str) else f"head {write_head(head)}"
         true = "" if self.label is None else f"{self.classes[self.label]} → "
         predicted = self.classes[int(self.probs.argmax())] if len(self.probs) else "no prediction"
-        where = f"layer {layer + 1}, {heads} · {Checkpoint(self.epoch).title} · {self.run_id}"
+        where = f"layer {layer + 1}, {head_title(head)} · {Checkpoint(self.epoch).title} · {self.run_id}"
         title = f"{self.name}: {true}{predicted} · {where}"
         values = self.matrix(layer, head)[0, 1:].numpy()
         return MapPicture(self.image.numpy(), values, self.scale, 1 / self.model.config.num_tokens, title)

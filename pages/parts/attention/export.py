@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from minivit.attention import Head, write_head
+from minivit.attention import Head, head_title
 from minivit.config import ViTConfig
 from minivit.export import ImageExport
 from minivit.export.image_export import MAX_BERTVIZ_VALUES
@@ -20,9 +20,8 @@ def export_section(run: Run, epoch: int, image: ImageId, layer: int, head: Head)
     """Files of one layer (from 0) and head of an image, then BertViz. Files are made on click."""
     export = cache.one_image(run, epoch, image)
     st.header("Export", anchor=False)
-    head_title = f"{head} over heads" if isinstance(head, str) else f"head {write_head(head)}"
     st.caption(
-        f"Layer {layer + 1}, {head_title}; the arrays hold all layers and heads. The pictures include the scale."
+        f"Layer {layer + 1}, {head_title(head)}; the arrays hold all layers and heads. The pictures include the scale."
     )
     name = export.file_name
     with st.container(horizontal=True):

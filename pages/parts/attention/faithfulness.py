@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import streamlit as st
+from torch import Tensor
 
 from minivit.attention import METHODS, Head
 from minivit.attention.faithfulness import (
@@ -101,7 +102,9 @@ def _check_image(
     run: Run, epoch: int, image: ImageId, selection: MethodSelection, layer: int, head: Head
 ) -> Faithfulness:
     """For one image; the controls include the maps of other test images, each for its own predicted class."""
-    test_set, model, images = cache.test_set(run), cache.model_of(run, epoch), cache.image_pixels(run, image)
+    test_set = cache.test_set(run)
+    model = cache.model_of(run, epoch)
+    images = cache.image_pixels(run, image)
     indices = [index for index in evenly_spaced(len(test_set), NUM_OTHERS + 1) if index != image][:NUM_OTHERS]
     target, contrast = selection.tensors()
     with threads_for(run.config), progress("Dropping patches of this image", cancel="trust") as report:
@@ -113,18 +116,23 @@ def _check_image(
 
 @memoize()
 def _check_images(run: Run, epoch: int, num_images: int, name: str, layer: int, head: Head) -> Faithfulness:
-    test_set, model = cache.test_set(run), cache.model_of(run, epoch)
-    indices = evenly_spaced(len(test_set), num_images)
+    model = cache.model_of(run, epoch)
     with threads_for(run.config), progress("Dropping patches of the test images", cancel="trust") as report:
-        images, classes = test_set.images[indices], cache.predicted_classes(run, epoch, tuple(indices))
+        images, classes = _images_and_predictions(run, epoch, num_images)
         maps = METHODS[name].attribute(model, images, classes, layer=layer, head=head, report=report)
         return check(model, images, classes, maps, maps_of_others(maps), NUM_RANKINGS_PER_IMAGE, 0, report)
 
 
 @memoize()
 def _check_controls(run: Run, epoch: int, num_images: int) -> dict[str, tuple[Verdict, Verdict]]:
-    test_set, model = cache.test_set(run), cache.model_of(run, epoch)
-    indices = evenly_spaced(len(test_set), num_images)
+    model = cache.model_of(run, epoch)
     with threads_for(run.config), progress("Dropping patches in the order of the controls", cancel="trust") as report:
-        images, classes = test_set.images[indices], cache.predicted_classes(run, epoch, tuple(indices))
+        images, classes = _images_and_predictions(run, epoch, num_images)
         return check_controls(model, images, classes, NUM_RANKINGS_PER_IMAGE, 0, report)
+
+
+def _images_and_predictions(run: Run, epoch: int, num_images: int) -> tuple[Tensor, Tensor]:
+    """Evenly spaced test images and their predicted classes."""
+    test_set = cache.test_set(run)
+    indices = evenly_spaced(len(test_set), num_images)
+    return test_set.images[indices], cache.predicted_classes(run, epoch, tuple(indices))

@@ -21,7 +21,7 @@ from pages.parts.shell import cache
 from pages.parts.shell.memoize import memoize
 
 NUM_IMAGES = 64
-NUM_EPOCHS = 17
+NUM_EPOCHS = 17  # at most, in the chart over training
 
 
 def localization_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> None:
@@ -33,37 +33,44 @@ def localization_section(run: Run, epoch: int, name: str, layer: int, head: Head
         )
         return
     images, _, masks = _masked_images(run)
-    uniform = (float(uniform_energy(masks).mean()), float(uniform_pointing(masks, run.config.model.patch_size).mean()))
+    energy = float(uniform_energy(masks).mean())
+    pointing = float(uniform_pointing(masks, run.config.model.patch_size).mean())
     st.caption(
         f"{len(images)} test images, true class, with 95% intervals. Energy inside the object: the share of the map "
-        f"on the object; {uniform[0]:.1%} for a uniform map. Pointing game: how often the highest patch touches the "
-        f"object; {uniform[1]:.1%} of all patches do. The verdict compares the energy with that of a uniform map, by a "
+        f"on the object; {energy:.1%} for a uniform map. Pointing game: how often the highest patch touches the "
+        f"object; {pointing:.1%} of all patches do. The verdict compares the energy with that of a uniform map, by a "
         "paired t test corrected for the number of maps. Controls do not use the model."
     )
-    results = [_localize_methods(run, epoch), _localize_methods(run, 0)]
-    if line := revealing_controls(results[0]):
+    _table(_localize_methods(run, epoch), _localize_methods(run, 0), epoch)
+    _over_training(run, name, layer, head, [energy, pointing])
+
+
+def _table(results: list[Localization], untrained: list[Localization], epoch: int) -> None:
+    """Every map after an epoch and untrained."""
+    if line := revealing_controls(results):
         st.caption(line)
-    st.dataframe(
-        [
-            {
-                "map": after.name,
-                f"energy, epoch {epoch}": format_share(after.energy),
-                "energy, untrained": format_share(before.energy),
-                f"pointing, epoch {epoch}": format_share(after.pointing),
-                "pointing, untrained": format_share(before.pointing),
-                "verdict on the energy": after.verdict,
-            }
-            for after, before in zip(*results, strict=True)
-        ],
-        column_config={"map": st.column_config.TextColumn(width=230)},
-        hide_index=True,
-    )
+    rows = [
+        {
+            "map": after.name,
+            f"energy, epoch {epoch}": format_share(after.energy),
+            "energy, untrained": format_share(before.energy),
+            f"pointing, epoch {epoch}": format_share(after.pointing),
+            "pointing, untrained": format_share(before.pointing),
+            "verdict on the energy": after.verdict,
+        }
+        for after, before in zip(results, untrained, strict=True)
+    ]
+    st.dataframe(rows, column_config={"map": st.column_config.TextColumn(width=230)}, hide_index=True)
+
+
+def _over_training(run: Run, name: str, layer: int, head: Head, uniform: list[float]) -> None:
+    """The maps of one method at evenly spaced saved epochs, beside the values of a uniform map."""
     saved = run.epochs()
     epochs = [saved[index] for index in evenly_spaced(len(saved), NUM_EPOCHS)]
-    by_epoch = [_localize(run, saved_epoch, name, layer, head) for saved_epoch in epochs]
+    results = [_localize(run, epoch, name, layer, head) for epoch in epochs]
     shares = {
-        "energy inside the object": [result.energy for result in by_epoch],
-        "highest patch touches the object": [result.pointing for result in by_epoch],
+        "energy inside the object": [result.energy for result in results],
+        "highest patch touches the object": [result.pointing for result in results],
     }
     figure = share_curves(
         epochs,

@@ -55,7 +55,8 @@ def _upload(run: Run) -> None:
 
 def _add(run: Run, file: UploadedFile) -> str | None:
     """The id of the picture in a file if it is readable and was uploaded just now, else None."""
-    content, handled = file.getvalue(), st.session_state.setdefault("handled_uploads", set())
+    content = file.getvalue()
+    handled = st.session_state.setdefault("handled_uploads", set())
     if file.file_id in handled:
         return None
     with show_errors():
@@ -75,7 +76,8 @@ def _gallery(run: Run, pictures: dict[str, Picture], current: str | None) -> Non
             decoded[picture] = pixels(run, picture).numpy()
     if not decoded:
         return
-    ids, images = list(decoded), np.concatenate(list(decoded.values()))
+    ids = list(decoded)
+    images = np.concatenate(list(decoded.values()))
     titles = [GalleryItem(index, pictures[picture].name) for index, picture in enumerate(ids)]
     selected = ids.index(current) if current in ids else None
     click = gallery(images, titles, key="attention_pictures", label="Your pictures", selected=selected)

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from minivit.attention import write_head
+from minivit.attention import head_title
 from minivit.attention.methods import Method, stem_note
 from minivit.config import ViTConfig
 from minivit.runs import Run
@@ -68,7 +68,7 @@ def _map_title(method: Method, view: View, config: ViTConfig) -> str:
     if method.needs_layer:
         title += f", layer {view.layer + 1}"
     if method.needs_layer and config.num_heads > 1:
-        title += f", head {write_head(view.head)}"
+        title += f", {head_title(view.head)}"
     return title
 
 
