@@ -24,7 +24,7 @@ from minivit.model import MiniViT
 from minivit.stats import rank_correlation
 
 REFERENCE = "leave_one_out"  # the method with whose ranking the others are correlated
-Report = Callable[[int], None]  # called with the number of curves that are computed next
+CountCurves = Callable[[int], None]  # called with the number of curves that are computed next
 
 NUM_OTHERS = 8  # other images whose maps serve as a control
 NUM_CONTROLS = 3  # `control_maps`
@@ -58,7 +58,7 @@ def random_baseline(
     classes: Tensor,
     rankings: Tensor,
     contrast: Tensor | None = None,
-    report: Report = lambda num_curves: None,
+    count: CountCurves = lambda num_curves: None,
 ) -> Tensor:
     """Deletion curves (B, R, N) of random maps `rankings` (B, R, P).
 
@@ -67,7 +67,7 @@ def random_baseline(
     B, R, _ = rankings.shape
     index = torch.arange(B).repeat_interleave(R)
     kept = _steps(_ranking(rankings.flatten(0, 1)))
-    return _probabilities(model, images, classes, kept, contrast, index, report).view(B, R, -1)
+    return _probabilities(model, images, classes, kept, contrast, index, count).view(B, R, -1)
 
 
 def _ranking(maps: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def _probabilities(
     kept: Sequence[Tensor],
     contrast: Tensor | None,
     index: Tensor | None = None,
-    report: Report = lambda num_curves: None,
+    count: CountCurves = lambda num_curves: None,
 ) -> Tensor:
     """p_c with only some patches kept, for each of G selections (R, n) of the images `index` (R,): (R, G)."""
     images = to_model(model, images)
@@ -96,7 +96,7 @@ def _probabilities(
     parts = []
     with eval_mode(model):
         for rows in memory_bounded_chunks(torch.arange(len(index), device=device), model):
-            report(len(rows))
+            count(len(rows))
             tokens = model.embed(images[index[rows]])
             keeps = (keep[rows.to(keep.device)].to(device) for keep in kept)
             logits = (forward_cls(model, keep_patches(tokens, keep, P), keep_idx=keep)[0] for keep in keeps)
@@ -173,7 +173,7 @@ def faithfulness(
     others: Tensor,
     contrast: Tensor | None = None,
     reference: Tensor | None = None,
-    report: Report = lambda num_curves: None,
+    count: CountCurves = lambda num_curves: None,
 ) -> Faithfulness:
     """The faithfulness of maps (B, P) of images; `random` is their `random_baseline`.
 
@@ -186,7 +186,7 @@ def faithfulness(
     index = torch.arange(B).repeat_interleave(M)
     rankings = _ranking(others.flatten(0, 1))
     deletion_curves, insertion_curves = (
-        _probabilities(model, images, classes, _steps(order), contrast, index, report)
+        _probabilities(model, images, classes, _steps(order), contrast, index, count)
         for order in (rankings, rankings.flip(1))
     )
     return Faithfulness(
@@ -222,7 +222,7 @@ def check(
         num_done += curves
 
     random = random_baseline(model, images, classes, rankings, contrast, count)
-    return faithfulness(model, images, classes, maps, random, others, contrast, report=count)
+    return faithfulness(model, images, classes, maps, random, others, contrast, count=count)
 
 
 def check_controls(
@@ -243,9 +243,7 @@ def check_controls(
 
 
 def num_multiplications(config: ViTConfig, num_images: int, num_rankings: int) -> float:
-    """Multiplications of a check and of the controls: in each step of a curve half of the patches are kept on
-    average.
-    """
+    """Multiplications of a check and of the controls; on average, half of the patches are kept along a curve."""
     num_curves = num_images * (2 * num_rankings + (1 + NUM_CONTROLS) * (2 * NUM_OTHERS + 2))
     return num_curves * config.num_patches * multiplications(config) / 2
 

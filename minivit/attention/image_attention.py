@@ -1,4 +1,4 @@
-"""The attention of one image, computed in parts: for models with many tokens, all of it exceeds memory and bandwidth.
+"""The attention of one image, head by head and row by row: all of it is too large for models with many tokens.
 
 L layers, H heads, D embed_dim, K classes; N tokens, of which n are not masked. Results have a row and a column for CLS
 and each patch; register tokens are left out."""

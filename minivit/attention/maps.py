@@ -131,7 +131,7 @@ def batches(model: MiniViT, images: Images) -> Iterator[Tensor]:
     return chunks(images, min(MAX_BATCH, int(MAX_VALUES / values)))
 
 
-def affordable(config: ViTConfig, max_images: int, min_images: int = 8) -> int:
+def num_affordable(config: ViTConfig, max_images: int, min_images: int = 8) -> int:
     """The number of images, `min_images` to `max_images`, that a page can analyze without a noticeable wait."""
     return max(min_images, min(max_images, int(MAX_MULTIPLICATIONS / multiplications(config))))
 

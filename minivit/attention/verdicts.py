@@ -30,6 +30,9 @@ class Comparison:
     high: float
     p: float
 
+    def __str__(self) -> str:
+        return f"{self.control:.3f} (difference {self.difference:+.3f}, 95% {self.low:+.3f} to {self.high:+.3f})"
+
 
 def compare(areas: Tensor, controls: Tensor) -> Comparison:
     """Areas (B,) against those of the controls (B, R) of the same images.
@@ -71,15 +74,10 @@ class Verdict:
 
     def __str__(self) -> str:
         sample = f"{self.num_images} images" if self.num_images > 1 else "one image"
-        controls = f"random rankings {_described(self.random)}"
+        controls = f"random rankings {self.random}"
         if self.others:
-            controls += f", maps of other images {_described(self.others)}"
+            controls += f", maps of other images {self.others}"
         return f"{self.curve} area {self.area:.3f}; {controls}; p = {self.p:.2g} ({sample}): {self.outcome}"
-
-
-def _described(comparison: Comparison) -> str:
-    values = comparison.difference, comparison.low, comparison.high
-    return f"{comparison.control:.3f} (difference {values[0]:+.3f}, 95% {values[1]:+.3f} to {values[2]:+.3f})"
 
 
 def verdict(areas: Tensor, random: Tensor, others: Tensor | None, curve: Curve) -> Verdict:
@@ -103,9 +101,9 @@ def corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:
 def summary(deletion: Verdict, insertion: Verdict) -> str:
     """Both verdicts as one sentence."""
     outcomes = {deletion.outcome, insertion.outcome}
-    is_one = deletion.num_images == 1
-    these = "this image does" if is_one else "these images do"
-    advice = " Check more images." if is_one else ""
+    is_single = deletion.num_images == 1
+    these = "this image does" if is_single else "these images do"
+    advice = " Check more images." if is_single else ""
     if outcomes == {"better"}:
         return "Better than its controls in both tests: this map shows patches that the prediction depends on."
     if outcomes == {"no difference"}:

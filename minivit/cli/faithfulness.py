@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minivit.attention.cascade import CONTROLS, EXPLAINED, KEPT, SEED, Cascade, cascade, summary
+from minivit.attention.cascade import CONTROLS, KEPT_CORRELATION, METHODS_AND_CONTROLS, SEED, Cascade, cascade, summary
 from minivit.attention.faithfulness import (
     NUM_OTHERS,
     REFERENCE,
@@ -206,10 +206,10 @@ def _faithfulness_table(results: dict[str, Faithfulness]) -> list[str]:
 
 
 def _cascade_table(changes: Cascade, seconds: dict[str, float]) -> list[str]:
-    header = ["Map", *changes.steps, f"Within ±{KEPT} from", "Time per map"]
+    header = ["Map", *changes.steps, f"Within ±{KEPT_CORRELATION} from", "Time per map"]
     rows = [
         [
-            EXPLAINED[name].title,
+            METHODS_AND_CONTROLS[name].title,
             *(
                 f"{step.mean:.2f} ({step.low:.2f} to {step.high:.2f})" if step else "–"
                 for step in changes.at_steps(name)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from minivit.attention import Head, head_title, write_head
 from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix, layer_matrices
-from minivit.attention.maps import affordable, to_model
+from minivit.attention.maps import num_affordable, to_model
 from minivit.config import ViTConfig
 from minivit.data import ImageSet, evenly_spaced, load_split
 from minivit.errors import ConfigError
@@ -151,7 +151,7 @@ class ImageExport:
 
 def num_scale_images(config: ViTConfig) -> int:
     """The number of test images that a color scale is computed from: as many as take about a second, at most 32."""
-    return affordable(config, NUM_SCALE_IMAGES, 1)
+    return num_affordable(config, NUM_SCALE_IMAGES, 1)
 
 
 def model_scale(model: MiniViT, test_set: ImageSet) -> tuple[float, float]:

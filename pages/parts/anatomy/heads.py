@@ -5,7 +5,7 @@ import streamlit as st
 
 from minivit.attention import head_effects, uniform_distance
 from minivit.attention.heads import HeadAblation, HeadEffect, head_statistics
-from minivit.attention.maps import affordable
+from minivit.attention.maps import num_affordable
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import attention_distance_chart
 from minivit.imports import num_head_classes
@@ -89,7 +89,7 @@ def _ablation(run: Run, checkpoint: Checkpoint) -> HeadAblation | None:
         )
         return None
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        default = affordable(run.config.model, DEFAULT_SIZE)
+        default = num_affordable(run.config.model, DEFAULT_SIZE)
         text = "Evenly spaced over the test set. More images give narrower intervals and take longer."
         num_images = pick_num_images(SIZES, len(known), default, key="heads_images", help=text)
         is_on = st.toggle("Ablate each head", key=ABLATE_KEY, bind="query-params")

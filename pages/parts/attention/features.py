@@ -7,7 +7,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.attention.maps import affordable
+from minivit.attention.maps import num_affordable
 from minivit.attention.tokens import cosine_similarity, patch_components, token_statistics
 from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
@@ -95,7 +95,7 @@ def _over_training(run: Run, image: ImageId, layer: int, patch: int) -> dict[int
     """The similarity to one patch after a layer, (n,), at evenly spaced saved epochs whose weights can be read."""
     saved = run.epochs()
     result = {}
-    for index in evenly_spaced(len(saved), affordable(run.config.model, MAX_EPOCHS, 2)):
+    for index in evenly_spaced(len(saved), num_affordable(run.config.model, MAX_EPOCHS, 2)):
         with suppress(RunError):
             patches = _patches(run, saved[index], image)[layer + 1]
             result[saved[index]] = cosine_similarity(patches[patch], patches).numpy()

@@ -8,7 +8,7 @@ import streamlit as st
 import torch
 from numpy.typing import NDArray
 
-from minivit.attention.methods import METHODS, RENAMED, Method, available_methods
+from minivit.attention.methods import FORMER_NAMES, METHODS, Method, available_methods
 from minivit.config import ViTConfig
 from pages.parts.components.inspector import View
 from pages.parts.shell.glossary import explain
@@ -52,7 +52,7 @@ def pick_method(config: ViTConfig, classes: Sequence[str], probs: NDArray[np.flo
         for method in METHODS.values()
         if (reason := method.why_unavailable(config))
     ]
-    name = RENAMED.get(param("method"), param("method"))
+    name = FORMER_NAMES.get(param("method"), param("method"))
     name = name if name in methods else DEFAULT_METHOD
     name = bind_to_url(
         "method",

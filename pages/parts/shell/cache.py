@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from minivit import data
 from minivit.attention import METHODS, Head, attend
 from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix, token_rows
-from minivit.attention.maps import affordable, attend_masked, without_registers
+from minivit.attention.maps import attend_masked, num_affordable, without_registers
 from minivit.background_predictions import is_slow_to_predict, prediction_path, predictions_so_far
 from minivit.config import Dataset, TrainConfig
 from minivit.data import MAX_INSPECTED_BYTES, ImageSet, load_images, load_split
@@ -65,7 +65,7 @@ def test_set(run: Run) -> ImageSet:
 
 def some_images(run: Run, max_images: int, min_images: int = 8) -> tuple[int, ...]:
     """The indices of evenly spaced test images: as many as a page can analyze without a noticeable wait."""
-    return tuple(evenly_spaced(len(test_set(run)), affordable(run.config.model, max_images, min_images)))
+    return tuple(evenly_spaced(len(test_set(run)), num_affordable(run.config.model, max_images, min_images)))
 
 
 @memoize(key=_images_key)
