@@ -36,7 +36,8 @@ class FusedViT(nn.Module):
 
     def __init__(self, model: MiniViT, in_patches: bool = False) -> None:
         super().__init__()
-        self.model, self.in_patches = model, in_patches
+        self.model = model
+        self.in_patches = in_patches
         assert has_fused_path(model.config) or not in_patches
 
     def forward(self, images: Tensor) -> Tensor:
@@ -128,7 +129,8 @@ def fused_forward(model: MiniViT, pixels: Tensor) -> Tensor:
     bias = proj.bias - (weight * model.mean).sum((1, 2, 3))
     constants = torch.cat([cls, bias + model.pos_embed[0, 1:]])  # (N, D), CLS and each c_j
     if not pixels.is_floating_point():  # 0..255, to be divided as a factor of the weights
-        weight, pixels = weight / 255, pixels.float()
+        weight = weight / 255
+        pixels = pixels.float()
     filters = weight.flatten(1)  # (D, C·p·p)
     q = F.linear(cls, W_q.flatten(0, 1), b_q.flatten()).view(H, 1, -1)
     key_query = (q * block.attn.scale @ W_k)[:, 0]  # (H, D)

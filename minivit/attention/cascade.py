@@ -147,7 +147,9 @@ def layer_groups(model: MiniViT) -> list[tuple[str, list[str]]]:
 
 def num_passes(method: Method, config: ViTConfig) -> int:
     """Forward passes for one image, roughly: a backward pass counts as two."""
-    return config.num_patches + 1 if method.removes_patches else 3 if method.needs_class else 1
+    if method.removes_patches:
+        return config.num_patches + 1
+    return 3 if method.needs_class else 1
 
 
 def num_multiplications(config: ViTConfig, names: Sequence[str], num_images: int) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minivit.attention.maps import Head, kept_tokens, probabilities, to_model, without_registers
+from minivit.attention.maps import Head, kept_tokens, probabilities, select_head, to_model, without_registers
 from minivit.config import ViTConfig
 from minivit.errors import ConfigError
 from minivit.fused import single_query_attention
@@ -79,8 +79,7 @@ def head_matrix(
     model: MiniViT, inputs: AttentionInputs, layer: int, head: Head, weighting: Weighting | None = None
 ) -> Tensor:
     """The attention of one head of a layer, the mean or maximum over its heads, (1 + patches)²; 0 for masked ones."""
-    matrices = layer_matrices(model, inputs, layer, weighting)
-    return matrices.mean(0) if head == "mean" else matrices.amax(0) if head == "max" else matrices[head]
+    return select_head(layer_matrices(model, inputs, layer, weighting), head)
 
 
 def _block(model: MiniViT, layer: int) -> Block:

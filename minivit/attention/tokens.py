@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minivit.attention.maps import Head, batches, to_model
+from minivit.attention.maps import Head, batches, select_head, to_model
 from minivit.inference import eval_mode
 from minivit.model import Block, MiniViT
 
@@ -147,11 +147,9 @@ class Sinks:
 
 def sinks(statistics: TokenStatistics, head: Head, num_patches: int) -> Sinks:
     """The comparison for one head, from 0, or the mean or maximum over heads."""
-    if isinstance(head, int):
-        received, value_norms = statistics.received[:, head], statistics.value_norms[:, head]
-    else:
-        received = statistics.received.amax(1) if head == "max" else statistics.received.mean(1)
-        value_norms = statistics.value_norms.norm(dim=1)
+    received = select_head(statistics.received, head, dim=1)
+    norms = statistics.value_norms
+    value_norms = norms[:, head] if isinstance(head, int) else norms.norm(dim=1)
     return Sinks(
         received=received,
         attention=relative_to_median(received, num_patches),

@@ -121,7 +121,8 @@ def speed(
     *titles: Accelerated,
 ) -> Iterator[Measurement]:
     """Images per second with the data path and, on the same batch, without augmentation and copies; memory."""
-    dtype, flop = autocast_dtype(config, device), flop_per_image(config)
+    dtype = autocast_dtype(config, device)
+    flop = flop_per_image(config)
     for title in titles:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)

@@ -140,7 +140,8 @@ def _quick(config: TrainConfig, reference_epoch: Callable[[], float]) -> Iterato
     if goals:
         yield Measurement(f"quick, until {ARTICLE_ACCURACY}", goals[0], "s", note="loading of cached images included")
         seconds = reference_epoch()
-        name, note = f"the notebook's 100 epochs ÷ quick until {ARTICLE_ACCURACY}", "an epoch timed right after"
+        name = f"the notebook's 100 epochs ÷ quick until {ARTICLE_ACCURACY}"
+        note = "an epoch timed right after"
         yield Measurement(name, 100 * seconds / goals[0], "×", "≥ 70", f"100 × {seconds:.2f} s, {note}")
 
 
@@ -187,7 +188,8 @@ def run_as_process(config: TrainConfig, timeout: float | None = None) -> tuple[f
     """Seconds of a run as a process of its own, imports included, and its metrics; RuntimeError if it fails."""
     with TemporaryDirectory() as folder:
         run = Run.create(config, folder)
-        command, environment = [sys.executable, "-m", "minivit.worker", str(run.path)], {"MINIVIT_LOCKS": folder}
+        command = [sys.executable, "-m", "minivit.worker", str(run.path)]
+        environment = {"MINIVIT_LOCKS": folder}
         start = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=os.environ | environment)
         if done.returncode:

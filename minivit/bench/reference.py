@@ -18,7 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 from minivit.data import ImageSet
 from minivit.layers import sine_positions
 
-PATCH, DIM, BATCH, LR = 4, 64, 64, 1e-3
+PATCH = 4
+DIM = 64
+BATCH = 64
+LR = 1e-3
 
 
 class Items(Dataset[tuple[Tensor, int]]):

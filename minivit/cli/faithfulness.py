@@ -37,7 +37,8 @@ from minivit.model import MiniViT
 from minivit.runs import Run
 from minivit.stats import bootstrap
 
-NUM_IMAGES, NUM_RANKINGS = 200, 10
+NUM_IMAGES = 200
+NUM_RANKINGS = 10
 NUM_TIMED = 16  # images whose maps are timed
 
 
@@ -63,8 +64,10 @@ def faithfulness_report(
     accuracy = (logits(model, images).argmax(1).cpu() == labels).float().mean().item()
     epoch = run.epochs()[-1] if epoch is None else epoch
     results = faithfulness_of_methods(model, images)
-    classes, methods = logits(model, images).argmax(1), available_methods(model.config)
-    explained, seed = methods | CONTROLS, SEED + run.config.seed
+    classes = logits(model, images).argmax(1)
+    methods = available_methods(model.config)
+    explained = methods | CONTROLS
+    seed = SEED + run.config.seed
     changes = cascade(model, images, classes, explained, seed=seed) if with_cascade else None
     seconds = {name: _seconds_per_map(method, model, images, classes) for name, method in methods.items()}
     models = {"trained": model, "untrained": untrained} if masks is not None else {}
@@ -189,9 +192,11 @@ def _faithfulness_table(results: dict[str, Faithfulness]) -> list[str]:
     header = ["Map", "Deletion area ↓", "− random (95%)", "− other images (95%)", "Verdict"]
     header += ["Insertion area ↑", "− random (95%)", "− other images (95%)", "Verdict"]
     header += ["SaCo", "Rank correlation with leave-one-out"]
-    rows, baseline = [], 0.0
+    rows = []
+    baseline = 0.0
     for name, (deletion, insertion) in corrected_verdicts(results).items():
-        baseline, result = deletion.random.control, results[name]
+        baseline = deletion.random.control
+        result = results[name]
         title = METHODS[name].title if name in METHODS else CONTROL.format(name)
         correlation = "–" if isnan(result.mean_correlation) else f"{result.mean_correlation:.2f}"
         rows.append([title, *_cells(deletion), *_cells(insertion), f"{result.saco.mean():.2f}", correlation])

@@ -192,7 +192,8 @@ def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
             )
         files[name] = image_files(folders[name])
     counts = {name: min(request.images_per_class or len(of_class), len(of_class)) for name, of_class in files.items()}
-    total, done = sum(counts.values()), 0
+    total = sum(counts.values())
+    done = 0
     parts: dict[str, ClassImages] = {}
     for name in files:
 
@@ -231,7 +232,9 @@ def count_images(data_dir: str | Path) -> dict[str, int]:
 
     None is read, and subfolders without permission count as empty.
     """
-    root, counts, num_left = resolve_data_dir(data_dir), {}, MAX_COUNTED
+    root = resolve_data_dir(data_dir)
+    counts = {}
+    num_left = MAX_COUNTED
     with os_errors_as_data_errors(root):
         folders = subfolders(root)
         train = _split_named(folders, TRAIN_NAMES)

@@ -88,7 +88,8 @@ def load_images(
     beyond `max_bytes` stay on disk. Nothing is downloaded. DataError if the set is missing or unreadable, for an
     unknown class, and for a class without images.
     """
-    reader, info = find_reader(dataset), DATASETS[dataset]
+    reader = find_reader(dataset)
+    info = DATASETS[dataset]
     request = ImageRequest(
         split=split,
         classes=_check_classes(dataset, reader.list_classes(data_dir), classes),

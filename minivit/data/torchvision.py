@@ -29,7 +29,8 @@ class TorchvisionReader:
     """Reads and downloads CIFAR-10, CIFAR-100, Fashion-MNIST (four gz files) or SVHN (a MATLAB file for each split)."""
 
     def __init__(self, dataset: Dataset, class_name: str) -> None:
-        self.dataset, self.class_name = dataset, class_name
+        self.dataset = dataset
+        self.class_name = class_name
         self.info = DATASETS[dataset]
 
     @property
@@ -131,7 +132,9 @@ class TorchvisionReader:
         """Downloads, checks and unpacks into `folder`."""
         from torchvision.datasets.utils import check_integrity
 
-        archives, total, done = self.archives(), self.info.download_bytes, 0
+        archives = self.archives()
+        total = self.info.download_bytes
+        done = 0
         for url, name, md5 in archives:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

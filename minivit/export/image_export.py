@@ -52,7 +52,8 @@ class ImageExport:
 
         RunError if there is no such checkpoint, DataError if there is no such image.
         """
-        model, test_set = run.load_model(epoch), load_split(run.config)[1]
+        model = run.load_model(epoch)
+        test_set = load_split(run.config)[1]
         image = test_set.pick(index)
         return cls(
             run_id=run.id,

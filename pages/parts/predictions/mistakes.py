@@ -21,7 +21,8 @@ MIN_MISTAKES = 5  # images in a cell that is included in the common scale
 
 def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
     """The mean CLS map of the cell minus that of correct predictions of its class; attention at the border."""
-    predictions, classes = cache.predictions(run, epoch), run.config.classes
+    predictions = cache.predictions(run, epoch)
+    classes = run.config.classes
     labels, predicted = torch.from_numpy(predictions.labels), torch.from_numpy(predictions.predicted)
     incorrect, correct = ((labels == true) & (predicted == index) for index in (mistaken, true))
     st.markdown("**Attention in mistakes**")

@@ -55,7 +55,8 @@ def pick_rows(runs: list[Run]) -> list[list[Run]]:
     rows = [row for group in group_by_sweep(runs) for row in _expand(group)]
     rows.sort(key=lambda row: not any(read_annotations(run).favorite for run in row))
     names = [row[0].id if len(row) == 1 else row[0].sweep for row in rows]
-    key, link = f"runs_table_{hash(tuple(tuple(run.id for run in row) for row in rows))}", param("selected")
+    key = f"runs_table_{hash(tuple(tuple(run.id for run in row) for row in rows))}"
+    link = param("selected")
     if key not in st.session_state or st.session_state.get("runs_link", "") != link:
         names_in_url = set(link.split(","))
         indices = [index for index, name in enumerate(names) if name in names_in_url]

@@ -51,7 +51,8 @@ def start_from(run: Run, *, has_weights: bool = False) -> None:
 
     For callbacks: before the form is drawn.
     """
-    config, state = run.config, st.session_state
+    config = run.config
+    state = st.session_state
     if has_weights:
         config = config.changed(init_from=f"{run.id}:{run.epochs()[-1]}")
     state[START_RUNS] = {run.id: Run(run.path, config)}
@@ -96,11 +97,13 @@ def pick_settings(base: TrainConfig, basics: DeltaGenerator | None = None) -> Tr
 
 def _pick_initial_weights(base: TrainConfig, key: str) -> str:
     """The weights of a saved epoch of the run that `base` starts from, or random ones."""
-    run_id, options = base.init_from.rpartition(":")[0], {"": "random", base.init_from: base.init_from}
+    run_id = base.init_from.rpartition(":")[0]
+    options = {"": "random", base.init_from: base.init_from}
     with suppress(RunError):  # reported with the other invalid settings
         run = find_run(run_id)
         options |= {f"{run_id}:{epoch}": f"epoch {epoch} of {run_title(run)}" for epoch in run.epochs()}
-    help, index = FIELDS["init_from"].description, list(options).index(base.init_from)
+    help = FIELDS["init_from"].description
+    index = list(options).index(base.init_from)
     how: dict[str, Any] = {"index": index, "key": f"settings_init_from_{key}", "persist_state": "session"}
     init_from = st.selectbox("Initial weights", options, format_func=options.__getitem__, help=help, **how)
     return init_from
@@ -153,11 +156,14 @@ def start_form(
         st.info("This server is read-only. Train on your own computer.")
         return
     with show_errors():
-        base, has_images = pick_dataset(adjust(pick_preset())), False
+        base = pick_dataset(adjust(pick_preset()))
+        has_images = False
         with show_errors():
-            base, has_images = pick_images(base), True
+            base = pick_images(base)
+            has_images = True
         basics, summary, start = st.container(), st.container(), st.container(key="settings_start")
-        plan, reason = None, "The settings are invalid; the message above says which."
+        plan = None
+        reason = "The settings are invalid; the message above says which."
         with show_errors(summary):
             plan_of_form = pick_plan(base, basics)
             if has_images:

@@ -194,7 +194,8 @@ def seed(image: ImageId) -> int:
 @memoize()
 def attention(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...] = ()) -> tuple[Array, Array]:
     """Probabilities (K,) and attention (L, H, n + 1, n + 1) of CLS and n patches for one image without some tokens."""
-    model, images = model_of(run, epoch), image_pixels(run, image)
+    model = model_of(run, epoch)
+    images = image_pixels(run, image)
     probs, attn = attend_masked(model, images, _masked_patches(run, masked)) if masked else attend(model, images)
     return probs[0].numpy(), without_registers(attn[0], model.config).numpy()
 
@@ -300,6 +301,7 @@ def bertviz(run: Run, epoch: int, image: ImageId, layers: tuple[int, ...], layer
 @memoize("Comparing with images of other classes")
 def calibration(run: Run, epoch: int) -> ScoreCalibration | None:
     """Scores to judge whether a picture belongs to any class; None without images of its classes and of others."""
-    other, images = load_other_classes(run.config), test_set(run)
+    other = load_other_classes(run.config)
+    images = test_set(run)
     known = images.select((images.labels < num_head_classes(run)).nonzero().flatten())
     return calibrate(model_of(run, epoch), known, other) if other is not None and len(known) else None

@@ -65,7 +65,8 @@ def _turn_off(toggle: str) -> None:
 
 def prediction_progress(run: Run, epoch: int, predictions: Predictions) -> None:
     """A progress bar until all test images are predicted; redraws the page as `predictions` grow."""
-    total, num_draws = len(cache.test_set(run)), 0
+    total = len(cache.test_set(run))
+    num_draws = 0
 
     def draw() -> None:
         nonlocal num_draws
