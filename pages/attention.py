@@ -58,14 +58,14 @@ with frame(
         if picture and config.num_classes:
             membership(run, epoch, picture)
         map_notes(run, selection.method, view)
-        what_if(run, epoch, image, selection, view, classes)
+        what_if(run, epoch, image, selection, view)
         about_method(selection.method, view, config)
         exercise_list(run, predictions)
     weight_section(run, epoch, image, view)
     tokens_section(run, epoch, image, view)
     other_images(test_set, index)
     if config.num_classes:
-        logit_section(run, epoch, image, selection, classes)
-        faithfulness_section(run, epoch, image, selection, view.layer, view.head)
-    export_section(run, epoch, image, view.layer, view.head)
+        logit_section(run, epoch, image, selection)
+        faithfulness_section(run, epoch, image, selection, view)
+    export_section(run, epoch, image, view)
     run_settings(run)

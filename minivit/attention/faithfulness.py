@@ -248,8 +248,8 @@ def num_multiplications(config: ViTConfig, num_images: int, num_rankings: int) -
     return num_curves * config.num_patches * multiplications(config) / 2
 
 
-def maps_of_others(maps: Tensor, num_others: int = NUM_OTHERS) -> Tensor:
-    """For each of B maps (B, P), those of `num_others` other images at equal distances, (B, M, P), or fewer."""
+def maps_of_others(maps: Tensor) -> Tensor:
+    """For each of B maps (B, P), those of `NUM_OTHERS` other images at equal distances, or fewer, (B, M, P)."""
     B = len(maps)
-    steps = sorted({round(B * (index + 1) / (num_others + 1)) for index in range(num_others)} - {0, B})
+    steps = sorted({round(B * (index + 1) / (NUM_OTHERS + 1)) for index in range(NUM_OTHERS)} - {0, B})
     return torch.stack([maps.roll(step, 0) for step in steps], dim=1) if steps else maps[:, None][:, :0]

@@ -61,7 +61,7 @@ class Verdict:
     others: Comparison | None  # None if there is no other image
     num_images: int
     p: float  # two-sided, the larger of both comparisons, as both must hold; corrected if many maps are tested.
-    # For one image that of the random rankings, if all maps of other images are worse: p of these few would be too high
+    # For one image whose map beats all maps of others, that of the random rankings: so few maps cannot give a low p
 
     @property
     def outcome(self) -> Outcome:

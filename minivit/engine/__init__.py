@@ -19,7 +19,7 @@ estimate       how long a run will take on this machine
 """
 
 from minivit.engine.distributed import Group, init_process_group
-from minivit.engine.estimate import estimate_seconds, same_speed, time_of_all
+from minivit.engine.estimate import estimate_seconds, seconds_until_done, speed_settings
 from minivit.engine.events import SILENT, Events, Interrupted
 from minivit.engine.loop import train
 from minivit.engine.optim import FlatParameters, make_optimizer

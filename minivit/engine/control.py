@@ -56,7 +56,7 @@ class StatusPoller:
             self.threads.adapt(epoch)
         self.events.progress(f"epoch {epoch}", step, num_steps)
         steps_per_second = self.num_steps / (time.monotonic() - self.last_poll)
-        command = self._read("training", epoch - 1, f"epoch {epoch}", step / num_steps)
+        command = self._poll_folder("training", epoch - 1, f"epoch {epoch}", step / num_steps)
         index, self.next_poll, slow = self.group.broadcast(
             COMMANDS.index(command), max(1, int(steps_per_second * POLL_SECONDS)), steps_per_second < 1 / SLOW_STEP
         )
@@ -69,14 +69,14 @@ class StatusPoller:
     def report(self, task: str, done: int, total: int, phase: Phase = "loading") -> None:
         """Reports progress before the first step; raises Interrupted on a command to pause or stop."""
         self.events.progress(task, done, total)
-        if self._is_due() and (command := self._read(phase, self.run.state.epoch, task, done / max(total, 1))):
+        if self._is_due() and (command := self._poll_folder(phase, self.run.state.epoch, task, done / max(total, 1))):
             raise Interrupted(command)
 
     def _is_due(self) -> bool:
         return time.monotonic() - self.last_poll > POLL_SECONDS
 
-    def _read(self, phase: Phase, epoch: int, task: str, progress: float) -> Command | None:
-        """The command to pause or stop, as the main process reads it; updates state.json."""
+    def _poll_folder(self, phase: Phase, epoch: int, task: str, progress: float) -> Command | None:
+        """Updates state.json; the command to pause or stop, if this is the main process and there is one."""
         self.last_poll = time.monotonic()
         if not self.group.is_main:
             return None

@@ -19,13 +19,13 @@ MAX_TIMED = 10**9  # multiplications per image; larger models are estimated by t
 SECONDS_PER_OPERATION = 6e-9  # forward and backward, on one core
 
 
-def same_speed(config: TrainConfig) -> TrainConfig:
+def speed_settings(config: TrainConfig) -> TrainConfig:
     """`config` without the settings that do not affect the duration of a run, so that estimates can be shared."""
     names = ("lr", "seed", "weight_decay", "label_smoothing", "schedule", "warmup_epochs", "init_from")
     return config.changed(**{name: TrainConfig.model_fields[name].default for name in names})
 
 
-def time_of_all(seconds: Sequence[float], num_runs: int, num_parallel: int) -> float:
+def seconds_until_done(seconds: Sequence[float], num_runs: int, num_parallel: int) -> float:
     """Seconds until `num_runs` runs have ended, of which `seconds` is a sample in order; each worker takes the next."""
     ends = [0.0] * num_parallel  # a heap: when each worker is free
     for index in range(num_runs):

@@ -1,6 +1,6 @@
 """CPU threads that follow the load of the machine.
 
-All threads wait for the slowest one in every operation, so a single thread without a core of its own slows down all of
+All threads wait for the slowest one in every operation, so a single thread that has to share a core slows down all of
 them. Images per second of `strong` on two cores of an AMD EPYC, alone and next to one process that computes all the
 time: 1,156 and 300 with two threads, 626 and 616 with one (`python -m minivit bench --parts load`).
 """

@@ -57,9 +57,9 @@ class Training:
         loss_weights = self.class_weights.to(device) if config.class_balance == "weights" else None
         self.train_step = TrainStep(config, self.model, group, self.in_patches, loss_weights)
         shard = test_set if group.world_size == 1 else test_set.select(group.shard(torch.arange(len(test_set))))
-        self.source = BatchSource(self._cut(train_set), device)
-        self.test_source = BatchSource(self._cut(shard), device)
-        self.steps_per_epoch = math.ceil(len(self.source) / config.batch_size)
+        self.train_source = BatchSource(self._cut_into_patches(train_set), device)
+        self.test_source = BatchSource(self._cut_into_patches(shard), device)
+        self.steps_per_epoch = math.ceil(len(self.train_source) / config.batch_size)
         self.recorded_epochs: set[int] = set()  # with rows of a worker that was killed before it saved its position
         self.epoch = 0  # finished epochs
         self.step = 0  # finished steps of the next epoch
@@ -100,8 +100,8 @@ class Training:
             weights = self.class_weights[self.train_set.labels]
             order = torch.multinomial(weights, len(weights), replacement=True, generator=generator)
         else:
-            order = torch.randperm(len(self.source), generator=generator)
-        batches = copy_to(order, self.source.storage_device).split(self.config.batch_size)
+            order = torch.randperm(len(self.train_source), generator=generator)
+        batches = copy_to(order, self.train_source.storage_device).split(self.config.batch_size)
         scalars = epoch_scalars(self.config, epoch, [len(batch) for batch in batches])
         scalars = copy_to(scalars, self.device)  # in one copy, so that no step waits for the device
         for step in range(self.step, len(batches)):
@@ -123,8 +123,8 @@ class Training:
         config = self.config
         if config.model.drop_rate:
             torch.manual_seed(seed + self.group.rank)
-        batch = self.source.get_batch(indices, next_indices)
-        target = self.source.get_labels(indices)
+        batch = self.train_source.get_batch(indices, next_indices)
+        target = self.train_source.get_labels(indices)
         if self.changes_images:
             generator = torch.Generator().manual_seed(seed)
             batch = augment(batch, config.augment, generator)
@@ -135,8 +135,8 @@ class Training:
                 )
         return self.group.shard(batch), self.group.shard(target)
 
-    def _cut(self, image_set: ImageSet) -> ImageSet:
-        """The images, cut into patches once if the model reads those and no augmentation changes the images."""
+    def _cut_into_patches(self, image_set: ImageSet) -> ImageSet:
+        """The images, cut into patches once for all epochs if the train step reads patches."""
         if not self.in_patches or not isinstance(image_set.images, Tensor):
             return image_set
         return replace(image_set, images=token_pixels(image_set.images, self.config.model.patch_size))
@@ -173,7 +173,7 @@ class Training:
         self.group.all_reduce(self.train_step.sums)
         loss_sum, num_correct = self.train_step.sums.tolist()  # the only synchronization with the device in an epoch
         seconds = time.perf_counter() - self.started
-        num_images = len(self.source)
+        num_images = len(self.train_source)
         self.seconds_left = seconds * (self.config.epochs - epoch)
         if self.config.minutes:
             self.seconds_left = self.clock.seconds - self.clock.spent()

@@ -222,10 +222,10 @@ def reliability_diagram(
     return layout(figure, x_axis, y_axis, 300, showlegend=False)
 
 
-def confidence_histogram(groups: Mapping[str, NDArray[np.floating]], num_bins: int = 10) -> go.Figure:
-    """Each group's confidences, 0..1, in bins of equal width: the share of the group, with the number of images."""
+def confidence_histogram(groups: Mapping[str, NDArray[np.floating]]) -> go.Figure:
+    """Each group's confidences, 0..1, in ten bins of equal width: the share of the group, with the number of images."""
     figure = go.Figure()
-    edges = np.linspace(0, 1, num_bins + 1)
+    edges = np.linspace(0, 1, 11)
     for (name, confidence), color in zip(groups.items(), (SPLIT_COLORS["test"], GRAY), strict=True):
         counts = np.histogram(confidence, edges)[0]
         figure.add_bar(

@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 240, 60  # of the curve in card.html, whose y axis is 0 to 100%
 
 
 def card_html(run: Run) -> str:
-    """The run as HTML without scripts; all text is escaped, and what cannot be read is named."""
+    """The run as HTML without scripts; all text is escaped, and unreadable files are named."""
     from jinja2 import Template  # takes a while, and only notebooks need it
 
     state = run.state

@@ -1,4 +1,4 @@
-"""The runs in a folder: all of them, one by its name, grouped by sweep, and what cannot be read."""
+"""The runs in a folder: all of them, one by its name, grouped by sweep, and the unreadable ones."""
 
 import itertools
 import os

@@ -60,7 +60,7 @@ def summarize(run: Run) -> Summary:
         return Summary()
 
 
-SELECTED = "selected on the test images, so its accuracy is slightly optimistic"  # the best of several results
+SELECTION_BIAS = "selected on the test images, so its accuracy is slightly optimistic"  # the best of several results
 
 
 def best_epoch(run: Run, rows: Sequence[Mapping[str, Any]] | None = None) -> int | None:

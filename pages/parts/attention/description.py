@@ -1,4 +1,4 @@
-"""What the user should know of a map: notes below it, and the formula, source and limitations of its method."""
+"""What the user should know about a map: notes below it, and the formula, source and limitations of its method."""
 
 import streamlit as st
 
@@ -12,7 +12,7 @@ from pages.parts.shell.wording import escape_markdown
 
 
 def map_notes(run: Run, method: Method, view: View) -> None:
-    """What the user should know of the pictures: what limits them, what is missing, and what was assumed of a model."""
+    """What the user should know about the maps: what limits them, what is missing, and what was assumed of a model."""
     sentences = [query_note(method, view.layer, view.token), *assumptions(run)]
     if view.masked:
         sentences.append(stem_note(run.config.model))
@@ -26,7 +26,6 @@ def map_notes(run: Run, method: Method, view: View) -> None:
 
 def about_method(method: Method, view: View, config: ViTConfig) -> None:
     """Formula, source and limitations of the method, and notes on how to read its map; closed by default."""
-    num_masked = len(view.masked)
     description = ". ".join(map(escape_markdown, (method.formula, method.source, method.limitations)))
     notes = [f"{method.title}: {description}"]
     if method.needs_layer and config.pool == "cls":
@@ -42,7 +41,7 @@ def about_method(method: Method, view: View, config: ViTConfig) -> None:
             f"The {config.num_registers} register tokens have no position in the image and are not drawn; the "
             "attention to them is missing from each row."
         )
-    if num_masked and not method.is_attention:
+    if view.masked and not method.is_attention:
         notes.append("This map is computed from the complete image, the probabilities without the masked patches.")
     with st.expander("About this method", key="attention_about"):
         for note in notes:

@@ -24,6 +24,7 @@ from minivit.runs import Run
 from pages.parts.attention.cascade import cascade_section
 from pages.parts.attention.localization import localization_section
 from pages.parts.attention.selection import MethodSelection
+from pages.parts.components.inspector import View
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.glossary import explain
@@ -35,9 +36,7 @@ SIZES = (16, 64, 256)
 NUM_RANKINGS, NUM_RANKINGS_PER_IMAGE = 64, 8  # random rankings of one image, and of each of many
 
 
-def faithfulness_section(
-    run: Run, epoch: int, image: ImageId, selection: MethodSelection, layer: int, head: Head
-) -> None:
+def faithfulness_section(run: Run, epoch: int, image: ImageId, selection: MethodSelection, view: View) -> None:
     """The section; nothing is computed until the user turns it on."""
     st.header("Can this map be trusted?", anchor=False, help=explain("Deletion and insertion"))
     st.caption(
@@ -47,10 +46,10 @@ def faithfulness_section(
         f"not mean that the model itself is right. {stem_note(run.config.model)}".strip()
     )
     if st.toggle("Run the check", key="trust", bind="query-params"):
-        _check(run, epoch, image, selection, layer, head)
+        _check(run, epoch, image, selection, view.layer, view.head)
     else:
         st.caption(estimate(num_multiplications(run.config.model, SIZES[0], NUM_RANKINGS_PER_IMAGE)))
-    cascade_section(run, epoch, selection.name, layer, head)
+    cascade_section(run, epoch, selection.name, view.layer, view.head)
 
 
 def _check(run: Run, epoch: int, image: ImageId, selection: MethodSelection, layer: int, head: Head) -> None:

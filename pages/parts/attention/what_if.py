@@ -1,7 +1,5 @@
 """What if a patch were missing? The two patches that stand out, to mask with a click."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
@@ -13,14 +11,13 @@ from minivit.runs import Run
 from pages.parts.attention.selection import DEFAULT_METHOD, MethodSelection
 from pages.parts.attention.values import class_probabilities, is_large, patch_values
 from pages.parts.components.inspector import View
+from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.url import param_button, token_name
 from pages.parts.shell.wording import escape_markdown
 
 
-def what_if(
-    run: Run, epoch: int, image: ImageId, selection: MethodSelection, view: View, classes: Sequence[str]
-) -> None:
+def what_if(run: Run, epoch: int, image: ImageId, selection: MethodSelection, view: View) -> None:
     """The card, for models with classes; for a large one nothing is computed until the user turns it on."""
     config = run.config.model
     if not config.num_classes:
@@ -39,6 +36,7 @@ def what_if(
             patches = patch_values(run, epoch, image, source, view)
             patches[[token - 1 for token in view.masked]] = -np.inf
             reasons.setdefault(1 + int(patches.argmax()), []).append(reason)
+        classes = cache.test_set(run).classes
         name = escape_markdown(classes[selection.target])
         before = probs[selection.target]
         for token, words in reasons.items():

@@ -9,7 +9,7 @@ import streamlit as st
 from minivit.config import TrainConfig
 from minivit.runs import Run, group_by_sweep, read_annotations, search, summarize
 from minivit.runs.comparison import different_settings, format_value
-from minivit.runs.summary import SELECTED, best_run, most_urgent
+from minivit.runs.summary import SELECTION_BIAS, best_run, most_urgent
 from pages.parts.shell.frame import show_errors
 from pages.parts.shell.url import bind_to_url, param, param_button, set_params
 from pages.parts.shell.wording import group_title
@@ -116,7 +116,7 @@ def column_config(configs: Sequence[TrainConfig]) -> dict[str, Any]:
         "★": st.column_config.TextColumn(width=40, help="Favorite"),
         "line": st.column_config.TextColumn(width=80, help="Color and dashes in the charts"),
         "test accuracy": st.column_config.NumberColumn(format="%.1f%%"),
-        "best accuracy": st.column_config.NumberColumn(format="%.1f%%", help=f"The best epoch is {SELECTED}."),
+        "best accuracy": st.column_config.NumberColumn(format="%.1f%%", help=f"The best epoch is {SELECTION_BIAS}."),
         "accuracy curve": st.column_config.LineChartColumn(y_min=0, y_max=1),
         **{
             setting.name: CELLS.get(setting.kind, st.column_config.TextColumn)(help=f"{setting.title}. {setting.help}")

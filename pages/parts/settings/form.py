@@ -13,7 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
 from minivit.config.train import FIELDS
-from minivit.engine import estimate_seconds, same_speed, time_of_all
+from minivit.engine import estimate_seconds, seconds_until_done, speed_settings
 from minivit.errors import RunError
 from minivit.runs import Run, find_run, keeps_head, run_title
 from pages.parts.settings.dataset import choose_data, pick_dataset, pick_images
@@ -185,7 +185,7 @@ def _size_and_time(plan: Plan, num_train: int, num_test: int) -> None:
     Raises a MiniViTError for settings that this machine cannot train.
     """
     size = f"{plan.size} · **{num_train:,}** training images"
-    keys = [(same_speed(config), num_train, num_test) for config in plan.configs]
+    keys = [(speed_settings(config), num_train, num_test) for config in plan.configs]
     estimates = [_estimate(*key) for key in keys]
     if wait(estimates, WAIT_SECONDS).not_done:
         fragment(lambda: _wait_for(size, estimates), every=1)
@@ -194,7 +194,7 @@ def _size_and_time(plan: Plan, num_train: int, num_test: int) -> None:
         if estimate.exception():
             with _lock:
                 _estimates.pop(key, None)  # memory may be free the next time
-    seconds = time_of_all([estimate.result() for estimate in estimates], plan.num_runs, plan.num_parallel)
+    seconds = seconds_until_done([estimate.result() for estimate in estimates], plan.num_runs, plan.num_parallel)
     st.markdown(f"{size} · ≈ **{duration(seconds)}** on this machine")
 
 

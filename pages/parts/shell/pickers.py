@@ -118,7 +118,7 @@ def pick_checkpoint(run: Run) -> Checkpoint:
     return checkpoints[_pick_saved("epoch", name, run, "Checkpoint", list(checkpoints), **how)]
 
 
-def pick_layer(depth: int, label: str = "Layer", name: str = "layer") -> int:
+def pick_layer(depth: int, label: str, name: str) -> int:
     """A layer, from 1: the URL's, else the last; no widget if there is only one."""
     layers = range(1, depth + 1)
     layer = int_param(name, layers, depth)
