@@ -63,14 +63,17 @@ def predict_and_save(
 
     RunError if the file cannot be written.
     """
-    path, source = prediction_path(run, epoch), _source(run, epoch, test_set)
+    path = prediction_path(run, epoch)
+    source = _source(run, epoch, test_set)
     with explain_write_error(path.parent):
         path.parent.mkdir(exist_ok=True)
-    model, size = run.load_model(epoch), 1
+    model = run.load_model(epoch)
+    size = 1
     with suppress(Timeout), FileLock(_lock(path), timeout=0):
         rows = _read(run, epoch, test_set)
         while (done := len(rows.predicted)) < len(test_set) and should_continue():
-            start, chunk = time.perf_counter(), slice(done, done + size)
+            start = time.perf_counter()
+            chunk = slice(done, done + size)
             chunk_logits = logits(model, test_set.images[torch.arange(len(test_set))[chunk]])
             values = Predictions.from_logits(chunk_logits, test_set.labels[chunk])
             rows = PredictionRows(*(np.append(rows[i], getattr(values, name)) for i, name in enumerate(rows._fields)))

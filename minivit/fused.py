@@ -3,9 +3,9 @@
 Both give the logits of `model(images)`, up to float rounding, with far fewer operations. They do not compute attention
 between patches in the last block; `model(images, return_attn=True)` does.
 
-**Only the CLS row of the last block reaches the head** (`cls_attention`), unless the head reads other tokens too
-(`config.pool`). With a single query q, the scores
-q · (W_k x_j + b_k) are (W_kᵀ q) · x_j plus q · b_k, which is the same for every token j, so that softmax ignores it.
+**Only the CLS row of the last block reaches the head** (`single_query_attention`), unless the head reads other tokens
+too (`config.pool`). With a single query q, the scores q · (W_k x_j + b_k) are (W_kᵀ q) · x_j plus q · b_k, which is the
+same for every token j, so that softmax ignores it.
 The weights a_j sum to 1, so that Σ_j a_j (W_v x_j + b_v) = W_v (Σ_j a_j x_j) + b_v. Keys and values are never formed.
 
 **One post-norm block on a patch embedding** (`fused_forward`). The embedded CLS token is the same for
@@ -36,7 +36,8 @@ class FusedViT(nn.Module):
 
     def __init__(self, model: MiniViT, in_patches: bool = False) -> None:
         super().__init__()
-        self.model, self.in_patches = model, in_patches
+        self.model = model
+        self.in_patches = in_patches
         assert has_fused_path(model.config) or not in_patches
 
     def forward(self, images: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ def forward_cls(
         return model.classify(x), rows
     block = model.blocks[-1]
     assert isinstance(block, Block)
-    context, row = cls_attention(block.attn, x if block.post_norm else block.norm1(x), keep_idx=keep_idx)
+    context, row = single_query_attention(block.attn, x if block.post_norm else block.norm1(x), keep_idx=keep_idx)
     if head_mask is not None:
         context = context * head_mask[-1, :, None]
     attn_output = block.attn.drop(block.attn.proj(context.flatten(1)[:, None]))
@@ -93,7 +94,9 @@ def forward_cls(
     return model.classify(x), [*rows, row[:, :, None]]
 
 
-def cls_attention(attn: Attention, x: Tensor, query: int = 0, keep_idx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def single_query_attention(
+    attn: Attention, x: Tensor, query: int = 0, keep_idx: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Context per head (B, H, D / H) and attention weights (B, H, N) of CLS, or of the token `query`.
 
     `x` (B, N, D) is what the attention reads, `keep_idx` as in `forward_cls`.
@@ -126,7 +129,8 @@ def fused_forward(model: MiniViT, pixels: Tensor) -> Tensor:
     bias = proj.bias - (weight * model.mean).sum((1, 2, 3))
     constants = torch.cat([cls, bias + model.pos_embed[0, 1:]])  # (N, D), CLS and each c_j
     if not pixels.is_floating_point():  # 0..255, to be divided as a factor of the weights
-        weight, pixels = weight / 255, pixels.float()
+        weight = weight / 255
+        pixels = pixels.float()
     filters = weight.flatten(1)  # (D, C·p·p)
     q = F.linear(cls, W_q.flatten(0, 1), b_q.flatten()).view(H, 1, -1)
     key_query = (q * block.attn.scale @ W_k)[:, 0]  # (H, D)

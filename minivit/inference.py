@@ -79,7 +79,8 @@ def logits(model: MiniViT, images: Images, in_patches: bool = False) -> Tensor:
 
     With `in_patches` the images are already cut into patches, as `FusedViT` takes them. ConfigError without a head.
     """
-    device, forward = model.mean.device, FusedViT(model, in_patches)
+    device = model.mean.device
+    forward = FusedViT(model, in_patches)
     size = EVAL_BATCH[device.type]
     if device.type == "cpu":  # of a large model, as many as take about a second
         size = min(size, int(BATCH_MULTIPLICATIONS / multiplications(model.config)))

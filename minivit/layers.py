@@ -56,7 +56,9 @@ class RoPE(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        self.grid, self.num_prefix_tokens, self.base = config.grid, config.num_prefix_tokens, config.rope_base
+        self.grid = config.grid
+        self.num_prefix_tokens = config.num_prefix_tokens
+        self.base = config.rope_base
         self.head_dim = config.embed_dim // config.num_heads
 
     def forward(self, q: Tensor, k: Tensor, keep_idx: Tensor | None = None) -> tuple[Tensor, Tensor]:

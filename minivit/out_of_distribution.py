@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.attention.maps import affordable
+from minivit.attention.maps import num_affordable
 from minivit.config import TrainConfig
 from minivit.data import Images, ImageSet, list_classes, load_images
 from minivit.data.image_set import evenly_spaced
@@ -64,7 +64,7 @@ def score(model: MiniViT, images: Images) -> Tensor:
 
 def calibrate(model: MiniViT, test_set: ImageSet, other: ImageSet) -> ScoreCalibration:
     """Scores of the test images and of `other`, as many of each as a page can compute without a noticeable wait."""
-    count = affordable(model.config, MAX_IMAGES)
+    count = num_affordable(model.config, MAX_IMAGES)
     known, unknown = (
         logits(model, images.images[torch.tensor(evenly_spaced(len(images), count))]).cpu()
         for images in (test_set, other)

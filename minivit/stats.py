@@ -20,7 +20,8 @@ def wilson(correct: float, total: int) -> tuple[float, float]:
 
     A sum of shares may stand for the count: it varies less than a count with the same mean.
     """
-    share, z = correct / total, Z_95
+    share = correct / total
+    z = Z_95
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     return max(0.0, middle - half), min(1.0, middle + half)
@@ -76,7 +77,8 @@ def paired_t(differences: Tensor) -> tuple[float, float, float]:
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values of several tests, adjusted to control the family-wise error rate (Holm 1979)."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted, largest = [0.0] * len(p_values), 0.0
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
     for rank, index in enumerate(order):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
@@ -90,7 +92,8 @@ def auroc(higher: NDArray[np.floating], lower: NDArray[np.floating]) -> tuple[fl
     images that all are, by Wilson, instead of none.
     """
     wins = (higher[:, None] > lower) + (higher[:, None] == lower) / 2
-    area, smaller = float(wins.mean()), min(wins.shape)
+    area = float(wins.mean())
+    smaller = min(wins.shape)
     if area in (0.0, 1.0) or smaller < 2:
         return area, *wilson(area * smaller, smaller)
     error = Z_95 * sqrt(wins.mean(1).var(ddof=1) / len(higher) + wins.mean(0).var(ddof=1) / len(lower))

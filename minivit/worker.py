@@ -40,7 +40,8 @@ START_POLL_SECONDS = 0.2  # between two reads of the command for a worker that i
 def start_worker(run: Run) -> None:
     """Trains `run` in a new process that outlives this one; its output goes to `log.txt`."""
     run.require_own()
-    run_dir, log = str(run.path.resolve()), run.path / "log.txt"
+    run_dir = str(run.path.resolve())
+    log = run.path / "log.txt"
     open_log(log).close()  # the standby could not report that it cannot be written
     run.request("resume")
     run.set_state("queued", run.state.epoch, "A worker is starting.")

@@ -24,7 +24,8 @@ with frame("Predictions", "The model's predictions for test images. Click an ima
         run = pick_run()
     with epoch_column:
         epoch = pick_epoch(run)
-    test_set, predictions = cache.test_set(run), cache.predictions(run, epoch)
+    test_set = cache.test_set(run)
+    predictions = cache.predictions(run, epoch)
     prediction_progress(run, epoch, predictions)
     if not len(predictions):
         raise NextStep("The predictions appear here as soon as the first are computed.")

@@ -21,7 +21,7 @@ from minivit.attention.attribution import class_score, relevance, value_weighted
 from minivit.attention.decomposition import TERMS, position_content, position_similarity, term_shares
 from minivit.attention.heads import head_effects
 from minivit.attention.logit_parts import LogitShares, logit_shares
-from minivit.attention.maps import Head, attend, cls_map, read_head, rollout, to_model, write_head
+from minivit.attention.maps import Head, attend, cls_map, head_title, read_head, rollout, to_model, write_head
 from minivit.attention.methods import METHODS
 from minivit.attention.metrics import (
     between_image_variation,

@@ -1,8 +1,8 @@
 """Adebayo's cascade (1810.03292): does a map change when the model loses what it learned?
 
 Layers are re-initialized from the top, cumulatively: the head, the last block, and so on down to the embedding. At each
-step every method explains the same class of the same images again. A method whose maps stay the same shows something
-else than what the model learned: the image, or the architecture. B images, P patches, S steps.
+step every method explains the same class of the same images again. Maps that stay the same do not show what the model
+learned, but the image or the architecture. B images, P patches, S steps.
 """
 
 import copy
@@ -22,9 +22,9 @@ from minivit.inference import multiplications
 from minivit.model import MiniViT
 from minivit.stats import bootstrap, rank_correlation
 
-SEED = 181003292  # added to a run's seed for the new weights, as those of the seed itself are what training began with
-KEPT = 0.5  # a map with a rank correlation beyond ±this is still mostly the same ranking, or the same inverted
-MAX_MULTIPLICATIONS = 1e13  # of a cascade with the methods that have a forward pass per patch
+SEED = 181003292  # added to a run's seed for the new weights: with that seed alone, they would be its initial weights
+KEPT_CORRELATION = 0.5  # beyond ±this a map still is mostly the same ranking, or the same inverted
+MAX_MULTIPLICATIONS = 1e13  # of a cascade that includes the methods with a forward pass per patch
 CHUNK = 8  # images of one method between two reports of progress
 
 CONTROLS = {
@@ -37,9 +37,9 @@ CONTROLS = {
         maps=lambda model, images, *_: control_maps(images, model.config.patch_size)["brightness"],
     )
 }
-EXPLAINED = METHODS | CONTROLS  # all that a cascade may hold
+METHODS_AND_CONTROLS = METHODS | CONTROLS
 
-HEAD = ("norm.", "fc_norm.", "head.", "head_dist.")
+HEAD_PREFIXES = ("norm.", "fc_norm.", "head.", "head_dist.")
 
 
 class Correlation(NamedTuple):
@@ -63,21 +63,22 @@ class Cascade:
         return [Correlation(values.mean().item(), *bootstrap(values)) if len(values) else None for values in known]
 
     def changed_at(self, name: str) -> str | None:
-        """The first step from which on the mean is within ±`KEPT`, or None if the map is kept to the end."""
+        """The first step from which on the mean is within ±`KEPT_CORRELATION`; None if the map is kept to the end."""
         step = None
         for title, correlation in zip(self.steps, self.at_steps(name), strict=True):
-            step = None if correlation and abs(correlation.mean) > KEPT else step or title
+            step = None if correlation and abs(correlation.mean) > KEPT_CORRELATION else step or title
         return step
 
 
 def summary(result: Cascade) -> str:
     """Which methods' maps do not change, as a sentence."""
-    kept = [METHODS[name].title for name in result.correlations if name in METHODS and not result.changed_at(name)]
+    titles = [METHODS[name].title for name in result.correlations if name in METHODS and not result.changed_at(name)]
+    limit = f"beyond ±{KEPT_CORRELATION}"
     everything = "when all layers are re-initialized"
-    if not kept:
-        return f"All maps change: none keeps a rank correlation beyond ±{KEPT} with the intact model's {everything}."
-    verb = "does not show" if len(kept) == 1 else "do not show"
-    return f"{', '.join(kept)} {verb} what the model learned: its ranking stays beyond ±{KEPT} {everything}."
+    if not titles:
+        return f"All maps change: none keeps a rank correlation {limit} with the intact model's {everything}."
+    verb = "does not show" if len(titles) == 1 else "do not show"
+    return f"{', '.join(titles)} {verb} what the model learned: its ranking stays {limit} {everything}."
 
 
 def cascade(
@@ -140,13 +141,15 @@ def layer_groups(model: MiniViT) -> list[tuple[str, list[str]]]:
     groups: dict[str, list[str]] = {step: [] for step in steps}
     for name, _ in model.named_parameters():
         block = f"block {int(name.split('.')[1]) + 1}" if name.startswith("blocks.") else "embedding"
-        groups["head" if name.startswith(HEAD) else block].append(name)
+        groups["head" if name.startswith(HEAD_PREFIXES) else block].append(name)
     return [(step, names) for step, names in groups.items() if names]
 
 
 def num_passes(method: Method, config: ViTConfig) -> int:
     """Forward passes for one image, roughly: a backward pass counts as two."""
-    return config.num_patches + 1 if method.removes_patches else 3 if method.needs_class else 1
+    if method.removes_patches:
+        return config.num_patches + 1
+    return 3 if method.needs_class else 1
 
 
 def num_multiplications(config: ViTConfig, names: Sequence[str], num_images: int) -> float:

@@ -71,7 +71,8 @@ def position_content(model: MiniViT, images: Tensor) -> Tensor:
         block: Block = model.blocks[0]  # type: ignore[assignment]
         tokens = model.embed(to_model(model, images))
         position = torch.zeros_like(tokens)  # registers have none
-        position[:, 0], position[:, model.config.num_prefix_tokens :] = model.pos_embed[0, 0], model.pos_embed[0, 1:]
+        position[:, 0] = model.pos_embed[0, 0]
+        position[:, model.config.num_prefix_tokens :] = model.pos_embed[0, 1:]
         content = tokens - position
         if not block.post_norm:
             content, position = _through_norm(block.norm1, content, position)

@@ -10,9 +10,9 @@ MISTAKE_CONFIDENCE = 0.9  # that a mistake should exceed, if the model makes suc
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """An image as the user left it: its class probabilities (K,) as a whole and without the masked tokens.
+    """An image as the user left it: its class probabilities (K,), complete and without the masked tokens.
 
-    `cls_map` (P,) is the attention from CLS in the layer and head of the exercise, of the whole image.
+    `cls_map` (P,) is the attention from CLS in the layer and head of the exercise, of the complete image.
     """
 
     probs: NDArray[np.float32]

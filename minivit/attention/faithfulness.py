@@ -24,7 +24,7 @@ from minivit.model import MiniViT
 from minivit.stats import rank_correlation
 
 REFERENCE = "leave_one_out"  # the method with whose ranking the others are correlated
-Report = Callable[[int], None]  # called with the number of curves that are computed next
+CountCurves = Callable[[int], None]  # called with the number of curves that are computed next
 
 NUM_OTHERS = 8  # other images whose maps serve as a control
 NUM_CONTROLS = 3  # `control_maps`
@@ -58,7 +58,7 @@ def random_baseline(
     classes: Tensor,
     rankings: Tensor,
     contrast: Tensor | None = None,
-    report: Report = lambda num_curves: None,
+    count: CountCurves = lambda num_curves: None,
 ) -> Tensor:
     """Deletion curves (B, R, N) of random maps `rankings` (B, R, P).
 
@@ -67,7 +67,7 @@ def random_baseline(
     B, R, _ = rankings.shape
     index = torch.arange(B).repeat_interleave(R)
     kept = _steps(_ranking(rankings.flatten(0, 1)))
-    return _probabilities(model, images, classes, kept, contrast, index, report).view(B, R, -1)
+    return _probabilities(model, images, classes, kept, contrast, index, count).view(B, R, -1)
 
 
 def _ranking(maps: Tensor) -> Tensor:
@@ -85,17 +85,18 @@ def _probabilities(
     kept: Sequence[Tensor],
     contrast: Tensor | None,
     index: Tensor | None = None,
-    report: Report = lambda num_curves: None,
+    count: CountCurves = lambda num_curves: None,
 ) -> Tensor:
     """p_c with only some patches kept, for each of G selections (R, n) of the images `index` (R,): (R, G)."""
-    images, P = to_model(model, images), model.config.num_prefix_tokens
+    images = to_model(model, images)
+    P = model.config.num_prefix_tokens
     device = images.device
     index = (torch.arange(len(images)) if index is None else index).to(device)
     targets = torch.stack([classes] if contrast is None else [classes, contrast]).to(device)
     parts = []
     with eval_mode(model):
         for rows in memory_bounded_chunks(torch.arange(len(index), device=device), model):
-            report(len(rows))
+            count(len(rows))
             tokens = model.embed(images[index[rows]])
             keeps = (keep[rows.to(keep.device)].to(device) for keep in kept)
             logits = (forward_cls(model, keep_patches(tokens, keep, P), keep_idx=keep)[0] for keep in keeps)
@@ -149,7 +150,8 @@ class Faithfulness:
 
     @property
     def verdicts(self) -> tuple[Verdict, Verdict]:
-        random, has_others = area(self.random), self.others_deletion.shape[1] > 0
+        random = area(self.random)
+        has_others = self.others_deletion.shape[1] > 0
         others = [area(curves) if has_others else None for curves in (self.others_deletion, self.others_insertion)]
         return (
             verdict(area(self.deletion), random, others[0], "deletion"),
@@ -171,7 +173,7 @@ def faithfulness(
     others: Tensor,
     contrast: Tensor | None = None,
     reference: Tensor | None = None,
-    report: Report = lambda num_curves: None,
+    count: CountCurves = lambda num_curves: None,
 ) -> Faithfulness:
     """The faithfulness of maps (B, P) of images; `random` is their `random_baseline`.
 
@@ -184,7 +186,7 @@ def faithfulness(
     index = torch.arange(B).repeat_interleave(M)
     rankings = _ranking(others.flatten(0, 1))
     deletion_curves, insertion_curves = (
-        _probabilities(model, images, classes, _steps(order), contrast, index, report)
+        _probabilities(model, images, classes, _steps(order), contrast, index, count)
         for order in (rankings, rankings.flip(1))
     )
     return Faithfulness(
@@ -211,7 +213,8 @@ def check(
 ) -> Faithfulness:
     """`faithfulness` of maps (B, P) with random rankings that are the same for a seed; reports the fraction done."""
     rankings = torch.rand(len(images), num_rankings, maps.shape[1], generator=torch.Generator().manual_seed(seed))
-    num_curves, num_done = len(images) * (num_rankings + 2 * others.shape[1]), 0
+    num_curves = len(images) * (num_rankings + 2 * others.shape[1])
+    num_done = 0
 
     def count(curves: int) -> None:
         nonlocal num_done
@@ -219,7 +222,7 @@ def check(
         num_done += curves
 
     random = random_baseline(model, images, classes, rankings, contrast, count)
-    return faithfulness(model, images, classes, maps, random, others, contrast, report=count)
+    return faithfulness(model, images, classes, maps, random, others, contrast, count=count)
 
 
 def check_controls(
@@ -229,7 +232,8 @@ def check_controls(
     rankings = torch.rand(
         len(images), num_rankings, model.config.num_patches, generator=torch.Generator().manual_seed(seed)
     )
-    random, maps = random_baseline(model, images, classes, rankings), control_maps(images, model.config.patch_size)
+    random = random_baseline(model, images, classes, rankings)
+    maps = control_maps(images, model.config.patch_size)
     verdicts: dict[str, tuple[Verdict, Verdict]] = {}
     for name, values in maps.items():
         report(len(verdicts) / len(maps))
@@ -239,15 +243,13 @@ def check_controls(
 
 
 def num_multiplications(config: ViTConfig, num_images: int, num_rankings: int) -> float:
-    """Multiplications of a check and of the controls: in each step of a curve half of the patches are kept on
-    average.
-    """
+    """Multiplications of a check and of the controls; on average, half of the patches are kept along a curve."""
     num_curves = num_images * (2 * num_rankings + (1 + NUM_CONTROLS) * (2 * NUM_OTHERS + 2))
     return num_curves * config.num_patches * multiplications(config) / 2
 
 
-def maps_of_others(maps: Tensor, num_others: int = NUM_OTHERS) -> Tensor:
-    """For each of B maps (B, P), those of `num_others` other images at equal distances, (B, M, P), or fewer."""
+def maps_of_others(maps: Tensor) -> Tensor:
+    """For each of B maps (B, P), those of `NUM_OTHERS` other images at equal distances, or fewer, (B, M, P)."""
     B = len(maps)
-    steps = sorted({round(B * (index + 1) / (num_others + 1)) for index in range(num_others)} - {0, B})
+    steps = sorted({round(B * (index + 1) / (NUM_OTHERS + 1)) for index in range(NUM_OTHERS)} - {0, B})
     return torch.stack([maps.roll(step, 0) for step in steps], dim=1) if steps else maps[:, None][:, :0]

@@ -65,7 +65,8 @@ class HeadAblation:
     complete: NDArray[np.bool_]
 
     def effect(self, layer: int, head: int) -> HeadEffect:
-        ablated, total = self.ablated[layer, head], len(self.complete)
+        ablated = self.ablated[layer, head]
+        total = len(self.complete)
         gained, lost = int((ablated & ~self.complete).sum()), int((self.complete & ~ablated).sum())
         return HeadEffect(float(ablated.mean()), (gained - lost) / total, *paired_change(gained, lost, total))
 

@@ -1,4 +1,4 @@
-"""The attention of one image, computed in parts: for models with many tokens, all of it exceeds memory and bandwidth.
+"""The attention of one image, head by head and row by row: all of it is too large for models with many tokens.
 
 L layers, H heads, D embed_dim, K classes; N tokens, of which n are not masked. Results have a row and a column for CLS
 and each patch; register tokens are left out."""
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minivit.attention.maps import Head, kept_tokens, probabilities, to_model, without_registers
+from minivit.attention.maps import Head, kept_tokens, probabilities, select_head, to_model, without_registers
 from minivit.config import ViTConfig
 from minivit.errors import ConfigError
-from minivit.fused import cls_attention
+from minivit.fused import single_query_attention
 from minivit.inference import eval_mode
 from minivit.model import Block, MiniViT
 
@@ -52,18 +52,21 @@ def token_rows(model: MiniViT, inputs: AttentionInputs, token: int, weighting: W
     index = token and token - 1 + P
     if index not in inputs.tokens:
         return torch.cat([rows[..., :1], rows[..., P:]], dim=-1)
-    query, keep_idx = int((inputs.tokens == index).nonzero()), inputs.keep_idx(config)
+    query = int((inputs.tokens == index).nonzero())
+    keep_idx = inputs.keep_idx(config)
     with torch.no_grad():
         for layer, x in enumerate(inputs.layers):
             block = _block(model, layer)
-            _, attn = cls_attention(block.attn, x[None], query, keep_idx)
+            _, attn = single_query_attention(block.attn, x[None], query, keep_idx)
             rows[layer, :, inputs.tokens] = _weighted(attn, block, x, weighting)[0]
     return torch.cat([rows[..., :1], rows[..., P:]], dim=-1)
 
 
 def layer_matrices(model: MiniViT, inputs: AttentionInputs, layer: int, weighting: Weighting | None = None) -> Tensor:
     """The attention of each head of a layer, (H, 1 + patches, 1 + patches); 0 for masked patches."""
-    block, x, N = _block(model, layer), inputs.layers[layer], model.config.num_tokens
+    block = _block(model, layer)
+    x = inputs.layers[layer]
+    N = model.config.num_tokens
     with torch.no_grad():
         _, attn, _ = block.attn(x[None], keep_idx=inputs.keep_idx(model.config))
         values = _weighted(attn, block, x, weighting)[0]
@@ -76,8 +79,7 @@ def head_matrix(
     model: MiniViT, inputs: AttentionInputs, layer: int, head: Head, weighting: Weighting | None = None
 ) -> Tensor:
     """The attention of one head of a layer, the mean or maximum over its heads, (1 + patches)²; 0 for masked ones."""
-    matrices = layer_matrices(model, inputs, layer, weighting)
-    return matrices.mean(0) if head == "mean" else matrices.amax(0) if head == "max" else matrices[head]
+    return select_head(layer_matrices(model, inputs, layer, weighting), head)
 
 
 def _block(model: MiniViT, layer: int) -> Block:

@@ -48,7 +48,8 @@ def pointing(maps: Tensor, masks: Tensor, patch_size: int) -> Tensor:
 
     Of several highest patches it is the share that does.
     """
-    touching, highest = object_coverage(masks, patch_size).to(maps.device) > 0, maps == maps.amax(1, keepdim=True)
+    touching = object_coverage(masks, patch_size).to(maps.device) > 0
+    highest = maps == maps.amax(1, keepdim=True)
     return (touching & highest).sum(1) / highest.sum(1).clamp(min=1)
 
 
@@ -92,7 +93,8 @@ class Localization:
 def localize(name: str, maps: Tensor, masks: Tensor, patch_size: int) -> Localization:
     """The localization of maps (B, P), given the masks of the objects, bool (B, H, W)."""
     maps = maps.cpu()
-    inside, uniform = energy_inside(maps, masks, patch_size), uniform_energy(masks)
+    inside = energy_inside(maps, masks, patch_size)
+    uniform = uniform_energy(masks)
     hits = pointing(maps, masks, patch_size)
     gain, p = _gain(inside, uniform)
     return Localization(name, _mean(inside), Share(hits.mean().item(), *_wilson(hits)), gain, p)

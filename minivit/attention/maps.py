@@ -41,6 +41,23 @@ def write_head(head: Head) -> str:
     return head if isinstance(head, str) else str(head + 1)
 
 
+def head_title(head: Head) -> str:
+    """A head in a title: "head 3" or "mean over heads"."""
+    return f"{head} over heads" if isinstance(head, str) else f"head {head + 1}"
+
+
+def select_head(values: Tensor, head: Head, dim: int = 0) -> Tensor:
+    """The values of one head, or their mean or maximum over heads, without the dimension `dim` of the heads."""
+    if head == "mean":
+        return values.mean(dim)
+    if head == "max":
+        return values.amax(dim)
+    num_heads = values.shape[dim]
+    if not isinstance(head, int) or not 0 <= head < num_heads:
+        raise ConfigError(f"There is no head {head!r}. Choose 'mean', 'max' or 0 to {num_heads - 1}.")
+    return values.select(dim, head)
+
+
 def attend(model: MiniViT, images: Tensor, keep_idx: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Probabilities (B, K) and attention of all layers (B, L, H, N, N), without gradients.
 
@@ -92,14 +109,7 @@ def cls_map(attn: Tensor, heads: Head = "mean", num_prefix_tokens: int = 1) -> T
     The values are the attention weights. The weights of CLS itself and of registers are left out, so they sum to
     less than 1. As in DINO (2104.14294).
     """
-    rows = attn[:, :, 0, num_prefix_tokens:]
-    if heads == "mean":
-        return rows.mean(1)
-    if heads == "max":
-        return rows.amax(1)
-    if not isinstance(heads, int) or not 0 <= heads < attn.shape[1]:
-        raise ConfigError(f"There is no head {heads!r}. Choose 'mean', 'max' or 0 to {attn.shape[1] - 1}.")
-    return rows[:, heads]
+    return select_head(attn[:, :, 0, num_prefix_tokens:], heads, dim=1)
 
 
 def rollout(attn: list[Tensor], num_prefix_tokens: int = 1) -> Tensor:
@@ -126,7 +136,7 @@ def batches(model: MiniViT, images: Images) -> Iterator[Tensor]:
     return chunks(images, min(MAX_BATCH, int(MAX_VALUES / values)))
 
 
-def affordable(config: ViTConfig, max_images: int, min_images: int = 8) -> int:
+def num_affordable(config: ViTConfig, max_images: int, min_images: int = 8) -> int:
     """The number of images, `min_images` to `max_images`, that a page can analyze without a noticeable wait."""
     return max(min_images, min(max_images, int(MAX_MULTIPLICATIONS / multiplications(config))))
 

@@ -43,7 +43,7 @@ MapFunction = Callable[..., Tensor]
 # (model, images, layers from 0) -> a matrix per head for each layer, (B, H, N, N), of which `cls_map` takes CLS's row
 MatrixFunction = Callable[[MiniViT, Tensor, Sequence[int]], list[Tensor]]
 
-RENAMED = {"occlusion_drop": "leave_one_out"}  # names in links of earlier versions
+FORMER_NAMES = {"occlusion_drop": "leave_one_out"}  # names in links of earlier versions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from minivit.attention.maps import Head, batches, probabilities, to_model
 from minivit.attention.metrics import between_image_variation, divergence, entropy, image_specific_share
-from minivit.fused import cls_attention
+from minivit.fused import single_query_attention
 from minivit.inference import eval_mode
 from minivit.model import Block, MiniViT
 from minivit.runs import Checkpoint
@@ -80,7 +80,7 @@ def take_snapshot(model: MiniViT, images: Tensor) -> Snapshot:
             layers = []
             for block, x in zip(model.blocks, out["attn_input"], strict=True):
                 assert isinstance(block, Block)
-                layers.append(cls_attention(block.attn, x)[1][..., P:])
+                layers.append(single_query_attention(block.attn, x)[1][..., P:])
         probs.append(probabilities(model, logits))
         rows = torch.stack(layers, 1)  # (B, L, H, n)
         maps.append(torch.cat([rows, rows.mean(2, keepdim=True), rows.amax(2, keepdim=True)], 2))

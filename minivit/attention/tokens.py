@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minivit.attention.maps import Head, batches, to_model
+from minivit.attention.maps import Head, batches, select_head, to_model
 from minivit.inference import eval_mode
 from minivit.model import Block, MiniViT
 
@@ -21,7 +21,8 @@ COLOR_RANGE = 2.5  # standard deviations of the first component from the middle 
 def token_features(model: MiniViT, images: Tensor) -> Tensor:
     """Tokens as they enter each layer and leave the last, (B, L + 1, N, D); the first are the embeddings."""
     with eval_mode(model):
-        x, features = model.embed(to_model(model, images)), []
+        x = model.embed(to_model(model, images))
+        features = []
         for block in model.blocks:
             features.append(x)
             x, _ = block(x)
@@ -63,7 +64,8 @@ def patch_components(model: MiniViT, images: Tensor) -> PatchComponents:
     Only one batch's features are in memory at a time. The sign of a component is arbitrary: here its largest
     coordinate is positive, so that the same images always give the same colors.
     """
-    P, count = model.config.num_prefix_tokens, len(images) * model.config.num_patches
+    P = model.config.num_prefix_tokens
+    count = len(images) * model.config.num_patches
     mean, products = torch.zeros(()), torch.zeros(())
     for batch in batches(model, images):
         x = token_features(model, batch)[:, :, P:].transpose(0, 1).flatten(1, 2).double()  # (L + 1, b n, D)
@@ -145,11 +147,9 @@ class Sinks:
 
 def sinks(statistics: TokenStatistics, head: Head, num_patches: int) -> Sinks:
     """The comparison for one head, from 0, or the mean or maximum over heads."""
-    if isinstance(head, int):
-        received, value_norms = statistics.received[:, head], statistics.value_norms[:, head]
-    else:
-        received = statistics.received.amax(1) if head == "max" else statistics.received.mean(1)
-        value_norms = statistics.value_norms.norm(dim=1)
+    received = select_head(statistics.received, head, dim=1)
+    norms = statistics.value_norms
+    value_norms = norms[:, head] if isinstance(head, int) else norms.norm(dim=1)
     return Sinks(
         received=received,
         attention=relative_to_median(received, num_patches),

@@ -30,6 +30,9 @@ class Comparison:
     high: float
     p: float
 
+    def __str__(self) -> str:
+        return f"{self.control:.3f} (difference {self.difference:+.3f}, 95% {self.low:+.3f} to {self.high:+.3f})"
+
 
 def compare(areas: Tensor, controls: Tensor) -> Comparison:
     """Areas (B,) against those of the controls (B, R) of the same images.
@@ -58,7 +61,7 @@ class Verdict:
     others: Comparison | None  # None if there is no other image
     num_images: int
     p: float  # two-sided, the larger of both comparisons, as both must hold; corrected if many maps are tested.
-    # For one image that of the random rankings, if all maps of other images are worse: p of these few would be too high
+    # For one image whose map beats all maps of others, that of the random rankings: so few maps cannot give a low p
 
     @property
     def outcome(self) -> Outcome:
@@ -71,20 +74,16 @@ class Verdict:
 
     def __str__(self) -> str:
         sample = f"{self.num_images} images" if self.num_images > 1 else "one image"
-        controls = f"random rankings {_described(self.random)}"
+        controls = f"random rankings {self.random}"
         if self.others:
-            controls += f", maps of other images {_described(self.others)}"
+            controls += f", maps of other images {self.others}"
         return f"{self.curve} area {self.area:.3f}; {controls}; p = {self.p:.2g} ({sample}): {self.outcome}"
-
-
-def _described(comparison: Comparison) -> str:
-    values = comparison.difference, comparison.low, comparison.high
-    return f"{comparison.control:.3f} (difference {values[0]:+.3f}, 95% {values[1]:+.3f} to {values[2]:+.3f})"
 
 
 def verdict(areas: Tensor, random: Tensor, others: Tensor | None, curve: Curve) -> Verdict:
     """The verdict on areas (B,), given those of random rankings (B, R) and of maps of other images (B, M)."""
-    against_random, against_others = compare(areas, random), None if others is None else compare(areas, others)
+    against_random = compare(areas, random)
+    against_others = None if others is None else compare(areas, others)
     gain = -1 if curve == "deletion" else 1
     p = against_random.p
     if against_others and others is not None and gain * against_random.difference > 0:  # worse than random is worse
@@ -101,9 +100,10 @@ def corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 def summary(deletion: Verdict, insertion: Verdict) -> str:
     """Both verdicts as one sentence."""
-    outcomes, is_one = {deletion.outcome, insertion.outcome}, deletion.num_images == 1
-    these = "this image does" if is_one else "these images do"
-    advice = " Check more images." if is_one else ""
+    outcomes = {deletion.outcome, insertion.outcome}
+    is_single = deletion.num_images == 1
+    these = "this image does" if is_single else "these images do"
+    advice = " Check more images." if is_single else ""
     if outcomes == {"better"}:
         return "Better than its controls in both tests: this map shows patches that the prediction depends on."
     if outcomes == {"no difference"}:

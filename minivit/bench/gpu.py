@@ -121,7 +121,8 @@ def speed(
     *titles: Accelerated,
 ) -> Iterator[Measurement]:
     """Images per second with the data path and, on the same batch, without augmentation and copies; memory."""
-    dtype, flop = autocast_dtype(config, device), flop_per_image(config)
+    dtype = autocast_dtype(config, device)
+    flop = flop_per_image(config)
     for title in titles:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -147,15 +148,17 @@ def _raise_cause(cause: str | None) -> None:
 
 
 def _images_per_second(step: Callable[..., None], batches: Iterator[Batch], device: torch.device) -> float:
-    num_images, begun = 0, 0.0
+    num_images = 0
+    start = 0.0
     for _ in range(2):  # the first warms up
-        num_images, begun = 0, time.perf_counter()
-        while time.perf_counter() - begun < TIMED_SECONDS:
+        num_images = 0
+        start = time.perf_counter()
+        while time.perf_counter() - start < TIMED_SECONDS:
             for batch, target, scalars in islice(batches, 10):
                 step(batch, target, scalars)
                 num_images += len(batch)
             synchronize(device)
-    return num_images / (time.perf_counter() - begun)
+    return num_images / (time.perf_counter() - start)
 
 
 def whole_run(name: str, config: TrainConfig, timeout: float) -> Iterator[Measurement]:

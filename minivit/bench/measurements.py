@@ -140,7 +140,8 @@ def _quick(config: TrainConfig, reference_epoch: Callable[[], float]) -> Iterato
     if goals:
         yield Measurement(f"quick, until {ARTICLE_ACCURACY}", goals[0], "s", note="loading of cached images included")
         seconds = reference_epoch()
-        name, note = f"the notebook's 100 epochs ÷ quick until {ARTICLE_ACCURACY}", "an epoch timed right after"
+        name = f"the notebook's 100 epochs ÷ quick until {ARTICLE_ACCURACY}"
+        note = "an epoch timed right after"
         yield Measurement(name, 100 * seconds / goals[0], "×", "≥ 70", f"100 × {seconds:.2f} s, {note}")
 
 
@@ -175,10 +176,11 @@ def worker_speed(config: TrainConfig) -> float:
 
 def run_here(config: TrainConfig) -> tuple[list[float], list[dict[str, Any]]]:
     """Seconds until the end of each epoch of a run in this process, and its metrics."""
-    begun, ends = time.perf_counter(), list[float]()
+    start = time.perf_counter()
+    ends = list[float]()
     with TemporaryDirectory() as folder:
         run = Run.create(config, folder)
-        train(config, run, Events(log=ignore, epoch_done=lambda _: ends.append(time.perf_counter() - begun)))
+        train(config, run, Events(log=ignore, epoch_done=lambda _: ends.append(time.perf_counter() - start)))
         return ends, run.metrics()
 
 
@@ -186,12 +188,13 @@ def run_as_process(config: TrainConfig, timeout: float | None = None) -> tuple[f
     """Seconds of a run as a process of its own, imports included, and its metrics; RuntimeError if it fails."""
     with TemporaryDirectory() as folder:
         run = Run.create(config, folder)
-        command, environment = [sys.executable, "-m", "minivit.worker", str(run.path)], {"MINIVIT_LOCKS": folder}
-        begun = time.perf_counter()
+        command = [sys.executable, "-m", "minivit.worker", str(run.path)]
+        environment = {"MINIVIT_LOCKS": folder}
+        start = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=os.environ | environment)
         if done.returncode:
             raise RuntimeError(done.stdout[-300:])
-        return time.perf_counter() - begun, run.metrics()
+        return time.perf_counter() - start, run.metrics()
 
 
 def _sweep_speed(config: TrainConfig, workers: int) -> float:
@@ -203,8 +206,8 @@ def _sweep_speed(config: TrainConfig, workers: int) -> float:
         start_workers(sweep)
         list(as_completed(sweep))
         runs = list_runs(folder)
-        begun = min((run.path / "config.json").stat().st_mtime for run in runs)
-        seconds = max((run.path / "metrics.jsonl").stat().st_mtime for run in runs) - begun
+        start = min((run.path / "config.json").stat().st_mtime for run in runs)
+        seconds = max((run.path / "metrics.jsonl").stat().st_mtime for run in runs) - start
         return sum(run.environment["num_train"] * TRIAL_EPOCHS for run in runs) / seconds
 
 
@@ -256,9 +259,9 @@ def _train_and_evaluate(training: Training) -> None:
 
 
 def timed(work: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def peak_speed(device: torch.device, dtype: torch.dtype, size: int) -> float:

@@ -18,7 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 from minivit.data import ImageSet
 from minivit.layers import sine_positions
 
-PATCH, DIM, BATCH, LR = 4, 64, 64, 1e-3
+PATCH = 4
+DIM = 64
+BATCH = 64
+LR = 1e-3
 
 
 class Items(Dataset[tuple[Tensor, int]]):
@@ -73,7 +76,7 @@ def epochs(train_set: ImageSet, test_set: ImageSet) -> Iterator[tuple[float, flo
     train_loader = DataLoader(Items(train_set), batch_size=BATCH, shuffle=True)
     test_loader = DataLoader(Items(test_set), batch_size=BATCH)
     while True:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         model.train()
         train_loss = 0.0
         for patches, labels in train_loader:
@@ -90,4 +93,4 @@ def epochs(train_set: ImageSet, test_set: ImageSet) -> Iterator[tuple[float, flo
                 logits, _ = model(patches)
                 test_loss += criterion(logits, labels).item()
                 num_correct += int((logits.argmax(1) == labels).sum())
-        yield time.perf_counter() - begun, num_correct / len(test_set)
+        yield time.perf_counter() - start, num_correct / len(test_set)

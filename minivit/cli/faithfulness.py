@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minivit.attention.cascade import CONTROLS, EXPLAINED, KEPT, SEED, Cascade, cascade, summary
+from minivit.attention.cascade import CONTROLS, KEPT_CORRELATION, METHODS_AND_CONTROLS, SEED, Cascade, cascade, summary
 from minivit.attention.faithfulness import (
     NUM_OTHERS,
     REFERENCE,
@@ -37,7 +37,8 @@ from minivit.model import MiniViT
 from minivit.runs import Run
 from minivit.stats import bootstrap
 
-NUM_IMAGES, NUM_RANKINGS = 200, 10
+NUM_IMAGES = 200
+NUM_RANKINGS = 10
 NUM_TIMED = 16  # images whose maps are timed
 
 
@@ -63,8 +64,10 @@ def faithfulness_report(
     accuracy = (logits(model, images).argmax(1).cpu() == labels).float().mean().item()
     epoch = run.epochs()[-1] if epoch is None else epoch
     results = faithfulness_of_methods(model, images)
-    classes, methods = logits(model, images).argmax(1), available_methods(model.config)
-    explained, seed = methods | CONTROLS, SEED + run.config.seed
+    classes = logits(model, images).argmax(1)
+    methods = available_methods(model.config)
+    explained = methods | CONTROLS
+    seed = SEED + run.config.seed
     changes = cascade(model, images, classes, explained, seed=seed) if with_cascade else None
     seconds = {name: _seconds_per_map(method, model, images, classes) for name, method in methods.items()}
     models = {"trained": model, "untrained": untrained} if masks is not None else {}
@@ -95,9 +98,9 @@ def faithfulness_report(
 def _seconds_per_map(method: Method, model: MiniViT, images: Tensor, classes: Tensor) -> float:
     timed = images[:NUM_TIMED], classes[:NUM_TIMED]
     method.attribute(model, *timed)  # the first call allocates
-    begun = time.perf_counter()
+    start = time.perf_counter()
     method.attribute(model, *timed).sum().item()  # waits for the device
-    return (time.perf_counter() - begun) / len(timed[0])
+    return (time.perf_counter() - start) / len(timed[0])
 
 
 def faithfulness_of_methods(model: MiniViT, images: Tensor) -> dict[str, Faithfulness]:
@@ -189,9 +192,11 @@ def _faithfulness_table(results: dict[str, Faithfulness]) -> list[str]:
     header = ["Map", "Deletion area ↓", "− random (95%)", "− other images (95%)", "Verdict"]
     header += ["Insertion area ↑", "− random (95%)", "− other images (95%)", "Verdict"]
     header += ["SaCo", "Rank correlation with leave-one-out"]
-    rows, baseline = [], 0.0
+    rows = []
+    baseline = 0.0
     for name, (deletion, insertion) in corrected_verdicts(results).items():
-        baseline, result = deletion.random.control, results[name]
+        baseline = deletion.random.control
+        result = results[name]
         title = METHODS[name].title if name in METHODS else CONTROL.format(name)
         correlation = "–" if isnan(result.mean_correlation) else f"{result.mean_correlation:.2f}"
         rows.append([title, *_cells(deletion), *_cells(insertion), f"{result.saco.mean():.2f}", correlation])
@@ -206,10 +211,10 @@ def _faithfulness_table(results: dict[str, Faithfulness]) -> list[str]:
 
 
 def _cascade_table(changes: Cascade, seconds: dict[str, float]) -> list[str]:
-    header = ["Map", *changes.steps, f"Within ±{KEPT} from", "Time per map"]
+    header = ["Map", *changes.steps, f"Within ±{KEPT_CORRELATION} from", "Time per map"]
     rows = [
         [
-            EXPLAINED[name].title,
+            METHODS_AND_CONTROLS[name].title,
             *(
                 f"{step.mean:.2f} ({step.low:.2f} to {step.high:.2f})" if step else "–"
                 for step in changes.at_steps(name)

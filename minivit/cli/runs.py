@@ -114,7 +114,8 @@ def _runs(args: argparse.Namespace) -> None:
         print(to_json(runs) if args.json else to_csv(runs).rstrip("\n"))
         return
     for run in runs:
-        state, test_acc = run.state, summarize(run).test_acc
+        state = run.state
+        test_acc = summarize(run).test_acc
         accuracy = "–" if test_acc is None else f"{test_acc:.4f}"
         print(state.phase, run.config.epoch_title(state.epoch), accuracy, run.path, sep="\t")
 
@@ -150,7 +151,8 @@ def format_without_names(predictions: Predictions, config: TrainConfig) -> str:
 
 def _predict_files(run: Run, epoch: int | None, paths: list[Path]) -> None:
     """Prints a line per file; DataError at the end for those that cannot be read."""
-    model, errors = run.load_model(epoch), []
+    model = run.load_model(epoch)
+    errors = []
     for path in paths:
         try:
             image = read_picture(path, image_format(run.config))
@@ -190,7 +192,8 @@ def _trust(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    run, head = Run.open(args.run_dir), read_head(args.head)
+    run = Run.open(args.run_dir)
+    head = read_head(args.head)
     content = export(run, args.what, ExportRequest(args.epoch, args.image, args.layer - 1, head))
     if not args.output:
         if isinstance(content, bytes):

@@ -28,7 +28,8 @@ def augment(images: Tensor, how: str, generator: torch.Generator) -> Tensor:
     if how == "none":
         return images
     B, C, H, W = images.shape
-    device, num_draws = images.device, 1 if how == "flip" else 3
+    device = images.device
+    num_draws = 1 if how == "flip" else 3
     bounds = ((0, 1), (-(H // 8), H // 8), (-(W // 8), W // 8))[:num_draws]
     draws = [torch.randint(low, high + 1, (B, 1), generator=generator) for low, high in bounds]
     flipped, *shifts = copy_to(torch.stack(draws), device)  # (B, 1) each
@@ -88,7 +89,8 @@ def _rectangle(chance: random.Random, area: float, height: int, width: int) -> t
     """Rows and columns of a rectangle of about this share of the image, cut off at its edges."""
 
     def span(size: int) -> slice:
-        middle, half = chance.randrange(size), round(size * math.sqrt(area) / 2)
+        middle = chance.randrange(size)
+        half = round(size * math.sqrt(area) / 2)
         return slice(max(0, middle - half), min(size, middle + half))
 
     return span(height), span(width)
@@ -120,7 +122,9 @@ def _operations(size: int) -> list[Callable[[Tensor], Tensor]]:
     def affine(**how: float) -> Callable[[Tensor], Tensor]:
         return partial(_take_pixels, source=_affine_source(size, **how))
 
-    shear, move, turn = math.degrees(0.3 * STRENGTH), 0.45 * STRENGTH * size, 30 * STRENGTH
+    shear = math.degrees(0.3 * STRENGTH)
+    move = 0.45 * STRENGTH * size
+    turn = 30 * STRENGTH
     operations: list[Callable[[Tensor], Tensor]] = [
         lambda images: images,
         V.autocontrast,

@@ -117,7 +117,8 @@ class BatchSource:
         return f"on {self.device}: {megabytes} of images"
 
     def _gather(self, indices: Tensor) -> Tensor:
-        indices, pin_memory = indices.cpu(), self.device.type == "cuda"
+        indices = indices.cpu()
+        pin_memory = self.device.type == "cuda"
         if isinstance(self.images, MappedImages):
             return self.images.gather(self.images.rows[indices], pin_memory)
         batch = torch.empty((len(indices), *self.images.shape[1:]), dtype=torch.uint8, pin_memory=pin_memory)

@@ -48,14 +48,14 @@ def is_present(data_dir: str | Path) -> bool:
         return False
 
 
-def check(data_dir: str | Path, split: str) -> None:
-    """DataError if `split` is 'official' and there is no test split."""
-    if split == "official":
+def check(data_dir: str | Path, official: bool) -> None:
+    """DataError if the `official` test split is wanted and there is none."""
+    if official:
         class_folders(data_dir, "test")
 
 
-def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:
-    """The class folders of `part` that contain images, by name, sorted. DataError if there are fewer than two."""
+def class_folders(data_dir: str | Path, split: str = "train") -> dict[str, Path]:
+    """The class folders of a split that contain images, by name, sorted. DataError if there are fewer than two."""
     if not str(data_dir):
         raise DataError("The data set 'folder' needs a folder that contains your images. Specify it (--data-dir DIR).")
     root = resolve_data_dir(data_dir)
@@ -64,34 +64,34 @@ def class_folders(data_dir: str | Path, part: str = "train") -> dict[str, Path]:
             raise DataError(f"There is no folder {root}. Check the path of the data folder.")
         if not root.is_dir():
             raise DataError(f"{root} is a file. Choose the folder that contains one folder of images per class.")
-        parts = part_folders(root)
-        if part == "test" and "test" not in parts:
+        splits = split_folders(root)
+        if split == "test" and "test" not in splits:
             raise DataError(
                 f"{root} has no test split. Choose the split 'article', which holds out a share of the training split, "
                 "or sort the images into train/<class> and test/<class>."
             )
-        parent = parts.get(part, root)
+        parent = splits.get(split, root)
         folders = {name: path for name, path in subfolders(parent).items() if has_images(path)}
-        if len(folders) < 2 and part == "train":
+        if len(folders) < 2 and split == "train":
             raise _too_few_classes(parent, folders)
     return folders
 
 
-def part_folders(root: Path) -> dict[str, Path]:
+def split_folders(root: Path) -> dict[str, Path]:
     """The parents of the class folders of the splits "train" and "test", if both or train alone have class folders."""
     folders = {name: path for name, path in subfolders(root).items() if has_images(path)}
-    train, test = (_part_named(folders, names) for names in (TRAIN_NAMES, TEST_NAMES))
-    parts = {part: _parent_of_classes(path) for part, path in (("train", train), ("test", test)) if path}
-    parts = {part: path for part, path in parts.items() if any(map(has_images, subfolders(path).values()))}
-    if train and test and "train" not in parts:
+    train, test = (_split_named(folders, names) for names in (TRAIN_NAMES, TEST_NAMES))
+    splits = {split: _parent_of_classes(path) for split, path in (("train", train), ("test", test)) if path}
+    splits = {split: path for split, path in splits.items() if any(map(has_images, subfolders(path).values()))}
+    if train and test and "train" not in splits:
         raise DataError(
             f"{root} contains {train.name} and {test.name}, but {train.name} has no class folders. Sort its images "
             f"into one folder per class, such as {train.name}/cat and {train.name}/dog."
         )
-    return parts if "train" in parts else {}
+    return splits if "train" in splits else {}
 
 
-def _part_named(folders: dict[str, Path], names: Sequence[str]) -> Path | None:
+def _split_named(folders: dict[str, Path], names: Sequence[str]) -> Path | None:
     """The folder with the first of these names, also as a word: "Train", "train_set", "Training data", "x_test"."""
     words = {path: re.findall("[a-z]+", name.lower()) for name, path in folders.items()}
     for name in names:
@@ -104,14 +104,14 @@ def _part_named(folders: dict[str, Path], names: Sequence[str]) -> Path | None:
     return None
 
 
-def _parent_of_classes(part: Path) -> Path:
+def _parent_of_classes(folder: Path) -> Path:
     """The folder of a split, or the one below that alone has images: train/PetImages/cat."""
-    inside = {path for path in subfolders(part).values() if has_images(path)}
+    inside = {path for path in subfolders(folder).values() if has_images(path)}
     if len(inside) == 1:
         (only,) = inside
         if sum(map(has_images, subfolders(only).values())) > 1:
             return only
-    return part
+    return folder
 
 
 def _too_few_classes(parent: Path, folders: dict[str, Path]) -> DataError:
@@ -141,25 +141,26 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def ignored_files(data_dir: str | Path, split: str) -> list[str]:
+def ignored_files(data_dir: str | Path, official: bool) -> list[str]:
     """What training on this folder does not use, one sentence each: empty folders, a test split, other files."""
     root = resolve_data_dir(data_dir)
     with os_errors_as_data_errors(root):
-        parts = part_folders(root)
+        splits = split_folders(root)
         lines = []
-        if "test" in parts and split != "official":
-            lines.append(f"{parts['test'].name}: not used. The split {split!r} tests on a share of the training split.")
-        used_names = [path.relative_to(root).parts[0] for path in parts.values()]
-        others = [name for name in subfolders(root) if parts and name not in used_names]
+        if "test" in splits and not official:
+            name = splits["test"].name
+            lines.append(f"{name}: not used. The split 'article' tests on a share of the training split.")
+        used_names = [path.relative_to(root).parts[0] for path in splits.values()]
+        others = [name for name in subfolders(root) if splits and name not in used_names]
         used = ", ".join(used_names)
         lines += [f"{name}: not used. The splits are {used}." for name in others]
-        if len(parts) == 2 and split == "official":
-            only_tested = set(subfolders(parts["test"])) - set(subfolders(parts["train"]))
+        if len(splits) == 2 and official:
+            only_tested = set(subfolders(splits["test"])) - set(subfolders(splits["train"]))
             lines += [f"{name}: not used. It has no training images." for name in sorted(only_tested)]
-        for parent in dict.fromkeys((root, *parts.values())):
+        for parent in dict.fromkeys((root, *splits.values())):
             names = sorted(path.name for path in parent.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
             lines += [f"{len(names)} beside the class folders in {parent}, such as {names[0]}"] if names else []
-        for parent in parts.values() or [root]:
+        for parent in splits.values() or [root]:
             lines += [f"{name}: no images" for name, path in subfolders(parent).items() if not has_images(path)]
             for name, path in subfolders(parent).items():
                 lines += _other_files(name, path)
@@ -182,16 +183,17 @@ def _other_files(name: str, folder: Path) -> list[str]:
 
 def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
     """The images in data-set order; a class that has not changed comes from the cache."""
-    folders = class_folders(request.data_dir, request.part)
+    folders = class_folders(request.data_dir, request.split)
     files: dict[str, list[ImageFile]] = {}
     for name in sorted(request.classes):
         if name not in folders:
             raise DataError(
-                f"The {request.part} split in {request.data_dir} has no folder for the class {name!r}. Add one."
+                f"The {request.split} split in {request.data_dir} has no folder for the class {name!r}. Add one."
             )
         files[name] = image_files(folders[name])
     counts = {name: min(request.images_per_class or len(of_class), len(of_class)) for name, of_class in files.items()}
-    total, done = sum(counts.values()), 0
+    total = sum(counts.values())
+    done = 0
     parts: dict[str, ClassImages] = {}
     for name in files:
 
@@ -230,10 +232,12 @@ def count_images(data_dir: str | Path) -> dict[str, int]:
 
     None is read, and subfolders without permission count as empty.
     """
-    root, counts, num_left = resolve_data_dir(data_dir), {}, MAX_COUNTED
+    root = resolve_data_dir(data_dir)
+    counts = {}
+    num_left = MAX_COUNTED
     with os_errors_as_data_errors(root):
         folders = subfolders(root)
-        train = _part_named(folders, TRAIN_NAMES)
+        train = _split_named(folders, TRAIN_NAMES)
         for name, path in ((train and subfolders(train)) or folders).items():
             entries: list[os.DirEntry[str]] = []
             with suppress(OSError):

@@ -47,7 +47,8 @@ class MappedImages:
         self.parts = tuple(parts)
         self.ends = torch.tensor([len(part) for part in parts]).cumsum(0)
         self.rows = torch.arange(int(self.ends[-1])) if rows is None else rows
-        self.dtype, self.device = parts[0].dtype, parts[0].device
+        self.dtype = parts[0].dtype
+        self.device = parts[0].device
         self.shape = torch.Size([len(self.rows), *parts[0].shape[1:]])
 
     def __len__(self) -> int:
@@ -68,7 +69,8 @@ class MappedImages:
         gathered = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype, pin_memory=pin_memory)
         part_of = torch.searchsorted(self.ends, rows.contiguous(), right=True)
         for index in part_of.unique().tolist():
-            part, where = self.parts[index], (part_of == index).nonzero().flatten()
+            part = self.parts[index]
+            where = (part_of == index).nonzero().flatten()
             gathered[where] = part[rows[where] - (self.ends[index] - len(part))]
         return gathered
 
@@ -97,7 +99,7 @@ Progress = Callable[[str, int, int], None]  # activity, done, total
 class ImageRequest:
     """Which images of a data set to read, and in which form."""
 
-    part: str  # "train" or "test"
+    split: str  # "train" or "test"
     classes: tuple[str, ...]
     img_size: int
     in_chans: int

@@ -40,8 +40,8 @@ class Reader(Protocol):
     def is_present(self, data_dir: str | Path) -> bool:
         """Whether the images can be read without a download, judged by file names alone."""
 
-    def check(self, data_dir: str | Path, split: str) -> None:
-        """DataError if the images for a `TrainConfig.split` are missing; none is read."""
+    def check(self, data_dir: str | Path, official: bool) -> None:
+        """DataError if the images, or those of an `official` test split, are missing; none is read."""
 
     def read(self, request: ImageRequest, progress: Progress | None) -> ImageSet:
         """The images in data-set order; in their own size and channels if the files are not decoded anew."""
@@ -62,7 +62,7 @@ def find_reader(dataset: Dataset) -> Reader:
     return READERS[dataset]
 
 
-Part = Literal["train", "test"]
+Split = Literal["train", "test"]
 MIN_TEST_IMAGES = 20  # below this a warning is shown
 MAX_LISTED = 20  # files that cannot be decoded
 MAX_INSPECTED_BYTES = 2**28  # of images in memory on pages and for imported models, which are not trained
@@ -73,7 +73,7 @@ def load_images(
     *,
     data_dir: str | Path = "",
     classes: Sequence[str] | None = None,
-    part: Part = "train",
+    split: Split = "train",
     img_size: int | None = None,
     in_chans: int | None = None,
     images_per_class: int = 0,
@@ -88,9 +88,10 @@ def load_images(
     beyond `max_bytes` stay on disk. Nothing is downloaded. DataError if the set is missing or unreadable, for an
     unknown class, and for a class without images.
     """
-    reader, info = find_reader(dataset), DATASETS[dataset]
+    reader = find_reader(dataset)
+    info = DATASETS[dataset]
     request = ImageRequest(
-        part=part,
+        split=split,
         classes=_check_classes(dataset, reader.list_classes(data_dir), classes),
         img_size=info.img_size if img_size is None else img_size,
         in_chans=info.in_chans if in_chans is None else in_chans,
@@ -105,7 +106,7 @@ def load_images(
     images = reader.read(request, progress)
     for name, count in images.counts.items():
         if not count:
-            raise DataError(f"The {part} split of {dataset} has no image of the class {name!r}. Leave the class out.")
+            raise DataError(f"The {split} split of {dataset} has no image of the class {name!r}. Leave the class out.")
     return _resized(images, request.img_size, request.in_chans)
 
 
@@ -121,11 +122,11 @@ def load_split(
     if config.imported:
         test_set = _load_for_imported(config, progress)
         return test_set.select([]), test_set
-    images = _load_part(config, progress, max_bytes)
+    images = _load_images(config, progress, max_bytes)
     if config.split == "official":
-        train_set, test_set = images, _load_part(config, progress, max_bytes, part="test")
+        train_set, test_set = images, _load_images(config, progress, max_bytes, split="test")
     else:
-        train, test = _split_training_part(config, images)
+        train, test = _split_training_images(config, images)
         train_set, test_set = images.select(train), images.select(test)
     if config.drop_duplicates:
         train_set = train_set.select((~duplicates(train_set, test_set)).nonzero().flatten())
@@ -139,14 +140,14 @@ def load_split(
     return train_set, test_set
 
 
-def _split_training_part(config: TrainConfig, images: ImageSet) -> tuple[list[int], list[int]]:
+def _split_training_images(config: TrainConfig, images: ImageSet) -> tuple[list[int], list[int]]:
     """The article's split; by class in a folder without a test split, and where the article's leaves out a class."""
-    split = article_split(len(images))
+    indices = article_split(len(images))
     if config.dataset == "folder" and config.stratify:  # not in runs of earlier versions
-        has_test_part = "test" in folder.part_folders(resolve_data_dir(config.data_dir))
-        if not has_test_part or any(0 in images.select(side).counts.values() for side in split):
+        has_test_split = "test" in folder.split_folders(resolve_data_dir(config.data_dir))
+        if not has_test_split or any(0 in images.select(each).counts.values() for each in indices):
             return stratified_split(images)
-    return split
+    return indices
 
 
 def stratified_split(images: ImageSet) -> tuple[list[int], list[int]]:
@@ -191,7 +192,7 @@ def data_warnings(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) 
                 f"{count} training images are identical to a test image. Turn on 'Drop duplicates' to leave them out."
             )
     if config.dataset == "folder":
-        lines += [f"Left out: {line}" for line in folder.ignored_files(config.data_dir, config.split)]
+        lines += [f"Left out: {line}" for line in folder.ignored_files(config.data_dir, config.split == "official")]
     skipped = list(
         dict.fromkeys((*train_set.skipped, *test_set.skipped))
     )  # training and test sets of one split each list all
@@ -199,7 +200,7 @@ def data_warnings(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) 
     return lines + [f"{len(skipped) - MAX_LISTED} more cannot be decoded."] * (len(skipped) > MAX_LISTED)
 
 
-def _load_part(config: TrainConfig, progress: Progress | None, max_bytes: int | None, **which: Any) -> ImageSet:
+def _load_images(config: TrainConfig, progress: Progress | None, max_bytes: int | None, **which: Any) -> ImageSet:
     """The images of `config`; `which` replaces its classes and the training split."""
     return load_images(
         config.dataset,
@@ -218,7 +219,7 @@ def _load_part(config: TrainConfig, progress: Progress | None, max_bytes: int | 
 def _load_for_imported(config: TrainConfig, progress: Progress | None) -> ImageSet:
     """All images in the folder of an imported model; labels from `num_classes` on are classes that it lacks."""
     folders = list_classes("folder", config.data_dir)
-    images = _load_part(config, progress, MAX_INSPECTED_BYTES, classes=folders)
+    images = _load_images(config, progress, MAX_INSPECTED_BYTES, classes=folders)
     label_of = {name: label for label, name in enumerate(config.classes)}
     labels = [label_of.get(name, label_of.get(f"{name} (no class of this model)")) for name in folders]  # of older runs
     if None in labels:
@@ -249,7 +250,7 @@ def select_classes(config: TrainConfig) -> TrainConfig:
 def check(config: TrainConfig) -> None:
     """DataError if `load_split` would not find the images of `config`; none is read."""
     _check_classes(config.dataset, list_classes(config.dataset, config.data_dir), config.classes)
-    find_reader(config.dataset).check(config.data_dir, config.split)
+    find_reader(config.dataset).check(config.data_dir, config.split == "official")
 
 
 def is_present(dataset: Dataset, data_dir: str | Path = "") -> bool:

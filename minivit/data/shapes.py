@@ -23,14 +23,14 @@ def is_present(data_dir: str | Path = "") -> bool:
     return True
 
 
-def check(data_dir: str | Path, split: str) -> None:
+def check(data_dir: str | Path, official: bool) -> None:
     """Nothing can be missing."""
 
 
 def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
     """RGB images of these classes with their masks. Data-set order: the classes alternate."""
     names = [name for name in SHAPES_CLASSES if name in request.classes]
-    available = NUM_PER_CLASS[request.part]
+    available = NUM_PER_CLASS[request.split]
     num_images = min(request.images_per_class or available, available)
     title = "shapes" if request.drawing == 2 else f"shapes-{request.drawing}"
     key = digest(Path(shapes_drawing.__file__).read_text(encoding="utf-8"))
@@ -41,10 +41,10 @@ def read(request: ImageRequest, progress: Progress | None = None) -> ImageSet:
                 progress(f"Drawing {name}", index * num_images + done, len(names) * num_images)
 
         def draw() -> Iterator[ClassImages]:
-            look = {"seed": SEED[request.part], "img_size": request.img_size, "drawing": request.drawing}
+            look = {"seed": SEED[request.split], "img_size": request.img_size, "drawing": request.drawing}
             yield ClassImages(*shapes_drawing.draw(name, num_images, **look, progress=report))
 
-        return cached(f"{title}-{request.part}-{name}-{request.img_size}px-{num_images}", key, draw)
+        return cached(f"{title}-{request.split}-{name}-{request.img_size}px-{num_images}", key, draw)
 
     by_class = concatenate_classes({name: read_class(index, name) for index, name in enumerate(names)}, request.classes)
     return by_class.select(torch.arange(num_images).repeat(len(names)).argsort(stable=True))

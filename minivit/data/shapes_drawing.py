@@ -94,7 +94,8 @@ def _heart(x: Array, y: Array) -> Array:
 
 def _polygon(*corners: tuple[float, float]) -> Outline:
     def distance(x: Array, y: Array) -> Array:
-        nearest, inside = np.full_like(x, np.inf), np.zeros(x.shape, bool)
+        nearest = np.full_like(x, np.inf)
+        inside = np.zeros(x.shape, bool)
         for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
             ex, ey, px, py = bx - ax, by - ay, x - ax, y - ay
             along = np.clip((px * ex + py * ey) / (ex * ex + ey * ey), 0, 1)
@@ -234,7 +235,8 @@ def _corner(x: Array, y: Array, length: Array, bend: Array) -> Array:
 
 def _arc(x: Array, y: Array, radius: Array, bend: Array) -> Array:
     """Distance to an arc of 74° to 180°."""
-    x, y = x + radius, np.abs(y)
+    x = x + radius
+    y = np.abs(y)
     cos = 0.4 + 0.4 * bend
     sin = np.sqrt(1 - cos * cos)
     to_end = np.sqrt((x - radius * cos) ** 2 + (y - radius * sin) ** 2)

@@ -29,7 +29,8 @@ class TorchvisionReader:
     """Reads and downloads CIFAR-10, CIFAR-100, Fashion-MNIST (four gz files) or SVHN (a MATLAB file for each split)."""
 
     def __init__(self, dataset: Dataset, class_name: str) -> None:
-        self.dataset, self.class_name = dataset, class_name
+        self.dataset = dataset
+        self.class_name = class_name
         self.info = DATASETS[dataset]
 
     @property
@@ -46,7 +47,7 @@ class TorchvisionReader:
             case "fashion_mnist":
                 return [(source.mirrors[0] + name, f"FashionMNIST/raw/{name}", md5) for name, md5 in source.resources]
             case "svhn":
-                return [tuple(source.split_list[part]) for part in ("train", "test")]
+                return [tuple(source.split_list[split]) for split in ("train", "test")]
         return [(source.url, source.filename, source.tgz_md5)]
 
     def list_classes(self, data_dir: str | Path = "") -> tuple[str, ...]:
@@ -64,19 +65,19 @@ class TorchvisionReader:
         if progress:
             progress(f"Reading {self.info.title}", 0, 1)
         try:
-            split = self._open(root, request.part)
+            dataset = self._open(root, request.split)
         except DAMAGE_ERRORS as error:
             raise DataError(
                 f"{self.info.title} in {root} is damaged ({error}). {self._how_to_download('Download it again')}"
             ) from error
         label_of = torch.full((len(self.info.classes),), -1)
         label_of[[self.info.classes.index(name) for name in request.classes]] = torch.arange(len(request.classes))
-        labels = label_of[torch.as_tensor(split.labels if self.dataset == "svhn" else split.targets)]
+        labels = label_of[torch.as_tensor(dataset.labels if self.dataset == "svhn" else dataset.targets)]
         if request.images_per_class:
             for label in range(len(request.classes)):
                 labels[(labels == label).nonzero()[request.images_per_class :]] = -1
         rows = (labels >= 0).nonzero().flatten()
-        images = torch.as_tensor(split.data)
+        images = torch.as_tensor(dataset.data)
         if images.ndim == 3:  # grayscale, (N, H, W)
             images = images[:, None]
         elif images.shape[3] == 3:  # (N, H, W, C)
@@ -117,7 +118,7 @@ class TorchvisionReader:
                 "Fix the permissions, free some space, or choose another data folder."
             ) from error
 
-    def check(self, data_dir: str | Path, split: str = "") -> None:
+    def check(self, data_dir: str | Path, official: bool = False) -> None:
         if not self.is_present(data_dir):
             raise DataError(
                 f"{self.info.title} is not in {resolve_data_dir(data_dir)}. {self._how_to_download('Download it')} "
@@ -131,7 +132,9 @@ class TorchvisionReader:
         """Downloads, checks and unpacks into `folder`."""
         from torchvision.datasets.utils import check_integrity
 
-        archives, total, done = self.archives(), self.info.download_bytes, 0
+        archives = self.archives()
+        total = self.info.download_bytes
+        done = 0
         for url, name, md5 in archives:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,8 +151,8 @@ class TorchvisionReader:
                 )
         if progress:
             progress(f"Unpacking {self.info.title}", total, total)
-        for part in ("train", "test"):
-            self._open(folder, part, download=True)  # unpacks the archives that are there, and checks them
+        for split in ("train", "test"):
+            self._open(folder, split, download=True)  # unpacks the archives that are there, and checks them
         for _, name, _ in archives:
             if name not in self.info.files:
                 (folder / name).unlink()
@@ -170,14 +173,14 @@ class TorchvisionReader:
 
     def _is_complete(self, root: Path) -> bool:
         try:
-            for part in ("train", "test"):
-                self._open(root, part)
+            for split in ("train", "test"):
+                self._open(root, split)
         except DAMAGE_ERRORS:
             return False
         return True
 
-    def _open(self, root: Path, part: str, download: bool = False) -> Any:
+    def _open(self, root: Path, split: str, download: bool = False) -> Any:
         with warnings.catch_warnings():  # old pickles and tar files make newer numpy and Python complain
             warnings.simplefilter("ignore")
-            which = {"split": part} if self.dataset == "svhn" else {"train": part == "train"}
+            which = {"split": split} if self.dataset == "svhn" else {"train": split == "train"}
             return self.torchvision_class(root, **which, download=download)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from minivit.config import TrainConfig
-from minivit.engine.graphs import capture_stderr, cause_of
+from minivit.engine.compile_errors import capture_stderr, cause_of
 from minivit.engine.schedule import epoch_scalars
 from minivit.engine.step import TrainStep
 from minivit.engine.whitening import add_whitening
@@ -44,14 +44,14 @@ def compile_step(request: dict[str, Any]) -> dict[str, str]:
     output: list[str] = []
     try:
         with capture_stderr(output):
-            return {"library": library(request)}
+            return {"library": compile_library(request)}
     except Exception as error:
         # Inductor, the compiler, the loader and the file system raise errors of all kinds
         return {"cause": cause_of(error, "".join(output))}
 
 
-def library(request: dict[str, Any]) -> str:
-    """Path of the shared library of the step, in Inductor's cache.
+def compile_library(request: dict[str, Any]) -> str:
+    """Compiles the step to a shared library; its path, in Inductor's cache.
 
     Its function takes `TrainStep.tensors`, some of which it changes in place, and then the arguments of the step.
     """
@@ -66,7 +66,7 @@ def library(request: dict[str, Any]) -> str:
     weights = torch.ones(config.model.num_classes) if config.class_balance == "weights" else None
     step = TrainStep(config, model, in_patches=request["in_patches"], class_weights=weights)
     tensors = step.tensors()
-    arguments = (*tensors.values(), *example(config, request["in_patches"]))
+    arguments = (*tensors.values(), *example_arguments(config, request["in_patches"]))
 
     def function(*arguments: Tensor) -> tuple[()]:
         batch, target, scalars = arguments[len(tensors) :]
@@ -81,13 +81,15 @@ def library(request: dict[str, Any]) -> str:
 
 def load(path: str, tensors: dict[str, Tensor]) -> Callable[[Tensor, Tensor, Tensor], object]:
     """The step in a library, which changes these `TrainStep.tensors`."""
-    run, state = torch._C._aoti.AOTIModelContainerRunnerCpu(path, 1).run, list(tensors.values())
+    run = torch._C._aoti.AOTIModelContainerRunnerCpu(path, 1).run
+    state = list(tensors.values())
     return lambda *arguments: run([*state, *arguments])
 
 
-def example(config: TrainConfig, in_patches: bool) -> tuple[Tensor, Tensor, Tensor]:
+def example_arguments(config: TrainConfig, in_patches: bool) -> tuple[Tensor, Tensor, Tensor]:
     """A batch, its target and scalars, as the step gets them."""
-    vit, size = config.model, config.batch_size
+    vit = config.model
+    size = config.batch_size
     images = torch.rand(size, vit.in_chans, vit.img_size, vit.img_size)
     if in_patches:
         images = token_pixels((255 * images).byte(), vit.patch_size)

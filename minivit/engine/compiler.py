@@ -21,14 +21,15 @@ from minivit.processes import end_group, start
 COMPILE_SECONDS = 20  # of CPU time until the compiled step is ready
 SAVED_SHARE = 0.7  # of a step's time, for models of at most SAVED_ACTIVATIONS; larger models save less
 SAVED_ACTIVATIONS = 270_000  # those of `article`; measured on a CPU for 1, 2 and 4 layers
-MIN_SAVED = 10  # seconds for which another core, which may have other work, is occupied
+MIN_SAVED_SECONDS = 10  # seconds for which another core, which may have other work, is occupied
 
 
 class Compiler:
     """Compiles the step of a run, at most once. A compilation that has not ended at the end of the block is ended."""
 
     def __init__(self, config: TrainConfig, log: Callable[[str], None]) -> None:
-        self.config, self.log = config, log
+        self.config = config
+        self.log = log
         self.is_decided = config.compile == "off"
         self.reason = ""  # why the step is compiled, as a clause
         self.process: subprocess.Popen[bytes] | None = None
@@ -56,8 +57,8 @@ class Compiler:
         if self.is_decided or (seconds_left is None and self.config.compile != "on"):
             return
         self.is_decided = True
-        pays, self.reason = should_compile(self.config, step.device, seconds_left or 0)
-        if not pays:
+        is_worthwhile, self.reason = should_compile(self.config, step.device, seconds_left or 0)
+        if not is_worthwhile:
             self.log(f"The step is not compiled: {self.reason}.")
         elif step.device.type == "cpu" and step.group.world_size == 1:
             self.process = start("minivit.engine.compile_step", stdin=subprocess.PIPE, output=subprocess.PIPE)
@@ -71,7 +72,8 @@ class Compiler:
         """Waits for the compilation, and makes the step use its result."""
         process, self.process = self.process, None
         assert process and process.stdout
-        lines, code = process.stdout.readlines(), process.wait()
+        lines = process.stdout.readlines()
+        code = process.wait()
         process.communicate()  # closes its files
         result = json.loads(lines[-1]) if lines and code == 0 else {"cause": f"its compilation ended with code {code}"}
         if "library" in result:
@@ -85,11 +87,13 @@ class Compiler:
 
 def should_compile(config: TrainConfig, device: torch.device, seconds_left: float) -> tuple[bool, str]:
     """Whether to compile the step, and why, as a clause; `seconds_left` is the remaining time with eager steps."""
-    saved = saved_share(config, device) * max(0, seconds_left - COMPILE_SECONDS)
-    reason = f"compiling takes about {COMPILE_SECONDS} s, beside the training, and would save about {saved:.0f} s"
+    saved_seconds = saved_share(config, device) * max(0, seconds_left - COMPILE_SECONDS)
+    reason = (
+        f"compiling takes about {COMPILE_SECONDS} s, beside the training, and would save about {saved_seconds:.0f} s"
+    )
     if config.compile == "on":
         reason = "it is enabled in the settings"
-    elif saved < MIN_SAVED:
+    elif saved_seconds < MIN_SAVED_SECONDS:
         return False, reason
     names = [os.environ.get("CXX"), "g++", "clang++", "c++", "cl"]
     # For CUDA, Triton comes with torch

@@ -33,11 +33,15 @@ class StatusPoller:
     """
 
     def __init__(self, run: Run, events: Events, group: Group = SINGLE_PROCESS) -> None:
-        self.run, self.events, self.group = run, events, group
+        self.run = run
+        self.events = events
+        self.group = group
         self.last_poll = 0.0
-        self.num_steps, self.next_poll = 0, 1  # steps since the last poll, and at which to poll again; for groups
+        self.num_steps = 0  # since the last poll
+        self.next_poll = 1  # the number of steps at which a group polls again
         self.slow_steps = False
-        self.noticing, self.noticed = Lock(), False  # whether the loop has read a command and is about to end
+        self.is_ending = False  # whether the loop has read a command and is about to end
+        self.ending_lock = Lock()
         self.threads: AdaptiveThreads | None = None  # if the settings leave their number open
         self.save_position: Callable[[], None] = ignore  # saves the last position, if the process has to end now
 
@@ -52,26 +56,27 @@ class StatusPoller:
             self.threads.adapt(epoch)
         self.events.progress(f"epoch {epoch}", step, num_steps)
         steps_per_second = self.num_steps / (time.monotonic() - self.last_poll)
-        command = self._read("training", epoch - 1, f"epoch {epoch}", step / num_steps)
+        command = self._poll_folder("training", epoch - 1, f"epoch {epoch}", step / num_steps)
         index, self.next_poll, slow = self.group.broadcast(
             COMMANDS.index(command), max(1, int(steps_per_second * POLL_SECONDS)), steps_per_second < 1 / SLOW_STEP
         )
-        self.num_steps, self.slow_steps = 0, bool(slow)
-        with self.noticing:
-            self.noticed = index > 0
+        self.num_steps = 0
+        self.slow_steps = bool(slow)
+        with self.ending_lock:
+            self.is_ending = index > 0
         return COMMANDS[index]
 
     def report(self, task: str, done: int, total: int, phase: Phase = "loading") -> None:
         """Reports progress before the first step; raises Interrupted on a command to pause or stop."""
         self.events.progress(task, done, total)
-        if self._is_due() and (command := self._read(phase, self.run.state.epoch, task, done / max(total, 1))):
+        if self._is_due() and (command := self._poll_folder(phase, self.run.state.epoch, task, done / max(total, 1))):
             raise Interrupted(command)
 
     def _is_due(self) -> bool:
         return time.monotonic() - self.last_poll > POLL_SECONDS
 
-    def _read(self, phase: Phase, epoch: int, task: str, progress: float) -> Command | None:
-        """The command to pause or stop, as the main process reads it; updates state.json."""
+    def _poll_folder(self, phase: Phase, epoch: int, task: str, progress: float) -> Command | None:
+        """Updates state.json; the command to pause or stop, if this is the main process and there is one."""
         self.last_poll = time.monotonic()
         if not self.group.is_main:
             return None

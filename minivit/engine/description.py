@@ -16,7 +16,7 @@ def data_facts(training: Training) -> dict[str, Any]:
         "num_train": len(train_set),
         "num_test": len(test_set),
         "num_majority": int(test_set.labels.bincount().max()),
-        "images": training.source.location,
+        "images": training.train_source.location,
         "skipped_files": list(train_set.skipped),
         "data_fingerprint": f"{train_set.fingerprint()} {test_set.fingerprint()}",
     }
@@ -24,7 +24,8 @@ def data_facts(training: Training) -> dict[str, Any]:
 
 def describe(training: Training, initial: Mapping[str, Tensor] | None) -> str:
     """The size of the run in one line, and where its `initial` weights come from if they are not random."""
-    source, world_size = training.source, training.group.world_size
+    source = training.train_source
+    world_size = training.group.world_size
     num_parameters = sum(parameter.numel() for parameter in training.model.parameters())
     num_threads = torch.get_num_threads()
     return (

@@ -19,13 +19,13 @@ MAX_TIMED = 10**9  # multiplications per image; larger models are estimated by t
 SECONDS_PER_OPERATION = 6e-9  # forward and backward, on one core
 
 
-def same_speed(config: TrainConfig) -> TrainConfig:
+def speed_settings(config: TrainConfig) -> TrainConfig:
     """`config` without the settings that do not affect the duration of a run, so that estimates can be shared."""
     names = ("lr", "seed", "weight_decay", "label_smoothing", "schedule", "warmup_epochs", "init_from")
     return config.changed(**{name: TrainConfig.model_fields[name].default for name in names})
 
 
-def time_of_all(seconds: Sequence[float], num_runs: int, num_parallel: int) -> float:
+def seconds_until_done(seconds: Sequence[float], num_runs: int, num_parallel: int) -> float:
     """Seconds until `num_runs` runs have ended, of which `seconds` is a sample in order; each worker takes the next."""
     ends = [0.0] * num_parallel  # a heap: when each worker is free
     for index in range(num_runs):
@@ -59,16 +59,18 @@ def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> floa
 
     def seconds_per_image(batch_size: int) -> float:
         images = torch.rand(batch_size, *shape, device=device)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         train_step(images, torch.zeros(batch_size, dtype=torch.int64, device=device), scalars)
         train_step.sums.tolist()  # synchronizes with the device
-        return (time.perf_counter() - begun) / batch_size
+        return (time.perf_counter() - start) / batch_size
 
     with threads_for(config, num_processes), explain_memory_error(config):
         seconds_per_image(2)  # warm-up
         fastest = min(seconds_per_image(2) for _ in range(2))  # all the time that a large model gets
         batch_size = min(-(-config.batch_size // num_processes), 64)
-        num_timed, deadline = 0, time.perf_counter() + TIMING_SECONDS
+        num_timed = 0
+        deadline = time.perf_counter() + TIMING_SECONDS
         while fastest * batch_size < 10 * TIMING_SECONDS and num_timed < 10 and time.perf_counter() < deadline:
-            fastest, num_timed = min(fastest, seconds_per_image(batch_size)), num_timed + 1
+            fastest = min(fastest, seconds_per_image(batch_size))
+            num_timed += 1
     return num_images * fastest

@@ -56,9 +56,9 @@ def train(
         training_device(config, group, poller) as device,
         Compiler(config, events.log) as compiler,
     ):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         train_set, test_set = group.main_process_first(lambda: load_split(config, poller.report))
-        clock = Clock(config.minutes, startup_seconds + time.perf_counter() - begun, group)
+        clock = Clock(config.minutes, startup_seconds + time.perf_counter() - start, group)
         initial = load_initial(run)
         training = Training(config, device, train_set, test_set, group, clock, initial)
         training.load_position(run)

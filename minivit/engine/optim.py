@@ -59,12 +59,14 @@ class SGD:
     """
 
     def __init__(self, config: TrainConfig, flat: FlatParameters) -> None:
-        self.flat, self.weight_decay = flat, config.weight_decay
+        self.flat = flat
+        self.weight_decay = config.weight_decay
         self.state = {"momentum": torch.zeros_like(flat.values)}
 
     def update(self, gradient: Tensor, scalars: StepScalars) -> None:
         """Updates the parameters and `state` in place from the gradient (P,)."""
-        values, momentum = self.flat.values, self.state["momentum"]
+        values = self.flat.values
+        momentum = self.state["momentum"]
         gradient = gradient + self.weight_decay * values
         momentum.mul_(SGD_MOMENTUM).add_(gradient)
         values.sub_(scalars.lr * (gradient + SGD_MOMENTUM * momentum))
@@ -74,7 +76,9 @@ class Adam:
     """Adam (1412.6980), or AdamW (1711.05101) if weight decay is `decoupled` from the gradient."""
 
     def __init__(self, config: TrainConfig, flat: FlatParameters, decoupled: bool = False) -> None:
-        self.flat, self.weight_decay, self.decoupled = flat, config.weight_decay, decoupled
+        self.flat = flat
+        self.weight_decay = config.weight_decay
+        self.decoupled = decoupled
         self.state = {name: torch.zeros_like(flat.values) for name in ("exp_avg", "exp_avg_sq")}
 
     def update(self, gradient: Tensor, scalars: StepScalars) -> None:

@@ -66,7 +66,8 @@ def learning_rate(config: TrainConfig, step: float, steps_per_epoch: int) -> flo
             lr = changed_lr
     last_step = config.epochs * steps_per_epoch - 1
     if config.schedule == "one-cycle":
-        low, peak = lr / 25, 0.3 * (last_step + 1) - 1
+        low = lr / 25
+        peak = 0.3 * (last_step + 1) - 1
         if step <= peak:
             return _half_cosine(low, lr, step / peak)
         return _half_cosine(lr, low / 1e4, (step - peak) / (last_step - peak))

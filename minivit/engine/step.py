@@ -13,9 +13,9 @@ from torch.func import functional_call, grad
 
 from minivit.config import TrainConfig
 from minivit.engine.distributed import SINGLE_PROCESS, Group
-from minivit.engine.graphs import compile_or_fall_back, record_or_fall_back
 from minivit.engine.optim import FlatParameters, make_optimizer
 from minivit.engine.schedule import StepScalars
+from minivit.engine.step_graph import compile_or_fall_back, record_or_fall_back
 from minivit.fused import FusedViT
 from minivit.inference import as_float
 from minivit.model import MiniViT
@@ -40,7 +40,8 @@ class TrainStep:
         in_patches: bool = False,
         class_weights: Tensor | None = None,
     ) -> None:
-        self.config, self.group = config, group
+        self.config = config
+        self.group = group
         self.class_weights = class_weights  # (K,), factors of the loss
         self.forward = FusedViT(model, in_patches)
         self.device = model.mean.device
@@ -50,7 +51,7 @@ class TrainStep:
         self.sums = torch.zeros(2, dtype=torch.float32 if self.device.type == "mps" else torch.float64).to(self.device)
         self.dtype = autocast_dtype(config, self.device)
         self.buffers = dict(self.forward.named_buffers())
-        self.recorded: Step | None = None  # as a CUDA graph
+        self.cuda_graph: Step | None = None
         self.compiled: Step | None = None
         self.compiled_size = len(group.shard(torch.empty(config.batch_size)))  # a graph has one batch size
 
@@ -59,7 +60,7 @@ class TrainStep:
 
         `scalars` is a row of `epoch_scalars` on the device.
         """
-        graph = self.compiled or self.recorded
+        graph = self.compiled or self.cuda_graph
         step = graph if graph and len(batch) == self.compiled_size else self.eager
         images = batch if self.forward.in_patches else as_float(batch)  # in a graph, it would be converted at each use
         step(images, target, scalars)
@@ -72,8 +73,10 @@ class TrainStep:
 
     def trace(self, tensors: Mapping[str, Tensor], batch: Tensor, target: Tensor, scalars: Tensor) -> None:
         """The step as a function of all that it reads and changes, for a compiler; afterwards it is of no other use."""
-        self.flat.values, self.sums = tensors["values"], tensors["sums"]
-        self.ema, self.class_weights = tensors.get("ema"), tensors.get("class_weights")
+        self.flat.values = tensors["values"]
+        self.sums = tensors["sums"]
+        self.ema = tensors.get("ema")
+        self.class_weights = tensors.get("class_weights")
         self.optimizer.state = {name: tensors[name] for name in self.optimizer.state}
         self.buffers = {name: tensors[name] for name in self.buffers}
         self._update(*self._flat_gradient(batch, target, scalars), scalars)
@@ -90,7 +93,7 @@ class TrainStep:
     def record(self, report: Callable[[str | None], None]) -> None:
         """Repeats the following plain steps as a CUDA graph; `report` gets the cause of a failure, or None."""
         state = self._state()
-        self.recorded = self._as_graph(self._gradient, lambda _, plain: record_or_fall_back(plain, state, report))
+        self.cuda_graph = self._as_graph(self._gradient, lambda _, plain: record_or_fall_back(plain, state, report))
 
     def compile(self, report: Callable[[str | None], None]) -> None:
         """Compiles the step at its next call; `report` gets the cause of a failure, or None."""

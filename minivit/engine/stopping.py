@@ -15,7 +15,8 @@ class Clock:
     """
 
     def __init__(self, minutes: float, startup_seconds: float = 0.0, group: Group = SINGLE_PROCESS) -> None:
-        self.seconds, self.group = 60 * minutes, group
+        self.seconds = 60 * minutes
+        self.group = group
         self.spent_before = min(startup_seconds, self.seconds / 2)
         self.started = time.perf_counter()
         self.epoch_end_seconds = 0.0  # last measured time for evaluation and saving after an epoch's last step
@@ -30,8 +31,8 @@ class Clock:
         """The elapsed share of the time, 0..1, with time reserved for `num_epoch_ends` evaluations."""
         left = self.seconds - self.spent() - num_epoch_ends * self.epoch_end_seconds
         share = 1.0 if left <= 0 else 1 - left / (self.seconds - self.epoch_end_seconds)
-        (parts,) = self.group.broadcast(int(1e9 * share))
-        self.share = min(1.0, max(0.0, parts / 1e9))
+        (billionths,) = self.group.broadcast(int(1e9 * share))
+        self.share = min(1.0, max(0.0, billionths / 1e9))
         return self.share
 
 

@@ -43,32 +43,24 @@ class Training:
         initial: Mapping[str, Tensor] | None = None,
     ) -> None:
         """`initial` are weights to start from; those that it lacks, and all without it, are random."""
+        self.config = config
+        self.device = device
+        self.train_set = train_set
+        self.test_set = test_set
+        self.group = group
         self.clock = clock or Clock(config.minutes)
-        self.config, self.device, self.group = config, device, group
-        self.train_set, self.test_set = train_set, test_set
-        torch.manual_seed(config.seed)
-        self.model = MiniViT(config.model)
-        if initial is not None:
-            self.model.load_state_dict(initial, strict=False)
-        elif config.normalize:
-            mean, std = channel_stats(train_set.images)
-            self.model.mean.copy_(mean.view(-1, 1, 1))
-            self.model.std.copy_(std.clamp(min=1 / 255).view(-1, 1, 1))  # a channel may be constant
-        if config.whiten:
-            whiten(self.model, train_set, keep_weights=initial is not None)
-        self.model.to(device)
+        self.model = initial_model(config, train_set, initial).to(device)
         self.changes_images = config.augment != "none" or config.mixup > 0 or config.cutmix > 0
         in_memory = isinstance(train_set.images, Tensor)
         self.in_patches = has_fused_path(config.model, training=True) and not self.changes_images and in_memory
-        counts = torch.bincount(train_set.labels, minlength=config.model.num_classes)
-        self.class_weights = len(train_set) / (counts.clamp(min=1) * config.model.num_classes)  # (K,)
-        weights = self.class_weights.to(device) if config.class_balance == "weights" else None
-        self.train_step = TrainStep(config, self.model, group, self.in_patches, weights)
-        self.source = BatchSource(self._cut(train_set), device)
-        shard = group.shard(torch.arange(len(test_set)))
-        self.test_source = BatchSource(self._cut(test_set if group.world_size == 1 else test_set.select(shard)), device)
-        self.steps_per_epoch = math.ceil(len(self.source) / config.batch_size)
-        self.recorded: set[int] = set()  # epochs whose rows a killed worker wrote before it could save its position
+        self.class_weights = class_weights(train_set.labels, config.model.num_classes)
+        loss_weights = self.class_weights.to(device) if config.class_balance == "weights" else None
+        self.train_step = TrainStep(config, self.model, group, self.in_patches, loss_weights)
+        shard = test_set if group.world_size == 1 else test_set.select(group.shard(torch.arange(len(test_set))))
+        self.train_source = BatchSource(self._cut_into_patches(train_set), device)
+        self.test_source = BatchSource(self._cut_into_patches(shard), device)
+        self.steps_per_epoch = math.ceil(len(self.train_source) / config.batch_size)
+        self.recorded_epochs: set[int] = set()  # with rows of a worker that was killed before it saved its position
         self.epoch = 0  # finished epochs
         self.step = 0  # finished steps of the next epoch
         self.seconds = 0.0  # spent on these steps before the run was interrupted
@@ -79,7 +71,7 @@ class Training:
 
     def epochs(self) -> Iterator[int]:
         """The remaining epochs, including that of the untrained model, until the last one or a reason to stop."""
-        first = self.epoch + 1 if self.recorded or self.epoch or self.step else 0
+        first = self.epoch + 1 if self.recorded_epochs or self.epoch or self.step else 0
         if self.config.minutes and first > 1 and not self.step:
             self.clock.read()  # a resumed run may have no time left
         for epoch in count(first) if self.config.minutes else range(first, self.config.epochs + 1):
@@ -96,11 +88,9 @@ class Training:
             self.config = self.config.changed(lr_changes=Run.open(run.path).config.lr_changes)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The rest of an epoch from `step` on, or until the time is up.
+        """The rest of an epoch from `step` on, or until the time is up; none for epoch 0, the untrained model.
 
-        Gives images, labels or target shares, and scalars of each step.
-
-        Epoch 0, the untrained model, has no steps. Order and augmentation are functions of (seed, epoch, step).
+        Order and augmentation are functions of (seed, epoch, step).
         """
         self.started = time.perf_counter() - self.seconds
         if epoch == 0:
@@ -110,8 +100,8 @@ class Training:
             weights = self.class_weights[self.train_set.labels]
             order = torch.multinomial(weights, len(weights), replacement=True, generator=generator)
         else:
-            order = torch.randperm(len(self.source), generator=generator)
-        batches = copy_to(order, self.source.storage_device).split(self.config.batch_size)
+            order = torch.randperm(len(self.train_source), generator=generator)
+        batches = copy_to(order, self.train_source.storage_device).split(self.config.batch_size)
         scalars = epoch_scalars(self.config, epoch, [len(batch) for batch in batches])
         scalars = copy_to(scalars, self.device)  # in one copy, so that no step waits for the device
         for step in range(self.step, len(batches)):
@@ -126,14 +116,15 @@ class Training:
                 return
 
     def _batch(self, seed: int, indices: Tensor, next_indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """This process's share of the images at `indices`, augmented, and of their labels or target shares.
+        """This process's shard of the images at `indices`, augmented, and of their labels or target shares.
 
-        `next_indices` are the images of the next step.
+        `next_indices` are the images of the next step, which are loaded meanwhile.
         """
         config = self.config
         if config.model.drop_rate:
             torch.manual_seed(seed + self.group.rank)
-        batch, target = self.source.get_batch(indices, next_indices), self.source.get_labels(indices)
+        batch = self.train_source.get_batch(indices, next_indices)
+        target = self.train_source.get_labels(indices)
         if self.changes_images:
             generator = torch.Generator().manual_seed(seed)
             batch = augment(batch, config.augment, generator)
@@ -144,8 +135,8 @@ class Training:
                 )
         return self.group.shard(batch), self.group.shard(target)
 
-    def _cut(self, image_set: ImageSet) -> ImageSet:
-        """The images, cut into patches once if the model reads those and no augmentation changes the images."""
+    def _cut_into_patches(self, image_set: ImageSet) -> ImageSet:
+        """The images, cut into patches once for all epochs if the train step reads patches."""
         if not self.in_patches or not isinstance(image_set.images, Tensor):
             return image_set
         return replace(image_set, images=token_pixels(image_set.images, self.config.model.patch_size))
@@ -155,7 +146,7 @@ class Training:
     def metrics(self, epoch: int) -> dict[str, Any]:
         """Evaluates, and returns the metrics row; TrainingError if the loss is not finite."""
         train_metrics = self._train_metrics(epoch)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         test_loss, test_acc = self._evaluate()
         lr = self.lr  # of the epoch's last step; for the untrained model that of the first step
         if not (self.config.minutes and epoch):
@@ -172,7 +163,7 @@ class Training:
             "test_loss": test_loss,
             "test_acc": test_acc,
             "lr": lr,
-            "eval_seconds": time.perf_counter() - begun,
+            "eval_seconds": time.perf_counter() - start,
         }
 
     def _train_metrics(self, epoch: int) -> dict[str, float | None]:
@@ -181,7 +172,8 @@ class Training:
             return dict.fromkeys(("train_loss", "train_acc", "train_seconds", "images_per_second"))
         self.group.all_reduce(self.train_step.sums)
         loss_sum, num_correct = self.train_step.sums.tolist()  # the only synchronization with the device in an epoch
-        seconds, num_images = time.perf_counter() - self.started, len(self.source)
+        seconds = time.perf_counter() - self.started
+        num_images = len(self.train_source)
         self.seconds_left = seconds * (self.config.epochs - epoch)
         if self.config.minutes:
             self.seconds_left = self.clock.seconds - self.clock.spent()
@@ -207,10 +199,11 @@ class Training:
     @contextmanager
     def _ema_weights(self) -> Iterator[None]:
         """Puts the moving average of the weights in their place for the block, if enabled in the settings."""
-        values, ema = self.train_step.flat.values, self.train_step.ema
+        ema = self.train_step.ema
         if ema is None:
             yield
             return
+        values = self.train_step.flat.values
         current = values.clone()
         values.copy_(ema)
         try:
@@ -222,19 +215,21 @@ class Training:
 
     def save_epoch(self, run: Run, row: dict[str, Any]) -> None:
         """Saves weights, metrics row and position after an epoch, in an order that loses nothing in a crash."""
-        begun = time.perf_counter()
-        self.epoch, self.step, self.seconds = row["epoch"], 0, 0.0
+        start = time.perf_counter()
+        self.epoch = row["epoch"]
+        self.step = 0
+        self.seconds = 0.0
         self.test_accs[self.epoch] = row["test_acc"]
         self.train_step.sums.zero_()
         if not self.group.is_main:
             return
         with self._ema_weights():
             run.save_checkpoint(unwhitened_state_dict(self.model), self.epoch)
-        if self.epoch not in self.recorded:
+        if self.epoch not in self.recorded_epochs:
             run.append_metrics(row)
         run.save_resume(self._resume_tensors(), self._position())
         run.set_state("training", self.epoch)
-        self.clock.epoch_end_seconds = row["eval_seconds"] + time.perf_counter() - begun
+        self.clock.epoch_end_seconds = row["eval_seconds"] + time.perf_counter() - start
 
     def save_early(self, run: Run) -> None:
         """Saves the weights within the first epoch, after 1, 2, 4, 8, … steps."""
@@ -264,7 +259,7 @@ class Training:
         """Restores the last saved position, if there is one."""
         saved = run.load_resume()
         rows = run.metrics()
-        self.recorded = {row["epoch"] for row in rows}
+        self.recorded_epochs = {row["epoch"] for row in rows}
         if saved is None:
             return
         tensors, metadata = saved
@@ -272,7 +267,9 @@ class Training:
         try:
             position = parse_position(metadata)
             is_valid = position.step <= self.steps_per_epoch
-            is_valid &= position.epoch in self.recorded or position.epoch <= run.state.epoch  # a row may be damaged
+            is_valid &= (
+                position.epoch in self.recorded_epochs or position.epoch <= run.state.epoch
+            )  # a row may be damaged
             is_valid &= self.config.minutes > 0 or position.epoch <= self.config.epochs
             for name, tensor in targets.items():
                 is_valid &= tensors[name].shape == tensor.shape
@@ -286,7 +283,9 @@ class Training:
                 raise RunError(f"The resume.safetensors of {run.id} has NaN or infinite values. Start a new run.")
             tensor.copy_(tensors[name])
         self.train_step.sums.mul_(self.group.is_main)  # they are the sums of all processes
-        self.epoch, self.step, self.seconds = position.epoch, position.step, position.seconds
+        self.epoch = position.epoch
+        self.step = position.step
+        self.seconds = position.seconds
         self.test_accs = {row["epoch"]: row["test_acc"] for row in rows if row["epoch"] <= self.epoch}
         self.clock.spent_before += position.clock
 
@@ -297,3 +296,24 @@ class Training:
         if self.train_step.ema is not None:
             tensors["average"] = self.train_step.ema  # its name since the first version
         return tensors | {"sums": self.train_step.sums}
+
+
+def initial_model(config: TrainConfig, train_set: ImageSet, initial: Mapping[str, Tensor] | None) -> MiniViT:
+    """The model before training, with the normalization of the training images and, if enabled, their whitening."""
+    torch.manual_seed(config.seed)
+    model = MiniViT(config.model)
+    if initial is not None:
+        model.load_state_dict(initial, strict=False)
+    elif config.normalize:
+        mean, std = channel_stats(train_set.images)
+        model.mean.copy_(mean.view(-1, 1, 1))
+        model.std.copy_(std.clamp(min=1 / 255).view(-1, 1, 1))  # a channel may be constant
+    if config.whiten:
+        whiten(model, train_set, keep_weights=initial is not None)
+    return model
+
+
+def class_weights(labels: Tensor, num_classes: int) -> Tensor:
+    """Weights (K,) of images by their class, 1 on average, so that all classes together count the same."""
+    counts = torch.bincount(labels, minlength=num_classes)
+    return len(labels) / (counts.clamp(min=1) * num_classes)

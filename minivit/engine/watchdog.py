@@ -57,13 +57,14 @@ def _watch(poller: StatusPoller, reader: socket.socket) -> None:
             continue
         since = min(since, time.monotonic())
         if time.monotonic() - since > PATIENCE:
-            with poller.noticing:
-                if not poller.noticed:
+            with poller.ending_lock:
+                if not poller.is_ending:
                     _exit(poller)
 
 
 def _exit(poller: StatusPoller) -> None:
-    run, command = poller.run, poller.run.requested_command() or "stop"
+    run = poller.run
+    command = run.requested_command() or "stop"
     poller.group.report_command(command)
     with suppress(MiniViTError, OSError):
         poller.save_position()

@@ -53,10 +53,14 @@ def add_whitening(model: MiniViT, matrix: Tensor) -> None:
 
 def pca_whitening(images: Images, patch_size: int, mean: Tensor, std: Tensor) -> Tensor:
     """(P, P) such that `matrix @ (patch - mean patch)` has unit covariance over the images' normalized patches."""
-    num_patches, total, products = 0, torch.zeros(()), torch.zeros(())
+    num_patches = 0
+    total = torch.zeros(())
+    products = torch.zeros(())
     for chunk in row_chunks(images):
         flat = patches((chunk.float() / 255 - mean) / std, patch_size).flatten(2).flatten(0, 1).double()
-        num_patches, total, products = num_patches + len(flat), total + flat.sum(0), products + flat.T @ flat
+        num_patches += len(flat)
+        total = total + flat.sum(0)
+        products = products + flat.T @ flat
     mean_patch = total / num_patches
     variances, directions = torch.linalg.eigh(products / num_patches - mean_patch.outer(mean_patch))
     floor = MIN_VARIANCE * variances.mean()

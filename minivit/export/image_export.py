@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minivit.attention import Head, write_head
+from minivit.attention import Head, head_title, write_head
 from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix, layer_matrices
-from minivit.attention.maps import affordable, to_model
+from minivit.attention.maps import num_affordable, to_model
 from minivit.config import ViTConfig
 from minivit.data import ImageSet, evenly_spaced, load_split
 from minivit.errors import ConfigError
@@ -52,7 +52,8 @@ class ImageExport:
 
         RunError if there is no such checkpoint, DataError if there is no such image.
         """
-        model, test_set = run.load_model(epoch), load_split(run.config)[1]
+        model = run.load_model(epoch)
+        test_set = load_split(run.config)[1]
         image = test_set.pick(index)
         return cls(
             run_id=run.id,
@@ -134,10 +135,9 @@ class ImageExport:
 
     def picture(self, layer: int, head: Head) -> MapPicture:
         """The CLS map over the image, on the run's scale."""
-        heads = f"{head} over heads" if isinstance(head, str) else f"head {write_head(head)}"
         true = "" if self.label is None else f"{self.classes[self.label]} → "
         predicted = self.classes[int(self.probs.argmax())] if len(self.probs) else "no prediction"
-        where = f"layer {layer + 1}, {heads} · {Checkpoint(self.epoch).title} · {self.run_id}"
+        where = f"layer {layer + 1}, {head_title(head)} · {Checkpoint(self.epoch).title} · {self.run_id}"
         title = f"{self.name}: {true}{predicted} · {where}"
         values = self.matrix(layer, head)[0, 1:].numpy()
         return MapPicture(self.image.numpy(), values, self.scale, 1 / self.model.config.num_tokens, title)
@@ -152,7 +152,7 @@ class ImageExport:
 
 def num_scale_images(config: ViTConfig) -> int:
     """The number of test images that a color scale is computed from: as many as take about a second, at most 32."""
-    return affordable(config, NUM_SCALE_IMAGES, 1)
+    return num_affordable(config, NUM_SCALE_IMAGES, 1)
 
 
 def model_scale(model: MiniViT, test_set: ImageSet) -> tuple[float, float]:

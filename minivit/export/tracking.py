@@ -90,7 +90,8 @@ class MLflow(Tracker):
             from mlflow.exceptions import MlflowException
         except ImportError:
             raise ConfigError("MLflow is not installed. Run `pip install mlflow`, then try again.") from None
-        self.run, self.metric = run, Metric
+        self.run = run
+        self.metric = Metric
         try:
             self.client = MlflowClient(uri)
             experiment = self.client.get_experiment_by_name("MiniViT")

@@ -48,7 +48,9 @@ def smooth(y: Array, weight: float) -> Array:
 
     `weight`, 0 <= weight < 1, is that of the past.
     """
-    smoothed, average, total = np.full(len(y), np.nan), 0.0, 0.0
+    smoothed = np.full(len(y), np.nan)
+    average = 0.0
+    total = 0.0
     for index in np.flatnonzero(~np.isnan(y)):
         average, total = weight * average + (1 - weight) * y[index], weight * total + (1 - weight)
         smoothed[index] = average / total
@@ -152,7 +154,8 @@ def removal_curves(
     figure = make_subplots(1, len(curves), shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=titles)
     figure.update_annotations(font_size=13)
     for column, (curve, random) in enumerate(curves.values(), start=1):
-        steps, panel = np.arange(len(curve)), {"row": 1, "col": column}
+        steps = np.arange(len(curve))
+        panel = {"row": 1, "col": column}
         mean, sd = random.mean(0), random.std(0)
         band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "legendgroup": "random"}
         figure.add_scatter(x=steps, y=mean + sd, showlegend=False, **band, **panel)
@@ -219,9 +222,10 @@ def reliability_diagram(
     return layout(figure, x_axis, y_axis, 300, showlegend=False)
 
 
-def confidence_histogram(groups: Mapping[str, NDArray[np.floating]], num_bins: int = 10) -> go.Figure:
-    """Each group's confidences, 0..1, in bins of equal width: the share of the group, with the number of images."""
-    figure, edges = go.Figure(), np.linspace(0, 1, num_bins + 1)
+def confidence_histogram(groups: Mapping[str, NDArray[np.floating]]) -> go.Figure:
+    """Each group's confidences, 0..1, in ten bins of equal width: the share of the group, with the number of images."""
+    figure = go.Figure()
+    edges = np.linspace(0, 1, 11)
     for (name, confidence), color in zip(groups.items(), (SPLIT_COLORS["test"], GRAY), strict=True):
         counts = np.histogram(confidence, edges)[0]
         figure.add_bar(

@@ -13,11 +13,14 @@ WIDTH, HEIGHT = 240, 60  # of the curve in card.html, whose y axis is 0 to 100%
 
 
 def card_html(run: Run) -> str:
-    """The run as HTML without scripts; all text is escaped, and what cannot be read is named."""
+    """The run as HTML without scripts; all text is escaped, and unreadable files are named."""
     from jinja2 import Template  # takes a while, and only notebooks need it
 
-    state, summary, num_test = run.state, summarize(run), run.environment.get("num_test")
-    accuracy, accuracies = summary.test_acc, summary.accuracies
+    state = run.state
+    summary = summarize(run)
+    num_test = run.environment.get("num_test")
+    accuracy = summary.test_acc
+    accuracies = summary.accuracies
     step = WIDTH / max(1, len(accuracies) - 1)
     points = [f"{step * index:.1f},{HEIGHT * (1 - share):.1f}" for index, share in enumerate(accuracies)]
     changed = [setting for setting in different_settings([TrainConfig(), run.config]) if setting.group != "machine"]

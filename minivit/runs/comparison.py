@@ -97,7 +97,9 @@ def curve(rows: Sequence[Mapping[str, Any]], metric: str, axis: Axis = "epoch") 
 
 def facts(run: Run) -> dict[str, Any]:
     """A run as JSON: the last row of its metrics (null before epoch 0), the best accuracy and all settings."""
-    state, summary, annotations = run.state, summarize(run), read_annotations(run)
+    state = run.state
+    summary = summarize(run)
+    annotations = read_annotations(run)
     return {
         "id": run.id,
         "name": run.name,

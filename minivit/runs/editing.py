@@ -65,7 +65,7 @@ def extend(run: Run, epochs: int) -> None:
     A target accuracy and a patience, which may have ended the run, are removed. RunError while a worker is training the
     run, for an imported model and for one with a time limit, ConfigError if the number is not larger.
     """
-    _require_epochs(run)
+    _require_trainable(run)
     if run.state.active or run.is_worker_alive():
         raise RunError(f"A worker is training the run {run.id}. Stop it before you change its number of epochs.")
     if epochs <= run.config.epochs:
@@ -78,7 +78,7 @@ def request_learning_rate(run: Run, lr: float) -> None:
 
     ConfigError if it is out of bounds; RunError for an imported model and for a run with a time limit.
     """
-    _require_epochs(run)
+    _require_trainable(run)
     replace_file(run.path / LR_FILE, repr(validate("lr", lr)).encode())
 
 
@@ -109,7 +109,7 @@ def adopt_learning_rate(run: Run, epoch: int) -> bool:
     return True
 
 
-def _require_epochs(run: Run) -> None:
+def _require_trainable(run: Run) -> None:
     """RunError for a run that cannot be trained on, or is limited by time."""
     run.require_own()
     if run.config.imported:

@@ -10,7 +10,7 @@ from minivit.runs.checkpoint import load_tensors
 from minivit.runs.listing import find_run
 from minivit.runs.run import Run
 
-HEADS = ("head.", "head_dist.")
+HEAD_PREFIXES = ("head.", "head_dist.")
 MAY_DIFFER = {"num_classes", "drop_rate"}  # of the settings of the model
 
 
@@ -29,7 +29,7 @@ def initial_weights(config: TrainConfig, runs_dir: str | Path | None = None) -> 
     weights = source.load_model(epoch).state_dict()
     if keeps_head(config, runs_dir):
         return weights
-    return {name: tensor for name, tensor in weights.items() if not name.startswith(HEADS)}
+    return {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD_PREFIXES)}
 
 
 def load_initial(run: Run) -> dict[str, Tensor] | None:

@@ -1,4 +1,4 @@
-"""The runs in a folder: all of them, one by its name, grouped by sweep, and what cannot be read."""
+"""The runs in a folder: all of them, one by its name, grouped by sweep, and the unreadable ones."""
 
 import itertools
 import os
@@ -119,7 +119,8 @@ def group_by_sweep(runs: Sequence[Run]) -> list[list[Run]]:
 
 def find_damage(run: Run, weights: bool = False) -> list[str]:
     """The unreadable parts of a run folder, one sentence each; with `weights` also those, which takes longer."""
-    state, summary = run.stored_state(), summarize(run)  # in this order, as a worker writes the row first
+    state = run.stored_state()
+    summary = summarize(run)  # in this order, as a worker writes the row first
     lines = []
     if summary.num_invalid:
         lines.append(f"Invalid lines of metrics.jsonl, which are left out: {summary.num_invalid}.")

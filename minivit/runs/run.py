@@ -78,7 +78,8 @@ class Run:
         return hash(self._resolved)
 
     def __repr__(self) -> str:
-        rows, state = self.metrics(), self.state
+        rows = self.metrics()
+        state = self.state
         accuracy = f", test accuracy {rows[-1]['test_acc']:.1%}" if rows else ""
         return f"<Run {self.path}: {state.phase}, {self.config.epoch_title(state.epoch)}{accuracy}>"
 
@@ -204,8 +205,6 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """One row per epoch, in order, from epoch 0, the untrained model."""
         rows, _ = read_rows(self.path / "metrics.jsonl", schema.parse_row)
-        if [row["epoch"] for row in rows] == list(range(len(rows))):  # as always, unless somebody edited the file
-            return rows
         by_epoch = {row["epoch"]: row for row in rows}  # the last row of an epoch counts
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 

@@ -19,7 +19,9 @@ FINISHED = "Finished."  # the message of a run that reached its last epoch
 
 MAX_EPOCHS = 1_000_000
 MAX_NAME_LENGTH = 80
-MAX_TAGS, MAX_TAG_LENGTH, MAX_NOTE_LENGTH = 20, 40, 10_000
+MAX_TAGS = 20
+MAX_TAG_LENGTH = 40
+MAX_NOTE_LENGTH = 10_000
 Epoch = Annotated[int, Field(ge=0, le=MAX_EPOCHS)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -113,7 +115,8 @@ def _parser(kind: Any) -> Callable[[bytes], Any]:
     return parse
 
 
-parse_state, parse_environment = _parser(State), _parser(Environment)
+parse_state = _parser(State)
+parse_environment = _parser(Environment)
 _parse_metrics = _parser(MetricsRow)
 parse_control = _parser(Control)
 # Of the files that a run may have; each returns None for invalid content

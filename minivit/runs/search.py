@@ -46,7 +46,7 @@ def _condition(word: str) -> Condition:
         return lambda run: tag in (other.lower() for other in read_annotations(run).tags)
     if word.startswith("is:"):
         if word != "is:favorite":
-            raise ConfigError(f"{word!r} is not known. Write is:favorite; a state, such as done, is a word of its own.")
+            raise ConfigError(f"{word!r} is not known. Write is:favorite, or a state, such as done, as a single word.")
         return lambda run: read_annotations(run).favorite
     if match := re.fullmatch(r"(\w+)(<=|>=|!=|=|<|>)(.*)", word):
         return _comparison(*match.groups())

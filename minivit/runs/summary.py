@@ -60,7 +60,7 @@ def summarize(run: Run) -> Summary:
         return Summary()
 
 
-SELECTED = "selected on the test images, so its accuracy is slightly optimistic"  # the best of several results
+SELECTION_BIAS = "selected on the test images, so its accuracy is slightly optimistic"  # the best of several results
 
 
 def best_epoch(run: Run, rows: Sequence[Mapping[str, Any]] | None = None) -> int | None:
@@ -75,7 +75,8 @@ def best_epoch(run: Run, rows: Sequence[Mapping[str, Any]] | None = None) -> int
 
 def baselines(run: Run) -> dict[str, float]:
     """Test accuracies without a model: chance, and always predicting the most frequent class if that is higher."""
-    environment, chance = run.environment, 1 / max(1, len(run.config.classes))
+    environment = run.environment
+    chance = 1 / max(1, len(run.config.classes))
     majority = min(1.0, environment.get("num_majority", 0) / max(1, environment.get("num_test", 0)))
     return {"chance": chance} | ({"most frequent class": majority} if majority > 1.001 * chance else {})
 

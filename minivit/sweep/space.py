@@ -193,7 +193,8 @@ class SweepConfig(Settings):
     def sample_trials(self, num_samples: int) -> list[TrainConfig]:
         """The settings of at most `num_samples` trials, evenly spaced among the combinations, without invalid ones."""
         combinations = list(itertools.islice(self.combinations(), 10 * MAX_TRIALS))
-        step, configs = max(1, len(combinations) // num_samples), []
+        step = max(1, len(combinations) // num_samples)
+        configs = []
         for params in combinations[::step][:num_samples]:
             with suppress(ConfigError):
                 configs.append(self.base.changed(**params))

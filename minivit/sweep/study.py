@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from minivit.engine import derive_seed
 from minivit.errors import SweepError
-from minivit.runs.summary import SELECTED
+from minivit.runs.summary import SELECTION_BIAS
 from minivit.sweep.space import SweepConfig
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def best_trial(trials: Sequence[TrialInfo]) -> TrialInfo | None:
 def selection_note(trials: Sequence[TrialInfo]) -> str:
     """That the best of several measured trials is selected; empty if there is only one."""
     num_measured = sum(trial.accuracy is not None for trial in trials)
-    return f"The best of {num_measured} trials is {SELECTED}." if num_measured > 1 else ""
+    return f"The best of {num_measured} trials is {SELECTION_BIAS}." if num_measured > 1 else ""
 
 
 def format_params(params: Mapping[str, Any]) -> str:

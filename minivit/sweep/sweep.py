@@ -97,7 +97,8 @@ class Sweep:
         if stored.pop("schema_version", None) != SCHEMA_VERSION:
             raise SweepError(f"There is no sweep in {path} that this MiniViT can read. Choose another one.")
         try:
-            url, machine = str(stored.pop("storage")), str(stored.pop("machine"))
+            url = str(stored.pop("storage"))
+            machine = str(stored.pop("machine"))
             base = with_earlier_settings(stored.pop("base"))
             return cls(path, SweepConfig.model_validate({**stored, "base": base}), url, machine)
         except (ConfigError, KeyError, TypeError) as error:

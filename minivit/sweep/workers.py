@@ -111,7 +111,8 @@ def run_trial(sweep: Sweep, trial: "optuna.Trial") -> None:
     """
     import optuna
 
-    states, started = optuna.trial.TrialState, time.time()
+    states = optuna.trial.TrialState
+    started = time.time()
     state, message, accuracy = states.WAITING, "", None
     try:
         run = _open_or_create_run(sweep, trial)

@@ -125,7 +125,8 @@ def touches_border(masks: Tensor) -> Tensor:
 
 def attend_all(model: MiniViT, images: Images, keep_idx: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Probabilities (B, K) and maps (B, n) of all images, with all patches or with `keep_idx` (B, n) alone."""
-    parts, first = [], 0
+    parts = []
+    first = 0
     with eval_mode(model):
         for batch in batches(model, images):
             idx = None if keep_idx is None else keep_idx[first : first + len(batch)]

@@ -19,7 +19,7 @@ from minivit.inference import predict_run
 from minivit.runs import Run
 from minivit.runs.pictures import picture_id, save_picture
 from minivit.stats import rank_correlation
-from pages.parts.attention.faithfulness import format_share
+from pages.parts.attention.localization import format_share
 from tests.app.conftest import Open, button, captions, charts, errors, sent, widget
 
 

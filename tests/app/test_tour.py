@@ -76,7 +76,7 @@ def test_one_row_of_softmax_is_that_of_the_image_of_the_tour(open_page: Open) ->
     assert unpacked(data["weights"]).sum() == pytest.approx(1, abs=1e-5)
     assert unpacked(data["tokens"]).shape == (65, model.config.embed_dim)
     assert (data["stage"], data["patch"], data["queryToken"]) == ("softmax", highlights.patch, 0)
-    assert data["place"] == f"layer 2, head {highlights.head + 1}"
+    assert data["title"] == f"layer 2, head {highlights.head + 1}"
 
 
 def components(page: AppTest) -> list[dict]:
@@ -89,7 +89,7 @@ def test_the_numbers_of_one_weight_are_shown_for_any_run_when_they_are_asked_for
     (toggle,) = [one for one in page.toggle if one.label == "Show the numbers"]
     toggle.set_value(True).run()
     (data,) = [one for one in components(page) if "keys" in one]
-    assert (data["stage"], data["queryToken"], data["place"]) == (None, 4, "layer 1, head 2")
+    assert (data["stage"], data["queryToken"], data["title"]) == (None, 4, "layer 1, head 2")
     assert data["patch"] == unpacked(data["weights"])[1:].argmax()
 
 

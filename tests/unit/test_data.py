@@ -211,7 +211,7 @@ def test_stopping_while_images_are_read_leaves_no_cache_and_ends_soon(
         ({f"c{n:02}": 1 for n in range(30)}, {"classes": ["x"]}, "c08, c09 … \\(30 in all\\)"),
         ({"cat": 2, "dog": 2}, {"classes": ["cat", "cat"]}, "'cat' is selected twice"),
         ({"cat": 2, "dog": 2}, {"classes": []}, "No class is selected"),
-        ({"cat": 2, "dog": 2}, {"part": "test"}, "has no test split. Choose the split 'article'"),
+        ({"cat": 2, "dog": 2}, {"split": "test"}, "has no test split. Choose the split 'article'"),
         ({"cat": 2, "dog": 2}, {"in_chans": 4}, "1 channel .* or 3 .*, not 4"),
     ],
 )

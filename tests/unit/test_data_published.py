@@ -182,7 +182,7 @@ def test_the_test_part_of_a_published_set_is_its_own(published: Published) -> No
     dataset, images, labels = published
     data.download(dataset)
     chosen = [data.list_classes(dataset)[label] for label in (labels[100], labels[101])]
-    found = load_images(dataset, classes=chosen, part="test")
+    found = load_images(dataset, classes=chosen, split="test")
     rows = [row for row in range(100, 120) if labels[row] in (labels[100], labels[101])]
     assert torch.equal(found.images.permute(0, 2, 3, 1), torch.from_numpy(images[rows]))
     assert found.labels.tolist() == [[labels[100], labels[101]].index(labels[row]) for row in rows]
@@ -234,7 +234,7 @@ def test_a_stopped_download_leaves_nothing_and_what_a_killed_one_left_is_removed
     (own_data / ".cifar10.part").mkdir()
     (own_data / ".cifar10.part/cifar-10-python.tar.gz").write_bytes(b"half")
     data.download("cifar10")
-    assert not (own_data / ".cifar10.part").exists() and len(load_images("cifar10", part="test")) == 20
+    assert not (own_data / ".cifar10.part").exists() and len(load_images("cifar10", split="test")) == 20
 
 
 def test_without_a_network_other_ways_are_offered(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

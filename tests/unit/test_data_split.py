@@ -162,7 +162,7 @@ def test_the_two_parts_of_shapes_share_no_image() -> None:
 
 def test_shapes_are_1500_to_train_on_and_300_to_test_on_of_each_class() -> None:
     assert load_images("shapes", classes=["circle"]).counts == {"circle": 1500}
-    assert load_images("shapes", classes=["circle"], part="test", images_per_class=9999).counts == {"circle": 300}
+    assert load_images("shapes", classes=["circle"], split="test", images_per_class=9999).counts == {"circle": 300}
 
 
 # Batches

@@ -15,7 +15,7 @@ from PIL import Image
 from minivit.config import TrainConfig, preset
 from minivit.data import data_warnings, load_images, load_split
 from minivit.data.decode import image_format, read_picture
-from minivit.data.folder import class_folders, part_folders
+from minivit.data.folder import class_folders, split_folders
 from minivit.data.image_set import ImageSet
 from minivit.data.load import duplicates, stratified_split
 from minivit.errors import DataError
@@ -72,7 +72,7 @@ def test_the_parts_may_have_any_usual_names(root: Path, train: str, test: str) -
     pair(root / test, 2)
     fill(root / train, 1)  # a stray file
     fill(root / test / "bird")
-    assert {part: path.name for part, path in part_folders(root).items()} == {"train": train, "test": test}
+    assert {split: path.name for split, path in split_folders(root).items()} == {"train": train, "test": test}
     config = config_for(root, split="official")
     train_set, test_set = load_split(config)
     assert (train_set.counts, test_set.counts) == ({"cat": 3, "frog": 3}, {"cat": 2, "frog": 2})

@@ -65,7 +65,7 @@ def test_a_refused_zip_says_what_was_left_out() -> None:
 
 def test_parts_stay_parts() -> None:
     unpack_upload(zipped(*(f"pets/{part}/{name}" for part in ("train", "test") for name in PETS)), "pets")
-    assert load_images("folder", data_dir=list_uploads()["pets"], part="test").counts == {"cat": 2, "dog": 2}
+    assert load_images("folder", data_dir=list_uploads()["pets"], split="test").counts == {"cat": 2, "dog": 2}
 
 
 def test_what_is_no_image_is_left_out_and_named(own_data: Path) -> None:

@@ -32,7 +32,8 @@ def embedding(run: Run, checkpoint: Checkpoint) -> None:
 
 def filters(run: Run, checkpoint: Checkpoint) -> None:
     """Principal components of the patch embedding, or the first filters of a convolutional stem."""
-    model, config = cache.model_of(run, checkpoint), run.config.model
+    model = cache.model_of(run, checkpoint)
+    config = run.config.model
     if config.stem == "conv":
         st.header("Filters of the first convolution", anchor=False)
         layer: Any = model.patch_embed.stem[0]  # type: ignore[index]
@@ -65,7 +66,8 @@ def _components(run: Run, checkpoint: Checkpoint) -> tuple[NDArray[np.float32], 
 
 
 def _draw(weights: NDArray[np.float32], captions: list[str]) -> None:
-    channels, largest = weights.shape[1], float(np.abs(weights).max())
+    channels = weights.shape[1]
+    largest = float(np.abs(weights).max())
     if channels not in (1, 3):
         st.info(f"This model reads {channels} channels; filters can be drawn for 1 (gray) or 3 (color).")
         return
@@ -135,7 +137,8 @@ def _maps(terms: ClsTerms, image: np.ndarray, label: str, scale_max: float) -> N
 
 def finding(terms: ClsTerms) -> str:
     """A summary of the terms."""
-    position, peak = terms.position_share, terms.peak
+    position = terms.position_share
+    peak = terms.peak
     sentences = [
         f"CLS gives its top patch **{_range(peak, '.1f')}×** the average attention per patch. "
         f"**{_range(position, '.1%')}** of the variance of its scores comes from the position of the patches, which is "

@@ -5,7 +5,7 @@ import streamlit as st
 
 from minivit.attention import head_effects, uniform_distance
 from minivit.attention.heads import HeadAblation, HeadEffect, head_statistics
-from minivit.attention.maps import affordable
+from minivit.attention.maps import num_affordable
 from minivit.data.image_set import evenly_spaced
 from minivit.figures import attention_distance_chart
 from minivit.imports import num_head_classes
@@ -39,7 +39,8 @@ def all_heads(run: Run, checkpoint: Checkpoint) -> None:
 def distance_chart(run: Run, checkpoint: Checkpoint) -> None:
     """Mean attention distance per layer and head."""
     st.header("Mean attention distance", anchor=False, help=explain("Mean attention distance"))
-    config, images = run.config.model, cache.some_images(run, NUM_IMAGES)
+    config = run.config.model
+    images = cache.some_images(run, NUM_IMAGES)
     uniform = uniform_distance(config.grid, config.patch_size)
     distance = cache.analyze(head_statistics, run, checkpoint, images).distance
     st.markdown(
@@ -89,7 +90,7 @@ def _ablation(run: Run, checkpoint: Checkpoint) -> HeadAblation | None:
         )
         return None
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        default = affordable(run.config.model, DEFAULT_SIZE)
+        default = num_affordable(run.config.model, DEFAULT_SIZE)
         text = "Evenly spaced over the test set. More images give narrower intervals and take longer."
         num_images = pick_num_images(SIZES, len(known), default, key="heads_images", help=text)
         is_on = st.toggle("Ablate each head", key=ABLATE_KEY, bind="query-params")
@@ -103,7 +104,8 @@ def _ablation(run: Run, checkpoint: Checkpoint) -> HeadAblation | None:
 
 def finding(ablation: HeadAblation) -> str:
     """A summary: the accuracy with all heads, and the head that the model depends on most."""
-    total, num_correct = len(ablation.complete), int(ablation.complete.sum())
+    total = len(ablation.complete)
+    num_correct = int(ablation.complete.sum())
     low, high = wilson(num_correct, total)
     accuracy = f"All heads: **{num_correct / total:.1%}** ({low:.1%} to {high:.1%}) of {total:,} test images correct. "
     effects = ablation.effects()
@@ -133,7 +135,8 @@ def points(effect: HeadEffect) -> str:
 
 @memoize()
 def _ablate(run: Run, checkpoint: Checkpoint, indices: tuple[int, ...]) -> HeadAblation:
-    test_set, model = cache.test_set(run), cache.model_of(run, checkpoint)
+    test_set = cache.test_set(run)
+    model = cache.model_of(run, checkpoint)
     images, labels = test_set.images[list(indices)], test_set.labels[list(indices)]
     with threads_for(run.config), progress("Ablating each head", cancel=ABLATE_KEY) as report:
         return head_effects(model, images, labels, report)

@@ -22,7 +22,8 @@ NUM_IMAGES = 8
 
 def overlays(run: Run, checkpoint: Checkpoint) -> None:
     """Some test images, each next to its map over it; a click opens one on the Attention page."""
-    config, test_set = run.config.model, cache.test_set(run)
+    config = run.config.model
+    test_set = cache.test_set(run)
     reason = METHODS["rollout"].unavailable(config)
     name, title, quantity = ("cls_map", "CLS map", "Attention") if reason else ("rollout", "rollout", "Rollout")
     st.header("CLS map" if reason else "Attention rollout", anchor=False, help=reason or explain("Attention rollout"))
@@ -60,7 +61,8 @@ def overlays(run: Run, checkpoint: Checkpoint) -> None:
 
 @memoize("Computing the maps of all layers")
 def _overlays(run: Run, checkpoint: Checkpoint, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    test_set, model = cache.test_set(run), cache.model_of(run, checkpoint)
+    test_set = cache.test_set(run)
+    model = cache.model_of(run, checkpoint)
     images = test_set.images[evenly_spaced(len(test_set), NUM_IMAGES)]
     with threads_for(run.config):
         probs = np.concatenate([attend(model, image)[0].cpu().numpy() for image in images.split(1)])

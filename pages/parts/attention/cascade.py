@@ -5,7 +5,7 @@ import streamlit as st
 from minivit.attention import METHODS, Head
 from minivit.attention.cascade import (
     CONTROLS,
-    EXPLAINED,
+    METHODS_AND_CONTROLS,
     SEED,
     Cascade,
     affordable_methods,
@@ -38,7 +38,7 @@ def cascade_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> 
         return
     result = _cascade(run, epoch, layer, head)
     st.markdown(f"**{summary(result)}**")
-    curves = {EXPLAINED[method].title: result.at_steps(method) for method in result.correlations}
+    curves = {METHODS_AND_CONTROLS[method].title: result.at_steps(method) for method in result.correlations}
     st.plotly_chart(cascade_curves(result.steps, curves, METHODS[name].title), key="trust_cascade")
     slow_methods = [method.title for key, method in available_methods(run.config.model).items() if key not in names]
     st.caption(

@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from minivit.attention import Head, write_head
+from minivit.attention import head_title
 from minivit.config import ViTConfig
 from minivit.export import ImageExport
 from minivit.export.image_export import MAX_BERTVIZ_VALUES
 from minivit.runs import Run
-from pages.parts.attention.methods import is_large
+from pages.parts.attention.values import is_large
+from pages.parts.components.inspector import View
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
 from pages.parts.shell.frame import download
@@ -16,13 +17,14 @@ TOKEN_PX = 23  # height of a token in BertViz's head view
 MODEL_VIEW_PX = 900  # height of the model view, which scrolls
 
 
-def export_section(run: Run, epoch: int, image: ImageId, layer: int, head: Head) -> None:
-    """Files of one layer (from 0) and head of an image, then BertViz. Files are made on click."""
+def export_section(run: Run, epoch: int, image: ImageId, view: View) -> None:
+    """Files of one image, in the layer and head in view, then BertViz. Files are made on click."""
+    layer = view.layer
+    head = view.head
     export = cache.one_image(run, epoch, image)
     st.header("Export", anchor=False)
-    head_title = f"{head} over heads" if isinstance(head, str) else f"head {write_head(head)}"
     st.caption(
-        f"Layer {layer + 1}, {head_title}; the arrays hold all layers and heads. The pictures include the scale."
+        f"Layer {layer + 1}, {head_title(head)}; the arrays hold all layers and heads. The pictures include the scale."
     )
     name = export.file_name
     with st.container(horizontal=True):

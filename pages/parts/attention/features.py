@@ -7,7 +7,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minivit.attention.maps import affordable
+from minivit.attention.maps import num_affordable
 from minivit.attention.tokens import cosine_similarity, patch_components, token_statistics
 from minivit.config import ViTConfig
 from minivit.data.image_set import evenly_spaced
@@ -31,10 +31,12 @@ def tile_size(config: ViTConfig) -> int:
 def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, patch: int) -> None:
     """Cosine similarity of one patch's features with all patches of two images, by layer and over training."""
     query = _patches(run, epoch, image)[:, patch]  # (L + 1, D)
-    within, across = (cosine_similarity(query, _patches(run, epoch, shown)).numpy() for shown in (image, other))
+    within, across = (cosine_similarity(query, _patches(run, epoch, each)).numpy() for each in (image, other))
     rest = np.delete(within, patch, axis=1)
     closest = int(np.where(np.arange(within.shape[1]) == patch, -2, within[layer + 1]).argmax())
-    best, title, mean = int(across[layer + 1].argmax()), f"image {other}", rest[layer + 1].mean()
+    best = int(across[layer + 1].argmax())
+    title = f"image {other}"
+    mean = rest[layer + 1].mean()
     st.markdown(
         f"**After layer {layer + 1}, p{patch} is most similar to p{closest}** "
         f"(cosine {within[layer + 1, closest]:.2f}; mean over the other patches {mean:.2f}), and in {title} to p{best} "
@@ -54,8 +56,8 @@ def similarity(run: Run, epoch: int, image: ImageId, other: int, layer: int, pat
             Row(f"layer {layer + 1} over training", map_tiles(np.stack([*over_training.values()]), names, means))
         )
     text = f"Cosine similarity to p{patch}. Below: the mean over the other patches, or the most similar patch."
-    scale, size = signed_scale(text, 1), tile_size(run.config.model)
-    tiles(rows, scale, key="tokens_similarity", label="Similarity of features", size=size, choice=True)
+    size = tile_size(run.config.model)
+    tiles(rows, signed_scale(text, 1), key="tokens_similarity", label="Similarity of features", size=size, choice=True)
     st.caption(
         "Features are the tokens between the layers (the residual stream), before any further LayerNorm. A mean near 1 "
         "means that all patches are similar. Position embeddings are part of the features, so neighbors are similar "
@@ -76,7 +78,8 @@ def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> 
     rows = []
     names = ("this image", f"image {other}", "this image alone")
     for name, each, fit in zip(names, (image, other, image), (common, common, own), strict=True):
-        colors, captions = fit.colors(_patches(run, epoch, each)).numpy(), [f"{row.sum():.0%}" for row in fit.explained]
+        colors = fit.colors(_patches(run, epoch, each)).numpy()
+        captions = [f"{row.sum():.0%}" for row in fit.explained]
         rows.append(Row(name, [_picture(run, each), *map_tiles(colors, _depths(run), captions)]))
     tiles(rows, None, key="tokens_components", label="Principal components", size=tile_size(run.config.model))
     st.caption(
@@ -90,8 +93,9 @@ def components(run: Run, epoch: int, image: ImageId, other: int, layer: int) -> 
 
 def _over_training(run: Run, image: ImageId, layer: int, patch: int) -> dict[int, NDArray[np.float32]]:
     """The similarity to one patch after a layer, (n,), at evenly spaced saved epochs whose weights can be read."""
-    saved, result = run.epochs(), {}
-    for index in evenly_spaced(len(saved), affordable(run.config.model, MAX_EPOCHS, 2)):
+    saved = run.epochs()
+    result = {}
+    for index in evenly_spaced(len(saved), num_affordable(run.config.model, MAX_EPOCHS, 2)):
         with suppress(RunError):
             patches = _patches(run, saved[index], image)[layer + 1]
             result[saved[index]] = cosine_similarity(patches[patch], patches).numpy()
@@ -111,7 +115,8 @@ def _picture(run: Run, image: ImageId, patch: int | None = None) -> Tile:
     """An image; all but one patch is dimmed if there is one to show."""
     pixels = cache.image_pixels(run, image)[0].permute(1, 2, 0).numpy()
     if patch is not None:
-        size, (row, column) = run.config.model.patch_size, divmod(patch, run.config.model.grid)
+        size = run.config.model.patch_size
+        row, column = divmod(patch, run.config.model.grid)
         dimmed = (0.35 * pixels + 0.65 * 127.5).astype(np.uint8)
         part = slice(row * size, (row + 1) * size), slice(column * size, (column + 1) * size)
         dimmed[part] = pixels[part]

@@ -1,6 +1,6 @@
 """What makes up a logit of one image: shares of tokens and biases, contributions of heads, and the logit lens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 import streamlit as st
@@ -17,7 +17,7 @@ from minivit.attention.logit_parts import (
 from minivit.config import ViTConfig
 from minivit.figures import scale_limit, sum_bars
 from minivit.runs import Run
-from pages.parts.attention.methods import MethodSelection, pick_classes
+from pages.parts.attention.selection import MethodSelection, pick_classes
 from pages.parts.components.tiles import Row, map_tiles, signed_scale, tiles
 from pages.parts.shell import cache
 from pages.parts.shell.cache import ImageId
@@ -28,7 +28,7 @@ from pages.parts.shell.wording import escape_markdown
 T = TypeVar("T")
 
 
-def logit_section(run: Run, epoch: int, image: ImageId, selection: MethodSelection, classes: Sequence[str]) -> None:
+def logit_section(run: Run, epoch: int, image: ImageId, selection: MethodSelection) -> None:
     """The section; nothing is computed until the user turns it on."""
     st.header("What makes up this logit?", anchor=False, help=explain("Logit"))
     st.caption(
@@ -37,6 +37,7 @@ def logit_section(run: Run, epoch: int, image: ImageId, selection: MethodSelecti
     if not st.toggle("Decompose the logit", key="logit", bind="query-params"):
         return
     config = run.config.model
+    classes = cache.test_set(run).classes
     if not selection.method.needs_class:  # else its classes are chosen with the method
         with st.container(horizontal=True):
             selection = pick_classes(selection, classes[: config.num_classes])

@@ -5,6 +5,7 @@ import streamlit as st
 import torch
 from torch import Tensor
 
+from minivit.attention import head_title
 from minivit.attention.tokens import SINK_ATTENTION, SINK_VALUE, Sinks, sinks, token_statistics
 from minivit.config import ViTConfig
 from minivit.figures import attention_scale, scale_limit
@@ -56,31 +57,8 @@ def attention_sinks(result: Sinks, view: View, config: ViTConfig) -> None:
     """A finding, maps of the attention that patches receive and of their norms, and a table of the layer in view."""
     st.subheader("Is a bright patch an attention sink?", anchor=False, help=explain("Attention sink"))
     st.markdown(finding(result, config))
-    tops = [result.top_patch(layer) for layer in range(config.depth)]
-    received = _patches(result.received, config)
-    captions = [_numbers(row, top, config) for row, top in zip(result.attention, tops, strict=True)]
-    names = [f"layer {layer + 1}" for layer in range(config.depth)]
-    low, high = attention_scale(received, num_tokens=1)
-    heads = f"head {view.head + 1}" if isinstance(view.head, int) else f"{view.head} over heads"
-    text = (
-        f"Attention that a patch receives from all tokens, {heads}; 1 if attention is uniform. Below: the most "
-        "attended patch and CLS, as multiples of the median patch."
-    )
-    scale, size = Scale(title=text, low=low, high=high, marks={"1, uniform": 1.0}), tile_size(config)
-    row = Row("attention received", map_tiles(received, names, captions))
-    tiles([row], scale, key="tokens_received", label="Attention received", size=size, choice=True)
-    norms = {"value norm": result.value_norms, "token norm": result.token_norms}
-    rows = []
-    for name, values in norms.items():
-        texts = [_numbers(row, top, config) for row, top in zip(values, [*tops, tops[-1]], strict=False)]
-        rows.append(Row(name, map_tiles(_patches(values, config) - 1, [*names, "output"], texts)))
-    scale = signed_scale(
-        "Norm of a patch's value and of the patch as it enters the layer, relative to the median patch: −1 is zero, +1 "
-        "is twice the median. Below: the same tokens as above, as multiples of the median patch.",
-        scale_limit([_patches(result.value_norms, config) - 1], 1.0),
-        "0, median",
-    )
-    tiles(rows, scale, key="tokens_norms", label="Norms", size=size)
+    _received_maps(result, view, config)
+    _norm_maps(result, config)
     _table(result, view, config)
     equal = " LayerNorm after each sum (“post”) makes the token norms nearly equal." if config.norm == "post" else ""
     unused = (
@@ -92,6 +70,40 @@ def attention_sinks(result: Sinks, view: View, config: ViTConfig) -> None:
         "its position. High token norms: patches that hold global information, 'Vision Transformers Need Registers', "
         f"arXiv 2309.16588.{equal}{unused}"
     )
+
+
+def _received_maps(result: Sinks, view: View, config: ViTConfig) -> None:
+    """The attention that patches receive in each layer."""
+    tops = [result.top_patch(layer) for layer in range(config.depth)]
+    received = _patches(result.received, config)
+    captions = [_numbers(row, top, config) for row, top in zip(result.attention, tops, strict=True)]
+    names = [f"layer {layer + 1}" for layer in range(config.depth)]
+    low, high = attention_scale(received, num_tokens=1)
+    text = (
+        f"Attention that a patch receives from all tokens, {head_title(view.head)}; 1 if attention is uniform. "
+        "Below: the most attended patch and CLS, as multiples of the median patch."
+    )
+    scale = Scale(title=text, low=low, high=high, marks={"1, uniform": 1.0})
+    row = Row("attention received", map_tiles(received, names, captions))
+    tiles([row], scale, key="tokens_received", label="Attention received", size=tile_size(config), choice=True)
+
+
+def _norm_maps(result: Sinks, config: ViTConfig) -> None:
+    """The norms of patches and of their values as multiples of the median's, in each layer."""
+    tops = [result.top_patch(layer) for layer in range(config.depth)]
+    names = [f"layer {layer + 1}" for layer in range(config.depth)]
+    norms = {"value norm": result.value_norms, "token norm": result.token_norms}
+    rows = []
+    for name, values in norms.items():
+        texts = [_numbers(row, top, config) for row, top in zip(values, [*tops, tops[-1]], strict=False)]
+        rows.append(Row(name, map_tiles(_patches(values, config) - 1, [*names, "output"], texts)))
+    scale = signed_scale(
+        "Norm of a patch's value and of the patch as it enters the layer, relative to the median patch: −1 is zero, +1 "
+        "is twice the median. Below: the same tokens as above, as multiples of the median patch.",
+        scale_limit([_patches(result.value_norms, config) - 1], 1.0),
+        "0, median",
+    )
+    tiles(rows, scale, key="tokens_norms", label="Norms", size=tile_size(config))
 
 
 def finding(result: Sinks, config: ViTConfig) -> str:
@@ -121,7 +133,8 @@ def finding(result: Sinks, config: ViTConfig) -> str:
 
 def _table(result: Sinks, view: View, config: ViTConfig) -> None:
     """The tokens of the layer in view that a reader asks about, CLS and registers included."""
-    P, top = config.num_prefix_tokens, result.top_patch(view.layer)
+    P = config.num_prefix_tokens
+    top = result.top_patch(view.layer)
     tokens = {f"p{top} (most attended)": P + top}
     if view.token and view.token - 1 != top:
         tokens[f"p{view.token - 1} (selected)"] = P + view.token - 1

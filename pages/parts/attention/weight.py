@@ -3,6 +3,7 @@
 import numpy as np
 import streamlit as st
 
+from minivit.attention import head_title
 from minivit.attention.image_attention import SoftmaxRow, softmax_row
 from minivit.runs import Run
 from pages.parts.components.inspector import View
@@ -38,7 +39,7 @@ def _numbers(run: Run, epoch: int, image: ImageId, view: View) -> None:
         patch_size=config.patch_size,
         query=view.token,
         patch=patches[0] - 1 if patches else int(weights.argmax()),
-        place=f"layer {view.layer + 1}, head {head + 1}",
+        title=f"layer {view.layer + 1}, {head_title(head)}",
         scale=cache.run_scale(run),
         stage=tour_stage(),
         key="attention_weight",
@@ -46,7 +47,7 @@ def _numbers(run: Run, epoch: int, image: ImageId, view: View) -> None:
     )
     if head != view.head and config.num_heads > 1:
         st.caption(
-            f"Shows head {head + 1}, because the {view.head} over heads has no query. Select another head above."
+            f"Shows {head_title(head)}, because the {head_title(view.head)} has no query. Select another head above."
         )
 
 

@@ -29,7 +29,8 @@ def agreement(run: Run, epoch: int, second: Run) -> None:
         return
     correct, other = correct[:total], other[:total]
     only_first, only_second = int((correct & ~other).sum()), int((other & ~correct).sum())
-    change, (low, high) = (only_second - only_first) / total, paired_change(only_second, only_first, total)
+    change = (only_second - only_first) / total
+    (low, high) = paired_change(only_second, only_first, total)
     both, neither = int((correct & other).sum()), int((~correct & ~other).sum())
     st.markdown(
         f"Of **{total:,}** test images, {both:,} are correct in both runs, **{only_first:,}** only in the first (epoch "

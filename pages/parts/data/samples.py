@@ -29,7 +29,8 @@ def augmented_samples(samples: ImageSet) -> None:
             st.session_state["data_seed"] = st.session_state.get("data_seed", 0) + 1
     st.caption(AUGMENTATIONS[name])
     generator = torch.Generator().manual_seed(st.session_state.get("data_seed", 0))
-    images, titles = samples.images[:], [samples.classes[label] for label in samples.labels]
+    images = samples.images[:]
+    titles = [samples.classes[label] for label in samples.labels]
     if name == "mixup" or name == "cutmix":
         mixup, cutmix = float(name == "mixup"), float(name == "cutmix")
         pairs = as_float(images), samples.labels, len(samples.classes)

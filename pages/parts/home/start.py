@@ -25,9 +25,11 @@ NUM_CARDS = 12
 
 def opening() -> None:
     """The pictures, and what they show as a sentence."""
-    run, image = example_run(), read_highlights().image
+    run = example_run()
+    image = read_highlights().image
     maps = _maps(run, image)
-    test_set, checkpoints = cache.test_set(run), run.checkpoints()
+    test_set = cache.test_set(run)
+    checkpoints = run.checkpoints()
     name = test_set.classes[test_set.labels[image]]
     num_tokens = run.config.model.num_tokens
     hero(
@@ -58,7 +60,8 @@ def _shares_on_object(run: Run, image: int) -> tuple[float, float, float]:
     """The share of the attention to patches that is on the object, untrained and trained; the object's of the image."""
     image_set = cache.test_set(run).select([image])
     assert image_set.masks is not None  # the data set 'shapes' has them
-    masks, maps = image_set.masks[:], torch.from_numpy(_maps(run, image)[[0, -1]])
+    masks = image_set.masks[:]
+    maps = torch.from_numpy(_maps(run, image)[[0, -1]])
     before, after = energy_inside(maps, masks, run.config.model.patch_size).tolist()
     return before, after, float(uniform_energy(masks)[0])
 
@@ -118,7 +121,9 @@ def run_cards() -> None:
 
 def _card(runs: list[Run]) -> None:
     """State, accuracy and links of a run, or of a sweep with its best accuracy."""
-    sweep, best, state = runs[0].sweep, best_run(runs), most_urgent(runs)
+    sweep = runs[0].sweep
+    best = best_run(runs)
+    state = most_urgent(runs)
     accuracies = summarize(best).accuracies
     with st.container(border=True):
         st.text(sweep_title(sweep) if sweep else run_title(best))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from minivit.attention import METHODS
-from minivit.attention.maps import affordable
+from minivit.attention.maps import num_affordable
 from minivit.attention.metrics import mistakes_minus_correct, mistakes_scale, ring_mass
 from minivit.figures import map_grid
 from minivit.machine import threads_for
@@ -21,7 +21,8 @@ MIN_MISTAKES = 5  # images in a cell that is included in the common scale
 
 def mistakes(run: Run, epoch: int, true: int, mistaken: int) -> None:
     """The mean CLS map of the cell minus that of correct predictions of its class; attention at the border."""
-    predictions, classes = cache.predictions(run, epoch), run.config.classes
+    predictions = cache.predictions(run, epoch)
+    classes = run.config.classes
     labels, predicted = torch.from_numpy(predictions.labels), torch.from_numpy(predictions.predicted)
     incorrect, correct = ((labels == true) & (predicted == index) for index in (mistaken, true))
     st.markdown("**Attention in mistakes**")
@@ -69,7 +70,7 @@ def _maps(run: Run, epoch: int) -> Tensor:
 
 def hover_maps(run: Run, epoch: int, indices: NDArray[np.int64]) -> HoverMaps | None:
     """The CLS maps of some test images on the run's scale; None if the model is too large for that."""
-    if not len(indices) or affordable(run.config.model, len(indices), 0) < len(indices):
+    if not len(indices) or num_affordable(run.config.model, len(indices), 0) < len(indices):
         return None
     maps = cache.cls_maps(run, epoch, tuple(indices.tolist()))
     return HoverMaps(maps, cache.run_scale(run), 1 / run.config.model.num_tokens)

@@ -9,7 +9,7 @@ import streamlit as st
 from minivit.config import TrainConfig
 from minivit.runs import Run, group_by_sweep, read_annotations, search, summarize
 from minivit.runs.comparison import different_settings, format_value
-from minivit.runs.summary import SELECTED, best_run, most_urgent
+from minivit.runs.summary import SELECTION_BIAS, best_run, most_urgent
 from pages.parts.shell.frame import show_errors
 from pages.parts.shell.url import bind_to_url, param, param_button, set_params
 from pages.parts.shell.wording import group_title
@@ -55,7 +55,8 @@ def pick_rows(runs: list[Run]) -> list[list[Run]]:
     rows = [row for group in group_by_sweep(runs) for row in _expand(group)]
     rows.sort(key=lambda row: not any(read_annotations(run).favorite for run in row))
     names = [row[0].id if len(row) == 1 else row[0].sweep for row in rows]
-    key, link = f"runs_table_{hash(tuple(tuple(run.id for run in row) for row in rows))}", param("selected")
+    key = f"runs_table_{hash(tuple(tuple(run.id for run in row) for row in rows))}"
+    link = param("selected")
     if key not in st.session_state or st.session_state.get("runs_link", "") != link:
         names_in_url = set(link.split(","))
         indices = [index for index, name in enumerate(names) if name in names_in_url]
@@ -115,7 +116,7 @@ def column_config(configs: Sequence[TrainConfig]) -> dict[str, Any]:
         "★": st.column_config.TextColumn(width=40, help="Favorite"),
         "line": st.column_config.TextColumn(width=80, help="Color and dashes in the charts"),
         "test accuracy": st.column_config.NumberColumn(format="%.1f%%"),
-        "best accuracy": st.column_config.NumberColumn(format="%.1f%%", help=f"The best epoch is {SELECTED}."),
+        "best accuracy": st.column_config.NumberColumn(format="%.1f%%", help=f"The best epoch is {SELECTION_BIAS}."),
         "accuracy curve": st.column_config.LineChartColumn(y_min=0, y_max=1),
         **{
             setting.name: CELLS.get(setting.kind, st.column_config.TextColumn)(help=f"{setting.title}. {setting.help}")

@@ -26,7 +26,8 @@ def browse_folders(target: str) -> None:
 
 
 def _browse(target: str) -> None:
-    roots, state = browsable_roots(), st.session_state
+    roots = browsable_roots()
+    state = st.session_state
     folder = state.get(BROWSED, roots[0])
     key = f"settings_browse_{folder}"  # each step has a select box of its own
     titles = {root: str(root) for root in roots if root != folder}

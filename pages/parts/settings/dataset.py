@@ -112,7 +112,8 @@ def pick_images(config: TrainConfig) -> TrainConfig:
 def offer_download(dataset: Dataset, *, aside: bool = False) -> None:
     """A message that the data set is missing, and a button that downloads it; in few words where it stands `aside`."""
     require_change()
-    title, megabytes = DATASETS[dataset].title, DATASETS[dataset].download_bytes / 1e6
+    title = DATASETS[dataset].title
+    megabytes = DATASETS[dataset].download_bytes / 1e6
     if aside:
         st.caption(f"Or on photos: {title} is not on this machine yet.")
     else:

@@ -13,7 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from minivit.config import PRESETS, Setting, TrainConfig, preset, settings
 from minivit.config.train import FIELDS
-from minivit.engine import estimate_seconds, same_speed, time_of_all
+from minivit.engine import estimate_seconds, seconds_until_done, speed_settings
 from minivit.errors import RunError
 from minivit.runs import Run, find_run, keeps_head, run_title
 from pages.parts.settings.dataset import choose_data, pick_dataset, pick_images
@@ -51,7 +51,8 @@ def start_from(run: Run, *, has_weights: bool = False) -> None:
 
     For callbacks: before the form is drawn.
     """
-    config, state = run.config, st.session_state
+    config = run.config
+    state = st.session_state
     if has_weights:
         config = config.changed(init_from=f"{run.id}:{run.epochs()[-1]}")
     state[START_RUNS] = {run.id: Run(run.path, config)}
@@ -96,11 +97,13 @@ def pick_settings(base: TrainConfig, basics: DeltaGenerator | None = None) -> Tr
 
 def _pick_initial_weights(base: TrainConfig, key: str) -> str:
     """The weights of a saved epoch of the run that `base` starts from, or random ones."""
-    run_id, options = base.init_from.rpartition(":")[0], {"": "random", base.init_from: base.init_from}
+    run_id = base.init_from.rpartition(":")[0]
+    options = {"": "random", base.init_from: base.init_from}
     with suppress(RunError):  # reported with the other invalid settings
         run = find_run(run_id)
         options |= {f"{run_id}:{epoch}": f"epoch {epoch} of {run_title(run)}" for epoch in run.epochs()}
-    help, index = FIELDS["init_from"].description, list(options).index(base.init_from)
+    help = FIELDS["init_from"].description
+    index = list(options).index(base.init_from)
     how: dict[str, Any] = {"index": index, "key": f"settings_init_from_{key}", "persist_state": "session"}
     init_from = st.selectbox("Initial weights", options, format_func=options.__getitem__, help=help, **how)
     return init_from
@@ -153,11 +156,14 @@ def start_form(
         st.info("This server is read-only. Train on your own computer.")
         return
     with show_errors():
-        base, has_images = pick_dataset(adjust(pick_preset())), False
+        base = pick_dataset(adjust(pick_preset()))
+        has_images = False
         with show_errors():
-            base, has_images = pick_images(base), True
+            base = pick_images(base)
+            has_images = True
         basics, summary, start = st.container(), st.container(), st.container(key="settings_start")
-        plan, reason = None, "The settings are invalid; the message above says which."
+        plan = None
+        reason = "The settings are invalid; the message above says which."
         with show_errors(summary):
             plan_of_form = pick_plan(base, basics)
             if has_images:
@@ -179,7 +185,7 @@ def _size_and_time(plan: Plan, num_train: int, num_test: int) -> None:
     Raises a MiniViTError for settings that this machine cannot train.
     """
     size = f"{plan.size} · **{num_train:,}** training images"
-    keys = [(same_speed(config), num_train, num_test) for config in plan.configs]
+    keys = [(speed_settings(config), num_train, num_test) for config in plan.configs]
     estimates = [_estimate(*key) for key in keys]
     if wait(estimates, WAIT_SECONDS).not_done:
         fragment(lambda: _wait_for(size, estimates), every=1)
@@ -188,7 +194,7 @@ def _size_and_time(plan: Plan, num_train: int, num_test: int) -> None:
         if estimate.exception():
             with _lock:
                 _estimates.pop(key, None)  # memory may be free the next time
-    seconds = time_of_all([estimate.result() for estimate in estimates], plan.num_runs, plan.num_parallel)
+    seconds = seconds_until_done([estimate.result() for estimate in estimates], plan.num_runs, plan.num_parallel)
     st.markdown(f"{size} · ≈ **{duration(seconds)}** on this machine")
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from minivit import data
 from minivit.attention import METHODS, Head, attend
 from minivit.attention.image_attention import AttentionInputs, attention_inputs, head_matrix, token_rows
-from minivit.attention.maps import affordable, attend_masked, without_registers
+from minivit.attention.maps import attend_masked, num_affordable, without_registers
 from minivit.background_predictions import is_slow_to_predict, prediction_path, predictions_so_far
 from minivit.config import Dataset, TrainConfig
 from minivit.data import MAX_INSPECTED_BYTES, ImageSet, load_images, load_split
@@ -65,7 +65,7 @@ def test_set(run: Run) -> ImageSet:
 
 def some_images(run: Run, max_images: int, min_images: int = 8) -> tuple[int, ...]:
     """The indices of evenly spaced test images: as many as a page can analyze without a noticeable wait."""
-    return tuple(evenly_spaced(len(test_set(run)), affordable(run.config.model, max_images, min_images)))
+    return tuple(evenly_spaced(len(test_set(run)), num_affordable(run.config.model, max_images, min_images)))
 
 
 @memoize(key=_images_key)
@@ -88,15 +88,17 @@ def progress_bar(text: str, cancel: Callable[[], None] | None = None) -> Iterato
     A button that calls `cancel` appears if it takes longer than `CANCEL_SECONDS`; its click supersedes this script.
     """
     placeholder = st.empty()
-    row, begun, can_cancel = placeholder.container(horizontal=True, vertical_alignment="center"), monotonic(), False
+    row = placeholder.container(horizontal=True, vertical_alignment="center")
+    start = monotonic()
+    can_cancel = False
     bar = row.progress(0.0, text)
 
     def report(text: str, done: int, total: int) -> None:
         nonlocal can_cancel
         bar.progress(min(1.0, done / max(total, 1)), escape_markdown(text))
-        if cancel and not can_cancel and monotonic() - begun > CANCEL_SECONDS:
+        if cancel and not can_cancel and monotonic() - start > CANCEL_SECONDS:
             can_cancel = True
-            row.button("Cancel", key=f"cancel_{begun}", on_click=cancel)
+            row.button("Cancel", key=f"cancel_{start}", on_click=cancel)
 
     try:
         yield report
@@ -192,7 +194,8 @@ def seed(image: ImageId) -> int:
 @memoize()
 def attention(run: Run, epoch: int, image: ImageId, masked: tuple[int, ...] = ()) -> tuple[Array, Array]:
     """Probabilities (K,) and attention (L, H, n + 1, n + 1) of CLS and n patches for one image without some tokens."""
-    model, images = model_of(run, epoch), image_pixels(run, image)
+    model = model_of(run, epoch)
+    images = image_pixels(run, image)
     probs, attn = attend_masked(model, images, _masked_patches(run, masked)) if masked else attend(model, images)
     return probs[0].numpy(), without_registers(attn[0], model.config).numpy()
 
@@ -298,6 +301,7 @@ def bertviz(run: Run, epoch: int, image: ImageId, layers: tuple[int, ...], layer
 @memoize("Comparing with images of other classes")
 def calibration(run: Run, epoch: int) -> ScoreCalibration | None:
     """Scores to judge whether a picture belongs to any class; None without images of its classes and of others."""
-    other, images = load_other_classes(run.config), test_set(run)
+    other = load_other_classes(run.config)
+    images = test_set(run)
     known = images.select((images.labels < num_head_classes(run)).nonzero().flatten())
     return calibrate(model_of(run, epoch), known, other) if other is not None and len(known) else None

@@ -22,7 +22,8 @@ def pick_run() -> Run:
     """The URL's run, or the newest; the example run, with a line that says so, if there are no others."""
     runs = {run.id: run for run in runs_to_open()}
     url_id = param("run")
-    current = (url_id if url_id in runs else None) if url_id else next(iter(runs))
+    run_id = url_id or next(iter(runs))
+    current = run_id if run_id in runs else None
     titles = run_options(list(runs.values()), runs[current].sweep if current else "")
     selection = bind_to_url(
         "run",
@@ -117,7 +118,7 @@ def pick_checkpoint(run: Run) -> Checkpoint:
     return checkpoints[_pick_saved("epoch", name, run, "Checkpoint", list(checkpoints), **how)]
 
 
-def pick_layer(depth: int, label: str = "Layer", name: str = "layer") -> int:
+def pick_layer(depth: int, label: str, name: str) -> int:
     """A layer, from 1: the URL's, else the last; no widget if there is only one."""
     layers = range(1, depth + 1)
     layer = int_param(name, layers, depth)

@@ -45,10 +45,10 @@ def progress(label: str, cancel: str | Callable[[], None] | None = None) -> Iter
         if cancel:
             on_click = partial(_turn_off, cancel) if isinstance(cancel, str) else cancel
             st.button("Cancel", key=f"cancel_{label}", on_click=on_click)
-    begun = time.perf_counter()
+    start = time.perf_counter()
 
     def report(share: float) -> None:
-        left = (time.perf_counter() - begun) * (1 - share) / share if share else 0
+        left = (time.perf_counter() - start) * (1 - share) / share if share else 0
         bar.progress(min(1.0, share), escape_markdown(label + f": {duration(left)} left" * (left > NOTICEABLE)))
 
     try:
@@ -65,7 +65,8 @@ def _turn_off(toggle: str) -> None:
 
 def prediction_progress(run: Run, epoch: int, predictions: Predictions) -> None:
     """A progress bar until all test images are predicted; redraws the page as `predictions` grow."""
-    total, num_draws = len(cache.test_set(run)), 0
+    total = len(cache.test_set(run))
+    num_draws = 0
 
     def draw() -> None:
         nonlocal num_draws

@@ -46,7 +46,8 @@ def _open(name: str, inode: int) -> Sweep:
 
 def live_sweep(sweep: Sweep) -> None:
     """Everything about the sweep; the page reruns when its workers start or end."""
-    active, trials = sweep.active, sweep.trials()
+    active = sweep.active
+    trials = sweep.trials()
     if st.session_state.setdefault(f"sweeps_active_{sweep.id}", active) != active:
         del st.session_state[f"sweeps_active_{sweep.id}"]
         st.rerun()
@@ -74,7 +75,9 @@ def _headline(sweep: Sweep, active: bool, trials: list[TrialInfo]) -> None:
     counts = {phase: sum(trial.phase == phase for trial in trials) for phase in phases}
     counts["queued"] = len(trials) - sum(counts.values())
     with st.container(horizontal=True, vertical_alignment="center"):
-        phase_badge("training" if active else "stopped" if counts["queued"] or counts["training"] else "done")
+        is_complete = not (counts["queued"] or counts["training"])
+        finished = "done" if is_complete else "stopped"
+        phase_badge("training" if active else finished)
         st.text(f"{len(trials)} trials: " + ", ".join(f"{count} {phase}" for phase, count in counts.items() if count))
     if sweep.storage_url:
         url = escape_markdown(without_password(sweep.storage_url))

@@ -37,7 +37,8 @@ def steps() -> tuple[Step, ...]:
     one_image: Params = {"image": highlights.image, "layer": 2, "head": highlights.head + 1, "token": "cls"}
     numbers: Params = {**one_image, "weight": "true", "patch": f"p{highlights.patch}"}
     weight = partial(Step, page="attention", target="attention_weight_section", params=numbers)
-    misleading, name = f"p{highlights.misleading_patch}", highlights.misleading_class
+    misleading = f"p{highlights.misleading_patch}"
+    name = highlights.misleading_class
     other_image: Params = {"image": highlights.misleading_image, "layer": 2, "head": "mean", "token": "cls"}
     return (
         weight(

@@ -11,7 +11,8 @@ from pages.parts.settings.form import PRESET, Plan, pick_settings
 from pages.parts.tour.bar import tour_step
 from pages.parts.tour.steps import steps
 
-PRESET_NAME, NUM_EPOCHS = "quick", 15
+PRESET_NAME = "quick"
+NUM_EPOCHS = 15
 FILLED = "tour_filled"  # in the session: the form was filled in; what the user chooses afterwards stays
 
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from minivit.errors import MiniViTError
 from minivit.runs import FINISHED, Phase, Run, best_epoch, iterate_runs
-from minivit.runs.summary import SELECTED
+from minivit.runs.summary import SELECTION_BIAS
 from minivit.stats import wilson
 from pages.parts.components.live_curves import live_curves
 from pages.parts.runs.manage import run_settings
@@ -109,4 +109,4 @@ def _result(rows: list[dict], best: int | None, num_test: int | None) -> None:
         parts.append(f"95% interval {low:.1%} to {high:.1%} (Wilson)")
     parts += [f"best epoch {best}: {row['test_acc']:.1%}" for row in rows if row["epoch"] == best]
     parts.append(duration(sum((row["train_seconds"] or 0) + row["eval_seconds"] for row in rows)))
-    st.markdown(" · ".join(parts), help=f"{explain('Wilson interval')} The best epoch is {SELECTED}.")
+    st.markdown(" · ".join(parts), help=f"{explain('Wilson interval')} The best epoch is {SELECTION_BIAS}.")

@@ -61,17 +61,22 @@ class RunPoller:
 
     def _read(self) -> Status:
         run = self.run
-        state, rows, error = run.state, run.metrics(), None
-        last, title = self._status, headline(run, state, rows)
+        state = run.state
+        rows = run.metrics()
+        error = None
+        last = self._status
+        title = headline(run, state, rows)
         is_same = last and (state, rows, title) == (last.state, self._rows, self._headline)
         if last and is_same and not state.active and not last.error:
             return last  # encoding 100,000 epochs takes a third of a second
-        self._rows, self._headline = list(rows), title
+        self._rows = list(rows)
+        self._headline = title
         share = share_done(run, state, rows)
         try:
             maps = self._probe_maps(state)
         except MiniViTError as problem:
-            maps, error = None, problem
+            maps = None
+            error = problem
         payload = to_send(
             rows,
             baselines=baselines(run),

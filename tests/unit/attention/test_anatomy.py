@@ -99,6 +99,6 @@ def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
 
 def test_a_small_model_is_analyzed_on_all_images_and_a_large_one_on_few():
     large = ViTConfig(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12, mlp_ratio=4)
-    assert maps.affordable(ViTConfig(), 64) == 64
-    assert maps.affordable(large, 64) == 8
-    assert 8 < maps.affordable(large.model_copy(update={"embed_dim": 192}), 256) < 256
+    assert maps.num_affordable(ViTConfig(), 64) == 64
+    assert maps.num_affordable(large, 64) == 8
+    assert 8 < maps.num_affordable(large.model_copy(update={"embed_dim": 192}), 256) < 256

@@ -6,7 +6,7 @@ from minivit import attention
 from minivit.attention import attribution
 from minivit.attention.attribution import leave_one_out, occlusion
 from minivit.attention.logit_parts import direct_contributions, logit_lens
-from minivit.attention.methods import METHODS, RENAMED, available_methods, query_note, stem_note
+from minivit.attention.methods import FORMER_NAMES, METHODS, available_methods, query_note, stem_note
 from minivit.config import ViTConfig
 from minivit.errors import ConfigError
 from minivit.model import MiniViT
@@ -100,7 +100,7 @@ def test_notes_say_where_a_dropped_patch_leaves_traces_and_where_cls_has_one_que
 
 
 def test_links_of_earlier_versions_name_methods_that_exist():
-    assert RENAMED["occlusion_drop"] == "leave_one_out" and set(RENAMED.values()) <= set(METHODS)
+    assert FORMER_NAMES["occlusion_drop"] == "leave_one_out" and set(FORMER_NAMES.values()) <= set(METHODS)
 
 
 def test_a_method_that_removes_patches_reports_its_progress_and_ends_where_the_report_raises(

@@ -10,7 +10,7 @@ from minivit.bench import device_checks, gpu
 from minivit.bench.device_checks import CPU, checks, make_training, run_check
 from minivit.bench.measurements import Measurement, Part
 from minivit.data import load_split
-from minivit.engine import TrainStep, graphs
+from minivit.engine import TrainStep, step_graph
 from minivit.errors import ConfigError
 
 NAMES = [
@@ -36,7 +36,7 @@ def record_on_cpu(monkeypatch):
         function()
         return function
 
-    monkeypatch.setattr(graphs, "record_cuda_graph", record)
+    monkeypatch.setattr(step_graph, "record_cuda_graph", record)
 
 
 def result_of(config, name) -> Measurement:

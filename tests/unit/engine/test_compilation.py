@@ -14,8 +14,9 @@ from torch._inductor import config as inductor
 from trainings import assert_same, quiet, trained
 
 from minivit.engine import Events, Interrupted, TrainStep, train
+from minivit.engine.compile_errors import cause_of
 from minivit.engine.compile_step import compile_step, make_request
-from minivit.engine.graphs import cause_of, compile_or_fall_back
+from minivit.engine.step_graph import compile_or_fall_back
 from minivit.model import MiniViT
 from minivit.runs import Run
 from tests.forks import fork

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minivit.data import load_split
-from minivit.engine import Training, graphs
+from minivit.engine import Training, step_graph
 
 CPU = torch.device("cpu")
 
@@ -33,7 +33,7 @@ def test_a_recorded_epoch_is_the_plain_one_also_with_a_smaller_last_batch_and_dr
         return lambda: calls.append(function())
 
     plain, log = steps(config), []
-    monkeypatch.setattr(graphs, "record_cuda_graph", record)
+    monkeypatch.setattr(step_graph, "record_cuda_graph", record)
     recorded = steps(config, log.append)
     assert len(calls) == (0 if fails else 2)
     assert log == ["operation not permitted when stream is capturing" if fails else None]

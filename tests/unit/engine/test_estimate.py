@@ -8,7 +8,7 @@ import pytest
 import torch
 from trainings import quiet
 
-from minivit.engine import Events, estimate_seconds, time_of_all, train
+from minivit.engine import Events, estimate_seconds, seconds_until_done, train
 from minivit.runs import Run
 
 # The estimate
@@ -44,7 +44,7 @@ def test_the_estimate_shares_batches_among_as_many_processes_as_have_a_core(tiny
     ],
 )
 def test_the_time_of_a_sweep_is_that_of_its_last_worker(seconds, num_runs, num_parallel, total):
-    assert time_of_all(seconds, num_runs, num_parallel) == total
+    assert seconds_until_done(seconds, num_runs, num_parallel) == total
 
 
 def test_progress_is_that_of_the_epoch(tiny, every_step):

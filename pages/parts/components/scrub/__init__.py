@@ -100,7 +100,8 @@ def scrub(
 
 def charts(run_maps: Sequence[RunMaps], frames: Sequence[Checkpoint]) -> list[dict[str, Any]]:
     """Loss, accuracy and `MAP_METRICS`, with a line for each run or map, and at each frame a value or NaN."""
-    alone, data = len(run_maps) == 1, []
+    alone = len(run_maps) == 1
+    data = []
     for title, column, times, unit in (("loss", "loss", 1, ""), ("accuracy", "acc", 100, "%")):
         lines = []
         for i, maps in enumerate(run_maps):

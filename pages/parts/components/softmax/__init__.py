@@ -24,7 +24,7 @@ def softmax(
     patch_size: int,
     query: int,
     patch: int,
-    place: str,
+    title: str,
     scale: tuple[float, float],
     stage: Stage | None,
     key: str,
@@ -34,7 +34,7 @@ def softmax(
 
     `image` is (C, H, W). `token_indices` (N,) are those of CLS and the patches in `row`, which has register tokens too.
     `query` is the token whose row it is, in this numbering, and `patch` the one that the drawing starts with, from 0;
-    `place` names layer and head. `scale` (low, high) is that of the colors. A `stage` is framed.
+    `title` names layer and head. `scale` (low, high) is that of the colors. A `stage` is framed.
     `on_pick` is called with a patch that was clicked.
     """
     component("softmax")(
@@ -51,7 +51,7 @@ def softmax(
             "numTokens": len(row.scores),
             "queryToken": query,
             "patch": patch,
-            "place": place,
+            "title": title,
             "scale": list(scale),
             "stage": stage,
         },

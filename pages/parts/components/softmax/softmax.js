@@ -186,7 +186,7 @@ function paintScore(view, token) {
   ];
   lines.forEach(([name, text], i) => view.steps[i].replaceChildren(element("span", {}, name), element("b", {}, text)));
   view.steps[3].append(element("span", { class: "muted" }, ` ${(weights[token] * data.numTokens).toFixed(1)} × uniform, an equal 1/${data.numTokens} for each; ${short(data.total)} is e to the score, summed over all ${data.numTokens} tokens`));
-  view.scoreHeading.textContent = `${from} attends to ${tokenName(token)}: ${data.place}`;
+  view.scoreHeading.textContent = `${from} attends to ${tokenName(token)}: ${data.title}`;
   view.words = `${tokenName(token)}: score ${signed(scores[token])}, weight ${percentage(weights[token])}.`;
 }
 

@@ -1,4 +1,4 @@
-"""Other images to look at: the user's own pictures, the next match of a filter, and the neighbors of a test image."""
+"""The user's own pictures: add, pick, save and remove them."""
 
 from pathlib import Path
 
@@ -6,23 +6,16 @@ import numpy as np
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from minivit.data import ImageSet
 from minivit.data.decode import SUFFIXES, decode_picture, image_format
-from minivit.inference import Predictions
-from minivit.out_of_distribution import score
 from minivit.runs import Run
 from minivit.runs.pictures import picture_id, remove_picture, save_picture, saved_pictures
 from pages.parts.components.gallery import GalleryItem, gallery
-from pages.parts.shell import cache
 from pages.parts.shell.access import may_change
-from pages.parts.shell.cache import ImageId
 from pages.parts.shell.frame import show_errors
 from pages.parts.shell.pictures import Picture, all_pictures, pixels, session_pictures
 from pages.parts.shell.url import param, param_button, set_params
-from pages.parts.shell.wording import escape_markdown
 
 PARTS = Path(__file__).parent
-NUM_BEFORE, NUM_AFTER = 6, 18
 
 
 def pick_picture(run: Run) -> str | None:
@@ -62,7 +55,8 @@ def _upload(run: Run) -> None:
 
 def _add(run: Run, file: UploadedFile) -> str | None:
     """The id of the picture in a file if it is readable and was uploaded just now, else None."""
-    content, handled = file.getvalue(), st.session_state.setdefault("handled_uploads", set())
+    content = file.getvalue()
+    handled = st.session_state.setdefault("handled_uploads", set())
     if file.file_id in handled:
         return None
     with show_errors():
@@ -82,7 +76,8 @@ def _gallery(run: Run, pictures: dict[str, Picture], current: str | None) -> Non
             decoded[picture] = pixels(run, picture).numpy()
     if not decoded:
         return
-    ids, images = list(decoded), np.concatenate(list(decoded.values()))
+    ids = list(decoded)
+    images = np.concatenate(list(decoded.values()))
     titles = [GalleryItem(index, pictures[picture].name) for index, picture in enumerate(ids)]
     selected = ids.index(current) if current in ids else None
     click = gallery(images, titles, key="attention_pictures", label="Your pictures", selected=selected)
@@ -107,63 +102,3 @@ def _save_or_remove(run: Run, current: str, picture: Picture) -> None:
             set_params(picture=None)
             st.rerun()
         param_button("Back to the test images", "attention_back", {"picture": None})
-
-
-def membership(run: Run, epoch: int, picture: str) -> None:
-    """Whether the picture probably belongs to none of the classes, with the values that support this."""
-    calibration = cache.calibration(run, epoch)
-    if calibration is None:
-        st.caption(
-            "There are no images of other classes, so MiniViT cannot tell whether this picture belongs to any class."
-        )
-        return
-    verdict = calibration.judge(float(cache.analyze(score, run, epoch, (picture,))))
-    if verdict.is_other:
-        st.warning("This picture probably belongs to none of the classes.", icon=":material/help:")
-    st.caption(
-        escape_markdown(
-            f"{verdict.p_value:.0%} of the test images and {verdict.other_share:.0%} of "
-            f"{len(calibration.other)} images of other classes ({', '.join(calibration.other_classes[:6])}) have a "
-            f"largest logit this low or lower. AUROC between the two groups: {calibration.auroc:.2f} (0.5 is chance)."
-        )
-    )
-
-
-def next_match(predictions: Predictions, classes: tuple[str, ...], image: ImageId) -> None:
-    """A button to the next image that matches the filter in the URL, set on Predictions; else the next mistake."""
-    index = {name: index for index, name in enumerate(classes)}
-    true, predicted = (param(name) if param(name) in index else None for name in ("true", "predicted"))
-    correct = {"correct": True, "incorrect": False}.get(param("result"))
-    if true is None and predicted is None and correct is None:
-        correct = False
-    matches = predictions.select(
-        true=None if true is None else index[true],
-        predicted=None if predicted is None else index[predicted],
-        correct=correct,
-    )
-    words = {True: "correct ", False: "incorrect ", None: ""}[correct] + (true or "image")
-    title = f"{words} → {predicted}" if predicted else words
-    index_in_view = -1 if isinstance(image, str) else image
-    next_images = np.roll(matches, -int(np.searchsorted(matches, index_in_view, side="right")))
-    param_button(
-        escape_markdown(f"Next {title}"),
-        "attention_next",
-        {"image": int(next_images[0]), "picture": None} if len(next_images) else {},
-        icon=":material/skip_next:",
-        disabled=not len(next_images),
-        help=f"{len(matches):,} of {len(predictions.labels):,} test images match.",
-    )
-
-
-def other_images(test_set: ImageSet, index: int) -> None:
-    """Test images around `index` to pick from, drawn when the user opens them."""
-    with st.expander("Other images", key="attention_others_open", on_change="rerun") as others:
-        if not others.open:
-            return
-        indices = list(range(max(0, index - NUM_BEFORE), min(len(test_set), index + NUM_AFTER)))
-        titles = [GalleryItem(other, test_set.classes[test_set.labels[other]]) for other in indices]
-        images = test_set.images[indices].numpy()
-        click = gallery(images, titles, key="attention_others", label="Other test images", selected=index)
-        if click is not None:
-            set_params(image=click, picture=None)
-            st.rerun()

@@ -1,29 +1,17 @@
-"""The step as one graph, compiled by Inductor or recorded by CUDA; the plain step, with the reason, if that fails."""
+"""The step as one graph, compiled by Inductor or recorded as a CUDA graph; the plain step if that fails."""
 
 import inspect
-import logging
-import os
-import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from tempfile import TemporaryFile
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from minivit.engine.compile_errors import capture_stderr, cause_of
+
 Result = TypeVar("Result")
 
 WARMUP_CALLS = 3  # in which libraries choose algorithms and allocate workspaces, which they cannot do in a CUDA graph
-
-CAUSES = {  # by a pattern in the output of compiler, linker or loader
-    r"Python\.h": "the C++ compiler cannot find Python.h; install Python's headers (python3-dev or python3-devel)",
-    r"-fopenmp|omp\.h|-lg?omp\b|libg?omp|'omp'": "the C++ compiler has no OpenMP; install libomp",
-    r"xcode-select|xcrun|InvalidCxxCompiler|Failed to find C compiler": "this machine has no working C++ compiler",
-    r"failed to map segment": "compiled code cannot be loaded, because the temporary folder is mounted noexec; set "
-    "TORCHINDUCTOR_CACHE_DIR to another folder",
-}
 
 
 def compile_or_fall_back(
@@ -61,7 +49,8 @@ def record_or_fall_back(
     """
 
     def prepare(*arguments: Tensor) -> Callable[..., Result]:
-        inputs, results = [argument.clone() for argument in arguments], list[Result]()
+        inputs = [argument.clone() for argument in arguments]
+        results = list[Result]()
 
         def run() -> None:
             results[:] = [function(*inputs)]
@@ -123,35 +112,3 @@ def _prepare_or_fall_back(
         return call(*arguments)
 
     return lambda *arguments: (call or first_call)(*arguments)
-
-
-def cause_of(error: Exception, output: str) -> str:
-    """Why compiling failed, as a clause; `output` is that of stderr."""
-    error_text = str(error) or type(error).__name__
-    text = re.sub(r"(?s)Command:\n.*?\nOutput:\n", "", f"{error_text}\n{output}")  # every command mentions OpenMP
-    for pattern, cause in CAUSES.items():
-        if re.search(pattern, text):
-            return cause
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return next((line for line in lines if "error: " in line), lines[0])[:300]
-
-
-@contextmanager
-def capture_stderr(output: list[str]) -> Iterator[None]:
-    """Captures in `output` what is written to file descriptor 2, as by compilers; silences logging."""
-    sys.stderr.flush()
-    stderr, level = os.dup(2), logging.root.manager.disable
-    logging.disable()
-    try:
-        with TemporaryFile() as file:
-            os.dup2(file.fileno(), 2)
-            try:
-                yield
-            finally:
-                sys.stderr.flush()
-                file.seek(0)
-                output.append(file.read().decode(errors="replace"))
-    finally:
-        logging.disable(level)
-        os.dup2(stderr, 2)
-        os.close(stderr)
