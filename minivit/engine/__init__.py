@@ -5,6 +5,7 @@ events         callbacks of a run, and Interrupted
 control        commands, device, and the final state of the run folder
 threads        CPU threads that follow the load of the machine
 training       the training state: model, data, position
+initial        the initial model, and the weights of the classes
 step           one optimizer step
 schedule       learning rate and the other scalars of a step
 optim          flat parameters and optimizers

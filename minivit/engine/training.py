@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minivit.config import TrainConfig
-from minivit.data import BatchSource, ImageSet, augment, channel_stats, copy_to, mix_pairs
+from minivit.data import BatchSource, ImageSet, augment, copy_to, mix_pairs
 from minivit.engine.distributed import SINGLE_PROCESS, Group
+from minivit.engine.initial import class_weights, initial_model
 from minivit.engine.schedule import StepScalars, derive_seed, epoch_scalars, learning_rate
 from minivit.engine.step import TrainStep
 from minivit.engine.stopping import Clock, stop_reason
-from minivit.engine.whitening import unwhitened_state_dict, whiten
+from minivit.engine.whitening import unwhitened_state_dict
 from minivit.errors import RunError, TrainingError
 from minivit.fused import has_fused_path, token_pixels
 from minivit.inference import as_float, logits
-from minivit.model import MiniViT
 from minivit.runs import Run, adopt_learning_rate
 from minivit.runs.schema import parse_position
 
@@ -296,24 +296,3 @@ class Training:
         if self.train_step.ema is not None:
             tensors["average"] = self.train_step.ema  # its name since the first version
         return tensors | {"sums": self.train_step.sums}
-
-
-def initial_model(config: TrainConfig, train_set: ImageSet, initial: Mapping[str, Tensor] | None) -> MiniViT:
-    """The model before training, with the normalization of the training images and, if enabled, their whitening."""
-    torch.manual_seed(config.seed)
-    model = MiniViT(config.model)
-    if initial is not None:
-        model.load_state_dict(initial, strict=False)
-    elif config.normalize:
-        mean, std = channel_stats(train_set.images)
-        model.mean.copy_(mean.view(-1, 1, 1))
-        model.std.copy_(std.clamp(min=1 / 255).view(-1, 1, 1))  # a channel may be constant
-    if config.whiten:
-        whiten(model, train_set, keep_weights=initial is not None)
-    return model
-
-
-def class_weights(labels: Tensor, num_classes: int) -> Tensor:
-    """Weights (K,) of images by their class, 1 on average, so that all classes together count the same."""
-    counts = torch.bincount(labels, minlength=num_classes)
-    return len(labels) / (counts.clamp(min=1) * num_classes)

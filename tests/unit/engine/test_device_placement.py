@@ -16,6 +16,7 @@ from minivit.data import BatchSource, batches, load_split
 from minivit.data.augment import _affine_source, _operations
 from minivit.engine import Training, training
 from minivit.inference import logits
+from minivit.model import MiniViT
 
 GPU = torch.device("cuda", 0)
 HOST = (
@@ -79,9 +80,9 @@ def gather(source: BatchSource, indices: torch.Tensor) -> torch.Tensor:
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in HOST:
         monkeypatch.setattr(torch, name, on_host(getattr(torch, name)))
-    for name in ("MiniViT", "channel_stats", "whiten", "token_pixels"):
+    for name in ("initial_model", "token_pixels"):
         monkeypatch.setattr(training, name, on_host(getattr(training, name)))
-    monkeypatch.setattr(training.MiniViT.__wrapped__, "to", move)
+    monkeypatch.setattr(MiniViT, "to", move)
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **options: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 10**9))
