@@ -94,9 +94,8 @@ def localize(name: str, maps: Tensor, masks: Tensor, patch_size: int) -> Localiz
     """The localization of maps (B, P), given the masks of the objects, bool (B, H, W)."""
     maps = maps.cpu()
     inside = energy_inside(maps, masks, patch_size)
-    uniform = uniform_energy(masks)
     hits = pointing(maps, masks, patch_size)
-    gain, p = _gain(inside, uniform)
+    gain, p = _gain(inside, uniform_energy(masks))
     return Localization(name, _mean(inside), Share(hits.mean().item(), *_wilson(hits)), gain, p)
 
 

@@ -66,9 +66,9 @@ def faithfulness_report(
     results = faithfulness_of_methods(model, images)
     classes = logits(model, images).argmax(1)
     methods = available_methods(model.config)
-    explained = methods | CONTROLS
-    seed = SEED + run.config.seed
-    changes = cascade(model, images, classes, explained, seed=seed) if with_cascade else None
+    changes = None
+    if with_cascade:
+        changes = cascade(model, images, classes, methods | CONTROLS, seed=SEED + run.config.seed)
     seconds = {name: _seconds_per_map(method, model, images, classes) for name, method in methods.items()}
     models = {"trained": model, "untrained": untrained} if masks is not None else {}
     located = {name: localize_methods(each, images, masks, labels) for name, each in models.items()}

@@ -192,9 +192,8 @@ def _trust(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    run = Run.open(args.run_dir)
-    head = read_head(args.head)
-    content = export(run, args.what, ExportRequest(args.epoch, args.image, args.layer - 1, head))
+    request = ExportRequest(args.epoch, args.image, args.layer - 1, read_head(args.head))
+    content = export(Run.open(args.run_dir), args.what, request)
     if not args.output:
         if isinstance(content, bytes):
             raise ConfigError(f"The format {args.what!r} is not text. Pass a file to write: --output FILE.")

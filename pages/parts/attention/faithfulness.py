@@ -124,10 +124,9 @@ def _check_images(run: Run, epoch: int, num_images: int, name: str, layer: int, 
 
 @memoize()
 def _check_controls(run: Run, epoch: int, num_images: int) -> dict[str, tuple[Verdict, Verdict]]:
-    model = cache.model_of(run, epoch)
     with threads_for(run.config), progress("Dropping patches in the order of the controls", cancel="trust") as report:
         images, classes = _images_and_predictions(run, epoch, num_images)
-        return check_controls(model, images, classes, NUM_RANKINGS_PER_IMAGE, 0, report)
+        return check_controls(cache.model_of(run, epoch), images, classes, NUM_RANKINGS_PER_IMAGE, 0, report)
 
 
 def _images_and_predictions(run: Run, epoch: int, num_images: int) -> tuple[Tensor, Tensor]:
