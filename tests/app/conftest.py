@@ -72,9 +72,9 @@ def swept_runs(trained: Run) -> list[Run]:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that a page gave to a worker; no process is started."""
-    given: list[Run] = []
-    monkeypatch.setattr("pages.parts.runs.status.start_worker", given.append)
-    return given
+    runs: list[Run] = []
+    monkeypatch.setattr("pages.parts.runs.status.start_worker", runs.append)
+    return runs
 
 
 @pytest.fixture(autouse=True)
@@ -166,8 +166,8 @@ def tick(page: AppTest, *rows: int) -> AppTest:
 
 def button(app: AppTest, label: str) -> Any:
     """The one button whose label begins like that."""
-    (found,) = [element for element in app.button if element.label.startswith(label)]
-    return found
+    (button,) = [element for element in app.button if element.label.startswith(label)]
+    return button
 
 
 def labels(app: AppTest) -> list[str]:

@@ -108,7 +108,7 @@ def test_typed_paths_must_be_inside_the_roots_after_resolving_links_and_reveal_n
     (inside / "link").symlink_to(outside)
     monkeypatch.setenv("MINIVIT_ROOTS", str(inside))
     assert allowed_path(inside / "set") == str(inside / "set") and allowed_path("") == ""
-    said = set()
+    messages = set()
     for path in (
         outside,
         tmp_path / "nowhere",
@@ -119,8 +119,8 @@ def test_typed_paths_must_be_inside_the_roots_after_resolving_links_and_reveal_n
     ):
         with pytest.raises(AccessError) as error:
             allowed_path(path)
-        said.add(str(error.value).removeprefix(str(path)))
-    assert len(said) == 1
+        messages.add(str(error.value).removeprefix(str(path)))
+    assert len(messages) == 1
 
 
 def test_a_run_whose_images_lie_elsewhere_reads_none_of_them(

@@ -43,8 +43,8 @@ HEADINGS = {
 def sent(page: AppTest, name: str) -> dict[str, Any]:
     """What one browser component is given, by its key or its label."""
     all_data = [json.loads(element.proto.mixed.json or element.proto.json) for element in page.get("bidi_component")]
-    (found,) = [data for data in all_data if name in (data["key"], data.get("label"))]
-    return found
+    (payload,) = [data for data in all_data if name in (data["key"], data.get("label"))]
+    return payload
 
 
 def pixels(tile: dict[str, Any]) -> np.ndarray:
@@ -135,13 +135,13 @@ def test_filters_of_channels_that_no_screen_has_are_mentioned(open_page: Open, t
 def test_the_rollout_is_drawn_over_evenly_spaced_test_images(open_page: Open, trained: Run) -> None:
     data = sent(open_page("anatomy", run=trained.id, epoch=2, anatomy_tab="Maps"), "anatomy_overlays")
     test_set = load_split(trained.config)[1]
-    chosen = evenly_spaced(len(test_set), 8)
-    model, images = trained.load_model(2), test_set.images[chosen]
+    indices = evenly_spaced(len(test_set), 8)
+    model, images = trained.load_model(2), test_set.images[indices]
     probs, maps = attend(model, images)[0], METHODS["rollout"].attribute(model, images)
     np.testing.assert_allclose(pixels(data["columns"][0]["values"]), maps, atol=1e-6)
-    assert data["titles"] == [f"{i}: {test_set.classes[test_set.labels[i]]}" for i in chosen]
-    right = [bool(answer == test_set.labels[i]) for i, answer in zip(chosen, probs.argmax(1), strict=True)]
-    assert [caption[1] for caption in data["columns"][0]["captions"]] == right
+    assert data["titles"] == [f"{i}: {test_set.classes[test_set.labels[i]]}" for i in indices]
+    correct = [bool(answer == test_set.labels[i]) for i, answer in zip(indices, probs.argmax(1), strict=True)]
+    assert [caption[1] for caption in data["columns"][0]["captions"]] == correct
     assert (data["quantity"], data["uniformName"]) == ("Rollout", "uniform attention")
     assert data["uniform"] == pytest.approx(0.75 / 17)
 
@@ -177,8 +177,8 @@ def test_the_terms_of_the_picked_image_stand_beside_their_sum(open_page: Open, t
         maps = np.stack([pixels(tile) for tile in row["tiles"]])
         np.testing.assert_allclose(maps[:4], expected[head], atol=1e-6)
         np.testing.assert_allclose(maps[4], maps[:4].sum(0), atol=1e-5)
-    found = cls_terms(trained.load_model(3), test_set.images[evenly_spaced(len(test_set), 64)])
-    low, high = found.position_share.min(), found.position_share.max()
+    terms = cls_terms(trained.load_model(3), test_set.images[evenly_spaced(len(test_set), 64)])
+    low, high = terms.position_share.min(), terms.position_share.max()
     assert f"**{low:.1%} to {high:.1%}** of the variance of its scores comes from the position" in said(page)
 
 
@@ -205,12 +205,12 @@ def test_heads_are_ablated_on_request(open_page: Open, trained: Run) -> None:
     trained.save_checkpoint(model, 3)
     page = open_page("anatomy", run=trained.id, epoch=3, anatomy_tab="Heads")
     rows = sent(page, "Heads")["rows"]
-    seen = head_statistics(model, test_set.images[evenly_spaced(len(test_set), 64)])
-    np.testing.assert_allclose(pixels(rows[1]["tiles"][0]), seen.cls_maps[1, 0].reshape(4, 4), atol=1e-6)
+    statistics = head_statistics(model, test_set.images[evenly_spaced(len(test_set), 64)])
+    np.testing.assert_allclose(pixels(rows[1]["tiles"][0]), statistics.cls_maps[1, 0].reshape(4, 4), atol=1e-6)
     assert not any(tile["caption"] for row in rows for tile in row["tiles"])
     widget(page, "toggle", "Ablate each head").set_value(True).run()
-    whole = torch.from_numpy(predict_run(trained, 3).correct)
-    assert f"All heads: **{whole.float().mean():.1%}** (" in said(page)
+    complete = torch.from_numpy(predict_run(trained, 3).correct)
+    assert f"All heads: **{complete.float().mean():.1%}** (" in said(page)
     assert f"of {len(test_set)} test images correct" in said(page)
     captions = set()
     for layer, row in enumerate(sent(page, "Heads")["rows"]):
@@ -218,24 +218,24 @@ def test_heads_are_ablated_on_request(open_page: Open, trained: Run) -> None:
             head_mask = torch.ones(2, 2, dtype=torch.bool)
             head_mask[layer, head] = False
             with torch.no_grad():
-                right = model(test_set.images / 255, head_mask=head_mask).argmax(1) == test_set.labels
-            gained, lost = int((right & ~whole).sum()), int((whole & ~right).sum())
-            change = (gained - lost) / len(whole)
-            low, high = paired_change(gained, lost, len(whole))
+                correct = model(test_set.images / 255, head_mask=head_mask).argmax(1) == test_set.labels
+            gained, lost = int((correct & ~complete).sum()), int((complete & ~correct).sum())
+            change = (gained - lost) / len(complete)
+            low, high = paired_change(gained, lost, len(complete))
             points = [f"{100 * value:+.1f}".replace("-", "−") for value in (change, low, high)]
-            expected = [f"{right.float().mean():.1%}", f"{points[0]} points", f"{points[1]} to {points[2]}"]
+            expected = [f"{correct.float().mean():.1%}", f"{points[0]} points", f"{points[1]} to {points[2]}"]
             assert tile["caption"].split("\n") == expected
             captions.add(tile["caption"])
     assert len(captions) == 4
 
 
 def test_the_words_name_the_head_that_is_needed_most_and_how_many_chance_would_give() -> None:
-    whole = np.arange(100) < 80
-    without = np.tile(whole, (2, 10, 1))
-    assert "No head has a significant effect" in finding(HeadAblation(without, whole))
-    without[1, 4, :30] = False
-    without[0, 2, 50:70] = False
-    words = finding(HeadAblation(without, whole))
+    complete = np.arange(100) < 80
+    ablated = np.tile(complete, (2, 10, 1))
+    assert "No head has a significant effect" in finding(HeadAblation(ablated, complete))
+    ablated[1, 4, :30] = False
+    ablated[0, 2, 50:70] = False
+    words = finding(HeadAblation(ablated, complete))
     assert "All heads: **80.0%** (71.1% to 86.7%) of 100 test images correct." in words
     assert "Without layer 2, head 5: **50.0%** (−30.0 points, −38.5 to −20.4)." in words
     assert "2 of 20 heads have a significant effect at 95%; by chance alone it would be at most about 1." in words

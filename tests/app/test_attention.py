@@ -141,18 +141,18 @@ def test_the_card_masks_the_most_attended_and_the_most_important_patch_among_tho
 
 
 def test_the_next_mistake_is_one_click_away_and_keeps_to_the_cell_it_came_from(open_page: Open, trained: Run) -> None:
-    said = predict_run(trained, 1)
+    predictions = predict_run(trained, 1)
     page = open_page("attention", run=trained.id, epoch=1)
-    wrong = np.flatnonzero(~said.correct)
-    for expected in [*wrong[wrong > 0], wrong[0]]:  # round again at the end
+    mistakes = np.flatnonzero(~predictions.correct)
+    for expected in [*mistakes[mistakes > 0], mistakes[0]]:  # round again at the end
         button(page, "Next incorrect image").click().run()
         assert page.query_params["image"] == str(expected)
-    true, predicted = (said.labels[wrong[0]], said.predicted[wrong[0]])
+    true, predicted = (predictions.labels[mistakes[0]], predictions.predicted[mistakes[0]])
     names = trained.config.classes
     page = open_page("attention", run=trained.id, epoch=1, true=names[true], predicted=names[predicted])
     button(page, f"Next {names[true]} → {names[predicted]}").click().run()
     image = int(page.query_params["image"])
-    assert (said.labels[image], said.predicted[image]) == (true, predicted)
+    assert (predictions.labels[image], predictions.predicted[image]) == (true, predicted)
 
 
 def test_faithfulness_is_measured_for_one_image_and_for_many_on_request(open_page: Open, trained: Run) -> None:
@@ -164,9 +164,10 @@ def test_faithfulness_is_measured_for_one_image_and_for_many_on_request(open_pag
     assert len(page.get("plotly_chart")) == 2
     model, images = trained.load_model(), load_split(trained.config)[1].images[:1]
     target = attend(model, images)[0].argmax(1)
-    going = area(deletion(model, images, target, METHODS["relevance"].attribute(model, images, target)))
+    deletion_area = area(deletion(model, images, target, METHODS["relevance"].attribute(model, images, target)))
     assert any(
-        caption.value.startswith(f"Deletion area {going.item():.3f}; random rankings ") for caption in page.caption
+        caption.value.startswith(f"Deletion area {deletion_area.item():.3f}; random rankings ")
+        for caption in page.caption
     )
     assert any(text.startswith("Maps that use no model, deletion and insertion: constant ") for text in captions(page))
     assert any("Only the synthetic shapes have object masks" in caption.value for caption in page.caption)
@@ -186,23 +187,24 @@ def test_the_cascade_starts_with_what_it_found_and_draws_all_methods_at_the_laye
     (figure,) = charts(page)
     assert [line.name for line in figure.data] == [method.title for method in methods.values()]
     for name, line in zip(methods, figure.data, strict=True):
-        wanted = [1, *(step.mean if step else np.nan for step in result.at_steps(name))]
-        np.testing.assert_allclose(np.array(line.y, float), wanted, atol=1e-5)
+        expected = [1, *(step.mean if step else np.nan for step in result.at_steps(name))]
+        np.testing.assert_allclose(np.array(line.y, float), expected, atol=1e-5)
     assert not errors(page)
 
 
 def test_set_against_another_class_curves_and_agreement_follow_the_same_score(open_page: Open, trained: Run) -> None:
-    asked = {"method": "occlusion", "class": "cross", "against": "circle"}
-    page = open_page("attention", run=trained.id, image=2, trust="true", **asked)
+    params = {"method": "occlusion", "class": "cross", "against": "circle"}
+    page = open_page("attention", run=trained.id, image=2, trust="true", **params)
     model, images = trained.load_model(), load_split(trained.config)[1].images[2:3]
     target, against = torch.tensor([1]), torch.tensor([2])  # of star, cross, circle
-    shown = METHODS["occlusion"].attribute(model, images, target, contrast=against)
-    coming = area(insertion(model, images, target, shown, against))
+    maps = METHODS["occlusion"].attribute(model, images, target, contrast=against)
+    insertion_area = area(insertion(model, images, target, maps, against))
     assert any(
-        caption.value.startswith(f"Insertion area {coming.item():.3f}; random rankings ") for caption in page.caption
+        caption.value.startswith(f"Insertion area {insertion_area.item():.3f}; random rankings ")
+        for caption in page.caption
     )
     reference = METHODS["leave_one_out"].attribute(model, images, target, contrast=against)
-    agrees = f"Rank correlation with leave-one-out: {rank_correlation(shown, reference).item():.2f} "
+    agrees = f"Rank correlation with leave-one-out: {rank_correlation(maps, reference).item():.2f} "
     assert any(agrees in caption.value for caption in page.caption)
     assert charts(page)[0].layout.yaxis.title.text == "p(cross) / (p(cross) + p(circle))"
     assert charts(page)[1].layout.yaxis.title.text == "probability of the predicted class"
@@ -214,17 +216,17 @@ def test_curves_of_one_and_of_many_follow_the_map_of_the_layer_and_head_that_are
     page = open_page("attention", run=trained.id, image=4, layer=1, head=2, trust="true", trust_images=16)
     model, test_set = trained.load_model(), load_split(trained.config)[1]
     many = evenly_spaced(len(test_set), 16)
-    for chart, chosen in zip(charts(page), ([4], many), strict=True):
-        images = test_set.images[chosen]
-        said = attend(model, images)[0].argmax(1)
-        shown = METHODS["cls_map"].attribute(model, images, said, layer=0, head=1)
-        going, coming = (measure(model, images, said, shown).mean(0).numpy() for measure in (deletion, insertion))
+    for chart, indices in zip(charts(page), ([4], many), strict=True):
+        images = test_set.images[indices]
+        classes = attend(model, images)[0].argmax(1)
+        maps = METHODS["cls_map"].attribute(model, images, classes, layer=0, head=1)
+        deleted, inserted = (measure(model, images, classes, maps).mean(0).numpy() for measure in (deletion, insertion))
         _, _, gone_by_chance, gone, _, _, come_by_chance, come = (trace.y for trace in chart.data)
-        np.testing.assert_allclose(gone, going, atol=1e-5)
-        np.testing.assert_allclose(come, coming, atol=1e-5)
-        whole, empty = going[0], going[-1]
-        assert (gone_by_chance[0], gone_by_chance[-1]) == pytest.approx((whole, empty), abs=1e-5)
-        assert (come_by_chance[0], come_by_chance[-1]) == pytest.approx((empty, whole), abs=1e-5)
+        np.testing.assert_allclose(gone, deleted, atol=1e-5)
+        np.testing.assert_allclose(come, inserted, atol=1e-5)
+        complete, empty = deleted[0], deleted[-1]
+        assert (gone_by_chance[0], gone_by_chance[-1]) == pytest.approx((complete, empty), abs=1e-5)
+        assert (come_by_chance[0], come_by_chance[-1]) == pytest.approx((empty, complete), abs=1e-5)
 
 
 def test_on_drawn_shapes_the_maps_are_held_against_the_objects(open_page: Open, tiny: TrainConfig) -> None:
@@ -244,9 +246,9 @@ def test_on_drawn_shapes_the_maps_are_held_against_the_objects(open_page: Open, 
         assert table[column].tolist() == [format_share(getattr(result, score)) for result in scores], column
     assert table["energy, untrained"].tolist() != table[f"energy, epoch {last}"].tolist()
     over_epochs = charts(page)[2].data[0]
-    shown = {result.name: result for result in trained}[f"{METHODS['cls_map'].title}, layer 1, head 2"].energy
-    assert over_epochs.y[-1] == pytest.approx(shown.value, rel=1e-5)
-    assert over_epochs.error_y.array[-1] == pytest.approx(shown.high - shown.value, rel=1e-4)
+    energy = {result.name: result for result in trained}[f"{METHODS['cls_map'].title}, layer 1, head 2"].energy
+    assert over_epochs.y[-1] == pytest.approx(energy.value, rel=1e-5)
+    assert over_epochs.error_y.array[-1] == pytest.approx(energy.high - energy.value, rel=1e-4)
 
 
 def test_a_share_is_written_with_its_interval() -> None:
@@ -266,11 +268,13 @@ def test_a_logit_is_decomposed_and_its_parts_add_up(open_page: Open, trained: Ru
     assert f"in total {logit:.2f}" in " ".join(caption.value for caption in page.caption)
     assert any("Shares of the logit of circle" in part.value for part in page.markdown)
     assert "The last LayerNorm and the head on every token" in " ".join(captions(page))
-    shown = open_page("attention", run=trained.id, logit="true")
-    assert "The head on every token" in " ".join(captions(shown))
-    widget(shown, "selectbox", "Target class").select("cross").run()  # also beside the map of a method without a class
-    assert any("Shares of the logit of cross" in part.value for part in shown.markdown)
-    assert any("need LayerNorm 'pre'" in info.value for info in shown.info)
+    pre_norm_page = open_page("attention", run=trained.id, logit="true")
+    assert "The head on every token" in " ".join(captions(pre_norm_page))
+    widget(pre_norm_page, "selectbox", "Target class").select(
+        "cross"
+    ).run()  # also beside the map of a method without a class
+    assert any("Shares of the logit of cross" in part.value for part in pre_norm_page.markdown)
+    assert any("need LayerNorm 'pre'" in info.value for info in pre_norm_page.info)
 
 
 def test_a_saved_picture_that_is_damaged_is_named_and_the_page_works(open_page: Open, trained: Run) -> None:

@@ -102,9 +102,9 @@ def test_the_absolute_scale_is_the_same_at_every_epoch_and_made_for_the_newest(
         return
     test_set = load_split(trained.config)[1].images[:]
     model = trained.load_model()
-    said = attend(model, test_set)[0].argmax(1)
+    classes = attend(model, test_set)[0].argmax(1)
     assert tops[0] == pytest.approx(
-        float(METHODS[method].attribute(model, test_set, said).abs().quantile(0.99)), rel=1e-4
+        float(METHODS[method].attribute(model, test_set, classes).abs().quantile(0.99)), rel=1e-4
     )
 
 

@@ -29,9 +29,9 @@ def test_counts_samples_and_patches_follow_what_was_chosen(open_page: Open) -> N
 
 def test_each_augmentation_is_shown_on_the_samples_as_it_looks(open_page: Open) -> None:
     page = open_page("data")
-    for how, said in AUGMENTATIONS.items():
+    for how, sentence in AUGMENTATIONS.items():
         widget(page, "selectbox", "Augmentation").select(how).run()
-        assert not errors(page) and said in [caption.value for caption in page.caption]
+        assert not errors(page) and sentence in [caption.value for caption in page.caption]
 
 
 def test_a_folder_is_requested_before_anything_is_read(open_page: Open) -> None:
@@ -69,8 +69,8 @@ def test_invalid_folders_are_reported_and_can_be_corrected_in_place(
         widget(page, "selectbox", "Data set").select("folder").run()
         for path, sentence in sentences.items():
             widget(page, "text_input", "Folder").set_value(str(path)).run()
-            (said,) = errors(page)
-            assert sentence is None or said == sentence
+            (error,) = errors(page)
+            assert sentence is None or error == sentence
             assert all(element.disabled for element in page.button if element.label == "Start training")
         widget(page, "text_input", "Folder").set_value(f"  {good} ").run()
         assert not errors(page)

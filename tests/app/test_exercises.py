@@ -73,10 +73,10 @@ def test_a_patch_without_which_the_model_predicts_another_class_solves_its_exerc
 
 
 def test_the_patch_of_the_tours_last_finding_solves_the_exercise_on_attention_and_explanation(open_page: Open) -> None:
-    found = read_highlights()
-    page = open_page("attention", run="example", image=found.misleading_image, exercise="against")
+    highlights = read_highlights()
+    page = open_page("attention", run="example", image=highlights.misleading_image, exercise="against")
     assert bar(page).startswith("Not solved yet.")
-    solve(page, off=f"p{found.misleading_patch}")
+    solve(page, off=f"p{highlights.misleading_patch}")
     assert "**Solved.**" in bar(page)
 
 

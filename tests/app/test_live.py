@@ -34,11 +34,11 @@ def test_many_who_watch_are_given_the_same_bytes_and_the_files_are_read_once(
     trained: Run, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks, poller = counted(monkeypatch), RunPoller(trained)
-    seen = [poller.poll() for _ in range(50)]
-    assert len(looks) == 1 and all(status.payload is seen[0].payload for status in seen)
+    statuses = [poller.poll() for _ in range(50)]
+    assert len(looks) == 1 and all(status.payload is statuses[0].payload for status in statuses)
     trained.append_metrics({**trained.metrics()[-1], "epoch": 4, "test_acc": 0.125})
     looks.clear()
-    assert poller.poll().payload is seen[0].payload and not looks
+    assert poller.poll().payload is statuses[0].payload and not looks
     clock.now += POLL_SECONDS
     assert "test accuracy 12.5%" in json.loads(poller.poll().payload)["headline"] and len(looks) == 1
 
@@ -55,13 +55,13 @@ def test_whoever_opens_the_page_sees_the_run_as_it_is_now(trained: Run, clock: S
 def test_viewers_do_not_wait_for_each_other(
     trained: Run, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poller, begun, go_on = RunPoller(trained), Event(), Event()
+    poller, started, go_on = RunPoller(trained), Event(), Event()
     before = poller.poll()
     metrics = Run.metrics
     trained.set_state("paused", 2)  # news for who looks next
 
     def slow(run: Run) -> list[dict]:
-        begun.set()
+        started.set()
         assert go_on.wait(60)
         return metrics(run)
 
@@ -69,7 +69,7 @@ def test_viewers_do_not_wait_for_each_other(
     clock.now += POLL_SECONDS
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(poller.poll)
-        assert begun.wait(60)
+        assert started.wait(60)
         clock.now += POLL_SECONDS
         assert poller.poll() is before
         go_on.set()

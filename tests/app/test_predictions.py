@@ -77,29 +77,29 @@ def test_a_filter_that_nothing_fits_shows_no_image_and_no_error(open_page: Open,
 def test_a_cell_of_mistakes_is_compared_with_correct_predictions_of_its_class(
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    classes, found = trained.config.classes, predict_run(trained, 1)
+    classes, predictions = trained.config.classes, predict_run(trained, 1)
     # every second one is wrong
-    said = replace(found, predicted=(found.labels + np.arange(len(found.labels)) % 2) % 3)
-    monkeypatch.setattr("pages.parts.shell.cache.predictions", lambda run, epoch: said)
+    changed = replace(predictions, predicted=(predictions.labels + np.arange(len(predictions.labels)) % 2) % 3)
+    monkeypatch.setattr("pages.parts.shell.cache.predictions", lambda run, epoch: changed)
     true, predicted = 0, 1
     page = open_page("predictions", run=trained.id, epoch=1, true=classes[true], predicted=classes[predicted])
     (heatmap,), (_, reliability) = (chart.data for chart in charts(page))
-    result = calibration(said)
+    result = calibration(changed)
     np.testing.assert_allclose(reliability.y, result.accuracy)
     assert any(f"calibration error: {result.error:.1%}" in caption.value for caption in page.caption)
     images, model = load_split(trained.config)[1].images, trained.load_model(1)
-    shown = METHODS["cls_map"].attribute(model, images)
-    labels, called = torch.from_numpy(said.labels), torch.from_numpy(said.predicted)
-    expected = shown[(labels == true) & (called == predicted)].mean(0) - shown[
-        (labels == true) & (called == true)
-    ].mean(0)
+    maps = METHODS["cls_map"].attribute(model, images)
+    labels, called = torch.from_numpy(changed.labels), torch.from_numpy(changed.predicted)
+    expected = maps[(labels == true) & (called == predicted)].mean(0) - maps[(labels == true) & (called == true)].mean(
+        0
+    )
     np.testing.assert_allclose(heatmap.z, expected.view(4, 4), atol=1e-6)
-    assert heatmap.zmax == -heatmap.zmin == pytest.approx(mistakes_scale(shown, labels, called, 5), rel=1e-5)
+    assert heatmap.zmax == -heatmap.zmin == pytest.approx(mistakes_scale(maps, labels, called, 5), rel=1e-5)
     table = next(element.value for element in page.dataframe if "outer ring" in element.value)
-    assert table["images"][0] == f"predicted {classes[predicted]} ({said.confusion[true, predicted]})"
+    assert table["images"][0] == f"predicted {classes[predicted]} ({changed.confusion[true, predicted]})"
     assert table["outer ring"].iloc[-1] == 12 / 16 and table["middle"].iloc[-1] == 4 / 16
-    for place, chosen in enumerate((called == predicted, called == true)):
-        of_those = ring_mass(shown[(labels == true) & chosen])
+    for place, selection in enumerate((called == predicted, called == true)):
+        of_those = ring_mass(maps[(labels == true) & selection])
         assert table["outer ring"][place] == pytest.approx(float(of_those.ring.mean()), rel=1e-5)
         assert table["middle"][place] == pytest.approx(float(of_those.middle.mean()), rel=1e-5)
     assert not errors(page)

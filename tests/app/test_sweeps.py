@@ -15,10 +15,10 @@ START = "Start sweep"
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[Sweep]:
     """The sweeps whose workers a page started; no process is started."""
-    given: list[Sweep] = []
+    sweeps: list[Sweep] = []
     for module in ("form", "live"):
-        monkeypatch.setattr(f"pages.parts.sweeps.{module}.start_workers", given.append)
-    return given
+        monkeypatch.setattr(f"pages.parts.sweeps.{module}.start_workers", sweeps.append)
+    return sweeps
 
 
 @pytest.fixture

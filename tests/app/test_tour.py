@@ -20,10 +20,10 @@ NUMBERS = range(1, len(steps()) + 1)
 def links(page: AppTest) -> dict[str, dict[str, str]]:
     """What the links of the bar hold in their URLs, by their labels."""
     names = ("Back", "Next", "Leave", "End", "Mask", "Show")
-    found = {one.proto.label: one.proto.query_string for one in page.main.get("page_link")}
+    links = {link.proto.label: link.proto.query_string for link in page.main.get("page_link")}
     return {
         label: {name: value[0] for name, value in parse_qs(query).items()}
-        for label, query in found.items()
+        for label, query in links.items()
         if label.startswith(names)
     }
 
@@ -57,7 +57,7 @@ def test_a_link_of_a_step_alone_opens_the_view_that_it_explains(open_page: Open,
 
 
 def texts_of_html(page: AppTest) -> str:
-    return "\n".join(one.proto.body for one in page.get("html"))
+    return "\n".join(element.proto.body for element in page.get("html"))
 
 
 @pytest.mark.parametrize("number", ["0", "9", "x", "-1", ""])
@@ -68,7 +68,7 @@ def test_a_step_that_there_is_not_is_no_tour(open_page: Open, number: str) -> No
 
 def test_one_row_of_softmax_is_that_of_the_image_of_the_tour(open_page: Open) -> None:
     page, highlights = open_page(tour=3), read_highlights()
-    (data,) = [one for one in components(page) if "keys" in one]
+    (data,) = [payload for payload in components(page) if "keys" in payload]
     model = example_run().load_model()
     query, keys = unpacked(data["query"]), unpacked(data["keys"])
     scores = keys @ query / len(query) ** 0.5
@@ -80,15 +80,15 @@ def test_one_row_of_softmax_is_that_of_the_image_of_the_tour(open_page: Open) ->
 
 
 def components(page: AppTest) -> list[dict]:
-    return [json.loads(one.proto.mixed.json or one.proto.json) for one in page.get("bidi_component")]
+    return [json.loads(component.proto.mixed.json or component.proto.json) for component in page.get("bidi_component")]
 
 
 def test_the_numbers_of_one_weight_are_shown_for_any_run_when_they_are_asked_for(open_page: Open, trained: Run) -> None:
     page = open_page("attention", run=trained.id, token="p3", layer=1, head=2)
-    assert not [one for one in components(page) if "keys" in one]
-    (toggle,) = [one for one in page.toggle if one.label == "Show the numbers"]
+    assert not [each for each in components(page) if "keys" in each]
+    (toggle,) = [each for each in page.toggle if each.label == "Show the numbers"]
     toggle.set_value(True).run()
-    (data,) = [one for one in components(page) if "keys" in one]
+    (data,) = [each for each in components(page) if "keys" in each]
     assert (data["stage"], data["queryToken"], data["title"]) == (None, 4, "layer 1, head 2")
     assert data["patch"] == unpacked(data["weights"])[1:].argmax()
 
@@ -158,9 +158,9 @@ def test_a_tour_that_was_left_is_resumed_where_it_was(open_page: Open) -> None:
 
 def resume(page: AppTest) -> dict[str, dict[str, str]]:
     return {
-        one.proto.label: {name: value[0] for name, value in parse_qs(one.proto.query_string).items()}
-        for one in page.sidebar.get("page_link")
-        if one.proto.label.startswith("Resume")
+        link.proto.label: {name: value[0] for name, value in parse_qs(link.proto.query_string).items()}
+        for link in page.sidebar.get("page_link")
+        if link.proto.label.startswith("Resume")
     }
 
 

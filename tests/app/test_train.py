@@ -20,8 +20,8 @@ def test_a_finished_run_says_how_good_it_is_and_offers_what_to_do_next(
     shares = [100 * accuracies[best], trained.metrics()[best]["test_loss"]]
     assert best == 0 or live(page)["best"] == dict(zip(("epoch", "accuracy", "loss"), [best, *shares], strict=True))
     interval = f"95% interval {low:.1%} to {high:.1%} (Wilson)"
-    found = f"**{accuracies[-1]:.1%}** test accuracy · {interval} · best epoch {best}: "
-    (result,) = [part for part in page.markdown if part.value.startswith(found)]
+    summary = f"**{accuracies[-1]:.1%}** test accuracy · {interval} · best epoch {best}: "
+    (result,) = [part for part in page.markdown if part.value.startswith(summary)]
     assert "The best epoch is selected on the test images" in result.help
     assert trained.config.train_loss_note in [caption.value for caption in page.caption]
     links = {link.proto.label: link.proto.query_string for link in page.main.get("page_link")}

@@ -33,10 +33,10 @@ def test_size_and_measured_time_are_shown_before_the_start(
 def test_the_page_does_not_wait_for_the_time_estimate(
     open_page: Open, monkeypatch: pytest.MonkeyPatch, image_folder: Path
 ) -> None:
-    known, asked = Event(), []
+    known, requests = Event(), []
 
     def slow(config: TrainConfig, num_train: int, num_test: int) -> float:
-        asked.append((config.model.depth, num_train, num_test))
+        requests.append((config.model.depth, num_train, num_test))
         assert known.wait(60)
         return 7
 
@@ -51,7 +51,7 @@ def test_the_page_does_not_wait_for_the_time_estimate(
     monkeypatch.setattr("pages.parts.settings.form.WAIT_SECONDS", 60)
     page.run()
     assert any("≈ **7 s** on this machine" in text.value for text in page.markdown)
-    assert asked.count((5, 72, 18)) == 1
+    assert requests.count((5, 72, 18)) == 1
 
 
 def test_an_estimate_that_fails_is_reported_each_time(

@@ -65,12 +65,12 @@ def test_every_setting_reaches_the_run_and_its_worker(open_page: Open, started: 
     button(page.run(), START).click().run()
     assert not errors(page)
     (run,) = started
-    wanted = preset("article").changed(
+    expected = preset("article").changed(
         dataset="folder", data_dir=str(image_folder), classes=("star", "circle"), **CHANGED
     )
-    assert run.config == wanted
-    assert Run.open(run.path).config == wanted
-    unchanged = [setting.name for setting in settings() if setting.value(wanted) == setting.value(TrainConfig())]
+    assert run.config == expected
+    assert Run.open(run.path).config == expected
+    unchanged = [setting.name for setting in settings() if setting.value(expected) == setting.value(TrainConfig())]
     assert unchanged == ["stem", "init_from"]  # the former excludes whitening
     assert page.query_params["run"] == run.id
 
@@ -81,8 +81,8 @@ def test_a_preset_sets_all_widgets(open_page: Open, started: list[Run], image_fo
     set_to(page, "epochs", 3)
     widget(page.run(), "selectbox", "Preset").select(name).run()
     button(page, START).click().run()
-    chosen = {"dataset": "folder", "data_dir": str(image_folder), "classes": ("circle", "cross", "star")}
-    expected = preset(name).changed(**chosen)
+    settings = {"dataset": "folder", "data_dir": str(image_folder), "classes": ("circle", "cross", "star")}
+    expected = preset(name).changed(**settings)
     assert started[0].config == (expected.changed(epochs=3) if name == "article" else expected)
     assert PRESETS[name] in widget(page, "selectbox", "Preset").help
 
@@ -136,8 +136,8 @@ def test_fewer_than_two_classes_start_nothing(
 ) -> None:
     page = on_folder(open_page("train"), image_folder)
     widget(page, "multiselect", "Classes").set_value(classes).run()
-    chosen = f"only {classes[0]!r} is selected" if classes else "none is selected"
-    assert errors(page) == [f"A classifier needs at least 2 classes, and {chosen}. Select at least two classes."]
+    message = f"only {classes[0]!r} is selected" if classes else "none is selected"
+    assert errors(page) == [f"A classifier needs at least 2 classes, and {message}. Select at least two classes."]
     assert button(page, START).disabled
     set_to(page, "epochs", 7)
     widget(page, "multiselect", "Classes").set_value(["star", "cross"]).run()
@@ -172,10 +172,10 @@ def test_a_set_that_is_not_here_is_offered_and_starts_nothing(
     widget(page, "selectbox", "Data set").select("cifar10").run()
     assert "CIFAR-10 is not on this machine yet." in page.info[0].value
     assert button(page, START).disabled and "no images to train on" in button(page, START).help
-    asked: list[str] = []
-    monkeypatch.setattr("minivit.data.download", lambda name, progress: asked.append(name))
+    requests: list[str] = []
+    monkeypatch.setattr("minivit.data.download", lambda name, progress: requests.append(name))
     button(page, "Download CIFAR-10 (170 MB)").click().run()
-    assert asked == ["cifar10"]
+    assert requests == ["cifar10"]
     assert not started
 
 

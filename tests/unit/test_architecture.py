@@ -65,14 +65,14 @@ def module_of(path: Path) -> str:
 
 def imports(path: Path) -> set[str]:
     """Dotted names that a file imports, wherever in the file; relative ones are refused."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path} has a relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def ours(path: Path) -> set[str]:
@@ -131,9 +131,11 @@ def test_a_page_is_short_and_stands_whole_inside_its_frame(path):
         *_, main = body
         assert isinstance(main, ast.If) and ast.unparse(main.test) == "__name__ == '__main__'"
         body = main.body
-    (shown,) = [part for part in body if not isinstance(part, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign)]
-    assert isinstance(shown, ast.With) and shown is body[-1]
-    (opened,) = [item.context_expr for item in shown.items]
+    (statement,) = [
+        part for part in body if not isinstance(part, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign)
+    ]
+    assert isinstance(statement, ast.With) and statement is body[-1]
+    (opened,) = [item.context_expr for item in statement.items]
     assert isinstance(opened, ast.Call) and isinstance(opened.func, ast.Name) and opened.func.id == "frame"
 
 

@@ -54,8 +54,8 @@ def test_all_four_endings_in_any_case_and_depth_are_read_and_hidden_files_are_no
         (pets / "cat" / name).parent.mkdir(exist_ok=True)
         (pets / "cat" / name).write_bytes(b"no image")
     (pets / ".git").mkdir()
-    found = load_images("folder", data_dir=pets)
-    assert found.counts == {"cat": 5, "dog": 1} and found.skipped == ()
+    images = load_images("folder", data_dir=pets)
+    assert images.counts == {"cat": 5, "dog": 1} and images.skipped == ()
 
 
 def test_class_names_may_be_any_text(pets: Path) -> None:
@@ -82,10 +82,10 @@ def test_a_photo_is_rotated_upright_and_center_cropped(pets: Path) -> None:
 def test_a_large_jpeg_gives_what_full_decoding_gives(pets: Path) -> None:
     fill(pets, cat=1, dog=1)
     picture(3, (1200, 900)).save(pets / "cat/0.jpg", quality=95)
-    found = decode.decode_image(pets / "cat/0.jpg", 32, 3).astype(int)
+    decoded = decode.decode_image(pets / "cat/0.jpg", 32, 3).astype(int)
     with Image.open(pets / "cat/0.jpg") as image:
-        whole = np.asarray(ImageOps.fit(image, (32, 32))).transpose(2, 0, 1).astype(int)
-    assert np.abs(found - whole).mean() < 1.5
+        expected = np.asarray(ImageOps.fit(image, (32, 32))).transpose(2, 0, 1).astype(int)
+    assert np.abs(decoded - expected).mean() < 1.5
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
@@ -117,10 +117,10 @@ def test_a_file_that_cannot_be_decoded_is_named_and_does_not_stop_the_rest(pets:
     (pets / "cat/gone.png").symlink_to(pets / "nowhere.png")
     Image.new("1", (14_000, 14_000)).save(pets / "cat/bomb.png", compress_level=1)
     for _ in ("decoded", "from the cache"):
-        found = load_images("folder", data_dir=pets)
-        assert found.counts == {"cat": 3, "dog": 1}
-        assert torch.equal(found.images[2], pixels(pets / "cat/2.png"))
-        named = {Path(line.split(": ")[0]).name: line.split(": ", 1)[1] for line in found.skipped}
+        images = load_images("folder", data_dir=pets)
+        assert images.counts == {"cat": 3, "dog": 1}
+        assert torch.equal(images.images[2], pixels(pets / "cat/2.png"))
+        named = {Path(line.split(": ")[0]).name: line.split(": ", 1)[1] for line in images.skipped}
         assert set(named) == {"half.png", "empty.jpg", "text.png", "gone.png", "bomb.png"}
         assert "truncated" in named["half.png"] and "pixels are more than" in named["bomb.png"]
         assert named["text.png"].startswith("not a PNG, JPEG, WebP, BMP") and "No such file" in named["gone.png"]
@@ -137,10 +137,10 @@ def test_the_second_load_decodes_nothing(pets: Path, monkeypatch: pytest.MonkeyP
     fill(pets, cat=3, dog=2)
     first = load_images("folder", data_dir=pets)
     monkeypatch.setattr(decode, "decode_image", lambda *_: pytest.fail("decoded again"))
-    told: list[tuple[str, int, int]] = []
-    again = load_images("folder", data_dir=pets, progress=lambda *step: told.append(step))
+    reports: list[tuple[str, int, int]] = []
+    again = load_images("folder", data_dir=pets, progress=lambda *step: reports.append(step))
     assert again.fingerprint() == first.fingerprint()
-    assert told == [("Reading cat", 3, 5), ("Reading dog", 5, 5)]
+    assert reports == [("Reading cat", 3, 5), ("Reading dog", 5, 5)]
 
 
 def test_a_changed_added_or_removed_file_is_seen_and_old_cache_files_do_not_pile_up(pets: Path, own_data: Path) -> None:
@@ -159,8 +159,8 @@ def test_a_changed_added_or_removed_file_is_seen_and_old_cache_files_do_not_pile
 def test_size_channels_and_limit_do_not_share_a_cache_file(pets: Path) -> None:
     fill(pets, cat=3, dog=3)
     for img_size, in_chans, limit in ((32, 3, 0), (16, 3, 0), (32, 1, 0), (32, 3, 2)):
-        found = load_images("folder", data_dir=pets, img_size=img_size, in_chans=in_chans, images_per_class=limit)
-        assert found.images.shape == (2 * (limit or 3), in_chans, img_size, img_size)
+        images = load_images("folder", data_dir=pets, img_size=img_size, in_chans=in_chans, images_per_class=limit)
+        assert images.images.shape == (2 * (limit or 3), in_chans, img_size, img_size)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "noise"])
@@ -168,8 +168,8 @@ def test_a_broken_cache_file_is_made_again(pets: Path, own_data: Path, damage: s
     fill(pets, cat=3, dog=3)
     before = load_images("folder", data_dir=pets).fingerprint()
     for path in cache_files(own_data):
-        whole = path.read_bytes()
-        path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "noise": os.urandom(500)}[damage])
+        content = path.read_bytes()
+        path.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "noise": os.urandom(500)}[damage])
     assert load_images("folder", data_dir=pets).fingerprint() == before
     assert all(path.stat().st_size > 9000 for path in cache_files(own_data))
 
@@ -225,7 +225,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for data_dir, said in (
+    for data_dir, sentence in (
         ("", "Specify it"),
         (tmp_path / "nowhere", "no folder .*nowhere"),
         (tmp_path / "file", "is a file"),
@@ -233,7 +233,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
         ("~nobody-of-that-name/pets", "no folder ~nobody"),
         ("\0", "no folder"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=sentence):
             load_images("folder", data_dir=data_dir)
         assert not data.is_present("folder", str(data_dir))
 

@@ -41,8 +41,8 @@ class Site:
         class Handler(SimpleHTTPRequestHandler):
             def copyfile(self, source: Any, outputfile: Any) -> None:
                 site.hits += 1
-                whole = source.read()
-                outputfile.write(whole[: len(whole) // 2] if site.cut else whole)
+                content = source.read()
+                outputfile.write(content[: len(content) // 2] if site.cut else content)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -166,11 +166,11 @@ Published = tuple[Any, np.ndarray, list[int]]
 
 def test_a_published_set_is_downloaded_checked_and_read_in_its_own_order(published: Published, own_data: Path) -> None:
     dataset, images, labels = published
-    told: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     assert not data.is_present(dataset)
-    data.download(dataset, progress=lambda *step: told.append(step))
+    data.download(dataset, progress=lambda *step: reports.append(step))
     assert data.is_present(dataset)
-    assert told[0][0].startswith("Downloading") and all(0 < done <= total for _, done, total in told)
+    assert reports[0][0].startswith("Downloading") and all(0 < done <= total for _, done, total in reports)
     found = load_images(dataset, images_per_class=0)
     assert found.classes == data.list_classes(dataset) and found.labels.tolist() == labels[:100]
     assert torch.equal(found.images.permute(0, 2, 3, 1), torch.from_numpy(images[:100]))
@@ -181,8 +181,8 @@ def test_a_published_set_is_downloaded_checked_and_read_in_its_own_order(publish
 def test_the_test_part_of_a_published_set_is_its_own(published: Published) -> None:
     dataset, images, labels = published
     data.download(dataset)
-    chosen = [data.list_classes(dataset)[label] for label in (labels[100], labels[101])]
-    found = load_images(dataset, classes=chosen, split="test")
+    names = [data.list_classes(dataset)[label] for label in (labels[100], labels[101])]
+    found = load_images(dataset, classes=names, split="test")
     rows = [row for row in range(100, 120) if labels[row] in (labels[100], labels[101])]
     assert torch.equal(found.images.permute(0, 2, 3, 1), torch.from_numpy(images[rows]))
     assert found.labels.tolist() == [[labels[100], labels[101]].index(labels[row]) for row in rows]

@@ -46,12 +46,12 @@ def test_every_image_is_in_one_part_and_neither_is_empty(num_images: int) -> Non
 
 def test_the_article_split_numbers_images_in_data_set_order_whatever_the_choice(pets: Path) -> None:
     fill(pets, ant=5, bee=5, cow=5)
-    whole = load_images("folder", data_dir=pets, classes=["ant", "cow"])
+    complete = load_images("folder", data_dir=pets, classes=["ant", "cow"])
     config = TrainConfig(dataset="folder", data_dir=str(pets), classes=("cow", "ant"), stratify=False)
     train, test_set = load_split(config)
     for part, indices in zip((train, test_set), data.article_split(10), strict=True):
-        assert torch.equal(part.images, whole.images[indices])
-        assert torch.equal(part.labels, 1 - whole.labels[indices])
+        assert torch.equal(part.images, complete.images[indices])
+        assert torch.equal(part.labels, 1 - complete.labels[indices])
     assert (len(train), len(test_set)) == (8, 2)
 
 
@@ -125,12 +125,12 @@ def test_a_fingerprint_depends_on_pixels_labels_and_classes() -> None:
 
 
 def test_a_selection_keeps_images_labels_and_masks_together() -> None:
-    drawn = load_images("shapes", images_per_class=4)
-    assert drawn.masks is not None
-    some = drawn.select([7, 3])
-    assert some.masks is not None and len(some) == 2 and some.classes == drawn.classes
-    assert torch.equal(some.images[1], drawn.images[3]) and torch.equal(some.masks[0], drawn.masks[7])
-    assert some.labels.tolist() == [drawn.labels[7], drawn.labels[3]]
+    images = load_images("shapes", images_per_class=4)
+    assert images.masks is not None
+    some = images.select([7, 3])
+    assert some.masks is not None and len(some) == 2 and some.classes == images.classes
+    assert torch.equal(some.images[1], images.images[3]) and torch.equal(some.masks[0], images.masks[7])
+    assert some.labels.tolist() == [images.labels[7], images.labels[3]]
 
 
 # Drawn shapes
@@ -208,12 +208,12 @@ def test_channel_statistics_are_those_of_all_pixels() -> None:
 @pytest.mark.parametrize("how", ["flip", "flip-crop"])
 def test_every_augmented_image_is_a_mirrored_crop_of_its_own(how: Any, dtype: torch.dtype) -> None:
     images = torch.randint(0, 256, (64, 2, 16, 16)).to(dtype)
-    found = data.augment(images, how, torch.Generator().manual_seed(1))
-    assert found.shape == images.shape and found.dtype == dtype
+    augmented = data.augment(images, how, torch.Generator().manual_seed(1))
+    assert augmented.shape == images.shape and augmented.dtype == dtype
     pad = 2 if how == "flip-crop" else 0
     crops = F.pad(images, (pad,) * 4, mode="reflect").unfold(2, 16, 1).unfold(3, 16, 1).flatten(2, 3)  # (B, C, n, H, W)
     both = torch.cat([crops, crops.flip(-1)], dim=2)
-    hits = (both == found[:, :, None]).flatten(3).all(3).all(1)  # (B, n): which crop each image is
+    hits = (both == augmented[:, :, None]).flatten(3).all(3).all(1)  # (B, n): which crop each image is
     assert hits.any(1).all()
     assert hits.any(0).float().mean() > 0.6, "some places are never taken"
 

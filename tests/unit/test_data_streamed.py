@@ -38,15 +38,15 @@ def parts(*lengths: int) -> list[Tensor]:
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=4).filter(any), st.data())
 def test_mapped_images_give_what_a_tensor_gives(lengths: list[int], data: st.DataObject) -> None:
-    whole = torch.cat(parts(*lengths))
-    order = torch.tensor(data.draw(st.permutations(range(len(whole)))))
-    mapped, plain = MappedImages(parts(*lengths)).select(order), whole[order]
-    rows = st.integers(-len(whole), len(whole) - 1)
-    chosen = data.draw(
-        st.one_of(rows, st.lists(rows, min_size=1), st.slices(len(whole)).filter(lambda s: (s.step or 1) > 0))
+    complete = torch.cat(parts(*lengths))
+    order = torch.tensor(data.draw(st.permutations(range(len(complete)))))
+    mapped, plain = MappedImages(parts(*lengths)).select(order), complete[order]
+    rows = st.integers(-len(complete), len(complete) - 1)
+    indices = data.draw(
+        st.one_of(rows, st.lists(rows, min_size=1), st.slices(len(complete)).filter(lambda s: (s.step or 1) > 0))
     )
-    assert torch.equal(mapped[chosen], plain[chosen])
-    assert torch.equal(mapped[torch.arange(len(whole))], plain) and len(mapped) == len(plain)
+    assert torch.equal(mapped[indices], plain[indices])
+    assert torch.equal(mapped[torch.arange(len(complete))], plain) and len(mapped) == len(plain)
     assert mapped.shape == plain.shape and mapped.nbytes == plain.nbytes
     for ours, theirs in zip(mapped.split(2), plain.split(2), strict=True):
         assert torch.equal(ours, theirs)
@@ -148,8 +148,8 @@ def test_a_class_whose_last_files_are_broken_keeps_the_others(
     for number in range(3, 7):
         (tmp_path / f"pets/cat/{number}.png").write_bytes(b"no image")
     for _ in range(2):
-        found = load_images("folder", data_dir=tmp_path / "pets")
-        assert found.images[:][:, 0, 0, 0].tolist() == [10, 20, 30, 40] and len(found.skipped) == 4
+        images = load_images("folder", data_dir=tmp_path / "pets")
+        assert images.images[:][:, 0, 0, 0].tolist() == [10, 20, 30, 40] and len(images.skipped) == 4
 
 
 def test_only_a_few_images_are_decoded_ahead_of_the_disk(
@@ -178,8 +178,8 @@ def test_a_partly_written_file_is_never_taken_for_complete(own_data: Path) -> No
     with pytest.raises(KeyboardInterrupt):
         cached("some", "key", half)
     assert not list((own_data / "cache").iterdir())
-    whole = cached("some", "key", lambda: [ClassImages(images[:2]), ClassImages(images[2:])])
-    assert torch.equal(whole.images, images)
+    complete = cached("some", "key", lambda: [ClassImages(images[:2]), ClassImages(images[2:])])
+    assert torch.equal(complete.images, images)
     path = own_data / "cache/some.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     again = cached("some", "key", lambda: [ClassImages(images.flip(0))])

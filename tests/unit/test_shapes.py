@@ -98,8 +98,8 @@ def controls_that_beat_random(num_per_class: int, img_size: int, patch_size: int
     images, _, masks = draw_all(num_per_class, seed=seed, img_size=img_size, drawing=drawing)
 
     def scores(maps: Tensor) -> Tensor:
-        found = localize("", maps, masks, patch_size)
-        return torch.tensor([found.energy.value, found.pointing.value])
+        result = localize("", maps, masks, patch_size)
+        return torch.tensor([result.energy.value, result.pointing.value])
 
     generator = torch.Generator().manual_seed(seed)
     shape = len(images), (img_size // patch_size) ** 2

@@ -38,7 +38,7 @@ def ended(run: Run) -> bool:
 
 def processes_of(run: Run) -> list[int]:
     """Processes whose command names the run folder, whatever the folder says."""
-    found = []
+    arguments = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
@@ -46,8 +46,8 @@ def processes_of(run: Run) -> list[int]:
             except OSError:
                 continue
             if os.fsencode(run.path) in command:
-                found.append(int(entry.name))
-    return found
+                arguments.append(int(entry.name))
+    return arguments
 
 
 def is_leader(process: int) -> bool:
@@ -143,8 +143,8 @@ def test_a_second_worker_on_the_same_run_refuses_and_leaves_it_alone(run, monkey
         run.set_state("training", 1)
         assert main(str(run.path)) == 2
         assert run.state.phase == "training" and run.metrics() == []
-    said = capsys.readouterr().out
-    assert run.id in said and "Another worker" in said and said.count("\n") == 1
+    output = capsys.readouterr().out
+    assert run.id in output and "Another worker" in output and output.count("\n") == 1
 
 
 def test_a_worker_of_a_deleted_run_reports_it(tmp_path, capsys):
@@ -156,9 +156,9 @@ def test_a_worker_of_a_deleted_run_reports_it(tmp_path, capsys):
 def test_a_user_error_is_a_sentence_in_the_log_without_a_traceback(tiny, tmp_path, capsys):
     run = Run.create(tiny.changed(dataset="folder", data_dir=str(tmp_path / "nowhere")))
     assert main(str(run.path)) == 2
-    said = capsys.readouterr()
-    assert said.out.strip() == run.state.message and str(tmp_path / "nowhere") in said.out
-    assert "Traceback" not in said.out + said.err and run.state.phase == "failed"
+    output = capsys.readouterr()
+    assert output.out.strip() == run.state.message and str(tmp_path / "nowhere") in output.out
+    assert "Traceback" not in output.out + output.err and run.state.phase == "failed"
 
 
 def test_our_own_mistake_leaves_a_traceback_in_the_log_and_a_failed_run(run, monkeypatch, capfd):
@@ -167,8 +167,8 @@ def test_our_own_mistake_leaves_a_traceback_in_the_log_and_a_failed_run(run, mon
 
     monkeypatch.setattr("minivit.engine.loop.load_split", broken)
     assert main(str(run.path)) == 1
-    said = capfd.readouterr()  # start_worker sends both to log.txt
-    assert "Traceback" in said.err and "our mistake" in said.err
+    output = capfd.readouterr()  # start_worker sends both to log.txt
+    assert "Traceback" in output.err and "our mistake" in output.err
     assert (run.state.phase, run.state.message) == (
         "failed",
         "ZeroDivisionError: our mistake. The log has the details.",

@@ -50,13 +50,13 @@ def test_filters_that_are_all_alike_explain_nothing():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_survey_is_the_mean_over_images_of_each_layer_and_head(kind):
     model, images = random_model(**kind), random_images(11)
-    found = heads.head_statistics(model, images)
-    seen = [yardstick.vit_forward(weights_of(model), image.numpy(), **settings_of(model)) for image in images]
+    statistics = heads.head_statistics(model, images)
+    passes = [yardstick.vit_forward(weights_of(model), image.numpy(), **settings_of(model)) for image in images]
     for layer in range(3):
-        attn = [image.attn[layer] for image in seen]
+        attn = [image.attn[layer] for image in passes]
         far = np.mean([yardstick.attention_distance(matrix, 4, 8) for matrix in attn], 0)
-        np.testing.assert_allclose(found.distance[layer], far, atol=1e-4)
-        np.testing.assert_allclose(found.cls_maps[layer], np.mean(attn, 0)[:, 0, 1:], atol=1e-5)
+        np.testing.assert_allclose(statistics.distance[layer], far, atol=1e-4)
+        np.testing.assert_allclose(statistics.cls_maps[layer], np.mean(attn, 0)[:, 0, 1:], atol=1e-5)
 
 
 @pytest.mark.parametrize("depth", [2, 5])
@@ -72,10 +72,10 @@ def test_uniform_attention_gives_the_rollout_that_is_marked_on_the_scale(depth):
 
 def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
     model, images = random_model(norm="post", pos_embed="sine", act="relu"), random_images(11)
-    found, parameters = decomposition.cls_terms(model, images), weights_of(model)
+    terms_of_cls, parameters = decomposition.cls_terms(model, images), weights_of(model)
     qkv, bias = parameters["blocks.0.attn.qkv.weight"], parameters["blocks.0.attn.qkv.bias"]
     rows = []  # of each image the scores of CLS in four terms, (4, H, N)
-    for image, cls_maps in zip(images, found.maps, strict=True):
+    for image, cls_maps in zip(images, terms_of_cls.maps, strict=True):
         content = np.vstack([parameters["cls_token"][0], yardstick.embed(parameters, image.numpy())])
         terms = yardstick.position_content(
             content, parameters["pos_embed"][0], qkv[:16], bias[:16], qkv[16:32], bias[16:32], 4
@@ -85,16 +85,16 @@ def test_the_terms_of_cls_agree_with_the_yardstick_and_explain_its_attention():
         np.testing.assert_allclose(cls_maps, centered[..., 1:].transpose(1, 0, 2), atol=1e-5)
     for head in range(4):
         centered = np.concatenate([row[:, head] - row[:, head].mean(-1, keepdims=True) for row in rows], -1)  # (4, B·N)
-        assert found.deviation[head] == pytest.approx(centered.sum(0).std(), abs=1e-5)
+        assert terms_of_cls.deviation[head] == pytest.approx(centered.sum(0).std(), abs=1e-5)
         patches = [row[:, head, 1:] for row in rows]  # CLS is a key too, but no patch
         centered = np.concatenate([row - row.mean(-1, keepdims=True) for row in patches], -1)
-        whole = centered.sum(0)
-        np.testing.assert_allclose(found.shares[head], centered @ whole / (whole @ whole), atol=1e-4)
-        assert found.position_share[head] == pytest.approx(
-            (centered[1] + centered[3]) @ whole / (whole @ whole), abs=1e-4
+        total = centered.sum(0)
+        np.testing.assert_allclose(terms_of_cls.shares[head], centered @ total / (total @ total), atol=1e-4)
+        assert terms_of_cls.position_share[head] == pytest.approx(
+            (centered[1] + centered[3]) @ total / (total @ total), abs=1e-4
         )
         attn = [yardstick.softmax(row[:, head].sum(0))[1:] for row in rows]
-        assert found.peak[head] == pytest.approx(np.mean([row.max() / row.mean() for row in attn]), rel=1e-4)
+        assert terms_of_cls.peak[head] == pytest.approx(np.mean([row.max() / row.mean() for row in attn]), rel=1e-4)
 
 
 def test_a_small_model_is_analyzed_on_all_images_and_a_large_one_on_few():

@@ -71,28 +71,28 @@ def relevance_of_one(model: MiniViT, image: torch.Tensor, label: int, *, reverse
 def test_relevance_agrees_with_the_equations_written_out_and_not_with_a_reversed_order(kind):
     model, images, classes = random_model(**kind), random_images(3), torch.tensor([3, 0, 2])
     ours = attention.relevance(model, images, classes)
-    for image, label, found in zip(images, classes, ours, strict=True):
-        np.testing.assert_allclose(found, relevance_of_one(model, image, label), atol=1e-5)
-        assert not np.allclose(found, relevance_of_one(model, image, label, reverse=True), rtol=0, atol=1e-4)
+    for image, label, relevance in zip(images, classes, ours, strict=True):
+        np.testing.assert_allclose(relevance, relevance_of_one(model, image, label), atol=1e-5)
+        assert not np.allclose(relevance, relevance_of_one(model, image, label, reverse=True), rtol=0, atol=1e-4)
 
 
 def test_relevance_clamps_before_the_mean_over_heads():
     model, images = random_model(depth=1), random_images(1)
     logits, (attn,) = model(images, return_attn=True)
     (gradient,) = torch.autograd.grad(logits[0, 1], attn)
-    found = attention.relevance(model, images, torch.tensor([1]))
+    relevance = attention.relevance(model, images, torch.tensor([1]))
     product = (attn * gradient)[:, :, 0, 1:].detach()
-    torch.testing.assert_close(found, product.clamp(min=0).mean(1))
-    assert not torch.allclose(found, product.mean(1).clamp(min=0), atol=1e-3)
+    torch.testing.assert_close(relevance, product.clamp(min=0).mean(1))
+    assert not torch.allclose(relevance, product.mean(1).clamp(min=0), atol=1e-3)
 
 
 def test_relevance_of_one_class_rather_than_another_is_that_of_the_difference_of_their_logits():
     model, images = random_model(), random_images(2)
-    found = attention.relevance(model, images, torch.tensor([0, 1]), contrast=torch.tensor([2, 2]))
+    relevance = attention.relevance(model, images, torch.tensor([0, 1]), contrast=torch.tensor([2, 2]))
     with torch.no_grad():
         model.head.weight[:2] -= model.head.weight[2]
         model.head.bias[:2] -= model.head.bias[2]
-    torch.testing.assert_close(found, attention.relevance(model, images, torch.tensor([0, 1])))
+    torch.testing.assert_close(relevance, attention.relevance(model, images, torch.tensor([0, 1])))
 
 
 def test_relevance_works_on_frozen_weights_and_leaves_the_model_as_it_was():
@@ -232,12 +232,12 @@ def test_divergence_agrees_with_scipy_and_the_yardstick():
     generator = torch.Generator().manual_seed(0)
     a, b = torch.rand(5, 64, generator=generator), torch.rand(5, 64, generator=generator) ** 4
     a[:, :20] = 0
-    found = attention.divergence(a, b)
+    divergence = attention.divergence(a, b)
     for image in range(5):
         p, q = a[image].double() / a[image].double().sum(), b[image].double() / b[image].double().sum()
         by_scipy = (scipy.stats.entropy(p, (p + q) / 2, base=2) + scipy.stats.entropy(q, (p + q) / 2, base=2)) / 2
-        assert found[image].item() == pytest.approx(by_scipy, abs=1e-5)
-        assert found[image].item() == pytest.approx(yardstick.jensen_shannon(a[image], b[image]), abs=1e-5)
+        assert divergence[image].item() == pytest.approx(by_scipy, abs=1e-5)
+        assert divergence[image].item() == pytest.approx(yardstick.jensen_shannon(a[image], b[image]), abs=1e-5)
 
 
 def test_divergence_is_zero_for_the_same_map_and_one_bit_for_maps_apart():

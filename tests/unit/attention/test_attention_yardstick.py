@@ -227,14 +227,14 @@ def test_occlusion_is_captums(vit, image):
 
 
 def test_curves_take_patches_away_or_bring_them_in_the_given_order():
-    worth, asked = [1, 10, 100], []
+    worth, calls = [1, 10, 100], []
 
     def score(kept):
-        asked.append(kept)
+        calls.append(kept)
         return sum(worth[patch] for patch in kept)
 
     assert yardstick.deletion_curve(score, [2, 0, 1], 3).tolist() == [111, 11, 10, 0]
-    assert asked == [[0, 1, 2], [0, 1], [1], []]
+    assert calls == [[0, 1, 2], [0, 1], [1], []]
     assert yardstick.insertion_curve(score, [2, 0, 1], 3).tolist() == [0, 100, 101, 111]
 
 

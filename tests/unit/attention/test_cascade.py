@@ -42,8 +42,8 @@ def test_every_method_is_correlated_with_its_own_map_of_the_model_as_written_out
         intact = method.attribute(model, images, CLASSES, layer=1, head=2)
         for step, changed in enumerate(written_out(model)):
             maps = method.attribute(changed, images, CLASSES, layer=1, head=2)
-            wanted = [yardstick.spearman(*pair) for pair in zip(intact, maps, strict=True)]
-            np.testing.assert_allclose(ours.correlations[name][step], wanted, atol=1e-6, err_msg=f"{name}, {step}")
+            expected = [yardstick.spearman(*pair) for pair in zip(intact, maps, strict=True)]
+            np.testing.assert_allclose(ours.correlations[name][step], expected, atol=1e-6, err_msg=f"{name}, {step}")
 
 
 def test_a_method_that_ignores_the_weights_keeps_a_correlation_of_1():

@@ -63,9 +63,9 @@ def test_dropped_occlusion_is_the_logit_less_that_without_the_token():
 @pytest.mark.parametrize("attribute", [occlusion, leave_one_out])
 def test_occlusion_of_one_class_rather_than_another_is_the_difference_of_both(attribute):
     model, images, first, second = random_model(), random_images(2), torch.tensor([0, 1]), torch.tensor([2, 3])
-    found = attribute(model, images, first, contrast=second)
-    apart = attribute(model, images, first) - attribute(model, images, second)
-    torch.testing.assert_close(found, apart, atol=1e-5, rtol=1e-5)
+    difference = attribute(model, images, first, contrast=second)
+    expected = attribute(model, images, first) - attribute(model, images, second)
+    torch.testing.assert_close(difference, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,22 +86,22 @@ def test_set_against_another_class_the_curves_follow_the_probability_of_one_out_
     model, images, first, second = random_model(), random_images(2), torch.tensor([3, 0]), torch.tensor([1, 2])
     maps = torch.rand(2, 16, generator=torch.Generator().manual_seed(0))
     for measure in (faithfulness.deletion, faithfulness.insertion):
-        found = measure(model, images, first, maps, second)
+        curves = measure(model, images, first, maps, second)
         p_first, p_second = (measure(model, images, classes, maps) for classes in (first, second))
-        torch.testing.assert_close(found, p_first / (p_first + p_second), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(curves, p_first / (p_first + p_second), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("pool", get_args(Pool))
 def test_deletion_begins_with_the_whole_image_and_insertion_ends_with_it(pool):
     model = random_model(norm="pre", pool=pool, num_registers=1)
     images, classes, maps = random_images(3), torch.tensor([0, 1, 2]), torch.rand(3, 16)
-    whole = model(images).softmax(1).gather(1, classes[:, None])[:, 0].detach()
+    complete = model(images).softmax(1).gather(1, classes[:, None])[:, 0].detach()
     gone, come = (
         faithfulness.deletion(model, images, classes, maps),
         faithfulness.insertion(model, images, classes, maps),
     )
-    torch.testing.assert_close(gone[:, 0], whole)
-    torch.testing.assert_close(come[:, -1], whole)
+    torch.testing.assert_close(gone[:, 0], complete)
+    torch.testing.assert_close(come[:, -1], complete)
     torch.testing.assert_close(gone[:, -1], come[:, 0])  # CLS alone
     assert gone.shape == come.shape == (3, 17) and gone.isfinite().all()
 
@@ -129,12 +129,12 @@ def test_a_batch_that_is_done_in_parts_gives_what_each_image_gives_alone():
     of_all = faithfulness.deletion(model, images, classes, maps), faithfulness.insertion(model, images, classes, maps)
     occluded = occlusion(model, images[:3], classes[:3])
     for image in (0, 2, 179):
-        one = slice(image, image + 1)
-        arguments = model, images[one], classes[one], maps[one]
-        for found, measure in zip(of_all, (faithfulness.deletion, faithfulness.insertion), strict=True):
-            torch.testing.assert_close(found[one], measure(*arguments), atol=1e-5, rtol=1e-5)
+        single = slice(image, image + 1)
+        arguments = model, images[single], classes[single], maps[single]
+        for curves, measure in zip(of_all, (faithfulness.deletion, faithfulness.insertion), strict=True):
+            torch.testing.assert_close(curves[single], measure(*arguments), atol=1e-5, rtol=1e-5)
         if image < 3:
-            torch.testing.assert_close(occluded[one], occlusion(*arguments[:3]), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(occluded[single], occlusion(*arguments[:3]), atol=1e-5, rtol=1e-5)
 
 
 def test_models_are_left_as_they_were_and_pixels_may_be_whole_numbers():
@@ -173,7 +173,7 @@ def test_the_maps_of_others_are_never_an_image_s_own():
 def test_saco_is_the_formula_group_by_group(kind):
     model, images, classes = random_model(**kind), random_images(2), torch.tensor([3, 0])
     maps = torch.rand(2, 16, generator=torch.Generator().manual_seed(0)) - 0.3
-    found = faithfulness.saco(model, images, classes, maps)
+    scores = faithfulness.saco(model, images, classes, maps)
     for image in range(2):
         score, order = score_of_kept(model, images[image], classes[image]), np.argsort(-maps[image].numpy())
         groups = np.array_split(order, 10)
@@ -185,7 +185,7 @@ def test_saco_is_the_formula_group_by_group(kind):
                 weight = sums[i] - sums[j]
                 above += weight if falls[i] >= falls[j] else -weight
                 below += abs(weight)
-        assert found[image].item() == pytest.approx(above / below, abs=1e-5)
+        assert scores[image].item() == pytest.approx(above / below, abs=1e-5)
     assert faithfulness.saco(model, images, classes, torch.zeros(2, 16)).tolist() == [0, 0]
 
 
@@ -234,21 +234,21 @@ def test_only_what_is_above_zero_counts_as_mass():
     ("grid", "ring", "middle"), [(8, 28 / 64, 16 / 64), (4, 12 / 16, 4 / 16), (5, 16 / 25, 9 / 25)]
 )
 def test_a_uniform_map_has_the_uniform_mass_on_ring_and_middle(grid, ring, middle):
-    found = metrics.ring_mass(torch.full((2, grid**2), 0.01))
-    assert (found.uniform_ring, found.uniform_middle) == pytest.approx((ring, middle))
-    assert found.ring.tolist() == pytest.approx([ring] * 2) and found.middle.tolist() == pytest.approx([middle] * 2)
+    mass = metrics.ring_mass(torch.full((2, grid**2), 0.01))
+    assert (mass.uniform_ring, mass.uniform_middle) == pytest.approx((ring, middle))
+    assert mass.ring.tolist() == pytest.approx([ring] * 2) and mass.middle.tolist() == pytest.approx([middle] * 2)
 
 
 def test_a_corner_is_all_ring_and_the_centre_all_middle():
-    found = metrics.ring_mass(torch.eye(64)[[7, 8 * 3 + 4, 8 + 1]])
-    assert found.ring.tolist() == [1, 0, 0] and found.middle.tolist() == [0, 1, 0]
+    mass = metrics.ring_mass(torch.eye(64)[[7, 8 * 3 + 4, 8 + 1]])
+    assert mass.ring.tolist() == [1, 0, 0] and mass.middle.tolist() == [0, 1, 0]
 
 
 def test_mistakes_minus_correct_compares_images_of_one_class():
     maps = torch.arange(10.0).view(5, 2)
     labels, predicted = torch.tensor([0, 0, 0, 1, 0]), torch.tensor([0, 1, 1, 1, 2])
-    found = metrics.mistakes_minus_correct(maps, labels, predicted, true=0, mistaken=1)
-    assert found.tolist() == [(2 + 4) / 2 - 0, (3 + 5) / 2 - 1]
+    difference = metrics.mistakes_minus_correct(maps, labels, predicted, true=0, mistaken=1)
+    assert difference.tolist() == [(2 + 4) / 2 - 0, (3 + 5) / 2 - 1]
     for true, mistaken in ((1, 0), (2, 0)):
         with pytest.raises(DataError, match="another cell"):
             metrics.mistakes_minus_correct(maps, labels, predicted, true, mistaken)
@@ -261,7 +261,7 @@ def test_cells_of_mistakes_share_the_largest_difference_that_is_not_noise():
     maps[(labels == 0) & (predicted == 1)] -= 5
     labels[:2], predicted[:2], maps[:2] = 2, 3, 100  # a cell of two
     labels[2], maps[2] = -1, 1000  # of no class of the model
-    cells = [(true, said) for true in range(3) for said in range(3) if true != said]
+    cells = [(true, prediction) for true in range(3) for prediction in range(3) if true != prediction]
     sizes = [metrics.mistakes_minus_correct(maps, labels, predicted, *cell).abs().max().item() for cell in cells]
     assert metrics.mistakes_scale(maps, labels, predicted, min_mistakes=3) == pytest.approx(max(sizes), rel=1e-5)
     assert metrics.mistakes_scale(maps, labels, predicted, min_mistakes=1) > 90

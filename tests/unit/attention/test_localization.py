@@ -124,9 +124,9 @@ def test_a_few_images_that_a_map_misses_are_no_proof_that_it_avoids_the_objects(
 
 def test_one_image_is_not_enough_for_a_verdict(known_images):
     masks = known_images[1][:1]
-    found = localize("x", masks[:, ::8, ::8].flatten(1).float(), masks, 8)
-    assert (found.energy.value, found.pointing.value) == (1, 1)
-    assert found.verdict == "no more on the object than a uniform map"
+    result = localize("x", masks[:, ::8, ::8].flatten(1).float(), masks, 8)
+    assert (result.energy.value, result.pointing.value) == (1, 1)
+    assert result.verdict == "no more on the object than a uniform map"
 
 
 def test_of_several_highest_patches_the_share_counts_that_touches_the_object(known_images):
@@ -159,9 +159,9 @@ def test_leave_one_out_beats_random_rankings_in_both_tests_and_brightness_not_in
 def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny: TrainConfig):
     run = Run.create(tiny.changed(epochs=1))
     train(run.config, run, SILENT)
-    whole = len(load_split(run.config)[1])
+    num_images = len(load_split(run.config)[1])
     text = faithfulness_report(run, num_images=10_000)
-    assert whole < 30 and f"{whole} test images" in text and "epoch 1" in text
+    assert num_images < 30 and f"{num_images} test images" in text and "epoch 1" in text
     assert (
         len(
             re.findall(
@@ -177,9 +177,12 @@ def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny
     assert list(cls_cascade["steps"]) == ["head", "block 2", "block 1", "embedding"]
     assert cls_cascade["steps"]["head"]["mean"] == pytest.approx(1)  # CLS attends to patches below the head
     assert numbers["methods"]["brightness"]["cascade"]["steps"]["embedding"]["mean"] == pytest.approx(1)
-    found = numbers["localization"]
-    assert found["trained"].keys() == found["untrained"].keys() and "Class relevance" in found["trained"]
-    energy = found["trained"]["Class relevance"]["energy"]
+    localization = numbers["localization"]
+    assert (
+        localization["trained"].keys() == localization["untrained"].keys()
+        and "Class relevance" in localization["trained"]
+    )
+    energy = localization["trained"]["Class relevance"]["energy"]
     assert 0 < energy["low"] < energy["value"] < energy["high"] < 1
     assert re.search(r"\| Class relevance \| 0\.\d{3} \(0\.\d{3}–0\.\d{3}\) \|", text)
     assert "nan" not in text

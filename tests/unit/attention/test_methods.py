@@ -37,9 +37,9 @@ def test_each_method_gives_what_its_own_function_gives():
         "leave_one_out": leave_one_out(model, images, classes),
     }
     for name in METHODS:
-        found = METHODS[name].attribute(model, images, classes, layer=1, head=2)
-        assert found.shape == (2, 16) and not found.requires_grad
-        torch.testing.assert_close(found, expected[name].detach())
+        maps = METHODS[name].attribute(model, images, classes, layer=1, head=2)
+        assert maps.shape == (2, 16) and not maps.requires_grad
+        torch.testing.assert_close(maps, expected[name].detach())
 
 
 def test_a_method_is_signed_where_its_maps_go_below_zero():
@@ -52,18 +52,18 @@ def test_only_methods_that_need_a_class_change_with_it():
     model, images = random_model(norm="pre"), random_images(2)
     classes = torch.tensor([0, 1]), torch.tensor([2, 3])
     for name, method in METHODS.items():
-        first, second = (METHODS[name].attribute(model, images, asked) for asked in classes)
+        first, second = (METHODS[name].attribute(model, images, targets) for targets in classes)
         assert torch.equal(first, second) != method.needs_class, name
-        apart = METHODS[name].attribute(model, images, classes[0], contrast=classes[1])
-        assert torch.equal(first, apart) != method.needs_class, name
+        difference = METHODS[name].attribute(model, images, classes[0], contrast=classes[1])
+        assert torch.equal(first, difference) != method.needs_class, name
 
 
 def test_pixels_may_be_whole_numbers():
     model, classes = random_model(norm="pre"), torch.tensor([0, 1])
     images = (random_images(2) * 255).to(torch.uint8)
     for name in METHODS:
-        found = METHODS[name].attribute(model, images, classes)
-        torch.testing.assert_close(found, METHODS[name].attribute(model, images.float() / 255, classes))
+        maps = METHODS[name].attribute(model, images, classes)
+        torch.testing.assert_close(maps, METHODS[name].attribute(model, images.float() / 255, classes))
 
 
 def test_rollout_is_unavailable_for_one_layer_with_the_reason():

@@ -27,14 +27,14 @@ def images() -> torch.Tensor:
 
 def test_a_snapshot_has_the_cls_maps_of_the_full_attention(model: MiniViT, images: torch.Tensor) -> None:
     probs, attn = attend(model, images)
-    seen = take_snapshot(model, images)
+    snapshot = take_snapshot(model, images)
     assert HEADS == [0, 1, "mean", "max"]
-    assert seen.maps.shape == (19, 2, 4, 16)
+    assert snapshot.maps.shape == (19, 2, 4, 16)
     for layer in range(2):
         for place, head in enumerate(HEADS):
             expected = cls_map(attn[:, layer], head)
-            torch.testing.assert_close(torch.from_numpy(seen.maps[:, layer, place]), expected, atol=1e-6, rtol=1e-5)
-    np.testing.assert_allclose(seen.probs, probs, atol=1e-6)
+            torch.testing.assert_close(torch.from_numpy(snapshot.maps[:, layer, place]), expected, atol=1e-6, rtol=1e-5)
+    np.testing.assert_allclose(snapshot.probs, probs, atol=1e-6)
 
 
 def test_metrics_are_those_of_each_layer_and_head(model: MiniViT, images: torch.Tensor) -> None:

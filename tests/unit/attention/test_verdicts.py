@@ -17,12 +17,14 @@ def controls(shift: float = 0.0, count: int = 40, seed: int = 1) -> torch.Tensor
 
 
 def test_several_images_are_compared_by_a_paired_t_test():
-    found = compare(areas(-0.02), controls())
+    comparison = compare(areas(-0.02), controls())
     theirs = scipy.stats.ttest_1samp((areas(-0.02) - controls().mean(1)).double().numpy(), 0)
     interval = theirs.confidence_interval(0.95)
-    assert found.p == pytest.approx(theirs.pvalue, rel=1e-4)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=1e-6)
-    assert found.low < found.difference < found.high and found.control == pytest.approx(0.5, abs=0.01)
+    assert comparison.p == pytest.approx(theirs.pvalue, rel=1e-4)
+    assert (comparison.low, comparison.high) == pytest.approx((interval.low, interval.high), abs=1e-6)
+    assert comparison.low < comparison.difference < comparison.high and comparison.control == pytest.approx(
+        0.5, abs=0.01
+    )
 
 
 def test_one_image_has_its_exact_rank_and_no_smaller_p_than_its_controls_resolve():
@@ -65,8 +67,8 @@ def test_an_order_that_changes_nothing_is_no_different_from_any_other():
 
 def test_areas_that_are_not_numbers_give_no_difference():
     for count in (1, 40):
-        shown = verdict(areas(torch.nan, count=count), controls(count=count), controls(count=count), "deletion")
-        assert shown.outcome == "no difference"
+        result = verdict(areas(torch.nan, count=count), controls(count=count), controls(count=count), "deletion")
+        assert result.outcome == "no difference"
 
 
 def test_many_verdicts_are_corrected_for_their_number():

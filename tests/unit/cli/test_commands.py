@@ -23,12 +23,12 @@ from tests.unit.cli.conftest import CLASSES, SMALL, train_command
 
 def files_of(folder: Path, part: str) -> list[tuple[int, torch.Tensor]]:
     """Label and image (1, 3, 32, 32) 0..1 of every file, read without MiniViT, in the order of the data set."""
-    found = []
+    paths = []
     for name in sorted(CLASSES):
         for path in sorted((folder / part / name).iterdir()):
             pixels = np.asarray(Image.open(path).convert("RGB")).astype(np.float32) / 255
-            found.append((CLASSES.index(name), torch.from_numpy(pixels).permute(2, 0, 1)[None]))
-    return found
+            paths.append((CLASSES.index(name), torch.from_numpy(pixels).permute(2, 0, 1)[None]))
+    return paths
 
 
 # Train
@@ -126,9 +126,9 @@ def test_prediction_prints_what_an_independent_count_gives(call, trained, image_
         code, out, err = call("predict", trained.path, *([] if epoch is None else ["--epoch", epoch]))
         assert (code, err) == (0, "")
         first, _, _, header, *rows, last = out.splitlines()
-        right = int(counts.trace())
-        low, high = article.wilson(right, 30)
-        assert first == f"accuracy {right / 30:.4f} ({right} of 30; 95% interval {low:.4f} to {high:.4f})"
+        num_correct = int(counts.trace())
+        low, high = article.wilson(num_correct, 30)
+        assert first == f"accuracy {num_correct / 30:.4f} ({num_correct} of 30; 95% interval {low:.4f} to {high:.4f})"
         assert header.split() == [*CLASSES, "recall"]
         for label, name in enumerate(CLASSES):
             said, *numbers, recall = rows[label].split()

@@ -43,11 +43,11 @@ def test_a_finished_run_does_not_train_again_and_cannot_be_given_epochs(tiny):
 
 def test_a_resumed_run_keeps_to_the_minutes_that_it_was_given(tiny):
     config = tiny.changed(minutes=0.1)
-    whole = len(trained(config).metrics())
+    num_rows = len(trained(config).metrics())
     run = Run.create(config)
-    train(config, run, stop_after(whole // 2))
+    train(config, run, stop_after(num_rows // 2))
     train(run.config, run, SILENT)
-    assert run.state.phase == "done" and abs(len(run.metrics()) - whole) <= 1
+    assert run.state.phase == "done" and abs(len(run.metrics()) - num_rows) <= 1
 
 
 def test_start_up_counts_up_to_half_of_the_time():

@@ -128,10 +128,10 @@ def test_a_training_that_is_interrupted_ends_the_compilers_that_it_started(tiny,
             outputs.append(compiler_output.open("rb"))  # waits until the compiler has started
             raise Interrupted("stop")
 
-    begun = time.monotonic()
+    start = time.monotonic()
     train(run.config, run, Events(log=quiet, epoch_done=stop))
     with outputs[0] as output:
-        assert output.read() == b"" and time.monotonic() - begun < 30
+        assert output.read() == b"" and time.monotonic() - start < 30
 
 
 COMPILE_STEP = """

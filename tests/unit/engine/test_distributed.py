@@ -73,9 +73,9 @@ def test_two_processes_started_apart_as_on_two_machines_give_the_curve_and_the_w
 
     config = tiny.changed(optimizer="sgd", normalize=True, **UNEVEN)
     run = Run.create(config)
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        meeting = f"127.0.0.1:{found.getsockname()[1]}"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{probe.getsockname()[1]}"
     options = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting)
     command = [*options, "-m", "minivit.worker", str(run.path)]
     processes += [fork(torchrun, command, output=run.path / "log.txt") for _ in range(2)]

@@ -48,16 +48,16 @@ def test_the_time_of_a_sweep_is_that_of_its_last_worker(seconds, num_runs, num_p
 
 
 def test_progress_is_that_of_the_epoch(tiny, every_step):
-    told, states = [], []
+    reports, states = [], []
     run = Run.create(tiny)
 
     def progress(what, done, total):
-        told.append((what, done, total))
+        reports.append((what, done, total))
         if what == "epoch 1":
             states.append(run.state.phase)
 
     train(tiny, run, Events(progress=progress, log=quiet))
     for epoch in (1, 2, 3):
-        assert [(done, total) for what, done, total in told if what == f"epoch {epoch}"] == [(0, 3), (1, 3), (2, 3)]
+        assert [(done, total) for what, done, total in reports if what == f"epoch {epoch}"] == [(0, 3), (1, 3), (2, 3)]
     assert states[-1] == "training"
-    assert told[0][1:] == (0, 1)
+    assert reports[0][1:] == (0, 1)

@@ -22,15 +22,15 @@ pytestmark = pytest.mark.timeout(120)  # a loop that never ends fails
 
 
 def test_epoch_0_is_the_freshly_seeded_model_and_is_kept_before_the_first_step(tiny, every_step):
-    config, seen = tiny.changed(seed=5), []
+    config, tasks = tiny.changed(seed=5), []
 
     def progress(what, done, total):
         if what == "epoch 1" and done == 0:
-            seen.append((run.epochs(), [row["epoch"] for row in run.metrics()], run.load_resume()[1]["epoch"]))
+            tasks.append((run.epochs(), [row["epoch"] for row in run.metrics()], run.load_resume()[1]["epoch"]))
 
     run = Run.create(config)
     train(config, run, Events(progress=progress, log=quiet))
-    assert seen == [([0], [0], "0")]
+    assert tasks == [([0], [0], "0")]
     torch.manual_seed(5)
     fresh = MiniViT(config.model).state_dict()
     kept = weights(run, 0)
@@ -77,9 +77,9 @@ def test_augmentation_changes_each_training_image_by_itself_and_anew_every_epoch
     plain = {image.numpy().tobytes(): number for number, image in enumerate(train_set.images)}
     epochs = []
     for epoch in range(3):
-        shown = seen[96 * epoch : 96 * (epoch + 1)]
-        assert sorted((mirrored | plain)[image] for image in shown) == list(range(96))
-        epochs.append({mirrored[image] for image in shown if image in mirrored})
+        images = seen[96 * epoch : 96 * (epoch + 1)]
+        assert sorted((mirrored | plain)[image] for image in images) == list(range(96))
+        epochs.append({mirrored[image] for image in images if image in mirrored})
         assert 24 < len(epochs[-1]) < 72  # about half
     assert epochs[0] != epochs[1] != epochs[2]
     batches = [tuple(image in mirrored for image in seen[start : start + 32]) for start in range(0, len(seen), 32)]
@@ -98,8 +98,8 @@ def test_test_loss_and_accuracy_are_those_of_the_kept_weights_computed_by_hand(t
     for row in run.metrics():
         model = run.load_model(row["epoch"])
         assert row["test_loss"] == pytest.approx(loss_by_hand(model, test_set.images, test_set.labels), abs=1e-5)
-        said = model(test_set.images.double() / 255).argmax(1)
-        assert row["test_acc"] == (said == test_set.labels).double().mean().item()
+        predicted = model(test_set.images.double() / 255).argmax(1)
+        assert row["test_acc"] == (predicted == test_set.labels).double().mean().item()
 
 
 @pytest.mark.parametrize("batch_size", [95, 40, 96, 500])
@@ -108,8 +108,8 @@ def test_train_loss_is_the_mean_over_images_also_where_the_last_batch_is_smaller
     train_set, _ = load_split(tiny)
     row, model = run.metrics()[1], run.load_model(0)
     assert row["train_loss"] == pytest.approx(loss_by_hand(model, train_set.images, train_set.labels), abs=1e-6)
-    said = model(train_set.images.double() / 255).argmax(1)
-    assert row["train_acc"] == (said == train_set.labels).double().mean().item()
+    predicted = model(train_set.images.double() / 255).argmax(1)
+    assert row["train_acc"] == (predicted == train_set.labels).double().mean().item()
 
 
 def test_normalization_comes_from_the_training_images_and_is_in_every_checkpoint(tiny):
@@ -150,11 +150,11 @@ def test_shapes_are_learned_better_than_by_guessing():
         schedule="one-cycle",
     )
     run = trained(config)
-    said = predict_run(run)
-    low, _ = wilson(int(said.correct.sum()), len(said.labels))
+    predictions = predict_run(run)
+    low, _ = wilson(int(predictions.correct.sum()), len(predictions.labels))
     assert low > 0.55
-    assert said.accuracy == run.metrics()[-1]["test_acc"]
-    assert predict_run(run, 0).accuracy < said.accuracy
+    assert predictions.accuracy == run.metrics()[-1]["test_acc"]
+    assert predict_run(run, 0).accuracy < predictions.accuracy
 
 
 # All settings train

@@ -59,7 +59,7 @@ def test_a_run_paused_at_every_step_is_bit_for_bit_the_run_that_went_through(tin
 def test_a_command_in_the_middle_of_an_epoch_is_heard_there_and_resuming_loses_nothing(
     tiny, every_step, command, phase
 ):
-    config, said = tiny.changed(normalize=True, **RANDOM), []
+    config, lines = tiny.changed(normalize=True, **RANDOM), []
     run = Run.create(config)
 
     def progress(what, done, total):
@@ -67,15 +67,15 @@ def test_a_command_in_the_middle_of_an_epoch_is_heard_there_and_resuming_loses_n
         if (what, done) == ("epoch 2", 1):
             run.request(command)
 
-    train(config, run, Events(progress=progress, log=said.append))
+    train(config, run, Events(progress=progress, log=lines.append))
     assert run.state.phase == phase and run.state.epoch == 1 and "Resume" in run.state.message
     assert run.epochs() == [0, 1] and [row["epoch"] for row in run.metrics()] == [0, 1]
     assert run.load_resume()[1]["step"] == "1"
-    assert said[-1] == f"{phase} after epoch 1"
-    train(config, run, Events(log=said.append))
+    assert lines[-1] == f"{phase} after epoch 1"
+    train(config, run, Events(log=lines.append))
     assert run.state.phase == "done"
     assert_same(trained(config), run)
-    assert not any("epoch 0" in line for line in said[4:])  # what was done is not done again
+    assert not any("epoch 0" in line for line in lines[4:])  # what was done is not done again
 
 
 def test_a_command_that_ended_an_earlier_worker_does_not_end_the_next(tiny, every_step):
@@ -145,13 +145,11 @@ def test_a_crash_at_any_place_between_two_epochs_loses_nothing(tiny, monkeypatch
     if place != "say":
         calls, original = count(), getattr(Run, place)
 
-        def crash(self, *given, **named):
-            number = (
-                given[0].get("epoch") if place == "append_metrics" else given[1] if place != "save_resume" else None
-            )
-            if (next(calls) if number is None else number) == epoch and given[0] != "loading" and given[0] != "failed":
+        def crash(self, *args, **named):
+            number = args[0].get("epoch") if place == "append_metrics" else args[1] if place != "save_resume" else None
+            if (next(calls) if number is None else number) == epoch and args[0] != "loading" and args[0] != "failed":
                 raise Crash
-            return original(self, *given, **named)
+            return original(self, *args, **named)
 
         monkeypatch.setattr(Run, place, crash)
     with pytest.raises(Crash):

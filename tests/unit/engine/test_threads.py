@@ -74,8 +74,8 @@ def test_only_a_number_of_threads_that_the_settings_leave_open_is_adapted(tiny, 
 
 def test_the_number_of_threads_changes_a_run_by_rounding_only(tiny):
     config = tiny.changed(stem="conv", batch_size=48, augment="flip-crop", optimizer="muon", epochs=2)
-    one, two = trained(config), trained(config.changed(threads=2))
-    for row, other in zip(one.metrics(), two.metrics(), strict=True):
+    single, two = trained(config), trained(config.changed(threads=2))
+    for row, other in zip(single.metrics(), two.metrics(), strict=True):
         assert row["test_loss"] == pytest.approx(other["test_loss"], abs=1e-4)
-    for name, value in weights(one, 2).items():
+    for name, value in weights(single, 2).items():
         torch.testing.assert_close(weights(two, 2)[name], value, rtol=1e-3, atol=1e-4)

@@ -157,26 +157,26 @@ def test_scripts_end_where_they_should(html):
 
 
 def params_of(html: str) -> dict:
-    found = re.search(r"params\s*=\s*(\{.*?\});", html)
-    assert found
-    return json.loads(found[1])
+    match = re.search(r"params\s*=\s*(\{.*?\});", html)
+    assert match
+    return json.loads(match[1])
 
 
 def test_the_views_show_these_numbers_rounded_to_four_decimals(html, attn):
     params = params_of(html)
-    (shown,) = params["attention"]
-    weights = torch.tensor(shown["attn"], dtype=torch.float64)
+    (view,) = params["attention"]
+    weights = torch.tensor(view["attn"], dtype=torch.float64)
     assert weights.shape == (3, 2, 5, 5)
     assert (weights - attn.double()).abs().max() <= 0.5e-4 + 1e-12
-    assert shown["left_text"] == shown["right_text"] == tokens(4)
-    digits = re.findall(r"0\.(\d+)", json.dumps(shown["attn"]))
+    assert view["left_text"] == view["right_text"] == tokens(4)
+    digits = re.findall(r"0\.(\d+)", json.dumps(view["attn"]))
     assert max(map(len, digits)) == 4
 
 
 def test_the_image_for_the_patches_stands_in_the_page(html):
-    found = re.search(r"const PEEK = (\{.*?\});", html)
-    assert found
-    facts = json.loads(found[1])
+    match = re.search(r"const PEEK = (\{.*?\});", html)
+    assert match
+    facts = json.loads(match[1])
     assert facts["grid"] == 2
     image = Image.open(io.BytesIO(base64.b64decode(facts["image"].removeprefix("data:image/png;base64,"))))
     assert np.array_equal(np.asarray(image), PATCHES.permute(1, 2, 0).numpy())

@@ -24,13 +24,13 @@ def run(tiny) -> Run:
 
 def test_the_report_holds_accuracy_confusion_curves_settings_and_maps_of_eight_images(run):
     html = report_html(run)
-    said = predict_run(run)
-    low, high = wilson(int(said.correct.sum()), 24)
-    assert f"Test accuracy {said.accuracy:.1%}" in html and f"{low:.1%} to {high:.1%}, Wilson" in html
+    predictions = predict_run(run)
+    low, high = wilson(int(predictions.correct.sum()), 24)
+    assert f"Test accuracy {predictions.accuracy:.1%}" in html and f"{low:.1%} to {high:.1%}, Wilson" in html
     majority = load_split(run.config)[1].labels.bincount().max() / 24
     assert f"Chance: 50.0%. Most frequent class: {majority:.1%}." in html
     cells = re.findall(r"<td style=[^>]*>(\d+)</td>", html)
-    assert [int(cell) for cell in cells] == said.confusion.flatten().tolist()
+    assert [int(cell) for cell in cells] == predictions.confusion.flatten().tolist()
     assert html.count("data:image/svg+xml") == 2  # curves and color scale
     assert len(re.findall(r"<figcaption>image \d+: ", html)) == 8
     assert html.count("data:image/png") == 24

@@ -31,11 +31,11 @@ def test_patches_stand_apart_in_their_places_and_nothing_lies_between_them(chann
     assert picture.dtype == np.uint8 and picture.shape[0] == picture.shape[1] and picture.shape[2] == 4
     assert 250 <= len(picture) <= 500
     cell = len(picture) // grid
-    shown = picture.reshape(grid, cell, grid, cell, 4).transpose(0, 2, 1, 3, 4).reshape(grid**2, cell, cell, 4)
-    covered = int((shown[0, :, :, 3] == 255).any(0).sum())
+    tiles = picture.reshape(grid, cell, grid, cell, 4).transpose(0, 2, 1, 3, 4).reshape(grid**2, cell, cell, 4)
+    covered = int((tiles[0, :, :, 3] == 255).any(0).sum())
     zoom = covered // patch_size
     assert covered == zoom * patch_size < cell
-    for patch, tile in zip(patches, shown, strict=True):
+    for patch, tile in zip(patches, tiles, strict=True):
         colors = np.broadcast_to(patch, (3, patch_size, patch_size)).transpose(1, 2, 0)
         np.testing.assert_array_equal(tile[:covered:zoom, :covered:zoom, :3], colors)
         np.testing.assert_array_equal(tile[zoom - 1 : covered : zoom, zoom - 1 : covered : zoom, :3], colors)
@@ -103,7 +103,7 @@ def test_a_grid_of_signed_maps_has_each_in_its_place_on_one_scale_round_0():
     maps = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     (heatmap,) = map_grid(maps, rows=["a", "b"], columns=["c", "d", "e"], title="logit", limit=30).data
     assert (heatmap.zmin, heatmap.zmax) == (-30, 30)
-    shown = np.array(heatmap.z)
-    assert shown.shape == (5, 8)
-    np.testing.assert_array_equal(shown[3:, 6:], maps[1, 2].reshape(2, 2))
-    assert np.isnan(shown[2]).all() and np.isnan(shown[:, 5]).all()
+    drawing = np.array(heatmap.z)
+    assert drawing.shape == (5, 8)
+    np.testing.assert_array_equal(drawing[3:, 6:], maps[1, 2].reshape(2, 2))
+    assert np.isnan(drawing[2]).all() and np.isnan(drawing[:, 5]).all()

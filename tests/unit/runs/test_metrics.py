@@ -48,7 +48,7 @@ def test_the_later_of_two_rows_of_an_epoch_counts(run):
 
 
 def test_lines_that_are_not_rows_are_skipped_and_counted(run):
-    wrong = [
+    invalid = [
         {},
         {"epoch": 1},
         [],
@@ -61,13 +61,13 @@ def test_lines_that_are_not_rows_are_skipped_and_counted(run):
         row(True),
         row(1, test_acc=1.5),
     ]
-    wrong += [row(1, test_loss=value) for value in (None, "x", [1], {}, 1e300, -1)]
-    lines = [json.dumps(value) for value in (row(0), *wrong, row(2))]
+    invalid += [row(1, test_loss=value) for value in (None, "x", [1], {}, 1e300, -1)]
+    lines = [json.dumps(value) for value in (row(0), *invalid, row(2))]
     lines += [json.dumps(row(1, lr=value)) for value in (float("nan"), float("inf"))] + ["[" * 200_000, "\x00"]
     write(run, "metrics.jsonl", "\n".join(lines) + "\n")
     assert run.metrics() == [row(0), row(2)]
     assert find_damage(run) == [
-        f"Invalid lines of metrics.jsonl, which are left out: {len(wrong) + 4}.",
+        f"Invalid lines of metrics.jsonl, which are left out: {len(invalid) + 4}.",
         "metrics.jsonl has rows of 2 of 3 epochs.",
     ]
 
