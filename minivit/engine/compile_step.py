@@ -1,7 +1,7 @@
 """`python -m minivit.engine.compile_step`: compiles a train step into a shared library, for `Compiler`.
 
 Reads the request, one line of JSON, from its standard input, and prints {"library": path} or {"cause": clause}. It ends
-at the end of its input, and so when the process that wants the library ends, however it does.
+when its input ends, and so also when the process that requested the library has been killed.
 """
 
 import json
@@ -75,7 +75,7 @@ def compile_library(request: dict[str, Any]) -> str:
 
     path = aot_compile(make_fx(function, tracing_mode="fake")(*arguments), arguments, options=INDUCTOR)
     assert isinstance(path, str)
-    load(path, tensors)(*arguments[len(tensors) :])  # what may crash, crashes here
+    load(path, tensors)(*arguments[len(tensors) :])  # a library that crashes does so here, not in the training
     return path
 
 

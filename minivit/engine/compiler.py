@@ -25,7 +25,7 @@ MIN_SAVED_SECONDS = 10  # seconds for which another core, which may have other w
 
 
 class Compiler:
-    """Compiles the step of a run, at most once. A compilation that has not ended at the end of the block is ended."""
+    """Compiles the step of a run, at most once. The end of the block terminates a compilation that is not complete."""
 
     def __init__(self, config: TrainConfig, log: Callable[[str], None]) -> None:
         self.config = config

@@ -22,7 +22,7 @@ from minivit.machine import acquire_device, choose_threads, environment, num_slo
 from minivit.runs import FINISHED, Command, Phase, Run
 
 POLL_SECONDS = 0.3  # between two reads of control.json
-SLOW_STEP = 0.3  # seconds, from which on a step is not waited for
+SLOW_STEP_SECONDS = 0.3  # the process ends without waiting for steps that take longer
 COMMANDS: tuple[Command | None, ...] = (None, *get_args(Command))
 
 
@@ -58,7 +58,9 @@ class StatusPoller:
         steps_per_second = self.num_steps / (time.monotonic() - self.last_poll)
         command = self._poll_folder("training", epoch - 1, f"epoch {epoch}", step / num_steps)
         index, self.next_poll, slow = self.group.broadcast(
-            COMMANDS.index(command), max(1, int(steps_per_second * POLL_SECONDS)), steps_per_second < 1 / SLOW_STEP
+            COMMANDS.index(command),
+            max(1, int(steps_per_second * POLL_SECONDS)),
+            steps_per_second < 1 / SLOW_STEP_SECONDS,
         )
         self.num_steps = 0
         self.slow_steps = bool(slow)

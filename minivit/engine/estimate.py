@@ -66,7 +66,7 @@ def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> floa
 
     with threads_for(config, num_processes), explain_memory_error(config):
         seconds_per_image(2)  # warm-up
-        fastest = min(seconds_per_image(2) for _ in range(2))  # all the time that a large model gets
+        fastest = min(seconds_per_image(2) for _ in range(2))  # the only measurement of a large model
         batch_size = min(-(-config.batch_size // num_processes), 64)
         num_timed = 0
         deadline = time.perf_counter() + TIMING_SECONDS

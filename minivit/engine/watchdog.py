@@ -1,7 +1,7 @@
 """Ends a worker that cannot react to a command: it compiles, evaluates a large set, decodes a large image, or hangs.
 
-A step that takes seconds and a compiler cannot be interrupted, but they have nothing to save that is not saved: the
-process ends as if it were killed, and Resume continues from the last position.
+Neither a step of several seconds nor a compiler can be interrupted, but their work need not be saved: the process ends
+as if it were killed, and Resume continues from the last position.
 """
 
 import os

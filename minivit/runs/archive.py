@@ -33,7 +33,7 @@ FILES = {
 }
 MAX_BYTES = 4096 * MEGABYTE  # of a run, uncompressed
 MAX_FILES = 25_000
-# Of a folder that was zipped by hand, besides hidden files, such as those of systems and of killed workers
+# Ignored in a folder that was zipped by hand, as are hidden files, such as those of systems and of killed workers
 LEFT_OUT = {"worker.lock", "control.json", "Thumbs.db", "desktop.ini"}
 
 

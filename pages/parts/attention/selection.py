@@ -21,7 +21,7 @@ WIDTH_PX = 190  # of a widget
 
 
 class MethodSelection(NamedTuple):
-    """The name of a method, the class that it explains, and perhaps a contrast class, by their indices."""
+    """The name of a method, the index of the class that it explains, and optionally that of a contrast class."""
 
     name: str
     target: int
