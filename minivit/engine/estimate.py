@@ -15,6 +15,7 @@ from minivit.machine import choose_threads, num_cores, pick_device, threads_for
 from minivit.model import MiniViT
 
 TIMING_SECONDS = 2  # for timing steps of a batch
+MAX_TIMED_BATCH = 64
 MAX_TIMED = 10**9  # multiplications per image; larger models are estimated by their operations
 SECONDS_PER_OPERATION = 6e-9  # forward and backward, on one core
 
@@ -54,23 +55,30 @@ def estimate_seconds(config: TrainConfig, num_train: int, num_test: int) -> floa
         return SECONDS_PER_OPERATION * num_operations * num_images
 
     train_step = TrainStep(config.changed(compile="off"), model)
+    batch_size = min(-(-config.batch_size // num_processes), MAX_TIMED_BATCH)
+    with threads_for(config, num_processes), explain_memory_error(config):
+        return num_images * _seconds_per_image(train_step, batch_size)
+
+
+def _seconds_per_image(train_step: TrainStep, batch_size: int) -> float:
+    """Seconds per image of the fastest of a few steps on random images."""
+    config = train_step.config
+    device = train_step.device
     scalars = epoch_scalars(config, 1, [1]).to(device)[0]
     shape = (config.model.in_chans, config.model.img_size, config.model.img_size)
 
-    def seconds_per_image(batch_size: int) -> float:
+    def measure(batch_size: int) -> float:
         images = torch.rand(batch_size, *shape, device=device)
         start = time.perf_counter()
         train_step(images, torch.zeros(batch_size, dtype=torch.int64, device=device), scalars)
         train_step.sums.tolist()  # synchronizes with the device
         return (time.perf_counter() - start) / batch_size
 
-    with threads_for(config, num_processes), explain_memory_error(config):
-        seconds_per_image(2)  # warm-up
-        fastest = min(seconds_per_image(2) for _ in range(2))  # the only measurement of a large model
-        batch_size = min(-(-config.batch_size // num_processes), 64)
-        num_timed = 0
-        deadline = time.perf_counter() + TIMING_SECONDS
-        while fastest * batch_size < 10 * TIMING_SECONDS and num_timed < 10 and time.perf_counter() < deadline:
-            fastest = min(fastest, seconds_per_image(batch_size))
-            num_timed += 1
-    return num_images * fastest
+    measure(2)  # warm-up
+    fastest = min(measure(2) for _ in range(2))  # the only measurement of a large model
+    num_timed = 0
+    deadline = time.perf_counter() + TIMING_SECONDS
+    while fastest * batch_size < 10 * TIMING_SECONDS and num_timed < 10 and time.perf_counter() < deadline:
+        fastest = min(fastest, measure(batch_size))
+        num_timed += 1
+    return fastest

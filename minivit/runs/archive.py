@@ -130,9 +130,14 @@ def _members(archive: ZipFile) -> tuple[str, dict[str, ZipInfo]]:
                 f"The compression ratio of {info.filename!r:.200} is too high for a run. Choose another file."
             )
         members[name] = info
-    folder = re.sub(r"[^A-Za-z0-9._-]+", "-", prefix.rstrip("/").rsplit("/", 1)[-1])[:80].strip(".-")
-    is_taken = folder.lower() in ("", EXAMPLE.name, SWEEPS)  # the example keeps its link
-    return "imported" if is_taken else folder, members
+    return _run_name(prefix), members
+
+
+def _run_name(prefix: str) -> str:
+    """The name of the run's folder in the archive, or "imported" if a run cannot have that name."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", prefix.rstrip("/").rsplit("/", 1)[-1])[:80].strip(".-")
+    is_reserved = name.lower() in ("", EXAMPLE.name, SWEEPS)  # the example keeps its link
+    return "imported" if is_reserved else name
 
 
 def _max_size(name: str) -> int:
