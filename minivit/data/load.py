@@ -193,11 +193,12 @@ def data_warnings(config: TrainConfig, train_set: ImageSet, test_set: ImageSet) 
             )
     if config.dataset == "folder":
         lines += [f"Left out: {line}" for line in folder.ignored_files(config.data_dir, config.split == "official")]
-    skipped = list(
-        dict.fromkeys((*train_set.skipped, *test_set.skipped))
-    )  # training and test sets of one split each list all
+    # Without duplicates: if both sets come from one folder, each lists all of its files
+    skipped = list(dict.fromkeys((*train_set.skipped, *test_set.skipped)))
     lines += [f"Cannot be decoded: {line}" for line in skipped[:MAX_LISTED]]
-    return lines + [f"{len(skipped) - MAX_LISTED} more cannot be decoded."] * (len(skipped) > MAX_LISTED)
+    if len(skipped) > MAX_LISTED:
+        lines.append(f"{len(skipped) - MAX_LISTED} more cannot be decoded.")
+    return lines
 
 
 def _load_images(config: TrainConfig, progress: Progress | None, max_bytes: int | None, **which: Any) -> ImageSet:

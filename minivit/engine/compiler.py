@@ -81,8 +81,12 @@ class Compiler:
         self._report(result.get("cause"))
 
     def _report(self, cause: str | None) -> None:
-        failure = "The step is not compiled" + ", although the settings enable it" * (self.config.compile == "on")
-        self.log(f"{failure}: {cause}." if cause else f"The step is compiled: {self.reason}.")
+        if not cause:
+            self.log(f"The step is compiled: {self.reason}.")
+        elif self.config.compile == "on":
+            self.log(f"The step is not compiled, although the settings enable it: {cause}.")
+        else:
+            self.log(f"The step is not compiled: {cause}.")
 
 
 def should_compile(config: TrainConfig, device: torch.device, seconds_left: float) -> tuple[bool, str]:
