@@ -177,5 +177,5 @@ def labels(app: AppTest) -> list[str]:
 
 def widget(app: AppTest, kind: str, label: str) -> Any:
     """The one widget of a kind and a label, its unit left out."""
-    (found,) = [element for element in app.get(kind) if re.sub(r" \(.*", "", element.label) == label]
-    return found
+    (widget,) = [element for element in app.get(kind) if re.sub(r" \(.*", "", element.label) == label]
+    return widget

@@ -52,7 +52,7 @@ def pixels(tile: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(base64.b64decode(packed["base64"]), packed["dtype"]).reshape(packed["shape"])
 
 
-def said(page: AppTest) -> str:
+def text_of(page: AppTest) -> str:
     """All sentences on the page."""
     return "\n".join(part.value.replace("\\", "") for part in (*page.caption, *page.markdown, *page.info))
 
@@ -110,24 +110,24 @@ def test_a_convolutional_stem_shows_its_first_filters_and_claims_no_components(o
     weight = conv.load_model().patch_embed.stem[0].weight.detach().numpy()
     np.testing.assert_array_equal(pixels(tiles[2]), filter_images(weight)[2].transpose(1, 2, 0))
     assert len(tiles) == len(weight) and not any(tile["caption"] for tile in tiles)
-    assert "no principal components" in said(page) and "Principal components of" not in said(page)
+    assert "no principal components" in text_of(page) and "Principal components of" not in text_of(page)
     assert not errors(page)
 
 
 def test_the_distance_chart_says_that_the_last_layer_s_patch_rows_are_not_used(open_page: Open, trained: Run) -> None:
     note = "What patches attend to in the last layer does not affect the logits."
-    assert note in said(open_page("anatomy", run=trained.id, anatomy_tab="Heads"))
+    assert note in text_of(open_page("anatomy", run=trained.id, anatomy_tab="Heads"))
     pooled = trained.config.model.model_copy(update={"pool": "mean, then norm"})
     other = Run.create(trained.config.model_copy(update={"model": pooled}))
     other.save_checkpoint(MiniViT(pooled), 0)
-    assert note not in said(open_page("anatomy", run=other.id, anatomy_tab="Heads"))
+    assert note not in text_of(open_page("anatomy", run=other.id, anatomy_tab="Heads"))
 
 
 def test_filters_of_channels_that_no_screen_has_are_mentioned(open_page: Open, trained: Run) -> None:
     odd = Run.create(trained.config.changed(in_chans=5))
     odd.save_checkpoint(MiniViT(odd.config.model), 0)
     page = open_page("anatomy", run=odd.id)
-    assert "This model reads 5 channels; filters can be drawn" in said(page)
+    assert "This model reads 5 channels; filters can be drawn" in text_of(page)
     page = open_page("anatomy", run=odd.id, anatomy_tab="Maps")
     assert errors(page) == ["Images have 1 channel (grayscale) or 3 (RGB), not 5. Choose 1 or 3."]
 
@@ -179,11 +179,13 @@ def test_the_terms_of_the_picked_image_stand_beside_their_sum(open_page: Open, t
         np.testing.assert_allclose(maps[4], maps[:4].sum(0), atol=1e-5)
     terms = cls_terms(trained.load_model(3), test_set.images[evenly_spaced(len(test_set), 64)])
     low, high = terms.position_share.min(), terms.position_share.max()
-    assert f"**{low:.1%} to {high:.1%}** of the variance of its scores comes from the position" in said(page)
+    assert f"**{low:.1%} to {high:.1%}** of the variance of its scores comes from the position" in text_of(page)
 
 
 def test_an_untrained_map_is_called_nearly_uniform(open_page: Open, trained: Run) -> None:
-    assert "nearly uniform" in said(open_page("anatomy", run=trained.id, epoch=0, anatomy_tab="Position and content"))
+    assert "nearly uniform" in text_of(
+        open_page("anatomy", run=trained.id, epoch=0, anatomy_tab="Position and content")
+    )
 
 
 def test_weights_that_cannot_be_read_do_not_hide_those_of_other_checkpoints(open_page: Open, trained: Run) -> None:
@@ -210,8 +212,8 @@ def test_heads_are_ablated_on_request(open_page: Open, trained: Run) -> None:
     assert not any(tile["caption"] for row in rows for tile in row["tiles"])
     widget(page, "toggle", "Ablate each head").set_value(True).run()
     complete = torch.from_numpy(predict_run(trained, 3).correct)
-    assert f"All heads: **{complete.float().mean():.1%}** (" in said(page)
-    assert f"of {len(test_set)} test images correct" in said(page)
+    assert f"All heads: **{complete.float().mean():.1%}** (" in text_of(page)
+    assert f"of {len(test_set)} test images correct" in text_of(page)
     captions = set()
     for layer, row in enumerate(sent(page, "Heads")["rows"]):
         for head, tile in enumerate(row["tiles"]):
@@ -262,8 +264,8 @@ def test_an_imported_model_is_decomposed_too(
     page = open_page("anatomy", run=run.id, anatomy_tab="Position and content")
     assert headings(page) == HEADINGS["Position and content"] and not errors(page)
     page = open_page("anatomy", run=run.id, heads_silence="true")
-    assert ("All heads: " in said(page)) is knows
-    assert ("None of these images belongs to a class of this model" in said(page)) is not knows
+    assert ("All heads: " in text_of(page)) is knows
+    assert ("None of these images belongs to a class of this model" in text_of(page)) is not knows
 
 
 def test_a_long_ablation_is_estimated_before_and_cancelled_meanwhile(

@@ -17,7 +17,7 @@ POST_NORM = [name for name in METHODS if name != "contributions"]  # the methods
 ASKED = {"image": IMAGE, "epoch": EPOCH, "class": "cross", "against": "circle"}
 
 
-def shown(page: AppTest, name: str = "trained") -> np.ndarray:
+def inspector_values(page: AppTest, name: str = "trained") -> np.ndarray:
     """The values (L, H, N, N), or (N-1,), that the inspector has."""
     data = sent(page)[name]
     values = unpacked(data["values"])
@@ -40,18 +40,18 @@ def test_each_method_s_values_are_those_of_the_image_the_epoch_and_the_classes(
         expected = torch.cat(value_weighted(model, image))
     else:
         expected = METHODS[method].attribute(model, image, torch.tensor([CROSS]), contrast=torch.tensor([CIRCLE]))[0]
-    np.testing.assert_allclose(shown(page), expected, atol=float(expected.abs().max()) / 500)
+    np.testing.assert_allclose(inspector_values(page), expected, atol=float(expected.abs().max()) / 500)
     assert np.array_equal(unpacked(sent(page)["image"]), image[0].permute(1, 2, 0))
     alone = open_page("attention", run=trained.id, method=method, **{**ASKED, "against": ""})
-    assert np.array_equal(shown(alone), shown(page)) != METHODS[method].needs_class
+    assert np.array_equal(inspector_values(alone), inspector_values(page)) != METHODS[method].needs_class
 
 
 @pytest.mark.parametrize("method", ["cls_map", "relevance"])
 def test_the_untrained_map_is_the_same_of_epoch_0(open_page: Open, trained: Run, method: str) -> None:
     page = open_page("attention", run=trained.id, method=method, off="p3", **ASKED)
     untrained = open_page("attention", run=trained.id, method=method, off="p3", **{**ASKED, "epoch": 0})
-    assert np.array_equal(shown(page, "untrained"), shown(untrained))
-    assert not np.array_equal(shown(page, "untrained"), shown(page))
+    assert np.array_equal(inspector_values(page, "untrained"), inspector_values(untrained))
+    assert not np.array_equal(inspector_values(page, "untrained"), inspector_values(page))
 
 
 def test_without_an_untrained_checkpoint_its_map_is_left_out_and_the_page_says_so(
@@ -78,7 +78,7 @@ def test_masked_patches_get_no_attention_and_the_others_share_it(open_page: Open
     on = [place for place in range(17) if place not in (4, 5)]
     keep = torch.tensor([[place - 1 for place in on[1:]]])
     expected = attend(trained.load_model(EPOCH), image_of(trained), keep)[1][0]
-    values = shown(page)
+    values = inspector_values(page)
     np.testing.assert_allclose(values[:, :, on][..., on], expected, atol=float(expected.max()) / 500)
     assert not values[:, :, [4, 5]].any() and not values[..., [4, 5]].any()
     assert sent(page)["masked"] == [4, 5]

@@ -34,16 +34,16 @@ def test_filters_choose_what_is_shown_and_come_from_the_link(open_page: Open, tr
     page = open_page("predictions", run=trained.id)
     expected = predict_run(trained)
 
-    def shown() -> str:
+    def grid_caption() -> str:
         return next(caption.value for caption in page.caption if "T: true class" in caption.value)
 
-    assert shown().startswith("18 of 18 images.")
+    assert grid_caption().startswith("18 of 18 images.")
     widget(page, "button_group", "True class").set_value("circle").run()
-    assert shown().startswith(f"{(expected.labels == 2).sum()} of ")
+    assert grid_caption().startswith(f"{(expected.labels == 2).sum()} of ")
     widget(page, "button_group", "Result").set_value("incorrect").run()
-    assert shown().startswith(f"{((expected.labels == 2) & ~expected.correct).sum()} of ")
+    assert grid_caption().startswith(f"{((expected.labels == 2) & ~expected.correct).sum()} of ")
     again = open_page("predictions", run=trained.id, true="circle", result="incorrect")
-    assert next(caption.value for caption in again.caption if "T: true class" in caption.value) == shown()
+    assert next(caption.value for caption in again.caption if "T: true class" in caption.value) == grid_caption()
     chips = widget(again, "button_group", "Predicted class").options
     counts = [(expected.predicted == k).sum() for k in range(3)]
     assert chips == [f"{name} {count}" for name, count in zip(trained.config.classes, counts, strict=True)]

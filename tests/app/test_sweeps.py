@@ -13,7 +13,7 @@ START = "Start sweep"
 
 
 @pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> list[Sweep]:
+def started_sweeps(monkeypatch: pytest.MonkeyPatch) -> list[Sweep]:
     """The sweeps whose workers a page started; no process is started."""
     sweeps: list[Sweep] = []
     for module in ("form", "live"):
@@ -31,7 +31,7 @@ def swept(tiny: TrainConfig) -> Sweep:
     return sweep
 
 
-def test_what_is_chosen_reaches_the_study(open_page: Open, begun: list[Sweep]) -> None:
+def test_what_is_chosen_reaches_the_study(open_page: Open, started_sweeps: list[Sweep]) -> None:
     page = open_page("sweeps")
     assert "The accuracy curves appear here once you start a sweep." in [info.value for info in page.info]
     widget(page, "selectbox", "Data set").select("shapes").run()
@@ -46,7 +46,7 @@ def test_what_is_chosen_reaches_the_study(open_page: Open, begun: list[Sweep]) -
     assert any(text.value.startswith("**7** models of 3 epochs, **3** in parallel") for text in page.markdown)
     button(page, START).click().run()
     assert not errors(page)
-    (sweep,) = begun
+    (sweep,) = started_sweeps
     vary = [Vary.parse(text) for text in ("depth=1,2", "lr=1e-4..1e-2:log", "norm=post,pre")]
     assert list(sweep.config.vary) == vary
     assert (sweep.config.sampler, sweep.config.num_trials, sweep.config.workers) == ("tpe", 7, 3)
@@ -55,17 +55,17 @@ def test_what_is_chosen_reaches_the_study(open_page: Open, begun: list[Sweep]) -
     assert {tried.phase for tried in sweep.trials()} == {"queued"}
 
 
-def test_the_page_offers_a_grid_of_nine_different_models(open_page: Open, begun: list[Sweep]) -> None:
+def test_the_page_offers_a_grid_of_nine_different_models(open_page: Open, started_sweeps: list[Sweep]) -> None:
     page = open_page("sweeps")
     widget(page, "selectbox", "Data set").select("shapes").run()
     button(page, START).click().run()
     assert not errors(page)
-    (sweep,) = begun
+    (sweep,) = started_sweeps
     configs = {sweep.config.base.changed(**params).model_dump_json() for params in sweep.config.queue()}
     assert len(configs) == 9 == len(sweep.trials())
 
 
-def test_invalid_settings_are_reported_and_start_nothing(open_page: Open, begun: list[Sweep]) -> None:
+def test_invalid_settings_are_reported_and_start_nothing(open_page: Open, started_sweeps: list[Sweep]) -> None:
     page = open_page("sweeps")
     widget(page, "selectbox", "Data set").select("shapes").run()
     widget(page, "text_input", "Values of learning rate").set_value("1..99").run()
@@ -73,7 +73,7 @@ def test_invalid_settings_are_reported_and_start_nothing(open_page: Open, begun:
     assert button(page, START).disabled
     widget(page, "multiselect", "Vary").set_value([]).run()
     assert errors(page) == ["A sweep varies at least one setting. Specify a setting with its values or its range."]
-    assert not begun and not list_sweeps()
+    assert not started_sweeps and not list_sweeps()
 
 
 def test_a_finished_sweep_shows_its_trials_both_charts_and_its_best_run(open_page: Open, swept: Sweep) -> None:
@@ -93,13 +93,13 @@ def test_a_finished_sweep_shows_its_trials_both_charts_and_its_best_run(open_pag
 
 
 def test_a_sweep_can_be_stopped_gone_on_with_and_tried_again(
-    open_page: Open, begun: list[Sweep], tiny: TrainConfig
+    open_page: Open, started_sweeps: list[Sweep], tiny: TrainConfig
 ) -> None:
     sweep = Sweep.create(SweepConfig(base=tiny, vary=(Vary.parse("seed=0,1"),), sampler="grid"))
     page = open_page("sweeps")
     assert "2 trials: 2 queued" in [text.value for text in page.text]
     button(page, "Resume").click().run()
-    assert [run.id for run in begun] == [sweep.id]
+    assert [run.id for run in started_sweeps] == [sweep.id]
     with FileLock(sweep.worker_lock(0)):
         page.run()
         assert "Resume" not in labels(page)

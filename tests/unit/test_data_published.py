@@ -171,9 +171,9 @@ def test_a_published_set_is_downloaded_checked_and_read_in_its_own_order(publish
     data.download(dataset, progress=lambda *step: reports.append(step))
     assert data.is_present(dataset)
     assert reports[0][0].startswith("Downloading") and all(0 < done <= total for _, done, total in reports)
-    found = load_images(dataset, images_per_class=0)
-    assert found.classes == data.list_classes(dataset) and found.labels.tolist() == labels[:100]
-    assert torch.equal(found.images.permute(0, 2, 3, 1), torch.from_numpy(images[:100]))
+    image_set = load_images(dataset, images_per_class=0)
+    assert image_set.classes == data.list_classes(dataset) and image_set.labels.tolist() == labels[:100]
+    assert torch.equal(image_set.images.permute(0, 2, 3, 1), torch.from_numpy(images[:100]))
     left = {path.name for path in own_data.rglob("*") if path.name.endswith((".gz", ".part"))}
     assert not left, "archives that are no longer needed were kept"
 
@@ -182,23 +182,23 @@ def test_the_test_part_of_a_published_set_is_its_own(published: Published) -> No
     dataset, images, labels = published
     data.download(dataset)
     names = [data.list_classes(dataset)[label] for label in (labels[100], labels[101])]
-    found = load_images(dataset, classes=names, split="test")
+    image_set = load_images(dataset, classes=names, split="test")
     rows = [row for row in range(100, 120) if labels[row] in (labels[100], labels[101])]
-    assert torch.equal(found.images.permute(0, 2, 3, 1), torch.from_numpy(images[rows]))
-    assert found.labels.tolist() == [[labels[100], labels[101]].index(labels[row]) for row in rows]
+    assert torch.equal(image_set.images.permute(0, 2, 3, 1), torch.from_numpy(images[rows]))
+    assert image_set.labels.tolist() == [[labels[100], labels[101]].index(labels[row]) for row in rows]
 
 
 @only_cifar10
 def test_classes_of_a_published_set_keep_its_order_and_the_limit_takes_the_first(published: Published) -> None:
     dataset, images, labels = published
     data.download(dataset)
-    found = load_images(dataset, classes=["truck", "cat"], images_per_class=4)
+    image_set = load_images(dataset, classes=["truck", "cat"], images_per_class=4)
     cats, trucks = ([row for row in range(100) if labels[row] == label][:4] for label in (3, 9))
     rows = sorted(cats + trucks)
-    assert torch.equal(found.images.permute(0, 2, 3, 1), torch.from_numpy(images[rows]))
-    assert found.labels.tolist() == [0 if labels[row] == 9 else 1 for row in rows]
+    assert torch.equal(image_set.images.permute(0, 2, 3, 1), torch.from_numpy(images[rows]))
+    assert image_set.labels.tolist() == [0 if labels[row] == 9 else 1 for row in rows]
     small = load_images(dataset, classes=["truck", "cat"], images_per_class=4, img_size=16, in_chans=1)
-    assert torch.equal(small.images, resize(found.images, 16, 1))
+    assert torch.equal(small.images, resize(image_set.images, 16, 1))
 
 
 @only_cifar10

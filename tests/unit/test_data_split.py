@@ -137,17 +137,19 @@ def test_a_selection_keeps_images_labels_and_masks_together() -> None:
 
 
 def test_shapes_come_with_masks_in_turns_and_are_kept(own_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = load_images("shapes", classes=["star", "circle"], images_per_class=20)
+    image_set = load_images("shapes", classes=["star", "circle"], images_per_class=20)
     for start, name in enumerate(("circle", "star")):
         images, masks = shapes_drawing.draw(name, 20, seed=0)
-        assert torch.equal(found.images[start::2], images)
-        assert found.masks is not None and torch.equal(found.masks[start::2], masks)
-    assert found.labels[:4].tolist() == [1, 0, 1, 0]
+        assert torch.equal(image_set.images[start::2], images)
+        assert image_set.masks is not None and torch.equal(image_set.masks[start::2], masks)
+    assert image_set.labels[:4].tolist() == [1, 0, 1, 0]
     assert load_images("shapes", images_per_class=2, img_size=16, in_chans=1).images.shape == (20, 1, 16, 16)
     monkeypatch.setattr(shapes_drawing, "draw", lambda *_, **__: pytest.fail("drawn again"))
     again = load_images("shapes", classes=["star", "circle"], images_per_class=20)
     assert (
-        again.fingerprint() == found.fingerprint() and again.masks is not None and torch.equal(again.masks, found.masks)
+        again.fingerprint() == image_set.fingerprint()
+        and again.masks is not None
+        and torch.equal(again.masks, image_set.masks)
     )
 
 

@@ -47,8 +47,8 @@ def test_the_example_has_learned_its_images_as_they_are_drawn_today() -> None:
 
 def test_the_images_of_the_tour_are_those_that_the_function_finds() -> None:
     run, highlights = example_run(), read_highlights()
-    found = find_highlights(run.load_model(), load_split(run.config)[1])
-    assert asdict(highlights) == pytest.approx(asdict(found), abs=1e-4)
+    result = find_highlights(run.load_model(), load_split(run.config)[1])
+    assert asdict(highlights) == pytest.approx(asdict(result), abs=1e-4)
 
 
 def test_masking_the_misleading_patch_raises_the_class_that_is_predicted() -> None:

@@ -131,11 +131,11 @@ def test_prediction_prints_what_an_independent_count_gives(call, trained, image_
         assert first == f"accuracy {num_correct / 30:.4f} ({num_correct} of 30; 95% interval {low:.4f} to {high:.4f})"
         assert header.split() == [*CLASSES, "recall"]
         for label, name in enumerate(CLASSES):
-            said, *numbers, recall = rows[label].split()
-            assert said == name and list(map(int, numbers)) == counts[label].tolist()
+            row_name, *numbers, recall = rows[label].split()
+            assert row_name == name and list(map(int, numbers)) == counts[label].tolist()
             assert float(recall) == pytest.approx(counts[label, label] / 10, abs=5e-4)
-        for said, correct, total in zip(last.split()[1:], counts.diagonal(), counts.sum(0), strict=True):
-            assert said == (f"{correct / total:.3f}" if total else "–")
+        for row_name, correct, total in zip(last.split()[1:], counts.diagonal(), counts.sum(0), strict=True):
+            assert row_name == (f"{correct / total:.3f}" if total else "–")
 
 
 def test_prediction_of_files_prints_path_class_and_probability_and_names_what_cannot_be_read(

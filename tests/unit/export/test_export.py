@@ -86,9 +86,9 @@ def test_each_patch_of_the_picture_has_the_color_of_its_weight_at_its_position(c
     pixels = map_pixels(picture.values, picture.scale, 8)
     colors = colormap("magma")[[0, 64, 128, 255]].reshape(2, 2, 3)
     assert np.array_equal(pixels, colors.repeat(4, 0).repeat(4, 1))
-    drawn = np.asarray(Image.open(io.BytesIO(picture.render("png"))).convert("RGB"))
+    image = np.asarray(Image.open(io.BytesIO(picture.render("png"))).convert("RGB"))
     for color in (*colors.reshape(-1, 3), np.array([100, 100, 100])):  # the image stands beside the map
-        assert (drawn == color).all(-1).sum() > 10_000
+        assert (image == color).all(-1).sum() > 10_000
 
 
 def test_the_scale_stands_in_numbers_with_the_uniform_value_marked():
