@@ -53,7 +53,7 @@ def test_only_what_was_ticked_is_deleted(open_page: Open, trained: Run) -> None:
     assert not [label for label in labels(page) if "Delete" in label]  # the next one is not ticked instead
 
 
-def test_a_run_that_came_meanwhile_is_not_deleted_in_the_place_of_the_ticked_one(open_page: Open, trained: Run) -> None:
+def test_a_run_created_meanwhile_is_not_deleted_instead_of_the_selected_one(open_page: Open, trained: Run) -> None:
     page = tick(open_page("runs"), 0)
     newer = trained.path.with_name("20991231-000000-newer")
     shutil.copytree(trained.path, newer)

@@ -92,7 +92,7 @@ def test_a_finished_sweep_shows_its_trials_both_charts_and_its_best_run(open_pag
     assert not {"Stop", "Resume"} & set(labels(page))
 
 
-def test_a_sweep_can_be_stopped_gone_on_with_and_tried_again(
+def test_a_sweep_can_be_stopped_resumed_and_retried(
     open_page: Open, started_sweeps: list[Sweep], tiny: TrainConfig
 ) -> None:
     sweep = Sweep.create(SweepConfig(base=tiny, vary=(Vary.parse("seed=0,1"),), sampler="grid"))

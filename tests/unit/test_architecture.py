@@ -80,7 +80,7 @@ def ours(path: Path) -> set[str]:
     return {name.split(".")[1] for name in imports(path) if name.startswith("minivit.")}
 
 
-def test_every_module_has_its_place():
+def test_every_module_is_part_of_the_import_order():
     files = [path for path in sources(LIBRARY) if path != LIBRARY / "__init__.py"]
     assert {module_of(path) for path in files} <= set(ORDER)
     assert not imports(LIBRARY / "__init__.py")
@@ -122,7 +122,7 @@ def test_no_file_of_the_library_exceeds_320_lines_and_each_has_a_docstring(path)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_a_page_is_short_and_stands_whole_inside_its_frame(path):
+def test_a_page_is_short_and_entirely_inside_its_frame(path):
     text = path.read_text()
     assert text.count("\n") < 100
     docstring, *body = ast.parse(text).body

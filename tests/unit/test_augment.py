@@ -10,7 +10,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_randaugment_changes_each_image_by_itself_and_by_the_seed_alone():
+def test_randaugment_changes_each_image_independently_and_by_the_seed_alone():
     image = torch.randint(0, 256, (1, 3, 16, 16), generator=generator(), dtype=torch.uint8)
     batch = image.expand(64, -1, -1, -1)
     changed = augment(batch, "rand", generator(1))

@@ -54,7 +54,7 @@ def test_every_setting_has_what_a_form_needs_to_explain_it():
         ({"color": "red"}, ["'color'"]),
     ],
 )
-def test_settings_that_cannot_be_are_refused_in_a_sentence_with_the_value(wrong, words):
+def test_invalid_settings_are_refused_in_a_sentence_with_the_value(wrong, words):
     with pytest.raises(ConfigError) as refused:
         preset("article").changed(**wrong)
     for word in words:

@@ -215,7 +215,7 @@ def test_stopping_while_images_are_read_leaves_no_cache_and_ends_soon(
         ({"cat": 2, "dog": 2}, {"in_chans": 4}, "1 channel .* or 3 .*, not 4"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(
+def test_invalid_requests_are_refused_in_a_sentence(
     pets: Path, counts: dict[str, int], asked: dict[str, Any], said: str
 ) -> None:
     fill(pets, **counts)

@@ -254,11 +254,11 @@ def test_loading_never_downloads(published: Published, site: Site, own_data: Pat
 
 
 @only_cifar10
-def test_nothing_stands_in_its_place_before_it_is_whole(published: Published, own_data: Path) -> None:
-    def look(doing: str, done: int, total: int) -> None:
+def test_a_download_appears_only_when_it_is_complete(published: Published, own_data: Path) -> None:
+    def check(task: str, done: int, total: int) -> None:
         assert all(path.name.startswith(".") for path in own_data.iterdir()) and not data.is_present("cifar10")
 
-    data.download("cifar10", progress=look)
+    data.download("cifar10", progress=check)
     assert data.is_present("cifar10")
 
 
@@ -272,7 +272,7 @@ def test_a_damaged_published_set_is_refused(published: Published, own_data: Path
 
 
 @only_cifar10
-def test_a_whole_set_is_not_downloaded_again_and_a_damaged_one_is_replaced(
+def test_a_complete_set_is_not_downloaded_again_and_a_damaged_one_is_replaced(
     published: Published, site: Site, own_data: Path
 ) -> None:
     data.download("cifar10")
@@ -294,7 +294,7 @@ def test_two_downloads_of_one_set_do_not_meet(published: Published, own_data: Pa
 
 
 @only_cifar10
-def test_a_download_into_a_place_that_cannot_be_written_is_refused(published: Published, own_data: Path) -> None:
+def test_a_download_that_cannot_be_saved_is_refused(published: Published, own_data: Path) -> None:
     own_data.write_text("a file", encoding="utf-8")
     with pytest.raises(DataError, match=r"CIFAR-10 cannot be saved in"):
         data.download("cifar10")

@@ -208,7 +208,7 @@ def test_channel_statistics_are_those_of_all_pixels() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("how", ["flip", "flip-crop"])
-def test_every_augmented_image_is_a_mirrored_crop_of_its_own(how: Any, dtype: torch.dtype) -> None:
+def test_every_augmented_image_is_a_mirrored_crop_of_its_original(how: Any, dtype: torch.dtype) -> None:
     images = torch.randint(0, 256, (64, 2, 16, 16)).to(dtype)
     augmented = data.augment(images, how, torch.Generator().manual_seed(1))
     assert augmented.shape == images.shape and augmented.dtype == dtype

@@ -36,7 +36,7 @@ def test_the_same_seed_draws_the_same_images(drawn):
         assert torch.equal(first, second)
 
 
-def test_another_seed_draws_every_image_anew(drawn):
+def test_another_seed_draws_different_images(drawn):
     others = draw_all(100, seed=8)[0]
     assert not (others == drawn[0]).flatten(1).all(1).any()
 

@@ -97,7 +97,7 @@ def test_what_is_no_image_is_left_out_and_named(own_data: Path) -> None:
         (lambda: zipped("cat/0.png/1.png", *PETS), "Rename files and folders of the same name"),
     ],
 )
-def test_what_cannot_be_trained_on_is_refused_and_leaves_nothing(own_data: Path, file, words: str) -> None:
+def test_invalid_uploads_are_refused_and_leave_nothing(own_data: Path, file, words: str) -> None:
     with pytest.raises(DataError, match=words):
         unpack_upload(file(), "pets")
     assert not list((own_data / "uploads").iterdir())

@@ -92,7 +92,7 @@ def test_set_against_another_class_the_curves_follow_the_probability_of_one_out_
 
 
 @pytest.mark.parametrize("pool", get_args(Pool))
-def test_deletion_begins_with_the_whole_image_and_insertion_ends_with_it(pool):
+def test_deletion_begins_with_the_complete_image_and_insertion_ends_with_it(pool):
     model = random_model(norm="pre", pool=pool, num_registers=1)
     images, classes, maps = random_images(3), torch.tensor([0, 1, 2]), torch.rand(3, 16)
     complete = model(images).softmax(1).gather(1, classes[:, None])[:, 0].detach()
@@ -137,7 +137,7 @@ def test_a_batch_that_is_done_in_parts_gives_what_each_image_gives_alone():
             torch.testing.assert_close(occluded[single], occlusion(*arguments[:3]), atol=1e-5, rtol=1e-5)
 
 
-def test_models_are_left_as_they_were_and_pixels_may_be_whole_numbers():
+def test_models_are_unchanged_and_pixels_may_be_integers():
     model = random_model().train()
     images = (random_images(2) * 255).to(torch.uint8)
     maps = occlusion(model, images, torch.tensor([0, 1]))

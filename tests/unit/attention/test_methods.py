@@ -58,7 +58,7 @@ def test_only_methods_that_need_a_class_change_with_it():
         assert torch.equal(first, difference) != method.needs_class, name
 
 
-def test_pixels_may_be_whole_numbers():
+def test_pixels_may_be_integers():
     model, classes = random_model(norm="pre"), torch.tensor([0, 1])
     images = (random_images(2) * 255).to(torch.uint8)
     for name in METHODS:

@@ -54,6 +54,6 @@ def test_a_row_can_be_calculated_by_hand() -> None:
     ("layer", "head", "token", "words"),
     [(3, 0, 0, "no layer 4"), (0, 4, 0, "no head 5"), (-1, 0, 0, "no layer 0"), (0, 0, 17, "no token 17")],
 )
-def test_what_the_model_does_not_have_is_said(layer: int, head: int, token: int, words: str) -> None:
+def test_a_layer_head_or_token_that_the_model_lacks_is_reported(layer: int, head: int, token: int, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         softmax_row(random_model(), random_images(1), layer, head, token)

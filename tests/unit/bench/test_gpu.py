@@ -110,7 +110,7 @@ def test_without_a_gpu_a_step_is_not_a_graph_and_the_check_fails_with_the_reason
     assert isnan(result.value) and result.note.startswith("FAIL: RuntimeError: The steps were plain: ")
 
 
-def test_the_kit_measures_every_part_and_goes_on_after_one_that_fails(tiny, monkeypatch, record_on_cpu):
+def test_the_kit_measures_every_part_and_continues_after_one_that_fails(tiny, monkeypatch, record_on_cpu):
     for name, value in {"TIMED_SECONDS": 0.01, "CHECK_IMAGES": 60, "PRESET_MINUTES": 0.01, "GOALS": (0.0, 1.1)}.items():
         monkeypatch.setattr(gpu, name, value)
     slow = Part("slow", 1e6, lambda: iter(()))

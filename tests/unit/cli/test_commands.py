@@ -138,7 +138,7 @@ def test_prediction_prints_what_an_independent_count_gives(call, trained, image_
             assert row_name == (f"{correct / total:.3f}" if total else "–")
 
 
-def test_prediction_of_files_prints_path_class_and_probability_and_names_what_cannot_be_read(
+def test_prediction_of_files_prints_path_class_and_probability_and_names_unreadable_ones(
     call, trained, image_folder, tmp_path
 ):
     path = next((image_folder / "test" / "cross").iterdir())
@@ -222,7 +222,7 @@ def test_export_writes_the_same_into_a_file(call, trained, tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "cp932", "ascii"])
-def test_a_console_that_lacks_a_letter_prints_a_mark_in_its_place(tmp_path, tiny, monkeypatch, encoding):
+def test_a_console_that_lacks_a_letter_prints_a_mark_instead(tmp_path, tiny, monkeypatch, encoding):
     console = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", console)
     monkeypatch.setenv("MINIVIT_RUNS", str(tmp_path / "Größe 漢字 ж"))

@@ -32,7 +32,7 @@ def test_a_run_that_is_given_minutes_ends_with_them_and_its_learning_rate_at_the
     assert 0.5 * 6 <= steps * 3 * STEP <= 1.5 * 6
 
 
-def test_a_finished_run_does_not_train_again_and_cannot_be_given_epochs(tiny):
+def test_a_finished_run_does_not_train_again_and_cannot_be_extended(tiny):
     run = trained(tiny.changed(minutes=0.05))
     rows = run.metrics()
     train(run.config, run, SILENT)

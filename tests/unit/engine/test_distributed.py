@@ -95,7 +95,7 @@ def wait_for(what: Callable[[], object]) -> None:
         time.sleep(0.03)
 
 
-def test_what_two_processes_began_goes_on_after_a_stop_and_after_a_death_also_in_one(tiny, processes):
+def test_a_run_of_two_processes_resumes_after_a_stop_and_after_a_crash_also_in_one_process(tiny, processes):
     settings = {"optimizer": "sgd", "lr": 1e-4, **UNEVEN}  # small steps, so that rounding stays small
     config = tiny.changed(epochs=10_000, compile="off", devices=2, **settings)
     run = Run.create(config)

@@ -97,7 +97,7 @@ def test_a_device_that_is_not_here_is_refused_by_name(tiny, monkeypatch):
     assert run.state.phase == "failed" and "cuda" in run.state.message
 
 
-def test_the_keyboard_stops_a_run_and_it_goes_on_later(tiny, every_step):
+def test_ctrl_c_stops_a_run_and_it_can_be_resumed(tiny, every_step):
     run = Run.create(tiny)
 
     def progress(what, done, total):

@@ -70,7 +70,7 @@ def test_each_training_image_is_used_once_per_epoch_and_no_test_image_ever(tiny,
         assert not {image.numpy().tobytes() for image in test_set.images} & set(seen)
 
 
-def test_augmentation_changes_each_training_image_by_itself_and_anew_every_epoch(tiny, seen):
+def test_augmentation_changes_each_training_image_independently_and_differently_in_every_epoch(tiny, seen):
     trained(tiny.changed(augment="flip"))
     train_set, _ = load_split(tiny)
     mirrored = {image.flip(2).numpy().tobytes(): number for number, image in enumerate(train_set.images)}

@@ -45,7 +45,7 @@ def test_patches_stand_apart_in_their_places_and_nothing_lies_between_them(chann
 
 @calm
 @given(st.integers(1, 5000), st.integers(1, 50))
-def test_images_are_picked_from_the_whole_part_and_none_twice(num_images, count):
+def test_images_are_evenly_spaced_over_all_and_none_is_picked_twice(num_images, count):
     picked = evenly_spaced(num_images, count)
     assert picked == sorted(set(picked)) and len(picked) == min(num_images, count)
     assert picked[0] == 0 and picked[-1] == (num_images - 1 if count > 1 else 0)
@@ -70,7 +70,7 @@ def test_filters_of_any_size_stay_in_the_range_of_bytes(weight):
     np.testing.assert_allclose(images, expected, atol=0.51)
 
 
-def test_every_patchs_similarity_map_stands_in_the_place_of_the_patch():
+def test_every_patchs_similarity_map_stands_at_the_position_of_the_patch():
     grid = 3
     similarity = np.arange(81, dtype=np.float32).reshape(9, 9) / 81
     (heatmap,) = similarity_grid(similarity).data
@@ -99,7 +99,7 @@ def test_of_many_patches_every_second_or_third_has_its_similarity_map():
     np.testing.assert_array_equal(tile, similarity[3 * grid + 6].reshape(grid, grid))
 
 
-def test_a_grid_of_signed_maps_has_each_in_its_place_on_one_scale_round_0():
+def test_a_grid_of_signed_maps_has_each_at_its_position_on_one_scale_around_0():
     maps = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     (heatmap,) = map_grid(maps, rows=["a", "b"], columns=["c", "d", "e"], title="logit", limit=30).data
     assert (heatmap.zmin, heatmap.zmax) == (-30, 30)

@@ -43,7 +43,7 @@ def test_a_run_without_metrics_shows_its_state_alone(run: Run, phase, words) -> 
     assert "accuracy" not in repr(run)
 
 
-def test_what_cannot_be_read_is_named(run: Run) -> None:
+def test_unreadable_files_are_named(run: Run) -> None:
     for name in ("state.json", "metrics.jsonl", "environment.json"):
         write(run, name, '{"epoch"\n')
     _, text = card(run)

@@ -28,7 +28,7 @@ def test_runs_are_listed_newest_first_without_other_folders(run, tiny, tmp_path)
     assert list_runs(tmp_path / "nowhere") == []
 
 
-def test_trials_of_a_sweep_are_one_group_in_the_place_of_the_newest(run, tiny):
+def test_trials_of_a_sweep_are_one_group_at_the_position_of_the_newest(run, tiny):
     runs = [run, *(Run.create(tiny, sweep=sweep) for sweep in ("b", "a", "", "a", "b"))]
     assert [run.sweep for run in runs] == ["", "b", "a", "", "a", "b"]
     groups = group_by_sweep(runs)
