@@ -29,7 +29,8 @@ class HeadStatistics:
 
 def head_statistics(model: MiniViT, images: Tensor) -> HeadStatistics:
     """Mean attention distance and mean CLS map of every head over images (B, C, H, W)."""
-    L, H, device = model.config.depth, model.config.num_heads, model.mean.device
+    L, H = model.config.depth, model.config.num_heads
+    device = model.mean.device
     P = model.config.num_prefix_tokens
     distances = torch.zeros(L, H, device=device)
     maps = torch.zeros(L, H, model.config.num_patches, device=device)
@@ -82,7 +83,8 @@ def head_effects(
     An ablated head's output is set to zero before `attn.proj`, one head at a time. Michel et al. (1905.10650). The
     layers before it are computed once. `report` is called with the fraction done, 0..1.
     """
-    L, H, device = model.config.depth, model.config.num_heads, model.mean.device
+    L, H = model.config.depth, model.config.num_heads
+    device = model.mean.device
     ablated: list[Tensor] = []
     complete: list[Tensor] = []
     size = len(next(batches(model, images)))

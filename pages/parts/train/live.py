@@ -67,7 +67,8 @@ def live_run(run: Run) -> None:
 
 def _curves(poller: RunPoller, phase: Phase) -> None:
     """The refreshing part; a click on a curve opens Predictions at the nearest saved epoch."""
-    run, status = poller.run, poller.poll()
+    run = poller.run
+    status = poller.poll()
     _title_tab(run, status)
     if status.state.phase != phase:
         st.rerun()
