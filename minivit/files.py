@@ -67,6 +67,17 @@ ADVICE = {
 
 
 @contextmanager
+def utf8_name(path: Path) -> Iterator[str | Path]:
+    """A name of the file for libraries that take no other than UTF-8: in a locale such as cp1252 a path may lack it."""
+    try:
+        os.fsencode(path).decode()
+        yield path
+    except UnicodeDecodeError:
+        with path.open("rb") as file:
+            yield f"/dev/fd/{file.fileno()}"
+
+
+@contextmanager
 def explain_os_error(error_class: type[MiniViTError], what: str, advice: str) -> Iterator[None]:
     """Converts an OSError in the block to an error that says what cannot be done, the reason, and what to do."""
     try:
