@@ -85,6 +85,9 @@ def explain_os_error(error_class: type[MiniViTError], what: str, advice: str) ->
     except OSError as error:
         advice = ADVICE.get(error.errno or 0, advice)
         raise error_class(f"{what}: {error.strerror or error}. {advice}") from None
+    except UnicodeEncodeError as error:
+        reason = f"file names in this locale ({error.encoding}) cannot contain {error.object[error.start]!r}"
+        raise error_class(f"{what}: {reason}. Choose another name.") from None
 
 
 NUM_REPLACEMENTS = 20  # attempts, as on Windows a file cannot be replaced while another process reads it
