@@ -18,7 +18,7 @@ Outcome = Literal["better", "worse", "no difference"]
 
 ALPHA = 0.05  # a difference is significant below this p
 # Of the area; a smaller difference is "no difference". Random weights too depend on bright or attended patches, by up
-# to 0.039 in 30 untrained models of the preset `quick`: `python -m tests.bench.verdicts untrained`
+# to 0.038 in 30 untrained models of the preset `quick`: `python -m tests.bench.verdicts untrained`
 MIN_EFFECT = 0.04
 
 
