@@ -67,6 +67,17 @@ ADVICE = {
 
 
 @contextmanager
+def utf8_name(path: Path) -> Iterator[str | Path]:
+    """A name of the file for libraries that take no other than UTF-8: in a locale such as cp1252 a path may lack it."""
+    try:
+        os.fsencode(path).decode()
+        yield path
+    except UnicodeDecodeError:
+        with path.open("rb") as file:
+            yield f"/dev/fd/{file.fileno()}"
+
+
+@contextmanager
 def explain_os_error(error_class: type[MiniViTError], what: str, advice: str) -> Iterator[None]:
     """Converts an OSError in the block to an error that says what cannot be done, the reason, and what to do."""
     try:
@@ -74,6 +85,9 @@ def explain_os_error(error_class: type[MiniViTError], what: str, advice: str) ->
     except OSError as error:
         advice = ADVICE.get(error.errno or 0, advice)
         raise error_class(f"{what}: {error.strerror or error}. {advice}") from None
+    except UnicodeEncodeError as error:
+        reason = f"file names in this locale ({error.encoding}) cannot contain {error.object[error.start]!r}"
+        raise error_class(f"{what}: {reason}. Choose another name.") from None
 
 
 NUM_REPLACEMENTS = 20  # attempts, as on Windows a file cannot be replaced while another process reads it

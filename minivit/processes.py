@@ -65,8 +65,9 @@ def start(module: str, *arguments: str, stdin: int, output: IO[bytes] | int) -> 
     """Starts `python -m module arguments…` in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-P", "-u", "-m", module, *arguments],
-        # In the same cwd, as MINIVIT_DATA may be relative to it; the log is UTF-8 on every system
-        env={**os.environ, "PYTHONPATH": python_path(), "PYTHONUTF8": "1"},
+        # In the same cwd, as MINIVIT_DATA may be relative to it. The log is UTF-8 on every system, but file names keep
+        # the encoding that they have here
+        env={**os.environ, "PYTHONPATH": python_path(), "PYTHONIOENCODING": "utf-8:surrogateescape"},
         stdin=stdin,
         stdout=output,
         stderr=subprocess.STDOUT,

@@ -28,7 +28,7 @@ CountCurves = Callable[[int], None]  # called with the number of curves that are
 
 NUM_OTHERS = 8  # other images whose maps serve as a control
 NUM_CONTROLS = 3  # `control_maps`
-NUM_GROUPS = 10  # of patches, for SaCo
+NUM_GROUPS = 10  # of patches, for SaCo, or the nearest number of groups of the same size
 TIES_SEED = 2_147_483_647  # different from any seed of random rankings
 
 
@@ -113,12 +113,13 @@ def _steps(ranking: Tensor) -> list[Tensor]:
 def saco(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast: Tensor | None = None) -> Tensor:
     """Salience-guided faithfulness (2404.01415) of maps (B, P), -1..1: does a higher map mean a larger effect?
 
-    Patches are put into groups by the map. s_i is the sum of the map in group i and Δ_i the drop in probability
-    without it. F = Σ w_ij / Σ |w_ij| over pairs i < j, where w_ij is s_i − s_j if Δ_i ≥ Δ_j, else its negative. 0 for a
-    map that is the same everywhere. Here a group's tokens are dropped.
+    Patches are put into groups of the same size by the map. s_i is the sum of the map in group i and Δ_i the drop in
+    probability without it. F = Σ w_ij / Σ |w_ij| over pairs i < j, where w_ij is s_i − s_j if Δ_i ≥ Δ_j, else its
+    negative. 0 for a map that is the same everywhere. Here a group's tokens are dropped.
     """
-    ranking = _ranking(maps).cpu()
-    groups = ranking.tensor_split(min(NUM_GROUPS, ranking.shape[1]), dim=1)
+    ranking, P = _ranking(maps).cpu(), maps.shape[1]
+    num_groups = min((n for n in range(1, P + 1) if P % n == 0), key=lambda n: abs(n - NUM_GROUPS))
+    groups = ranking.chunk(num_groups, dim=1)
     without_each = [torch.cat([*groups[:index], *groups[index + 1 :]], dim=1) for index in range(len(groups))]
     salience = torch.stack([maps.cpu().double().gather(1, group).sum(1) for group in groups], dim=1)  # (B, G)
     probability = _probabilities(model, images, classes, [ranking, *without_each], contrast).cpu().double()

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from minivit.attention.maps import Head, write_head
 from minivit.attention.methods import available_methods
-from minivit.attention.verdicts import ALPHA, MIN_EFFECT
+from minivit.attention.verdicts import ALPHA
 from minivit.errors import DataError
 from minivit.model import MiniViT
 from minivit.stats import holm, paired_t, wilson
 
 CONTROL = "{} (control, no model)"
 ON_OBJECT = "on the object"
+MIN_GAIN = 0.01  # of the energy; a smaller one is no more than that of a uniform map
 
 
 def object_coverage(masks: Tensor, patch_size: int) -> Tensor:
@@ -83,9 +84,9 @@ class Localization:
     @property
     def verdict(self) -> str:
         """The verdict: does the map find the object better than a uniform one, by enough to matter?"""
-        if self.p < ALPHA and self.gain.low > 0 and self.gain.value >= MIN_EFFECT:
+        if self.p < ALPHA and self.gain.low > 0 and self.gain.value >= MIN_GAIN:
             return ON_OBJECT
-        if self.p < ALPHA and self.gain.high < 0 and self.gain.value <= -MIN_EFFECT:
+        if self.p < ALPHA and self.gain.high < 0 and self.gain.value <= -MIN_GAIN:
             return "off the object"
         return f"no more {ON_OBJECT} than a uniform map"
 

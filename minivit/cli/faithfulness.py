@@ -20,6 +20,7 @@ from minivit.attention.faithfulness import (
 )
 from minivit.attention.localization import (
     CONTROL,
+    MIN_GAIN,
     Localization,
     control_maps,
     localize_methods,
@@ -181,7 +182,7 @@ def _localization_table(
     return [
         "Localization for the true class, with 95% intervals. A uniform map has "
         f"{energy:.3f} of its energy inside the object, and {touching:.3f} of all patches touch it. A map is on the "
-        f"object if it has at least {MIN_EFFECT} more with p < {ALPHA} (paired t, corrected by Holm).",
+        f"object if it has at least {MIN_GAIN} more with p < {ALPHA} (paired t, corrected by Holm).",
         *([f"\n{line}"] if (line := revealing_controls(trained)) else []),
         "",
         *_markdown(header, rows),

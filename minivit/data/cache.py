@@ -14,7 +14,7 @@ from torch import Tensor
 
 from minivit.data.image_set import ClassImages, memory_limit
 from minivit.errors import DataError
-from minivit.files import atomic_write
+from minivit.files import atomic_write, utf8_name
 
 FORMAT_VERSION = 2
 HEADER_BYTES = 1024  # at the beginning of a file, mostly blank
@@ -58,7 +58,7 @@ def cached(name: str, key: str, make: Callable[[], Iterable[ClassImages]]) -> Cl
 
 
 def _read(path: Path, key: str) -> ClassImages:
-    with safe_open(path, framework="pt") as file:  # memory-mapped: pages are read on access
+    with utf8_name(path) as name, safe_open(name, framework="pt") as file:  # memory-mapped: pages are read on access
         if (file.metadata() or {})["key"] != key:
             raise ValueError("made from something else")
         masks = file.get_tensor("masks") if "masks" in file.keys() else None  # noqa: SIM118, not a dict

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -132,7 +133,9 @@ def _checked(name: str, what: str) -> str:
 def _write_new(folder: Path, file_name: str, content: bytes) -> bool:
     """Writes a file under a free name, unless one of the same name has the same content; returns whether it did."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = re.sub(r"[^\w-]+", "_", Path(file_name).stem)[:MAX_NAME_LENGTH] or "image"
+    encoding = sys.getfilesystemencoding()
+    stem = Path(file_name).stem.encode(encoding, "replace").decode(encoding)
+    stem = re.sub(r"[^\w-]+", "_", stem)[:MAX_NAME_LENGTH] or "image"
     for number in range(MAX_FILES):
         path = folder / f"{stem}{f'-{number + 1}' if number else ''}{Path(file_name).suffix.lower()}"
         if not path.exists():

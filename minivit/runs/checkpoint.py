@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from minivit.errors import RunError
-from minivit.files import check_regular
+from minivit.files import check_regular, utf8_name
 
 MAX_CHECKPOINT_BYTES = 256 * 2**20  # all checkpoints of a run together
 
@@ -112,5 +112,5 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with path.open("rb") as start:
         if (size := int.from_bytes(start.read(8), "little")) > MAX_HEADER_BYTES:
             raise SafetensorError(f"a header of {size:,} bytes is too large")
-    with safe_open(path, "pt") as file:
+    with utf8_name(path) as name, safe_open(name, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

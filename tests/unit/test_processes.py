@@ -129,6 +129,17 @@ def test_only_a_server_keeps_a_worker_ready_and_ends_it_when_it_ends(idle):
     assert idle[0].returncode == -signal.SIGKILL
 
 
+def test_a_process_has_the_file_names_of_its_parent_and_prints_utf8(tmp_path, monkeypatch):
+    (tmp_path / "encodings_here.py").write_text(
+        "import sys\nprint(sys.getfilesystemencoding(), 'ж'.encode(sys.stdout.encoding).hex())", encoding="utf-8"
+    )
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for name, value in {**locale, "PYTHONPATH": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    process = processes.start("encodings_here", stdin=subprocess.DEVNULL, output=subprocess.PIPE)
+    assert process.communicate(timeout=DEADLINE)[0].split() == [b"ascii", "ж".encode().hex().encode()]
+
+
 @pytest.mark.parametrize("module", ["minivit", "minivit.worker"])
 def test_threads_of_a_training_sleep_soon_when_they_wait_for_each_other(module, monkeypatch):
     monkeypatch.setenv("OMP_DISPLAY_ENV", "verbose")  # OpenMP's settings when torch loads it

@@ -121,6 +121,12 @@ def test_names_that_no_folder_can_have_are_refused(name: str) -> None:
         add_to_upload("pets", name, [("a.png", png(1))])
 
 
+def test_a_name_that_file_names_of_this_locale_cannot_contain_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "_write_new", lambda *_: "Käfer".encode("ascii"))  # as mkdir does in the C locale
+    with pytest.raises(DataError, match=r"in this locale \(ascii\) cannot contain 'ä'. Choose another name."):
+        add_to_upload("insects", "Käfer", [("0.png", png(0))])
+
+
 def test_images_are_added_class_by_class_and_the_set_is_deleted() -> None:
     files = [("a.png", png(1)), ("a.png", png(2)), ("a.png", png(1)), ("x.txt", png(1)), ("x.png", b"text")]
     first = add_to_upload("pets", "cat", files)

@@ -41,7 +41,7 @@ def test_a_verdict_needs_both_controls_and_a_minimum_effect():
     assert better.outcome == "better" and better.p == max(better.random.p, better.others.p)
     assert verdict(areas(-0.05), controls(), controls(), "insertion").outcome == "worse"
     assert verdict(areas(-0.05), controls(), controls(-0.05), "deletion").outcome == "no difference"
-    small = verdict(areas(-0.006, spread=0.001), controls() * 0.001 + 0.4995, None, "deletion")
+    small = verdict(areas(-0.035, spread=0.001), controls() * 0.001 + 0.4995, None, "deletion")
     assert small.p < 1e-9 and small.outcome == "no difference"
     assert verdict(areas(0.05), controls(), controls(0.05), "deletion").outcome == "worse"  # than random is enough
     assert verdict(areas(-0.05), controls(), None, "deletion").outcome == "better"  # where there is no other image
@@ -72,7 +72,7 @@ def test_areas_that_are_not_numbers_give_no_difference():
 
 
 def test_many_verdicts_are_corrected_for_their_number():
-    single = verdict(areas(-0.015), controls(), None, "deletion")
+    single = verdict(areas(-0.05, spread=0.1), controls(), None, "deletion")
     assert single.outcome == "better"
     all_of_them = corrected(
         [single, *(verdict(areas(0, seed=seed), controls(seed=seed + 50), None, "deletion") for seed in range(2, 40))]

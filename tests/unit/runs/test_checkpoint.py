@@ -1,8 +1,10 @@
-"""A checkpoint's text, title and file name, and runs as keys of a cache."""
+"""A checkpoint's text, title, file name and content, and runs as keys of a cache."""
 
 import pytest
+import torch
 
 from minivit.runs import Checkpoint, Run
+from minivit.runs.checkpoint import read_safetensors, serialize
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,11 @@ def test_two_readers_of_one_folder_are_the_same_key(run, tiny, tmp_path, monkeyp
     monkeypatch.chdir(run.path.parent)
     assert {run, Run.open(tmp_path / "link"), Run.open(run.id)} == {run}
     assert Run.create(tiny) != run
+
+
+def test_weights_are_read_from_a_folder_whose_name_is_not_utf8_as_in_a_locale_such_as_cp1252(tmp_path):
+    path = tmp_path / "l\udce4ufe" / "a.safetensors"  # the byte E4
+    path.parent.mkdir()
+    path.write_bytes(serialize({"a": torch.arange(3)}, {"epoch": "1"}))
+    tensors, metadata = read_safetensors(path)
+    assert tensors["a"].tolist() == [0, 1, 2] and metadata == {"epoch": "1"}
