@@ -35,10 +35,11 @@ from minivit.model import MiniViT
 from minivit.runs import Run
 from minivit.runs.files import delete_on_error
 
-# Mean and standard deviation that models are trained with: timm's own ViTs, and ImageNet's
+# Mean and standard deviation that models are trained with: timm's own ViTs, ImageNet's, and OpenAI's CLIP
 NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -193,7 +194,9 @@ def _unfold(state: Mapping[str, Tensor], facts: Facts, path: Path) -> dict[str, 
 
 
 def _assumed_normalization(vit: ViTConfig, names: Set[str]) -> str:
-    """The normalization of a model whose metadata do not specify one: that of DINO, or of timm's own ViTs."""
+    """The normalization of a model whose metadata do not specify one: that of CLIP, DINO, or timm's own ViTs."""
+    if vit.norm_pre:
+        return "clip"
     return "imagenet" if vit.pos_embed == "rotary" or not vit.num_classes or names & IMAGENET_PARTS else "half"
 
 
