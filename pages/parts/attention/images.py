@@ -21,7 +21,6 @@ from pages.parts.shell.pictures import Picture, all_pictures, pixels, session_pi
 from pages.parts.shell.url import param, param_button, set_params
 from pages.parts.shell.wording import escape_markdown
 
-PARTS = Path(__file__).parent
 NUM_BEFORE, NUM_AFTER = 6, 18
 
 
@@ -35,9 +34,6 @@ def pick_picture(run: Run) -> str | None:
         current = param("picture") if param("picture") in pictures else None
         if pictures:
             _gallery(run, pictures, current)
-    if may_change():
-        script = (PARTS / "paste.js").read_text(encoding="utf-8")
-        st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
     if current and may_change():
         _save_or_remove(run, current, pictures[current])
     elif param("picture") and not current:
@@ -46,7 +42,7 @@ def pick_picture(run: Run) -> str | None:
 
 
 def _upload(run: Run) -> None:
-    """The uploader and the camera; a new picture is shown immediately."""
+    """The uploader, to which `paste.js` passes pictures, and the camera; a new picture is shown immediately."""
     uploads = st.file_uploader(
         "Drop pictures anywhere on this page, paste one, or choose files",
         type=[suffix.removeprefix(".") for suffix in SUFFIXES],
