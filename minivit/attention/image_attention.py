@@ -64,22 +64,34 @@ def token_rows(model: MiniViT, inputs: AttentionInputs, token: int, weighting: W
 
 def layer_matrices(model: MiniViT, inputs: AttentionInputs, layer: int, weighting: Weighting | None = None) -> Tensor:
     """The attention of each head of a layer, (H, 1 + patches, 1 + patches); 0 for masked patches."""
-    block = _block(model, layer)
-    x = inputs.layers[layer]
-    N = model.config.num_tokens
-    with torch.no_grad():
-        _, attn, _ = block.attn(x[None], keep_idx=inputs.keep_idx(model.config))
-        values = _weighted(attn, block, x, weighting)[0]
-    matrices = torch.zeros(len(values), N, N)
-    matrices[:, inputs.tokens[:, None], inputs.tokens] = values.cpu()
-    return without_registers(matrices, model.config)
+    return _of_all_tokens(_kept_matrices(model, inputs, layer, weighting), inputs, model.config)
 
 
 def head_matrix(
     model: MiniViT, inputs: AttentionInputs, layer: int, head: Head, weighting: Weighting | None = None
 ) -> Tensor:
     """The attention of one head of a layer, the mean or maximum over its heads, (1 + patches)²; 0 for masked ones."""
-    return select_head(layer_matrices(model, inputs, layer, weighting), head)
+    matrices = _kept_matrices(model, inputs, layer, weighting)
+    return _of_all_tokens(select_head(matrices, head).clone(), inputs, model.config)
+
+
+def _kept_matrices(model: MiniViT, inputs: AttentionInputs, layer: int, weighting: Weighting | None) -> Tensor:
+    """The attention of each head of a layer among the tokens that are not masked, (H, n, n)."""
+    block = _block(model, layer)
+    x = inputs.layers[layer]
+    with torch.no_grad():
+        _, attn, _ = block.attn(x[None], keep_idx=inputs.keep_idx(model.config))
+        return _weighted(attn, block, x, weighting)[0].cpu()
+
+
+def _of_all_tokens(matrices: Tensor, inputs: AttentionInputs, config: ViTConfig) -> Tensor:
+    """(…, n, n) -> (…, 1 + patches, 1 + patches), with 0 for masked patches."""
+    N = config.num_tokens
+    tokens = inputs.tokens
+    if len(tokens) < N:
+        kept, matrices = matrices, torch.zeros(*matrices.shape[:-2], N, N)
+        matrices[..., tokens[:, None], tokens] = kept
+    return without_registers(matrices, config)
 
 
 def _block(model: MiniViT, layer: int) -> Block:

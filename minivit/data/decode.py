@@ -4,18 +4,19 @@ import ctypes
 import io
 import logging
 import os
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 
 from minivit.config import Preprocessing, TrainConfig
@@ -29,6 +30,9 @@ SUFFIXES = tuple(
 IMAGE_FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF"]  # by content; no other decoder is run
 FORMAT_NAMES = "PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF or HEIC"
 BIT_DEPTHS = (8, 10, 12, 14, 16)  # of the values that cameras and scanners store in 16 bits
+# PIL's modes for the high bytes of 16-bit colors, the only ones that it reads, and those for the low bytes
+LOW_BYTES = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B"}
+LOW_BYTES["RGB;16N"] = LOW_BYTES["RGB;16L" if sys.byteorder == "little" else "RGB;16B"]
 MAX_PIXELS = 2**26  # that are decoded of an image, 200 MB
 CHUNK_PIXELS = 2**16  # decoded by a thread between two reports: 64 images of 32 px
 
@@ -95,9 +99,16 @@ def decode_image(
             file.draft(None, (2 * img_size, 2 * img_size))  # a large JPEG is decoded at a fraction of its size
         if file.width * file.height > MAX_PIXELS:
             raise ValueError(f"{file.width:,} × {file.height:,} pixels are more than {MAX_PIXELS / 1e6:.0f} million")
+        low_bytes = [tile._replace(args=_low_bytes(tile.args)) for tile in file.tile]
+        is_16_bit = low_bytes != file.tile
         ImageOps.exif_transpose(file, in_place=True)
         file.load()
     image: Image.Image = file
+    if is_16_bit and np.asarray(image).max() < 2**6:  # of 14 bits or fewer
+        with _open_image(path) as file:
+            file.tile = low_bytes
+            ImageOps.exif_transpose(file, in_place=True)
+            image = Image.fromarray(_to_8_bits(np.asarray(image).astype(np.uint16) << 8 | np.asarray(file)))
     if image.mode.startswith(("I", "F")):  # PIL would cut off at 255
         image = Image.fromarray(_to_8_bits(np.asarray(image)))
     if image.has_transparency_data:
@@ -112,11 +123,16 @@ def decode_image(
     return np.asarray(image).reshape(img_size, img_size, in_chans).transpose(2, 0, 1)
 
 
-def _open_image(path: Path | BinaryIO) -> Image.Image:
+def _open_image(path: Path | BinaryIO) -> ImageFile.ImageFile:
     """An image that is not decoded yet; OSError for pipes and devices, which would block."""
     if isinstance(path, Path):
         check_regular(path.stat().st_mode, path)
     return Image.open(path, formats=IMAGE_FORMATS)
+
+
+def _low_bytes(args: Any) -> Any:
+    """A decoder's arguments, of which the first is PIL's mode, with the mode for the low bytes of 16-bit colors."""
+    return (LOW_BYTES.get(args[0], args[0]), *args[1:]) if isinstance(args, tuple) else LOW_BYTES.get(args, args)
 
 
 def original_size(path: Path | BinaryIO) -> tuple[int, int] | None:
@@ -145,7 +161,7 @@ def _preprocessed(image: Image.Image, img_size: int, preprocessing: Preprocessin
 
 
 def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Grayscale values of more than 8 bits -> uint8: scaled by the smallest of `BIT_DEPTHS` that holds them.
+    """Values of more than 8 bits -> uint8: scaled by the smallest of `BIT_DEPTHS` that holds them.
 
     Floating-point values up to 1 are shares of white; what is not finite becomes black.
     """

@@ -9,6 +9,7 @@ from minivit.export.image_export import ImageExport
 from minivit.export.model_files import hub_archive, onnx_model, timm_checkpoint
 from minivit.export.picture import PictureFormat
 from minivit.export.report import report_html
+from minivit.imports import head_class_names
 from minivit.runs import Run
 
 
@@ -54,11 +55,13 @@ FORMATS = {
     "bertviz-model": Format("BertViz's model view as one HTML file", _of_image(lambda image, _: image.bertviz_model())),
     "timm": Format(
         "the model as a checkpoint that timm loads",
-        lambda run, request: timm_checkpoint(run.load_model(request.epoch), run.config.classes),
+        lambda run, request: timm_checkpoint(
+            run.load_model(request.epoch), head_class_names(run), run.config.preprocessing
+        ),
     ),
     "onnx": Format(
         "the model as ONNX, with its attention as outputs",
-        lambda run, request: onnx_model(run.load_model(request.epoch), run.config.classes),
+        lambda run, request: onnx_model(run.load_model(request.epoch), head_class_names(run), run.config.preprocessing),
     ),
     "huggingface": Format(
         "the model as a Hugging Face folder with a model card, which transformers and timm load",

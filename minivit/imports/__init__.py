@@ -6,6 +6,7 @@ from minivit.imports.importer import (
     ImportOptions,
     assumptions,
     has_class_names,
+    head_class_names,
     import_model,
     num_head_classes,
 )

@@ -1,6 +1,9 @@
 """Weights of Hugging Face, torchvision and timm -> MiniViT's: names first, then values.
 
-LayerScale is folded into the layers before it, and optional parts become zeros."""
+LayerScale is folded into the layers before it, and optional parts become zeros. The last functions fold into the
+weights what an export cannot specify otherwise, and undo that.
+D embed_dim, C channels, p patch_size.
+"""
 
 import math
 import re
@@ -165,3 +168,41 @@ def fold_layer_scale(weights: Mapping[str, Tensor], depth: int) -> dict[str, Ten
                 if name in state:
                     state[name] = (state[name].mT * gamma).mT if state[name].dim() == 2 else state[name] * gamma
     return state
+
+
+def fold_normalization(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (D, C, p, p) and bias (D,) of a patch convolution that takes images before (image - mean) / std.
+
+    Exact, as the convolution has no padding: W' = W / std and b' = b - Σ W' · mean, summed in float64.
+    """
+    folded = weight.double() / std.double()
+    shifted = bias.double() - (folded * mean.double()).sum((1, 2, 3))
+    return folded.to(weight.dtype), shifted.to(bias.dtype)
+
+
+def bias_to_positions(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """MiniViT's weights with the bias of the patch convolution added to the patches' positions, which is the same."""
+    pos_embed, bias = weights["pos_embed"].clone(), weights["patch_embed.proj.bias"]
+    pos_embed[:, 1:] += bias
+    return {**weights, "pos_embed": pos_embed, "patch_embed.proj.bias": torch.zeros_like(bias)}
+
+
+# Parts of timm's VisionTransformer whose outputs are the tokens that its LayerNorms read
+TOKEN_PARTS = re.compile(
+    r"cls_token|dist_token|reg_token|pos_embed"
+    r"|(?:patch_embed\.proj|norm_pre|blocks\.\d+\.(?:attn\.proj|mlp\.fc2))\.(?:weight|bias)"
+)
+
+
+def scale_tokens(weights: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """The weights of a pre-norm model whose tokens are `scale` times as long between their LayerNorms.
+
+    LayerNorm(scale · x) with an epsilon of scale² · eps is LayerNorm(x) with eps, so another epsilon gives the same
+    logits and attention. Queries and keys are scaled too if they are normalized.
+    """
+    scaled = {name: value * scale if TOKEN_PARTS.fullmatch(name) else value for name, value in weights.items()}
+    for name in [name for name in weights if name.endswith("attn.q_norm.weight")]:
+        for part in ("qkv.weight", "qkv.bias"):
+            q, k, v = weights[name.replace("q_norm.weight", part)].chunk(3)
+            scaled[name.replace("q_norm.weight", part)] = torch.cat([q * scale, k * scale, v])
+    return scaled

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from minivit.config import TrainConfig, ViTConfig
 from minivit.data import list_classes, load_split
@@ -19,7 +20,14 @@ from minivit.data.image_set import Progress
 from minivit.errors import RunError
 from minivit.files import check_regular
 from minivit.imports.architecture import read_architecture
-from minivit.imports.convert import resample_positions, to_minivit, to_timm_names
+from minivit.imports.convert import (
+    bias_to_positions,
+    fold_normalization,
+    resample_positions,
+    scale_tokens,
+    to_minivit,
+    to_timm_names,
+)
 from minivit.imports.metadata import Facts, read_facts
 from minivit.imports.state_dict import read_state_dict
 from minivit.machine import environment
@@ -27,10 +35,11 @@ from minivit.model import MiniViT
 from minivit.runs import Run
 from minivit.runs.files import delete_on_error
 
-# Mean and standard deviation that models are trained with: timm's own ViTs, and ImageNet's
+# Mean and standard deviation that models are trained with: timm's own ViTs, ImageNet's, and OpenAI's CLIP
 NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -72,7 +81,8 @@ def import_model(
     if options.normalization not in (None, *NORMALIZATIONS):
         raise RunError(f"Unknown normalization {options.normalization!r}. Choose one of {', '.join(NORMALIZATIONS)}.")
     tensors, metadata = read_state_dict(path)
-    weights, facts = to_timm_names(tensors), _known(_read_facts(metadata, path), options)
+    weights, stored = to_timm_names(tensors), _read_facts(metadata, path)
+    facts = _known(stored, options)
     is_timm, is_torchvision = (key in tensors for key in (TIMM_PATCH_EMBEDDING, TORCHVISION_PATCH_EMBEDDING))
     if not is_timm and not facts.global_pool:  # heads of Hugging Face and torchvision read CLS
         facts = replace(facts, global_pool="token")
@@ -90,6 +100,8 @@ def import_model(
     preprocessing = facts.preprocessing
     with _explain_shapes(path):
         state = to_minivit(weights, vit)
+        if stored.token_scale:
+            state = _unfold(state, stored, path)
     if facts.img_size and facts.img_size != vit.img_size and (options.img_size or not facts.img_size % vit.patch_size):
         vit = ViTConfig(**vit.model_dump() | {"img_size": facts.img_size})
         antialias = vit.num_registers > 0 or (is_timm and "mask_token" not in tensors)  # of DINOv2's own repository
@@ -141,6 +153,11 @@ def has_class_names(run: Run) -> bool:
     return not any("class names" in line for line in assumptions(run))
 
 
+def head_class_names(run: Run) -> list[str]:
+    """The names of the head's classes; none if they are unknown."""
+    return list(run.config.classes[: run.config.model.num_classes]) if has_class_names(run) else []
+
+
 def num_head_classes(run: Run) -> int:
     """How many of the run's classes the model's head knows; the others are folders of images of other classes."""
     stored = run.environment.get("head_classes")  # of runs whose weights had rows for the others too
@@ -161,8 +178,25 @@ def _known(facts: Facts, options: ImportOptions) -> Facts:
     return replace(facts, **{name: value for name, value in values.items() if value is not None})
 
 
+def _unfold(state: Mapping[str, Tensor], facts: Facts, path: Path) -> dict[str, Tensor]:
+    """The weights of our own export as they were in the model: without normalization and scale of the tokens."""
+    assert facts.token_scale and facts.normalization
+    weight, bias = state["patch_embed.proj.weight"], state["patch_embed.proj.bias"]
+    mean, std = (torch.tensor(values)[: weight.shape[1]].view(-1, 1, 1) for values in facts.normalization)
+    weight, bias = fold_normalization(weight, bias, -mean / std, 1 / std)
+    unfolded = {**state, "patch_embed.proj.weight": weight, "patch_embed.proj.bias": bias}
+    unfolded = scale_tokens(
+        bias_to_positions(unfolded) if "norm_pre.weight" in state else unfolded, 1 / facts.token_scale
+    )
+    if not all(value.isfinite().all() for value in unfolded.values()):
+        raise RunError(f"The metadata of {path} are invalid: they make weights infinite. Export the model again.")
+    return unfolded
+
+
 def _assumed_normalization(vit: ViTConfig, names: Set[str]) -> str:
-    """The normalization of a model whose metadata do not specify one: that of DINO, or of timm's own ViTs."""
+    """The normalization of a model whose metadata do not specify one: that of CLIP, DINO, or timm's own ViTs."""
+    if vit.norm_pre:
+        return "clip"
     return "imagenet" if vit.pos_embed == "rotary" or not vit.num_classes or names & IMAGENET_PARTS else "half"
 
 
@@ -180,7 +214,7 @@ def _assumptions(vit: ViTConfig, options: ImportOptions, facts: Facts, normaliza
     if vit.num_classes and not facts.global_pool and vit.pool in ("cls", "mean, then norm"):
         tokens = "CLS" if vit.pool == "cls" else "the mean of the patches"
         lines.append(f"Assumed: the head reads {tokens} (--global-pool).")
-    if not facts.preprocessing and not facts.is_our_export:
+    if not facts.preprocessing and not facts.token_scale:
         lines.append(
             f"Assumed: images are cropped to their central square and resized to {vit.img_size} px "
             "(preprocessor_config.json)."

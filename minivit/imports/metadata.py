@@ -44,22 +44,25 @@ class Facts:
     rope_base: float | None = None  # of DINOv3's rotary positions
     architecture: str = ""  # by timm's name
     preprocessing: Preprocessing | None = None
-    is_our_export: bool = False
+    token_scale: float | None = None  # of our own export, whose weights contain it and the normalization
 
 
 def read_facts(metadata: Mapping[str, Any]) -> Facts:
     """The facts in the metadata of our own export, or in a config.json from Hugging Face or timm."""
     arguments = _parsed(metadata.get("arguments"))
-    if isinstance(arguments, dict):  # our own export, whose normalization is part of the patch embedding
+    if isinstance(arguments, dict):  # our own export; earlier versions wrote only some of it
         channels = 1 if arguments.get("in_chans") == 1 else 3
+        stats = _parsed(metadata.get("normalization")) or {}
+        preprocessing = _parsed(metadata.get("preprocessing"))
         return Facts(
             _number(arguments.get("num_heads")),
             HUB_ACTIVATIONS.get(str(arguments.get("act_layer"))),
-            ((0.0,) * channels, (1.0,) * channels),
+            _stats(stats.get("mean"), stats.get("std")) or ((0.0,) * channels, (1.0,) * channels),
             _names(_parsed(metadata.get("classes"))),
             norm_eps=_parsed(metadata.get("norm_eps")) or 0.0,
             global_pool=_text(arguments.get("global_pool")) or "token",
-            is_our_export=True,
+            preprocessing=Preprocessing.model_validate(preprocessing) if preprocessing else None,
+            token_scale=float(_parsed(metadata.get("token_scale")) or 1.0),
         )
     pretrained = metadata.get("pretrained_cfg", metadata if "input_size" in metadata else None)  # the latter is older
     timm = pretrained if isinstance(pretrained, dict) else {}

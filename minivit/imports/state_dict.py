@@ -94,7 +94,7 @@ def _read_directory(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     config, preprocessor = (_read_json(path / name) for name in ("config.json", "preprocessor_config.json"))
     if weights.suffix != ".json":
         stored, metadata = _read_file(weights)
-        return stored, (config or metadata) | {"preprocessor": preprocessor}
+        return stored, metadata | config | {"preprocessor": preprocessor}  # metadata are those of our own export
     weight_map = _read_json(weights).get("weight_map")
     shard_names = list(weight_map.values()) if isinstance(weight_map, dict) else []
     if not shard_names or not all(isinstance(name, str) and Path(name).name == name for name in shard_names):

@@ -48,9 +48,10 @@ def name(page: Page) -> Locator:
 def test_a_dropped_or_pasted_picture_shows_its_prediction_and_its_map_and_what_is_none_is_refused_by_name(
     page: Page, server: Server, trained_run: Run, picture: Path
 ) -> None:
-    server.open(page, "attention", run=trained_run.id, head=2, layer=1, image=3)
+    address = f"{server.address}/attention?run={trained_run.id}&head=2&layer=1&image=3"
+    page.goto(address, wait_until="domcontentloaded")
+    transfer(page, "drop", "text.png", b"no picture")  # before there is an uploader
     drawn(page)
-    transfer(page, "drop", "text.png", b"no picture")
     page.get_by_text("Try your own image").click()
     expect(page.get_by_text("text.png cannot be read")).to_be_visible()
     expect(name(page)).to_have_text("Image 3")

@@ -1,9 +1,10 @@
 """Folders of images as people have them."""
 
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import putchunk
 
 from minivit.config import TrainConfig, preset
 from minivit.data import data_warnings, load_images, load_split
@@ -33,7 +35,9 @@ def fill(folder: Path, count: int = 3, first: int = 0) -> None:
     """Images of noise, each different."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(first, first + count):
-        pixels = np.random.default_rng(crc32(f"{folder.name} {number}".encode())).integers(0, 255, (8, 8, 3), np.uint8)
+        pixels = np.random.default_rng(zlib.crc32(f"{folder.name} {number}".encode())).integers(
+            0, 255, (8, 8, 3), np.uint8
+        )
         Image.fromarray(pixels).save(folder / f"{number}.png")
 
 
@@ -215,6 +219,19 @@ def test_16_bit_gray_is_scaled_by_the_bits_that_it_uses(root: Path, highest: int
     pair(root)
     Image.fromarray(np.full((8, 8), highest, np.uint16)).save(root / "cat" / "9.png")
     assert load_images("folder", data_dir=root, img_size=8).images[3].unique().tolist() == [expected]
+
+
+@pytest.mark.parametrize(("highest", "expected"), [(4095, [255, 127, 0]), (65535, [255, 8, 0]), (100, [100, 100, 0])])
+def test_16_bit_colors_are_scaled_by_the_bits_that_they_use(root: Path, highest: int, expected: list[int]) -> None:
+    root.mkdir()
+    pixel = np.array([highest, min(highest, 2048), 0], ">u2").tobytes()
+    with (root / "image.png").open("wb") as file:  # PIL writes no such files
+        file.write(b"\x89PNG\r\n\x1a\n")
+        putchunk(file, b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))
+        putchunk(file, b"IDAT", zlib.compress(8 * (b"\0" + 8 * pixel)))
+        putchunk(file, b"IEND")
+    pixels = read_picture(root / "image.png", (8, 3, None))[0]
+    assert pixels.unique(dim=1).unique(dim=2).flatten().tolist() == expected
 
 
 # Small sets

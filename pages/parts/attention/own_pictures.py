@@ -15,8 +15,6 @@ from pages.parts.shell.frame import show_errors
 from pages.parts.shell.pictures import Picture, all_pictures, pixels, session_pictures
 from pages.parts.shell.url import param, param_button, set_params
 
-PARTS = Path(__file__).parent
-
 
 def pick_picture(run: Run) -> str | None:
     """Widgets that add, show and save pictures; returns the id of the URL's picture, None for a test image."""
@@ -28,9 +26,6 @@ def pick_picture(run: Run) -> str | None:
         current = param("picture") if param("picture") in pictures else None
         if pictures:
             _gallery(run, pictures, current)
-    if may_change():
-        script = (PARTS / "paste.js").read_text(encoding="utf-8")
-        st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
     if current and may_change():
         _save_or_remove(run, current, pictures[current])
     elif param("picture") and not current:
@@ -39,7 +34,7 @@ def pick_picture(run: Run) -> str | None:
 
 
 def _upload(run: Run) -> None:
-    """The uploader and the camera; a new picture is shown immediately."""
+    """The uploader, to which `paste.js` passes pictures, and the camera; a new picture is shown immediately."""
     uploads = st.file_uploader(
         "Drop pictures anywhere on this page, paste one, or choose files",
         type=[suffix.removeprefix(".") for suffix in SUFFIXES],

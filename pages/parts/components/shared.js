@@ -4,7 +4,9 @@ const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array, floa
 
 // {dtype, shape, base64} from component.packed -> typed array with .shape
 function unpack(packed) {
-  const bytes = Uint8Array.from(atob(packed.base64), (character) => character.charCodeAt(0));
+  const characters = atob(packed.base64);
+  const bytes = new Uint8Array(characters.length); // a loop is several times faster than Uint8Array.from
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
   const array = new ARRAYS[packed.dtype](bytes.buffer);
   array.shape = packed.shape;
   return array;

@@ -59,9 +59,10 @@ def test_a_post_norm_model_is_refused_for_timm():
         timm_checkpoint(MiniViT(ViTConfig()))
 
 
-def test_a_backbone_is_refused_for_timm_because_it_has_no_head():
-    with pytest.raises(ConfigError, match="without a head"):
-        timm_arguments(ViTConfig(norm="pre", pos_embed="learned", num_classes=0))
+@pytest.mark.parametrize("changes", [{"pool": "cls and mean"}, {"pos_embed": "rotary"}], ids=str)
+def test_what_timm_lacks_is_refused_with_what_keeps_the_model(changes):
+    with pytest.raises(ConfigError, match=r"Export this model as ONNX, or the run as a \.zip"):
+        timm_arguments(ViTConfig(norm="pre", **changes))
 
 
 def test_a_convolutional_stem_is_refused_for_timm():
