@@ -1,5 +1,6 @@
 """Processes that outlive this one, and a worker that is ready before there is a run for it. Imports no torch."""
 
+import atexit
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from minivit.files import open_log
 
@@ -26,6 +27,15 @@ def limit_spinning() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def exit_quickly(code: int) -> NoReturn:
+    """Ends this process as `sys.exit` does, but does not free its objects: with torch imported, that takes 0.2 s."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # of a full disk, or nobody reads any more
+            stream.flush()
+    os._exit(code)
 
 
 def python_path() -> str:

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from minivit.processes import limit_spinning, python_path, standby, start_detached, watch
+from minivit.processes import exit_quickly, limit_spinning, python_path, standby, start_detached, watch
 
 if __name__ == "__main__":
     gc.disable()  # while torch is imported; as in minivit/__main__.py
@@ -184,6 +184,6 @@ if __name__ == "__main__":
     gc.enable()
     gc.freeze()
     if len(sys.argv) > 1:
-        sys.exit(main(sys.argv[1], startup_seconds=time.process_time()))  # importing torch takes most of it
+        exit_quickly(main(sys.argv[1], startup_seconds=time.process_time()))  # importing torch takes most of it
     if run_dir := wait_for_run():
-        sys.exit(main(run_dir))
+        exit_quickly(main(run_dir))

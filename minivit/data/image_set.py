@@ -182,7 +182,7 @@ def concatenate_classes(
 
 
 def _select(images: Images, rows: Tensor) -> Images:
-    return images.select(rows) if isinstance(images, MappedImages) else images[rows]
+    return images.select(rows) if isinstance(images, MappedImages) else images.index_select(0, rows)
 
 
 def evenly_by_class(labels: Tensor, count: int) -> list[int]:

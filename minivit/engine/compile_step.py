@@ -4,6 +4,7 @@ Reads the request, one line of JSON, from its standard input, and prints {"libra
 when its input ends, and so also when the process that requested the library has been killed.
 """
 
+import gc
 import json
 import os
 import signal
@@ -11,6 +12,9 @@ import sys
 from collections.abc import Callable
 from threading import Thread
 from typing import Any
+
+if __name__ == "__main__":
+    gc.disable()  # what it makes is needed to the end
 
 import torch
 from torch import Tensor
@@ -108,6 +112,8 @@ def end_with_input() -> None:
 
 
 if __name__ == "__main__":
-    request = json.loads(sys.stdin.readline())
-    Thread(target=end_with_input, daemon=True).start()
-    print(json.dumps(compile_step(request)), flush=True)
+    from torch._inductor import compile_fx  # noqa: F401, takes seconds, in which the training reads its images
+
+    if line := sys.stdin.readline():
+        Thread(target=end_with_input, daemon=True).start()
+        print(json.dumps(compile_step(json.loads(line))), flush=True)

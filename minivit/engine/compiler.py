@@ -9,19 +9,23 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 
 from minivit.config import TrainConfig
 from minivit.engine.compile_step import load, make_request
+from minivit.engine.distributed import Group
 from minivit.engine.step import TrainStep
 from minivit.machine import choose_threads, num_activations
 from minivit.processes import end_group, start
 
+MODULE = "minivit.engine.compile_step"
 COMPILE_SECONDS = 20  # of CPU time until the compiled step is ready
 SAVED_SHARE = 0.7  # of a step's time, for models of at most SAVED_ACTIVATIONS; larger models save less
 SAVED_ACTIVATIONS = 270_000  # those of `article`; measured on a CPU for 1, 2 and 4 layers
 MIN_SAVED_SECONDS = 10  # seconds for which another core, which may have other work, is occupied
+MIN_EPOCHS = 20  # from which on the process that compiles is started before it is known whether that pays off
 
 
 class Compiler:
@@ -38,8 +42,19 @@ class Compiler:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         if self.process:
             end_group(self.process)
+        self.process = None
+
+    def prepare(self, device: torch.device, group: Group) -> None:
+        """Starts the process that will probably compile, so that it imports Inductor while images are read."""
+        is_long = self.config.epochs >= MIN_EPOCHS and not 0 < 60 * self.config.minutes < COMPILE_SECONDS
+        may_pay = self.config.compile == "on" or (is_long and saved_share(self.config, device) > 0)
+        if may_pay and not self.is_decided and _in_process(device, group):
+            self.process = start(MODULE, stdin=subprocess.PIPE, output=subprocess.PIPE)
 
     def record(self, step: TrainStep) -> None:
         """Has the plain step recorded as a CUDA graph and replayed from then on, without a compiler; on a GPU only."""
@@ -52,7 +67,7 @@ class Compiler:
         `seconds_left` is the remaining time of the run with plain steps, None before the first epoch: then 'auto'
         waits.
         """
-        if self.process and self.process.poll() is not None:
+        if self.is_decided and self.process and self.process.poll() is not None:
             self.finish(step)
         if self.is_decided or (seconds_left is None and self.config.compile != "on"):
             return
@@ -60,11 +75,13 @@ class Compiler:
         is_worthwhile, self.reason = should_compile(self.config, step.device, seconds_left or 0)
         if not is_worthwhile:
             self.log(f"The step is not compiled: {self.reason}.")
-        elif step.device.type == "cpu" and step.group.world_size == 1:
-            self.process = start("minivit.engine.compile_step", stdin=subprocess.PIPE, output=subprocess.PIPE)
+            self._end()
+        elif _in_process(step.device, step.group):
+            self.process = self.process or start(MODULE, stdin=subprocess.PIPE, output=subprocess.PIPE)
             assert self.process.stdin
-            self.process.stdin.write(json.dumps(make_request(step)).encode() + b"\n")
-            self.process.stdin.flush()
+            with suppress(BrokenPipeError):  # it has ended, which `finish` reports
+                self.process.stdin.write(json.dumps(make_request(step)).encode() + b"\n")
+                self.process.stdin.flush()
         else:
             step.compile(self._report)
 
@@ -87,6 +104,11 @@ class Compiler:
             self.log(f"The step is not compiled, although the settings enable it: {cause}.")
         else:
             self.log(f"The step is not compiled: {cause}.")
+
+
+def _in_process(device: torch.device, group: Group) -> bool:
+    """Whether the step is compiled in another process: on the CPU, as a whole."""
+    return device.type == "cpu" and group.world_size == 1
 
 
 def should_compile(config: TrainConfig, device: torch.device, seconds_left: float) -> tuple[bool, str]:

@@ -56,6 +56,7 @@ def train(
         training_device(config, group, poller) as device,
         Compiler(config, events.log) as compiler,
     ):
+        compiler.prepare(device, group)
         start = time.perf_counter()
         train_set, test_set = group.main_process_first(lambda: load_split(config, poller.report))
         clock = Clock(config.minutes, startup_seconds + time.perf_counter() - start, group)

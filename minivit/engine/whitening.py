@@ -38,7 +38,7 @@ def whiten(model: MiniViT, image_set: ImageSet, *, keep_weights: bool = False) -
     """
     rows = evenly_spaced(len(image_set), MAX_PATCHES // model.config.num_patches)
     images = image_set.select(rows).images
-    matrix = pca_whitening(images, model.config.patch_size, model.mean.cpu(), model.std.cpu())
+    matrix = pca_whitening(images, model.config.patch_size, model.std.cpu())
     if keep_weights:
         weight = model.patch_embed.proj.weight.data
         converted = torch.linalg.solve(matrix.double(), weight.flatten(1).double(), left=False)
@@ -51,18 +51,20 @@ def add_whitening(model: MiniViT, matrix: Tensor) -> None:
     parametrize.register_parametrization(model.patch_embed.proj, "weight", Whitening(matrix), unsafe=True)
 
 
-def pca_whitening(images: Images, patch_size: int, mean: Tensor, std: Tensor) -> Tensor:
+def pca_whitening(images: Images, patch_size: int, std: Tensor) -> Tensor:
     """(P, P) such that `matrix @ (patch - mean patch)` has unit covariance over the images' normalized patches."""
     num_patches = 0
     total = torch.zeros(())
     products = torch.zeros(())
     for chunk in row_chunks(images):
-        flat = patches((chunk.float() / 255 - mean) / std, patch_size).flatten(2).flatten(0, 1).double()
+        flat = patches(chunk, patch_size).flatten(2).flatten(0, 1).double()  # 0..255, so that these sums are exact
         num_patches += len(flat)
         total = total + flat.sum(0)
         products = products + flat.T @ flat
     mean_patch = total / num_patches
-    variances, directions = torch.linalg.eigh(products / num_patches - mean_patch.outer(mean_patch))
+    scale = 255 * std.double().expand(-1, patch_size, patch_size).flatten()
+    covariance = (products / num_patches - mean_patch.outer(mean_patch)) / scale.outer(scale)
+    variances, directions = torch.linalg.eigh(covariance)
     floor = MIN_VARIANCE * variances.mean()
     return ((variances.clamp(min=0) + floor).rsqrt()[:, None] * directions.T).float()
 

@@ -1,4 +1,4 @@
-"""The worker that waits for a run: it takes the next one, ends with its server, and is replaced if it has ended."""
+"""Processes end quickly; the worker that waits for a run takes the next one, ends with its server, and is replaced."""
 
 import json
 import signal
@@ -146,3 +146,14 @@ def test_threads_of_a_training_sleep_soon_when_they_wait_for_each_other(module, 
     arguments = [sys.executable, "-m", module, *["--help"][: module == "minivit"]]
     done = subprocess.run(arguments, cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0 and "GOMP_SPINCOUNT = '10000'" in done.stderr, done.stderr
+
+
+def test_a_process_that_exits_quickly_still_prints_everything_and_calls_exit_handlers():
+    code = (
+        "import atexit; from minivit.processes import exit_quickly\n"
+        "atexit.register(print, 'handler'); print('last line', end=' ... '); exit_quickly(3)"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert (process.returncode, process.stdout, process.stderr) == (3, "last line ... handler\n", "")

@@ -34,9 +34,11 @@ def files_of(folder: Path, part: str) -> list[tuple[int, torch.Tensor]]:
 # Train
 
 
-def test_training_prints_a_line_per_epoch_and_the_run_folder_last(image_folder, tmp_path):
+def test_training_prints_a_line_per_epoch_and_the_run_folder_last_and_imports_only_what_it_needs(
+    image_folder, tmp_path
+):
     """As a process of its own, without the variables of this one's environment."""
-    command = [sys.executable, "-m", "minivit", *train_command(image_folder, tmp_path / "runs")]
+    command = [sys.executable, "-X", "importtime", "-m", "minivit", *train_command(image_folder, tmp_path / "runs")]
     folders = {name: str(tmp_path / name) for name in ("HOME", "MINIVIT_DATA", "MINIVIT_LOCKS")}
     for folder in folders.values():
         Path(folder).mkdir()
@@ -53,7 +55,14 @@ def test_training_prints_a_line_per_epoch_and_the_run_folder_last(image_folder, 
         assert f"accuracy {row['test_acc']:.4f}" in line and f"test loss {row['test_loss']:.4f}" in line
     assert Path(lines[-1]) == run.path and run.state.phase == "done"
     assert run.environment["command"][1:3] == ["train", "--patch-size"]
-    assert process.stderr == ""
+    imports, others = (
+        [line for line in process.stderr.splitlines() if line.startswith("import time:") is is_import]
+        for is_import in (True, False)
+    )
+    assert others == []
+    modules = {line.rpartition("|")[2].strip() for line in imports}
+    assert "minivit.engine.loop" in modules
+    assert not modules & {"plotly", "jinja2", "torch._dynamo", "torchvision", "minivit.attention", "minivit.sweep"}
 
 
 def test_runs_are_listed_newest_first_as_lines_or_as_json(call, trained, tmp_path):

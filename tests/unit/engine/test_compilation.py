@@ -16,6 +16,8 @@ from trainings import assert_same, quiet, trained
 from minivit.engine import Events, Interrupted, TrainStep, train
 from minivit.engine.compile_errors import cause_of
 from minivit.engine.compile_step import compile_step, make_request
+from minivit.engine.compiler import Compiler
+from minivit.engine.distributed import SINGLE_PROCESS
 from minivit.engine.step_graph import compile_or_fall_back
 from minivit.model import MiniViT
 from minivit.runs import Run
@@ -223,3 +225,16 @@ def test_the_cause_of_a_failure_is_what_the_compiler_says(output, cause):
 
 def test_an_error_without_words_is_named_by_its_type():
     assert cause_of(RuntimeError(), "") == "RuntimeError"
+
+
+@pytest.mark.parametrize(("epochs", "is_started"), [(100, True), (6, False)])
+def test_the_process_that_compiles_is_started_before_images_are_read_if_a_run_is_long(
+    tiny, write_compile_step, epochs, is_started
+):
+    write_compile_step("exit")
+    with Compiler(tiny.changed(epochs=epochs, compile="auto"), quiet) as compiler:
+        compiler.prepare(torch.device("cpu"), SINGLE_PROCESS)
+        process = compiler.process
+        assert (process is not None) is is_started
+        compiler.advance(TrainStep(tiny, MiniViT(tiny.model)), seconds_left=1.0)  # compiling does not pay off
+        assert compiler.process is None and (process is None or process.returncode is not None)
