@@ -273,6 +273,6 @@ def share_curves(
             annotation_text=f"chance {chance[name]:.0%}",
             annotation_position="bottom right",
         )
-    x_axis = {"title": "epoch (0 is untrained)", "dtick": max(1, max(epochs) // 8)}
+    x_axis = {"title": "epoch (0 is before training)", "dtick": max(1, max(epochs) // 8)}
     y_axis = {"title": title, "tickformat": ".0%", "range": [0, 1.02]}
     return layout(figure, x_axis, y_axis, 340, bottom=90, legend=LEGEND_BELOW)

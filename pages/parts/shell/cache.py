@@ -278,7 +278,7 @@ def checkpoint_scale(run: Run, checkpoint: Checkpoint) -> tuple[float, float]:
 def one_image(run: Run, epoch: int, image: ImageId) -> ImageExport:
     """One image with its prediction and attention, ready for export."""
     return ImageExport(
-        run_id=run.id,
+        run=run,
         epoch=epoch,
         index=NO_INDEX if isinstance(image, str) else image,
         name=image_title(run, image) if isinstance(image, str) else f"image {image}",
