@@ -58,11 +58,12 @@ def smooth(y: Array, weight: float) -> Array:
 
 
 class NamedCurve(NamedTuple):
-    """A metric of one run; None is a gap."""
+    """A metric of one run; None is a gap. A star marks the point with index `best`."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float | None]
+    best: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,15 +107,27 @@ def metric_curves(
         common = {"x": x, "line": line, "legendgroup": group}
         if smoothing:
             figure.add_scatter(y=behind, mode="lines", opacity=0.25, hoverinfo="skip", showlegend=False, **common)
+        hover = f"%{{text}}, {axes.x} %{{x:,.4~g}}: %{{y:{'.1%' if axes.percent else '.3f'}}}<extra></extra>"
         figure.add_scatter(
             y=y,
             text=names,
             name=escape(group),
             mode="lines+markers" if len(x) <= 30 * len(curves) else "lines",
             marker={"size": 4},
-            hovertemplate=f"%{{text}}, {axes.x} %{{x:,.4~g}}: %{{y:{'.1%' if axes.percent else '.3f'}}}<extra></extra>",
+            hovertemplate=hover,
             **common,
         )
+        if starred := [curve for curve in curves if curve.best is not None]:
+            figure.add_scatter(
+                x=[curve.x[curve.best] for curve in starred],
+                y=[curve.y[curve.best] for curve in starred],
+                text=[f"{escape(curve.name)}, best" for curve in starred],
+                mode="markers",
+                marker={"symbol": "star", "size": 12, "color": (line or {}).get("color")},
+                hovertemplate=hover,
+                legendgroup=group,
+                showlegend=False,
+            )
     ticks = {"rangemode": "tozero", "tickformat": "d", "dtick": max(1, int(largest) // 10)} if axes.x == "epoch" else {}
     x_axis = {"title": axes.x, **({"type": "log"} if axes.log_x else ticks)}
     y_type = "log" if axes.log_y else "linear"

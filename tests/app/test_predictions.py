@@ -137,6 +137,15 @@ def test_the_images_on_the_page_have_the_map_of_their_cls_token_unless_the_model
     assert galleries(open_page("predictions", run=trained.id))[0]["hover"] is None
 
 
+def test_a_slow_model_whose_weights_are_damaged_is_an_error_and_no_endless_progress(
+    open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minivit.background_predictions.MAX_MULTIPLICATIONS", 1)
+    trained.checkpoint_path(2).write_bytes(b"damaged")
+    page = open_page("predictions", run=trained.id, epoch=2)
+    assert "does not contain the weights of this run's model" in errors(page)[0] and not page.get("progress")
+
+
 def test_links_of_earlier_versions_filter_and_sort_as_they_did(open_page: Open, trained: Run) -> None:
     page = open_page("predictions", run=trained.id, answer="wrong", order="least sure")
     assert widget(page, "button_group", "Result").value == "incorrect"
