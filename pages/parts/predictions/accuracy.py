@@ -53,8 +53,8 @@ def class_table(predictions: Predictions, classes: tuple[str, ...]) -> None:
         {
             "class": classes,
             "precision": precision,
-            "95% interval of precision": of_precision,
             "recall": recall,
+            "95% interval of precision": of_precision,
             "95% interval of recall": of_recall,
         },
         column_config={
