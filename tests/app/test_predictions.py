@@ -24,7 +24,7 @@ def test_accuracy_and_recall_are_those_of_the_epoch(open_page: Open, trained: Ru
     low, high = wilson(int(expected.correct.sum()), len(expected.labels))
     assert page.metric[0].value == f"{expected.accuracy:.1%}"
     assert any(f"95% interval {low:.1%} to {high:.1%} (Wilson)" in caption.value for caption in page.caption)
-    recall = page.dataframe[0].value["recall"]
+    recall = page.dataframe[0].value["recall"] / 100
     assert recall.round(6).tolist() == [
         round(expected.correct[expected.labels == number].mean(), 6) for number in range(3)
     ]

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from minivit.figures import RUN_LINES, Axes, NamedCurve, metric_curves
-from minivit.runs import Run, best_epoch, summarize
+from minivit.runs import Run, summarize
 from minivit.runs.comparison import Axis, curve, curves_to_csv, image_difference, short_names, to_csv, to_json
 from pages.parts.runs.table import column_config, percent, setting_columns
 from pages.parts.shell.frame import download
@@ -78,7 +78,7 @@ def _smoothing() -> float:
 def _charts(runs: Sequence[Run], names: dict[str, str], view: CurveView) -> None:
     """Loss and accuracy, with a star at the best epoch; the table below is their legend."""
     rows = {run.id: run.metrics() for run in runs}
-    best = {run.id: _best_index(run) for run in runs}
+    best = {run.id: _best_index(rows[run.id]) for run in runs}
     seconds, unit = 1, ""
     if view.axis == "time":
         longest = max((curve(each, "test_acc", "time").x[-1] for each in rows.values() if each), default=0)
@@ -100,16 +100,15 @@ def _charts(runs: Sequence[Run], names: dict[str, str], view: CurveView) -> None
         column.plotly_chart(figure.update_layout(showlegend=False, height=320), key=f"runs_curves_{metric}")
 
 
-def _best_index(run: Run) -> int | None:
-    """Where in the run's metrics its best epoch is; None if no epoch of training was measured."""
-    rows = run.metrics()
-    best = best_epoch(run, rows)
-    return next((index for index, row in enumerate(rows) if best and row["epoch"] == best), None)
+def _best_index(rows: Sequence[dict]) -> int | None:
+    """Where the metrics have their highest test accuracy, the earliest of equals; None if there are none."""
+    return max(range(len(rows)), key=lambda index: rows[index]["test_acc"], default=None)
 
 
 def _table(runs: Sequence[Run], names: dict[str, str]) -> None:
     """A row per run: its line in the charts, its scores, and the settings in which the runs differ."""
-    best = [None if (index := _best_index(run)) is None else run.metrics()[index] for run in runs]
+    rows = [run.metrics() for run in runs]
+    best = [each[index] if (index := _best_index(each)) is not None else None for each in rows]
     configs = [run.config for run in runs]
     different = setting_columns(configs)
     table = pd.DataFrame(
