@@ -117,11 +117,11 @@ def metric_curves(
             hovertemplate=hover,
             **common,
         )
-        if starred := [curve for curve in curves if curve.best is not None]:
+        if starred := [(curve, curve.best) for curve in curves if curve.best is not None]:
             figure.add_scatter(
-                x=[curve.x[curve.best] for curve in starred],
-                y=[curve.y[curve.best] for curve in starred],
-                text=[f"{escape(curve.name)}, best" for curve in starred],
+                x=[curve.x[index] for curve, index in starred],
+                y=[curve.y[index] for curve, index in starred],
+                text=[f"{escape(curve.name)}, best" for curve, _ in starred],
                 mode="markers",
                 marker={"symbol": "star", "size": 12, "color": (line or {}).get("color")},
                 hovertemplate=hover,
