@@ -167,7 +167,7 @@ class Training:
         }
 
     def _train_metrics(self, epoch: int) -> dict[str, float | None]:
-        """Loss and accuracy on the training images during the epoch, and speed; all None for the untrained model."""
+        """Loss and accuracy on the training images during the epoch, and speed; all None at epoch 0."""
         if epoch == 0:
             return dict.fromkeys(("train_loss", "train_acc", "train_seconds", "images_per_second"))
         self.group.all_reduce(self.train_step.sums)
