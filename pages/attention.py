@@ -9,7 +9,7 @@ from pages.parts.attention.faithfulness import faithfulness_section
 from pages.parts.attention.logit import logit_section
 from pages.parts.attention.maps import show_maps
 from pages.parts.attention.other_images import next_match, other_images
-from pages.parts.attention.own_pictures import pick_picture
+from pages.parts.attention.own_pictures import pick_picture, save_or_remove
 from pages.parts.attention.prediction import membership
 from pages.parts.attention.selection import pick_method, view_of_url
 from pages.parts.attention.tokens import tokens_section
@@ -48,6 +48,8 @@ with frame(
         predictions = cache.predictions(run, epoch) if config.num_classes else None
         if predictions:
             next_match(predictions, classes, image)
+        if picture:
+            save_or_remove(run, picture)
     if predictions:
         with controls:
             prediction_progress(run, epoch, predictions)

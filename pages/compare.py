@@ -28,7 +28,7 @@ with frame(
 ):
     controls, pictures = controls_above()
     with controls:
-        boxes = st.columns([1.5, 1, 1, 1, 1.2])
+        boxes = st.columns([1.3, 1, 0.9, 1.6, 1.2])  # the best epoch stands beside the slider
         with boxes[0]:
             run = pick_run()
         with boxes[1]:

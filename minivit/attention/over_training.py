@@ -21,7 +21,7 @@ from minivit.runs import Checkpoint
 
 MAP_METRICS = {
     "entropy": "How uniform a map is: 1 is uniform, 0 is all on one patch. Mean over the images.",
-    "divergence": "Jensen–Shannon divergence in bits between a map and the untrained model's map of the same image: "
+    "divergence": "Jensen–Shannon divergence in bits between a map and that of the same image at epoch 0: "
     "0 is identical, 1 is no patch in common. Mean over the images.",
     "between-image variation": "1 − the mean correlation between the maps of every two images: 0 if all images have "
     "the same pattern, however faint it is.",
@@ -87,9 +87,9 @@ def take_snapshot(model: MiniViT, images: Tensor) -> Snapshot:
     return Snapshot(torch.cat(probs).cpu().numpy(), torch.cat(maps).cpu().numpy())
 
 
-def map_metrics(snapshot: Snapshot, untrained: Snapshot) -> MapMetrics:
-    """Metrics of a snapshot's maps, given the untrained model's maps of the same images."""
-    maps, reference = (torch.from_numpy(maps).movedim(0, 2) for maps in (snapshot.maps, untrained.maps))  # (L, S, B, n)
+def map_metrics(snapshot: Snapshot, start: Snapshot) -> MapMetrics:
+    """Metrics of a snapshot's maps, given the maps of the same images at epoch 0."""
+    maps, reference = (torch.from_numpy(maps).movedim(0, 2) for maps in (snapshot.maps, start.maps))  # (L, S, B, n)
     pairs = zip(maps.flatten(0, 1), reference.flatten(0, 1), strict=True)
     values = np.array([_metrics(*pair) for pair in pairs], np.float32).reshape(*maps.shape[:2], -1)
     by_name = {name: values[..., index] for index, name in enumerate(MAP_METRICS)}
@@ -116,7 +116,7 @@ def stack(
     )
 
 
-def _metrics(maps: Tensor, untrained: Tensor) -> tuple[float, ...]:
+def _metrics(maps: Tensor, start: Tensor) -> tuple[float, ...]:
     """The `MAP_METRICS` of the maps of all images (B, n), in their order."""
-    means = float(entropy(maps).mean()), float(divergence(maps, untrained).mean())
+    means = float(entropy(maps).mean()), float(divergence(maps, start).mean())
     return *means, between_image_variation(maps), image_specific_share(maps)

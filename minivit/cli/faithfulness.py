@@ -52,12 +52,12 @@ def faithfulness_report(
 ) -> str:
     """The tables for a run's model after `epoch` (default: the newest), on as many test images of each class.
 
-    Localization only if the data set has masks, with that of the untrained model; the cascade of re-initialized layers
+    Localization only if the data set has masks, with that at epoch 0; the cascade of re-initialized layers
     and the time per map only if it is requested. ConfigError for fewer than 2 images.
     """
     if num_images < 2:
         raise ConfigError(f"{num_images} images are too few to compare methods. Use at least 2.")
-    model, untrained = run.load_model(epoch), run.load_model(0)
+    model, start, start_title = run.load_model(epoch), run.load_model(0), run.config.start_title
     test_set = load_split(run.config)[1]
     test_set = test_set.select(evenly_by_class(test_set.labels, num_images))
     images, labels = test_set.images[:], test_set.labels
@@ -71,7 +71,7 @@ def faithfulness_report(
     if with_cascade:
         changes = cascade(model, images, classes, methods | CONTROLS, seed=SEED + run.config.seed)
     seconds = {name: _seconds_per_map(method, model, images, classes) for name, method in methods.items()}
-    models = {"trained": model, "untrained": untrained} if masks is not None else {}
+    models = {"trained": model, start_title: start} if masks is not None else {}
     located = {name: localize_methods(each, images, masks, labels) for name, each in models.items()}
     if as_json:
         report = {"run": run.id, "epoch": epoch, "num_images": len(test_set), "accuracy": accuracy}
@@ -87,7 +87,7 @@ def faithfulness_report(
     else:
         energy = uniform_energy(masks).mean().item()
         touching = uniform_pointing(masks, model.config.patch_size).mean().item()
-        lines += _localization_table(located["trained"], located["untrained"], energy, touching)
+        lines += _localization_table(located, energy, touching)
     lines += ["", *_faithfulness_table(results)]
     if note := stem_note(model.config):
         lines += ["", note]
@@ -171,13 +171,13 @@ def _verdict_values(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _localization_table(
-    trained: list[Localization], untrained: list[Localization], energy: float, touching: float
-) -> list[str]:
-    header = ["Map", "Energy inside the object", "Untrained", "Pointing game", "Untrained", "Verdict"]
+def _localization_table(located: dict[str, list[Localization]], energy: float, touching: float) -> list[str]:
+    (_, trained), (start_title, start) = located.items()
+    before = start_title.capitalize()
+    header = ["Map", "Energy inside the object", before, "Pointing game", before, "Verdict"]
     rows = [
         [after.name, str(after.energy), str(before.energy), str(after.pointing), str(before.pointing), after.verdict]
-        for after, before in zip(trained, untrained, strict=True)
+        for after, before in zip(trained, start, strict=True)
     ]
     return [
         "Localization for the true class, with 95% intervals. A uniform map has "

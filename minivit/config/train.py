@@ -173,6 +173,17 @@ class TrainConfig(Settings):
         included = ", ".join(name for name, is_part in parts.items() if is_part)
         return f"{note}after it." + (f" Only the train loss includes {included}." if included else "")
 
+    @property
+    def start_title(self) -> str:
+        """What epoch 0 is called: "untrained", or "initial weights" if they are those of another run."""
+        return "initial weights" if self.init_from else "untrained"
+
+    @property
+    def start_note(self) -> str:
+        """Which run the initial weights come from, as a sentence; empty if they are random."""
+        run_id, _, epoch = self.init_from.rpartition(":")
+        return f"The initial weights, at epoch 0, are those of {run_id} after epoch {epoch}." if run_id else ""
+
     def epoch_title(self, epoch: int) -> str:
         """'epoch 3 of 100', or 'epoch 3' if time limits the run."""
         return f"epoch {epoch}" if self.minutes else f"epoch {epoch} of {self.epochs}"

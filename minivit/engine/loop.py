@@ -38,8 +38,8 @@ def train(
 ) -> None:
     """Trains the model of `config` and writes to the folder of `run`, from the start or where it was interrupted.
 
-    Epoch 0 is the untrained model: it is only evaluated and saved. On a requested pause or stop the function returns,
-    and the run has that phase. Raises a MiniViTError for user errors; the run's phase is then failed. Each
+    Epoch 0 is the model before training: it is only evaluated and saved. On a requested pause or stop the function
+    returns, and the run has that phase. Raises a MiniViTError for user errors; the run's phase is then failed. Each
     process of a `group` calls this; only the main process writes and reports. If the settings limit the time,
     the `startup_seconds` that the process took before this call count toward it. If it `may_exit`, the process ends
     when a pause or stop comes while training cannot react, as during compilation.
@@ -87,14 +87,14 @@ def train(
             row = training.metrics(epoch)
             poller.save_position = ignore
             training.save_epoch(run, row)
-            events.log(format_row(row))
+            events.log(format_row(config, row))
             events.epoch_done(row)
 
 
-def format_row(row: dict[str, Any]) -> str:
+def format_row(config: TrainConfig, row: dict[str, Any]) -> str:
     """A metrics row as one line of text."""
     test_metrics = f"test loss {row['test_loss']:.4f}, accuracy {row['test_acc']:.4f}"
     if row["train_loss"] is None:
-        return f"epoch {row['epoch']} (untrained): {test_metrics}"
+        return f"epoch {row['epoch']} ({config.start_title}): {test_metrics}"
     train_metrics = f"train loss {row['train_loss']:.4f}, accuracy {row['train_acc']:.4f}"
     return f"epoch {row['epoch']}: {train_metrics}; {test_metrics}; {row['images_per_second']:,.0f} images/s"

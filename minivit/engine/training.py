@@ -70,7 +70,7 @@ class Training:
         self.test_accs: dict[int, float] = {}  # by finished epoch
 
     def epochs(self) -> Iterator[int]:
-        """The remaining epochs, including that of the untrained model, until the last one or a reason to stop."""
+        """The remaining epochs, including epoch 0, until the last one or a reason to stop."""
         first = self.epoch + 1 if self.recorded_epochs or self.epoch or self.step else 0
         if self.config.minutes and first > 1 and not self.step:
             self.clock.read()  # a resumed run may have no time left
@@ -88,7 +88,7 @@ class Training:
             self.config = self.config.changed(lr_changes=Run.open(run.path).config.lr_changes)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The rest of an epoch from `step` on, or until the time is up; none for epoch 0, the untrained model.
+        """The rest of an epoch from `step` on, or until the time is up; none for epoch 0.
 
         Order and augmentation are functions of (seed, epoch, step).
         """
@@ -148,7 +148,7 @@ class Training:
         train_metrics = self._train_metrics(epoch)
         start = time.perf_counter()
         test_loss, test_acc = self._evaluate()
-        lr = self.lr  # of the epoch's last step; for the untrained model that of the first step
+        lr = self.lr  # of the epoch's last step; at epoch 0 that of the first step
         if not (self.config.minutes and epoch):
             lr = learning_rate(self.config, max(0, epoch * self.steps_per_epoch - 1), self.steps_per_epoch)
         if not math.isfinite(test_loss + (train_metrics["train_loss"] or 0)):
@@ -167,7 +167,7 @@ class Training:
         }
 
     def _train_metrics(self, epoch: int) -> dict[str, float | None]:
-        """Loss and accuracy on the training images during the epoch, and speed; all None for the untrained model."""
+        """Loss and accuracy on the training images during the epoch, and speed; all None at epoch 0."""
         if epoch == 0:
             return dict.fromkeys(("train_loss", "train_acc", "train_seconds", "images_per_second"))
         self.group.all_reduce(self.train_step.sums)

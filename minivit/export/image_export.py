@@ -23,7 +23,7 @@ from minivit.figures import attention_scale
 from minivit.fused import forward_cls
 from minivit.inference import eval_mode
 from minivit.model import MiniViT
-from minivit.runs import Checkpoint, Run
+from minivit.runs import Run
 
 NO_INDEX = -1
 MAX_VALUES = 1e8  # of attention in one .npz: 400 MB
@@ -35,7 +35,7 @@ NUM_SCALE_IMAGES = 32  # images that a run's color scale is computed from
 class ImageExport:
     """One image with its prediction and attention: L layers, H heads, N tokens, K classes. Indices count from 0."""
 
-    run_id: str
+    run: Run
     epoch: int
     index: int  # of the test image; NO_INDEX for the user's own picture
     name: str  # "image 5", or a picture's file name
@@ -56,7 +56,7 @@ class ImageExport:
         test_set = load_split(run.config)[1]
         image = test_set.pick(index)
         return cls(
-            run_id=run.id,
+            run=run,
             epoch=run.epochs()[-1] if epoch is None else epoch,
             index=index,
             name=f"image {index}",
@@ -126,7 +126,7 @@ class ImageExport:
             label=np.array(NO_INDEX if self.label is None else self.label),
             tokens=np.array(tokens(attn.shape[-1] - 1)),
             classes=np.array(self.classes),
-            run=np.array(self.run_id),
+            run=np.array(self.run.id),
             epoch=np.array(self.epoch),
             number=np.array(self.index),  # its name since the first version
             name=np.array(self.name),
@@ -137,7 +137,7 @@ class ImageExport:
         """The CLS map over the image, on the run's scale."""
         true = "" if self.label is None else f"{self.classes[self.label]} → "
         predicted = self.classes[int(self.probs.argmax())] if len(self.probs) else "no prediction"
-        where = f"layer {layer + 1}, {head_title(head)} · {Checkpoint(self.epoch).title} · {self.run_id}"
+        where = f"layer {layer + 1}, {head_title(head)} · {self.run.checkpoint_title(self.epoch)} · {self.run.id}"
         title = f"{self.name}: {true}{predicted} · {where}"
         values = self.matrix(layer, head)[0, 1:].numpy()
         return MapPicture(self.image.numpy(), values, self.scale, 1 / self.model.config.num_tokens, title)

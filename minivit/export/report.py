@@ -105,7 +105,7 @@ def _examples(run: Run, checkpoints: Sequence[Checkpoint], test_set: ImageSet) -
         predictions = [(float(p[row].max()), int(p[row].argmax())) for p in probs]
         captions = [
             {
-                "checkpoint": checkpoint.title,
+                "checkpoint": run.checkpoint_title(checkpoint),
                 "predicted": test_set.classes[predicted],
                 "confidence": confidence,
                 "correct": predicted == label,

@@ -40,7 +40,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def write(self, epoch: int, metrics: dict[str, float]) -> None:
-        """Writes the metrics of an epoch by their names; the untrained model has no training metrics."""
+        """Writes the metrics of an epoch by their names; epoch 0 has no training metrics."""
 
     @abstractmethod
     def close(self) -> None:

@@ -58,11 +58,12 @@ def smooth(y: Array, weight: float) -> Array:
 
 
 class NamedCurve(NamedTuple):
-    """A metric of one run; None is a gap."""
+    """A metric of one run; None is a gap. A star marks the point with index `best`."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float | None]
+    best: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,15 +107,27 @@ def metric_curves(
         common = {"x": x, "line": line, "legendgroup": group}
         if smoothing:
             figure.add_scatter(y=behind, mode="lines", opacity=0.25, hoverinfo="skip", showlegend=False, **common)
+        hover = f"%{{text}}, {axes.x} %{{x:,.4~g}}: %{{y:{'.1%' if axes.percent else '.3f'}}}<extra></extra>"
         figure.add_scatter(
             y=y,
             text=names,
             name=escape(group),
             mode="lines+markers" if len(x) <= 30 * len(curves) else "lines",
             marker={"size": 4},
-            hovertemplate=f"%{{text}}, {axes.x} %{{x:,.4~g}}: %{{y:{'.1%' if axes.percent else '.3f'}}}<extra></extra>",
+            hovertemplate=hover,
             **common,
         )
+        if starred := [(curve, curve.best) for curve in curves if curve.best is not None]:
+            figure.add_scatter(
+                x=[curve.x[index] for curve, index in starred],
+                y=[curve.y[index] for curve, index in starred],
+                text=[f"{escape(curve.name)}, best" for curve, _ in starred],
+                mode="markers",
+                marker={"symbol": "star", "size": 12, "color": (line or {}).get("color")},
+                hovertemplate=hover,
+                legendgroup=group,
+                showlegend=False,
+            )
     ticks = {"rangemode": "tozero", "tickformat": "d", "dtick": max(1, int(largest) // 10)} if axes.x == "epoch" else {}
     x_axis = {"title": axes.x, **({"type": "log"} if axes.log_x else ticks)}
     y_type = "log" if axes.log_y else "linear"
@@ -273,6 +286,6 @@ def share_curves(
             annotation_text=f"chance {chance[name]:.0%}",
             annotation_position="bottom right",
         )
-    x_axis = {"title": "epoch (0 is untrained)", "dtick": max(1, max(epochs) // 8)}
+    x_axis = {"title": "epoch (0 is before training)", "dtick": max(1, max(epochs) // 8)}
     y_axis = {"title": title, "tickformat": ".0%", "range": [0, 1.02]}
     return layout(figure, x_axis, y_axis, 340, bottom=90, legend=LEGEND_BELOW)

@@ -31,7 +31,7 @@ SAME_IMAGES = (
 
 
 class Curve(NamedTuple):
-    """A metric of one run at its epochs; None where it is not defined, as the train loss of the untrained model."""
+    """A metric of one run at its epochs; None where it is not defined, as the train loss at epoch 0."""
 
     x: Sequence[float]
     y: Sequence[float | None]

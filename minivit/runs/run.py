@@ -17,7 +17,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -203,7 +203,7 @@ class Run:
         replace_file(self.path / "environment.json", facts)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """One row per epoch, in order, from epoch 0, the untrained model."""
+        """One row per epoch, in order, from epoch 0, before training."""
         rows, _ = read_rows(self.path / "metrics.jsonl", schema.parse_row)
         by_epoch = {row["epoch"]: row for row in rows}  # the last row of an epoch counts
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
@@ -229,6 +229,13 @@ class Run:
     def epochs(self) -> list[int]:
         """Epochs that have a checkpoint, in order."""
         return [checkpoint.epoch for checkpoint in self.checkpoints() if not checkpoint.step]
+
+    def checkpoint_title(self, checkpoint: int | Checkpoint) -> str:
+        """The title on pages, charts and reports: "epoch 12", "epoch 0, step 4"; of epoch 0 that of the settings."""
+        epoch, step = astuple(Checkpoint.of(checkpoint))
+        if not epoch and not step:
+            return self.config.start_title
+        return f"epoch {epoch}" + (f", step {step}" if step else "")
 
     def load_model(self, checkpoint: int | Checkpoint | None = None) -> MiniViT:
         """The model at a checkpoint or after an epoch (the newest by default), on the CPU, in evaluation mode.

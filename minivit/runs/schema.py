@@ -30,7 +30,7 @@ Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 
 @with_config(ConfigDict(extra="ignore", strict=True))
 class MetricsRow(TypedDict):
-    """A row of `metrics.jsonl`; epoch 0, the untrained model, has no training metrics."""
+    """A row of `metrics.jsonl`; epoch 0, before training, has no training metrics."""
 
     epoch: Epoch
     train_loss: Amount | None

@@ -17,7 +17,7 @@ POST_NORM = [name for name in METHODS if name != "contributions"]  # the methods
 ASKED = {"image": IMAGE, "epoch": EPOCH, "class": "cross", "against": "circle"}
 
 
-def inspector_values(page: AppTest, name: str = "trained") -> np.ndarray:
+def inspector_values(page: AppTest, name: str = "values") -> np.ndarray:
     """The values (L, H, N, N), or (N-1,), that the inspector has."""
     data = sent(page)[name]
     values = unpacked(data["values"])
@@ -50,8 +50,8 @@ def test_each_method_s_values_are_those_of_the_image_the_epoch_and_the_classes(
 def test_the_untrained_map_is_the_same_of_epoch_0(open_page: Open, trained: Run, method: str) -> None:
     page = open_page("attention", run=trained.id, method=method, off="p3", **ASKED)
     untrained = open_page("attention", run=trained.id, method=method, off="p3", **{**ASKED, "epoch": 0})
-    assert np.array_equal(inspector_values(page, "untrained"), inspector_values(untrained))
-    assert not np.array_equal(inspector_values(page, "untrained"), inspector_values(page))
+    assert np.array_equal(inspector_values(page, "before"), inspector_values(untrained))
+    assert not np.array_equal(inspector_values(page, "before"), inspector_values(page))
 
 
 def test_without_an_untrained_checkpoint_its_map_is_left_out_and_the_page_says_so(
@@ -59,8 +59,8 @@ def test_without_an_untrained_checkpoint_its_map_is_left_out_and_the_page_says_s
 ) -> None:
     trained.checkpoint_path(0).unlink()
     page = open_page("attention", run=trained.id)
-    assert sent(page)["untrained"] is None
-    assert any("no untrained checkpoint" in caption.value for caption in page.caption)
+    assert sent(page)["before"] is None
+    assert any("no checkpoint of epoch 0" in caption.value for caption in page.caption)
 
 
 def test_layer_head_and_token_of_the_link_are_shown(open_page: Open, trained: Run) -> None:

@@ -25,7 +25,7 @@ def test_a_folder_is_chosen_step_by_step_with_its_counts(
     assert widget(page, "text_input", "Folder").value == str(image_folder) and not button(page, START).disabled
 
 
-def test_images_whose_loading_was_canceled_are_not_loaded_again(open_page: Open, image_folder: Path) -> None:
+def test_images_whose_loading_was_canceled_are_loaded_again_by_one_click(open_page: Open, image_folder: Path) -> None:
     page = on_folder(open_page("train"), image_folder)
     config = preset("article").changed(
         dataset="folder", data_dir=str(image_folder), classes=("circle", "cross", "star")
@@ -34,3 +34,7 @@ def test_images_whose_loading_was_canceled_are_not_loaded_again(open_page: Open,
     assert errors(page.run())[0].startswith("Loading the images was canceled.") and button(page, START).disabled
     widget(page, "multiselect", "Classes").set_value(["star", "cross"]).run()
     assert not errors(page)
+    widget(page, "multiselect", "Classes").set_value(["circle", "cross", "star"]).run()
+    assert errors(page)
+    button(page, "Load the images").click().run()
+    assert not errors(page) and not button(page, START).disabled

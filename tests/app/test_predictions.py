@@ -24,7 +24,7 @@ def test_accuracy_and_recall_are_those_of_the_epoch(open_page: Open, trained: Ru
     low, high = wilson(int(expected.correct.sum()), len(expected.labels))
     assert page.metric[0].value == f"{expected.accuracy:.1%}"
     assert any(f"95% interval {low:.1%} to {high:.1%} (Wilson)" in caption.value for caption in page.caption)
-    recall = page.dataframe[0].value["recall"]
+    recall = page.dataframe[0].value["recall"] / 100
     assert recall.round(6).tolist() == [
         round(expected.correct[expected.labels == number].mean(), 6) for number in range(3)
     ]
@@ -135,6 +135,15 @@ def test_the_images_on_the_page_have_the_map_of_their_cls_token_unless_the_model
     np.testing.assert_array_equal(unpacked(hover["maps"]), color_indices(expected, scale))
     monkeypatch.setattr("minivit.attention.maps.MAX_MULTIPLICATIONS", 1)
     assert galleries(open_page("predictions", run=trained.id))[0]["hover"] is None
+
+
+def test_a_slow_model_whose_weights_are_damaged_is_an_error_and_no_endless_progress(
+    open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minivit.background_predictions.MAX_MULTIPLICATIONS", 1)
+    trained.checkpoint_path(2).write_bytes(b"damaged")
+    page = open_page("predictions", run=trained.id, epoch=2)
+    assert "does not contain the weights of this run's model" in errors(page)[0] and not page.get("progress")
 
 
 def test_links_of_earlier_versions_filter_and_sort_as_they_did(open_page: Open, trained: Run) -> None:

@@ -231,3 +231,5 @@ def test_the_settings_of_a_run_stand_beside_the_articles_and_those_of_two_where_
         assert {"lr", "seed"} <= set(table) and not {"depth", "epochs"} & set(table)
         assert table["lr"].tolist() == [other.config.lr, trained.config.lr]
     assert compared["run"].tolist() == ["lr 0.05", "lr 0.01"]
+    accuracies = [row["test_acc"] for row in trained.metrics()]
+    assert compared["best epoch"].fillna(-1).tolist() == [-1, accuracies.index(max(accuracies))]

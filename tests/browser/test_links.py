@@ -80,6 +80,18 @@ def test_the_back_button_undoes_one_choice_after_another_and_traps_no_one(
     assert page.url == "about:blank"
 
 
+def test_one_step_back_leaves_a_page_that_filled_in_its_run_epoch_and_image(
+    page: Page, server: Server, trained_run: Run
+) -> None:
+    server.open(page, "runs")
+    drawn(page)
+    links(page).get_by_text("Attention", exact=True).click()
+    expect(page).to_have_url(re.compile("/attention.*run=.*epoch=.*image="))
+    drawn(page)
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Runs")
+
+
 def test_back_from_an_image_returns_to_the_same_filter_order_and_scroll_position(
     page: Page, server: Server, trained_run: Run
 ) -> None:

@@ -6,19 +6,19 @@ from minivit.attention.methods import Method, query_note, stem_note
 from minivit.config import ViTConfig
 from minivit.imports import assumptions
 from minivit.runs import Run
-from pages.parts.attention.maps import shows_untrained
+from pages.parts.attention.maps import shows_before
 from pages.parts.components.inspector import View
 from pages.parts.shell.wording import escape_markdown
 
 
 def map_notes(run: Run, method: Method, view: View) -> None:
     """What the user should know about the maps: what limits them, what is missing, and what was assumed of a model."""
-    sentences = [query_note(method, view.layer, view.token), *assumptions(run)]
+    sentences = [query_note(method, view.layer, view.token), *assumptions(run), run.config.start_note]
     if view.masked:
         sentences.append(stem_note(run.config.model))
     if 0 not in run.epochs():
-        sentences.append("This run has no untrained checkpoint to compare with.")
-    elif not shows_untrained(run):
+        sentences.append("This run has no checkpoint of epoch 0 to compare with.")
+    elif not shows_before(run):
         sentences.append("The untrained map is left out for this large model; Compare shows it.")
     if text := " ".join(filter(None, sentences)):
         st.caption(escape_markdown(text))

@@ -25,7 +25,7 @@ NUM_EPOCHS = 17  # at most, in the chart over training
 
 
 def localization_section(run: Run, epoch: int, name: str, layer: int, head: Head) -> None:
-    """Every map at this epoch and untrained as a table, and the selected one over all saved epochs."""
+    """Every map at this epoch and at epoch 0 as a table, and the selected one over all saved epochs."""
     st.subheader("Localization", anchor=False)
     if cache.test_set(run).masks is None:
         st.caption(
@@ -41,24 +41,25 @@ def localization_section(run: Run, epoch: int, name: str, layer: int, head: Head
         f"object; {pointing:.1%} of all patches do. The verdict compares the energy with that of a uniform map, by a "
         "paired t test corrected for the number of maps. Controls do not use the model."
     )
-    _table(_localize_methods(run, epoch), _localize_methods(run, 0), epoch)
+    _table({f"epoch {epoch}": _localize_methods(run, epoch), run.config.start_title: _localize_methods(run, 0)})
     _over_training(run, name, layer, head, [energy, pointing])
 
 
-def _table(results: list[Localization], untrained: list[Localization], epoch: int) -> None:
-    """Every map after an epoch and untrained."""
+def _table(results_by_name: dict[str, list[Localization]]) -> None:
+    """Every map at an epoch and before training, each by its name."""
+    (epoch, start), (results, results_before) = results_by_name, results_by_name.values()
     if line := revealing_controls(results):
         st.caption(line)
     rows = [
         {
             "map": after.name,
-            f"energy, epoch {epoch}": format_share(after.energy),
-            "energy, untrained": format_share(before.energy),
-            f"pointing, epoch {epoch}": format_share(after.pointing),
-            "pointing, untrained": format_share(before.pointing),
+            f"energy, {epoch}": format_share(after.energy),
+            f"energy, {start}": format_share(before.energy),
+            f"pointing, {epoch}": format_share(after.pointing),
+            f"pointing, {start}": format_share(before.pointing),
             "verdict on the energy": after.verdict,
         }
-        for after, before in zip(results, untrained, strict=True)
+        for after, before in zip(results, results_before, strict=True)
     ]
     st.dataframe(rows, column_config={"map": st.column_config.TextColumn(width=230)}, hide_index=True)
 

@@ -14,18 +14,19 @@ from pages.parts.shell.url import set_params, token_name
 
 
 def show_maps(run: Run, epoch: int, image: ImageId, selection: MethodSelection, view: View) -> None:
-    """The image, its maps in the trained and the untrained model, and its prediction."""
+    """The image, its maps at this epoch and before training, and its prediction."""
     inspector(
         cache.image_pixels(run, image)[0].numpy(),
         method_values(run, epoch, image, selection, view),
         view,
-        untrained=method_values(run, 0, image, selection, view) if shows_untrained(run) else None,
         patch_size=run.config.model.patch_size,
         key="attention_inspector",
         absolute_max=absolute_max(run, selection),
         value_format=value_format(run, selection, view),
         title=cache.image_title(run, image),
         name=f"epoch {epoch}",
+        before=method_values(run, 0, image, selection, view) if shows_before(run) else None,
+        before_name=run.config.start_title,
         prediction=prediction_summary(run, epoch, image, view.masked),
         on_pick=lambda picked: set_params(
             layer=picked.layer + 1, head=write_head(picked.head), token=token_name(picked.token)
@@ -34,8 +35,8 @@ def show_maps(run: Run, epoch: int, image: ImageId, selection: MethodSelection, 
     )
 
 
-def shows_untrained(run: Run) -> bool:
-    """Whether the maps of the untrained model are drawn too: if it was saved, and not for a large imported model."""
+def shows_before(run: Run) -> bool:
+    """Whether the maps at epoch 0 are drawn too: if it was saved, and not for a large imported model."""
     return 0 in run.epochs() and not (run.config.imported and is_large(run.config.model))
 
 

@@ -26,9 +26,7 @@ def pick_picture(run: Run) -> str | None:
         current = param("picture") if param("picture") in pictures else None
         if pictures:
             _gallery(run, pictures, current)
-    if current and may_change():
-        _save_or_remove(run, current, pictures[current])
-    elif param("picture") and not current:
+    if param("picture") and not current:
         st.info("The picture in this link was not saved in the run's folder. Add it again to see it.")
     return current
 
@@ -81,19 +79,22 @@ def _gallery(run: Run, pictures: dict[str, Picture], current: str | None) -> Non
         st.rerun()
 
 
-def _save_or_remove(run: Run, current: str, picture: Picture) -> None:
-    with st.container(horizontal=True):
-        if (
-            not run.is_example
-            and current not in saved_pictures(run)
-            and st.button("Save in the run's folder", help="Links to this picture then keep working, in any browser.")
-        ):
-            with show_errors():
-                save_picture(run, picture.content, Path(picture.name).suffix)
-                st.rerun()
-        if st.button("Remove this picture"):
-            session_pictures().pop(current, None)
-            remove_picture(run, current)
-            set_params(picture=None)
+def save_or_remove(run: Run, current: str) -> None:
+    """Buttons that save or remove the user's picture, or return to the test images."""
+    if not may_change():
+        return
+    picture = all_pictures(run)[current]
+    if (
+        not run.is_example
+        and current not in saved_pictures(run)
+        and st.button("Save in the run's folder", help="Links to this picture then keep working, in any browser.")
+    ):
+        with show_errors():
+            save_picture(run, picture.content, Path(picture.name).suffix)
             st.rerun()
-        param_button("Back to the test images", "attention_back", {"picture": None})
+    if st.button("Remove this picture"):
+        session_pictures().pop(current, None)
+        remove_picture(run, current)
+        set_params(picture=None)
+        st.rerun()
+    param_button("Back to the test images", "attention_back", {"picture": None})

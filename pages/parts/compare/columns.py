@@ -10,6 +10,7 @@ from minivit.attention.over_training import MAP_METRICS
 from minivit.runs import Checkpoint, Run
 from pages.parts.components.scrub import Column, Difference, RunMaps
 from pages.parts.shell import cache
+from pages.parts.shell.wording import escape_markdown
 
 SELECTED = "selected checkpoint"
 MAX_GRID = 64  # cells along a side of the grid on which two maps are subtracted
@@ -28,7 +29,7 @@ def columns(run_maps: Sequence[RunMaps], before: Checkpoint) -> dict[str, Any]:
     if len(names) > 1:
         heads = [Column(f"head {name}", map=index, captioned=False) for index, name in enumerate(names) if index]
         return {"columns": [Column("mean of heads"), *heads]}
-    stages = [Column(before.title, checkpoint=before), Column(SELECTED)]
+    stages = [Column(run_maps[0].run.checkpoint_title(before), checkpoint=before), Column(SELECTED)]
     return {"columns": stages, "difference": Difference(1, 0)}
 
 
@@ -58,12 +59,13 @@ def notes(run_maps: Sequence[RunMaps], num_metric_images: int) -> str:
                 "is divided evenly among its cells."
             )
     for maps in run_maps:
+        sentences.append(escape_markdown(maps.run.config.start_note))
         num_saved, num_shown = len(maps.run.checkpoints()), len(maps.over_training.checkpoints)
         if num_shown + len(maps.over_training.unreadable) < num_saved:
             sentences.append(f"{num_shown} of the {num_saved} saved checkpoints are shown, evenly spaced.")
         for checkpoint in maps.over_training.unreadable:
-            sentences.append(f"The weights of {checkpoint.title} cannot be read and are left out.")
-    return " ".join(sentences)
+            sentences.append(f"The weights of {maps.run.checkpoint_title(checkpoint)} cannot be read and are left out.")
+    return " ".join(filter(None, sentences))
 
 
 def _grids(run_maps: Sequence[RunMaps]) -> tuple[int, int, int]:
@@ -86,7 +88,7 @@ def value_table(maps: RunMaps) -> None:
         },
         column_config={
             "checkpoint": st.column_config.TextColumn(
-                help="The epoch; 0 is the untrained model, 0.4 is step 4 of the first epoch."
+                help="The epoch; 0 is before training, 0.4 is step 4 of the first epoch."
             ),
             "test accuracy": st.column_config.NumberColumn(format="percent"),
             **{name: st.column_config.NumberColumn(format="%.4f", help=text) for name, text in MAP_METRICS.items()},

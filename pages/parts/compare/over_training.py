@@ -56,7 +56,7 @@ def attention_over_training(
 def _attention_over_training(
     run: Run, checkpoints: tuple[Checkpoint, ...], images: tuple[int, ...], layer: int, heads: tuple[Head, ...]
 ) -> AttentionOverTraining:
-    """Raises RunError if the untrained weights cannot be read; other unreadable checkpoints are left out."""
+    """Raises RunError if the weights of epoch 0 cannot be read; other unreadable checkpoints are left out."""
     results: dict[Checkpoint, tuple[Snapshot, MapMetrics]] = {}
     unreadable = []
     toggle = f"{ALL_CHECKPOINTS}_{run.id}"

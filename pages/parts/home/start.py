@@ -37,7 +37,7 @@ def opening() -> None:
         maps,
         key="home_hero",
         title=f"An image of the class {name}",
-        checkpoints=[checkpoint.title for checkpoint in checkpoints],
+        checkpoints=[run.checkpoint_title(checkpoint) for checkpoint in checkpoints],
         scale=cache.run_scale(run),
         uniform=1 / num_tokens,
     )

@@ -52,13 +52,13 @@ def class_table(predictions: Predictions, classes: tuple[str, ...]) -> None:
     st.dataframe(
         {
             "class": classes,
-            "precision": precision,
+            "precision": 100 * precision,
+            "recall": 100 * recall,
             "95% interval of precision": of_precision,
-            "recall": recall,
             "95% interval of recall": of_recall,
         },
         column_config={
-            name: st.column_config.ProgressColumn(name, format="percent", min_value=0, max_value=1, width=110)
+            name: st.column_config.ProgressColumn(name, format="%.1f%%", min_value=0, max_value=100, width=110)
             for name in ("precision", "recall")
         },
         hide_index=True,

@@ -76,8 +76,9 @@ def _smoothing() -> float:
 
 
 def _charts(runs: Sequence[Run], names: dict[str, str], view: CurveView) -> None:
-    """Loss and accuracy; the table below is their legend."""
+    """Loss and accuracy, with a star at the best epoch; the table below is their legend."""
     rows = {run.id: run.metrics() for run in runs}
+    best = {run.id: _best_index(rows[run.id]) for run in runs}
     seconds, unit = 1, ""
     if view.axis == "time":
         longest = max((curve(each, "test_acc", "time").x[-1] for each in rows.values() if each), default=0)
@@ -87,7 +88,7 @@ def _charts(runs: Sequence[Run], names: dict[str, str], view: CurveView) -> None
         curves = {}
         for run in runs:
             x, y = curve(rows[run.id], f"{view.split}_{metric}", view.axis)
-            curves[names[run.id]] = [NamedCurve(names[run.id], [value / seconds for value in x], y)]
+            curves[names[run.id]] = [NamedCurve(names[run.id], [value / seconds for value in x], y, best[run.id])]
         axes = Axes(
             x=titles[view.axis],
             y=f"{view.split} {title}",
@@ -99,17 +100,24 @@ def _charts(runs: Sequence[Run], names: dict[str, str], view: CurveView) -> None
         column.plotly_chart(figure.update_layout(showlegend=False, height=320), key=f"runs_curves_{metric}")
 
 
+def _best_index(rows: Sequence[dict]) -> int | None:
+    """Where the metrics have their highest test accuracy, the earliest of equals; None if there are none."""
+    return max(range(len(rows)), key=lambda index: rows[index]["test_acc"], default=None)
+
+
 def _table(runs: Sequence[Run], names: dict[str, str]) -> None:
     """A row per run: its line in the charts, its scores, and the settings in which the runs differ."""
-    summaries = [summarize(run) for run in runs]
+    rows = [run.metrics() for run in runs]
+    best = [each[index] if (index := _best_index(each)) is not None else None for each in rows]
     configs = [run.config for run in runs]
     different = setting_columns(configs)
     table = pd.DataFrame(
         {
             "line": [DASHES[line["dash"]] for line in RUN_LINES[: len(runs)]],
             "run": [names[run.id] for run in runs],
-            "test accuracy": [percent(summary.test_acc) for summary in summaries],
-            "best accuracy": [percent(summary.best_acc) for summary in summaries],
+            "test accuracy": [percent(summarize(run).test_acc) for run in runs],
+            "best accuracy": [row and percent(row["test_acc"]) for row in best],
+            "best epoch": [row and row["epoch"] for row in best],
             "epoch": [run.state.epoch for run in runs],
             **different,
         }

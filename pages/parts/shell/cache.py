@@ -46,6 +46,14 @@ CANCEL_SECONDS = 2
 PROBE_SECONDS = 5  # maximum age of the checkpoint that a live page shows
 
 
+class LoadingCanceled(DataError):
+    """The user canceled the loading of these images; `resume_loading` allows it again."""
+
+
+def resume_loading() -> None:
+    st.session_state.pop(CANCELED, None)
+
+
 def _images_key(config: TrainConfig) -> Hashable:
     return (*(getattr(config, name) for name in SAME_IMAGES), config.model.img_size, config.model.in_chans)
 
@@ -54,7 +62,7 @@ def split(config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     """Train and test images of these settings, with a progress bar while they are loaded."""
     allowed_path(config.data_dir)
     if st.session_state.get(CANCELED) == _images_key(config):
-        raise DataError("Loading the images was canceled. Reload the page to load them, or choose other images.")
+        raise LoadingCanceled("Loading the images was canceled. Load them, or choose other images.")
     return _split(config)
 
 
@@ -147,7 +155,10 @@ def predictions(run: Run, epoch: int) -> Predictions:
     """Predictions for the run's test images after `epoch`: all of them, or those so far if they take long."""
     if not is_slow_to_predict(run.config.model, len(test_set(run))):
         return _predictions(run, epoch)
-    return _saved_predictions(run, epoch)
+    saved = _saved_predictions(run, epoch)
+    if len(saved) < len(test_set(run)):
+        model_of(run, epoch)  # raises if the weights cannot be read, by the process that predicts neither
+    return saved
 
 
 @memoize("Predicting the test images")
@@ -278,7 +289,7 @@ def checkpoint_scale(run: Run, checkpoint: Checkpoint) -> tuple[float, float]:
 def one_image(run: Run, epoch: int, image: ImageId) -> ImageExport:
     """One image with its prediction and attention, ready for export."""
     return ImageExport(
-        run_id=run.id,
+        run=run,
         epoch=epoch,
         index=NO_INDEX if isinstance(image, str) else image,
         name=image_title(run, image) if isinstance(image, str) else f"image {image}",

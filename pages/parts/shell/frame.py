@@ -1,14 +1,16 @@
 """The frame of every page: title, sidebar, layout, presentation mode, and display of user errors."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.errors import StreamlitDuplicateElementKey
 
 from minivit.errors import MiniViTError
+from pages.parts.shell import cache
 from pages.parts.shell.access import ask_for_login, requires_login
 from pages.parts.shell.glossary import SEEING, glossary_button
 from pages.parts.shell.url import is_presented, param, param_button
@@ -106,7 +108,11 @@ def show_errors(container: DeltaGenerator | None = None) -> Iterator[None]:
         if str(step):
             (container or st).info(escape_markdown(str(step)))
     except MiniViTError as error:
-        (container or st).error(escape_markdown(str(error)), icon=":material/error:")
+        place = container or st.container()
+        place.error(escape_markdown(str(error)), icon=":material/error:")
+        if isinstance(error, cache.LoadingCanceled):
+            with suppress(StreamlitDuplicateElementKey):  # one button is enough for several parts of a page
+                place.button("Load the images", key="frame_load", on_click=cache.resume_loading)
 
 
 def fragment(draw: Callable[[], object], *, every: float | None = None) -> None:

@@ -82,7 +82,8 @@ TERMS = {  # by group
     },
     TRAINING: {
         "Run": "One training with its settings, curves and saved weights.",
-        "Epoch": "One pass over the training images. Epoch 0 is the untrained model.",
+        "Epoch": "One pass over the training images. Epoch 0 is the model before training, with random weights or "
+        "those of another run.",
         "Checkpoint": "The model's weights as saved after an epoch or a step.",
         "Loss": "Cross-entropy: minus the logarithm of the probability of the true class, mean over images. Training "
         "lowers it.",
@@ -106,10 +107,10 @@ SEEING = {  # by page: what its main picture shows
     "still improves, the model learns its images by heart.",
     "Predictions": "Test images with the class that the model predicts: ✓ if it is the true class, ✗ if not. The "
     "matrix counts them.",
-    "Attention": "The image, and how much the selected token (at first CLS) attends to each patch: untrained and "
-    "trained, on one scale. The brighter a patch, the more attention it gets.",
-    "Compare": "The CLS maps of the same test images at several checkpoints, on one scale. Before training they are "
-    "nearly uniform.",
+    "Attention": "The image, and how much the selected token (at first CLS) attends to each patch: before and "
+    "after training, on one scale. The brighter a patch, the more attention it gets.",
+    "Compare": "The CLS maps of the same test images at several checkpoints, on one scale. Those of an "
+    "untrained model are nearly uniform.",
     "Sweeps": "The accuracy of each trial by epoch, the best one bold. Below, each line is a trial: it crosses every "
     "axis at the trial's value of that setting and ends at its accuracy.",
     "Runs": "All runs with their newest accuracy and its curve. Select several to see their loss and accuracy in one "

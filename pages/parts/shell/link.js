@@ -21,9 +21,18 @@
     clearTimeout(timer);
     timer = setTimeout(write, DELAY_MS);
   };
-  const { pushState } = history;
-  history.pushState = (...entry) => {
-    pushState.apply(history, entry);
+  // What pickers fill in on a page that is opened without it is no step for the Back button. A click on Data adds an image.
+  const FILLED_IN = ["run", "epoch", "before", "image", "layer", "layer2", "head"];
+  const isFilledIn = (url) => {
+    const [before, after] = [new URL(location.href), new URL(url, location.href)];
+    if (before.pathname !== after.pathname || before.pathname.endsWith("/data")) return false;
+    const isKept = [...before.searchParams].every(([name, value]) => after.searchParams.get(name) === value);
+    const added = [...after.searchParams.keys()].filter((name) => !before.searchParams.has(name));
+    return isKept && added.every((name) => FILLED_IN.includes(name));
+  };
+  const { pushState, replaceState } = history;
+  history.pushState = (state, title, url) => {
+    (isFilledIn(url) ? replaceState : pushState).call(history, state, title, url);
     write();
   };
 

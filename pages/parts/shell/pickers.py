@@ -114,7 +114,8 @@ def pick_checkpoint(run: Run) -> Checkpoint:
     newest = list(checkpoints.values())[-1]
     default = str(newest) if newest.step else str(Checkpoint(_epoch_to_open(run, newest.epoch)))
     name = param("epoch") if param("epoch") in checkpoints else default
-    how: dict[str, Any] = {"format_func": lambda name: checkpoints[name].title, "help": explain("Checkpoint")}
+    titles = {name: run.checkpoint_title(checkpoint) for name, checkpoint in checkpoints.items()}
+    how: dict[str, Any] = {"format_func": titles.__getitem__, "help": explain("Checkpoint")}
     return checkpoints[_pick_saved("epoch", name, run, "Checkpoint", list(checkpoints), **how)]
 
 

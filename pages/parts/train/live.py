@@ -26,7 +26,7 @@ NUM_MORE = 10  # epochs
 LINKS = {
     "See mistakes": ("predictions", {"result": "incorrect"}),
     "See attention": ("attention", {}),
-    "Compare with untrained": ("compare", {}),
+    "Compare with {start}": ("compare", {}),
 }
 
 
@@ -95,6 +95,7 @@ def result_card(run: Run) -> None:
             _result(rows, best_epoch(run), run.environment.get("num_test"))
         with st.container(horizontal=True, gap="small", key="train_next", vertical_alignment="center"), show_errors():
             for label, (page, params) in LINKS.items():
+                label = label.format(start=run.config.start_title)
                 st.page_link(f"pages/{page}.py", label=label, query_params={"run": run.id, **params})
             help = None if run.config.schedule == "constant" else "The schedule is recomputed for the new total."
             can_continue = may_change() and not (run.is_example or run.config.minutes)

@@ -116,10 +116,10 @@ def poll_seconds(run: Run, state: State) -> float:
 
 
 def probe_maps(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Eight test images with their maps, untrained and at a checkpoint, on one scale."""
+    """Eight test images with their maps, before training and at a checkpoint, on one scale."""
     test_set = cache.test_set(run)
     indices = tuple(evenly_spaced(len(test_set), NUM_PROBES))
-    columns = {each.title: cache.cls_maps(run, each, indices) for each in (Checkpoint(0), checkpoint)}
+    columns = {run.checkpoint_title(each): cache.cls_maps(run, each, indices) for each in (Checkpoint(0), checkpoint)}
     return maps_data(
         test_set.images[list(indices)].numpy(),
         columns,

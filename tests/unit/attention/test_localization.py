@@ -178,6 +178,7 @@ def test_the_report_of_a_run_has_both_tables_and_the_untrained_model_beside(tiny
     assert cls_cascade["steps"]["head"]["mean"] == pytest.approx(1)  # CLS attends to patches below the head
     assert numbers["methods"]["brightness"]["cascade"]["steps"]["embedding"]["mean"] == pytest.approx(1)
     localization = numbers["localization"]
+    assert "| Untrained |" in text
     assert (
         localization["trained"].keys() == localization["untrained"].keys()
         and "Class relevance" in localization["trained"]

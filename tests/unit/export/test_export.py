@@ -56,7 +56,7 @@ def test_registers_are_in_no_file_and_a_model_without_a_head_predicts_nothing(ti
     config = run.config.model.model_copy(update={"num_classes": 0})
     model, image = MiniViT(config).eval(), torch.zeros(3, 32, 32, dtype=torch.uint8)
     inputs = attention_inputs(model, image[None])
-    export = ImageExport("run", 0, 0, "image 0", image, 1, ("a", "b"), model, inputs, (0.0, 0.1))
+    export = ImageExport(run, 0, 0, "image 0", image, 1, ("a", "b"), model, inputs, (0.0, 0.1))
     assert len(json.loads(export.json(0, 0))["tokens"]) == 17
     with np.load(io.BytesIO(export.npz())) as arrays:
         assert arrays["attn"].shape == (2, 2, 17, 17) and arrays["probs"].shape == (0,)

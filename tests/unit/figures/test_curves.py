@@ -76,6 +76,13 @@ def test_accuracy_of_several_runs_stands_on_one_chart_under_names_that_stay_text
     assert figure.layout.yaxis.title.text == "test accuracy"
 
 
+def test_a_star_marks_the_measured_value_of_the_best_epoch_in_the_color_of_its_curve():
+    curve = NamedCurve("a", [0, 1, 2], [0.25, 0.75, 0.5], best=1)
+    figure = metric_curves({"a": [curve], "b": [curve._replace(best=None)]}, {"a": {"color": "red"}}, smoothing=0.5)
+    (star,) = [trace for trace in figure.data if trace.marker.symbol]
+    assert (*star.x, *star.y, star.marker.color) == (1, 0.75, "red") and star.showlegend is False
+
+
 def test_a_smoothed_curve_is_an_average_without_a_bias_to_0_over_the_measured_one():
     y = np.array([np.nan, 4.0, 2.0, np.nan, 6.0])
     expected = [np.nan, 4, (0.25 * 4 + 0.5 * 2) / 0.75, np.nan, (0.125 * 4 + 0.25 * 2 + 0.5 * 6) / 0.875]

@@ -16,8 +16,8 @@ from minivit.runs.checkpoint import read_safetensors, serialize
         (Checkpoint(123456), "123456", "epoch 123456", "epoch-123456.safetensors"),
     ],
 )
-def test_a_checkpoint_has_one_text_one_title_and_one_file_name(checkpoint, text, title, file_name):
-    assert (str(checkpoint), checkpoint.title, checkpoint.file_name) == (text, title, file_name)
+def test_a_checkpoint_has_one_text_one_title_and_one_file_name(run, checkpoint, text, title, file_name):
+    assert (str(checkpoint), run.checkpoint_title(checkpoint), checkpoint.file_name) == (text, title, file_name)
     assert Checkpoint.from_file_name(file_name) == checkpoint
 
 
@@ -40,3 +40,10 @@ def test_weights_are_read_from_a_folder_whose_name_is_not_utf8_as_in_a_locale_su
     path.write_bytes(serialize({"a": torch.arange(3)}, {"epoch": "1"}))
     tensors, metadata = read_safetensors(path)
     assert tensors["a"].tolist() == [0, 1, 2] and metadata == {"epoch": "1"}
+
+
+def test_epoch_0_of_a_run_from_other_weights_is_not_called_untrained(run):
+    assert not run.config.start_note
+    run.set_config(run.config.changed(init_from="20260102-101112-cat-dog:20"))
+    assert run.checkpoint_title(0) == "initial weights" and run.checkpoint_title(Checkpoint(0, 1)) == "epoch 0, step 1"
+    assert "20260102-101112-cat-dog after epoch 20" in run.config.start_note

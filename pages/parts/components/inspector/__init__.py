@@ -74,9 +74,10 @@ def inspector(
     key: str,
     value_format: ValueFormat,
     absolute_max: float,
-    untrained: NDArray[np.float32] | HeadInView | None = None,
     title: str = "",
     name: str = "map",
+    before: NDArray[np.float32] | HeadInView | None = None,
+    before_name: str = "",
     prediction: Probabilities | None = None,
     on_pick: Callable[[View], None] = lambda picked: None,
     on_mask: Callable[[list[int]], None] = lambda masked: None,
@@ -88,8 +89,8 @@ def inspector(
 
     `image` is (C, H, W) with H = W and C 1 or 3. `values` are attention (L, H, N, N), one row per query token, or one
     map of the image, (N-1,), or the part in view for a large model.
-    `untrained` are the same of another checkpoint, drawn beside them on the same scale. `title` names the image, `name`
-    the checkpoint; `prediction` stands above and beside the pictures.
+    `before` are the same of an earlier checkpoint, drawn beside them on the same scale. `title` names the image, `name`
+    and `before_name` the checkpoints; `prediction` stands above and beside the pictures.
 
     The absolute scale runs from 0 to `absolute_max`.
     """
@@ -106,8 +107,9 @@ def inspector(
             "title": title,
             "name": name,  # above the map
             "image": packed(image.transpose(1, 2, 0)),
-            "trained": _values_data(values, requested),
-            "untrained": None if untrained is None else _values_data(untrained, requested),
+            "values": _values_data(values, requested),
+            "before": None if before is None else _values_data(before, requested),
+            "beforeName": before_name,
             "prediction": prediction and asdict(prediction),
             "valueFormat": asdict(value_format),
             "requested": requested,

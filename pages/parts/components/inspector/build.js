@@ -5,7 +5,7 @@ function build(view) {
   view.status = element("p", { class: "hidden-text", role: "status" });
   view.controls = element("div", { class: "controls" });
   view.verdicts = element("div", { class: "verdicts" });
-  view.pictures = [buildPicture(view, null), view.untrained && buildPicture(view, view.untrained), buildPicture(view, view)].filter(Boolean);
+  view.pictures = [buildPicture(view, null), view.before && buildPicture(view, view.before), buildPicture(view, view)].filter(Boolean);
   const pictures = element("div", { class: "pictures" }, ...view.pictures.map(({ root }) => root));
   const foot = element("div", { class: "scene-foot" }, buildMasking(view), view.legend.root);
   const scene = element("div", { class: "scene" }, view.verdicts, pictures, foot);
@@ -15,7 +15,7 @@ function build(view) {
   view.root.replaceChildren(element("div", { class: "board" }, ...parts.filter(Boolean)), view.status);
 }
 
-// The image, alone or below the map of `source`: the view, or its untrained values. The view's own has the focus.
+// The image, alone or below the map of `source`: the view, or its values before training. The view's own has the focus.
 function buildPicture(view, source) {
   const [height, width] = view.image.shape;
   const G = view.gridSize;

@@ -14,7 +14,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const view = (root.view ??= { root, hovered: null, sent: {}, requested: {}, timers: {} });
   view.send = setTriggerValue;
   read(view, data);
-  const shape = [...view.values.shape, ...view.image.shape, view.untrained !== null].join();
+  const shape = [...view.values.shape, ...view.image.shape, view.before !== null].join();
   if (shape !== view.shape) build(Object.assign(view, { shape, hovered: null }));
   applyRequest(view, data);
   paintScene(view, data);
@@ -29,10 +29,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
 function read(view, data) {
   view.image = unpack(data.image);
-  Object.assign(view, unpackValues(data.trained));
+  Object.assign(view, unpackValues(data.values));
   view.isOneMap = view.values.shape.length === 1;
   // All of the view except its values
-  view.untrained = data.untrained && Object.assign(Object.create(view), unpackValues(data.untrained));
+  view.before = data.before && Object.assign(Object.create(view), unpackValues(data.before));
   view.rows = null;
   Object.assign(view, { valueFormat: data.valueFormat, absoluteMax: data.absoluteMax, uniform: data.valueFormat.uniform });
   const start = { scale: "absolute", colormap: "magma", overlay: 1, grid: true, direction: "row", masking: false };

@@ -1,13 +1,13 @@
 // Painting: everything after each change, so that nothing is out of date.
 
 // Only changes with the data
-function paintScene(view, { title, name, prediction }) {
+function paintScene(view, { title, name, beforeName, prediction }) {
   const G = view.gridSize;
   const keys = "Arrow keys move over the patches, Home or Escape selects CLS.";
   for (const { source, scene, stack, name: heading } of view.pictures) {
     paintImage(scene, view.image, view.image.shape[2]);
-    setText(heading, source === view ? name : source ? "untrained" : title || "original");
-    const about = source === view ? `${title || "Image"}, ${name}, ${G} by ${G} patches. ${keys}` : source ? "untrained" : "original";
+    setText(heading, source === view ? name : source ? beforeName : title || "original");
+    const about = source === view ? `${title || "Image"}, ${name}, ${G} by ${G} patches. ${keys}` : source ? beforeName : "original";
     stack.setAttribute("aria-label", about);
   }
   paintPrediction(view, prediction ?? { verdicts: [], classes: {} });
@@ -56,7 +56,7 @@ function paint(view) {
   if (view.inView) view.rows = all; // those of the selected token, regardless of hovering
   const index = layer * view.heads.length + view.heads.indexOf(head);
   const values = view.isOneMap ? all[0] : view.inView && !isWaiting ? valuesOf(view, layer, head, token) : all[index];
-  const before = view.untrained && (view.isOneMap ? headValues(view.untrained, 0, 0, token) : valuesOf(view.untrained, layer, head, token));
+  const before = view.before && (view.isOneMap ? headValues(view.before, 0, 0, token) : valuesOf(view.before, layer, head, token));
   const ranges = [...all, ...(before ? [before] : [])].map((values) => rangeOf(values.subarray(1)));
   const range = [Math.min(...ranges.map(([low]) => low)), Math.max(...ranges.map(([, high]) => high))];
   if (!view.inView || view.hovered === null) paintMaps(view, all, range);

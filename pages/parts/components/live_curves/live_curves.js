@@ -130,10 +130,10 @@ function traces(root, chart) {
     marker: { size: 5 },
     hovertemplate: hover,
   }));
-  const untrained = {
+  const start = {
     x: x[0] === 0 ? [0] : [null],
     y: x[0] === 0 ? [y[0]] : [null],
-    uid: "untrained",
+    uid: "start",
     legendgroup: "test",
     showlegend: false,
     mode: "markers",
@@ -141,7 +141,7 @@ function traces(root, chart) {
     hoverinfo: "skip",
   };
   const { best } = root.data;
-  if (!best) return [...curves, untrained];
+  if (!best) return [...curves, start];
   const marked = {
     x: [best.epoch],
     y: [best[chart.name]],
@@ -155,7 +155,7 @@ function traces(root, chart) {
     cliponaxis: false,
     hoverinfo: "skip",
   };
-  return [...curves, untrained, marked];
+  return [...curves, start, marked];
 }
 
 // A curve without points keeps its legend entry and the space for epoch 1.

@@ -157,7 +157,7 @@ def _color(run: int, line: int = 0) -> str:
 
 def _text(checkpoint: Checkpoint, run_maps: Sequence[RunMaps]) -> str:
     if checkpoint.step or not checkpoint.epoch:
-        return checkpoint.title
+        return " / ".join(dict.fromkeys(maps.run.checkpoint_title(checkpoint) for maps in run_maps))
     longest = max((maps.run.config for maps in run_maps), key=lambda config: config.epochs)
     return longest.epoch_title(checkpoint.epoch)
 

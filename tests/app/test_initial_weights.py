@@ -1,0 +1,18 @@
+"""What pages call epoch 0 of a run that starts from the weights of another one: not untrained."""
+
+import pytest
+
+from minivit.runs import Run
+from tests.app.conftest import Open, captions
+
+
+@pytest.mark.parametrize("name", ["attention", "compare", "anatomy", "train"])
+def test_no_page_calls_the_weights_of_another_run_untrained(open_page: Open, trained: Run, name: str) -> None:
+    trained.set_config(trained.config.changed(init_from="20260102-101112-cat_dog_:20"))
+    page = open_page(name, run=trained.id, epoch=1)
+    sent = "".join(str(element.proto) for element in page.main if hasattr(element, "proto"))
+    sent = sent.replace("an untrained model", "")  # in explanations, which are not about this run
+    assert "initial weights" in sent and "untrained" not in sent
+    if name in ("attention", "compare"):
+        note = "at epoch 0, are those of 20260102-101112-cat_dog_ after epoch 20."
+        assert note in "".join(captions(page)).replace("\\", "")
