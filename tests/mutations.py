@@ -15,10 +15,14 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
+TESTS, COMPONENTS = ROOT / "tests", ROOT / "pages/parts/components"
+PAGE_TESTS = TESTS / "app", TESTS / "browser", TESTS / "faults"
+SLOWNESS = {"unit": 0, "app": 1, "browser": 2, "faults": 3}  # folders of tests, in steps of `nearest_tests`
 OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
     ast.Lt: ("<", ">="),
     ast.LtE: ("<=", ">"),
@@ -132,17 +136,63 @@ def sample_mutations(number: int, seed: int) -> list[Mutation]:
     return [generator.choice(rooms[names[index % len(names)]]) for index in range(number)]
 
 
+@cache
+def resolve(module: str, name: str) -> Path | None:
+    """The file of this project that defines `name` of a module; the module's own file where it imports no such name."""
+    folder = ROOT / module.replace(".", "/")
+    for path in (folder / f"{name}.py", folder / name / "__init__.py", folder.with_suffix(".py")):
+        if path.is_file():
+            return path
+    init = folder / "__init__.py"
+    if not init.is_file():
+        return None
+    for node in ast.walk(ast.parse(init.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
+            return resolve(str(node.module), name)
+    return init
+
+
+@cache
+def neighbors(path: Path) -> set[Path]:
+    """The files that a file imports or names in a string: modules, scripts beside it, pages, and components."""
+    files: set[Path | None] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        match node:
+            case ast.ImportFrom(module=str(module)):
+                files |= {resolve(module, alias.name) for alias in node.names}
+            case ast.Import():
+                files |= {resolve(alias.name, "__main__") for alias in node.names}
+            case ast.Constant(str(text)) if re.fullmatch(r"(minivit|pages|tests)[.\w]*", text):
+                files |= {resolve(text, "__main__"), resolve(*text.rpartition(".")[::2])}
+            case ast.Constant(str(text)) if path.parent in PAGE_TESTS and re.fullmatch(r"\w+(\.py)?", text):
+                names = ROOT / text, path.parent / text, ROOT / f"pages/{text}.py", COMPONENTS / text / "__init__.py"
+                files |= {name for name in names if name.is_file() and name.suffix == ".py"}
+    return {file for file in files if file}
+
+
+def distances(test: Path) -> dict[Path, int]:
+    """In how many steps each file is reached from a file of tests, and one more from the fixtures beside it."""
+    reached, steps = {test: 0, test.with_name("conftest.py"): 1}, [test, test.with_name("conftest.py")]
+    for path in steps:  # which grows
+        for neighbor in (neighbors(path) if path.is_file() else set()) - reached.keys():
+            reached[neighbor] = reached[path] + 1
+            steps.append(neighbor)
+    return reached
+
+
 def nearest_tests(path: Path) -> Iterator[list[str]]:
-    """Paths for pytest: the tests that are named after the file or its folder, then all others, the fast ones first."""
-    names = {path.stem, path.parent.name, path.parent.name.rstrip("s")}
-    tests = ROOT / "tests"
-    near = [each for each in tests.rglob("test_*.py") if any(name in each.stem for name in names)]
-    near += [each for name in names if (each := tests / "unit" / name).is_dir() and path.parts[0] == "minivit"]
-    if near:
-        yield [str(each.relative_to(ROOT)) for each in near]
-    if path.suffix == ".py":
-        yield ["tests/unit", "tests/app"]
-    yield ["tests/browser", "tests/faults"]
+    """Paths for pytest: the tests that reach a file in the fewest steps and take the least time; then all others."""
+    user, names = ROOT / path, {*path.stem.split("_"), *path.parent.name.split("_")}
+    if path.suffix == ".js":
+        user = next(user.parent.glob("__init__.py"), user.with_name("component.py"))
+    groups: dict[int, list[str]] = defaultdict(list)
+    for test in sorted(TESTS.rglob("test_*.py")):
+        folder = test.relative_to(TESTS).parts[0]
+        is_namesake = bool(names & {*test.stem.split("_")})
+        steps = 1 if is_namesake else distances(test).get(user, 9)
+        runs_it = path.suffix == ".py" or folder == "browser" or (folder == "unit" and is_namesake)
+        groups[steps + SLOWNESS[folder] + (0 if runs_it else 20)].append(str(test.relative_to(ROOT)))
+    yield from (groups[steps] for steps in sorted(groups))
 
 
 def is_caught(mutation: Mutation) -> bool:

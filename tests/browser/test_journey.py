@@ -41,7 +41,7 @@ def journey_run(machine: Server, tab: Page, pictures: Path) -> Run:
         expect(page).to_have_url(re.compile(r"train\?run=\d{8}-\d{6}-star-circle-cross$"))
         expect(page.get_by_text(f"epoch {NUM_EPOCHS} of {NUM_EPOCHS} ")).to_be_visible()
         expect(page.get_by_role("paragraph").get_by_text("done")).to_be_visible()
-        assert points(loss_curve(page)) == list(range(NUM_EPOCHS + 1))
+        until(lambda: points(loss_curve(page)) == list(range(NUM_EPOCHS + 1)), "the curve has all epochs")
         expect(page.get_by_role("button", name=re.compile("Pause|Stop|Resume"))).to_have_count(0)
     (run,) = machine.all_runs()
     return run
@@ -166,6 +166,7 @@ def test_untrained_and_trained_are_compared_on_one_scale_that_marks_the_uniform_
     mended = page.get_by_role("button", name=re.compile(stages))
     expect(mended).to_have_count(num_mended)
     expect(rows).to_have_count(num_mended)
+    expect(page).to_have_url(re.compile("head=2"))
     names = [row.get_attribute("aria-label") for row in rows.all()]
     page.reload()
     settle(page)
