@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from minivit.tour import example_run, read_highlights
+from minivit.tour import read_highlights
 from pages.parts.tour.steps import Step, step_params, steps
 from tests.browser.browsing import NO_TRANSITION, drawn, settle
 from tests.browser.server import Server, until
@@ -113,20 +113,6 @@ def test_home_and_the_tour_move_nothing_and_are_for_everybody_where_there_is_no_
         expect(link(visitor, "Next")).to_be_in_viewport()
     expect(visitor.get_by_role("heading", level=1)).to_be_visible()
     expect_for_everybody(visitor)
-
-
-def test_training_plays_again_on_request_and_not_where_less_motion_is_wanted(page: Page, newcomer: Server) -> None:
-    ends = f"attention, epoch {example_run().epochs()[-1]}"
-    again = page.get_by_role("button", name="Play again")
-    for motion in ("no-preference", "reduce"):
-        page.emulate_media(reduced_motion=motion)
-        newcomer.open(page)
-        expect(page.get_by_text(ends, exact=True)).to_be_visible()  # after it has played once
-        if motion == "reduce":
-            expect(again).to_be_hidden()
-        else:
-            texts = again.evaluate("(b) => { b.click(); return b.closest('.hero').innerText; }")  # before it goes on
-            assert texts.count("attention, untrained") == 2
 
 
 # Of the element with the focus: its name, whether the focus is marked (a table paints that itself, in its canvas), and
