@@ -13,11 +13,12 @@ from streamlit.testing.v1 import AppTest
 from minivit.attention import attend, cls_map, entropy
 from minivit.data import load_split
 from minivit.engine import SILENT, train
-from minivit.inference import predict_run
+from minivit.inference import multiplications, predict_run
 from minivit.runs import Checkpoint, Run
 from pages.parts.compare.columns import common_scale
 from pages.parts.components.scrub import Opened
 from pages.parts.shell.cache import run_scale
+from pages.parts.shell.progress import estimate
 from tests.app.conftest import Open, button, errors, sent, unpacked, widget
 
 
@@ -233,9 +234,8 @@ def test_many_checkpoints_of_a_slow_model_are_computed_on_request_and_cancelled(
     monkeypatch.setattr("pages.parts.shell.progress.MULTIPLICATIONS_PER_SECOND", 1)
     page = open_page("compare", run=trained.id, before=0, epoch=2)
     assert [frame["checkpoint"] for frame in sent(page)["frames"]] == ["0", "2", "3"]
-    label = next(
-        toggle.label for toggle in page.toggle if toggle.label.startswith("All 6 checkpoints. This takes about")
-    )
+    num_maps = 6 * (8 + 30)  # of the images on the page, and of those that the metrics are computed from
+    label = f"All 6 checkpoints. {estimate(num_maps * multiplications(trained.config.model))}"
     with monkeypatch.context() as patched:
         patched.setattr("pages.parts.compare.over_training.take_snapshot", Mock(side_effect=StopException))
         page = widget(page, "toggle", label).set_value(True).run()

@@ -232,6 +232,7 @@ def test_a_zip_of_photographs_is_unpacked_trained_on_and_looked_at(page: Page, m
     page.locator(".st-key-data_zip input[type=file]").set_input_files(archive)
     page.get_by_role("button", name="Unpack").click()
     expect(page.get_by_text("201 images were added to my photos.")).to_be_visible()
+    expect(page.get_by_text("Left out:")).to_be_visible()
     expect(page.get_by_text("1 .txt files, such as pets/cat/notes.txt")).to_be_visible()
     drawn(page)
     expect(page.get_by_role("group", name="Samples", exact=True)).to_be_visible()
