@@ -180,6 +180,7 @@ def test_the_terms_of_the_picked_image_stand_beside_their_sum(open_page: Open, t
     found = cls_terms(trained.load_model(3), test_set.images[evenly_spaced(len(test_set), 64)])
     low, high = found.position_share.min(), found.position_share.max()
     assert f"**{low:.1%} to {high:.1%}** of the variance of its scores comes from the position" in said(page)
+    assert f"and **{1 - high:.1%} to {1 - low:.1%}** from their content" in said(page)
 
 
 def test_an_untrained_map_is_called_nearly_uniform(open_page: Open, trained: Run) -> None:

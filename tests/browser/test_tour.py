@@ -79,6 +79,7 @@ def test_every_patch_s_multiplication_is_shown_where_the_pointer_is_and_by_keys(
     expect_step(page, 3)
     patch = read_highlights().patch
     expect(page.locator(".softmax").get_by_text("uniform 1/65 = 1.5%")).to_be_visible()
+    expect(page.get_by_text("The 65 weights of CLS, CLS first: 1.00 in sum.")).to_be_visible()
     picture = page.get_by_role("application", name="The patches of the image. Arrow keys move over them.")
     region = page.get_by_role("region", name="Query, key and their products")
     keys = region.get_by_role("rowheader")
