@@ -59,6 +59,8 @@ def test_bertviz_in_the_page_and_saved_to_disk_shows_one_token_s_lines_under_the
         alone.locator("#left").get_by_text("p30", exact=True).hover()
         until(lambda: lines(alone) == {31: 4 * 65}, "only the lines of p30 are left")
         expect(alone.get_by_role("img", name="p30: row 4, column 7")).to_be_visible()
+        alone.locator("#left").get_by_text("p63", exact=True).hover()
+        expect(alone.get_by_role("img", name="p63: row 8, column 8")).to_be_in_viewport(ratio=1)
         alone.locator("#right").get_by_text("[CLS]", exact=True).hover()
         expect(alone.get_by_role("img", name="CLS represents the entire image")).to_be_visible()
         alone.goto(model_view.as_uri())

@@ -10,6 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from minivit.tour import read_highlights
 from pages.parts.tour.steps import Step, step_params, steps
 from tests.browser.browsing import NO_TRANSITION, drawn, settle
+from tests.browser.canvases import painted
 from tests.browser.server import Server, until
 from tests.browser.test_looks import expect_for_everybody
 
@@ -80,6 +81,8 @@ def test_every_patch_s_multiplication_is_shown_where_the_pointer_is_and_by_keys(
     patch = read_highlights().patch
     expect(page.locator(".softmax").get_by_text("uniform 1/65 = 1.5%")).to_be_visible()
     expect(page.get_by_text("The 65 weights of CLS, CLS first: 1.00 in sum.")).to_be_visible()
+    for strip in page.locator(".softmax .strip canvas").all():  # of the patch's token and of CLS
+        assert (painted(strip)[..., 3] == 255).all()
     picture = page.get_by_role("application", name="The patches of the image. Arrow keys move over them.")
     region = page.get_by_role("region", name="Query, key and their products")
     keys = region.get_by_role("rowheader")
