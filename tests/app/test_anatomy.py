@@ -272,7 +272,7 @@ def test_a_long_ablation_is_estimated_before_and_cancelled_meanwhile(
 ) -> None:
     monkeypatch.setattr("pages.parts.shell.progress.MULTIPLICATIONS_PER_SECOND", 1)
     page = open_page("anatomy", run=trained.id, anatomy_tab="Heads")
-    of_a_head = 30 * multiplications(trained.config.model) / 2  # of 30 images, as half of the layers follow a head's
+    of_a_head = 18 * multiplications(trained.config.model) / 2  # of 18 images, as half of the layers follow a head's
     assert estimate(4 * of_a_head) in captions(page)
     seen: list[str] = []
 

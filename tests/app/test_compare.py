@@ -236,7 +236,7 @@ def test_many_checkpoints_of_a_slow_model_are_computed_on_request_and_cancelled(
     monkeypatch.setattr("pages.parts.shell.progress.MULTIPLICATIONS_PER_SECOND", 1)
     page = open_page("compare", run=trained.id, before=0, epoch=2)
     assert [frame["checkpoint"] for frame in sent(page)["frames"]] == ["0", "2", "3"]
-    num_maps = 6 * (8 + 30)  # of the images on the page, and of those that the metrics are computed from
+    num_maps = 6 * (8 + 18)  # of the images on the page, and of those that the metrics are computed from
     label = f"All 6 checkpoints. {estimate(num_maps * multiplications(trained.config.model))}"
     with monkeypatch.context() as patched:
         patched.setattr("pages.parts.compare.over_training.take_snapshot", Mock(side_effect=StopException))

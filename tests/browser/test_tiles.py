@@ -26,7 +26,8 @@ def test_tiles_share_a_labeled_scale_until_the_user_selects_their_own(page: Page
     draw(mount)
     for text in ("uniform 1/50", "≥ 0.080", MARKUP):
         expect(page.get_by_text(text, exact=True)).to_be_visible()
-    expect_colors(painted(page.locator(".legend-bar"))[0, :, :3].astype(int), np.arange(256), 0, "magma", 255)
+    bar = painted(page.locator(".legend-bar"))[0, :, :3].astype(int)
+    expect_colors(bar, np.linspace(0, 1, len(bar)), 0, "magma", 1)
     tile = page.get_by_role("group", name="Maps").get_by_role("img")
     expect(tile).to_have_count(6)
     picture = painted(tile.nth(0).locator("canvas"))
