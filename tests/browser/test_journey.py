@@ -86,7 +86,7 @@ def test_a_user_trains_a_model_by_clicking(journey_run: Run) -> None:
     assert journey_run.config.classes == ("star", "circle", "cross")
     assert (journey_run.config.epochs, journey_run.config.model.num_heads) == (NUM_EPOCHS, 2)
     assert [row["epoch"] for row in journey_run.metrics()] == list(range(NUM_EPOCHS + 1))
-    assert not journey_run.is_worker_alive()
+    until(lambda: not journey_run.is_worker_alive(), "the worker ends")
 
 
 def test_the_gallery_shows_what_a_cell_of_the_confusion_matrix_counts(
