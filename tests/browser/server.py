@@ -20,7 +20,7 @@ from tests.forks import free_port
 
 ROOT = Path(__file__).parents[2]
 STREAMLIT = (sys.executable, "-m", "streamlit", "run", "--server.headless=true")
-SECONDS = 120  # for anything that a browser waits for; the machine may be busy with other tests
+SECONDS = float(os.environ.get("MINIVIT_SECONDS", 120))  # for all that a browser waits for; the machine may be busy
 
 
 class Server:
