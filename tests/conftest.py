@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--variants", type=int, default=20, help="damaged run folders in tests/faults")
     parser.addoption("--page-variants", type=int, default=3, help="others, opened by every page")
     parser.addoption("--first-variant", type=int, default=0, help="to try many of them in several runs")
-    parser.addoption("--stop-seconds", type=float, default=10.0, help="2: every way to stop in every phase")
+    parser.addoption("--stop-seconds", type=float, default=60.0, help="2: every way to stop in every phase")
     parser.addoption("--disk", default="", help="an empty small file system that tests/faults may fill")
     parser.addoption("--full-disks", type=int, default=2, help="trainings that run out of space in tests/faults")
     parser.addoption("--kills", type=int, default=6, help="SIGKILLs of trainings in tests/faults")

@@ -1,7 +1,9 @@
 """Processes that are forked from one that has imported torch and done nothing else, so that they begin at once."""
 
+import contextlib
 import multiprocessing
 import os
+import random
 import socket
 import sys
 import tempfile
@@ -14,7 +16,7 @@ from pathlib import Path
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["pytest", "torch.distributed", "minivit.worker", "optuna.storages", "tests.forks"])
 TAKEN_OVER = ("MINIVIT_", "TORCH", "CXX")  # variables of the environment, by how they start
-DEADLINE = 60.0  # seconds, for a training
+DEADLINE = 150.0  # seconds, for a training
 PATIENCE = 5.0  # seconds, for processes whose peer was killed, until they are too
 
 
@@ -55,14 +57,20 @@ def _call(
 
 def environments_of_group(name: str, world_size: int) -> list[dict[str, str]]:
     """What torchrun would add to the environment of each process of a group on this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": name}
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": name}
     group |= {"WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
     return [
         {name: str(value) for name, value in {**group, "RANK": rank, "LOCAL_RANK": rank}.items()}
         for rank in range(world_size)
     ]
+
+
+def free_port() -> int:
+    """A port on which nobody listens, below those that the system gives to connections, which may take it meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def warm_up() -> None:

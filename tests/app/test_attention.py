@@ -20,6 +20,7 @@ from minivit.runs import Run
 from minivit.runs.pictures import picture_id, save_picture
 from minivit.stats import rank_correlation
 from pages.parts.attention.localization import format_share
+from pages.parts.shell import cache
 from tests.app.conftest import Open, button, captions, charts, errors, sent, widget
 
 
@@ -275,6 +276,11 @@ def test_a_logit_is_decomposed_and_its_parts_add_up(open_page: Open, trained: Ru
     ).run()  # also beside the map of a method without a class
     assert any("Shares of the logit of cross" in part.value for part in pre_norm_page.markdown)
     assert any("need LayerNorm 'pre'" in info.value for info in pre_norm_page.info)
+
+
+def test_every_image_and_every_picture_has_a_seed_of_its_own_that_torch_takes() -> None:
+    ids = [0, 7, picture_id(b"one"), picture_id(b"another")]
+    assert len({torch.Generator().manual_seed(cache.seed(image)).initial_seed() for image in ids}) == len(ids)
 
 
 def test_a_saved_picture_that_is_damaged_is_named_and_the_page_works(open_page: Open, trained: Run) -> None:

@@ -13,11 +13,12 @@ from streamlit.testing.v1 import AppTest
 from minivit.attention import attend, cls_map, entropy
 from minivit.data import load_split
 from minivit.engine import SILENT, train
-from minivit.inference import predict_run
+from minivit.inference import multiplications, predict_run
 from minivit.runs import Checkpoint, Run
 from pages.parts.compare.columns import common_scale
 from pages.parts.components.scrub import Opened
 from pages.parts.shell.cache import run_scale
+from pages.parts.shell.progress import estimate
 from tests.app.conftest import Open, button, errors, sent, unpacked, widget
 
 
@@ -59,6 +60,7 @@ def test_maps_answers_and_curves_are_those_of_the_kept_models(open_page: Open, t
         assert unpacked(of_run["predicted"])[place].tolist() == probs.argmax(1).tolist()
         np.testing.assert_allclose(unpacked(of_run["confidence"])[place], probs.amax(1), atol=1e-6)
     charts = {chart["title"]: [unpacked(line["values"]) for line in chart["lines"]] for chart in data["charts"]}
+    assert [line["name"] for line in data["charts"][0]["lines"]] == ["train", "test"]
     untrained, *losses = [row["test_loss"] for row in trained.metrics()]
     np.testing.assert_allclose(charts["loss"][1], [untrained, np.nan, np.nan, *losses], rtol=1e-6)
     assert np.isnan(charts["accuracy"][0][0])  # nothing was trained before epoch 1
@@ -74,7 +76,8 @@ def test_maps_answers_and_curves_are_those_of_the_kept_models(open_page: Open, t
 def test_any_two_epochs_layers_and_heads_stand_in_the_link(open_page: Open, trained: Run) -> None:
     page = open_page("compare", run=trained.id, before=1, epoch=2, layer=1, head=2)
     assert [column["name"] for column in sent(page)["columns"]] == ["epoch 1", "selected checkpoint"]
-    assert [widget(page, "selectbox", name).value for name in ("Layer", "Head")] == [1, "2"]
+    pickers = [box for column in page.columns for box in column.selectbox]  # side by side
+    assert [box.value for box in pickers if box.label in ("Layer", "Head")] == [1, "2"]
     assert [name for name, _ in sent(page)["legend"]] == ["train", "test", "attention of head 2"]
     widget(page, "selectbox", "Head").select("max").run()
     assert page.query_params["head"] == "max"
@@ -150,7 +153,7 @@ def test_two_runs_that_cut_images_differently_share_multiples_of_uniform(open_pa
     )
     assert data["scale"][1] == max(run_scale(run)[1] * count for run, count in ((trained, 17), (other, 5)))
     assert [name for name, _ in data["legend"]] == ["first run", "second run"]
-    assert [len(chart["lines"]) for chart in data["charts"]] == [2] * 6
+    assert [[line["name"] for line in chart["lines"]] for chart in data["charts"]] == [["first run", "second run"]] * 6
     assert not [box for box in page.selectbox if box.label == "Head"]  # one of them has a single head
     assert not errors(page)
 
@@ -233,9 +236,8 @@ def test_many_checkpoints_of_a_slow_model_are_computed_on_request_and_cancelled(
     monkeypatch.setattr("pages.parts.shell.progress.MULTIPLICATIONS_PER_SECOND", 1)
     page = open_page("compare", run=trained.id, before=0, epoch=2)
     assert [frame["checkpoint"] for frame in sent(page)["frames"]] == ["0", "2", "3"]
-    label = next(
-        toggle.label for toggle in page.toggle if toggle.label.startswith("All 6 checkpoints. This takes about")
-    )
+    num_maps = 6 * (8 + 18)  # of the images on the page, and of those that the metrics are computed from
+    label = f"All 6 checkpoints. {estimate(num_maps * multiplications(trained.config.model))}"
     with monkeypatch.context() as patched:
         patched.setattr("pages.parts.compare.over_training.take_snapshot", Mock(side_effect=StopException))
         page = widget(page, "toggle", label).set_value(True).run()

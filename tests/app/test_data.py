@@ -27,11 +27,17 @@ def test_counts_samples_and_patches_follow_what_was_chosen(open_page: Open) -> N
     assert not errors(page)
 
 
-def test_each_augmentation_is_shown_on_the_samples_as_it_looks(open_page: Open) -> None:
+def test_each_augmentation_is_shown_on_the_samples_as_it_looks(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    means: dict[str, float] = {}
+    monkeypatch.setattr("pages.parts.data.samples.gallery", lambda images, *_, **__: means.update({how: images.mean()}))
+    how = "none"
     page = open_page("data")
     for how, sentence in AUGMENTATIONS.items():
         widget(page, "selectbox", "Augmentation").select(how).run()
         assert not errors(page) and sentence in [caption.value for caption in page.caption]
+    assert means["mixup"] == pytest.approx(means["none"], rel=0.1) == means["cutmix"]  # each has the others' parts
 
 
 def test_a_folder_is_requested_before_anything_is_read(open_page: Open) -> None:

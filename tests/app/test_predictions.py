@@ -127,6 +127,7 @@ def test_the_images_on_the_page_have_the_map_of_their_cls_token_unless_the_model
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (gallery,) = galleries(open_page("predictions", run=trained.id, epoch=1, order="least confident"))
+    assert (gallery["columns"], gallery["rows"], len(gallery["titles"])) == (5, 4, 18)
     images = load_split(trained.config)[1].images[[title["index"] for title in gallery["titles"]]]
     expected = METHODS["cls_map"].attribute(trained.load_model(1), images).numpy()
     scale = cache.run_scale(trained)

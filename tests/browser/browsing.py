@@ -44,12 +44,16 @@ NO_TRANSITION = """() => {
 }"""
 
 
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(window.shift))))"
+
+
 def drawn(page: Page) -> None:
     """Waits until the page stands still: nothing is drawn anew or fades, and no part is still to be loaded."""
     settle(page)
     expect(page.locator("[data-stale=true]")).to_have_count(0)
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)  # parts that load late, the style sheet among them
     page.wait_for_function(NO_TRANSITION)
+    page.evaluate(TWO_FRAMES)  # what follows a change of size
 
 
 # The sum of a page's layout shifts since it was opened (web.dev/articles/cls; below 0.1 is good), as an init script
@@ -58,7 +62,6 @@ window.shift = 0;
 const add = (list) => list.getEntries().forEach((entry) => (window.shift += entry.hadRecentInput ? 0 : entry.value));
 new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
 """
-TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(window.shift))))"
 MAX_SHIFT = 0.05
 
 
@@ -157,7 +160,7 @@ def watched(page: Page, *also: str) -> Iterator[None]:
     yield
     with contextlib.suppress(NoEventError):  # a second attempt may take a moment
         while watcher.missing(page):
-            page.wait_for_event("response", predicate=lambda response: is_media(response.url), timeout=5_000)
+            page.wait_for_event("response", predicate=lambda response: is_media(response.url), timeout=30_000)
     for event in EVENTS:
         page.remove_listener(event, getattr(watcher, event))
     problems = watcher.wrong + watcher.missing(page)

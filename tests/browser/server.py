@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,10 +16,11 @@ from playwright.sync_api import Page, expect
 
 from minivit.runs import Run, list_runs
 from tests.browser.browsing import settle
+from tests.forks import free_port
 
 ROOT = Path(__file__).parents[2]
 STREAMLIT = (sys.executable, "-m", "streamlit", "run", "--server.headless=true")
-SECONDS = 60  # for anything that a browser waits for; the machine may be busy with other tests
+SECONDS = float(os.environ.get("MINIVIT_SECONDS", 120))  # for all that a browser waits for; the machine may be busy
 
 
 class Server:
@@ -103,12 +103,6 @@ def serving(script: str, folder: Path, *options: str) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def until(come: Callable[[], object], what: str, seconds: float = 2 * SECONDS) -> None:

@@ -44,7 +44,7 @@ def test_bertviz_in_the_page_and_saved_to_disk_shows_one_token_s_lines_under_the
     view = page.frame_locator("iframe")
     token = view.locator("#left").get_by_text("p30", exact=True)
     expect(token).to_be_visible()
-    assert lines(view) == {number: 4 * 65 for number in range(65)}  # of four heads
+    until(lambda: lines(view) == {number: 4 * 65 for number in range(65)}, "the lines of four heads are there")
     token.hover()
     until(lambda: lines(view) == {31: 4 * 65}, "only the lines of p30 are left")
     expect(page).to_have_url(re.compile("bertviz=true"))
@@ -55,10 +55,12 @@ def test_bertviz_in_the_page_and_saved_to_disk_shows_one_token_s_lines_under_the
     alone = context.new_page()
     with watched(alone, "file://"):
         alone.goto(head_view.as_uri())
-        assert alone.get_by_role("combobox").locator("option").all_inner_texts() == ["1"]  # the second, from 0
+        expect(alone.get_by_role("combobox").locator("option")).to_have_text(["1"])  # the second, from 0
         alone.locator("#left").get_by_text("p30", exact=True).hover()
         until(lambda: lines(alone) == {31: 4 * 65}, "only the lines of p30 are left")
         expect(alone.get_by_role("img", name="p30: row 4, column 7")).to_be_visible()
+        alone.locator("#left").get_by_text("p63", exact=True).hover()
+        expect(alone.get_by_role("img", name="p63: row 8, column 8")).to_be_in_viewport(ratio=1)
         alone.locator("#right").get_by_text("[CLS]", exact=True).hover()
         expect(alone.get_by_role("img", name="CLS represents the entire image")).to_be_visible()
         alone.goto(model_view.as_uri())

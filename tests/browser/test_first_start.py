@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.browser.server import ROOT, answers, free_port, until
+from tests.browser.server import ROOT, answers, until
+from tests.forks import free_port
 
 
 def test_the_first_start_in_a_terminal_of_a_desktop_asks_for_no_email_address(tmp_path: Path) -> None:

@@ -277,4 +277,7 @@ def test_the_values_can_be_read_off_the_legend_from_the_pixels_of_the_overlay(
         assert np.abs(values_read - wanted).mean() <= 0.02 * high
         correlation = rank_correlation(torch.tensor(values_read)[None], torch.tensor(wanted)[None])
         assert correlation.item() >= least, (overlay, within)
+    gray = image.transpose(1, 2, 0) @ [0.2126, 0.7152, 0.0722]  # the image between the edges of the map
+    pixels = painted(picture.locator("canvas").first)[..., :3]
+    np.testing.assert_allclose(pixels, np.repeat(gray[..., None], 3, axis=2), atol=1)
     expect(page.get_by_text(re.compile(r"This map spans 0\.\d% of the scale"))).to_have_count(int(name == "quick"))

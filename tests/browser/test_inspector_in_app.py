@@ -7,13 +7,16 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from pages.parts.components.inspector import quantized
+from tests.browser.browsing import settle
 from tests.browser.canvases import painted
+from tests.browser.server import until
 
 
 def open_inspector(page: Page, app: str, query: str = "") -> Locator:
     """The picture, once the server's run is over."""
     page.goto(f"{app}/?show=inspector&{query}")
     expect(page.get_by_text("image 0, pick")).to_be_visible()
+    settle(page)
     picture = page.get_by_role("application")
     expect(picture).to_be_visible()
     return picture
@@ -126,7 +129,7 @@ def test_a_click_delivers_layer_head_and_token_and_own_settings_survive_new_data
     before = painted(overlay(picture))
     page.get_by_role("button", name="Next image").click()
     expect(page.get_by_text("image 1, pick")).to_be_visible()
-    assert (painted(overlay(picture)) != before).any()
+    until(lambda: (painted(overlay(picture)) != before).any(), "the map of the next image")
     expect(page.get_by_label("Colors")).to_have_value("viridis")
     expect(page.get_by_label("Scale")).to_have_value("own")
     expect(page.get_by_label("Overlay")).to_have_value("85")

@@ -41,7 +41,7 @@ def journey_run(machine: Server, tab: Page, pictures: Path) -> Run:
         expect(page).to_have_url(re.compile(r"train\?run=\d{8}-\d{6}-star-circle-cross$"))
         expect(page.get_by_text(f"epoch {NUM_EPOCHS} of {NUM_EPOCHS} ")).to_be_visible()
         expect(page.get_by_role("paragraph").get_by_text("done")).to_be_visible()
-        assert points(loss_curve(page)) == list(range(NUM_EPOCHS + 1))
+        until(lambda: points(loss_curve(page)) == list(range(NUM_EPOCHS + 1)), "the curve has all epochs")
         expect(page.get_by_role("button", name=re.compile("Pause|Stop|Resume"))).to_have_count(0)
     (run,) = machine.all_runs()
     return run
@@ -86,7 +86,7 @@ def test_a_user_trains_a_model_by_clicking(journey_run: Run) -> None:
     assert journey_run.config.classes == ("star", "circle", "cross")
     assert (journey_run.config.epochs, journey_run.config.model.num_heads) == (NUM_EPOCHS, 2)
     assert [row["epoch"] for row in journey_run.metrics()] == list(range(NUM_EPOCHS + 1))
-    assert not journey_run.is_worker_alive()
+    until(lambda: not journey_run.is_worker_alive(), "the worker ends")
 
 
 def test_the_gallery_shows_what_a_cell_of_the_confusion_matrix_counts(
@@ -166,6 +166,7 @@ def test_untrained_and_trained_are_compared_on_one_scale_that_marks_the_uniform_
     mended = page.get_by_role("button", name=re.compile(stages))
     expect(mended).to_have_count(num_mended)
     expect(rows).to_have_count(num_mended)
+    expect(page).to_have_url(re.compile("head=2"))
     names = [row.get_attribute("aria-label") for row in rows.all()]
     page.reload()
     settle(page)
@@ -231,6 +232,7 @@ def test_a_zip_of_photographs_is_unpacked_trained_on_and_looked_at(page: Page, m
     page.locator(".st-key-data_zip input[type=file]").set_input_files(archive)
     page.get_by_role("button", name="Unpack").click()
     expect(page.get_by_text("201 images were added to my photos.")).to_be_visible()
+    expect(page.get_by_text("Left out:")).to_be_visible()
     expect(page.get_by_text("1 .txt files, such as pets/cat/notes.txt")).to_be_visible()
     drawn(page)
     expect(page.get_by_role("group", name="Samples", exact=True)).to_be_visible()

@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from minivit.runs import Run
 from tests.browser.browsing import choose, drawn, settle
-from tests.browser.server import Server
+from tests.browser.server import Server, until
 
 # What each page shows of the trained run, by role and name.
 CONTENT = {
@@ -69,9 +69,11 @@ def test_the_back_button_undoes_one_choice_after_another_and_traps_no_one(
     page.get_by_role("button", name=re.compile("^true star, predicted circle:")).click()
     expect(page).to_have_url(re.compile("predicted=circle"))
     expect(true).to_have_text(re.compile("^star "))
+    settle(page)  # Streamlit loses a step back into a page that is still being drawn
     page.go_back()
     expect(page).not_to_have_url(re.compile("predicted=circle"))
     expect(true).to_have_count(0)
+    settle(page)
     page.go_back()
     expect(epoch).to_have_attribute("aria-valuetext", "4")
     settle(page)
@@ -122,7 +124,7 @@ def test_back_from_an_image_returns_to_the_same_filter_order_and_scroll_position
     page.go_back()
     expect(page).to_have_url(opened)
     expect(number).to_have_value(image)
-    drawn(page)  # Streamlit loses a step back into a page that is still being drawn
+    drawn(page)
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("Predictions")
     expect(incorrect).to_be_checked()
@@ -130,7 +132,7 @@ def test_back_from_an_image_returns_to_the_same_filter_order_and_scroll_position
     expect(images.last).to_be_in_viewport()
     drawn(page)
     assert [image.get_attribute("aria-label") for image in images.all()] == labels
-    assert main.evaluate("(main) => main.scrollTop") == top
+    until(lambda: main.evaluate("(main) => main.scrollTop") == top, "the page is where it was")
 
 
 def test_the_back_button_goes_through_images_and_heads(page: Page, server: Server, trained_run: Run) -> None:
@@ -141,9 +143,10 @@ def test_the_back_button_goes_through_images_and_heads(page: Page, server: Serve
     expect(page.get_by_role("application", name=re.compile("^Image 9, "))).to_be_visible()
     page.get_by_role("button", name="layer 2, max of all heads").click()
     expect(page).to_have_url(re.compile("head=max"))
-    settle(page)  # Streamlit loses a step back into a page that is still being drawn
+    settle(page)
     page.go_back()
     expect(page.get_by_role("button", name="layer 1, head 2")).to_have_attribute("aria-pressed", "true")
+    settle(page)
     page.go_back()
     expect(number).to_have_value("3")
     expect(page).to_have_url(re.compile("image=3"))
@@ -159,6 +162,7 @@ def test_the_back_button_goes_through_the_checkpoints_one_by_one(page: Page, ser
         settle(page)
     page.go_back()
     expect(checkpoint).to_have_attribute("aria-valuetext", "epoch 3")
+    settle(page)
     page.go_back()
     expect(checkpoint).to_have_attribute("aria-valuetext", "epoch 4")
     page.go_back()

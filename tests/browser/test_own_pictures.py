@@ -66,6 +66,7 @@ def test_a_dropped_or_pasted_picture_shows_its_prediction_and_its_map_and_what_i
         assert "head=2" in page.url and "layer=1" in page.url
         page.get_by_role("button", name="chevron_right").click()
         expect(name(page)).to_have_text(f"Image {number}")
+    settle(page)  # Streamlit loses a step back into a page that is still being drawn
     page.go_back()
     expect(page.get_by_text(verdict(trained_run, other)).first).to_be_visible()
     page.get_by_role("button", name="Back to the test images").click()

@@ -91,7 +91,8 @@ def test_a_training_is_watched_killed_resumed_and_paused_and_loses_no_epoch(
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     expect(page.get_by_text("Resume continues from here.")).to_be_visible()
-    assert run.state.phase == "paused" and not run.is_worker_alive()
+    assert run.state.phase == "paused"
+    until(lambda: not run.is_worker_alive(), "the worker ends")
     assert epochs_of(run) == list(range(len(epochs_of(run))))  # none is missing and none done twice
     expect(last_epoch(page)).to_have_attribute("aria-valuetext", re.compile(f"^epoch {epochs_of(run)[-1]},"))
     expect(page.get_by_role("alert")).to_have_count(0)

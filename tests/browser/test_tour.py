@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterator
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from minivit.tour import example_run, read_highlights
+from minivit.tour import read_highlights
 from pages.parts.tour.steps import Step, step_params, steps
 from tests.browser.browsing import NO_TRANSITION, drawn, settle
+from tests.browser.canvases import painted
 from tests.browser.server import Server, until
 from tests.browser.test_looks import expect_for_everybody
 
@@ -47,8 +48,8 @@ def expect_step(page: Page, number: int) -> Step:
         }""",
         arg=[f".st-key-{step.target}", ".st-key-tour_bar"],
     )
-    values = parse_qs(urlsplit(page.url).query)
-    assert {name: values[name][0] for name in step_params(number)} == step_params(number)
+    values = step_params(number).items()
+    until(lambda: values <= dict(parse_qsl(urlsplit(page.url).query)).items(), f"the address has {values}")
     return step
 
 
@@ -79,6 +80,9 @@ def test_every_patch_s_multiplication_is_shown_where_the_pointer_is_and_by_keys(
     expect_step(page, 3)
     patch = read_highlights().patch
     expect(page.locator(".softmax").get_by_text("uniform 1/65 = 1.5%")).to_be_visible()
+    expect(page.get_by_text("The 65 weights of CLS, CLS first: 1.00 in sum.")).to_be_visible()
+    for strip in page.locator(".softmax .strip canvas").all():  # of the patch's token and of CLS
+        assert (painted(strip)[..., 3] == 255).all()
     picture = page.get_by_role("application", name="The patches of the image. Arrow keys move over them.")
     region = page.get_by_role("region", name="Query, key and their products")
     keys = region.get_by_role("rowheader")
@@ -113,20 +117,6 @@ def test_home_and_the_tour_move_nothing_and_are_for_everybody_where_there_is_no_
         expect(link(visitor, "Next")).to_be_in_viewport()
     expect(visitor.get_by_role("heading", level=1)).to_be_visible()
     expect_for_everybody(visitor)
-
-
-def test_training_plays_again_on_request_and_not_where_less_motion_is_wanted(page: Page, newcomer: Server) -> None:
-    ends = f"attention, epoch {example_run().epochs()[-1]}"
-    again = page.get_by_role("button", name="Play again")
-    for motion in ("no-preference", "reduce"):
-        page.emulate_media(reduced_motion=motion)
-        newcomer.open(page)
-        expect(page.get_by_text(ends, exact=True)).to_be_visible()  # after it has played once
-        if motion == "reduce":
-            expect(again).to_be_hidden()
-        else:
-            again.click()
-            expect(page.get_by_text("attention, untrained", exact=True)).to_have_count(2)
 
 
 # Of the element with the focus: its name, whether the focus is marked (a table paints that itself, in its canvas), and

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from minivit.config import TrainConfig, ViTConfig
 from minivit.data import ImageSet, load_split
@@ -15,6 +16,7 @@ from minivit.inference import (
     as_float,
     calibration,
     logits,
+    multiplications,
     precision_recall,
     precision_recall_intervals,
     predict,
@@ -35,6 +37,14 @@ PROBS = [[0.5, 0.1, 0.4], [0.6, 0.3, 0.1], [0.2, 0.1, 0.7], [0.1, 0.1, 0.8], [0.
 @pytest.fixture
 def predictions() -> Predictions:
     return Predictions.from_logits(torch.tensor(PROBS).log(), torch.tensor(LABELS))
+
+
+def test_the_multiplications_of_a_model_are_those_of_its_blocks():
+    config = ViTConfig(patch_size=8, embed_dim=16, num_heads=2, depth=3, mlp_ratio=2)
+    with FlopCounterMode(display=False) as counter:
+        MiniViT(config)(torch.zeros(1, 3, 32, 32), return_attn=True)
+    embedding, head = config.num_patches * 3 * 8**2 * 16, 16 * config.num_classes
+    assert multiplications(config) == counter.get_total_flops() / 2 - embedding - head
 
 
 def test_prediction_confidence_and_accuracy_are_those_of_the_most_probable_class(predictions):

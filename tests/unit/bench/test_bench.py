@@ -60,6 +60,13 @@ def test_the_table_and_the_file_hold_the_measured_values_and_their_targets(tmp_p
         write_json(results, tmp_path / "nowhere" / "bench.json")
 
 
+def test_the_share_of_the_peak_is_that_of_the_useful_operations_per_second(monkeypatch):
+    monkeypatch.setattr(measurements, "peak_speed", lambda *_: 2e12)
+    monkeypatch.setattr(measurements, "flop_per_image", lambda _: 5e6)
+    results = [result.value for result in measurements._against_peak(preset("article"), 1000.0)]
+    assert results == [2000, 1000, 0.25]  # GFLOP/s, images/s, %
+
+
 def test_the_speed_next_to_a_busy_process_is_compared_to_that_without(monkeypatch):
     busy, real = [], measurements.busy_process
 

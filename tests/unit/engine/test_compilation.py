@@ -122,7 +122,7 @@ def compiler_output(tmp_path):
 
 
 def test_a_training_that_is_interrupted_ends_the_compilers_that_it_started(tiny, write_compile_step, compiler_output):
-    write_compile_step(f"sleep 60 >{compiler_output}")
+    write_compile_step(f"sleep 600 >{compiler_output}")
     run, outputs = Run.create(tiny.changed(compile="on")), []
 
     def stop(row):
@@ -133,7 +133,7 @@ def test_a_training_that_is_interrupted_ends_the_compilers_that_it_started(tiny,
     start = time.monotonic()
     train(run.config, run, Events(log=quiet, epoch_done=stop))
     with outputs[0] as output:
-        assert output.read() == b"" and time.monotonic() - start < 30
+        assert output.read() == b"" and time.monotonic() - start < 300
 
 
 COMPILE_STEP = """

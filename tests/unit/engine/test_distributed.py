@@ -1,6 +1,5 @@
 """Two real processes under torchrun against one: the same curve, and how they leave and go on together."""
 
-import socket
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -18,7 +17,7 @@ from minivit.machine import choose_threads, num_slots_needed, pick_device
 from minivit.runs import Run
 from minivit.worker import start_worker
 from tests.faults.killing import log_of, start
-from tests.forks import finish, fork
+from tests.forks import finish, fork, free_port
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -73,10 +72,8 @@ def test_two_processes_started_apart_as_on_two_machines_give_the_curve_and_the_w
 
     config = tiny.changed(optimizer="sgd", normalize=True, **UNEVEN)
     run = Run.create(config)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        meeting = f"127.0.0.1:{probe.getsockname()[1]}"
-    options = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting)
+    options = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d")
+    options += ("--rdzv-endpoint", f"127.0.0.1:{free_port()}")
     command = [*options, "-m", "minivit.worker", str(run.path)]
     processes += [fork(torchrun, command, output=run.path / "log.txt") for _ in range(2)]
     assert finish(processes) == [0, 0], run.log()

@@ -72,6 +72,7 @@ def test_accuracy_of_several_runs_stands_on_one_chart_under_names_that_stay_text
     figure = metric_curves(curves)
     first, second = figure.data
     assert first.name == first.text[0] == "a &lt;b&gt;b&lt;/b&gt;" and list(first.y) == [0.25, 0.5, 0.75, None]
+    assert [len(curve.text) for curve in figure.data] == [len(curve.x) for curve in figure.data]  # one at each point
     assert second.mode == "lines+markers"  # a line of one point would not be seen
     assert figure.layout.yaxis.title.text == "test accuracy"
 

@@ -8,9 +8,10 @@ import os
 import pytest
 
 from minivit.config import TrainConfig
-from minivit.runs import Run, annotate, summarize
+from minivit.runs import Run, State, annotate, summarize
 from minivit.runs.comparison import curve, curves_to_csv, different_settings, short_names, to_csv, to_json
 from minivit.runs.files import append_line
+from minivit.runs.summary import share_done
 
 ROW = {"test_loss": 1.5, "lr": 0.1, "eval_seconds": 1.0}
 
@@ -42,6 +43,13 @@ def test_runs_are_named_by_the_fewest_settings_that_tell_them_apart(runs: list[R
     runs[1].rename("control")
     assert list(short_names(runs[:2]).values()) == ["lr 0.1", "control"]
     assert list(short_names(runs[2:]).values()) == ["circle, star", "circle, star (2)"]
+
+
+def test_of_a_run_by_minutes_the_time_that_its_epochs_took_is_done(tiny: TrainConfig, runs: list[Run]) -> None:
+    run, rows = Run.create(tiny.changed(minutes=0.5)), runs[0].metrics()  # two epochs of 2 s and 1 s of evaluation
+    assert share_done(run, State(phase="training", epoch=2, progress=0.5), rows) == (2 * 3 + 3 / 2) / 30
+    assert share_done(run, State(phase="training"), []) == 0
+    assert share_done(run, State(phase="done"), rows) == 1
 
 
 def test_a_curve_is_drawn_by_epoch_by_seconds_or_by_images_seen(runs: list[Run]) -> None:
