@@ -157,6 +157,9 @@ def test_the_normalization_is_that_of_the_options(image_folder, tmp_path):
     path = save(timm_model(), tmp_path / "vit.safetensors")
     run = import_model(path, image_folder, ImportOptions(normalization="imagenet"))
     assert run.load_model().mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    clip = import_model(save(timm_model(pre_norm=True), tmp_path / "clip.safetensors"), image_folder)
+    assert clip.load_model().mean.flatten().tolist() == pytest.approx([0.481, 0.458, 0.408], abs=1e-3)
+    assert "Assumed: the normalization 'clip' (--normalization)." in clip.environment["assumed"]
     with pytest.raises(RunError, match="Unknown normalization 'x'"):
         import_model(path, image_folder, ImportOptions(normalization="x"))
 
