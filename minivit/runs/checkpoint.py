@@ -38,6 +38,11 @@ class Checkpoint:
         """The name in links: "12", or "0.4" for step 4 of the first epoch."""
         return f"{self.epoch}.{self.step}" if self.step else str(self.epoch)
 
+    @property
+    def title(self) -> str:
+        """The title: "epoch 12", or "epoch 0, step 4"; `Run.checkpoint_title` has another one for epoch 0."""
+        return f"epoch {self.epoch}" + (f", step {self.step}" if self.step else "")
+
     @classmethod
     def from_file_name(cls, name: str) -> Self | None:
         """The checkpoint in a file of `checkpoints/`; None for another file."""

@@ -17,7 +17,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -231,11 +231,9 @@ class Run:
         return [checkpoint.epoch for checkpoint in self.checkpoints() if not checkpoint.step]
 
     def checkpoint_title(self, checkpoint: int | Checkpoint) -> str:
-        """The title on pages, charts and reports: "epoch 12", "epoch 0, step 4"; of epoch 0 that of the settings."""
-        epoch, step = astuple(Checkpoint.of(checkpoint))
-        if not epoch and not step:
-            return self.config.start_title
-        return f"epoch {epoch}" + (f", step {step}" if step else "")
+        """The title on pages, charts and reports; of epoch 0 that of the settings."""
+        checkpoint = Checkpoint.of(checkpoint)
+        return self.config.start_title if checkpoint == Checkpoint(0) else checkpoint.title
 
     def load_model(self, checkpoint: int | Checkpoint | None = None) -> MiniViT:
         """The model at a checkpoint or after an epoch (the newest by default), on the CPU, in evaluation mode.
@@ -256,16 +254,12 @@ class Run:
         return model.eval()
 
     def save_checkpoint(self, model: nn.Module | Mapping[str, Tensor], epoch: int) -> None:
-        """Saves the weights after `epoch`: a model, or tensors by name.
-
-        If all epochs would exceed `MAX_CHECKPOINT_BYTES`, only every second one is kept, then every fourth, and so on;
-        epoch 0 and the newest are always kept.
-        """
+        """Saves the weights after `epoch`, a model or tensors by name; deletes those outside `checkpoint_interval`."""
         data = serialize(model)
         replace_file(self.checkpoint_path(Checkpoint(epoch)), data)
         interval = checkpoint_interval(epoch, len(data))
         for saved in self.epochs():
-            if saved % interval and saved != epoch:
+            if saved % interval and saved != epoch:  # epoch 0 and the newest are always kept
                 self.checkpoint_path(Checkpoint(saved)).unlink(missing_ok=True)
 
     def save_early(self, model: nn.Module | Mapping[str, Tensor], step: int) -> None:
