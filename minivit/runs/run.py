@@ -61,7 +61,10 @@ STARTUP_SECONDS = 60  # a new process may need this long to import torch and to 
 
 
 class Run:
-    """One run folder. `create` makes one, `open` reads one; both validate it. Runs of the same folder are equal."""
+    """One run folder. `create` makes one, `open` reads one; both validate it.
+
+    Runs of the same folder are equal if their models have the same settings, since caches have runs as keys.
+    """
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self.path = path
@@ -72,10 +75,12 @@ class Run:
         return self.path.resolve()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Run) and self._resolved == other._resolved
+        if not isinstance(other, Run):
+            return False
+        return (self._resolved, self.config.model) == (other._resolved, other.config.model)
 
     def __hash__(self) -> int:
-        return hash(self._resolved)
+        return hash((self._resolved, self.config.model))
 
     def __repr__(self) -> str:
         rows = self.metrics()

@@ -34,6 +34,12 @@ def test_two_readers_of_one_folder_are_the_same_key(run, tiny, tmp_path, monkeyp
     assert Run.create(tiny) != run
 
 
+def test_a_run_whose_model_has_other_settings_now_is_another_key(run):
+    before = Run.open(run.path)
+    run.set_config(run.config.changed(patch_size=4))  # as if config.json lost its patch size
+    assert Run.open(run.path) not in {before}
+
+
 def test_weights_are_read_from_a_folder_whose_name_is_not_utf8_as_in_a_locale_such_as_cp1252(tmp_path):
     path = tmp_path / "l\udce4ufe" / "a.safetensors"  # the byte E4
     path.parent.mkdir()
