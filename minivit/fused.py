@@ -134,8 +134,10 @@ def fused_forward(model: MiniViT, pixels: Tensor) -> Tensor:
     filters = weight.flatten(1)  # (D, C·p·p)
     q = F.linear(cls, W_q.flatten(0, 1), b_q.flatten()).view(H, 1, -1)
     key_query = (q * block.attn.scale @ W_k)[:, 0]  # (H, D)
-    attn = ((pixels @ (key_query @ filters).T).mT + key_query @ constants.T).softmax(-1)  # (B, H, N)
-    mean = torch.cat([attn @ pixels, attn], dim=2).transpose(0, 1)  # (H, B, C·p·p + N), of pixels and of constants
+    scores = key_query @ filters @ pixels.flatten(0, 1).T  # (H, B·N), of pixels
+    attn = (scores.view(H, *pixels.shape[:2]) + (key_query @ constants.T)[:, None]).softmax(-1)  # (H, B, N)
+    mean_pixels = (attn.transpose(0, 1) @ pixels).transpose(0, 1)
+    mean = torch.cat([mean_pixels, attn], dim=2)  # (H, B, C·p·p + N), of pixels and of constants
     values = W_v.flatten(0, 1) @ torch.cat([filters, constants.T], dim=1)  # (D, C·p·p + N)
     context = (mean @ values.view(H, D // H, -1).mT).transpose(0, 1) + b_v  # (B, H, D / H)
     x = block.after_attention(cls, block.attn.proj(context.flatten(1)))
