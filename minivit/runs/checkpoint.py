@@ -3,6 +3,7 @@
 Weights are safetensors, which cannot run code.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +55,15 @@ class Checkpoint:
         """The name of its file in `checkpoints/`."""
         step = f"-step-{self.step:05d}" if self.step else ""
         return f"epoch-{self.epoch:04d}{step}.safetensors"
+
+
+def list_checkpoints(folder: Path) -> list[Checkpoint]:
+    """Those whose files are in a folder, in order; none if it cannot be read."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208, thousands at every refresh of a page
+    except OSError:
+        return []
+    return sorted(checkpoint for name in names if (checkpoint := Checkpoint.from_file_name(name)))
 
 
 def checkpoint_interval(epoch: int, num_bytes: int) -> int:

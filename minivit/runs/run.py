@@ -35,6 +35,7 @@ from minivit.runs.checkpoint import (
     Checkpoint,
     checkpoint_interval,
     is_saved_early,
+    list_checkpoints,
     load_tensors,
     load_weights,
     serialize,
@@ -61,10 +62,7 @@ STARTUP_SECONDS = 60  # a new process may need this long to import torch and to 
 
 
 class Run:
-    """One run folder. `create` makes one, `open` reads one; both validate it.
-
-    Runs of the same folder are equal if their models have the same settings, since caches have runs as keys.
-    """
+    """A run folder; `create` and `open` validate it. For caches, equal folders and model settings make equal runs."""
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self.path = path
@@ -224,12 +222,7 @@ class Run:
 
     def checkpoints(self) -> list[Checkpoint]:
         """All checkpoints in order: epochs, and steps 1, 2, 4, 8, … of the first one."""
-        folder = self.path / "checkpoints"
-        try:
-            names = os.listdir(folder)  # noqa: PTH208, thousands at every refresh of a page
-        except OSError:
-            names = []
-        return sorted(checkpoint for name in names if (checkpoint := Checkpoint.from_file_name(name)))
+        return list_checkpoints(self.path / "checkpoints")
 
     def epochs(self) -> list[int]:
         """Epochs that have a checkpoint, in order."""
