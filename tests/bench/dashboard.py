@@ -3,6 +3,7 @@
 The real server is started in folders of its own; nothing of a person's runs is read or written.
 """
 
+import io
 import json
 import os
 import statistics
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from PIL import Image
 
 from minivit.bench import Measurement
 from minivit.config import TrainConfig, preset
@@ -78,6 +81,8 @@ def measure_pages(server: Server, browser: Any, run: Run) -> Iterator[Measuremen
         if shown is run:
             clicks = [page.evaluate("patch => bench.click(patch)", patch) for patch in (9, 18, 27, 36, 45, 54, 12, 21)]
             yield Measurement("patch click → page updated", statistics.median(clicks), "ms", "≤ 150")
+            pictures = 1000 * statistics.median(own_picture_times(page))
+            yield Measurement("own picture → probabilities and map", pictures, "ms", "≤ 1000", "640 × 480 px, chosen")
         page.close()
 
 
@@ -108,6 +113,19 @@ def hover_times(browser: Any, page: Any, count: int = 60) -> list[float]:
         for name in ("minivit-hover", "AnimationFrame::Presentation")
     )
     return [(min(frame for frame in frames if frame > move) - move) / 1000 for move in moves]
+
+
+def own_picture_times(page: Any, count: int = 5) -> Iterator[float]:
+    """Seconds from the choice of a file until its map is there, which follows its probabilities."""
+    page.get_by_text("Try your own image").click()
+    for number in range(count):
+        content = io.BytesIO()
+        Image.effect_noise((640, 480), 10 + number).save(content, "PNG")
+        file = {"name": f"{number}.png", "mimeType": "image/png", "buffer": content.getvalue()}
+        begun = time.perf_counter()
+        page.locator("input[type=file]").first.set_input_files(file)
+        page.locator(".picture-name", has_text=file["name"]).first.wait_for()
+        yield time.perf_counter() - begun
 
 
 def measure_viewers(server: Server) -> list[Measurement]:
