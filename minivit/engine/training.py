@@ -267,9 +267,8 @@ class Training:
         try:
             position = parse_position(metadata)
             is_valid = position.step <= self.steps_per_epoch
-            is_valid &= (
-                position.epoch in self.recorded_epochs or position.epoch <= run.state.epoch
-            )  # a row may be damaged
+            # The row of that epoch may be damaged
+            is_valid &= position.epoch in self.recorded_epochs or position.epoch <= run.state.epoch
             is_valid &= self.config.minutes > 0 or position.epoch <= self.config.epochs
             for name, tensor in targets.items():
                 is_valid &= tensors[name].shape == tensor.shape
