@@ -51,7 +51,7 @@ class Training:
         self.clock = clock or Clock(config.minutes)
         self.model = initial_model(config, train_set, initial).to(device)
         self.changes_images = config.augment != "none" or config.mixup > 0 or config.cutmix > 0
-        in_memory = isinstance(train_set.images, Tensor)
+        in_memory = all(isinstance(images, Tensor) for images in (train_set.images, test_set.images))
         self.in_patches = has_fused_path(config.model, training=True) and not self.changes_images and in_memory
         self.class_weights = class_weights(train_set.labels, config.model.num_classes)
         loss_weights = self.class_weights.to(device) if config.class_balance == "weights" else None
