@@ -68,7 +68,7 @@ ADVICE = {
 
 @contextmanager
 def utf8_name(path: Path) -> Iterator[str | Path]:
-    """A name of the file for libraries that take no other than UTF-8: in a locale such as cp1252 a path may lack it."""
+    """A name of the file for libraries that accept only UTF-8; a path has another encoding in some locales."""
     try:
         os.fsencode(path).decode()
         yield path

@@ -130,15 +130,15 @@ def javascript_mutations(path: Path) -> Iterator[Mutation]:
 
 
 def sample_mutations(number: int, seed: int) -> list[Mutation]:
-    """Room after room, one place each, until there are enough."""
-    rooms: dict[str, list[Mutation]] = defaultdict(list)
+    """One place of each folder and language in turn, in random order, until there are enough."""
+    by_folder: dict[str, list[Mutation]] = defaultdict(list)
     for pattern, mutations in {"*.py": python_mutations, "*.js": javascript_mutations}.items():
         for path in sorted([*ROOT.glob(f"minivit/**/{pattern}"), *ROOT.glob(f"pages/**/{pattern}")]):
-            rooms[f"{path.parent}/{pattern}"].extend(mutations(path.relative_to(ROOT)))
+            by_folder[f"{path.parent}/{pattern}"].extend(mutations(path.relative_to(ROOT)))
     generator = random.Random(seed)
-    names = sorted(name for name, places in rooms.items() if places)
+    names = sorted(name for name, places in by_folder.items() if places)
     generator.shuffle(names)
-    return [generator.choice(rooms[names[index % len(names)]]) for index in range(number)]
+    return [generator.choice(by_folder[names[index % len(names)]]) for index in range(number)]
 
 
 @cache
@@ -201,7 +201,7 @@ def nearest_tests(path: Path) -> Iterator[list[str]]:
 
 
 def copy_project(folder: Path) -> Path:
-    """A copy of the code and the tests, without what is not theirs."""
+    """A copy of the project without its environment, runs, data and caches."""
 
     def left_out(directory: str, names: list[str]) -> list[str]:
         own = {".git", ".venv", "runs", "data"} if Path(directory) == ROOT else set()

@@ -77,8 +77,9 @@ def summary(result: Cascade) -> str:
     everything = "when all layers are re-initialized"
     if not titles:
         return f"All maps change: none keeps a rank correlation {limit} with the intact model's {everything}."
-    verb = "does not show" if len(titles) == 1 else "do not show"
-    return f"{', '.join(titles)} {verb} what the model learned: its ranking stays {limit} {everything}."
+    if len(titles) == 1:
+        return f"{titles[0]} does not show what the model learned: its rank correlation stays {limit} {everything}."
+    return f"{', '.join(titles)} do not show what the model learned: rank correlations stay {limit} {everything}."
 
 
 def cascade(

@@ -117,9 +117,10 @@ def saco(model: MiniViT, images: Tensor, classes: Tensor, maps: Tensor, contrast
     probability without it. F = Σ w_ij / Σ |w_ij| over pairs i < j, where w_ij is s_i − s_j if Δ_i ≥ Δ_j, else its
     negative. 0 for a map that is the same everywhere. Here a group's tokens are dropped.
     """
-    ranking, P = _ranking(maps).cpu(), maps.shape[1]
-    num_groups = min((n for n in range(1, P + 1) if P % n == 0), key=lambda n: abs(n - NUM_GROUPS))
-    groups = ranking.chunk(num_groups, dim=1)
+    P = maps.shape[1]
+    divisors = [n for n in range(min(2, P), P + 1) if P % n == 0]  # a single group has nothing to be compared with
+    ranking = _ranking(maps).cpu()
+    groups = ranking.chunk(min(divisors, key=lambda n: abs(n - NUM_GROUPS)), dim=1)
     without_each = [torch.cat([*groups[:index], *groups[index + 1 :]], dim=1) for index in range(len(groups))]
     salience = torch.stack([maps.cpu().double().gather(1, group).sum(1) for group in groups], dim=1)  # (B, G)
     probability = _probabilities(model, images, classes, [ranking, *without_each], contrast).cpu().double()

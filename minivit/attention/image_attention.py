@@ -72,7 +72,8 @@ def head_matrix(
 ) -> Tensor:
     """The attention of one head of a layer, the mean or maximum over its heads, (1 + patches)²; 0 for masked ones."""
     matrices = _kept_matrices(model, inputs, layer, weighting)
-    return _of_all_tokens(select_head(matrices, head).clone(), inputs, model.config)
+    matrix = select_head(matrices, head).clone()  # a view would keep all heads in memory
+    return _of_all_tokens(matrix, inputs, model.config)
 
 
 def _kept_matrices(model: MiniViT, inputs: AttentionInputs, layer: int, weighting: Weighting | None) -> Tensor:

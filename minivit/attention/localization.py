@@ -20,7 +20,7 @@ from minivit.stats import holm, paired_t, wilson
 
 CONTROL = "{} (control, no model)"
 ON_OBJECT = "on the object"
-MIN_GAIN = 0.01  # of the energy; a smaller one is no more than that of a uniform map
+MIN_GAIN = 0.01  # of the energy; a smaller gain counts as no difference from a uniform map
 
 
 def object_coverage(masks: Tensor, patch_size: int) -> Tensor:

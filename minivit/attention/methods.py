@@ -1,7 +1,7 @@
 """The registry of attribution methods: which patches does a model's prediction depend on?
 
-To add a method, add its entry to `METHODS`: pages, the command line and the checks of
-faithfulness and localization go through the registry. Values of different methods have different units.
+To add a method, add its entry to `METHODS`: pages, the command line and the checks of faithfulness and localization go
+through the registry. Values of different methods have different units.
 
 B images, L layers, H heads, N tokens with CLS first.
 """

@@ -57,7 +57,7 @@ def faithfulness_report(
     """
     if num_images < 2:
         raise ConfigError(f"{num_images} images are too few to compare methods. Use at least 2.")
-    model, start, start_title = run.load_model(epoch), run.load_model(0), run.config.start_title
+    model = run.load_model(epoch)
     test_set = load_split(run.config)[1]
     test_set = test_set.select(evenly_by_class(test_set.labels, num_images))
     images, labels = test_set.images[:], test_set.labels
@@ -71,7 +71,7 @@ def faithfulness_report(
     if with_cascade:
         changes = cascade(model, images, classes, methods | CONTROLS, seed=SEED + run.config.seed)
     seconds = {name: _seconds_per_map(method, model, images, classes) for name, method in methods.items()}
-    models = {"trained": model, start_title: start} if masks is not None else {}
+    models = {"trained": model, run.config.start_title: run.load_model(0)} if masks is not None else {}
     located = {name: localize_methods(each, images, masks, labels) for name, each in models.items()}
     if as_json:
         report = {"run": run.id, "epoch": epoch, "num_images": len(test_set), "accuracy": accuracy}
@@ -173,8 +173,8 @@ def _verdict_values(verdict: Verdict) -> dict[str, Any]:
 
 def _localization_table(located: dict[str, list[Localization]], energy: float, touching: float) -> list[str]:
     (_, trained), (start_title, start) = located.items()
-    before = start_title.capitalize()
-    header = ["Map", "Energy inside the object", before, "Pointing game", before, "Verdict"]
+    title = start_title.capitalize()
+    header = ["Map", "Energy inside the object", title, "Pointing game", title, "Verdict"]
     rows = [
         [after.name, str(after.energy), str(before.energy), str(after.pointing), str(before.pointing), after.verdict]
         for after, before in zip(trained, start, strict=True)

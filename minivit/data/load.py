@@ -175,7 +175,7 @@ def duplicates(train_set: ImageSet, test_set: ImageSet) -> Tensor:
 
 
 def _hashes(image_set: ImageSet) -> Iterator[int]:
-    """64 random bits for each different image: of a million images, two have the same by chance once in 10⁷ sets."""
+    """A hash of each image, 64 bits: the probability that any two of a million images share one is below 10⁻⁷."""
     for chunk in row_chunks(image_set.images):
         for image in chunk.numpy():
             yield hash(image.tobytes())

@@ -24,8 +24,8 @@ MODULE = "minivit.engine.compile_step"
 COMPILE_SECONDS = 20  # of CPU time until the compiled step is ready
 SAVED_SHARE = 0.7  # of a step's time, for models of at most SAVED_ACTIVATIONS; larger models save less
 SAVED_ACTIVATIONS = 270_000  # those of `article`; measured on a CPU for 1, 2 and 4 layers
-MIN_SAVED_SECONDS = 10  # seconds for which another core, which may have other work, is occupied
-MIN_EPOCHS = 20  # from which on the process that compiles is started before it is known whether that pays off
+MIN_SAVED_SECONDS = 10  # less is not worth occupying another core, which may have other work
+MIN_EPOCHS = 20  # of a run whose compiling process is started before it is known whether that pays off
 
 
 class Compiler:
@@ -53,7 +53,7 @@ class Compiler:
         """Starts the process that will probably compile, so that it imports Inductor while images are read."""
         is_long = self.config.epochs >= MIN_EPOCHS and not 0 < 60 * self.config.minutes < COMPILE_SECONDS
         may_pay = self.config.compile == "on" or (is_long and saved_share(self.config, device) > 0)
-        if may_pay and not self.is_decided and _in_process(device, group):
+        if may_pay and not self.is_decided and _in_other_process(device, group):
             self.process = start(MODULE, stdin=subprocess.PIPE, output=subprocess.PIPE)
 
     def record(self, step: TrainStep) -> None:
@@ -76,7 +76,7 @@ class Compiler:
         if not is_worthwhile:
             self.log(f"The step is not compiled: {self.reason}.")
             self._end()
-        elif _in_process(step.device, step.group):
+        elif _in_other_process(step.device, step.group):
             self.process = self.process or start(MODULE, stdin=subprocess.PIPE, output=subprocess.PIPE)
             assert self.process.stdin
             with suppress(BrokenPipeError):  # it has ended, which `finish` reports
@@ -106,8 +106,8 @@ class Compiler:
             self.log(f"The step is not compiled: {cause}.")
 
 
-def _in_process(device: torch.device, group: Group) -> bool:
-    """Whether the step is compiled in another process: on the CPU, as a whole."""
+def _in_other_process(device: torch.device, group: Group) -> bool:
+    """Whether another process compiles the step: on the CPU, if a single process trains the run."""
     return device.type == "cpu" and group.world_size == 1
 
 

@@ -51,7 +51,7 @@ class Training:
         self.clock = clock or Clock(config.minutes)
         self.model = initial_model(config, train_set, initial).to(device)
         self.changes_images = config.augment != "none" or config.mixup > 0 or config.cutmix > 0
-        in_memory = isinstance(train_set.images, Tensor)
+        in_memory = all(isinstance(images, Tensor) for images in (train_set.images, test_set.images))
         self.in_patches = has_fused_path(config.model, training=True) and not self.changes_images and in_memory
         self.class_weights = class_weights(train_set.labels, config.model.num_classes)
         loss_weights = self.class_weights.to(device) if config.class_balance == "weights" else None
@@ -267,9 +267,8 @@ class Training:
         try:
             position = parse_position(metadata)
             is_valid = position.step <= self.steps_per_epoch
-            is_valid &= (
-                position.epoch in self.recorded_epochs or position.epoch <= run.state.epoch
-            )  # a row may be damaged
+            # The row of that epoch may be damaged
+            is_valid &= position.epoch in self.recorded_epochs or position.epoch <= run.state.epoch
             is_valid &= self.config.minutes > 0 or position.epoch <= self.config.epochs
             for name, tensor in targets.items():
                 is_valid &= tensors[name].shape == tensor.shape

@@ -126,7 +126,8 @@ def onnx_model(model: MiniViT, classes: Sequence[str] = (), preprocessing: Prepr
     )
     assert program is not None
     proto = program.model_proto
-    names, resizing = list(classes)[: config.num_classes], preprocessing and preprocessing.model_dump()
+    names = list(classes)[: config.num_classes]
+    resizing = preprocessing and preprocessing.model_dump()
     onnx.helper.set_model_props(proto, {"classes": json.dumps(names), "preprocessing": json.dumps(resizing)})
     return proto.SerializeToString()
 

@@ -181,7 +181,7 @@ def fold_normalization(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) 
 
 
 def bias_to_positions(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """MiniViT's weights with the bias of the patch convolution added to the patches' positions, which is the same."""
+    """MiniViT's weights with the bias of the patch convolution added to the patches' positions; tokens are the same."""
     pos_embed, bias = weights["pos_embed"].clone(), weights["patch_embed.proj.bias"]
     pos_embed[:, 1:] += bias
     return {**weights, "pos_embed": pos_embed, "patch_embed.proj.bias": torch.zeros_like(bias)}

@@ -81,7 +81,8 @@ def import_model(
     if options.normalization not in (None, *NORMALIZATIONS):
         raise RunError(f"Unknown normalization {options.normalization!r}. Choose one of {', '.join(NORMALIZATIONS)}.")
     tensors, metadata = read_state_dict(path)
-    weights, stored = to_timm_names(tensors), _read_facts(metadata, path)
+    weights = to_timm_names(tensors)
+    stored = _read_facts(metadata, path)
     facts = _known(stored, options)
     is_timm, is_torchvision = (key in tensors for key in (TIMM_PATCH_EMBEDDING, TORCHVISION_PATCH_EMBEDDING))
     if not is_timm and not facts.global_pool:  # heads of Hugging Face and torchvision read CLS
@@ -185,9 +186,9 @@ def _unfold(state: Mapping[str, Tensor], facts: Facts, path: Path) -> dict[str, 
     mean, std = (torch.tensor(values)[: weight.shape[1]].view(-1, 1, 1) for values in facts.normalization)
     weight, bias = fold_normalization(weight, bias, -mean / std, 1 / std)
     unfolded = {**state, "patch_embed.proj.weight": weight, "patch_embed.proj.bias": bias}
-    unfolded = scale_tokens(
-        bias_to_positions(unfolded) if "norm_pre.weight" in state else unfolded, 1 / facts.token_scale
-    )
+    if "norm_pre.weight" in state:
+        unfolded = bias_to_positions(unfolded)
+    unfolded = scale_tokens(unfolded, 1 / facts.token_scale)
     if not all(value.isfinite().all() for value in unfolded.values()):
         raise RunError(f"The metadata of {path} are invalid: they make weights infinite. Export the model again.")
     return unfolded

@@ -52,12 +52,11 @@ MAX_REPEATS = 2  # of each byte in a file as an element of tensors, which can sh
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by name, float32 on the CPU, and metadata: of a .safetensors file, or of a directory's config.json.
+    """Tensors by name, float32 on the CPU, and metadata: of a .safetensors file, and of a directory's config.json.
 
     A directory's preprocessor_config.json is the entry "preprocessor" of its metadata. A file with the name that
     `save_pretrained` gives it belongs to its directory. The entry "left_out" lists the names of tensors that are not
-    part of the ViT. RunError if
-    the weights are missing, too large, not finite, or not a state dict.
+    part of the ViT. RunError if the weights are missing, too large, not finite, or not a state dict.
     """
     with explain_os_error(RunError, f"{path} cannot be read", "Check the path."):
         is_directory = path.is_dir() or path.name in WEIGHT_FILES
@@ -94,7 +93,7 @@ def _read_directory(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     config, preprocessor = (_read_json(path / name) for name in ("config.json", "preprocessor_config.json"))
     if weights.suffix != ".json":
         stored, metadata = _read_file(weights)
-        return stored, metadata | config | {"preprocessor": preprocessor}  # metadata are those of our own export
+        return stored, metadata | config | {"preprocessor": preprocessor}  # our own export has both
     weight_map = _read_json(weights).get("weight_map")
     shard_names = list(weight_map.values()) if isinstance(weight_map, dict) else []
     if not shard_names or not all(isinstance(name, str) and Path(name).name == name for name in shard_names):

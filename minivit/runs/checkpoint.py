@@ -58,7 +58,7 @@ class Checkpoint:
 
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:
-    """Those whose files are in a folder, in order; none if it cannot be read."""
+    """The checkpoints in a folder, in order; none if it cannot be read."""
     try:
         names = os.listdir(folder)  # noqa: PTH208, thousands at every refresh of a page
     except OSError:

@@ -62,7 +62,7 @@ STARTUP_SECONDS = 60  # a new process may need this long to import torch and to 
 
 
 class Run:
-    """A run folder; `create` and `open` validate it. For caches, equal folders and model settings make equal runs."""
+    """A run folder; `create` and `open` validate it. As keys of caches, runs are equal by folder and model settings."""
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self.path = path

@@ -24,7 +24,7 @@ from minivit.inference import logits
 from minivit.model import MiniViT
 from minivit.runs import Run
 
-BANK = 1000  # random rankings of each image
+POOL_SIZE = 1000  # random rankings of each image
 NUM_RANKINGS = 8  # as on the Attention page, which corrects no p
 
 
@@ -35,11 +35,12 @@ def untrained(config: TrainConfig, num_models: int, num_images: int) -> Iterator
     images = sample(test_set, num_images)
     for seed in range(num_models):
         model = Training(config.changed(seed=seed), torch.device("cpu"), train_set, test_set).model.eval()
-        classes, size, num_patches = logits(model, images).argmax(1), model.config.patch_size, model.config.num_patches
+        classes = logits(model, images).argmax(1)
+        num_patches = model.config.num_patches
         generator = torch.Generator().manual_seed(seed)
         rankings = torch.rand(len(images), NUM_RANKINGS, num_patches, generator=generator)
         baseline = random_baseline(model, images, classes, rankings)
-        maps = control_maps(images, size) | {
+        maps = control_maps(images, model.config.patch_size) | {
             "one random map": torch.rand(1, num_patches, generator=generator).repeat(len(images), 1),
             "CLS map": METHODS["cls_map"].attribute(model, images, classes),
         }
@@ -56,18 +57,19 @@ def untrained(config: TrainConfig, num_models: int, num_images: int) -> Iterator
 
 
 def random_maps(model: MiniViT, images: Tensor, repetitions: int) -> str:
-    """The share of p below `ALPHA` of as many independent random maps for each image, and on which side they are.
+    """The share of `repetitions` tests of random maps, one for each image, with p below `ALPHA`, and to which side.
 
-    Each map and its controls are drawn from the same `BANK` random rankings of an image.
+    Each map and its controls are drawn from the same `POOL_SIZE` random rankings of an image.
     """
-    classes, generator = logits(model, images).argmax(1), torch.Generator().manual_seed(0)
-    rankings = torch.rand(len(images), BANK, model.config.num_patches, generator=generator)
+    classes = logits(model, images).argmax(1)
+    generator = torch.Generator().manual_seed(0)
+    rankings = torch.rand(len(images), POOL_SIZE, model.config.num_patches, generator=generator)
     areas = area(random_baseline(model, images, classes, rankings))
     below = above = 0
     for _ in range(repetitions):
-        draw = torch.rand(areas.shape, generator=generator).argsort(1)[:, : NUM_RANKINGS + 1]
-        drawn = areas.gather(1, draw)
-        result = compare(drawn[:, 0], drawn[:, 1:])
+        indices = torch.rand(areas.shape, generator=generator).argsort(1)[:, : NUM_RANKINGS + 1]
+        sampled_areas = areas.gather(1, indices)
+        result = compare(sampled_areas[:, 0], sampled_areas[:, 1:])
         below += result.p < ALPHA and result.difference < 0
         above += result.p < ALPHA and result.difference > 0
     shares = (f"{count / repetitions:.2%}" for count in (below + above, below, above))

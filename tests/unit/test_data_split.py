@@ -181,9 +181,9 @@ def test_gray_and_smaller_batches_are_what_pil_makes_of_the_images() -> None:
         assert np.abs(resize(batch, size, 3).numpy().astype(int) - small).max() <= 1
 
 
-@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 5))
+@given(st.integers(0, 3), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 5))
 def test_patches_laid_out_row_by_row_give_the_image(N: int, C: int, rows: int, cols: int, p: int) -> None:
-    images = torch.randint(0, 256, (N, C, rows * p, cols * p), dtype=torch.uint8)
+    images = torch.randint(0, 256, (N, rows * p, cols * p, C), dtype=torch.uint8).permute(0, 3, 1, 2)
     cut = data.patches(images, p)
     assert cut.shape == (N, rows * cols, C, p, p)
     lines = [torch.cat(list(cut[:, row * cols : (row + 1) * cols].unbind(1)), dim=3) for row in range(rows)]

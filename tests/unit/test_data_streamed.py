@@ -17,6 +17,7 @@ from minivit.data import BatchSource, ImageSet, batches, decode, load_images, lo
 from minivit.data.cache import cached
 from minivit.data.image_set import ClassImages, MappedImages, memory_limit
 from minivit.engine import SILENT, train
+from minivit.engine.training import Training
 from minivit.errors import DataError
 from minivit.inference import predict_run
 from minivit.runs import Run
@@ -116,6 +117,14 @@ def test_training_from_disk_is_training_from_memory(tiny: TrainConfig, monkeypat
     assert "on disk" in mapped.environment["images"] and "on cpu" in plain.environment["images"]
     assert mapped.environment["data_fingerprint"] == plain.environment["data_fingerprint"]
     assert predict_run(mapped).accuracy == mapped.metrics()[-1]["test_acc"]
+
+
+def test_a_test_split_on_disk_gives_the_metrics_of_one_in_memory_while_the_training_images_are_there() -> None:
+    config = preset("article")
+    train_set = ImageSet(torch.arange(8 * 3 * 32**2).view(8, 3, 32, 32).byte(), torch.arange(8) % 4, config.classes)
+    on_disk = ImageSet(MappedImages([train_set.images]), train_set.labels, train_set.classes)
+    plain, mapped = (Training(config, CPU, train_set, test_set)._evaluate() for test_set in (train_set, on_disk))
+    assert mapped == pytest.approx(plain)
 
 
 def test_a_batch_is_the_requested_one_whatever_was_prefetched(tiny: TrainConfig, on_disk: None) -> None:

@@ -148,12 +148,13 @@ def test_threads_of_a_training_sleep_soon_when_they_wait_for_each_other(module, 
     assert done.returncode == 0 and "GOMP_SPINCOUNT = '10000'" in done.stderr, done.stderr
 
 
-def test_a_process_that_exits_quickly_still_prints_everything_and_calls_exit_handlers():
+def test_a_process_that_exits_quickly_still_prints_everything_waits_for_threads_and_calls_exit_handlers():
     code = (
-        "import atexit; from minivit.processes import exit_quickly\n"
+        "import atexit, threading, time; from minivit.processes import exit_quickly\n"
+        "threading.Thread(target=lambda: (time.sleep(0.5), print('thread', end=' ... '))).start()\n"
         "atexit.register(print, 'handler'); print('last line', end=' ... '); exit_quickly(3)"
     )
     process = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=DEADLINE
     )
-    assert (process.returncode, process.stdout, process.stderr) == (3, "last line ... handler\n", "")
+    assert (process.returncode, process.stdout, process.stderr) == (3, "last line ... thread ... handler\n", "")

@@ -189,6 +189,11 @@ def test_saco_is_the_formula_group_by_group(kind):
     assert faithfulness.saco(model, images, classes, torch.full((2, 16), 0.1)).tolist() == [0, 0]
 
 
+def test_saco_compares_groups_also_if_only_the_side_of_a_grid_divides_it():
+    model, images, classes = random_model(img_size=76, patch_size=4, depth=1), torch.rand(1, 3, 76, 76), torch.zeros(1)
+    assert faithfulness.saco(model, images, classes.long(), torch.rand(1, 19 * 19)) != 0
+
+
 # Known answers
 
 
