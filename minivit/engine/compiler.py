@@ -25,7 +25,7 @@ COMPILE_SECONDS = 20  # of CPU time until the compiled step is ready
 SAVED_SHARE = 0.7  # of a step's time, for models of at most SAVED_ACTIVATIONS; larger models save less
 SAVED_ACTIVATIONS = 270_000  # those of `article`; measured on a CPU for 1, 2 and 4 layers
 MIN_SAVED_SECONDS = 10  # less is not worth occupying another core, which may have other work
-MIN_EPOCHS = 20  # of a run whose compiling process is started before it is known whether that pays off
+MIN_EPOCHS = 50  # of a run whose compiling process is started before it is known whether that pays off
 
 
 class Compiler:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from minivit.errors import RunError
 from minivit.imports import import_model
+from minivit.imports.convert import to_timm_names
 from minivit.imports.state_dict import read_state_dict
 
 
@@ -112,6 +113,11 @@ def test_quantized_weights_are_refused(hugging_face_vit, tmp_path):
     save_file({name: (100 * value).to(torch.int8) for name, value in weights.items()}, tmp_path / "x.safetensors")
     with pytest.raises(RunError, match="as int8, perhaps quantized"):
         read_state_dict(tmp_path / "x.safetensors")
+
+
+def test_blocks_in_chunks_of_dinov2s_training_are_joined():
+    chunked = {f"blocks.0.{number}.norm1.weight": torch.ones(4) for number in range(3)}
+    assert list(to_timm_names(chunked)) == [f"blocks.{number}.norm1.weight" for number in range(3)]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

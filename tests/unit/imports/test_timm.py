@@ -17,7 +17,6 @@ from minivit.engine import train
 from minivit.errors import ConfigError, DataError, MiniViTError, RunError
 from minivit.imports import ImportOptions, import_model
 from minivit.imports.architecture import read_architecture
-from minivit.imports.convert import to_timm_names
 from minivit.imports.importer import read_class_names
 from minivit.imports.metadata import Facts
 from minivit.imports.state_dict import read_state_dict
@@ -292,12 +291,6 @@ def test_a_head_of_several_layers_is_refused(image_folder, tmp_path):
     weights |= {"head.0.weight": weights.pop("head.weight"), "head.2.weight": torch.zeros(3, 5)}
     with pytest.raises(RunError, match="a head of several layers"):
         import_model(save(weights, tmp_path / "vit.safetensors"), image_folder)
-
-
-def test_blocks_in_chunks_of_dinov2s_training_are_joined():
-    weights = timm_model().state_dict()
-    chunked = {re.sub(r"blocks\.(\d)", r"blocks.0.\1", name): value for name, value in weights.items()}
-    assert to_timm_names(chunked).keys() == weights.keys()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
