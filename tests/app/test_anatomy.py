@@ -201,7 +201,7 @@ def test_weights_that_cannot_be_read_do_not_hide_those_of_other_checkpoints(open
 def test_heads_are_ablated_on_request(open_page: Open, trained: Run) -> None:
     model, test_set = trained.load_model(3), load_split(trained.config)[1]
     torch.manual_seed(0)
-    with torch.no_grad():  # weights with which every head matters, and differently, and all classes are said
+    with torch.no_grad():  # weights with which every head matters, and differently, and all classes are predicted
         for parameter in model.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
         model.head.bias -= model(test_set.images / 255).mean(0)

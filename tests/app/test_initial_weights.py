@@ -10,7 +10,7 @@ from tests.app.conftest import Open, captions
 def test_no_page_calls_the_weights_of_another_run_untrained(open_page: Open, trained: Run, name: str) -> None:
     trained.set_config(trained.config.changed(init_from="20260102-101112-cat_dog_:20"))
     page = open_page(name, run=trained.id, epoch=1)
-    sent = "".join(str(element.proto) for element in page.main if hasattr(element, "proto"))
+    sent = "".join(str(element.proto) for element in page.main if hasattr(element, "proto")).lower()
     sent = sent.replace("an untrained model", "")  # in explanations, which are not about this run
     assert "initial weights" in sent and "untrained" not in sent
     if name in ("attention", "compare"):

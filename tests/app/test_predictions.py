@@ -53,7 +53,7 @@ def test_filters_choose_what_is_shown_and_come_from_the_link(open_page: Open, tr
 
 
 @pytest.mark.parametrize(
-    ("asked", "order"),
+    ("params", "order"),
     [
         ({}, "index"),
         ({"result": "incorrect"}, "most confident"),
@@ -63,9 +63,9 @@ def test_filters_choose_what_is_shown_and_come_from_the_link(open_page: Open, tr
     ],
 )
 def test_mistakes_are_shown_most_confident_first_unless_another_order_is_chosen(
-    open_page: Open, trained: Run, asked: dict[str, str], order: str
+    open_page: Open, trained: Run, params: dict[str, str], order: str
 ) -> None:
-    assert widget(open_page("predictions", run=trained.id, **asked), "selectbox", "Sort by").value == order
+    assert widget(open_page("predictions", run=trained.id, **params), "selectbox", "Sort by").value == order
 
 
 def test_a_filter_that_nothing_fits_shows_no_image_and_no_error(open_page: Open, trained: Run) -> None:

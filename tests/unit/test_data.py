@@ -202,7 +202,7 @@ def test_stopping_while_images_are_read_leaves_no_cache_and_ends_soon(
 
 
 @pytest.mark.parametrize(
-    ("counts", "asked", "said"),
+    ("counts", "options", "message"),
     [
         ({}, {}, "contains no class folders"),
         ({"cat": 2}, {}, "contains 1 class folder, 'cat'; a classifier needs at least 2"),
@@ -216,11 +216,11 @@ def test_stopping_while_images_are_read_leaves_no_cache_and_ends_soon(
     ],
 )
 def test_invalid_requests_are_refused_in_a_sentence(
-    pets: Path, counts: dict[str, int], asked: dict[str, Any], said: str
+    pets: Path, counts: dict[str, int], options: dict[str, Any], message: str
 ) -> None:
     fill(pets, **counts)
-    with pytest.raises(DataError, match=said):
-        load_images("folder", data_dir=pets, **asked)
+    with pytest.raises(DataError, match=message):
+        load_images("folder", data_dir=pets, **options)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:

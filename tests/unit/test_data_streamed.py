@@ -77,14 +77,14 @@ def test_a_quarter_of_the_memory_is_for_images_unless_it_is_set(
     assert memory_limit() == 300_000_000
 
 
-@pytest.mark.parametrize("asked", [{"img_size": 32}, {"img_size": 16, "in_chans": 1}])
+@pytest.mark.parametrize("options", [{"img_size": 32}, {"img_size": 16, "in_chans": 1}])
 @pytest.mark.parametrize("dataset", ["folder", "shapes"])
 def test_images_on_disk_are_those_in_memory(
-    dataset: Any, asked: dict[str, int], own_data: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Any, options: dict[str, int], own_data: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load() -> ImageSet:
         where = str(image_folder) if dataset == "folder" else ""
-        return load_images(dataset, data_dir=where, classes=("star", "circle"), images_per_class=9, **asked)
+        return load_images(dataset, data_dir=where, classes=("star", "circle"), images_per_class=9, **options)
 
     plain = load()
     assert isinstance(plain.images, Tensor)
