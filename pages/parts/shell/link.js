@@ -22,15 +22,22 @@
     clearTimeout(timer);
     timer = setTimeout(write, DELAY_MS);
   };
-  // What pickers fill in when a page is opened without it is no step for the Back button. On Data a click adds the image.
-  const FILLED_IN = ["run", "epoch", "before", "image", "layer", "layer2", "head"];
+  // What the pickers of a page fill in when it is opened without it is no step for the Back button.
+  const FILLED_IN = {
+    train: ["run"],
+    predictions: ["run", "epoch"],
+    attention: ["run", "epoch", "image"],
+    compare: ["run", "before", "epoch", "layer", "layer2", "head"],
+    anatomy: ["run", "epoch", "image"],
+  };
   const isFilledIn = (url) => {
     const [before, after] = [new URL(location.href), new URL(url, location.href)];
-    if (before.pathname !== after.pathname || before.pathname.endsWith("/data")) return false;
-    for (const name of Object.keys(paramsOf(before))) [before, after].forEach((each) => each.searchParams.delete(name));
+    if (before.pathname !== after.pathname) return false;
+    for (const name of Object.keys(paramsOf(before))) [before, after].forEach((each) => each.searchParams.delete(name)); // write() adds them again
     const isKept = [...before.searchParams].every(([name, value]) => after.searchParams.get(name) === value);
     const added = [...after.searchParams.keys()].filter((name) => !before.searchParams.has(name));
-    return isKept && added.every((name) => FILLED_IN.includes(name));
+    const names = FILLED_IN[before.pathname.split("/").pop()] ?? [];
+    return isKept && added.every((name) => names.includes(name));
   };
   const { pushState, replaceState } = history;
   history.pushState = (state, title, url) => {
