@@ -33,7 +33,8 @@
   const isFilledIn = (url) => {
     const [before, after] = [new URL(location.href), new URL(url, location.href)];
     if (before.pathname !== after.pathname) return false;
-    for (const name of Object.keys(paramsOf(before))) [before, after].forEach((each) => each.searchParams.delete(name)); // write() adds them again
+    // The browser's own names, which `write` adds again
+    for (const name of Object.keys(paramsOf(before))) [before, after].forEach((each) => each.searchParams.delete(name));
     const isKept = [...before.searchParams].every(([name, value]) => after.searchParams.get(name) === value);
     const added = [...after.searchParams.keys()].filter((name) => !before.searchParams.has(name));
     const names = FILLED_IN[before.pathname.split("/").pop()] ?? [];
