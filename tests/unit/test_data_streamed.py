@@ -148,8 +148,8 @@ def test_a_class_whose_last_files_are_broken_keeps_the_others(
     for number in range(3, 7):
         (tmp_path / f"pets/cat/{number}.png").write_bytes(b"no image")
     for _ in range(2):
-        images = load_images("folder", data_dir=tmp_path / "pets")
-        assert images.images[:][:, 0, 0, 0].tolist() == [10, 20, 30, 40] and len(images.skipped) == 4
+        image_set = load_images("folder", data_dir=tmp_path / "pets")
+        assert image_set.images[:][:, 0, 0, 0].tolist() == [10, 20, 30, 40] and len(image_set.skipped) == 4
 
 
 def test_only_a_few_images_are_decoded_ahead_of_the_disk(
