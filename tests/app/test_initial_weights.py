@@ -1,5 +1,7 @@
 """What pages call epoch 0 of a run that starts from the weights of another one: not untrained."""
 
+import shutil
+
 import pytest
 
 from minivit.runs import Run
@@ -16,3 +18,11 @@ def test_no_page_calls_the_weights_of_another_run_untrained(open_page: Open, tra
     if name in ("attention", "compare"):
         note = "at epoch 0, are those of 20260102-101112-cat_dog_ after epoch 20."
         assert note in "".join(captions(page)).replace("\\", "")
+
+
+def test_compare_says_which_of_two_runs_starts_from_other_weights(open_page: Open, trained: Run) -> None:
+    other = Run.open(shutil.copytree(trained.path, trained.path.with_name("20200101-000000-older")))
+    other.set_config(other.config.changed(init_from="20260102-101112-star:20"))
+    page = open_page("compare", run=trained.id, run2=other.id)
+    notes = " ".join(captions(page)).replace("\\", "")
+    assert "Second run: The initial weights, at epoch 0, are those of" in notes and "First run" not in notes
