@@ -129,16 +129,17 @@ def live(app: AppTest) -> dict[str, Any]:
 
 def galleries(page: AppTest) -> list[dict[str, Any]]:
     """What the galleries of a page are given."""
-    return [data for data in _components(page) if "sheet" in data]
+    return [data for data in components(page) if "sheet" in data]
 
 
 def sent(page: AppTest) -> dict[str, Any]:
     """What a page's one component besides galleries is given."""
-    (data,) = (data for data in _components(page) if "sheet" not in data)
+    (data,) = (data for data in components(page) if "sheet" not in data)
     return data
 
 
-def _components(page: AppTest) -> list[dict[str, Any]]:
+def components(page: AppTest) -> list[dict[str, Any]]:
+    """What the browser components of a page are given."""
     return [json.loads(element.proto.mixed.json or element.proto.json) for element in page.get("bidi_component")]
 
 

@@ -123,6 +123,16 @@ def test_typed_paths_must_be_inside_the_roots_after_resolving_links_and_reveal_n
     assert len(messages) == 1
 
 
+def test_a_refused_path_of_class_names_can_be_corrected_in_the_form(
+    open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIVIT_ROOTS", str(tmp_path))
+    page = open_page("runs")
+    widget(page, "text_input", "Class names").set_value("/elsewhere/names.txt")
+    button(page, "Import this model").click().run()
+    assert errors(page)[0].startswith("/elsewhere/names.txt") and "Import this model" in labels(page)
+
+
 def test_a_run_whose_images_lie_elsewhere_reads_none_of_them(
     open_page: Open, trained: Run, image_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,7 +1,5 @@
 """Anatomy: what the weights are made of, at any kept checkpoint, as the page gives it to the browser."""
 
-import base64
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ from minivit.stats import paired_change
 from pages.parts.anatomy.heads import finding
 from pages.parts.anatomy.rollout_overlays import NUM_IMAGES
 from pages.parts.shell.progress import estimate
-from tests.app.conftest import Open, button, captions, errors, labels, widget
+from tests.app.conftest import Open, button, captions, components, errors, labels, unpacked, widget
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 128, "depth": 2, "num_heads": 2}  # of timm's
 HEADINGS = {
@@ -40,16 +38,14 @@ HEADINGS = {
 }
 
 
-def sent(page: AppTest, name: str) -> dict[str, Any]:
+def component(page: AppTest, name: str) -> dict[str, Any]:
     """What one browser component is given, by its key or its label."""
-    all_data = [json.loads(element.proto.mixed.json or element.proto.json) for element in page.get("bidi_component")]
-    (payload,) = [data for data in all_data if name in (data["key"], data.get("label"))]
-    return payload
+    (data,) = [data for data in components(page) if name in (data["key"], data.get("label"))]
+    return data
 
 
 def pixels(tile: dict[str, Any]) -> np.ndarray:
-    packed = tile.get("pixels", tile)
-    return np.frombuffer(base64.b64decode(packed["base64"]), packed["dtype"]).reshape(packed["shape"])
+    return unpacked(tile.get("pixels", tile))
 
 
 def text_of(page: AppTest) -> str:
@@ -77,11 +73,11 @@ def test_the_linked_tab_alone_is_drawn_at_any_kept_checkpoint(
 ) -> None:
     page = open_page("anatomy", run=trained.id, epoch=3, anatomy_tab=tab)
     assert headings(page) == HEADINGS[tab]
-    before = sent(page, name)
+    before = component(page, name)
     (slider,) = page.select_slider
     assert slider.options == ["untrained", "epoch 0, step 1", "epoch 0, step 2", "epoch 1", "epoch 2", "epoch 3"]
     slider.set_value("0.2").run()
-    after = sent(page, name)
+    after = component(page, name)
     assert before != after
     assert before["scale"] == after["scale"] or name == "Patch filters"  # two checkpoints compare
     assert "0.2" in page.query_params["epoch"]
@@ -95,7 +91,7 @@ def test_links_without_a_tab_open_the_heads_if_they_are_to_be_ablated(open_page:
 
 
 def test_filters_are_the_components_of_the_checkpoints_patch_embedding(open_page: Open, trained: Run) -> None:
-    tiles = sent(open_page("anatomy", run=trained.id, epoch="0.1"), "Patch filters")["rows"][0]["tiles"]
+    tiles = component(open_page("anatomy", run=trained.id, epoch="0.1"), "Patch filters")["rows"][0]["tiles"]
     components, shares = filter_components(trained.load_model(Checkpoint(0, 1)).patch_embed.proj.weight)
     expected = filter_images(components.numpy()).transpose(0, 2, 3, 1)
     np.testing.assert_array_equal(np.stack([pixels(tile) for tile in tiles]), expected)
@@ -106,7 +102,7 @@ def test_a_convolutional_stem_shows_its_first_filters_and_claims_no_components(o
     conv = one_epoch(trained, stem="conv")
     page = open_page("anatomy", run=conv.id)
     assert headings(page) == ["Filters of the first convolution", "Position similarity"]
-    tiles = sent(page, "Patch filters")["rows"][0]["tiles"]
+    tiles = component(page, "Patch filters")["rows"][0]["tiles"]
     weight = conv.load_model().patch_embed.stem[0].weight.detach().numpy()
     np.testing.assert_array_equal(pixels(tiles[2]), filter_images(weight)[2].transpose(1, 2, 0))
     assert len(tiles) == len(weight) and not any(tile["caption"] for tile in tiles)
@@ -133,7 +129,7 @@ def test_filters_of_channels_that_no_screen_has_are_mentioned(open_page: Open, t
 
 
 def test_the_rollout_is_drawn_over_evenly_spaced_test_images(open_page: Open, trained: Run) -> None:
-    data = sent(open_page("anatomy", run=trained.id, epoch=2, anatomy_tab="Maps"), "anatomy_overlays")
+    data = component(open_page("anatomy", run=trained.id, epoch=2, anatomy_tab="Maps"), "anatomy_overlays")
     test_set = load_split(trained.config)[1]
     indices = evenly_spaced(len(test_set), 8)
     model, images = trained.load_model(2), test_set.images[indices]
@@ -163,13 +159,13 @@ def test_with_one_layer_the_page_explains_why_there_is_no_rollout_and_shows_the_
     page = open_page("anatomy", run=one_epoch(trained, depth=1).id, anatomy_tab="Maps")
     assert headings(page) == ["CLS map"]
     assert "layer" in page.header[0].help
-    data = sent(page, "anatomy_overlays")
+    data = component(page, "anatomy_overlays")
     assert data["columns"][0]["name"] == "CLS map" and data["uniform"] == pytest.approx(1 / 17)
 
 
 def test_the_terms_of_the_picked_image_stand_beside_their_sum(open_page: Open, trained: Run) -> None:
     page = open_page("anatomy", run=trained.id, epoch=3, image=4, anatomy_tab="Position and content")
-    image, *heads = sent(page, "Terms of layer 1")["rows"]
+    image, *heads = component(page, "Terms of layer 1")["rows"]
     test_set = load_split(trained.config)[1]
     np.testing.assert_array_equal(pixels(image["tiles"][0]), test_set.images[4].permute(1, 2, 0))
     expected = cls_terms(trained.load_model(3), test_set.images[4:5]).maps[0].reshape(2, 4, 4, 4)
@@ -201,13 +197,13 @@ def test_weights_that_cannot_be_read_do_not_hide_those_of_other_checkpoints(open
 def test_heads_are_ablated_on_request(open_page: Open, trained: Run) -> None:
     model, test_set = trained.load_model(3), load_split(trained.config)[1]
     torch.manual_seed(0)
-    with torch.no_grad():  # weights with which every head matters, and differently, and all classes are said
+    with torch.no_grad():  # weights with which every head matters, and differently, and all classes are predicted
         for parameter in model.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
         model.head.bias -= model(test_set.images / 255).mean(0)
     trained.save_checkpoint(model, 3)
     page = open_page("anatomy", run=trained.id, epoch=3, anatomy_tab="Heads")
-    rows = sent(page, "Heads")["rows"]
+    rows = component(page, "Heads")["rows"]
     statistics = head_statistics(model, test_set.images[evenly_spaced(len(test_set), 64)])
     np.testing.assert_allclose(pixels(rows[1]["tiles"][0]), statistics.cls_maps[1, 0].reshape(4, 4), atol=1e-6)
     assert not any(tile["caption"] for row in rows for tile in row["tiles"])
@@ -216,7 +212,7 @@ def test_heads_are_ablated_on_request(open_page: Open, trained: Run) -> None:
     assert f"All heads: **{complete.float().mean():.1%}** (" in text_of(page)
     assert f"of {len(test_set)} test images correct" in text_of(page)
     captions = set()
-    for layer, row in enumerate(sent(page, "Heads")["rows"]):
+    for layer, row in enumerate(component(page, "Heads")["rows"]):
         for head, tile in enumerate(row["tiles"]):
             head_mask = torch.ones(2, 2, dtype=torch.bool)
             head_mask[layer, head] = False
@@ -294,6 +290,7 @@ def test_a_long_ablation_is_estimated_before_and_cancelled_meanwhile(
 def test_gray_images_and_learned_positions_are_drawn_too(open_page: Open, trained: Run) -> None:
     shutil.rmtree(trained.path)
     gray = one_epoch(trained, in_chans=1, pos_embed="learned", norm="pre", img_size=16)
-    assert pixels(sent(open_page("anatomy", run=gray.id), "Patch filters")["rows"][0]["tiles"][0]).shape == (8, 8, 1)
+    filters = component(open_page("anatomy", run=gray.id), "Patch filters")["rows"][0]
+    assert pixels(filters["tiles"][0]).shape == (8, 8, 1)
     for name in ("anatomy", "predictions", "attention", "compare", "train"):
         assert not errors(open_page(name, run=gray.id))

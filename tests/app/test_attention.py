@@ -269,13 +269,11 @@ def test_a_logit_is_decomposed_and_its_parts_add_up(open_page: Open, trained: Ru
     assert f"in total {logit:.2f}" in " ".join(caption.value for caption in page.caption)
     assert any("Shares of the logit of circle" in part.value for part in page.markdown)
     assert "The last LayerNorm and the head on every token" in " ".join(captions(page))
-    pre_norm_page = open_page("attention", run=trained.id, logit="true")
-    assert "The head on every token" in " ".join(captions(pre_norm_page))
-    widget(pre_norm_page, "selectbox", "Target class").select(
-        "cross"
-    ).run()  # also beside the map of a method without a class
-    assert any("Shares of the logit of cross" in part.value for part in pre_norm_page.markdown)
-    assert any("need LayerNorm 'pre'" in info.value for info in pre_norm_page.info)
+    page = open_page("attention", run=trained.id, logit="true")
+    assert "The head on every token" in " ".join(captions(page))
+    widget(page, "selectbox", "Target class").select("cross").run()  # the method of the map has no class
+    assert any("Shares of the logit of cross" in part.value for part in page.markdown)
+    assert any("need LayerNorm 'pre'" in info.value for info in page.info)
 
 
 def test_every_image_and_every_picture_has_a_seed_of_its_own_that_torch_takes() -> None:

@@ -24,7 +24,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 def bar(page: AppTest) -> str:
-    """What the page says on the exercise that was chosen."""
+    """What the page says about the selected exercise."""
     return " ".join(text.value for text in page.markdown if text.value.startswith((":material/check", "Not solved")))
 
 

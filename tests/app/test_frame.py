@@ -178,7 +178,7 @@ def test_a_broken_checkpoint_is_reported_in_a_sentence(open_page: Open, trained:
     newest.write_bytes(newest.read_bytes()[:1000])
     page = open_page("attention", run=trained.id)
     assert errors(page) == [f"{newest} does not contain the weights of this run's model. Choose another epoch."]
-    page.select_slider[0].set_value(2).run()  # mended right there
+    page.select_slider[0].set_value(2).run()  # corrected right there
     assert not errors(page)
 
 

@@ -53,7 +53,7 @@ def test_filters_choose_what_is_shown_and_come_from_the_link(open_page: Open, tr
 
 
 @pytest.mark.parametrize(
-    ("asked", "order"),
+    ("params", "order"),
     [
         ({}, "index"),
         ({"result": "incorrect"}, "most confident"),
@@ -63,9 +63,9 @@ def test_filters_choose_what_is_shown_and_come_from_the_link(open_page: Open, tr
     ],
 )
 def test_mistakes_are_shown_most_confident_first_unless_another_order_is_chosen(
-    open_page: Open, trained: Run, asked: dict[str, str], order: str
+    open_page: Open, trained: Run, params: dict[str, str], order: str
 ) -> None:
-    assert widget(open_page("predictions", run=trained.id, **asked), "selectbox", "Sort by").value == order
+    assert widget(open_page("predictions", run=trained.id, **params), "selectbox", "Sort by").value == order
 
 
 def test_a_filter_that_nothing_fits_shows_no_image_and_no_error(open_page: Open, trained: Run) -> None:
@@ -78,30 +78,29 @@ def test_a_cell_of_mistakes_is_compared_with_correct_predictions_of_its_class(
     open_page: Open, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classes, predictions = trained.config.classes, predict_run(trained, 1)
-    # every second one is wrong
+    # Every second one is incorrect
     changed = replace(predictions, predicted=(predictions.labels + np.arange(len(predictions.labels)) % 2) % 3)
     monkeypatch.setattr("pages.parts.shell.cache.predictions", lambda run, epoch: changed)
-    true, predicted = 0, 1
-    page = open_page("predictions", run=trained.id, epoch=1, true=classes[true], predicted=classes[predicted])
+    true, mistaken = 0, 1
+    page = open_page("predictions", run=trained.id, epoch=1, true=classes[true], predicted=classes[mistaken])
     (heatmap,), (_, reliability) = (chart.data for chart in charts(page))
     result = calibration(changed)
     np.testing.assert_allclose(reliability.y, result.accuracy)
     assert any(f"calibration error: {result.error:.1%}" in caption.value for caption in page.caption)
     images, model = load_split(trained.config)[1].images, trained.load_model(1)
     maps = METHODS["cls_map"].attribute(model, images)
-    labels, called = torch.from_numpy(changed.labels), torch.from_numpy(changed.predicted)
-    expected = maps[(labels == true) & (called == predicted)].mean(0) - maps[(labels == true) & (called == true)].mean(
-        0
-    )
+    labels, predicted = torch.from_numpy(changed.labels), torch.from_numpy(changed.predicted)
+    cells = [(labels == true) & (predicted == index) for index in (mistaken, true)]
+    expected = maps[cells[0]].mean(0) - maps[cells[1]].mean(0)
     np.testing.assert_allclose(heatmap.z, expected.view(4, 4), atol=1e-6)
-    assert heatmap.zmax == -heatmap.zmin == pytest.approx(mistakes_scale(maps, labels, called, 5), rel=1e-5)
+    assert heatmap.zmax == -heatmap.zmin == pytest.approx(mistakes_scale(maps, labels, predicted, 5), rel=1e-5)
     table = next(element.value for element in page.dataframe if "outer ring" in element.value)
-    assert table["images"][0] == f"predicted {classes[predicted]} ({changed.confusion[true, predicted]})"
+    assert table["images"][0] == f"predicted {classes[mistaken]} ({changed.confusion[true, mistaken]})"
     assert table["outer ring"].iloc[-1] == 12 / 16 and table["middle"].iloc[-1] == 4 / 16
-    for place, selection in enumerate((called == predicted, called == true)):
-        of_those = ring_mass(maps[(labels == true) & selection])
-        assert table["outer ring"][place] == pytest.approx(float(of_those.ring.mean()), rel=1e-5)
-        assert table["middle"][place] == pytest.approx(float(of_those.middle.mean()), rel=1e-5)
+    for row, cell in enumerate(cells):
+        mass = ring_mass(maps[cell])
+        assert table["outer ring"][row] == pytest.approx(float(mass.ring.mean()), rel=1e-5)
+        assert table["middle"][row] == pytest.approx(float(mass.middle.mean()), rel=1e-5)
     assert not errors(page)
     assert len(open_page("predictions", run=trained.id, epoch=1).get("plotly_chart")) == 1  # the reliability alone
 

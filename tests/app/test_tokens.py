@@ -1,6 +1,5 @@
 """Attention: sinks and features of one image, on request."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -22,13 +21,12 @@ from minivit.data.image_set import evenly_spaced
 from minivit.engine import SILENT, train
 from minivit.runs import Run
 from pages.parts.attention.tokens import finding
-from tests.app.conftest import Open, captions, errors, unpacked, widget
+from tests.app.conftest import Open, captions, components, errors, unpacked, widget
 
 
 def tiles(page: AppTest, label: str) -> dict[str, list[dict[str, Any]]]:
     """The tiles of one component by the names of their rows."""
-    every = [json.loads(element.proto.mixed.json or element.proto.json) for element in page.get("bidi_component")]
-    (data,) = (data for data in every if data.get("label") == label)
+    (data,) = (data for data in components(page) if data.get("label") == label)
     return {row["name"]: row["tiles"] for row in data["rows"]}
 
 

@@ -1,6 +1,5 @@
 """The tour: each step opens the page and the view that it explains; it can be left and resumed anywhere."""
 
-import json
 import re
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -12,7 +11,7 @@ from minivit.config import preset
 from minivit.runs import EXAMPLE, Run
 from minivit.tour import example_run, read_highlights
 from pages.parts.tour.steps import step_params, steps
-from tests.app.conftest import Open, button, errors, labels, sent, unpacked, widget
+from tests.app.conftest import Open, button, components, errors, labels, sent, unpacked, widget
 
 NUMBERS = range(1, len(steps()) + 1)
 
@@ -77,10 +76,6 @@ def test_one_row_of_softmax_is_that_of_the_image_of_the_tour(open_page: Open) ->
     assert unpacked(data["tokens"]).shape == (65, model.config.embed_dim)
     assert (data["stage"], data["patch"], data["queryToken"]) == ("softmax", highlights.patch, 0)
     assert data["title"] == f"layer 2, head {highlights.head + 1}"
-
-
-def components(page: AppTest) -> list[dict]:
-    return [json.loads(component.proto.mixed.json or component.proto.json) for component in page.get("bidi_component")]
 
 
 def test_the_numbers_of_one_weight_are_shown_for_any_run_when_they_are_asked_for(open_page: Open, trained: Run) -> None:

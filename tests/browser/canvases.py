@@ -47,10 +47,10 @@ def read_off(picture: Locator, legend: Locator, grid: int, within: float) -> np.
     return np.abs(colors - bar).sum(-1).argmin(1) / (len(bar) - 1)
 
 
-def expect_colors(found: np.ndarray, values: np.ndarray, low: float, name: str, high: float) -> None:
+def expect_colors(colors: np.ndarray, values: np.ndarray, low: float, name: str, high: float) -> None:
     """Colors (n, 3) are those of n values from `low` to `high`, to half a step of a byte and two levels per channel."""
     table = colormap(name)[:: -1 if name == "RdBu" else 1]
-    assert len(found) == len(values)
+    assert len(colors) == len(values)
     places = np.clip((values - low) / (high - low) * 255, 0, 255)[:, None] + np.linspace(-0.5, 0.5, 9)  # (n, 9)
     near = np.stack([np.interp(places, np.arange(256), channel) for channel in table.T], axis=-1)
-    assert (np.abs(near - found[:, None]).max(-1).min(-1) <= 2).all()
+    assert (np.abs(near - colors[:, None]).max(-1).min(-1) <= 2).all()

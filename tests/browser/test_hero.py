@@ -37,16 +37,16 @@ def test_the_image_comes_apart_and_between_two_checkpoints_the_map_is_between_th
     page.evaluate(STAND_STILL)
     page.get_by_role("button", name="Play again").click()
     expect_map(page, MAPS[0], "untrained")
-    whole = IMAGE.transpose(1, 2, 0).repeat(8, axis=0).repeat(8, axis=1)
-    np.testing.assert_array_equal(painted(pieces(page))[..., :3], whole)
+    enlarged = IMAGE.transpose(1, 2, 0).repeat(8, axis=0).repeat(8, axis=1)
+    np.testing.assert_array_equal(painted(pieces(page))[..., :3], enlarged)
     for trained, name in ((0, "untrained"), (0.2, "untrained"), (0.75, "epoch 1"), (1, "epoch 1"), (1.75, "epoch 4")):
         page.evaluate("(ms) => frame(ms)", CUT_MS + TRAIN_MS * trained / 2)
         first, share = int(trained), trained % 1
         expect_map(page, (1 - share) * MAPS[first] + share * MAPS[first + 1], name)
-    apart = painted(pieces(page))
-    assert (apart[::16, :, 3] == 0).all() and (apart[:, ::16, 3] == 0).all()  # gaps between the patches
-    np.testing.assert_array_equal(apart[5::16, 5::16, :3], IMAGE.transpose(1, 2, 0)[::2, ::2])
-    np.testing.assert_array_equal(apart[10::16, 10::16, :3], IMAGE.transpose(1, 2, 0)[1::2, 1::2])
+    patches = painted(pieces(page))
+    assert (patches[::16, :, 3] == 0).all() and (patches[:, ::16, 3] == 0).all()  # gaps between the patches
+    np.testing.assert_array_equal(patches[5::16, 5::16, :3], IMAGE.transpose(1, 2, 0)[::2, ::2])
+    np.testing.assert_array_equal(patches[10::16, 10::16, :3], IMAGE.transpose(1, 2, 0)[1::2, 1::2])
 
 
 def test_training_ends_with_the_last_checkpoint_and_does_not_play_where_less_motion_is_wanted(

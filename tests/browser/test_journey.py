@@ -53,8 +53,8 @@ def fill_in_the_form(page: Page, pictures: Path) -> None:
     folder.fill(str(pictures))
     folder.press("Enter")
     settle(page)
-    chosen = page.get_by_role("group", name="Selected values").get_by_role("button")
-    expect(chosen).to_have_count(3)
+    classes = page.get_by_role("group", name="Selected values").get_by_role("button")
+    expect(classes).to_have_count(3)
     page.get_by_role("button", name="Clear all").click()
     expect(page.get_by_role("alert")).to_contain_text("A classifier needs at least 2 classes, and none is selected.")
     for name in ("star", "circle", "cross"):  # not the folder's order
@@ -161,18 +161,18 @@ def test_untrained_and_trained_are_compared_on_one_scale_that_marks_the_uniform_
     choose(page, "Images", "Incorrect before, correct after")
     choose(page, "Head", "2")
     before, after = predict_run(journey_run, 0).correct, predict_run(journey_run).correct
-    num_mended = min(8, int((~before & after).sum()))
+    num_corrected = min(8, int((~before & after).sum()))
     stages = "untrained: [^;]*, incorrect; selected checkpoint: [^;]*, correct$"
-    mended = page.get_by_role("button", name=re.compile(stages))
-    expect(mended).to_have_count(num_mended)
-    expect(rows).to_have_count(num_mended)
+    corrected = page.get_by_role("button", name=re.compile(stages))
+    expect(corrected).to_have_count(num_corrected)
+    expect(rows).to_have_count(num_corrected)
     expect(page).to_have_url(re.compile("head=2"))
     names = [row.get_attribute("aria-label") for row in rows.all()]
     page.reload()
     settle(page)
     expect(page.get_by_role("combobox", name="Images")).to_have_value("Incorrect before, correct after")
     expect(page.get_by_role("combobox", name="Head")).to_have_value("2")
-    expect(rows).to_have_count(num_mended)
+    expect(rows).to_have_count(num_corrected)
     assert [row.get_attribute("aria-label") for row in rows.all()] == names
     expect(page.get_by_text("contrast exaggerated")).to_be_hidden()  # no map has a scale of its own
     rows.first.click()
@@ -190,8 +190,8 @@ def test_training_is_scrubbed_in_the_browser_without_asking_the_server(
     expect(slider).to_have_attribute("aria-valuetext", f"epoch {NUM_EPOCHS} of {NUM_EPOCHS}")
     row = page.get_by_role("button", name=re.compile("^image 1, "))
     settle(page)
-    asked = len(sent)
-    assert asked
+    num_sent = len(sent)
+    assert num_sent
     last = len(journey_run.checkpoints()) - 1
     drawn, height = set(), page.locator(".board").bounding_box()
     for frame in range(last + 1):
@@ -215,7 +215,7 @@ def test_training_is_scrubbed_in_the_browser_without_asking_the_server(
     expect(slider).to_have_attribute("aria-valuetext", re.compile("^untrained$|, step [12]$"))
     slider.fill("1")
     expect(page).to_have_url(re.compile(r"checkpoint=0\.1(&|$)"))
-    assert len(sent) == asked
+    assert len(sent) == num_sent
     page.reload()
     expect(slider).to_have_attribute("aria-valuetext", "epoch 0, step 1")
     choose(page, "Images", "Incorrect after")  # the server's work, and the checkpoint stays

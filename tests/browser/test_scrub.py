@@ -90,12 +90,12 @@ def test_each_column_shows_its_run_its_map_and_its_checkpoint(page: Page, draw: 
                 expect_colors(shown(page, image, column), values, 0, "magma", HIGH / 17)
             expect_colors(shown(page, image, 3), maps[1] - maps[0], -HIGH / 17, "RdBu", HIGH / 17)
     expect(page.get_by_text("Difference: now − untrained. Blue is less, red is more.", exact=True)).to_be_visible()
-    for image, said in (
+    for image, name in (
         (0, "untrained: .*, correct; now: .*, incorrect"),
         (1, "untrained: .*, correct; now: .*, correct"),
     ):
-        assert SAID[0, image] == image and (SAID[1, image] == image) == said.endswith(", correct")
-        expect(page.get_by_role("button", name=f"image {image + 1}, ")).to_have_accessible_name(re.compile(said))
+        assert SAID[0, image] == image and (SAID[1, image] == image) == name.endswith(", correct")
+        expect(page.get_by_role("button", name=f"image {image + 1}, ")).to_have_accessible_name(re.compile(name))
 
 
 def test_what_a_map_has_beyond_the_average_is_signed(page: Page, draw: Draw) -> None:

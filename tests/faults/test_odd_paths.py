@@ -18,6 +18,7 @@ from minivit.runs import Run
 from minivit.runs.archive import unpack
 
 pytestmark = pytest.mark.timeout(300)  # what blocks fails
+CPU_SECONDS = 5  # the CPU time within which a path is reported, however busy the machine is
 SECONDS = 30
 LEVELS = 1200
 
@@ -78,14 +79,16 @@ def folder(image_folder: Path, tmp_path: Path) -> Path:
 
 def in_time(function: Callable[[], object]) -> str:
     """The user error that a function raises, or "" """
-    begun = time.monotonic()
+    start = time.monotonic()
+    cpu_start = time.process_time()
     try:
         function()
         return ""
     except MiniViTError as error:
         return str(error)
     finally:
-        assert time.monotonic() - begun < SECONDS
+        assert time.process_time() - cpu_start < CPU_SECONDS
+        assert time.monotonic() - start < SECONDS
 
 
 def test_as_the_folder_of_images(odd: Callable[[Path], None], folder: Path, tiny) -> None:

@@ -47,9 +47,9 @@ def config(tiny: TrainConfig, image_folder: Path) -> TrainConfig:
 
 
 @pytest.fixture(scope="module")
-def whole(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def uninterrupted(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The same training without a stop."""
-    run = Run.create(config, tmp_path_factory.mktemp("whole"))
+    run = Run.create(config, tmp_path_factory.mktemp("uninterrupted"))
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("MINIVIT_DATA", str(tmp_path_factory.mktemp("data")))
         patched.setenv("MINIVIT_LOCKS", str(tmp_path_factory.mktemp("locks")))
@@ -64,13 +64,13 @@ def stops_in_time(
     """Gives a command to a process, and requires that it ends in time with the phase that fits."""
 
     def stop(run: Run, process: BaseProcess, command: str) -> None:
-        begun = time.monotonic()
+        start_time = time.monotonic()
         if command == "SIGTERM":
             process.terminate()
         else:
             run.request(command)  # type: ignore[arg-type]
         assert finish([process]) == [0]
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - start_time
         print(f"{command}: {seconds:.2f} s")
         assert run.state.phase == ("paused" if command == "pause" else "stopped")
         assert seconds < request.config.getoption("--stop-seconds")
@@ -85,7 +85,7 @@ def wait_for(condition: Callable[[], object], process: BaseProcess) -> None:
 
 
 def test_a_command_takes_effect_where_python_does_not_run(
-    config: TrainConfig, whole: Run, stops_in_time: Callable[..., None], phase: str, command: str
+    config: TrainConfig, uninterrupted: Run, stops_in_time: Callable[..., None], phase: str, command: str
 ) -> None:
     run = Run.create(config)
     hold, step = HELD[phase]
@@ -95,7 +95,7 @@ def test_a_command_takes_effect_where_python_does_not_run(
     saved = run.load_resume()
     assert (saved[1]["step"] if saved else None) == step  # nothing is lost but the step that was held
     assert finish(start(run)) == [0]
-    files = [sorted((one.path / "checkpoints").iterdir()) for one in (run, whole)]
+    files = [sorted((each.path / "checkpoints").iterdir()) for each in (run, uninterrupted)]
     assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
     assert [row["epoch"] for row in run.metrics()] == [0, 1, 2]
 

@@ -54,8 +54,8 @@ def test_all_four_endings_in_any_case_and_depth_are_read_and_hidden_files_are_no
         (pets / "cat" / name).parent.mkdir(exist_ok=True)
         (pets / "cat" / name).write_bytes(b"no image")
     (pets / ".git").mkdir()
-    images = load_images("folder", data_dir=pets)
-    assert images.counts == {"cat": 5, "dog": 1} and images.skipped == ()
+    image_set = load_images("folder", data_dir=pets)
+    assert image_set.counts == {"cat": 5, "dog": 1} and image_set.skipped == ()
 
 
 def test_class_names_may_be_any_text(pets: Path) -> None:
@@ -117,10 +117,10 @@ def test_a_file_that_cannot_be_decoded_is_named_and_does_not_stop_the_rest(pets:
     (pets / "cat/gone.png").symlink_to(pets / "nowhere.png")
     Image.new("1", (14_000, 14_000)).save(pets / "cat/bomb.png", compress_level=1)
     for _ in ("decoded", "from the cache"):
-        images = load_images("folder", data_dir=pets)
-        assert images.counts == {"cat": 3, "dog": 1}
-        assert torch.equal(images.images[2], pixels(pets / "cat/2.png"))
-        named = {Path(line.split(": ")[0]).name: line.split(": ", 1)[1] for line in images.skipped}
+        image_set = load_images("folder", data_dir=pets)
+        assert image_set.counts == {"cat": 3, "dog": 1}
+        assert torch.equal(image_set.images[2], pixels(pets / "cat/2.png"))
+        named = {Path(line.split(": ")[0]).name: line.split(": ", 1)[1] for line in image_set.skipped}
         assert set(named) == {"half.png", "empty.jpg", "text.png", "gone.png", "bomb.png"}
         assert "truncated" in named["half.png"] and "pixels are more than" in named["bomb.png"]
         assert named["text.png"].startswith("not a PNG, JPEG, WebP, BMP") and "No such file" in named["gone.png"]
@@ -159,8 +159,8 @@ def test_a_changed_added_or_removed_file_is_seen_and_old_cache_files_do_not_pile
 def test_size_channels_and_limit_do_not_share_a_cache_file(pets: Path) -> None:
     fill(pets, cat=3, dog=3)
     for img_size, in_chans, limit in ((32, 3, 0), (16, 3, 0), (32, 1, 0), (32, 3, 2)):
-        images = load_images("folder", data_dir=pets, img_size=img_size, in_chans=in_chans, images_per_class=limit)
-        assert images.images.shape == (2 * (limit or 3), in_chans, img_size, img_size)
+        image_set = load_images("folder", data_dir=pets, img_size=img_size, in_chans=in_chans, images_per_class=limit)
+        assert image_set.images.shape == (2 * (limit or 3), in_chans, img_size, img_size)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "noise"])
@@ -202,7 +202,7 @@ def test_stopping_while_images_are_read_leaves_no_cache_and_ends_soon(
 
 
 @pytest.mark.parametrize(
-    ("counts", "asked", "said"),
+    ("counts", "options", "message"),
     [
         ({}, {}, "contains no class folders"),
         ({"cat": 2}, {}, "contains 1 class folder, 'cat'; a classifier needs at least 2"),
@@ -216,11 +216,11 @@ def test_stopping_while_images_are_read_leaves_no_cache_and_ends_soon(
     ],
 )
 def test_invalid_requests_are_refused_in_a_sentence(
-    pets: Path, counts: dict[str, int], asked: dict[str, Any], said: str
+    pets: Path, counts: dict[str, int], options: dict[str, Any], message: str
 ) -> None:
     fill(pets, **counts)
-    with pytest.raises(DataError, match=said):
-        load_images("folder", data_dir=pets, **asked)
+    with pytest.raises(DataError, match=message):
+        load_images("folder", data_dir=pets, **options)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:

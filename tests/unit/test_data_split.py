@@ -125,12 +125,12 @@ def test_a_fingerprint_depends_on_pixels_labels_and_classes() -> None:
 
 
 def test_a_selection_keeps_images_labels_and_masks_together() -> None:
-    images = load_images("shapes", images_per_class=4)
-    assert images.masks is not None
-    some = images.select([7, 3])
-    assert some.masks is not None and len(some) == 2 and some.classes == images.classes
-    assert torch.equal(some.images[1], images.images[3]) and torch.equal(some.masks[0], images.masks[7])
-    assert some.labels.tolist() == [images.labels[7], images.labels[3]]
+    image_set = load_images("shapes", images_per_class=4)
+    assert image_set.masks is not None
+    some = image_set.select([7, 3])
+    assert some.masks is not None and len(some) == 2 and some.classes == image_set.classes
+    assert torch.equal(some.images[1], image_set.images[3]) and torch.equal(some.masks[0], image_set.masks[7])
+    assert some.labels.tolist() == [image_set.labels[7], image_set.labels[3]]
 
 
 # Drawn shapes

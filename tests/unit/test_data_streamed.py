@@ -78,14 +78,14 @@ def test_a_quarter_of_the_memory_is_for_images_unless_it_is_set(
     assert memory_limit() == 300_000_000
 
 
-@pytest.mark.parametrize("asked", [{"img_size": 32}, {"img_size": 16, "in_chans": 1}])
+@pytest.mark.parametrize("options", [{"img_size": 32}, {"img_size": 16, "in_chans": 1}])
 @pytest.mark.parametrize("dataset", ["folder", "shapes"])
 def test_images_on_disk_are_those_in_memory(
-    dataset: Any, asked: dict[str, int], own_data: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Any, options: dict[str, int], own_data: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load() -> ImageSet:
         where = str(image_folder) if dataset == "folder" else ""
-        return load_images(dataset, data_dir=where, classes=("star", "circle"), images_per_class=9, **asked)
+        return load_images(dataset, data_dir=where, classes=("star", "circle"), images_per_class=9, **options)
 
     plain = load()
     assert isinstance(plain.images, Tensor)
@@ -157,8 +157,8 @@ def test_a_class_whose_last_files_are_broken_keeps_the_others(
     for number in range(3, 7):
         (tmp_path / f"pets/cat/{number}.png").write_bytes(b"no image")
     for _ in range(2):
-        images = load_images("folder", data_dir=tmp_path / "pets")
-        assert images.images[:][:, 0, 0, 0].tolist() == [10, 20, 30, 40] and len(images.skipped) == 4
+        image_set = load_images("folder", data_dir=tmp_path / "pets")
+        assert image_set.images[:][:, 0, 0, 0].tolist() == [10, 20, 30, 40] and len(image_set.skipped) == 4
 
 
 def test_only_a_few_images_are_decoded_ahead_of_the_disk(

@@ -38,7 +38,7 @@ def ended(run: Run) -> bool:
 
 def processes_of(run: Run) -> list[int]:
     """Processes whose command names the run folder, whatever the folder says."""
-    arguments = []
+    processes = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
@@ -46,8 +46,8 @@ def processes_of(run: Run) -> list[int]:
             except OSError:
                 continue
             if os.fsencode(run.path) in command:
-                arguments.append(int(entry.name))
-    return arguments
+                processes.append(int(entry.name))
+    return processes
 
 
 def is_leader(process: int) -> bool:

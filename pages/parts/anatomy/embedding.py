@@ -53,8 +53,8 @@ def filters(run: Run, checkpoint: Checkpoint) -> None:
     _draw(components, [f"{share:.1%}" for share in shares])
     st.caption(
         f"Principal components of the {config.embed_dim} filters in `patch_embed.proj`, each with its share of the "
-        f"filters' variance. Equal shares would be {1 / num_possible:.1%} each, but random filters, as of an untrained "
-        "model, have unequal shares too. ViT, figure 7 left (arXiv 2010.11929)."
+        f"filters' variance. Equal shares would be {1 / num_possible:.1%} each, but the random filters of an untrained "
+        "model have unequal shares too. ViT, figure 7 left (arXiv 2010.11929)."
     )
 
 
@@ -87,7 +87,7 @@ def positions(run: Run, checkpoint: Checkpoint) -> None:
     st.header("Position similarity", anchor=False, help=explain("Position embedding"))
     origin = {
         "sine": "The table of sines is fixed: the same at every checkpoint, and most similar for neighbors in a row.",
-        "learned": "They are learned from random vectors, which are not similar to each other.",
+        "learned": "They are learned. They start as random vectors, which are not similar to each other.",
     }
     if run.config.model.pos_embed == "rotary":
         st.markdown(

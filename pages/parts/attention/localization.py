@@ -41,25 +41,26 @@ def localization_section(run: Run, epoch: int, name: str, layer: int, head: Head
         f"object; {pointing:.1%} of all patches do. The verdict compares the energy with that of a uniform map, by a "
         "paired t test corrected for the number of maps. Controls do not use the model."
     )
-    _table({f"epoch {epoch}": _localize_methods(run, epoch), run.config.start_title: _localize_methods(run, 0)})
+    _table(run, epoch)
     _over_training(run, name, layer, head, [energy, pointing])
 
 
-def _table(results_by_name: dict[str, list[Localization]]) -> None:
-    """Every map at an epoch and before training, each by its name."""
-    (epoch, start), (results, results_before) = results_by_name, results_by_name.values()
+def _table(run: Run, epoch: int) -> None:
+    """Every map at this epoch and before training."""
+    results = _localize_methods(run, epoch)
+    start = run.config.start_title
     if line := revealing_controls(results):
         st.caption(line)
     rows = [
         {
             "map": after.name,
-            f"energy, {epoch}": format_share(after.energy),
+            f"energy, epoch {epoch}": format_share(after.energy),
             f"energy, {start}": format_share(before.energy),
-            f"pointing, {epoch}": format_share(after.pointing),
+            f"pointing, epoch {epoch}": format_share(after.pointing),
             f"pointing, {start}": format_share(before.pointing),
             "verdict on the energy": after.verdict,
         }
-        for after, before in zip(results, results_before, strict=True)
+        for after, before in zip(results, _localize_methods(run, 0), strict=True)
     ]
     st.dataframe(rows, column_config={"map": st.column_config.TextColumn(width=230)}, hide_index=True)
 

@@ -10,7 +10,7 @@ from pages.parts.shell.cache import ImageId
 from pages.parts.shell.url import param, param_button, set_params
 from pages.parts.shell.wording import escape_markdown
 
-NUM_BEFORE = 6  # shown images before the one in view, and after it
+NUM_BEFORE = 6  # neighbors of the image in view
 NUM_AFTER = 18
 
 

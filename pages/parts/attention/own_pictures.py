@@ -17,7 +17,7 @@ from pages.parts.shell.url import param, param_button, set_params
 
 
 def pick_picture(run: Run) -> str | None:
-    """Widgets that add, show and save pictures; returns the id of the URL's picture, None for a test image."""
+    """Widgets that add and pick pictures; returns the id of the URL's picture, None for a test image."""
     is_open = param("own") == "true"  # in the link on Home
     with st.expander("Try your own image", is_open, icon=":material/add_photo_alternate:", key="attention_own_open"):
         if may_change():

@@ -30,7 +30,7 @@ def agreement(run: Run, epoch: int, second: Run) -> None:
     correct, other = correct[:total], other[:total]
     only_first, only_second = int((correct & ~other).sum()), int((other & ~correct).sum())
     change = (only_second - only_first) / total
-    (low, high) = paired_change(only_second, only_first, total)
+    low, high = paired_change(only_second, only_first, total)
     both, neither = int((correct & other).sum()), int((~correct & ~other).sum())
     st.markdown(
         f"Of **{total:,}** test images, {both:,} are correct in both runs, **{only_first:,}** only in the first (epoch "

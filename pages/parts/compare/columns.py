@@ -58,14 +58,20 @@ def notes(run_maps: Sequence[RunMaps], num_metric_images: int) -> str:
                 f"{grids}. For the difference both maps are drawn on {cells}×{cells} cells; the attention of a patch "
                 "is divided evenly among its cells."
             )
-    for maps in run_maps:
-        sentences.append(escape_markdown(maps.run.config.start_note))
-        num_saved, num_shown = len(maps.run.checkpoints()), len(maps.over_training.checkpoints)
-        if num_shown + len(maps.over_training.unreadable) < num_saved:
-            sentences.append(f"{num_shown} of the {num_saved} saved checkpoints are shown, evenly spaced.")
-        for checkpoint in maps.over_training.unreadable:
-            sentences.append(f"The weights of {maps.run.checkpoint_title(checkpoint)} cannot be read and are left out.")
-    return " ".join(filter(None, sentences))
+    titles = ("First run: ", "Second run: ") if len(run_maps) == 2 else ("",)
+    sentences += [title + text for title, maps in zip(titles, run_maps, strict=True) if (text := _run_notes(maps))]
+    return " ".join(sentences)
+
+
+def _run_notes(maps: RunMaps) -> str:
+    """Where the initial weights of a run come from, and which of its checkpoints are left out; often empty."""
+    sentences = [escape_markdown(note)] if (note := maps.run.config.start_note) else []
+    num_saved, num_shown = len(maps.run.checkpoints()), len(maps.over_training.checkpoints)
+    if num_shown + len(maps.over_training.unreadable) < num_saved:
+        sentences.append(f"{num_shown} of the {num_saved} saved checkpoints are shown, evenly spaced.")
+    for checkpoint in maps.over_training.unreadable:
+        sentences.append(f"The weights of {maps.run.checkpoint_title(checkpoint)} cannot be read and are left out.")
+    return " ".join(sentences)
 
 
 def _grids(run_maps: Sequence[RunMaps]) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 """Forms that import an exported run, or a model from another library."""
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -57,8 +58,9 @@ def _model_form() -> None:
     file = model.text_input("Weights", placeholder="or /path/to/vit.safetensors, or a model directory")
     folder = images.text_input("Image folder", key=FOLDER, placeholder="/path/to/images, with one folder per class")
     limit = images.number_input("Images per class", 0, 1_000_000, 20, help="0 uses all.")
-    options = _model_options(limit)
+    names, options = _model_options(limit)
     if st.form_submit_button("Import this model"):
+        options = replace(options, class_names=_path(names) or None)
         with TemporaryDirectory() as temporary:
             path = Path(_path(file))
             if upload:
@@ -71,9 +73,9 @@ def _model_form() -> None:
         open_page("attention", run=run.id)
 
 
-def _model_options(limit: int) -> ImportOptions:
-    """The fields for what the metadata may lack."""
-    with st.expander("Override what the metadata specify, or lack", key="runs_import_options"):
+def _model_options(limit: int) -> tuple[str, ImportOptions]:
+    """The fields for what the metadata may lack: the path of the class names as typed, and the other options."""
+    with st.expander("Override or complete the metadata", key="runs_import_options"):
         boxes = st.columns(3)
         names = boxes[0].text_input("Class names", placeholder="/path/to/names.txt, one per line")
         normalization = boxes[1].selectbox(
@@ -82,11 +84,11 @@ def _model_options(limit: int) -> ImportOptions:
         act = boxes[2].selectbox("Activation", ACTIVATIONS, None, placeholder=f"{METADATA}, else gelu")
         boxes = st.columns(3)
         num_heads = boxes[0].number_input(
-            "Heads", 1, 64, None, placeholder=METADATA, help="Else 64 dimensions per head."
+            "Heads", 1, 64, None, placeholder=METADATA, help="If the metadata lack it, 64 dimensions per head."
         )
         img_size = boxes[1].number_input("Image size (px)", 1, 1024, None, placeholder=METADATA)
         pool = boxes[2].selectbox("Head reads", GLOBAL_POOLS, None, POOL_TITLES.__getitem__, placeholder=METADATA)
-    return ImportOptions(num_heads, normalization, _path(names) or None, limit, act, img_size, pool)
+    return names, ImportOptions(num_heads, normalization, None, limit, act, img_size, pool)
 
 
 def _path(text: str) -> str:

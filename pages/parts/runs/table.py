@@ -117,7 +117,7 @@ def column_config(configs: Sequence[TrainConfig]) -> dict[str, Any]:
         "line": st.column_config.TextColumn(width=80, help="Color and dashes in the charts"),
         "test accuracy": st.column_config.NumberColumn(format="%.1f%%"),
         "best accuracy": st.column_config.NumberColumn(format="%.1f%%", help=f"The best epoch is {SELECTION_BIAS}."),
-        "best epoch": st.column_config.NumberColumn(help="A star in the charts."),
+        "best epoch": st.column_config.NumberColumn(help="Marked with a star in the charts."),
         "accuracy curve": st.column_config.LineChartColumn(y_min=0, y_max=1),
         **{
             setting.name: CELLS.get(setting.kind, st.column_config.TextColumn)(help=f"{setting.title}. {setting.help}")

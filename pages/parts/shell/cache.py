@@ -47,10 +47,11 @@ PROBE_SECONDS = 5  # maximum age of the checkpoint that a live page shows
 
 
 class LoadingCanceled(DataError):
-    """The user canceled the loading of these images; `resume_loading` allows it again."""
+    """The user canceled the loading of these images."""
 
 
 def resume_loading() -> None:
+    """For callbacks: allows what the user canceled."""
     st.session_state.pop(CANCELED, None)
 
 
@@ -157,7 +158,7 @@ def predictions(run: Run, epoch: int) -> Predictions:
         return _predictions(run, epoch)
     saved = _saved_predictions(run, epoch)
     if len(saved) < len(test_set(run)):
-        model_of(run, epoch)  # raises if the weights cannot be read, by the process that predicts neither
+        model_of(run, epoch)  # raises if the weights cannot be read: then the background process predicts nothing
     return saved
 
 

@@ -5,9 +5,10 @@
   const COPIED_MS = 4000;
   let [page, params, timer] = ["", {}, 0];
 
+  const paramsOf = ({ pathname }) => (pathname === page ? params : {});
   const address = () => {
     const url = new URL(location.href);
-    for (const [name, value] of Object.entries(url.pathname === page ? params : {})) {
+    for (const [name, value] of Object.entries(paramsOf(url))) {
       if (value === null) url.searchParams.delete(name);
       else url.searchParams.set(name, value);
     }
@@ -16,19 +17,28 @@
   const write = () => address() === location.href || history.replaceState(history.state, "", address());
   // {name: text, or null to leave it out}
   window.setLinkParams = (changed) => {
-    params = { ...(location.pathname === page ? params : {}), ...changed };
+    params = { ...paramsOf(location), ...changed };
     page = location.pathname;
     clearTimeout(timer);
     timer = setTimeout(write, DELAY_MS);
   };
-  // What pickers fill in on a page that is opened without it is no step for the Back button. A click on Data adds an image.
-  const FILLED_IN = ["run", "epoch", "before", "image", "layer", "layer2", "head"];
+  // What the pickers of a page fill in when it is opened without it is no step for the Back button.
+  const FILLED_IN = {
+    train: ["run"],
+    predictions: ["run", "epoch"],
+    attention: ["run", "epoch", "image"],
+    compare: ["run", "before", "epoch", "layer", "layer2", "head"],
+    anatomy: ["run", "epoch", "image"],
+  };
   const isFilledIn = (url) => {
     const [before, after] = [new URL(location.href), new URL(url, location.href)];
-    if (before.pathname !== after.pathname || before.pathname.endsWith("/data")) return false;
+    if (before.pathname !== after.pathname) return false;
+    // The browser's own names, which `write` adds again
+    for (const name of Object.keys(paramsOf(before))) [before, after].forEach((each) => each.searchParams.delete(name));
     const isKept = [...before.searchParams].every(([name, value]) => after.searchParams.get(name) === value);
     const added = [...after.searchParams.keys()].filter((name) => !before.searchParams.has(name));
-    return isKept && added.every((name) => FILLED_IN.includes(name));
+    const names = FILLED_IN[before.pathname.split("/").pop()] ?? [];
+    return isKept && added.every((name) => names.includes(name));
   };
   const { pushState, replaceState } = history;
   history.pushState = (state, title, url) => {

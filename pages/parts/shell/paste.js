@@ -1,7 +1,12 @@
-// Pictures that are pasted or dropped anywhere on Attention go to its uploader, as soon as that is there.
+// Pictures that are pasted or dropped anywhere on Attention go to its uploader, as soon as there is one.
 (() => {
   let waiting = [];
+  const isOnAttention = () => location.pathname.endsWith("/attention");
   const upload = () => {
+    if (!isOnAttention()) {
+      waiting = []; // the user left before there was one
+      return observer.disconnect();
+    }
     const input = document.querySelector(".st-key-attention_uploads input[type=file]");
     if (!input || input.disabled) return;
     observer.disconnect();
@@ -11,8 +16,7 @@
     input.dispatchEvent(new Event("change", { bubbles: true }));
   };
   const observer = new MutationObserver(upload);
-  const isElsewhere = (event) =>
-    !location.pathname.endsWith("/attention") || event.target.closest?.("[data-testid=stFileUploaderDropzone]");
+  const isElsewhere = (event) => !isOnAttention() || event.target.closest?.("[data-testid=stFileUploaderDropzone]");
   const receive = (event, files) => {
     if (!files?.length || isElsewhere(event)) return;
     event.preventDefault();

@@ -48,7 +48,7 @@ def test_filters_that_are_all_alike_explain_nothing():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_survey_is_the_mean_over_images_of_each_layer_and_head(kind):
+def test_head_statistics_are_means_over_images_of_each_layer_and_head(kind):
     model, images = random_model(**kind), random_images(11)
     statistics = heads.head_statistics(model, images)
     passes = [yardstick.vit_forward(weights_of(model), image.numpy(), **settings_of(model)) for image in images]

@@ -23,12 +23,12 @@ from tests.unit.cli.conftest import CLASSES, SMALL, train_command
 
 def files_of(folder: Path, part: str) -> list[tuple[int, torch.Tensor]]:
     """Label and image (1, 3, 32, 32) 0..1 of every file, read without MiniViT, in the order of the data set."""
-    paths = []
+    images = []
     for name in sorted(CLASSES):
         for path in sorted((folder / part / name).iterdir()):
             pixels = np.asarray(Image.open(path).convert("RGB")).astype(np.float32) / 255
-            paths.append((CLASSES.index(name), torch.from_numpy(pixels).permute(2, 0, 1)[None]))
-    return paths
+            images.append((CLASSES.index(name), torch.from_numpy(pixels).permute(2, 0, 1)[None]))
+    return images
 
 
 # Train
@@ -143,8 +143,8 @@ def test_prediction_prints_what_an_independent_count_gives(call, trained, image_
             row_name, *numbers, recall = rows[label].split()
             assert row_name == name and list(map(int, numbers)) == counts[label].tolist()
             assert float(recall) == pytest.approx(counts[label, label] / 10, abs=5e-4)
-        for row_name, correct, total in zip(last.split()[1:], counts.diagonal(), counts.sum(0), strict=True):
-            assert row_name == (f"{correct / total:.3f}" if total else "–")
+        for precision, correct, total in zip(last.split()[1:], counts.diagonal(), counts.sum(0), strict=True):
+            assert precision == (f"{correct / total:.3f}" if total else "–")
 
 
 def test_prediction_of_files_prints_path_class_and_probability_and_names_unreadable_ones(

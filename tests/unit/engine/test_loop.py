@@ -22,15 +22,15 @@ pytestmark = pytest.mark.timeout(120)  # a loop that never ends fails
 
 
 def test_epoch_0_is_the_freshly_seeded_model_and_is_kept_before_the_first_step(tiny, every_step):
-    config, tasks = tiny.changed(seed=5), []
+    config, saved = tiny.changed(seed=5), []
 
     def progress(what, done, total):
         if what == "epoch 1" and done == 0:
-            tasks.append((run.epochs(), [row["epoch"] for row in run.metrics()], run.load_resume()[1]["epoch"]))
+            saved.append((run.epochs(), [row["epoch"] for row in run.metrics()], run.load_resume()[1]["epoch"]))
 
     run = Run.create(config)
     train(config, run, Events(progress=progress, log=quiet))
-    assert tasks == [([0], [0], "0")]
+    assert saved == [([0], [0], "0")]
     torch.manual_seed(5)
     fresh = MiniViT(config.model).state_dict()
     kept = weights(run, 0)
