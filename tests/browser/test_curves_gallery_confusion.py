@@ -72,7 +72,8 @@ def test_curves_are_valid_while_the_chart_library_loads_and_say_when_it_does_not
 ) -> None:
     held: list[Route] = []
     page.route("**/plotly*.js", lambda route: held.append(route))
-    page.goto(f"{component_app}/?show=curves")
+    with page.expect_request("**/plotly*.js"):
+        page.goto(f"{component_app}/?show=curves")
     expect(page.get_by_role("slider", name="accuracy by epoch")).to_have_attribute("aria-valuetext", "epoch 0")
     assert broken_rules(page) == []
     held[0].fulfill(content_type="text/javascript", body="")  # a refused request would be in the console
