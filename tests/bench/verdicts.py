@@ -28,12 +28,12 @@ POOL_SIZE = 1000  # random rankings of each image
 NUM_RANKINGS = 8  # as on the Attention page, which corrects no p
 
 
-def untrained(config: TrainConfig, num_models: int, num_images: int) -> Iterator[str]:
+def untrained(config: TrainConfig, seeds: range, num_images: int) -> Iterator[str]:
     """The outcomes of four maps on models with the initial weights of `config`, one line a model; then counts."""
     counts: Counter[str] = Counter()
     train_set, test_set = load_split(config)
     images = sample(test_set, num_images)
-    for seed in range(num_models):
+    for seed in seeds:
         model = Training(config.changed(seed=seed), torch.device("cpu"), train_set, test_set).model.eval()
         classes = logits(model, images).argmax(1)
         num_patches = model.config.num_patches
@@ -53,7 +53,7 @@ def untrained(config: TrainConfig, num_models: int, num_images: int) -> Iterator
             cells.append(f"{name} {' '.join(f'{gain:+.4f}' for gain in gains)}")
         yield f"model {seed}: {'; '.join(cells)}"
     for outcomes, count in sorted(counts.items()):
-        yield f"{outcomes}: {count} of {num_models}"
+        yield f"{outcomes}: {count} of {len(seeds)}"
 
 
 def random_maps(model: MiniViT, images: Tensor, repetitions: int) -> str:
@@ -87,6 +87,7 @@ def main() -> None:
     models.add_argument("--preset", default="article")
     models.add_argument("--data-dir", required=True, help="CIFAR-10 as folders of images")
     models.add_argument("--models", type=int, default=30)
+    models.add_argument("--first-seed", type=int, default=0)
     models.add_argument("--images", type=int, default=128)
     maps = commands.add_parser("random")
     maps.add_argument("run_dir", type=Path)
@@ -95,7 +96,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.command == "untrained":
         config = preset(args.preset).changed(dataset="folder", data_dir=args.data_dir, split="official")
-        for line in untrained(config, args.models, args.images):
+        seeds = range(args.first_seed, args.first_seed + args.models)
+        for line in untrained(config, seeds, args.images):
             print(line, flush=True)
     else:
         run = Run.open(args.run_dir)
