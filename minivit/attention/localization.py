@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minivit.attention.maps import Head, write_head
+from minivit.attention.maps import Head, head_title
 from minivit.attention.methods import available_methods
 from minivit.attention.verdicts import ALPHA
 from minivit.errors import DataError
@@ -145,7 +145,7 @@ def _named_maps(model: MiniViT, images: Tensor, labels: Tensor) -> Iterator[tupl
             yield method.title, method.attribute(model, images, labels)
             continue
         for (layer, head), maps in zip(choices, method.attribute_heads(model, images, choices), strict=True):
-            yield f"{method.title}, layer {layer + 1}, head {write_head(head)}", maps
+            yield f"{method.title}, layer {layer + 1}, {head_title(head)}", maps
 
 
 def _mean(values: Tensor) -> Share:

@@ -83,10 +83,10 @@ def test_any_two_epochs_layers_and_heads_stand_in_the_link(open_page: Open, trai
     assert page.query_params["head"] == "max"
     assert page.query_params["epoch"] == "2"  # the rest stays
     widget(page, "selectbox", "Head").select("each").run()
-    assert [column["name"] for column in sent(page)["columns"]] == ["mean of heads", "head 1", "head 2"]
+    assert [column["name"] for column in sent(page)["columns"]] == ["mean over heads", "head 1", "head 2"]
     assert unpacked(sent(page)["runs"][0]["values"]).shape[2] == 3
     assert [name for name, _ in sent(page)["legend"]][2:] == [
-        "attention, mean of all heads",
+        "attention, mean over heads",
         "attention of single heads",
     ]
     assert not errors(page)

@@ -152,7 +152,7 @@ def test_clicks_send_the_layer_the_head_the_token_and_the_masked_patches(page: P
     last = {"x": box["width"] * 3.5 / 4, "y": box["height"] * 3.5 / 4}
     picture.click(position=last)
     expect_sent(page, ["picked", {"layer": 0, "head": 0, "token": 16}])
-    page.get_by_role("button", name="layer 2, mean of all heads").click()
+    page.get_by_role("button", name="layer 2, mean over heads").click()
     expect_sent(page, ["picked", {"layer": 1, "head": "mean", "token": 16}])
     page.get_by_label("Mask patches").check()
     picture.click(position=last)

@@ -141,7 +141,7 @@ def test_the_back_button_goes_through_images_and_heads(page: Page, server: Serve
     number.fill("9")
     number.press("Enter")
     expect(page.get_by_role("application", name=re.compile("^Image 9, "))).to_be_visible()
-    page.get_by_role("button", name="layer 2, max of all heads").click()
+    page.get_by_role("button", name="layer 2, max over heads").click()
     expect(page).to_have_url(re.compile("head=max"))
     settle(page)
     page.go_back()

@@ -15,7 +15,7 @@ def test_a_copied_link_shows_the_same_picture_in_a_new_session(page: Page, serve
     page.get_by_label("Scale").select_option("own")
     page.get_by_label("Colors").select_option("viridis")
     page.get_by_label("Overlay").fill("50")
-    page.get_by_role("button", name="layer 2, max of all heads").click()
+    page.get_by_role("button", name="layer 2, max over heads").click()
     expect(page).to_have_url(re.compile("head=max"))
     copy = page.get_by_role("button", name="Copy link")
     copy.click()
@@ -27,7 +27,7 @@ def test_a_copied_link_shows_the_same_picture_in_a_new_session(page: Page, serve
     expect(page.get_by_label("Scale")).to_have_value("own")
     expect(page.get_by_label("Colors")).to_have_value("viridis")
     expect(page.get_by_label("Overlay")).to_have_value("50")
-    expect(page.get_by_role("button", name="layer 2, max of all heads")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name="layer 2, max over heads")).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_text("p5 attends to", exact=True)).to_be_visible()
     assert pixels(page) == painted
     page.context.clear_permissions()

@@ -6,7 +6,7 @@ from functools import partial
 
 import streamlit as st
 
-from minivit.attention import Head, write_head
+from minivit.attention import Head, head_title
 from minivit.attention.exercises import (
     Answer,
     changes_prediction,
@@ -42,8 +42,9 @@ class Exercise:
 def exercises(config: ViTConfig, predictions: Predictions) -> dict[str, Exercise]:
     """The exercises for a model, by their names in links; without the exercise on mistakes if there are none."""
     head: Head = config.num_heads - 1 if config.num_heads > 1 else "mean"
-    in_layer = f"layer {config.depth}" + (f", head {write_head(head)}" if config.num_heads > 1 else "")
-    mean = f"layer {config.depth}" + (", mean of all heads" if config.num_heads > 1 else "")
+    layer = f"layer {config.depth}"
+    in_layer = f"{layer}, {head_title(head)}" if config.num_heads > 1 else layer
+    mean = f"{layer}, {head_title('mean')}" if config.num_heads > 1 else layer
     by_name = {
         "attended": Exercise(
             f"Select the patch that CLS attends to most in {in_layer}.",

@@ -28,7 +28,7 @@ def columns(run_maps: Sequence[RunMaps], before: Checkpoint) -> dict[str, Any]:
     names = run_maps[0].heads
     if len(names) > 1:
         heads = [Column(f"head {name}", map=index, captioned=False) for index, name in enumerate(names) if index]
-        return {"columns": [Column("mean of heads"), *heads]}
+        return {"columns": [Column("mean over heads"), *heads]}
     stages = [Column(run_maps[0].run.checkpoint_title(before), checkpoint=before), Column(SELECTED)]
     return {"columns": stages, "difference": Difference(1, 0)}
 

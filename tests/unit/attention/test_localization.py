@@ -79,7 +79,7 @@ def test_a_trained_model_attends_to_the_object_and_an_untrained_one_does_not(tra
 
 def test_every_layer_and_head_has_its_row(trained, known_images):
     names = list(by_name(localize_methods(trained, *known_images)))
-    heads = [f"layer {layer}, head {head}" for layer in (1, 2) for head in ("mean", 1, 2)]
+    heads = [f"layer {layer}, {head}" for layer in (1, 2) for head in ("mean over heads", "head 1", "head 2")]
     assert names == [
         *(f"{name} (control, no model)" for name in ("constant", "brightness", "center", "random")),
         *(f"{METHODS['cls_map'].title}, {head}" for head in heads),

@@ -1,6 +1,6 @@
 // The inspector's texts: names, values and sentences.
 
-const headName = (head) => (typeof head === "number" ? `head ${head + 1}` : `${head} of all heads`);
+const headName = (head) => (typeof head === "number" ? `head ${head + 1}` : `${head} over heads`);
 const layerHeadName = ({ layer, head }) => `layer ${layer + 1}, ${headName(head)}`;
 const placeName = (view) => (view.isOneMap ? view.valueFormat.title : layerHeadName(view.picked));
 const sum = (values) => values.reduce((total, value) => total + value, 0);

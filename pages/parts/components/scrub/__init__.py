@@ -139,7 +139,7 @@ def key_of(run_maps: Sequence[RunMaps]) -> list[tuple[str, str]]:
     run, _, heads = run_maps[0]
     attention = "attention"
     if run.config.model.num_heads > 1:
-        attention += f", {heads[0]} of all heads" if heads[0] in ("mean", "max") else f" of head {heads[0]}"
+        attention += f", {heads[0]} over heads" if heads[0] in ("mean", "max") else f" of head {heads[0]}"
     single = [("attention of single heads", _color(0, 1))] if len(heads) > 1 else []
     return [*SPLIT_COLORS.items(), (attention, _color(0)), *single]
 
